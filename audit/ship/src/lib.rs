@@ -1,0 +1,3 @@
+//! The audit journal on local disk.
+//!
+//! Laid out with the workspace; its modules follow.

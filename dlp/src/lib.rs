@@ -1,0 +1,3 @@
+//! Decodes a body, finds what must not leave, and blanks it out.
+//!
+//! Laid out with the workspace; its modules follow.

@@ -1,0 +1,127 @@
+//! What an agent wants to send, in the one form that policy judges and the upstream receives.
+//!
+//! Not here: how it is read off the wire (`gateway::rooms::read`). Invariant: `params_hash` is over the exact
+//! body bytes, and `path` is exactly what goes upstream.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+
+use crate::{Host, MicroUsd, ToolName};
+
+/// The parameters policy sees, from path, query and body together.
+pub type Params = serde_json::Map<String, serde_json::Value>;
+
+/// Whether a call changes anything at its upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CallKind {
+    Read,
+    Write,
+}
+
+impl CallKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CallKind::Read => "read",
+            CallKind::Write => "write",
+        }
+    }
+}
+
+/// How the upstream is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+/// An HTTP method: a token of 1 to 32 upper-case letters, digits or `-` (RFC 9110 §9.1, kept narrow on purpose).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Method(Box<str>);
+
+impl Method {
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=32).contains(&text.len());
+        let token = text.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'0'..=b'9' | b'-'));
+        (fits && token).then(|| Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Reads are the safe methods of RFC 9110 §9.2.1; anything else may change something.
+    pub fn kind(&self) -> CallKind {
+        if matches!(self.as_str(), "GET" | "HEAD" | "OPTIONS") {
+            CallKind::Read
+        } else {
+            CallKind::Write
+        }
+    }
+}
+
+/// SHA-256 over the exact bytes of the request body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ParamsHash([u8; 32]);
+
+impl ParamsHash {
+    pub fn of(body: &[u8]) -> Self {
+        Self(Sha256::digest(body).into())
+    }
+
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ParamsHash {
+    /// base64url without padding, 43 characters.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+/// One call an agent wants to make, bounded and parsed, before anyone has judged it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EgressCall {
+    /// The first segment of the route: which upstream binding the agent addressed.
+    pub route: ToolName,
+    pub scheme: Scheme,
+    pub host: Host,
+    pub port: u16,
+    pub method: Method,
+    /// The path that goes upstream, without query.
+    pub path: String,
+    /// The query that goes upstream, without `?`.
+    pub query: Option<String>,
+    pub kind: CallKind,
+    pub params: Params,
+    pub params_hash: ParamsHash,
+    pub body_bytes: u64,
+    pub estimated_cost: MicroUsd,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_methods_count_as_writes() {
+        assert_eq!(Method::parse("GET").unwrap().kind(), CallKind::Read);
+        assert_eq!(Method::parse("PURGE").unwrap().kind(), CallKind::Write);
+        assert_eq!(Method::parse("get"), None);
+        assert_eq!(Method::parse(""), None);
+    }
+
+    #[test]
+    fn params_hash_is_sha256_in_base64url() {
+        // RFC 6234 test: SHA-256("") = e3b0c442..b855
+        assert_eq!(ParamsHash::of(b"").to_string(), "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU");
+    }
+}

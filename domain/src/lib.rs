@@ -1,0 +1,30 @@
+//! The nouns of Aegis: ids, money, time, calls, facts, verdicts, decisions.
+//!
+//! Pure: no clock, no files, no sockets, no randomness; wire shapes live at the edges and convert.
+//! Invariant: a value of one of these types has already passed the check its type stands for.
+#![deny(clippy::wildcard_enum_match_arm, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+mod agent;
+mod approval;
+mod call;
+mod decision;
+mod facts;
+mod ids;
+mod money;
+mod reason;
+mod secret;
+mod time;
+
+pub use agent::{AgentIdentity, TokenUse};
+pub use approval::ApprovalRequest;
+pub use call::{CallKind, EgressCall, Method, Params, ParamsHash, Scheme};
+pub use decision::{Decision, Degraded, Effect, Obligation, PolicyRef, Verdict};
+pub use facts::{DlpFacts, Facts, Grant, HotAnswer, HotRefusal, Outage, RateWindow};
+pub use ids::{
+    AgentId, DecisionId, Detector, Host, IdError, Jti, KeyId, OrgId, Region, RuleId, TenantId,
+    ToolName, TraceContext,
+};
+pub use money::{MicroUsd, MoneyError};
+pub use reason::{Fault, Reason};
+pub use secret::Secret;
+pub use time::{Timestamp, Ttl};
