@@ -62,6 +62,8 @@ pub struct Read {
     pub policy: Arc<TenantPolicy>,
     pub tool: Option<ToolName>,
     pub call: EgressCall,
+    /// Length of the body as it came, before its content encoding was undone.
+    pub received_bytes: u64,
     pub body: Bytes,
     pub content: aegis_dlp::ContentKind,
     pub dlp: DlpFacts,
@@ -80,7 +82,7 @@ impl CallContext {
             id,
             trace,
             arrived,
-            clock: Stopwatch { started: Instant::now(), waited_us: 0 },
+            clock: Stopwatch::start(),
             identified: None,
             read: None,
             facts: None,
@@ -94,6 +96,10 @@ impl CallContext {
 }
 
 impl Stopwatch {
+    pub fn start() -> Self {
+        Self { started: Instant::now(), waited_us: 0 }
+    }
+
     /// Leaves the time since `start` out of the decision's latency.
     pub fn leave_out(&mut self, start: Instant) {
         self.waited_us = self.waited_us.saturating_add(crate::clock::micros_since(start));

@@ -10,16 +10,13 @@ use aegis_identity::{TokenCache, VerifiedToken, Verifier};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::config::{Agent, Standing, Tenant};
+use crate::config::{Agent, Config, Standing, Tenant};
 use crate::context::Identified;
 use crate::door::headers::AEGIS_AUTHORIZATION;
 
 /// Checks tokens and looks their agents up.
 #[derive(Debug)]
-pub struct Identify {
-    verifier: Verifier,
-    cache: TokenCache,
-}
+pub struct Identify(TokenCache);
 
 /// Where the agent's own token stood, so that `forward` knows which header is whose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,37 +39,26 @@ impl Carriage {
 
 impl Identify {
     pub fn new(verifier: Verifier) -> Self {
-        Self { verifier, cache: TokenCache::new(TOKENS_CACHED_MAX) }
+        Self(TokenCache::new(verifier, TOKENS_CACHED_MAX))
     }
 
     /// Turns the token of a call into a registered agent.
     pub fn identify(
         &self,
         headers: &HeaderMap,
-        tenants: &crate::config::Config,
+        config: &Config,
         now: Timestamp,
     ) -> Result<Identified, Reason> {
         let token = bearer(headers)?;
-        let verified = self.verified(token.expose(), now)?;
+        let verified = self.0.verify(token.expose(), now).map_err(|error| error.reason())?;
         let claims = verified.claims();
-        let tenant = tenants.tenants.get(&claims.tenant).ok_or(Reason::AgentUnknown)?;
+        let tenant = config.tenants.get(&claims.tenant).ok_or(Reason::AgentUnknown)?;
         let agent = tenant.agents.get(&claims.agent).ok_or(Reason::AgentUnknown)?;
         if tenant.org != claims.org || agent.standing == Standing::Disabled {
             return Err(Reason::AgentUnknown);
         }
         let identity = identity(&verified, tenant, agent);
         Ok(Identified { agent: Arc::new(identity), tenant: Arc::clone(tenant) })
-    }
-
-    fn verified(&self, token: &str, now: Timestamp) -> Result<Arc<VerifiedToken>, Reason> {
-        let digest = TokenCache::digest(token);
-        if let Some(known) = self.cache.get(&digest, now) {
-            return Ok(known);
-        }
-        let verified = self.verifier.verify(token, now).map_err(|error| error.reason())?;
-        let verified = Arc::new(verified);
-        self.cache.insert(digest, Arc::clone(&verified), now);
-        Ok(verified)
     }
 }
 

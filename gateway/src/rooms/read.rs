@@ -42,11 +42,12 @@ pub async fn read(
     clock.leave_out(waiting);
     let content = ContentKind::parse(header(&arrival.headers, CONTENT_TYPE)?);
     let params_hash = ParamsHash::of(&received);
+    let received_bytes = length(&received);
     let body = decode(received, &arrival.headers, gateway.config.limits.body_bytes_max)?;
     let mut call = plain_call(route, upstream, path, arrival);
     call.params = params(&body, &content, arrival.query.as_deref())?;
     call.params_hash = params_hash;
-    call.body_bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
+    call.body_bytes = length(&body);
     let tool = policy.enforced.resolve(&call).cloned();
     add_path_params(&mut call, &policy, tool.as_ref())?;
     call.kind = binding
@@ -55,7 +56,11 @@ pub async fn read(
         .unwrap_or_else(|| call.method.kind());
     call.estimated_cost = binding.price.estimate(&call.params, call.body_bytes);
     let dlp = scan(&body, &content, &call, binding);
-    Ok(Read { binding: binding.clone(), policy, tool, call, body, content, dlp })
+    Ok(Read { binding: binding.clone(), policy, tool, call, received_bytes, body, content, dlp })
+}
+
+fn length(bytes: &Bytes) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 /// `/<tool>/<path>` in its normal form: anything two readers could see differently is refused.
