@@ -4,3 +4,10 @@
 //! Invariant: only Rego that this crate emitted and its linter accepted is ever evaluated.
 
 pub mod document;
+mod evaluation;
+mod snapshot;
+mod source;
+
+pub use evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
+pub use snapshot::{BundleFile, CompileContext, Snapshot};
+pub use source::PolicySet;
