@@ -6,12 +6,14 @@
 
 mod ask;
 mod budget;
+mod embedded;
 
 use aegis_domain::{HotAnswer, MicroUsd, Timestamp};
 use async_trait::async_trait;
 
 pub use ask::{Ask, Binding, Hold, RateLimit, Rates, TokenCheck};
 pub use budget::{Budget, BudgetError, BudgetKey, BudgetScope, BudgetWindow, Budgets, Period};
+pub use embedded::{Durability, EmbeddedConfig, EmbeddedState, Limits};
 
 /// How long after a hold expired its settlement is still told from a duplicate and corrects the estimate charged.
 pub const LATE_SETTLE: aegis_domain::Ttl = aegis_domain::Ttl::from_s(600);
