@@ -197,3 +197,6 @@ impl Drop for EmbeddedState {
         }
     }
 }
+
+#[cfg(test)]
+mod faults;
