@@ -1,0 +1,7 @@
+//! Every home of the hot state against the one suite, and what each promises beyond it.
+//!
+//! Not here: rules inside one module (next to the code). Invariant: a case of `conformance` knows no home.
+
+mod conformance;
+mod embedded;
+mod embedded_crash;
