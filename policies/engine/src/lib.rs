@@ -1,3 +1,13 @@
 //! The policy language: parse, compile to safe Rego, evaluate on the RVM.
 //!
-//! Laid out with the workspace; its modules follow.
+//! Pure: no files, clock, network or randomness; texts and `now` are arguments.
+//! Invariant: only Rego that this crate emitted and its linter accepted is ever evaluated.
+
+pub mod document;
+mod evaluation;
+mod snapshot;
+mod source;
+
+pub use evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
+pub use snapshot::{BundleFile, CompileContext, Snapshot};
+pub use source::PolicySet;

@@ -1,0 +1,136 @@
+//! What is wrong with a text, and where: one finding, all findings, and the sheet they are collected on.
+//!
+//! Not here: how they are found. Invariant: finished diagnostics are sorted by file and position.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Position;
+
+/// One finding, at one place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Diagnostic {
+    pub file: Arc<str>,
+    pub line: u32,
+    pub column: u32,
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
+        match &self.help {
+            Some(help) => write!(f, "\n    help: {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Every finding of one or several texts, in the order in which they stand there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnostics(Vec<Diagnostic>);
+
+impl Diagnostics {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.0.iter()
+    }
+
+    /// Adds the findings of another text.
+    pub fn merge(&mut self, other: Diagnostics) {
+        self.0.extend(other.0);
+        self.0.sort();
+    }
+
+    /// `value`, unless anything was found.
+    pub fn or<T>(self, value: T) -> Result<T, Diagnostics> {
+        if self.is_empty() { Ok(value) } else { Err(self) }
+    }
+}
+
+impl IntoIterator for Diagnostics {
+    type Item = Diagnostic;
+    type IntoIter = std::vec::IntoIter<Diagnostic>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, diagnostic) in self.0.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{diagnostic}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+/// The sheet on which the findings of one text are collected, so that reading can go on after each.
+#[derive(Debug)]
+pub struct Problems {
+    file: Arc<str>,
+    found: Vec<Diagnostic>,
+}
+
+impl Problems {
+    pub fn new(file: &str) -> Self {
+        Self { file: file.into(), found: Vec::new() }
+    }
+
+    pub fn file(&self) -> Arc<str> {
+        Arc::clone(&self.file)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    pub fn report(&mut self, at: Position, message: impl Into<String>) {
+        self.push(at, message.into(), None);
+    }
+
+    pub fn report_with_help(
+        &mut self,
+        at: Position,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.push(at, message.into(), Some(help.into()));
+    }
+
+    fn push(&mut self, at: Position, message: String, help: Option<String>) {
+        let (line, column) = (at.line, at.column);
+        self.found.push(Diagnostic { file: self.file(), line, column, message, help });
+    }
+
+    /// The findings so far, sorted.
+    pub fn into_diagnostics(mut self) -> Diagnostics {
+        self.found.sort();
+        Diagnostics(self.found)
+    }
+
+    /// The value if nothing was reported. A missing value without a report is reported as such.
+    pub fn finish<T>(mut self, value: Option<T>) -> Result<T, Diagnostics> {
+        if value.is_none() && self.is_empty() {
+            self.report(Position::START, "the text could not be read");
+        }
+        match value {
+            Some(value) if self.is_empty() => Ok(value),
+            Some(_) | None => Err(self.into_diagnostics()),
+        }
+    }
+}
