@@ -67,9 +67,9 @@ pub fn refuse(id: DecisionId, reason: Reason) -> Decision {
     }
 }
 
-fn check_facts(case: &Case<'_>) -> Result<(MicroUsd, Degraded), Reason> {
+fn check_facts(case: &Case<'_>) -> Result<(Option<MicroUsd>, Degraded), Reason> {
     match case.facts.hot {
-        HotAnswer::Granted(grant) => Ok((grant.budget_left, Degraded::No)),
+        HotAnswer::Granted(grant) => Ok((Some(grant.budget_left), Degraded::No)),
         HotAnswer::Refused(HotRefusal::Replayed) => Err(Reason::TokenReplayed),
         HotAnswer::Refused(HotRefusal::Rate { .. }) => Err(Reason::RateLimited),
         HotAnswer::Refused(HotRefusal::Budget { .. }) => Err(Reason::OutOfBudget),
@@ -77,7 +77,7 @@ fn check_facts(case: &Case<'_>) -> Result<(MicroUsd, Degraded), Reason> {
             let is_free =
                 if case.call.estimated_cost == MicroUsd::ZERO { IsFree::Yes } else { IsFree::No };
             let degraded = without_facts(case.outage, case.call.kind, is_free, outage)?;
-            Ok((MicroUsd::ZERO, degraded))
+            Ok((None, degraded))
         }
     }
 }
@@ -85,7 +85,7 @@ fn check_facts(case: &Case<'_>) -> Result<(MicroUsd, Degraded), Reason> {
 fn judge_policy(
     case: &Case<'_>,
     policy: &Snapshot,
-    budget_left: MicroUsd,
+    budget_left: Option<MicroUsd>,
     blank: Decision,
 ) -> Decision {
     let Some(tool) = case.tool else { return blank };

@@ -69,7 +69,7 @@ pub fn prepare(
             let entry = redactions.entry(detector).or_insert(0_u32);
             *entry = entry.saturating_add(count);
         }
-        path_and_query = format!("{path_and_query}?{}", redacted.query);
+        path_and_query = format!("{path_and_query}?{}", redacted.body);
     }
     let body = match read.binding.body {
         BodyMode::Inspect => Some(redacted.body),

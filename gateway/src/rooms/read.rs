@@ -3,11 +3,10 @@
 //! Not here: decoding formats and finding personal data (`dlp`). Invariant: a parameter has one source and one value;
 //! whatever could be read two ways is refused.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
-use aegis_dlp::ContentKind;
-use aegis_domain::{Detector, DlpFacts, EgressCall, Params, ParamsHash, Reason, ToolName};
+use aegis_dlp::{ContentKind, DlpError};
+use aegis_domain::{DlpFacts, EgressCall, Params, ParamsHash, Reason, ToolName};
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -99,7 +98,7 @@ fn header(headers: &HeaderMap, name: http::HeaderName) -> Result<Option<&str>, R
 fn decode(body: Bytes, headers: &HeaderMap, bytes_max: usize) -> Result<Bytes, Reason> {
     let coding = aegis_dlp::ContentCoding::parse(header(headers, CONTENT_ENCODING)?)
         .map_err(|error| error.reason())?;
-    aegis_dlp::decode_body(body, coding, bytes_max).map_err(|error| error.reason())
+    aegis_dlp::decode_body(&body, coding, bytes_max).map_err(|error| error.reason())
 }
 
 fn plain_call(route: ToolName, upstream: &Upstream, path: String, arrival: &Arrival) -> EgressCall {
@@ -124,13 +123,23 @@ fn params(body: &[u8], content: &ContentKind, query: Option<&str>) -> Result<Par
     let mut params = if body.is_empty() {
         Params::new()
     } else {
-        aegis_dlp::body_params(body, content).map_err(|error| error.reason())?
+        body_params(body, content).map_err(|error| error.reason())?
     };
     let in_query = query.map(|query| aegis_dlp::form_params(query.as_bytes())).transpose();
     for (name, value) in in_query.map_err(|error| error.reason())?.into_iter().flatten() {
         add(&mut params, name, value)?;
     }
     Ok(params)
+}
+
+/// What a body says by name; text and unknown types have no parameters and are only scanned.
+fn body_params(body: &[u8], content: &ContentKind) -> Result<Params, DlpError> {
+    match content {
+        ContentKind::Json => aegis_dlp::json_params(body),
+        ContentKind::Form => aegis_dlp::form_params(body),
+        ContentKind::Multipart { boundary } => aegis_dlp::multipart_params(body, boundary),
+        ContentKind::Text | ContentKind::Other => Ok(Params::new()),
+    }
 }
 
 fn add_path_params(
@@ -153,18 +162,11 @@ fn scan(body: &[u8], content: &ContentKind, call: &EgressCall, binding: &ToolBin
     if binding.body == BodyMode::Stream {
         return DlpFacts::NotScanned;
     }
-    let mut counts = aegis_dlp::scan(body, content).counts;
-    let mut merge = |more: BTreeMap<Detector, u32>| {
-        for (detector, count) in more {
-            let entry = counts.entry(detector).or_insert(0);
-            *entry = entry.saturating_add(count);
-        }
-    };
-    if let Some(query) = &call.query {
-        merge(aegis_dlp::scan_query(query).counts);
-    }
-    merge(aegis_dlp::scan_query(&call.path).counts);
-    DlpFacts::Scanned(counts)
+    let query = call.query.as_deref().unwrap_or_default();
+    let scan = aegis_dlp::scan(body, content)
+        .and(aegis_dlp::scan_query(query))
+        .and(aegis_dlp::scan_query(&call.path));
+    scan.into_facts()
 }
 
 #[cfg(test)]
