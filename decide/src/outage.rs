@@ -14,7 +14,7 @@ pub enum OutageRule {
 }
 
 /// Whether a call may go on to policy although the hot state gave no answer.
-pub fn without_facts(
+pub(crate) fn without_facts(
     rule: OutageRule,
     kind: CallKind,
     is_free: IsFree,
@@ -35,7 +35,7 @@ pub fn without_facts(
 
 /// Whether a call's estimate is zero, so that no budget can be overdrawn by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum IsFree {
+pub(crate) enum IsFree {
     Yes,
     No,
 }

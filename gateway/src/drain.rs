@@ -1,48 +1,69 @@
 //! Stopping without losing a call: readiness goes first, then idle connections, then the listeners.
 //!
-//! Not here: closing listeners (Pingora does it when the signal watch returns).
-//! Invariant: while a drain runs, new calls on open connections are still served, each as the last on its connection.
+//! Not here: readiness (`door::ops`) and closing listeners (`door::listeners`). Invariant: until connections close, every
+//! call that arrives is served; while a drain runs, each as the last on its connection.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-/// The drain switch and the count of calls under way.
-#[derive(Debug, Default)]
+/// How far a stop has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    /// Not ready any more; calls are still served.
+    Draining,
+    /// New and idle connections are closed.
+    Closing,
+}
+
+/// The stop switch and the count of calls under way.
+#[derive(Debug)]
 pub struct Drain {
-    is_draining: AtomicBool,
-    started: Notify,
+    phase: watch::Sender<Phase>,
     calls: AtomicUsize,
     idle: Notify,
 }
 
 /// Counts one call, or one settlement, for as long as it lives.
 #[derive(Debug)]
-pub struct Underway(std::sync::Arc<Drain>);
+pub struct Underway(Arc<Drain>);
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { phase: watch::Sender::new(Phase::Serving), calls: AtomicUsize::new(0), idle: Notify::new() }
+    }
+}
 
 impl Drain {
     /// From now on nobody new should come.
     pub fn start(&self) {
-        self.is_draining.store(true, Ordering::Release);
-        self.started.notify_waiters();
+        self.phase.send_replace(Phase::Draining);
+    }
+
+    /// From now on nobody new is served.
+    pub fn close(&self) {
+        self.phase.send_replace(Phase::Closing);
     }
 
     pub fn is_draining(&self) -> bool {
-        self.is_draining.load(Ordering::Acquire)
+        *self.phase.borrow() >= Phase::Draining
     }
 
-    /// Returns once a drain has started.
-    pub async fn started(&self) {
-        let mut notified = std::pin::pin!(self.started.notified());
-        notified.as_mut().enable();
-        if !self.is_draining() {
-            notified.await;
-        }
+    pub fn is_closing(&self) -> bool {
+        *self.phase.borrow() == Phase::Closing
     }
 
-    pub fn underway(self: &std::sync::Arc<Self>) -> Underway {
+    /// Returns once idle connections should end.
+    pub async fn closing(&self) {
+        // The sender lives as long as `self`, so this cannot fail.
+        drop(self.phase.subscribe().wait_for(|phase| *phase == Phase::Closing).await);
+    }
+
+    pub fn underway(self: &Arc<Self>) -> Underway {
         self.calls.fetch_add(1, Ordering::AcqRel);
-        Underway(std::sync::Arc::clone(self))
+        Underway(Arc::clone(self))
     }
 
     pub fn calls(&self) -> usize {
@@ -67,5 +88,34 @@ impl Drop for Underway {
         if self.0.calls.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.idle.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_drain_ends_when_the_last_call_does_and_not_before() {
+        let drain = Arc::new(Drain::default());
+        let (one, two) = (drain.underway(), drain.underway());
+        drop(one);
+        let settled = tokio::spawn({
+            let drain = Arc::clone(&drain);
+            async move { drain.settled().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!settled.is_finished());
+        drop(two);
+        settled.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn idle_connections_end_only_when_closing() {
+        let drain = Drain::default();
+        drain.start();
+        assert!(drain.is_draining() && !drain.is_closing());
+        drain.close();
+        drain.closing().await;
     }
 }

@@ -29,17 +29,26 @@ impl Policies {
     /// Compiles every tenant's files; every mistake in every file is reported together.
     pub fn load(config: &Config) -> Result<Self, Diagnostics> {
         let mut versions = Versions::open(&config.data_dir)?;
+        let policies = Self::compile(config, &mut versions)?;
+        versions.save()?;
+        Ok(policies)
+    }
+
+    /// Finds every mistake without giving out a version number.
+    pub fn check(config: &Config) -> Result<(), Diagnostics> {
+        Self::compile(config, &mut Versions::open(&config.data_dir)?).map(drop)
+    }
+
+    fn compile(config: &Config, versions: &mut Versions) -> Result<Self, Diagnostics> {
         let mut policies = BTreeMap::new();
         let mut mistakes = Diagnostics::default();
         for tenant in config.tenants.values() {
-            match load_tenant(tenant, &mut versions) {
+            match load_tenant(tenant, versions) {
                 Ok(policy) => drop(policies.insert(tenant.id.clone(), Arc::new(policy))),
                 Err(found) => mistakes.merge(found),
             }
         }
-        mistakes.or(())?;
-        versions.save()?;
-        Ok(Self(policies))
+        mistakes.or(Self(policies))
     }
 
     pub fn of(&self, tenant: &TenantId) -> Option<Arc<TenantPolicy>> {

@@ -13,11 +13,11 @@ mod setup;
 mod upstream;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use crate::config::Config;
+use crate::serve::{self, Stop};
 use crate::wire;
 
 pub use setup::prepare;
@@ -52,10 +52,8 @@ pub fn run(options: &DevOptions) -> anyhow::Result<()> {
     let config = Config::load(&config_path)?;
     let upstream = upstream::start(&options.data_dir, options.ports.upstream)?;
     let built = wire::build(config)?;
-    let gateway = Arc::clone(&built.gateway);
     let player = play_beside(options.clone(), upstream, built.stop.clone());
-    wire::run(built)?;
-    drop(gateway);
+    serve::run(built)?;
     match player.join() {
         Ok(played) => played,
         Err(_) => anyhow::bail!("the demo scenario ended in a panic"),
@@ -66,7 +64,7 @@ pub fn run(options: &DevOptions) -> anyhow::Result<()> {
 fn play_beside(
     options: DevOptions,
     upstream: upstream::DemoUpstream,
-    stop: wire::Stop,
+    stop: Stop,
 ) -> std::thread::JoinHandle<anyhow::Result<()>> {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()

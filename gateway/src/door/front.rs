@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegis_domain::Reason;
 use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
@@ -20,8 +21,8 @@ use crate::door::answer;
 use crate::door::gate::{self, HeadState};
 use crate::door::prefixed::Prefixed;
 use crate::door::tool_route::ToolRoute;
+use crate::drain::Underway;
 use crate::wire::Gateway;
-use aegis_domain::Reason;
 
 /// How much is read at a time while a head is incomplete.
 const READ_BYTES: usize = 4_096;
@@ -52,7 +53,8 @@ impl Front {
     async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
         let mut carried: Option<HttpPersistentSettings> = None;
         loop {
-            match self.next_head(&mut stream).await {
+            let (head, _underway) = self.next_head(&mut stream).await;
+            match head {
                 Head::Over => return,
                 Head::Refused(reason) => return self.refuse(stream, reason).await,
                 Head::Http2(prefix) => {
@@ -90,33 +92,38 @@ impl Front {
         session
     }
 
-    async fn next_head(&self, stream: &mut Stream) -> Head {
+    async fn next_head(&self, stream: &mut Stream) -> (Head, Option<Underway>) {
         let limits = &self.gateway.config.limits;
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
         // Until the first byte a quiet client may idle; after it, the whole head has one deadline.
         let first = tokio::select! {
             read = timeout(limits.idle, stream.read_buf(&mut buffer)) => read,
-            () = self.gateway.drain.started() => return Head::Over,
+            () = self.gateway.drain.closing() => return (Head::Over, None),
         };
+        let underway = self.gateway.drain.underway();
+        let head = match first {
+            Ok(Ok(count)) if count > 0 => self.rest_of_head(stream, buffer).await,
+            _ => Head::Over,
+        };
+        (head, Some(underway))
+    }
+
+    async fn rest_of_head(&self, stream: &mut Stream, mut buffer: BytesMut) -> Head {
+        let limits = &self.gateway.config.limits;
         let deadline = Instant::now() + limits.head_deadline;
-        let mut read = match first {
-            Ok(Ok(count)) if count > 0 => count,
-            _ => return Head::Over,
-        };
-        while read > 0 {
+        loop {
             match gate::inspect(&buffer, limits.head) {
                 Ok(HeadState::Complete { .. }) => return Head::Ready(buffer),
                 Ok(HeadState::Http2Preface) => return Head::Http2(buffer),
                 Ok(HeadState::Partial) => {}
                 Err(reason) => return Head::Refused(reason),
             }
-            read = match timeout_at(deadline, stream.read_buf(&mut buffer)).await {
-                Ok(Ok(count)) => count,
-                Ok(Err(_)) => 0,
+            match timeout_at(deadline, stream.read_buf(&mut buffer)).await {
+                Ok(Ok(count)) if count > 0 => {}
+                Ok(_) => return Head::Over,
                 Err(_) => return Head::Refused(Reason::RequestTimeout),
-            };
+            }
         }
-        Head::Over
     }
 
     /// Answers a head that Pingora will never see, and closes.
@@ -145,6 +152,9 @@ impl ServerApp for Front {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
+        if self.gateway.drain.is_closing() {
+            return None;
+        }
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             return ServerApp::process_new(&self.proxy, stream, shutdown).await;
         }

@@ -6,6 +6,7 @@ pub mod answer;
 mod front;
 mod gate;
 pub mod headers;
+mod listeners;
 mod ops;
 mod prefixed;
 mod replay;
@@ -13,5 +14,6 @@ mod tool_route;
 
 pub use front::Front;
 pub use gate::{HEADERS_CEILING, HeadLimits};
+pub use listeners::Listeners;
 pub use ops::Ops;
 pub use tool_route::ToolRoute;

@@ -42,7 +42,7 @@ impl ServeHttp for Ops {
                 let (status, body) = self.readiness().await;
                 (status, "text/plain", body)
             }
-            "/metrics" => (StatusCode::OK, METRICS_TYPE, self.gateway.metrics()),
+            "/metrics" => (StatusCode::OK, METRICS_TYPE, "# EOF\n".to_owned()),
             _ => (StatusCode::NOT_FOUND, "text/plain", "ask for /metrics, /healthz or /readyz\n".to_owned()),
         };
         let mut response = Response::new(body.into_bytes());

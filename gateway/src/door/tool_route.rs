@@ -22,6 +22,7 @@ use crate::context::{Arrival, CallContext};
 use crate::corridor::{Admission, BodySource};
 use crate::door::answer::{Answer, Refusal};
 use crate::door::{headers, replay};
+use crate::drain::Underway;
 use crate::rooms::forward;
 use crate::rooms::settle::{End, Settlement};
 use crate::wire::Gateway;
@@ -32,8 +33,8 @@ pub struct ToolRoute {
 }
 
 /// What one request needs while Pingora has it.
-#[derive(Default)]
 pub struct Visit {
+    _underway: Underway,
     call: Option<CallContext>,
     is_upgrade: bool,
     body_home: Option<replay::Return>,
@@ -101,7 +102,14 @@ impl ProxyHttp for ToolRoute {
     type CTX = Visit;
 
     fn new_ctx(&self) -> Visit {
-        Visit::default()
+        Visit {
+            _underway: self.gateway.drain.underway(),
+            call: None,
+            is_upgrade: false,
+            body_home: None,
+            settlement: None,
+            failure: None,
+        }
     }
 
     fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {}

@@ -219,13 +219,14 @@ impl TrustStore {
 /// Resolves, checks and describes the upstream of a permitted call.
 pub async fn peer(
     gateway: &Gateway,
-    _permit: &Permit,
+    permit: &Permit,
     identified: &Identified,
     read: &Read,
     is_upgrade: bool,
 ) -> Result<HttpPeer, Reason> {
     let binding = &read.binding;
     let call = &read.call;
+    tracing::debug!(record = permit.seq(), host = %call.host, "forwarding");
     let addresses = match binding.resolve.is_empty() {
         true => gateway.resolver.resolve(&call.host).await?,
         false => binding.resolve.clone(),

@@ -7,7 +7,7 @@ use aegis_audit_chain::record::{
     BodyDigest, BudgetHold, DecisionEntry, Dest, Of, OutcomeEntry, Redaction, Usage as TokensUsed,
 };
 use aegis_audit_chain::{Hash, Origin};
-use aegis_audit_ship::{JournalError, Pending, Position};
+use aegis_audit_ship::{JournalError, Position, Sealed as OnDisk};
 use aegis_decide::Usage;
 use aegis_domain::{
     AgentId, Decision, DecisionId, Detector, Jti, MicroUsd, Reason, RuleId, TenantId, ToolName, Verdict,
@@ -22,7 +22,14 @@ use crate::wire::Gateway;
 /// Proof that an allowing decision is on record. Only `seal` can build one; only `forward` spends it.
 #[must_use]
 #[derive(Debug)]
-pub struct Permit(());
+pub struct Permit(OnDisk);
+
+impl Permit {
+    /// The number of the record that allows the call.
+    pub fn seq(&self) -> u64 {
+        self.0.position().seq
+    }
+}
 
 /// A decision on record.
 #[derive(Clone, Debug)]
@@ -97,30 +104,24 @@ async fn record(
     entry.eval_us = ctx.clock.decision_us();
     entry.att_kid = Some(gateway.region_key.key_id().clone());
     let draft = entry.draft().map_err(|_| Reason::AuditUnavailable)?;
-    let pending = gateway.journal.append(draft);
     let unavailable = |error: JournalError| {
         tracing::error!(decision = %decision.id, %error, "a decision could not be recorded");
         Reason::AuditUnavailable
     };
-    let (position, pending) = placed(pending).await.map_err(unavailable)?;
+    let pending = gateway.journal.append(draft).await.map_err(unavailable)?;
     // Signed while the disk syncs, so it costs no time.
-    let attestation = attest(gateway, &entry, &decision, &position);
-    pending.durable().await.map_err(unavailable)?;
+    let attestation = attest(gateway, &entry, &decision, pending.position());
+    let proof = pending.durable().await.map_err(unavailable)?;
     let sealed = Sealed {
-        seq: position.seq,
+        seq: proof.position().seq,
         tenant: entry.tenant,
         agent: entry.agent,
         tool: entry.tool.or(entry.route),
     };
     ctx.sealed = Some(Held { sealed, attestation: Some(attestation) });
-    ctx.permit = decision.verdict.lets_through().then_some(Permit(()));
+    ctx.permit = decision.verdict.lets_through().then_some(Permit(proof));
     ctx.decision = Some(decision);
     Ok(())
-}
-
-async fn placed(mut pending: Pending) -> Result<(Position, Pending), JournalError> {
-    let position = pending.position().await?;
-    Ok((position, pending))
 }
 
 fn describe_caller(entry: &mut DecisionEntry, ctx: &CallContext) -> Result<(), Reason> {
@@ -255,5 +256,5 @@ pub async fn outcome(
         sd: Vec::new(),
     };
     let draft = entry.draft().map_err(JournalError::from)?;
-    gateway.journal.append(draft).durable().await.map(drop)
+    gateway.journal.append(draft).await?.durable().await.map(drop)
 }
