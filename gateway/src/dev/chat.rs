@@ -42,7 +42,7 @@ fn stream(words: &[&str], usage: &Value) -> Reply {
         tokio::time::sleep(PAUSE).await;
         Ok::<_, Infallible>(Frame::data(Bytes::from(format!("data: {event}\n\n"))))
     });
-    let mut reply = Response::new(StreamBody::new(frames).boxed());
+    let mut reply = Response::new(BodyExt::boxed(StreamBody::new(frames)));
     let content_type = HeaderValue::from_static("text/event-stream");
     reply.headers_mut().insert(http::header::CONTENT_TYPE, content_type);
     reply
