@@ -12,10 +12,9 @@ pub(crate) mod threads;
 pub(crate) use fixtures::*;
 
 /// Runs every case as a test against the home that `$fresh` makes.
-#[macro_export]
 macro_rules! hot_state_conforms {
     ($fresh:expr) => {
-        $crate::hot_state_conforms!($fresh, refusals: {
+        hot_state_conforms!($fresh, refusals: {
             a_refusal_changes_nothing,
             a_bound_token_belongs_to_its_first_user,
             a_once_token_is_good_for_one_call,
@@ -24,7 +23,7 @@ macro_rules! hot_state_conforms {
             a_rate_counts_over_the_longest_refusing_window,
             a_call_that_costs_nothing_still_counts,
         });
-        $crate::hot_state_conforms!($fresh, money: {
+        hot_state_conforms!($fresh, money: {
             every_budget_must_have_room,
             a_grant_tells_the_least_left_before_its_hold,
             a_refusal_tells_when_the_budget_resets,
@@ -33,7 +32,7 @@ macro_rules! hot_state_conforms {
             many_gateways_do_not_multiply_a_budget,
             windows_begin_empty_and_leave_the_last_one_as_it_was,
         });
-        $crate::hot_state_conforms!($fresh, settlement: {
+        hot_state_conforms!($fresh, settlement: {
             a_settlement_replaces_the_estimate,
             a_cost_above_the_estimate_is_charged_in_full,
             a_released_hold_frees_its_money,
@@ -45,7 +44,7 @@ macro_rules! hot_state_conforms {
             a_settlement_after_midnight_counts_on_the_day_of_its_call,
             a_settled_call_asked_again_gets_its_grant_and_no_hold,
         });
-        $crate::hot_state_conforms!($fresh, threads: {
+        hot_state_conforms!($fresh, threads: {
             spend_is_exact_whatever_the_order,
         });
     };
@@ -56,9 +55,10 @@ macro_rules! hot_state_conforms {
                 #[test]
                 fn $case() {
                     let home = $fresh;
-                    conformance::run(conformance::$module::$case(&home));
+                    $crate::conformance::run($crate::conformance::$module::$case(&home));
                 }
             )+
         }
     };
 }
+pub(crate) use hot_state_conforms;

@@ -2,8 +2,7 @@
 //!
 //! Not here: crashes (`embedded_crash`). Invariant: each test has a directory of its own.
 
-mod conformance;
-
+use crate::conformance::hot_state_conforms;
 use aegis_state::{Durability, EmbeddedConfig, EmbeddedState};
 
 struct Embedded {
