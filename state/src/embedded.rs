@@ -22,7 +22,7 @@ use aegis_domain::{HotAnswer, MicroUsd, Outage, Timestamp};
 use async_trait::async_trait;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
-use tracing::error;
+use tracing::{debug, error};
 
 use self::core::Core;
 use self::journal::{Disk, Files, Journal};
@@ -158,7 +158,7 @@ impl HotState for EmbeddedState {
             other => other,
         };
         answer.unwrap_or_else(|cause| {
-            error!(%cause, tenant = %ask.tenant, "the hot state could not keep a decision");
+            debug!(%cause, tenant = %ask.tenant, "the hot state could not keep a decision");
             HotAnswer::Unanswered(Outage::Storage)
         })
     }

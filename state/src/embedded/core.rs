@@ -133,9 +133,16 @@ impl Core {
         Ok(charged)
     }
 
-    /// Whether the next append has a chance; one that failed is tried again.
+    /// Whether a decision could be kept; an append that failed is tried again.
     pub(super) fn health(&mut self) -> Result<(), StateError> {
-        if self.journal.is_sound() { Ok(()) } else { self.append([&Record::Probe]) }
+        if !self.journal.is_sound() {
+            self.append([&Record::Probe])?;
+        }
+        let Limits { tokens_max, calls_max, agents_max: _ } = self.limits;
+        if self.ledger.tokens.len() >= tokens_max || self.ledger.calls() >= calls_max {
+            return Err(StateError::Full);
+        }
+        Ok(())
     }
 
     fn append<'a>(

@@ -276,6 +276,7 @@ fn full_means_refused_and_expiry_makes_room() {
     let state = EmbeddedState::open(config).unwrap();
     (0..2).for_each(|n| assert!(matches!(run(state.decide(&ask(n))), HotAnswer::Granted(_))));
     assert_eq!(run(state.decide(&ask(2))), HotAnswer::Unanswered(Outage::Storage));
+    assert!(matches!(run(state.health()), Err(StateError::Full)));
     let later = Ask { now: at(500), ..ask(3) };
     assert!(matches!(run(state.decide(&later)), HotAnswer::Granted(_)));
 }

@@ -8,6 +8,8 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use tracing::error;
+
 use super::record::{MAGIC, Record};
 use crate::StateError;
 
@@ -77,13 +79,23 @@ pub(super) struct Journal {
     appended: u64,
     /// Set while bytes of a failed append may follow the whole frames.
     torn: bool,
+    /// Set from an append that failed to the next that does not.
+    failing: bool,
     sync_failed: bool,
     frames: Vec<u8>,
 }
 
 impl Journal {
     pub(super) fn new(sink: Arc<dyn Sink>, len: u64) -> Self {
-        Self { sink, len, appended: 0, torn: false, sync_failed: false, frames: Vec::new() }
+        Self {
+            sink,
+            len,
+            appended: 0,
+            torn: false,
+            failing: false,
+            sync_failed: false,
+            frames: Vec::new(),
+        }
     }
 
     /// Appends the records with one write, all or none.
@@ -98,12 +110,16 @@ impl Journal {
         self.frames.clear();
         records.into_iter().for_each(|record| record.frame(&mut self.frames));
         if let Err(source) = self.sink.append(&self.frames) {
-            self.torn = true;
+            if !self.failing {
+                error!(cause = %source, "appending to the state journal failed");
+            }
+            (self.torn, self.failing) = (true, true);
             return Err(StateError::Io { what: "append to the journal", source });
         }
         let written = self.frames.len() as u64;
         self.len += written;
         self.appended += written;
+        self.failing = false;
         Ok(())
     }
 
@@ -119,7 +135,7 @@ impl Journal {
 
     /// Whether the last append and every sync succeeded.
     pub(super) fn is_sound(&self) -> bool {
-        !self.torn && !self.sync_failed
+        !self.failing && !self.sync_failed
     }
 
     pub(super) fn appended(&self) -> u64 {

@@ -2,6 +2,9 @@
 //!
 //! Not here: rules inside one module (next to the code). Invariant: a case of `conformance` knows no home.
 
+#[cfg(test)]
 mod conformance;
+#[cfg(test)]
 mod embedded;
+#[cfg(test)]
 mod embedded_crash;
