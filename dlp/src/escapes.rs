@@ -16,7 +16,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 const ENTITY_MAX: usize = 12;
 
 /// `text` with every percent, backslash and HTML escape undone once; `None` when there is none.
-pub(crate) fn unescaped(text: &str) -> Option<View<'static>> {
+pub(crate) fn unescaped(text: &str) -> Option<View> {
     let bytes = text.as_bytes();
     memchr::memchr3(b'%', b'&', b'\\', bytes)?;
     let mut view = ViewBuilder::for_source(text);
@@ -138,7 +138,7 @@ fn numeric_entity(number: &[u8]) -> Option<(Unit, usize)> {
 const SPREAD_MIN: usize = 9;
 
 /// `text` with the blanks inside runs of lone characters (`4 6 0 - 8 9`) left out; `None` when there is none.
-pub(crate) fn pulled_together(text: &str) -> Option<View<'static>> {
+pub(crate) fn pulled_together(text: &str) -> Option<View> {
     let runs = spread_runs(text);
     if runs.is_empty() {
         return None;

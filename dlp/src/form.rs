@@ -42,7 +42,7 @@ pub(crate) fn pairs(text: &str) -> Vec<Pair> {
 }
 
 /// The text that a key or value stands for; its sources count from `base`.
-pub(crate) fn decoded(text: &str, base: usize) -> View<'static> {
+pub(crate) fn decoded(text: &str, base: usize) -> View {
     let mut view = ViewBuilder::for_source(text);
     let bytes = text.as_bytes();
     let mut at = 0;

@@ -6,7 +6,8 @@
 use aegis_domain::Detector;
 
 use crate::detect::{Context, detect};
-use crate::hit::{Hit, merge, splice, whole};
+use crate::glance::Glance;
+use crate::hit::{Hit, merge, splice, total, whole};
 use crate::json::{Token, TokenKind, Tokens, Values};
 use crate::view::{View, fold, text_of};
 use crate::{ContentKind, DlpError, encoded, escapes, form, json};
@@ -153,19 +154,40 @@ impl<'a> Inspector<'a> {
         if !self.pay(text.len()) {
             return Seen { hits: Vec::new(), context: Context::NONE };
         }
+        let glance = Glance::over(text);
+        if !glance.folds() {
+            return self.folded(text, glance, field, layer);
+        }
         let view = fold(text);
-        let folded = view.text();
+        let seen = self.folded(view.text(), Glance::over(view.text()), field, layer);
+        Seen { hits: rewritten(&view, seen.hits, str::to_owned), context: seen.context }
+    }
+
+    fn folded(&mut self, folded: &str, glance: Glance, field: Context, layer: usize) -> Seen {
         if layer < LAYERS_MAX
             && let Some(hits) = self.json_text(folded, layer)
         {
-            return Seen { hits: rewritten(&view, hits, str::to_owned), context: Context::NONE };
+            return Seen { hits, context: Context::NONE };
         }
-        let found = detect(folded, field, self.wanted);
+        let found = detect(folded, glance, field, self.wanted);
         let mut hits = found.hits;
         if layer < LAYERS_MAX {
-            self.layers(folded, field, layer.saturating_add(1), &mut hits);
+            let layer = layer.saturating_add(1);
+            if glance.has_escape()
+                && let Some(view) = escapes::unescaped(folded)
+            {
+                self.through(&view, folded, (field, layer), &mut hits);
+            }
+            if glance.is_spread()
+                && let Some(view) = escapes::pulled_together(folded)
+            {
+                self.through(&view, folded, (field, layer), &mut hits);
+            }
+            if glance.run >= encoded::RUN_MIN {
+                self.runs(folded, layer, &mut hits);
+            }
         }
-        Seen { hits: merge(rewritten(&view, hits, str::to_owned)), context: found.context }
+        Seen { hits: merge(hits), context: found.context }
     }
 
     /// The hits of a text that is itself JSON, or lines of it.
@@ -184,23 +206,29 @@ impl<'a> Inspector<'a> {
         self.json(text, Values::Many, layer.saturating_add(1)).ok()
     }
 
-    /// Adds what is found under each encoding that `text` shows.
-    fn layers(&mut self, text: &str, field: Context, layer: usize, hits: &mut Vec<Hit>) {
-        let escaped = escapes::unescaped(text);
-        let pulled = escapes::pulled_together(text);
-        for view in escaped.into_iter().chain(pulled) {
-            for hit in self.text(view.text(), field, layer).hits {
-                let span = view.source(&hit.span);
-                let source = text.get(span.clone()).unwrap_or_default();
-                let with = escapes::escaped_like(&hit.with, source);
-                hits.push(Hit { span, with, counts: hit.counts });
-            }
+    /// Adds what is found in a view of `text` whose escapes are undone.
+    fn through(
+        &mut self,
+        view: &View,
+        text: &str,
+        (field, layer): (Context, usize),
+        hits: &mut Vec<Hit>,
+    ) {
+        for hit in self.text(view.text(), field, layer).hits {
+            let span = view.source(&hit.span);
+            let source = text.get(span.clone()).unwrap_or_default();
+            let with = escapes::escaped_like(&hit.with, source);
+            hits.push(Hit { span, with, counts: hit.counts });
         }
+    }
+
+    /// Adds what is found in runs of base64 or hex, encoded again.
+    fn runs(&mut self, text: &str, layer: usize, hits: &mut Vec<Hit>) {
         for run in encoded::runs(text) {
             let inner = self.blob(&run.content, layer);
             if !inner.is_empty() {
                 let with = run.encode(&splice(&run.content, &inner));
-                hits.push(Hit { span: run.span, with, counts: crate::hit::total(&inner) });
+                hits.push(Hit { span: run.span, with, counts: total(&inner) });
             }
         }
     }
@@ -237,7 +265,7 @@ struct Seen {
 }
 
 /// Hits of a view as hits of its source.
-fn rewritten(view: &View<'_>, hits: Vec<Hit>, encode: fn(&str) -> String) -> Vec<Hit> {
+fn rewritten(view: &View, hits: Vec<Hit>, encode: fn(&str) -> String) -> Vec<Hit> {
     let rewrite = |hit: Hit| Hit {
         span: view.source(&hit.span),
         with: encode(&hit.with),

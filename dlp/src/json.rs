@@ -180,16 +180,20 @@ impl<'a> Tokens<'a> {
     fn string(&mut self) -> Result<(), DlpError> {
         self.at += 1;
         loop {
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                Some(b'\\') => self.escape()?,
-                Some(0..=0x1f) => return self.fail("a control character in a string"),
-                Some(_) => self.at += 1,
-                None => return self.fail("a string without end"),
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            let Some(length) = memchr::memchr2(b'"', b'\\', rest) else {
+                return self.fail("a string without end");
+            };
+            let plain = rest.get(..length).unwrap_or_default();
+            if plain.iter().any(|byte| *byte < 0x20) {
+                return self.fail("a control character in a string");
             }
+            self.at = self.at.saturating_add(length);
+            if self.peek() == Some(b'"') {
+                self.at += 1;
+                return Ok(());
+            }
+            self.escape()?;
         }
     }
 
@@ -296,7 +300,7 @@ pub(crate) fn hex_value(digits: &[u8]) -> Option<u32> {
 }
 
 /// The text that the inside of a checked JSON string stands for; its sources count from `base`.
-pub(crate) fn unescape(inside: &str, base: usize) -> View<'_> {
+pub(crate) fn unescape(inside: &str, base: usize) -> View {
     let mut view = ViewBuilder::for_source(inside);
     let bytes = inside.as_bytes();
     let mut at = 0;

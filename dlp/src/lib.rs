@@ -10,6 +10,7 @@ mod error;
 mod escapes;
 mod fields;
 mod form;
+mod glance;
 mod hit;
 mod inflate;
 mod inspect;

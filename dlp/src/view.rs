@@ -6,29 +6,23 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// A text and, unless it is its own source, the source span of each of its bytes.
-pub(crate) struct View<'a> {
-    text: Cow<'a, str>,
-    origin: Option<Vec<(u32, u32)>>,
+/// A text and the source span of each of its bytes.
+pub(crate) struct View {
+    text: String,
+    origin: Vec<(u32, u32)>,
 }
 
-impl<'a> View<'a> {
-    /// The text as it stands.
-    pub(crate) fn plain(text: &'a str) -> Self {
-        Self { text: Cow::Borrowed(text), origin: None }
-    }
-
+impl View {
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
     /// Where a span of this text lies in the source.
     pub(crate) fn source(&self, span: &Range<usize>) -> Range<usize> {
-        let Some(origin) = &self.origin else { return span.clone() };
-        let start = origin.get(span.start).map(|(start, _)| *start);
-        let end = span.end.checked_sub(1).and_then(|last| origin.get(last)).map(|(_, end)| *end);
-        match (start, end) {
-            (Some(start), Some(end)) => widen(start)..widen(end),
+        let start = self.origin.get(span.start).map(|(start, _)| *start);
+        let last = span.end.checked_sub(1).and_then(|last| self.origin.get(last));
+        match (start, last) {
+            (Some(start), Some((_, end))) => widen(start)..widen(*end),
             // An empty span, which no detector reports.
             _ => 0..0,
         }
@@ -60,8 +54,8 @@ impl ViewBuilder {
     }
 
     /// The view; bytes that are not UTF-8 became spaces, so that no offset moves.
-    pub(crate) fn build(self) -> View<'static> {
-        View { text: Cow::Owned(spaced_utf8(self.bytes)), origin: Some(self.origin) }
+    pub(crate) fn build(self) -> View {
+        View { text: spaced_utf8(self.bytes), origin: self.origin }
     }
 }
 
@@ -95,10 +89,7 @@ fn widen(offset: u32) -> usize {
 }
 
 /// Folds what only looks different: invisible characters go, fullwidth ASCII, hyphens and blanks become plain.
-pub(crate) fn fold(text: &str) -> View<'_> {
-    if text.bytes().all(|byte| byte.is_ascii() && byte != 0) {
-        return View::plain(text);
-    }
+pub(crate) fn fold(text: &str) -> View {
     let mut view = ViewBuilder::for_source(text);
     for (at, c) in text.char_indices() {
         if let Some(folded) = folded(c) {

@@ -37,7 +37,7 @@ const ISSUERS: &[Issuer] = &[
     Issuer(644, 659, &[17, 18, 19], Proof::Word),
     // JCB, and its old numbers of 15 digits
     Issuer(3528, 3589, &[16], Proof::Number),
-    Issuer(3528, 3589, &[17, 18, 19], Proof::Word),
+    Issuer(35, 35, &[16, 17, 18, 19], Proof::Word),
     Issuer(2131, 2131, &[15], Proof::Word),
     Issuer(1800, 1800, &[15], Proof::Word),
     // Diners Club

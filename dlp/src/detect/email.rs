@@ -32,10 +32,13 @@ fn local_start(before: &str) -> Option<usize> {
     let start = before.rfind(|c| !is_local(c)).map_or(0, |at| {
         at + before.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8)
     });
-    let local = before.get(start..)?;
+    let mut local = before.get(start..)?;
+    // In form data that nobody decoded `+` is a blank: drop words until the rest can be a local part.
+    while local.len() > LOCAL_MAX {
+        local = local.split_once('+')?.1;
+    }
     let trimmed = local.trim_start_matches(['.', '+', '-']);
-    let fits = (1..=LOCAL_MAX).contains(&trimmed.len());
-    fits.then(|| start + (local.len() - trimmed.len()))
+    (!trimmed.is_empty()).then(|| before.len() - trimmed.len())
 }
 
 /// The domain that `after` begins with: labels, the last of them letters only.

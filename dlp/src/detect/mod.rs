@@ -16,7 +16,13 @@ use aegis_domain::Detector;
 
 pub(crate) use words::Context;
 
+use words::Words;
+
+use crate::glance::Glance;
 use crate::hit::Hit;
+
+/// The fewest digits that matter: `3 May 1980`.
+const DIGITS_MIN: usize = 5;
 
 /// The findings of one text, and the context it gives as the name of a field.
 pub(crate) struct Found {
@@ -25,17 +31,18 @@ pub(crate) struct Found {
 }
 
 /// Runs the wanted detectors over `text`, the value of a field whose name gave `field`.
-pub(crate) fn detect(text: &str, field: Context, wanted: &[Detector]) -> Found {
-    let words = words::Words::read(text);
-    let groups = digits::groups(text);
+pub(crate) fn detect(text: &str, glance: Glance, field: Context, wanted: &[Detector]) -> Found {
+    let words = Words::read(text);
+    let groups = if glance.digits >= DIGITS_MIN { digits::groups(text) } else { Vec::new() };
     let mut hits = Vec::new();
     for detector in wanted {
         let spans = match detector {
             Detector::Ssn => ssn::find(text, &groups, &words, field),
+            Detector::Email if !glance.has_at() => continue,
             Detector::Email => email::find(text),
             Detector::Dob => dob::find(text, &groups, &words, field),
             Detector::Card => card::find(text, &groups, &words, field),
-            Detector::Secret => secret::find(text, &words, field),
+            Detector::Secret => secret::find(text, glance, &words, field),
         };
         hits.extend(disjoint(spans).into_iter().map(|span| Hit::new(*detector, span)));
     }
@@ -57,6 +64,6 @@ fn disjoint(mut spans: Vec<Range<usize>>) -> Vec<Range<usize>> {
 
 #[cfg(test)]
 pub(crate) fn found(text: &str, detector: Detector) -> Vec<&str> {
-    let hits = detect(text, Context::NONE, &[detector]).hits;
+    let hits = detect(text, Glance::over(text), Context::NONE, &[detector]).hits;
     hits.iter().map(|hit| &text[hit.span.clone()]).collect()
 }

@@ -9,23 +9,38 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::words::{Context, Words};
+use crate::glance::Glance;
 
 /// One kind of secret.
 pub(super) struct Rule {
     /// Found without regard to case; the pattern decides.
     pub(super) keywords: &'static [&'static str],
     pattern: &'static str,
+    /// The shortest run of letters, digits, `+/-_` that a text with such a secret has; most texts have none.
+    run_min: usize,
     /// The fewest bits of entropy a character of the secret must carry; 0 where the format is proof enough.
     entropy_min: f64,
 }
 
 const fn rule(keywords: &'static [&'static str], pattern: &'static str) -> Rule {
-    Rule { keywords, pattern, entropy_min: 0.0 }
+    Rule { keywords, pattern, run_min: TOKEN_RUN_MIN, entropy_min: 0.0 }
 }
 
 const fn guess(keywords: &'static [&'static str], pattern: &'static str, entropy_min: f64) -> Rule {
-    Rule { keywords, pattern, entropy_min }
+    Rule { keywords, pattern, run_min: TOKEN_RUN_MIN, entropy_min }
 }
+
+/// A secret that may be short or in pieces.
+const fn phrase(
+    keywords: &'static [&'static str],
+    pattern: &'static str,
+    entropy_min: f64,
+) -> Rule {
+    Rule { keywords, pattern, run_min: 0, entropy_min }
+}
+
+/// Every token format here has a run of at least this length.
+const TOKEN_RUN_MIN: usize = 14;
 
 pub(super) const RULES: &[Rule] = &[
     rule(&["akia", "asia", "abia", "acca"], r"\b((?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16})\b"),
@@ -73,9 +88,10 @@ pub(super) const RULES: &[Rule] = &[
     rule(&["aiza"], r"\b(AIza[A-Za-z0-9_-]{35})"),
     rule(&["gocspx-"], r"\b(GOCSPX-[A-Za-z0-9_-]{28})"),
     rule(&["ya29."], r"\b(ya29\.[A-Za-z0-9_-]{20,1024})"),
-    rule(
+    phrase(
         &["private key"],
         r"(-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-[^-])*(?:-----END [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----)?)",
+        0.0,
     ),
     rule(
         &["eyj", "ewog"],
@@ -154,28 +170,30 @@ pub(super) const RULES: &[Rule] = &[
     rule(&["xkeysib-"], r"\b(xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16})\b"),
     rule(&["tskey-"], r"\b(tskey-[a-z]+-[A-Za-z0-9]+(?:-[A-Za-z0-9]+)?)\b"),
     rule(&["atlasv1."], r"\b([A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{60,70})"),
-    rule(
+    phrase(
         &["://"],
         r#"(?i)\b[a-z][a-z0-9+.-]{1,24}://[^\s:/@'"<>]{0,80}:([^\s:/@'"<>$%{]{3,80})@[A-Za-z0-9\[]"#,
+        0.0,
     ),
     guess(&["bearer"], r"(?i)\bbearer\s+([A-Za-z0-9._~+/-]{16,}={0,2})", 3.0),
-    guess(&["basic"], r"(?i)\bauthorization\W{1,6}basic\s+([A-Za-z0-9+/]{8,}={0,2})", 2.5),
-    rule(
+    phrase(&["basic"], r"(?i)\bauthorization\W{1,6}basic\s+([A-Za-z0-9+/]{8,}={0,2})", 2.5),
+    phrase(
         &["$1$", "$2a$", "$2b$", "$2y$", "$5$", "$6$", "$krb5"],
         r"(\$(?:1\$[./A-Za-z0-9]{1,8}\$[./A-Za-z0-9]{22}|2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}|[56]\$(?:rounds=[0-9]+\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{43,86}|krb5[a-z0-9]*\$[^\s]{40,}))",
+        0.0,
     ),
     // The generic rules: a name for a secret, a sign of assignment, a value that looks random.
-    guess(
+    phrase(
         &["key", "secret", "token", "auth", "credential"],
         r#"(?i)(?:key|secret|token|auth|credentials?)[a-z0-9_.\-]{0,24}["'\]]{0,3}[ \t]{0,8}(?:[:=>,(]|=>|:=|\|\|)[ \t=>:]{0,4}["'`]{0,2}([A-Za-z0-9_+/.~!@#$^&*-]{16,160}={0,2})(?:[\s"'`;,)\]}<|\\]|$)"#,
         3.2,
     ),
-    guess(
+    phrase(
         &["passw", "pwd", "pass"],
         r#"(?i)(?:passw(?:or)?d|passphrase|pwd|[_.-]pass|\bpass)[a-z0-9_.\-]{0,16}["'\]]{0,3}[ \t]{0,8}(?:[:=]|=>|:=)[ \t>]{0,4}["'`]([^\s"'`]{5,80})["'`]"#,
         2.2,
     ),
-    guess(
+    phrase(
         &["passw", "pwd", "pass"],
         r#"(?i)(?:passw(?:or)?d|passphrase|pwd|[_.-]pass|\bpass)[a-z0-9_.\-]{0,16}["'\]]{0,3}[ \t]{0,8}(?:[:=]|=>|:=)[ \t>]{0,4}([^\s"'`;,<>(){}\[\]&]{6,80})(?:[\s;,<&]|$)"#,
         2.5,
@@ -185,7 +203,7 @@ pub(super) const RULES: &[Rule] = &[
 static PATTERNS: LazyLock<Vec<Option<Regex>>> =
     LazyLock::new(|| RULES.iter().map(|rule| Regex::new(rule.pattern).ok()).collect());
 
-pub(super) fn find(text: &str, words: &Words, field: Context) -> Vec<Range<usize>> {
+pub(super) fn find(text: &str, glance: Glance, words: &Words, field: Context) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     if field.says(Context::SECRET) && !field.says(Context::HARMLESS) {
         found.extend(named(text));
@@ -195,7 +213,8 @@ pub(super) fn find(text: &str, words: &Words, field: Context) -> Vec<Range<usize
     }
     let rules = RULES.iter().zip(PATTERNS.iter()).enumerate();
     for (at, (rule, pattern)) in rules {
-        let Some(pattern) = pattern.as_ref().filter(|_| words.has_rule(at)) else { continue };
+        let is_likely = words.has_rule(at) && glance.run >= rule.run_min;
+        let Some(pattern) = pattern.as_ref().filter(|_| is_likely) else { continue };
         for captures in pattern.captures_iter(text) {
             let secret = captures.get(1).or_else(|| captures.get(0));
             found.extend(
@@ -304,7 +323,8 @@ mod tests {
     #[test]
     fn a_random_value_under_a_telling_name_is_found_and_a_placeholder_is_not() {
         let random = body("aB3dE6gH9jK2mN5pQ8sT1vW4yZ7", 32);
-        let named = |value: &str, field| detect(value, field, &[Secret]).hits.len();
+        let named =
+            |value: &str, field| detect(value, Glance::over(value), field, &[Secret]).hits.len();
         assert_eq!(named(&random, Context::SECRET), 1);
         assert_eq!(named(&random, Context::NONE), 0);
         assert_eq!(named(&random, Context::SECRET.and(Context::HARMLESS)), 0);
