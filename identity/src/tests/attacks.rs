@@ -5,12 +5,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ed25519_dalek::{Signature, Verifier as _};
 use ring::hmac;
 use serde_json::Value;
 
 use super::{
-    GATEWAY, ISSUER, claims, forge, header_and, key, keys_of, now, payload, payload_but, verifier,
-    verifier_with,
+    GATEWAY, ISSUER, SEED, claims, forge, header_and, key, keys_of, now, payload, payload_but,
+    verifier, verifier_with,
 };
 use crate::{
     JsonError, KeySet, Part, SigningKey, TokenError, TokenLimits, TrustedIssuer, Verifier, mint,
@@ -331,6 +332,20 @@ fn a_signature_has_no_second_form() {
         let expected = if length == 0 { TokenError::Shape } else { TokenError::Signature };
         assert_eq!(refusal(&token), expected, "{length}");
     }
+}
+
+#[test]
+fn a_signature_with_a_point_of_small_order_is_refused() {
+    // R is the neutral element and S = k * a, so the equation holds; only a strict check refuses it.
+    let text = forge(r#"{"alg":"EdDSA","typ":"a"}"#, "x");
+    let (signing_input, _) = text.rsplit_once('.').unwrap();
+    let signature =
+        "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAADzC4XYoNgJ688IdtpkjmAlV-g4Ke7-Xfib1MM3ZZcSBQ";
+    let raw = Signature::from_slice(&URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
+    let public = ed25519_dalek::SigningKey::from_bytes(&SEED).verifying_key();
+    assert!(public.verify(signing_input.as_bytes(), &raw).is_ok());
+    let signed = format!("{signing_input}.{signature}");
+    assert_eq!(verify_jws(&signed, "a", &keys_of(&key())), Err(TokenError::Signature));
 }
 
 #[test]

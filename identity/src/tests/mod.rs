@@ -22,7 +22,7 @@ use crate::{Claims, KeySet, SigningKey, TokenError, TokenLimits, TrustedIssuer, 
 pub(crate) const ISSUER: &str = "https://issuer.example";
 pub(crate) const GATEWAY: &str = "https://gw.eu-west-1.example.com";
 pub(crate) const NOW_S: u64 = 1_800_000_000;
-const SEED: [u8; 32] = [7; 32];
+pub(crate) const SEED: [u8; 32] = [7; 32];
 
 pub(crate) fn now() -> Timestamp {
     Timestamp::from_unix_s(NOW_S)
