@@ -177,15 +177,11 @@ fn texts<'a>(value: &'a Value, claim: &'static str) -> Result<Vec<&'a str>, Toke
         .ok_or(TokenError::ClaimMalformed { claim })
 }
 
-/// An integer, or a float without a fraction below 2^53, where floats are still exact.
+/// An integer, or a float without a fraction; what is negative or too large does not parse.
 fn whole_seconds(value: &Value) -> Option<u64> {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
     if let Some(seconds) = value.as_u64() {
         return Some(seconds);
     }
-    let float = value.as_f64()?;
-    if !(0.0..EXACT).contains(&float) || float.fract() != 0.0 {
-        return None;
-    }
+    let float = value.as_f64().filter(|float| float.fract() == 0.0)?;
     format!("{float:.0}").parse().ok()
 }

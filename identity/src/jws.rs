@@ -73,9 +73,7 @@ pub(crate) struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     pub(crate) fn split(token: &'a str, bytes_max: usize) -> Result<Self, TokenError> {
-        if token.len() > bytes_max {
-            return Err(TokenError::TooLong { bytes_max });
-        }
+        check_length(token, bytes_max)?;
         let (signing_input, signature) = token.rsplit_once('.').ok_or(TokenError::Shape)?;
         let (header, payload) = signing_input.split_once('.').ok_or(TokenError::Shape)?;
         if header.is_empty() || signature.is_empty() || payload.contains('.') {
@@ -91,6 +89,10 @@ impl<'a> Parts<'a> {
     pub(crate) fn payload(&self) -> Result<Map<String, Value>, TokenError> {
         read_object(&decode(self.payload, Part::Payload)?, Part::Payload)
     }
+}
+
+pub(crate) fn check_length(token: &str, bytes_max: usize) -> Result<(), TokenError> {
+    if token.len() > bytes_max { Err(TokenError::TooLong { bytes_max }) } else { Ok(()) }
 }
 
 /// Canonical only: no padding, no blanks, and no bits left over in the last character (RFC 4648 §3.5), so a

@@ -5,7 +5,7 @@
 
 use aegis_domain::{KeyId, Timestamp, Ttl};
 
-use crate::jws::{Jws, read_object};
+use crate::jws::{Jws, check_length, read_object};
 use crate::{Claims, KeySet, Part, TokenError, claims};
 
 /// The types an access token may have (RFC 9068 §2.1 and, for issuers older than it, RFC 7519 §5.1).
@@ -83,6 +83,10 @@ impl Verifier {
         }
         self.check_times(&claims, now)?;
         Ok(VerifiedToken { claims, key_id: key.id().clone() })
+    }
+
+    pub(crate) fn check_length(&self, token: &str) -> Result<(), TokenError> {
+        check_length(token, self.limits.token_bytes_max)
     }
 
     fn trusted(&self, name: &str) -> Result<&TrustedIssuer, TokenError> {

@@ -38,6 +38,13 @@ fn a_scope_that_would_be_read_as_two_is_not_minted() {
 }
 
 #[test]
+fn a_token_for_nobody_is_not_minted() {
+    let mut for_nobody = claims();
+    for_nobody.audience.clear();
+    assert_eq!(mint(&key(), &for_nobody), Err(TokenError::ClaimMissing { claim: "aud" }));
+}
+
+#[test]
 fn a_published_key_set_verifies_what_its_keys_sign() {
     let published = keys_of(&key()).to_jwks_json();
     let keys = KeySet::from_jwks(published.as_bytes()).unwrap();
@@ -106,6 +113,8 @@ fn an_inspection_shows_what_nobody_verified() {
     assert_eq!(shown.unverified_header.get("typ").unwrap(), "at+jwt");
     assert_eq!(shown.unverified_payload.get("tenant").unwrap(), "acme-eu");
     assert_eq!(verifier().verify(&token, now()), Err(TokenError::KeyUnknown));
+    let long = "a".repeat(16_385);
+    assert_eq!(inspect(&long), Err(TokenError::TooLong { bytes_max: 16_384 }));
 }
 
 #[test]
