@@ -5,10 +5,10 @@
 
 use std::path::PathBuf;
 
-use aegis_domain::Ttl;
+use aegis_domain::{Timestamp, Ttl};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{doctor, init, token};
+use crate::{audit, clock, cost, doctor, init, token};
 
 const AFTER: &str = "\
 Exit codes:
@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Init(init::InitArgs),
     Doctor(doctor::DoctorArgs),
     Token(token::TokenArgs),
+    Audit(audit::AuditArgs),
+    Cost(cost::CostArgs),
     /// Print a completion script for a shell.
     #[command(
         after_help = "Example:\n  aegisctl completions bash > /etc/bash_completion.d/aegisctl"
@@ -86,4 +88,19 @@ pub(crate) fn ttl(text: &str) -> Result<Ttl, String> {
     };
     let count: u64 = digits.parse().map_err(|_| WANTED.to_owned())?;
     count.checked_mul(seconds).map(Ttl::from_s).ok_or_else(|| WANTED.to_owned())
+}
+
+/// An instant: `24h` before now, or in RFC 3339.
+pub(crate) fn since(text: &str) -> Result<Timestamp, String> {
+    if let Ok(ttl) = ttl(text) {
+        let ns = clock::now().unix_ns().saturating_sub(ttl.ms().saturating_mul(1_000_000));
+        return Ok(Timestamp::from_unix_ns(ns));
+    }
+    let instant: jiff::Timestamp = text
+        .parse()
+        .map_err(|_| "expected 90s, 15m, 24h, 7d or an instant such as 2026-11-22T00:00:00Z")?;
+    let ns = instant.as_nanosecond();
+    u64::try_from(ns)
+        .map(Timestamp::from_unix_ns)
+        .map_err(|_| "expected an instant after 1970".into())
 }

@@ -40,6 +40,11 @@ impl Home {
         self.0.join("keys/jwks.json")
     }
 
+    /// The audit journal: registry and streams.
+    pub(crate) fn audit(&self) -> PathBuf {
+        self.0.join("audit")
+    }
+
     pub(crate) fn policy(&self, tenant: &TenantId) -> PathBuf {
         self.0.join(format!("policies/{tenant}.yaml"))
     }

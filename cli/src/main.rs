@@ -4,12 +4,16 @@
 //! Invariant: data goes to stdout and words to stderr; the exit code is one of `Exit`.
 
 mod args;
+mod audit;
 mod clock;
 mod config;
+mod cost;
 mod doctor;
 mod failure;
 mod home;
 mod init;
+mod journal;
+mod progress;
 mod screen;
 mod sheet;
 mod token;
@@ -39,6 +43,8 @@ fn run(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Init(args) => init::run(&args, &home, screen),
         Command::Doctor(args) => doctor::run(&args, &home, screen),
         Command::Token(args) => token::run(&args, &home, screen),
+        Command::Audit(args) => audit::run(&args, &home, screen),
+        Command::Cost(args) => cost::run(&args, &home, screen),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "aegisctl", &mut script);

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::args::{Format, Global};
 use crate::failure::Failure;
+use crate::progress::Progress;
 use crate::sheet::Sheet;
 
 #[derive(Debug)]
@@ -47,6 +48,15 @@ impl Screen {
             Format::Json => self.json(value),
             Format::Table => self.raw(format!("{bare}\n")),
         }
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// A bar for work that takes its time.
+    pub(crate) fn progress(&self, bytes: u64) -> Progress {
+        if self.quiet { Progress::hidden() } else { Progress::new(bytes) }
     }
 
     fn json(&self, value: &Value) -> Result<(), Failure> {

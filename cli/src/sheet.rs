@@ -19,11 +19,29 @@ pub(crate) struct Sheet {
     /// Key in JSON and heading in the table.
     columns: Vec<&'static str>,
     rows: Vec<(Mood, Vec<Value>)>,
+    /// Columns from here on stand to the right.
+    right_from: usize,
+    has_heading: bool,
 }
 
 impl Sheet {
     pub(crate) fn new(columns: &[&'static str]) -> Self {
-        Self { columns: columns.to_vec(), rows: Vec::new() }
+        Self {
+            columns: columns.to_vec(),
+            rows: Vec::new(),
+            right_from: usize::MAX,
+            has_heading: true,
+        }
+    }
+
+    /// Sets columns to the right, so that the digits of numbers line up.
+    pub(crate) fn right_from(self, column: usize) -> Self {
+        Self { right_from: column, ..self }
+    }
+
+    /// Continues a table whose heading was shown.
+    pub(crate) fn without_heading(self) -> Self {
+        Self { has_heading: false, ..self }
     }
 
     pub(crate) fn row(&mut self, cells: Vec<Value>) {
@@ -52,8 +70,10 @@ impl Sheet {
         } else {
             table.force_no_tty();
         }
-        let headings = self.columns.iter().map(|key| heading(key));
-        table.set_header(headings.map(|text| Cell::new(text).add_attribute(Attribute::Bold)));
+        if self.has_heading {
+            let headings = self.columns.iter().map(|key| heading(key));
+            table.set_header(headings.map(|text| Cell::new(text).add_attribute(Attribute::Bold)));
+        }
         for (mood, cells) in &self.rows {
             table.add_row(cells.iter().enumerate().map(|(column, value)| {
                 let cell = cell(value);
@@ -63,6 +83,9 @@ impl Sheet {
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
         }
+        for column in table.column_iter_mut().skip(self.right_from) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
         table
     }
 }
@@ -71,11 +94,10 @@ fn heading(key: &str) -> String {
     key.replace('_', " ").to_uppercase()
 }
 
-/// Numbers stand to the right, so that their digits line up.
 fn cell(value: &Value) -> Cell {
     match value {
         Value::String(text) => Cell::new(text),
-        Value::Number(number) => Cell::new(number).set_alignment(CellAlignment::Right),
+        Value::Number(number) => Cell::new(number),
         Value::Null => Cell::new("-"),
         Value::Array(items) => Cell::new(items.iter().map(plain).collect::<Vec<_>>().join(", ")),
         Value::Bool(_) | Value::Object(_) => Cell::new(value),
