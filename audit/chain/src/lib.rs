@@ -11,7 +11,9 @@ pub mod link;
 pub mod note;
 mod origin;
 pub mod record;
+pub mod registry;
 pub mod tree;
+pub mod walk;
 
 pub use hash::Hash;
 pub use head::{Head, birth_note};

@@ -89,7 +89,7 @@ impl Sequencer {
 
     /// Goes on where a walk over the stream's records ended.
     pub fn resume(walker: Walker) -> Self {
-        let Walker { chain, mono_ns, clock, .. } = walker;
+        let Walker { chain, mono_ns, clock } = walker;
         let seal_first = chain.tree.size();
         Self { chain, mono_ns, clock, seal_first, tally: Tally::default() }
     }
@@ -177,10 +177,14 @@ pub enum LinkError {
     Mono,
 }
 
-/// A step of the clock that no `clock` record announces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnrecordedStep {
-    pub step_ns: i128,
+/// A record that stands at its place.
+#[derive(Clone, Copy, Debug)]
+pub struct Checked<'a> {
+    pub head: record::Head,
+    /// A step of the wall clock that no `clock` record announces.
+    pub unrecorded_step_ns: Option<i128>,
+    tenant: Option<&'a str>,
+    clock: Option<i128>,
 }
 
 /// Follows a stream record by record, from its start.
@@ -189,12 +193,11 @@ pub struct Walker {
     chain: Chain,
     mono_ns: u64,
     clock: Option<i128>,
-    step: Option<UnrecordedStep>,
 }
 
 impl Walker {
     pub fn new(origin: Origin) -> Self {
-        Self { chain: Chain::new(origin), mono_ns: 0, clock: None, step: None }
+        Self { chain: Chain::new(origin), mono_ns: 0, clock: None }
     }
 
     pub fn origin(&self) -> &Origin {
@@ -210,8 +213,8 @@ impl Walker {
         self.chain.head()
     }
 
-    /// Checks that `record` is the next one. After an error the walker stays where it was.
-    pub fn step(&mut self, record: &[u8]) -> Result<record::Head, LinkError> {
+    /// Checks that `record` is the next one.
+    pub fn check<'a>(&self, record: &'a [u8]) -> Result<Checked<'a>, LinkError> {
         let head = record::Head::parse(record).ok_or(LinkError::Head)?;
         let (kind, tenant) = record::kind_and_tenant(record).ok_or(LinkError::Head)?;
         let expected = self.size();
@@ -227,26 +230,25 @@ impl Walker {
         if head.mono < self.mono_ns {
             return Err(LinkError::Mono);
         }
-        self.follow_clock(&head, kind);
-        self.chain.push(Hash::leaf(record), tenant.map(|tenant| (tenant, head.tseq)));
-        Ok(head)
-    }
-
-    /// The clock step of the last record, if none was announced.
-    pub fn take_unrecorded_step(&mut self) -> Option<UnrecordedStep> {
-        self.step.take()
-    }
-
-    fn follow_clock(&mut self, head: &record::Head, kind: &str) {
-        self.mono_ns = head.mono;
         let now = offset(head.ts, head.mono);
         let step = self.clock.map_or(0, |before| now.saturating_sub(before));
         let large = step.unsigned_abs() > u128::from(CLOCK_STEP_NS);
-        if large && kind != Kind::Clock.as_str() {
-            self.step = Some(UnrecordedStep { step_ns: step });
-        }
-        if large || self.clock.is_none() || kind == Kind::Clock.as_str() {
-            self.clock = Some(now);
-        }
+        let announced = kind == Kind::Clock.as_str();
+        let moves = large || announced || self.clock.is_none();
+        Ok(Checked {
+            head,
+            unrecorded_step_ns: (large && !announced).then_some(step),
+            tenant,
+            clock: if moves { Some(now) } else { self.clock },
+        })
+    }
+
+    /// Goes past a record that `check` has let through.
+    pub fn accept(&mut self, record: &[u8], checked: &Checked<'_>) -> Hash {
+        let leaf = Hash::leaf(record);
+        self.mono_ns = checked.head.mono;
+        self.clock = checked.clock;
+        self.chain.push(leaf, checked.tenant.map(|tenant| (tenant, checked.head.tseq)));
+        leaf
     }
 }
