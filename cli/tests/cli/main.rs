@@ -1,0 +1,6 @@
+//! The real `aegisctl`, typed at: output, words, exit codes.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod setup;
+mod support;
+mod token;
