@@ -123,9 +123,7 @@ impl Corridor {
                 ctx.outgoing = Some(outgoing);
                 decision
             }
-            Err(reason) => {
-                Decision { verdict: aegis_domain::Verdict::Deny(reason), ..decision }
-            }
+            Err(reason) => Decision { verdict: aegis_domain::Verdict::Deny(reason), ..decision },
         }
     }
 

@@ -32,7 +32,11 @@ pub struct Underway(Arc<Drain>);
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { phase: watch::Sender::new(Phase::Serving), calls: AtomicUsize::new(0), idle: Notify::new() }
+        Self {
+            phase: watch::Sender::new(Phase::Serving),
+            calls: AtomicUsize::new(0),
+            idle: Notify::new(),
+        }
     }
 }
 

@@ -88,7 +88,8 @@ fn make(path: &Path) -> Result<SigningKey, KeysError> {
 
 fn read(path: &Path) -> Result<SigningKey, KeysError> {
     let pem = read_secret(path)?;
-    SigningKey::from_pkcs8_pem(&pem).map_err(|source| KeysError::Key { path: path.to_owned(), source })
+    SigningKey::from_pkcs8_pem(&pem)
+        .map_err(|source| KeysError::Key { path: path.to_owned(), source })
 }
 
 fn read_secret(path: &Path) -> Result<String, KeysError> {

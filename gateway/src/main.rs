@@ -27,7 +27,8 @@ struct Arguments {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.";
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -81,8 +82,12 @@ fn main() -> ExitCode {
             Err(mistakes) => complain(&mistakes.into(), 2),
         },
         Command::Dev { data, port, tls_port, metrics_port, upstream_port, once } => {
-            let ports =
-                Ports { plain: port, tls: tls_port, metrics: metrics_port, upstream: upstream_port };
+            let ports = Ports {
+                plain: port,
+                tls: tls_port,
+                metrics: metrics_port,
+                upstream: upstream_port,
+            };
             let after = if once { AfterScenario::Stop } else { AfterScenario::Stay };
             ran(dev::run(&DevOptions { data_dir: data, ports, after }))
         }

@@ -121,8 +121,11 @@ impl Versions {
     }
 
     fn save(&self) -> Result<(), Diagnostics> {
-        let failed = |error: std::io::Error| about(&self.path.display().to_string(), error.to_string());
-        let bytes = serde_json::to_vec_pretty(&self.given).map_err(std::io::Error::other).map_err(failed)?;
+        let failed =
+            |error: std::io::Error| about(&self.path.display().to_string(), error.to_string());
+        let bytes = serde_json::to_vec_pretty(&self.given)
+            .map_err(std::io::Error::other)
+            .map_err(failed)?;
         crate::files::replace(&self.path, &bytes).map_err(failed)
     }
 }

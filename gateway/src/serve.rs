@@ -85,7 +85,10 @@ async fn stopped(gateway: &Gateway, stop: &Stop) {
     gateway.drain.close();
     if tokio::time::timeout(gateway.config.limits.grace, gateway.drain.settled()).await.is_err() {
         let calls = gateway.drain.calls();
-        tracing::warn!(calls, "calls were still under way when the grace ended; the next start settles them");
+        tracing::warn!(
+            calls,
+            "calls were still under way when the grace ended; the next start settles them"
+        );
     }
     // The last answers may still be in a socket buffer's hands.
     tokio::time::sleep(FLUSH).await;

@@ -118,8 +118,11 @@ fn verifier(config: &Config) -> anyhow::Result<Verifier> {
             keys,
         });
     }
-    let limits =
-        TokenLimits { skew: Ttl::from_s(30), ttl_max: Ttl::from_s(15 * 60), token_bytes_max: 8_192 };
+    let limits = TokenLimits {
+        skew: Ttl::from_s(30),
+        ttl_max: Ttl::from_s(15 * 60),
+        token_bytes_max: 8_192,
+    };
     Ok(Verifier::new(issuers, limits))
 }
 

@@ -44,8 +44,9 @@ pub(super) fn tool(node: &Node, problems: &mut Problems, folder: &Folder) -> Opt
     let kind = map.optional("kind", problems, |n, p| n.choice(p, &kinds));
     let modes = [("inspect", BodyMode::Inspect), ("stream", BodyMode::Stream)];
     let body = map.optional("body", problems, |n, p| n.choice(p, &modes));
-    let body_bytes_max = map
-        .optional("body_bytes_max", problems, |n, p| n.integer::<usize>(p, 0..=256 * 1_024 * 1_024));
+    let body_bytes_max = map.optional("body_bytes_max", problems, |n, p| {
+        n.integer::<usize>(p, 0..=256 * 1_024 * 1_024)
+    });
     let rules = [("deny", OutageRule::DenyAll), ("allow_free_reads", OutageRule::AllowFreeReads)];
     let outage = map.optional("on_state_outage", problems, |n, p| n.choice(p, &rules));
     let connect = map.optional("connect_timeout", problems, Node::duration);
@@ -165,7 +166,8 @@ fn secret_file(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<
     match std::fs::read_to_string(&path) {
         Ok(text) => Some(Secret::new(text.trim_end().to_owned())),
         Err(error) => {
-            problems.report(node.position(), format!("the credential file cannot be read: {error}"));
+            problems
+                .report(node.position(), format!("the credential file cannot be read: {error}"));
             None
         }
     }
@@ -187,8 +189,8 @@ fn price(node: &Node, problems: &mut Problems) -> Option<Price> {
     let per_call = map.optional("per_call_usd", problems, usd);
     let input = map.optional("input_per_million_usd", problems, usd);
     let output = map.optional("output_per_million_usd", problems, usd);
-    let ceiling = map
-        .optional("output_tokens_max", problems, |n, p| n.integer::<u64>(p, 1..=10_000_000));
+    let ceiling =
+        map.optional("output_tokens_max", problems, |n, p| n.integer::<u64>(p, 1..=10_000_000));
     let price = match (per_call, input, output, ceiling) {
         (Some(amount), None, None, None) => Some(Price::PerCall(amount)),
         (None, Some(input_per_million), Some(output_per_million), Some(output_tokens_max)) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{HeaderValue, Response, StatusCode};
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use serde_json::{Value, json};
 
@@ -23,7 +23,8 @@ pub(super) fn reply(received: &Received) -> Reply {
     let max_tokens = asked.get("max_tokens").and_then(Value::as_u64).unwrap_or(u64::MAX);
     let words = WORDS.iter().take(usize::try_from(max_tokens).unwrap_or(usize::MAX));
     let words: Vec<&str> = words.copied().collect();
-    let usage = json!({ "prompt_tokens": received.body.len() / 4, "completion_tokens": words.len() });
+    let usage =
+        json!({ "prompt_tokens": received.body.len() / 4, "completion_tokens": words.len() });
     if asked.get("stream").and_then(Value::as_bool) == Some(true) {
         return stream(&words, &usage);
     }

@@ -5,8 +5,8 @@
 
 mod chat;
 mod client;
-mod payments;
 mod patients;
+mod payments;
 mod report;
 mod scenario;
 mod setup;

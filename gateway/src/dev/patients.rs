@@ -15,7 +15,8 @@ pub(super) fn reply(method: &Method, received: &Received) -> Reply {
             answer(StatusCode::OK, &record)
         }
         ("POST", Some((id, "notes"))) => {
-            let note = json!({ "patient": id, "note": "nt_7", "stored_bytes": received.body.len() });
+            let note =
+                json!({ "patient": id, "note": "nt_7", "stored_bytes": received.body.len() });
             answer(StatusCode::CREATED, &note)
         }
         _ => answer(StatusCode::NOT_FOUND, &json!({ "error": "no such resource" })),

@@ -44,11 +44,15 @@ impl Report {
         };
         say(format_args!("   {} {outcome}", reply.status.as_u16()));
         if let Some(id) = reply.headers.get(AEGIS_DECISION_ID).and_then(|id| id.to_str().ok()) {
-            let attested = if reply.headers.contains_key(AEGIS_ATTESTATION) { ", attested" } else { "" };
+            let attested =
+                if reply.headers.contains_key(AEGIS_ATTESTATION) { ", attested" } else { "" };
             say(format_args!("   decision {id}{attested}"));
         }
         if let Some(received) = step.show.and_then(|host| upstream.last(host)) {
-            say(format_args!("   the upstream received {}", String::from_utf8_lossy(&received.body)));
+            say(format_args!(
+                "   the upstream received {}",
+                String::from_utf8_lossy(&received.body)
+            ));
         }
         if reply.arrivals.len() > 2 {
             say(format_args!("   {}", streamed(&reply.arrivals)));
@@ -87,7 +91,8 @@ impl Report {
 
 fn refusal(reply: &Reply) -> String {
     let problem: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-    let text = |name: &str| problem.get(name).and_then(|value| value.as_str()).unwrap_or("-").to_owned();
+    let text =
+        |name: &str| problem.get(name).and_then(|value| value.as_str()).unwrap_or("-").to_owned();
     let rules = problem.get("rules").map(|rules| format!(" by {rules}")).unwrap_or_default();
     format!("{} ({}){rules}: {}", text("decision"), text("reason"), text("detail"))
 }
@@ -106,7 +111,9 @@ fn aegisctl(options: &DevOptions, arguments: &[&str]) -> anyhow::Result<()> {
         .arg(&options.data_dir)
         .args(arguments)
         .status()
-        .with_context(|| format!("{} cannot be run; build it with `cargo build`", beside.display()))?;
+        .with_context(|| {
+            format!("{} cannot be run; build it with `cargo build`", beside.display())
+        })?;
     anyhow::ensure!(status.success(), "aegisctl {} failed: {status}", arguments.join(" "));
     Ok(())
 }

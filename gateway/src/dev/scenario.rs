@@ -40,7 +40,12 @@ pub(super) struct Minter {
 }
 
 impl Minter {
-    pub(super) fn token(&self, agent: &str, token_use: TokenUse, life: Ttl) -> anyhow::Result<String> {
+    pub(super) fn token(
+        &self,
+        agent: &str,
+        token_use: TokenUse,
+        life: Ttl,
+    ) -> anyhow::Result<String> {
         let now = clock::now();
         let scopes: &[&str] = match agent {
             "finance-bot" => &["payments:write", "payments:read", "hooks:post", "llm:call"],
@@ -145,7 +150,9 @@ fn payout(amount: u64) -> Option<Value> {
 
 fn question(max_tokens: u64, stream: bool) -> Option<Value> {
     let messages = json!([{ "role": "user", "content": "How are budgets kept?" }]);
-    Some(json!({ "model": "demo-large", "max_tokens": max_tokens, "stream": stream, "messages": messages }))
+    Some(
+        json!({ "model": "demo-large", "max_tokens": max_tokens, "stream": stream, "messages": messages }),
+    )
 }
 
 fn steps() -> Vec<Step> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -28,7 +28,6 @@ pub(super) type Reply = Response<BoxBody<Bytes, Infallible>>;
 #[derive(Clone, Debug)]
 pub(super) struct Received {
     pub(super) path: String,
-    pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
@@ -82,7 +81,8 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, upstream: DemoUpst
         let (acceptor, upstream) = (acceptor.clone(), upstream.clone());
         tokio::spawn(async move {
             let Ok(stream) = acceptor.accept(socket).await else { return };
-            let service = hyper::service::service_fn(move |request| serve(request, upstream.clone()));
+            let service =
+                hyper::service::service_fn(move |request| serve(request, upstream.clone()));
             let served = Builder::new(TokioExecutor::new())
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
@@ -97,7 +97,7 @@ async fn serve(request: Request<Incoming>, upstream: DemoUpstream) -> Result<Rep
     let host = host_of(&request);
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
-    let received = Received { path: head.uri.path().to_owned(), headers: head.headers, body };
+    let received = Received { path: head.uri.path().to_owned(), body };
     upstream.remember(&host, &received);
     Ok(match host.as_str() {
         "api.payments.test" => payments::reply(&head.method, &received),

@@ -58,7 +58,10 @@ impl Refusal {
             (CONTENT_LENGTH, length.to_string()),
             (CACHE_CONTROL, "no-store".to_owned()),
             (AEGIS_DECISION_ID, self.decision.id.to_string()),
-            (PROXY_STATUS, format!("aegis; error={}; details=\"{}\"", proxy_error(reason), reason.code())),
+            (
+                PROXY_STATUS,
+                format!("aegis; error={}; details=\"{}\"", proxy_error(reason), reason.code()),
+            ),
         ];
         if let Some(policy) = &self.decision.policy {
             headers.push((AEGIS_POLICY_VERSION, policy.version.to_string()));
@@ -269,7 +272,12 @@ mod tests {
         for reason in Reason::ALL {
             let answer = refusal(*reason).answer();
             assert!(![402, 408, 409].contains(&answer.status.as_u16()), "{reason:?}");
-            assert!(answer.headers.iter().any(|(name, value)| *name == SHOULD_RETRY && value == "false"));
+            assert!(
+                answer
+                    .headers
+                    .iter()
+                    .any(|(name, value)| *name == SHOULD_RETRY && value == "false")
+            );
         }
     }
 

@@ -14,7 +14,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::door::answer;
@@ -133,7 +133,7 @@ impl Front {
         let sent = timeout(LINGER, async {
             stream.write_all(&bytes).await?;
             stream.flush().await?;
-            stream.shutdown().await;
+            AsyncWriteExt::shutdown(&mut stream).await?;
             // Taking what is still on its way keeps the kernel from resetting the answer away.
             let mut rest = [0; READ_BYTES];
             while stream.read(&mut rest).await? > 0 {}

@@ -17,7 +17,7 @@ pub const HEADERS_CEILING: usize = 256;
 
 /// What is known of the bytes read so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeadState {
+pub(super) enum HeadState {
     /// More bytes are needed.
     Partial,
     /// The client speaks HTTP/2 without TLS (RFC 9113 §3.4).
@@ -29,7 +29,7 @@ pub enum HeadState {
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Looks at the first bytes of a connection or of its next request.
-pub fn inspect(bytes: &[u8], limits: HeadLimits) -> Result<HeadState, Reason> {
+pub(super) fn inspect(bytes: &[u8], limits: HeadLimits) -> Result<HeadState, Reason> {
     if bytes.starts_with(PREFACE) {
         return Ok(HeadState::Http2Preface);
     }
@@ -39,7 +39,9 @@ pub fn inspect(bytes: &[u8], limits: HeadLimits) -> Result<HeadState, Reason> {
     let mut slots = [httparse::EMPTY_HEADER; HEADERS_CEILING];
     let mut request = httparse::Request::new(&mut slots);
     match request.parse(bytes) {
-        Ok(httparse::Status::Partial) if bytes.len() > limits.bytes_max => Err(Reason::HeadTooLarge),
+        Ok(httparse::Status::Partial) if bytes.len() > limits.bytes_max => {
+            Err(Reason::HeadTooLarge)
+        }
         Ok(httparse::Status::Partial) => Ok(HeadState::Partial),
         Ok(httparse::Status::Complete(length)) if length > limits.bytes_max => {
             Err(Reason::HeadTooLarge)
@@ -81,7 +83,11 @@ fn check_request(request: &httparse::Request<'_, '_>, limits: HeadLimits) -> Res
     let (lengths, encodings) = (count("content-length"), count("transfer-encoding"));
     let hosts_wrong = count("host") > 1 || (count("host") == 0 && request.version == Some(1));
     let is_old_and_chunked = request.version == Some(0) && encodings > 0;
-    if hosts_wrong || lengths > 1 || encodings > 1 || (lengths + encodings) > 1 || is_old_and_chunked
+    if hosts_wrong
+        || lengths > 1
+        || encodings > 1
+        || (lengths + encodings) > 1
+        || is_old_and_chunked
     {
         return Err(Reason::MalformedRequest);
     }

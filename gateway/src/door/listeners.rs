@@ -41,7 +41,10 @@ impl Listeners {
         if let Some(tls) = &config.listen.tls {
             front.add_tls_with_settings(&tls.address.to_string(), None, tls_settings(tls)?);
         }
-        let mut ops = Service::new("operators".to_owned(), HttpServer::new_app(Ops::new(Arc::clone(gateway))));
+        let mut ops = Service::new(
+            "operators".to_owned(),
+            HttpServer::new_app(Ops::new(Arc::clone(gateway))),
+        );
         ops.add_tcp(&config.listen.metrics.to_string());
         ops.threads = Some(1);
         server.bootstrap();

@@ -43,7 +43,11 @@ impl ServeHttp for Ops {
                 (status, "text/plain", body)
             }
             "/metrics" => (StatusCode::OK, METRICS_TYPE, "# EOF\n".to_owned()),
-            _ => (StatusCode::NOT_FOUND, "text/plain", "ask for /metrics, /healthz or /readyz\n".to_owned()),
+            _ => (
+                StatusCode::NOT_FOUND,
+                "text/plain",
+                "ask for /metrics, /healthz or /readyz\n".to_owned(),
+            ),
         };
         let mut response = Response::new(body.into_bytes());
         *response.status_mut() = status;

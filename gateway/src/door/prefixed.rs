@@ -11,20 +11,20 @@ use bytes::{Buf as _, Bytes};
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
-    TimingDigest, UniqueID, UniqueIDType,
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    Stream, TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream with a prefix that comes before what the socket holds.
 #[derive(Debug)]
-pub struct Prefixed {
+pub(super) struct Prefixed {
     inner: Stream,
     prefix: Bytes,
 }
 
 impl Prefixed {
-    pub fn new(inner: Stream, prefix: Bytes) -> Self {
+    pub(super) fn new(inner: Stream, prefix: Bytes) -> Self {
         Self { inner, prefix }
     }
 }

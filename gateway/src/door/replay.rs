@@ -21,7 +21,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 
 /// Gives the real session back.
 #[derive(Debug)]
-pub struct Return(Mutex<Receiver<Box<ServerSession>>>);
+pub(super) struct Return(Mutex<Receiver<Box<ServerSession>>>);
 
 /// A session whose request body is known already.
 struct Replay {
@@ -33,16 +33,17 @@ struct Replay {
 }
 
 /// Puts the judged body in the place of what the client sent.
-pub fn install(slot: &mut Box<ServerSession>, body: Bytes) -> Return {
+pub(super) fn install(slot: &mut Box<ServerSession>, body: Bytes) -> Return {
     let inner = std::mem::replace(slot, Box::new(placeholder()));
     let (home, back) = channel();
     let left = Some(body.clone());
-    **slot = ServerSession::new_custom(Box::new(Replay { inner, home: Mutex::new(home), left, body }));
+    **slot =
+        ServerSession::new_custom(Box::new(Replay { inner, home: Mutex::new(home), left, body }));
     Return(Mutex::new(back))
 }
 
 /// Puts the real session back, so that HTTP/1 keep-alive goes on.
-pub fn restore(slot: &mut Box<ServerSession>, back: &Return) {
+pub(super) fn restore(slot: &mut Box<ServerSession>, back: &Return) {
     drop(std::mem::replace(slot, Box::new(placeholder())));
     if let Ok(real) = back.0.lock().try_recv() {
         *slot = real;

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_decide::may_dial;
-use aegis_domain::{Decision, Detector, DlpFacts, Obligation, Reason, Scheme, TraceContext, Verdict};
+use aegis_domain::{
+    Decision, Detector, DlpFacts, Obligation, Reason, Scheme, TraceContext, Verdict,
+};
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{
@@ -64,7 +66,8 @@ pub fn prepare(
     let mut redactions = redacted.counts;
     let mut path_and_query = read.call.path.clone();
     if let Some(query) = &read.call.query {
-        let redacted = aegis_dlp::redact_query(query, obligations).map_err(|error| error.reason())?;
+        let redacted =
+            aegis_dlp::redact_query(query, obligations).map_err(|error| error.reason())?;
         for (detector, count) in redacted.counts {
             let entry = redactions.entry(detector).or_insert(0_u32);
             *entry = entry.saturating_add(count);
@@ -117,8 +120,12 @@ fn outgoing_headers(
     let mut out = HeaderMap::with_capacity(arrival.headers.len());
     for (name, value) in &arrival.headers {
         let is_token = *name == AUTHORIZATION && carriage == Carriage::Authorization;
-        let is_reframed = [HOST, CONTENT_LENGTH, CONTENT_ENCODING, EXPECT, TRACEPARENT].contains(name);
-        if !is_token && !is_reframed && !headers::is_ours(name) && !hop_by_hop.contains(name.as_str())
+        let is_reframed =
+            [HOST, CONTENT_LENGTH, CONTENT_ENCODING, EXPECT, TRACEPARENT].contains(name);
+        if !is_token
+            && !is_reframed
+            && !headers::is_ours(name)
+            && !hop_by_hop.contains(name.as_str())
         {
             out.append(name.clone(), value.clone());
         }
@@ -203,9 +210,7 @@ impl TrustStore {
         for certificate in CertificateDer::pem_file_iter(path).map_err(read)? {
             let certificate = certificate.map_err(read)?;
             // Pingora's own parser panics on a bad certificate, so rustls looks first.
-            roots
-                .add(certificate.clone())
-                .map_err(|_| TrustError::Certificate { file: file() })?;
+            roots.add(certificate.clone()).map_err(|_| TrustError::Certificate { file: file() })?;
             authorities.push(WrappedX509::new(certificate.to_vec(), |der| parse_x509(der)));
         }
         if authorities.is_empty() {

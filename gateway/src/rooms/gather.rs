@@ -34,12 +34,7 @@ pub async fn gather(
 }
 
 /// `None` only when the agent vanished from the registry in the meantime.
-fn ask(
-    ctx: &CallContext,
-    identified: &Identified,
-    read: &Read,
-    arrival: &Arrival,
-) -> Option<Ask> {
+fn ask(ctx: &CallContext, identified: &Identified, read: &Read, arrival: &Arrival) -> Option<Ask> {
     let identity = &identified.agent;
     let agent = identified.tenant.agents.get(&identity.agent)?;
     Some(Ask {

@@ -10,7 +10,8 @@ use aegis_audit_chain::{Hash, Origin};
 use aegis_audit_ship::{JournalError, Position, Sealed as OnDisk};
 use aegis_decide::Usage;
 use aegis_domain::{
-    AgentId, Decision, DecisionId, Detector, Jti, MicroUsd, Reason, RuleId, TenantId, ToolName, Verdict,
+    AgentId, Decision, DecisionId, Detector, Jti, MicroUsd, Reason, RuleId, TenantId, ToolName,
+    Verdict,
 };
 use aegis_state::{BudgetScope, BudgetWindow, Hold};
 use bytes::Bytes;
@@ -166,8 +167,11 @@ fn describe_call(
     });
     if let Some(outgoing) = &ctx.outgoing {
         entry.body_out = outgoing.body.as_ref().map(|out| leaving(out, body, entry.body_in));
-        entry.redactions =
-            outgoing.redactions.iter().filter_map(|(detector, count)| redaction(*detector, *count)).collect();
+        entry.redactions = outgoing
+            .redactions
+            .iter()
+            .filter_map(|(detector, count)| redaction(*detector, *count))
+            .collect();
     }
     entry.budget = ctx.hold.as_ref().map(budget);
     Ok(())

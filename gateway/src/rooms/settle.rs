@@ -103,7 +103,9 @@ impl Settlement {
         let gateway = Arc::clone(&self.gateway);
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(settle(gateway, open, end))),
-            Err(_) => tracing::warn!(decision = %open.id, "a call is left for the next start to settle"),
+            Err(_) => {
+                tracing::warn!(decision = %open.id, "a call is left for the next start to settle")
+            }
         }
     }
 }
@@ -135,7 +137,9 @@ async fn settle(gateway: Arc<Gateway>, mut open: Open, end: End) {
     match seal::outcome(&gateway, &open.sealed, &outcome).await {
         Ok(()) => charge(&gateway, &open.hold, cost).await,
         // Unrecorded outcomes keep their hold: it expires at the estimate, the safe side.
-        Err(error) => tracing::error!(decision = %open.id, %error, "an outcome could not be recorded"),
+        Err(error) => {
+            tracing::error!(decision = %open.id, %error, "an outcome could not be recorded")
+        }
     }
     drop(open.underway);
 }

@@ -11,7 +11,7 @@ const LOOKED_AT_MAX: usize = 1_024 * 1_024;
 
 /// Watches one answer.
 #[derive(Debug)]
-pub struct UsageReader {
+pub(super) struct UsageReader {
     shape: Shape,
     pending: Vec<u8>,
     is_overflown: bool,
@@ -26,8 +26,9 @@ enum Shape {
 }
 
 impl UsageReader {
-    pub fn new(content_type: Option<&str>) -> Self {
-        let essence = content_type.and_then(|text| text.split(';').next()).unwrap_or_default().trim();
+    pub(super) fn new(content_type: Option<&str>) -> Self {
+        let essence =
+            content_type.and_then(|text| text.split(';').next()).unwrap_or_default().trim();
         let shape = match essence.to_ascii_lowercase().as_str() {
             "text/event-stream" => Shape::EventStream,
             "application/json" => Shape::Json,
@@ -37,7 +38,7 @@ impl UsageReader {
     }
 
     /// Takes the next piece of the answer.
-    pub fn feed(&mut self, bytes: &[u8]) {
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
         match self.shape {
             Shape::Other => {}
             Shape::Json => self.keep(bytes),
@@ -53,7 +54,7 @@ impl UsageReader {
     }
 
     /// What is known so far; complete once the answer is.
-    pub fn usage(&mut self) -> Option<Usage> {
+    pub(super) fn usage(&mut self) -> Option<Usage> {
         if self.shape == Shape::Json && !self.is_overflown {
             let document = serde_json::from_slice(&self.pending).ok();
             self.seen = document.as_ref().and_then(usage_in);
@@ -91,7 +92,8 @@ impl UsageReader {
 /// Usage where the known APIs put it.
 fn usage_in(document: &Value) -> Option<Usage> {
     let places = ["/usage", "/response/usage", "/message/usage", "/usageMetadata"];
-    let usage = places.iter().find_map(|place| document.pointer(place).filter(|v| v.is_object()))?;
+    let usage =
+        places.iter().find_map(|place| document.pointer(place).filter(|v| v.is_object()))?;
     let sum = |names: &[&str]| {
         let counts = names.iter().filter_map(|name| usage.get(*name).and_then(Value::as_u64));
         counts.fold(0_u64, u64::saturating_add)
