@@ -33,10 +33,11 @@ pub fn may_dial(address: IpAddr, named: &[IpNet]) -> Result<(), AddressClass> {
 pub fn classify(address: IpAddr) -> AddressClass {
     match address {
         IpAddr::V4(v4) => classify_v4(v4),
-        IpAddr::V6(v6) => match classify_v6(v6) {
-            AddressClass::Public => embedded_v4(v6).map_or(AddressClass::Public, classify_v4),
-            special => special,
-        },
+        IpAddr::V6(v6) => {
+            let class = classify_v6(v6);
+            let inside = embedded_v4(v6).filter(|_| class == AddressClass::Public);
+            inside.map_or(class, classify_v4)
+        }
     }
 }
 

@@ -83,10 +83,9 @@ fn read_stream(
         for frame in frames.map_while(Result::ok) {
             let Ok(Record { head, entry }) = Record::parse(frame.record) else { continue };
             began = began.or(Some(Timestamp::from_unix_ns(head.ts)));
-            if let Entry::Outcome(outcome) = entry {
-                if wanted.contains(&outcome.of.id) {
-                    costs.insert(outcome.of.id, outcome.cost);
-                }
+            let Entry::Outcome(outcome) = entry else { continue };
+            if wanted.contains(&outcome.of.id) {
+                costs.insert(outcome.of.id, outcome.cost);
             }
         }
     }

@@ -74,10 +74,9 @@ impl Agent {
     pub(super) async fn until_ready(&self, metrics_port: u16) -> anyhow::Result<()> {
         let uri: http::Uri = format!("http://127.0.0.1:{metrics_port}/readyz").parse()?;
         for _ in 0..200 {
-            if let Ok(answer) = self.client.get(uri.clone()).await {
-                if answer.status().is_success() {
-                    return Ok(());
-                }
+            let answer = self.client.get(uri.clone()).await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }

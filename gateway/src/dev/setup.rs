@@ -41,78 +41,18 @@ pub fn prepare(data_dir: &Path, ports: Ports) -> anyhow::Result<PathBuf> {
 pub(super) const ISSUER: &str = "https://aegis.localhost";
 pub(super) const AUDIENCE: &str = "https://gateway.aegis.localhost";
 
+/// The configuration of the demo, with its ports filled in.
 fn configuration(ports: Ports) -> String {
-    format!(
-        r#"# Written by `aegis-gateway dev`; edit it as you like, it is not overwritten.
-region: eu-west-1
-domain: audit.aegis.localhost
-data_dir: .
-listen:
-  plain: 127.0.0.1:{plain}
-  tls: {{ address: 127.0.0.1:{tls}, certificate: demo/gateway.pem, key: demo/gateway.key }}
-  metrics: 127.0.0.1:{metrics}
-limits: {{ drain: 500ms, grace: 20s }}
-identity:
-  audience: {AUDIENCE}
-  issuers:
-  - {{ issuer: {ISSUER}, jwks: keys/jwks.json }}
-regions:
-  us-east-1: https://gw.us-east-1.aegis.localhost
-tenants:
-  demo:
-    org: acme
-    region: eu-west-1
-    policy: {{ enforce: policies/demo.yaml }}
-    budgets: {{ day_usd: "20", month_usd: "300" }}
-    agents:
-      finance-bot:
-        groups: [finance]
-        rates: {{ per_second: 50, per_minute: 1000 }}
-        budgets: {{ day_usd: "5" }}
-      clinic-bot:
-        groups: [clinical]
-        attributes: {{ purpose: treatment }}
-        budgets: {{ day_usd: "5" }}
-      research-bot:
-        groups: [eng]
-        parent: finance-bot
-        budgets: {{ day_usd: "0.05" }}
-    tools:
-      payments:
-        upstream: https://api.payments.test:{upstream}
-        resolve: [127.0.0.1]
-        addresses: [127.0.0.1]
-        ca_file: demo/ca.pem
-        credential: {{ prefix: "Bearer ", file: demo/payments.secret }}
-        price: {{ per_call_usd: "0.001" }}
-      patients:
-        upstream: https://ehr.clinic.test:{upstream}
-        resolve: [127.0.0.1]
-        addresses: [127.0.0.1]
-        ca_file: demo/ca.pem
-        credential: {{ header: x-api-key, file: demo/ehr.secret }}
-      chat:
-        upstream: https://api.llm.test:{upstream}
-        resolve: [127.0.0.1]
-        addresses: [127.0.0.1]
-        ca_file: demo/ca.pem
-        credential: {{ prefix: "Bearer ", file: demo/llm.secret }}
-        price:
-          input_per_million_usd: "2.50"
-          output_per_million_usd: "10"
-          output_tokens_max: 8192
-      webhooks:
-        # The operator bound it to a host that the policy's list does not hold.
-        upstream: https://hooks.unlisted.test:{upstream}
-        resolve: [127.0.0.1]
-        addresses: [127.0.0.1]
-        ca_file: demo/ca.pem
-"#,
-        plain = ports.plain,
-        tls = ports.tls,
-        metrics = ports.metrics,
-        upstream = ports.upstream,
-    )
+    let values = [
+        ("@plain@", ports.plain.to_string()),
+        ("@tls@", ports.tls.to_string()),
+        ("@metrics@", ports.metrics.to_string()),
+        ("@upstream@", ports.upstream.to_string()),
+        ("@audience@", AUDIENCE.to_owned()),
+        ("@issuer@", ISSUER.to_owned()),
+    ];
+    let template = include_str!("demo-config.yaml").to_owned();
+    values.iter().fold(template, |text, (name, value)| text.replace(name, value))
 }
 
 /// A CA of the demo's own, and from it a leaf for the upstream and one for the gateway.

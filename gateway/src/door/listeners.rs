@@ -85,14 +85,15 @@ fn tls_settings(tls: &crate::config::TlsListen) -> anyhow::Result<TlsSettings> {
 
 fn server_conf() -> ServerConf {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut conf = ServerConf::default();
-    conf.threads = cores;
-    conf.max_retries = RETRIES_MAX;
-    conf.upstream_keepalive_pool_size = POOL_MAX;
-    // Stopping a runtime cancels its tasks, so our own drain has waited for every call before Pingora is told.
-    conf.grace_period_seconds = Some(0);
-    conf.graceful_shutdown_timeout_seconds = Some(1);
-    conf
+    ServerConf {
+        threads: cores,
+        max_retries: RETRIES_MAX,
+        upstream_keepalive_pool_size: POOL_MAX,
+        // Stopping a runtime cancels its tasks, so our own drain has waited for every call before Pingora is told.
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    }
 }
 
 type StopFuture = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -211,7 +211,7 @@ impl TrustStore {
             let certificate = certificate.map_err(read)?;
             // Pingora's own parser panics on a bad certificate, so rustls looks first.
             roots.add(certificate.clone()).map_err(|_| TrustError::Certificate { file: file() })?;
-            authorities.push(WrappedX509::new(certificate.to_vec(), |der| parse_x509(der)));
+            authorities.push(WrappedX509::new(certificate.to_vec(), parse_x509));
         }
         if authorities.is_empty() {
             return Err(TrustError::Empty { file: file() });
