@@ -18,6 +18,7 @@ const RUN: u8 = 2;
 const AT: u8 = 4;
 const ESCAPE: u8 = 8;
 const FOLDS: u8 = 16;
+const SIGN: u8 = 32;
 
 /// The classes of each byte.
 static CLASSES: [u8; 256] = classes();
@@ -34,6 +35,7 @@ const fn classes() -> [u8; 256] {
             b'0'..=b'9' => DIGIT | RUN,
             b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'/' | b'-' | b'_' => RUN,
             b'@' => AT,
+            b':' | b'=' | b'$' | b'>' => SIGN,
             b'%' | b'&' | b'\\' => ESCAPE,
             0 | 0x80.. => FOLDS,
             _ => 0,
@@ -44,6 +46,9 @@ const fn classes() -> [u8; 256] {
         byte += 1;
     }
 }
+
+/// A text without a run of this length and without a `SIGN` holds no secret: see `detect::secret`.
+pub(crate) const SECRET_RUN_MIN: usize = 14;
 
 /// Blanks at every second place, eight times: nine characters spread out.
 const SPREAD: u32 = 0b0101_0101_0101_0101;
@@ -76,6 +81,11 @@ impl Glance {
     /// Whether there is a `%`, `&` or `\`.
     pub(crate) fn has_escape(self) -> bool {
         self.seen & ESCAPE != 0
+    }
+
+    /// Whether there is a long run or a sign that something is given a value: any secret has one or the other.
+    pub(crate) fn may_tell(self) -> bool {
+        self.run >= SECRET_RUN_MIN || self.seen & SIGN != 0
     }
 
     /// Whether nine lone characters stand in a row.

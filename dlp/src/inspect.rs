@@ -71,7 +71,7 @@ impl<'a> Inspector<'a> {
             let (key, value) = (text.get(pair.key.clone()), text.get(pair.value.clone()));
             let key = form::decoded(key.unwrap_or_default(), pair.key.start);
             let value = form::decoded(value.unwrap_or_default(), pair.value.start);
-            let seen = self.value(key.text(), Context::NONE, 0);
+            let seen = self.value(key.text(), Context::NAME, 0);
             hits.extend(rewritten(&key, seen.hits, form::encode));
             let seen = self.value(value.text(), seen.context, 0);
             hits.extend(rewritten(&value, seen.hits, form::encode));
@@ -82,7 +82,8 @@ impl<'a> Inspector<'a> {
     /// Hits in JSON: keys, strings and numbers, each with the name of its field as context.
     fn json(&mut self, text: &str, values: Values, layer: usize) -> Result<Vec<Hit>, DlpError> {
         let mut tokens = Tokens::new(text, values);
-        let (mut hits, mut fields, mut field) = (Vec::new(), Vec::new(), Context::NONE);
+        let (mut hits, mut blanked_keys) = (Vec::new(), 0usize);
+        let (mut fields, mut field) = (Vec::new(), Context::NONE);
         while let Some(token) = tokens.next()? {
             let around = fields.last().copied().unwrap_or(Context::NONE);
             match token.kind {
@@ -92,8 +93,16 @@ impl<'a> Inspector<'a> {
                     field = fields.last().copied().unwrap_or(Context::NONE);
                 }
                 TokenKind::Key => {
-                    field = self.json_string(text, &token, (Context::NONE, layer), &mut hits);
-                    field = field.and(around);
+                    let known = hits.len();
+                    let name = self.json_string(text, &token, (Context::NAME, layer), &mut hits);
+                    field = name.and(around);
+                    blanked_keys += usize::from(hits.len() > known);
+                    // Two blanked names in one object must not become the same name.
+                    if let Some(last) = hits.get_mut(known..).and_then(<[Hit]>::last_mut)
+                        && blanked_keys > 1
+                    {
+                        last.with.push_str(&format!("#{blanked_keys}"));
+                    }
                 }
                 TokenKind::String => {
                     self.json_string(text, &token, (field, layer), &mut hits);

@@ -32,7 +32,9 @@ pub(crate) struct Found {
 
 /// Runs the wanted detectors over `text`, the value of a field whose name gave `field`.
 pub(crate) fn detect(text: &str, glance: Glance, field: Context, wanted: &[Detector]) -> Found {
-    let words = Words::read(text);
+    let is_name = field.says(Context::NAME);
+    let needs_words = is_name || glance.digits >= DIGITS_MIN || glance.may_tell();
+    let words = if needs_words { Words::read(text) } else { Words::none() };
     let groups = if glance.digits >= DIGITS_MIN { digits::groups(text) } else { Vec::new() };
     let mut hits = Vec::new();
     for detector in wanted {

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::words::{Context, Words};
-use crate::glance::Glance;
+use crate::glance::{Glance, SECRET_RUN_MIN};
 
 /// One kind of secret.
 pub(super) struct Rule {
@@ -23,14 +23,14 @@ pub(super) struct Rule {
 }
 
 const fn rule(keywords: &'static [&'static str], pattern: &'static str) -> Rule {
-    Rule { keywords, pattern, run_min: TOKEN_RUN_MIN, entropy_min: 0.0 }
+    Rule { keywords, pattern, run_min: SECRET_RUN_MIN, entropy_min: 0.0 }
 }
 
 const fn guess(keywords: &'static [&'static str], pattern: &'static str, entropy_min: f64) -> Rule {
-    Rule { keywords, pattern, run_min: TOKEN_RUN_MIN, entropy_min }
+    Rule { keywords, pattern, run_min: SECRET_RUN_MIN, entropy_min }
 }
 
-/// A secret that may be short or in pieces.
+/// A secret that may be short or in pieces; its pattern has one of the signs of `Glance::may_tell` in it.
 const fn phrase(
     keywords: &'static [&'static str],
     pattern: &'static str,
@@ -38,9 +38,6 @@ const fn phrase(
 ) -> Rule {
     Rule { keywords, pattern, run_min: 0, entropy_min }
 }
-
-/// Every token format here has a run of at least this length.
-const TOKEN_RUN_MIN: usize = 14;
 
 pub(super) const RULES: &[Rule] = &[
     rule(&["akia", "asia", "abia", "acca"], r"\b((?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16})\b"),
@@ -103,7 +100,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(&["oy2"], r"\b(oy2[a-z0-9]{43})\b"),
     rule(&["cio"], r"\b(cio[A-Za-z0-9]{32})\b"),
     rule(&["sg."], r"\b(SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43})"),
-    rule(&["sk", "ac"], r"\b(SK[0-9a-f]{32})\b"),
+    rule(&["sk"], r"\b(SK[0-9a-f]{32})\b"),
     guess(&["twilio"], r"(?is)twilio.{0,48}?\b([0-9a-f]{32})\b", 3.0),
     guess(
         &["accountkey", "sharedaccesskey", "storage", "secret="],
@@ -147,7 +144,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(&["px-api-", "px-dep-"], r"\b(px-(?:api|dep)-[0-9a-f-]{36})\b"),
     rule(&["pmak-"], r"\b(PMAK-[a-f0-9]{24}-[a-f0-9]{34})\b"),
     rule(&["shpat_", "shpca_", "shppa_", "shpss_"], r"\b(shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32})\b"),
-    rule(&["sgp_"], r"\b(sgp_(?:[a-f0-9]{16}_|local_)?[a-f0-9]{40})\b"),
+    rule(&["sgp_"], r"(?i)\b(sgp_(?:[a-f0-9]{16}_|local_)?[a-f0-9]{40})\b"),
     rule(
         &["sq0atp-", "sq0csp-", "sq0idp-", "eaaa"],
         r"\b(sq0(?:atp|csp|idp)-[A-Za-z0-9_-]{22,43}|EAAA[A-Za-z0-9_-]{60})",
@@ -157,7 +154,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(&["sk.eyj", "tk.eyj"], r"\b([st]k\.eyJ[A-Za-z0-9_-]{40,}\.[A-Za-z0-9_-]{20,})"),
     rule(&["key-"], r"\b(key-[a-f0-9]{32})\b"),
     rule(&["-us"], r"\b([a-f0-9]{32}-us[0-9]{1,2})\b"),
-    rule(&[":aa"], r"\b([0-9]{8,10}:AA[A-Za-z0-9_-]{33})\b"),
+    rule(&[":aa"], r"\b([0-9]{8,10}:AA[A-Za-z0-9_-]{32,35})(?:[^A-Za-z0-9_-]|$)"),
     rule(&["live_"], r"\b(live_[0-9]{6,12}_[A-Za-z0-9]{30})\b"),
     rule(&["ops_ey"], r"\b(ops_eyJ[A-Za-z0-9+/]{100,}={0,2})"),
     rule(&["00d"], r"\b(00D[A-Za-z0-9]{12,15}![A-Za-z0-9_.]{60,120})"),
@@ -181,6 +178,31 @@ pub(super) const RULES: &[Rule] = &[
         &["$1$", "$2a$", "$2b$", "$2y$", "$5$", "$6$", "$krb5"],
         r"(\$(?:1\$[./A-Za-z0-9]{1,8}\$[./A-Za-z0-9]{22}|2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}|[56]\$(?:rounds=[0-9]+\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{43,86}|krb5[a-z0-9]*\$[^\s]{40,}))",
         0.0,
+    ),
+    rule(&["q~"], r"(?:^|[^A-Za-z0-9_.~-])([A-Za-z0-9_.~-]{3}[0-9]Q~[A-Za-z0-9_.~-]{31,34})"),
+    rule(&["azdo"], r"\b([A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4})\b"),
+    rule(&["eaa"], r"\b(EAA[A-Za-z0-9]{80,})"),
+    rule(&["s-s4t2"], r"\b(s-s4t2(?:ud|af)-[a-f0-9]{64})\b"),
+    rule(
+        &["outlook.office.com"],
+        r"(outlook\.office\.com/webhook/[A-Za-z0-9@-]{36,}/IncomingWebhook/[A-Za-z0-9/-]{32,})",
+    ),
+    rule(&["sonar"], r"(?i)sonar.{0,8}login.{0,8}?\b([a-f0-9]{40})\b"),
+    guess(
+        &["okta", "ssws"],
+        r"(?is)(?:okta|ssws).{0,40}?[^A-Za-z0-9_-](00[A-Za-z0-9_-]{40})(?:[^A-Za-z0-9_-]|$)",
+        3.0,
+    ),
+    guess(&["token"], r"(?i)token.{0,24}?\b([a-z0-9]{6}\.[a-z0-9]{16})\b", 3.0),
+    phrase(
+        &["curl"],
+        r#"(?is)\bcurl\s.{0,200}?\s(?:-u|--user)[\s=]{1,4}["']?([^\s"':]{0,80}:[^\s"']{6,80})"#,
+        2.5,
+    ),
+    phrase(
+        &["secret"],
+        r#"(?i)secret[_-]?key["']?\s{0,4}[:=]\s{0,4}["']([^\s"']{20,120})["']"#,
+        3.2,
     ),
     // The generic rules: a name for a secret, a sign of assignment, a value that looks random.
     phrase(
@@ -252,7 +274,8 @@ fn is_believable(secret: &str, entropy_min: f64) -> bool {
     }
     let lower = secret.to_ascii_lowercase();
     let is_reference = secret.starts_with(['$', '<', '{', '[', '%', '('])
-        || secret.contains("process.env")
+        || secret.contains("env.")
+        || secret.starts_with("arn:")
         || secret.contains("://");
     let is_placeholder = PLACEHOLDERS.iter().any(|word| lower.contains(word));
     let is_code = entropy_min > 3.0 && !secret.bytes().any(|byte| byte.is_ascii_digit());
@@ -312,7 +335,8 @@ mod tests {
 
     #[test]
     fn a_private_key_is_found_from_its_first_dash_to_its_last() {
-        let key = "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----";
+        let key =
+            "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n-----END RSA PRIVATE KEY-----";
         assert_eq!(found(&format!("x {key} y"), Secret), [key]);
         assert_eq!(
             found("-----BEGIN PUBLIC KEY-----\nMIIE\n-----END PUBLIC KEY-----", Secret).len(),

@@ -5,7 +5,9 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::automaton::Automaton as _;
+use aho_corasick::dfa::DFA;
+use aho_corasick::{Anchored, MatchKind};
 
 use super::secret;
 
@@ -15,6 +17,8 @@ pub(crate) struct Context(u8);
 
 impl Context {
     pub(crate) const NONE: Context = Context(0);
+    /// The text is itself the name of a field, so its words are wanted.
+    pub(crate) const NAME: Context = Context(32);
     pub(super) const SSN: Context = Context(1);
     pub(super) const DOB: Context = Context(2);
     pub(super) const CARD: Context = Context(4);
@@ -126,19 +130,13 @@ const WORDS: &[(&str, Context, Form)] = &[
 const BEFORE_MAX: usize = 48;
 const AFTER_MAX: usize = 24;
 
-struct Finder {
-    automaton: Option<AhoCorasick>,
-}
-
-static FINDER: LazyLock<Finder> = LazyLock::new(|| {
+/// The words first, then the keywords of the secret rules.
+static AUTOMATON: LazyLock<Option<DFA>> = LazyLock::new(|| {
     let words = WORDS.iter().map(|(word, ..)| *word);
     let patterns = words.chain(secret::RULES.iter().flat_map(|rule| rule.keywords).copied());
-    let automaton = AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .match_kind(MatchKind::Standard)
-        .kind(Some(AhoCorasickKind::DFA))
-        .build(patterns);
-    Finder { automaton: automaton.ok() }
+    let builder =
+        DFA::builder().ascii_case_insensitive(true).match_kind(MatchKind::Standard).build(patterns);
+    builder.ok()
 });
 
 /// For each keyword of the secret rules, in the automaton's order, the rule it belongs to.
@@ -158,16 +156,17 @@ pub(super) struct Words {
 
 impl Words {
     pub(super) fn read(text: &str) -> Self {
-        let mut words = Self { near: Vec::new(), rules: 0, header_end: 0 };
-        let Some(automaton) = &FINDER.automaton else { return words };
-        for found in automaton.find_overlapping_iter(text) {
-            let pattern = found.pattern().as_usize();
-            match WORDS.get(pattern) {
-                Some((_, context, form)) if is_word(text, found.range(), *form) => {
-                    words.near.push((*context, found.range()));
+        let mut words = Self::none();
+        let Some(automaton) = AUTOMATON.as_ref() else { return words };
+        let Ok(mut state) = automaton.start_state(Anchored::No) else { return words };
+        // The crate's own iterator costs more than the text of a short field; this is its loop.
+        for (at, byte) in text.bytes().enumerate() {
+            state = automaton.next_state(Anchored::No, state, byte);
+            if automaton.is_special(state) && automaton.is_match(state) {
+                for place in 0..automaton.match_len(state) {
+                    let pattern = automaton.match_pattern(state, place).as_usize();
+                    words.add(text, pattern, at.saturating_add(1));
                 }
-                Some(_) => {}
-                None => words.add_rule(pattern.saturating_sub(WORDS.len())),
             }
         }
         if !words.near.is_empty() {
@@ -175,6 +174,22 @@ impl Words {
             words.header_end = header.map_or(0, str::len);
         }
         words
+    }
+
+    /// The words of a text in which none would matter.
+    pub(super) fn none() -> Self {
+        Self { near: Vec::new(), rules: 0, header_end: 0 }
+    }
+
+    /// Adds the pattern that ends at `end`.
+    fn add(&mut self, text: &str, pattern: usize, end: usize) {
+        let Some((word, context, form)) = WORDS.get(pattern) else {
+            return self.add_rule(pattern.saturating_sub(WORDS.len()));
+        };
+        let span = end.saturating_sub(word.len())..end;
+        if is_word(text, &span, *form) {
+            self.near.push((*context, span));
+        }
     }
 
     fn add_rule(&mut self, keyword: usize) {
@@ -206,7 +221,7 @@ impl Words {
     }
 }
 
-fn is_word(text: &str, span: Range<usize>, form: Form) -> bool {
+fn is_word(text: &str, span: &Range<usize>, form: Form) -> bool {
     let bytes = text.as_bytes();
     let byte = |at: Option<usize>| at.and_then(|at| bytes.get(at)).copied().unwrap_or(b' ');
     let (before, first) = (byte(span.start.checked_sub(1)), byte(Some(span.start)));
@@ -244,6 +259,6 @@ mod tests {
     #[test]
     fn every_secret_rule_has_a_bit() {
         assert!(secret::RULES.len() <= 128);
-        assert!(FINDER.automaton.is_some());
+        assert!(AUTOMATON.is_some());
     }
 }
