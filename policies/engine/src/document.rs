@@ -16,7 +16,8 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span as YamlSpan};
 
 pub use diagnostic::{Diagnostic, Diagnostics, Problems};
 pub use mapping::Mapping;
-pub use node::{Node, Position};
+pub(crate) use mapping::nearest;
+pub use node::{Location, Node, Position};
 
 use node::{Content, Entry};
 use scalar::Scalar;

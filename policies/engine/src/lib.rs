@@ -3,8 +3,13 @@
 //! Pure: no files, clock, network or randomness; texts and `now` are arguments.
 //! Invariant: only Rego that this crate emitted and its linter accepted is ever evaluated.
 
+mod calendar;
+mod canonical;
+pub mod cases;
 pub mod document;
 mod evaluation;
+mod lower;
+mod rego;
 mod snapshot;
 mod source;
 

@@ -1,10 +1,24 @@
-//! One immutable, hashed policy version.
+//! One immutable, hashed policy version: compiled once, shared, evaluated from any thread.
+//!
+//! Not here: which version a call is judged by (the caller holds it), signing and shipping the bundle.
+//! Invariant: equal sources and versions give equal bundle bytes, and what runs is what the bundle holds.
 
-use aegis_domain::{EgressCall, PolicyRef, TenantId, ToolName};
+mod bundle;
+mod resolve;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aegis_domain::{Effect, EgressCall, Obligation, PolicyRef, RuleId, TenantId, ToolName, Ttl};
 
 use crate::document::{Diagnostics, Document};
 use crate::evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
-use crate::source::PolicySet;
+use crate::lower::lower;
+use crate::rego::{Data, Needs, Program, RawDecision, Vocabulary};
+use crate::source::{Condition, Mode, PolicySet, Rule, RuleEffect, Tool};
+
+pub use bundle::BundleFile;
+
+use resolve::Matcher;
 
 /// What a compilation needs beside the source.
 #[derive(Clone, Copy, Debug)]
@@ -13,50 +27,223 @@ pub struct CompileContext {
     pub version: u64,
 }
 
-/// One compiled policy version: share it in an `Arc`, evaluate it from any thread.
+/// The name of this compiler in revisions: it changes whenever equal sources give other bytes.
+const COMPILER: &str = "v1";
+
+/// One compiled policy version.
 #[derive(Debug)]
 pub struct Snapshot {
     policy_ref: PolicyRef,
     tenant: TenantId,
+    source_digest: String,
+    files: Vec<BundleFile>,
+    tools: BTreeMap<ToolName, CompiledTool>,
+    obligations: BTreeMap<String, Vec<Obligation>>,
+    approval_ttls: BTreeMap<String, Ttl>,
+    data: Data,
+    vocabulary: Vocabulary,
 }
 
-/// One file of a bundle; names are relative, without `./`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BundleFile {
-    pub name: String,
-    pub bytes: Vec<u8>,
+#[derive(Debug)]
+struct CompiledTool {
+    info: ToolInfo,
+    matcher: Matcher,
+    program: Program,
+    needs: Needs,
+    /// What people wrote beside deny rules.
+    reasons: BTreeMap<RuleId, String>,
 }
 
 impl Snapshot {
+    /// Compiles the files of one set, reporting every error of all of them together.
     pub fn compile(documents: &[Document], ctx: CompileContext) -> Result<Self, Diagnostics> {
         Self::of(&PolicySet::parse(documents)?, ctx)
     }
+
     /// Compiles a set that was parsed before, so that its tests can be run as well.
-    pub fn of(_set: &PolicySet, _ctx: CompileContext) -> Result<Self, Diagnostics> {
-        Err(Diagnostics::default())
+    pub fn of(set: &PolicySet, ctx: CompileContext) -> Result<Self, Diagnostics> {
+        let lowered = lower(set)?;
+        let mut found = Diagnostics::default();
+        let mut tools = BTreeMap::new();
+        for (name, tool) in &set.tools {
+            let Some(module) = lowered.tools.get(name) else { continue };
+            match Program::compile(module) {
+                Ok(program) => {
+                    tools.insert(name.clone(), compiled(set, (name, tool), program));
+                }
+                Err(error) => found.report(&tool.at, error.to_string(), None),
+            }
+        }
+        let revision = format!(
+            "{}/{}@{}+{}.{COMPILER}",
+            set.tenant,
+            set.env,
+            ctx.version,
+            set.digest.get(..12).unwrap_or_default()
+        );
+        let files = bundle::files(set, &lowered, &revision, ctx.version);
+        let bundle_sha256 = bundle::digest(&files);
+        let obligations = set.obligations.iter();
+        let approvals = set.approvals.iter();
+        found.or(Self {
+            policy_ref: PolicyRef { revision, version: ctx.version, bundle_sha256 },
+            tenant: set.tenant.clone(),
+            source_digest: set.digest.clone(),
+            files,
+            tools,
+            obligations: obligations.map(|(n, parts)| (n.to_string(), parts.clone())).collect(),
+            approval_ttls: approvals
+                .map(|(n, approval)| (n.to_string(), approval.expires))
+                .collect(),
+            data: Data::new(&lowered.data),
+            vocabulary: Vocabulary::new(),
+        })
     }
+
     pub fn policy_ref(&self) -> &PolicyRef {
         &self.policy_ref
     }
+
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
+
+    /// SHA-256 of the canonical JSON of the source, lower-case hex.
+    pub fn source_digest(&self) -> &str {
+        &self.source_digest
+    }
+
+    /// The files of the OPA bundle, sorted by name, not yet signed.
     pub fn bundle_files(&self) -> &[BundleFile] {
-        &[]
+        &self.files
     }
+
     pub fn tools(&self) -> impl Iterator<Item = &ToolInfo> {
-        [].into_iter()
+        self.tools.values().map(|tool| &tool.info)
     }
-    pub fn tool(&self, _name: &ToolName) -> Option<&ToolInfo> {
-        None
+
+    pub fn tool(&self, name: &ToolName) -> Option<&ToolInfo> {
+        self.tools.get(name).map(|tool| &tool.info)
     }
-    pub fn resolve(&self, _call: &EgressCall) -> Option<&ToolName> {
-        None
+
+    /// The tool a call is for, among those that belong to its route. When none matches, the one that comes
+    /// closest, so that the refusal names what is wrong; `None` only when the route has no tool at all.
+    pub fn resolve(&self, call: &EgressCall) -> Option<&ToolName> {
+        let route = |name: &&ToolName| resolve::belongs(name, &call.route);
+        self.closest(call, self.tools.keys().filter(route))
     }
-    pub fn path_params(&self, _tool: &ToolName, _path: &str) -> Vec<(String, String)> {
-        Vec::new()
+
+    /// The tool whose match holds, among all tools: for calls that come without a route.
+    pub fn resolve_any(&self, call: &EgressCall) -> Option<&ToolName> {
+        self.closest(call, self.tools.keys())
     }
-    pub fn evaluate(&self, _input: &PolicyInput<'_>) -> Result<PolicyOutcome, EngineError> {
-        Err(EngineError::Undefined)
+
+    fn closest<'s>(
+        &'s self,
+        call: &EgressCall,
+        names: impl Iterator<Item = &'s ToolName>,
+    ) -> Option<&'s ToolName> {
+        let ranked = names.filter_map(|name| {
+            let tool = self.tools.get(name)?;
+            Some((tool.matcher.closeness(call), std::cmp::Reverse(name)))
+        });
+        ranked.max().map(|(_, name)| name.0)
+    }
+
+    /// The values of the `{name}` segments of the path, raw as they stand there, if the tool's match has it.
+    pub fn path_params(&self, tool: &ToolName, path: &str) -> Vec<(String, String)> {
+        let Some(tool) = self.tools.get(tool) else { return Vec::new() };
+        let found = tool.matcher.path_params(path).into_iter();
+        found.map(|(name, value)| (name.to_string(), value.to_owned())).collect()
+    }
+
+    /// Asks the policy about one call. An error means deny.
+    pub fn evaluate(&self, input: &PolicyInput<'_>) -> Result<PolicyOutcome, EngineError> {
+        let tool = self.tools.get(input.tool).filter(|_| input.agent.tenant == self.tenant);
+        let Some(tool) = tool else { return default_deny() };
+        let document = self.vocabulary.input(input, &tool.needs);
+        self.outcome(tool, tool.program.decide(&self.data, document)?)
+    }
+
+    fn outcome(&self, tool: &CompiledTool, raw: RawDecision) -> Result<PolicyOutcome, EngineError> {
+        let mut obligations = Vec::new();
+        for name in &raw.obligations {
+            obligations
+                .extend_from_slice(self.obligations.get(name).ok_or(EngineError::Malformed)?);
+        }
+        let ttls = raw.approvals.iter().map(|name| self.approval_ttls.get(name).copied());
+        let ttls: Vec<Ttl> = ttls.collect::<Option<_>>().ok_or(EngineError::Malformed)?;
+        let detail = match raw.effect {
+            Effect::Deny => raw.rules.iter().find_map(|id| tool.reasons.get(id)).cloned(),
+            Effect::Allow | Effect::Sanitize | Effect::ApprovalNeeded => None,
+        };
+        Ok(PolicyOutcome {
+            effect: raw.effect,
+            rules: raw.rules,
+            detail,
+            obligations,
+            approval_routes: raw.approvals,
+            approval_ttl: ttls.into_iter().min(),
+            would: raw.would,
+        })
+    }
+}
+
+/// What stock OPA's dispatcher says to an unknown tool or tenant.
+fn default_deny() -> Result<PolicyOutcome, EngineError> {
+    let rule = RuleId::parse("egress.default-deny").map_err(|_| EngineError::Malformed)?;
+    Ok(PolicyOutcome {
+        effect: Effect::Deny,
+        rules: vec![rule],
+        detail: None,
+        obligations: Vec::new(),
+        approval_routes: Vec::new(),
+        approval_ttl: None,
+        would: Vec::new(),
+    })
+}
+
+fn compiled(set: &PolicySet, (name, tool): (&ToolName, &Tool), program: Program) -> CompiledTool {
+    let approvals: BTreeSet<String> = tool.rules.iter().filter_map(approval_of).collect();
+    let reasons = tool.rules.iter().filter_map(|rule| match &rule.effect {
+        RuleEffect::Deny { reason: Some(reason) } => Some((rule.id.clone(), reason.to_string())),
+        RuleEffect::Deny { reason: None }
+        | RuleEffect::ApprovalNeeded { .. }
+        | RuleEffect::Sanitize { .. } => None,
+    });
+    CompiledTool {
+        info: ToolInfo {
+            name: name.clone(),
+            kind: tool.class,
+            approvals: approvals.into_iter().collect(),
+        },
+        matcher: Matcher::new(set, &tool.matching),
+        program,
+        needs: needs(set, tool),
+        reasons: reasons.collect(),
+    }
+}
+
+fn approval_of(rule: &Rule) -> Option<String> {
+    match (&rule.effect, rule.mode) {
+        (RuleEffect::ApprovalNeeded { approval }, Mode::Enforce) => Some(approval.to_string()),
+        (RuleEffect::ApprovalNeeded { .. }, Mode::Shadow)
+        | (RuleEffect::Deny { .. } | RuleEffect::Sanitize { .. }, _) => None,
+    }
+}
+
+fn needs(set: &PolicySet, tool: &Tool) -> Needs {
+    let mut names = BTreeSet::new();
+    for rule in &tool.rules {
+        rule.when.walk(&mut |condition| {
+            if let Condition::Calendar { name, .. } = condition {
+                names.insert(name);
+            }
+        });
+    }
+    let calendars = names.into_iter().filter_map(|name| Some((name, set.calendars.get(name)?)));
+    Needs {
+        calendars: calendars.map(|(name, calendar)| (name.clone(), calendar.clone())).collect(),
+        segments: tool.matching.paths.iter().any(|path| path.literal().is_none()),
     }
 }

@@ -1,11 +1,11 @@
 //! What is wrong with a text, and where: one finding, all findings, and the sheet they are collected on.
 //!
-//! Not here: how they are found. Invariant: finished diagnostics are sorted by file and position.
+//! Not here: how they are found. Invariant: diagnostics that came back as an error are sorted by file and position.
 
 use std::fmt;
 use std::sync::Arc;
 
-use super::Position;
+use super::{Location, Position};
 
 /// One finding, at one place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,15 +45,26 @@ impl Diagnostics {
         self.0.iter()
     }
 
+    /// Adds one finding.
+    pub fn report(&mut self, at: &Location, message: impl Into<String>, help: Option<String>) {
+        let Location { file, position: Position { line, column } } = at.clone();
+        self.0.push(Diagnostic { file, line, column, message: message.into(), help });
+    }
+
     /// Adds the findings of another text.
     pub fn merge(&mut self, other: Diagnostics) {
         self.0.extend(other.0);
+    }
+
+    /// The same findings, by file and position.
+    pub fn sorted(mut self) -> Self {
         self.0.sort();
+        self
     }
 
     /// `value`, unless anything was found.
     pub fn or<T>(self, value: T) -> Result<T, Diagnostics> {
-        if self.is_empty() { Ok(value) } else { Err(self) }
+        if self.is_empty() { Ok(value) } else { Err(self.sorted()) }
     }
 }
 
@@ -95,8 +106,9 @@ impl Problems {
         Arc::clone(&self.file)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
+    /// That position of this text.
+    pub fn locate(&self, position: Position) -> Location {
+        Location { file: self.file(), position }
     }
 
     pub fn report(&mut self, at: Position, message: impl Into<String>) {
@@ -125,11 +137,11 @@ impl Problems {
 
     /// The value if nothing was reported. A missing value without a report is reported as such.
     pub fn finish<T>(mut self, value: Option<T>) -> Result<T, Diagnostics> {
-        if value.is_none() && self.is_empty() {
+        if value.is_none() && self.found.is_empty() {
             self.report(Position::START, "the text could not be read");
         }
         match value {
-            Some(value) if self.is_empty() => Ok(value),
+            Some(value) if self.found.is_empty() => Ok(value),
             Some(_) | None => Err(self.into_diagnostics()),
         }
     }

@@ -5,9 +5,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use aegis_domain::Ttl;
 use serde_json::Value;
@@ -25,6 +26,26 @@ pub struct Position {
 
 impl Position {
     pub const START: Position = Position { line: 1, column: 1 };
+}
+
+/// A place in one of several texts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Location {
+    pub file: Arc<str>,
+    pub position: Position,
+}
+
+impl Location {
+    /// The beginning of a text, for what concerns all of it.
+    pub fn start_of(file: &str) -> Self {
+        Self { file: file.into(), position: Position::START }
+    }
+}
+
+impl Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.position.line, self.position.column)
+    }
 }
 
 /// One value and where it stands.

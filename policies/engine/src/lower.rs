@@ -1,0 +1,127 @@
+//! From the typed set to Rego: one module per tool, a dispatcher for stock OPA, and `data.json`.
+//!
+//! Not here: evaluating any of it (`rego`), hashing it (`snapshot`). Invariant: what comes out is inside the safe
+//! subset that OPA, the interpreter and the RVM read alike; `linter` has read every module that leaves here.
+
+mod checks;
+mod conditions;
+mod data;
+mod linter;
+mod module;
+pub(crate) mod pattern;
+mod token;
+
+use std::collections::BTreeMap;
+
+use aegis_domain::ToolName;
+use serde_json::Value;
+
+use crate::canonical;
+use crate::document::{Diagnostics, Location};
+use crate::source::PolicySet;
+
+/// Everything a set compiles to.
+#[derive(Debug)]
+pub(crate) struct Lowered {
+    pub(crate) tools: BTreeMap<ToolName, Module>,
+    pub(crate) dispatcher: Module,
+    /// The document under `data.aegis_data`.
+    pub(crate) data: Value,
+}
+
+/// One Rego file.
+#[derive(Clone, Debug)]
+pub(crate) struct Module {
+    pub(crate) path: String,
+    pub(crate) package: String,
+    pub(crate) source: String,
+    /// Which line of the policy each emitted rule comes from, by the line of its head.
+    pub(crate) source_map: Vec<(usize, Location)>,
+}
+
+impl Module {
+    /// Where in the policy the rule around this emitted line comes from.
+    fn origin(&self, line: usize) -> Location {
+        let before = self.source_map.iter().take_while(|(head, _)| *head <= line).last();
+        match before {
+            Some((_, at)) => at.clone(),
+            None => Location::start_of(&self.path),
+        }
+    }
+}
+
+pub(crate) fn lower(set: &PolicySet) -> Result<Lowered, Diagnostics> {
+    let mut sets = data::Sets::new(set);
+    let tools: BTreeMap<ToolName, Module> = set
+        .tools
+        .iter()
+        .map(|(name, tool)| (name.clone(), module::tool_module(set, (name, tool), &mut sets)))
+        .collect();
+    let lowered = Lowered { dispatcher: dispatcher(set), data: data::document(set, &sets), tools };
+    let mut found = Diagnostics::default();
+    for module in lowered.tools.values().chain([&lowered.dispatcher]) {
+        for refusal in linter::refusals(&module.source) {
+            let message = format!("{}:{}: {}", module.path, refusal.line, refusal.what);
+            found.report(&module.origin(refusal.line), message, None);
+        }
+    }
+    found.or(lowered)
+}
+
+/// The last part of a tool's package: its name with everything else turned into `_`.
+pub(crate) fn package_of(tool: &ToolName) -> String {
+    let plain: String = tool
+        .as_str()
+        .chars()
+        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '_' })
+        .collect();
+    if plain.starts_with(|c: char| c.is_ascii_digit()) || is_keyword(&plain) {
+        format!("t_{plain}")
+    } else {
+        plain
+    }
+}
+
+/// Rego's keywords, with and without `import rego.v1`.
+const KEYWORDS: [&str; 17] = [
+    "as", "contains", "data", "default", "else", "every", "false", "if", "import", "in", "input",
+    "not", "null", "package", "some", "true", "with",
+];
+
+fn is_keyword(name: &str) -> bool {
+    KEYWORDS.contains(&name)
+}
+
+/// `base.name`, or `base["name"]` where the name is a keyword.
+fn member(base: &str, name: &str) -> String {
+    if is_keyword(name) {
+        format!("{base}[{}]", canonical::string(name))
+    } else {
+        format!("{base}.{name}")
+    }
+}
+
+/// The entry point of stock OPA: finds the tool's package, denies what has none.
+fn dispatcher(set: &PolicySet) -> Module {
+    let tenant = canonical::string(set.tenant.as_str());
+    let source = format!(
+        "# Compiled by Aegis. Change the policy, not this file.\n\
+         package aegis.egress\n\
+         \n\
+         pkg := data.aegis_data.tools[input.tool].package\n\
+         \n\
+         default decision := {{\"effect\": \"deny\", \"rules\": [\"egress.default-deny\"], \
+         \"obligations\": [], \"approvals\": [], \"would\": []}}\n\
+         \n\
+         decision := data.aegis.tool[pkg].decision if {{\n\
+         \tinput.tenant == {tenant}\n\
+         \tis_string(pkg)\n\
+         }}\n"
+    );
+    Module {
+        path: "aegis/egress.rego".to_owned(),
+        package: "aegis.egress".to_owned(),
+        source,
+        source_map: Vec::new(),
+    }
+}

@@ -1,0 +1,76 @@
+//! Which tool a call is for: the one whose host, method and path hold, or else the one that comes closest.
+//!
+//! Not here: whether the call is allowed. Invariant: resolving never lets a call through; the tool's program checks
+//! host, method and path again, so a wrong guess is a refusal with a less helpful reason.
+
+use std::collections::BTreeSet;
+
+use aegis_domain::{EgressCall, Method, ToolName};
+
+use crate::rego::host_candidates;
+use crate::source::{Match, Name, PathPattern, PolicySet};
+
+/// A tool's `match`, ready for look-ups.
+#[derive(Debug)]
+pub(super) struct Matcher {
+    hosts: BTreeSet<String>,
+    methods: Vec<Method>,
+    /// Longest literal part first.
+    paths: Vec<PathPattern>,
+}
+
+/// How well a call fits, worst first: what counts most is that all holds, then host and path, path, host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Closeness {
+    parts: Parts,
+    /// Bytes of the path that the best pattern fixes.
+    literal_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Parts {
+    None,
+    Method,
+    Host,
+    HostMethod,
+    Path,
+    PathMethod,
+    HostPath,
+    All,
+}
+
+/// Whether a tool belongs to a route: it has its name, or begins with it and a dot.
+pub(super) fn belongs(tool: &ToolName, route: &ToolName) -> bool {
+    let rest = tool.as_str().strip_prefix(route.as_str());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+impl Matcher {
+    pub(super) fn new(set: &PolicySet, matching: &Match) -> Self {
+        let mut paths = matching.paths.clone();
+        paths.sort_by_key(|path| std::cmp::Reverse(path.literal_bytes()));
+        let hosts = set.members(&matching.hosts).iter().map(|host| host.to_string());
+        Self { hosts: hosts.collect(), methods: matching.methods.clone(), paths }
+    }
+
+    pub(super) fn closeness(&self, call: &EgressCall) -> Closeness {
+        let host = host_candidates(call.host.as_str()).any(|name| self.hosts.contains(&name));
+        let method = self.methods.contains(&call.method);
+        let path = self.paths.iter().find(|path| path.matches(&call.path).is_some());
+        let parts = match (host, path.is_some(), method) {
+            (true, true, true) => Parts::All,
+            (true, true, false) => Parts::HostPath,
+            (false, true, true) => Parts::PathMethod,
+            (false, true, false) => Parts::Path,
+            (true, false, true) => Parts::HostMethod,
+            (true, false, false) => Parts::Host,
+            (false, false, true) => Parts::Method,
+            (false, false, false) => Parts::None,
+        };
+        Closeness { parts, literal_bytes: path.map_or(0, PathPattern::literal_bytes) }
+    }
+
+    pub(super) fn path_params<'p>(&'p self, path: &'p str) -> Vec<(&'p Name, &'p str)> {
+        self.paths.iter().find_map(|pattern| pattern.matches(path)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,208 @@
+//! Whether a set is whole: every name in it is declared, every test fits its type, no two things share a name.
+//!
+//! Not here: what is legal but unwise (`lint`). Invariant: a set that passes lowers without further questions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aegis_domain::{Host, RuleId, ToolName};
+
+use super::condition::{Condition, Literal, Subject, Test};
+use super::tool::{Param, ParamKind, Presence, RuleEffect, Tool};
+use super::{ListRef, Name, PolicySet};
+use crate::document::{Diagnostics, Location, nearest};
+
+/// What the names of checks begin with; no rule may use them.
+const RESERVED: [&str; 6] = ["schema.", "request.", "scope.", "agent.", "egress.", "facts."];
+
+pub(super) fn names_and_types(set: &PolicySet, found: &mut Diagnostics) {
+    packages(set, found);
+    for (name, tool) in &set.tools {
+        Checker { set, tool, found }.tool(name);
+    }
+    for example in &set.examples {
+        if !set.tools.contains_key(&example.tool) {
+            let names: Vec<&str> = set.tools.keys().map(ToolName::as_str).collect();
+            undeclared("tool", example.tool.as_str(), &names, &example.at, found);
+        }
+    }
+}
+
+/// Two tools must not become the same Rego package.
+fn packages(set: &PolicySet, found: &mut Diagnostics) {
+    let mut seen: BTreeMap<String, &ToolName> = BTreeMap::new();
+    for (name, tool) in &set.tools {
+        if let Some(other) = seen.insert(crate::lower::package_of(name), name) {
+            let message = format!("the tools `{other}` and `{name}` differ only in punctuation");
+            found.report(&tool.at, message, None);
+        }
+    }
+}
+
+fn undeclared(what: &str, name: &str, known: &[&str], at: &Location, found: &mut Diagnostics) {
+    let help = nearest(name, known).map(|known| format!("did you mean `{known}`?"));
+    found.report(at, format!("there is no {what} `{name}`"), help);
+}
+
+struct Checker<'s> {
+    set: &'s PolicySet,
+    tool: &'s Tool,
+    found: &'s mut Diagnostics,
+}
+
+impl Checker<'_> {
+    fn tool(&mut self, name: &ToolName) {
+        let (set, tool) = (self.set, self.tool);
+        self.list(&tool.matching.hosts);
+        for host in set.members(&tool.matching.hosts) {
+            let plain = host.as_str().strip_prefix("*.").unwrap_or(host.as_str());
+            if Host::parse(plain).is_err() {
+                let message = format!("`{host}` is no host of the tool `{name}`");
+                let help = "write `api.example.com`, or `*.example.com` for every name below it";
+                self.found.report(&tool.at, message, Some(help.to_owned()));
+            }
+        }
+        tool.allow.groups.iter().for_each(|groups| self.list(groups));
+        for param in tool.matching.paths.iter().flat_map(|path| path.params()) {
+            let kind = tool.params.get(param).map(|param| param.kind);
+            if kind != Some(ParamKind::String) {
+                let message = format!("`{{{param}}}` in a path needs a parameter of type string");
+                self.found.report(&tool.at, message, None);
+            }
+        }
+        tool.params.values().for_each(|param| self.param(param));
+        self.rules();
+    }
+
+    fn list(&mut self, list: &ListRef) {
+        let ListRef::Named { name, at } = list else { return };
+        match self.set.lists.get(name) {
+            Some(members) if members.is_empty() => {
+                let message = format!("the list `{name}` is empty and matches nothing");
+                self.found.report(at, message, None);
+            }
+            Some(_) => {}
+            None => {
+                let names: Vec<&str> = self.set.lists.keys().map(Name::as_str).collect();
+                undeclared("list", name.as_str(), &names, at, self.found);
+            }
+        }
+    }
+
+    fn param(&mut self, param: &Param) {
+        let numeric = matches!(param.kind, ParamKind::Integer | ParamKind::Number);
+        let text = param.kind == ParamKind::String;
+        let misplaced = [
+            ("min", !numeric && param.min.is_some()),
+            ("max", !numeric && param.max.is_some()),
+            ("in", !text && param.one_of.is_some()),
+            ("pattern", !text && param.pattern.is_some()),
+            ("max_length", !text && param.max_length.is_some()),
+        ];
+        for (bound, _) in misplaced.iter().filter(|(_, misplaced)| *misplaced) {
+            self.found.report(&param.at, format!("`{bound}` does not fit this type"), None);
+        }
+        param.one_of.iter().for_each(|list| self.list(list));
+    }
+
+    fn rules(&mut self) {
+        let mut seen: BTreeSet<&RuleId> = BTreeSet::new();
+        for rule in &self.tool.rules {
+            if !seen.insert(&rule.id) {
+                self.found.report(
+                    &rule.at,
+                    format!("a second rule `{}` in this tool", rule.id),
+                    None,
+                );
+            }
+            if RESERVED.iter().any(|prefix| rule.id.as_str().starts_with(prefix)) {
+                let message = format!("`{}` begins like the name of a built-in check", rule.id);
+                self.found.report(&rule.at, message, None);
+            }
+            match &rule.effect {
+                RuleEffect::Deny { .. } => {}
+                RuleEffect::ApprovalNeeded { approval } => {
+                    self.declared("approval", approval, self.set.approvals.keys(), &rule.at);
+                }
+                RuleEffect::Sanitize { obligation } => {
+                    self.declared("obligation", obligation, self.set.obligations.keys(), &rule.at);
+                }
+            }
+            let mut leaves = Vec::new();
+            rule.when.walk(&mut |condition| leaves.push(condition));
+            leaves.into_iter().for_each(|condition| self.condition(condition));
+        }
+    }
+
+    fn declared<'n>(
+        &mut self,
+        what: &str,
+        name: &Name,
+        known: impl Iterator<Item = &'n Name>,
+        at: &Location,
+    ) {
+        let known: Vec<&str> = known.map(Name::as_str).collect();
+        if !known.contains(&name.as_str()) {
+            undeclared(what, name.as_str(), &known, at, self.found);
+        }
+    }
+
+    fn condition(&mut self, condition: &Condition) {
+        match condition {
+            Condition::Calendar { name, at } => {
+                self.declared("calendar", name, self.set.calendars.keys(), at);
+            }
+            Condition::Leaf { subject, test, at } => {
+                if let Test::In(list) = test {
+                    self.list(list);
+                }
+                if let Subject::Param(name) = subject {
+                    self.declared("parameter", name, self.tool.params.keys(), at);
+                }
+                if let Some(kind) = self.kind_of(subject)
+                    && !fits(test, kind)
+                {
+                    self.found.report(at, "the test does not fit the type of what it tests", None);
+                }
+            }
+            Condition::Always
+            | Condition::All(_)
+            | Condition::Any(_)
+            | Condition::Not(_)
+            | Condition::Dlp(_)
+            | Condition::Money { .. } => {}
+        }
+    }
+
+    /// The type of a subject; attributes of agents have none that is known here.
+    fn kind_of(&self, subject: &Subject) -> Option<ParamKind> {
+        match subject {
+            Subject::Param(name) => self.tool.params.get(name).map(|param| param.kind),
+            Subject::Request(_) => Some(ParamKind::String),
+            Subject::Agent(_) => None,
+        }
+    }
+}
+
+fn fits(test: &Test, kind: ParamKind) -> bool {
+    let wanted = match test {
+        Test::Compare(..)
+        | Test::Equals(Literal::Number(_))
+        | Test::Differs(Literal::Number(_)) => {
+            return matches!(kind, ParamKind::Integer | ParamKind::Number);
+        }
+        Test::Equals(Literal::Bool(_)) | Test::Differs(Literal::Bool(_)) => ParamKind::Boolean,
+        Test::Equals(Literal::Text(_))
+        | Test::Differs(Literal::Text(_))
+        | Test::In(_)
+        | Test::Prefix(_)
+        | Test::Suffix(_)
+        | Test::Contains(_) => ParamKind::String,
+    };
+    kind == wanted
+}
+
+impl Param {
+    pub(crate) fn is_required(&self) -> bool {
+        self.required == Presence::Required
+    }
+}

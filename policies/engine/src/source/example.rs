@@ -1,0 +1,215 @@
+//! `tests:`: example calls and what the policy must say to them.
+//!
+//! Not here: how they are run (`cases`). Invariant: an example is complete; what the file leaves out has been
+//! taken from its group, and what neither says is decided by `cases` in one place.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aegis_domain::{
+    Detector, DlpFacts, Effect, Host, Method, MicroUsd, Params, Region, RuleId, Timestamp, ToolName,
+};
+use serde_json::Value;
+
+use super::name::Name;
+use crate::document::{Location, Mapping, Node, Problems};
+
+/// One call and the expected answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Example {
+    pub(crate) at: Location,
+    pub(crate) name: String,
+    pub(crate) tool: ToolName,
+    pub(crate) scenario: Scenario,
+    pub(crate) params: Params,
+    pub(crate) effect: Effect,
+    pub(crate) rules: ExpectedRules,
+    /// Shadow rules that must fire, if the example says.
+    pub(crate) would: Option<BTreeSet<RuleId>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum ExpectedRules {
+    Any,
+    Exactly(BTreeSet<RuleId>),
+}
+
+/// The circumstances of a call; `None` leaves the choice to `cases`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scenario {
+    pub(crate) agent: Option<ExampleAgent>,
+    pub(crate) now: Option<Timestamp>,
+    pub(crate) host: Option<Host>,
+    pub(crate) method: Option<Method>,
+    pub(crate) path: Option<String>,
+    pub(crate) region: Option<Region>,
+    pub(crate) dlp: Option<DlpFacts>,
+    pub(crate) budget_remaining: Option<MicroUsd>,
+    pub(crate) estimated_cost: Option<MicroUsd>,
+    pub(crate) approved: Option<BTreeSet<RuleId>>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ExampleAgent {
+    pub(crate) groups: BTreeSet<String>,
+    pub(crate) scopes: BTreeSet<String>,
+    pub(crate) attributes: BTreeMap<String, Value>,
+}
+
+/// Reads one group of examples.
+pub(super) fn examples(node: &Node, problems: &mut Problems) -> Option<Vec<Example>> {
+    let mut map = node.mapping(problems)?;
+    let name = map.required("name", problems, Node::text);
+    let tool: Option<ToolName> = map.required("tool", problems, Node::parsed);
+    let shared = scenario(&mut map, problems);
+    let cases =
+        map.required("cases", problems, |cases, p| cases.list(p, |n, p| case(n, p, &shared)));
+    map.finish(problems);
+    let (name, tool) = (name?, tool?);
+    let numbered = cases?.into_iter().enumerate().map(|(index, mut example)| {
+        if example.name.is_empty() {
+            example.name = format!("{name} {}", index.saturating_add(1));
+        } else {
+            example.name = format!("{name}: {}", example.name);
+        }
+        example.tool = tool.clone();
+        example
+    });
+    Some(numbered.collect())
+}
+
+fn scenario(map: &mut Mapping<'_>, problems: &mut Problems) -> Scenario {
+    let money = |node: &Node, p: &mut Problems| {
+        node.integer(p, 0..=MicroUsd::MAX.micro_usd()).map(MicroUsd::new)
+    };
+    Scenario {
+        agent: map.optional("agent", problems, agent),
+        now: map.optional("at", problems, instant),
+        host: map.optional("host", problems, Node::parsed),
+        method: map.optional("method", problems, super::tool::method),
+        path: map.optional("path", problems, Node::text),
+        region: map.optional("region", problems, Node::parsed),
+        dlp: map.optional("dlp", problems, dlp),
+        budget_remaining: map.optional("budget_remaining", problems, money),
+        estimated_cost: map.optional("estimated_cost", problems, money),
+        approved: map.optional("approved", problems, rule_ids),
+    }
+}
+
+impl Scenario {
+    fn or(self, shared: &Scenario) -> Self {
+        let shared = shared.clone();
+        Self {
+            agent: self.agent.or(shared.agent),
+            now: self.now.or(shared.now),
+            host: self.host.or(shared.host),
+            method: self.method.or(shared.method),
+            path: self.path.or(shared.path),
+            region: self.region.or(shared.region),
+            dlp: self.dlp.or(shared.dlp),
+            budget_remaining: self.budget_remaining.or(shared.budget_remaining),
+            estimated_cost: self.estimated_cost.or(shared.estimated_cost),
+            approved: self.approved.or(shared.approved),
+        }
+    }
+}
+
+fn case(node: &Node, problems: &mut Problems, shared: &Scenario) -> Option<Example> {
+    let mut map = node.mapping(problems)?;
+    let name = map.optional("name", problems, Node::text);
+    let own = scenario(&mut map, problems);
+    let params = map.optional("params", problems, params);
+    let expect = map.required("expect", problems, expectation);
+    let would = map.optional("would", problems, rule_ids);
+    map.finish(problems);
+    let (effect, rules) = expect?;
+    Some(Example {
+        at: problems.locate(node.position()),
+        name: name.unwrap_or_default(),
+        // The group knows the tool and puts it in.
+        tool: ToolName::parse("-").ok()?,
+        scenario: own.or(shared),
+        params: params.unwrap_or_default(),
+        effect,
+        rules,
+        would,
+    })
+}
+
+fn params(node: &Node, problems: &mut Problems) -> Option<Params> {
+    match node.json(problems)? {
+        Value::Object(params) => Some(params),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            problems.report(node.position(), "expected a mapping of parameters");
+            None
+        }
+    }
+}
+
+/// Reads `allow`, `deny` or `deny: [rule, ..]`.
+fn expectation(node: &Node, problems: &mut Problems) -> Option<(Effect, ExpectedRules)> {
+    let effects = [Effect::Allow, Effect::Sanitize, Effect::ApprovalNeeded, Effect::Deny];
+    let named = effects.map(|effect| (effect.as_str(), effect));
+    if !node.is_mapping() {
+        return Some((node.choice(problems, &named)?, ExpectedRules::Any));
+    }
+    let mut map = node.mapping(problems)?;
+    let strong = [Effect::Sanitize, Effect::ApprovalNeeded, Effect::Deny];
+    let mut found = strong
+        .iter()
+        .filter_map(|effect| {
+            map.optional(effect.as_str(), problems, rule_ids).map(|ids| (*effect, ids))
+        })
+        .collect::<Vec<_>>();
+    map.finish(problems);
+    let (effect, ids) = found.pop()?;
+    if !found.is_empty() {
+        problems.report(node.position(), "a call has one effect");
+    }
+    Some((effect, ExpectedRules::Exactly(ids)))
+}
+
+fn rule_ids(node: &Node, problems: &mut Problems) -> Option<BTreeSet<RuleId>> {
+    node.list(problems, Node::parsed).map(|ids| ids.into_iter().collect())
+}
+
+fn agent(node: &Node, problems: &mut Problems) -> Option<ExampleAgent> {
+    let texts = |node: &Node, p: &mut Problems| {
+        let texts = node.list(p, Node::text)?;
+        Some(texts.into_iter().collect::<BTreeSet<String>>())
+    };
+    let mut map = node.mapping(problems)?;
+    let groups = map.optional("groups", problems, texts);
+    let scopes = map.optional("scopes", problems, texts);
+    let attributes =
+        map.optional("attributes", problems, |n, p| n.map(p, Node::parsed::<Name>, Node::json));
+    map.finish(problems);
+    let attributes = attributes.unwrap_or_default().into_iter();
+    Some(ExampleAgent {
+        groups: groups.unwrap_or_default(),
+        scopes: scopes.unwrap_or_default(),
+        attributes: attributes.map(|(name, value)| (name.to_string(), value)).collect(),
+    })
+}
+
+fn instant(node: &Node, problems: &mut Problems) -> Option<Timestamp> {
+    let parsed: Option<jiff::Timestamp> = node.text(problems)?.parse().ok();
+    let second = parsed.and_then(|instant| u64::try_from(instant.as_second()).ok());
+    if second.is_none() {
+        problems.report(node.position(), "an instant is written like 2026-11-20T10:00:00Z");
+    }
+    second.map(Timestamp::from_unix_s)
+}
+
+/// Reads `not_scanned` or how often each detector found something.
+fn dlp(node: &Node, problems: &mut Problems) -> Option<DlpFacts> {
+    if node.as_text() == Some("not_scanned") {
+        return Some(DlpFacts::NotScanned);
+    }
+    let named = Detector::ALL.map(|detector| (detector.as_str(), detector));
+    let counts = node.map(
+        problems,
+        |key, p| key.choice(p, &named),
+        |count, p| count.integer(p, 0..=u32::MAX),
+    )?;
+    Some(DlpFacts::Scanned(counts))
+}

@@ -1,0 +1,237 @@
+//! One tool: which requests are calls of it, who may make them, what they may hold, and the rules beside that.
+//!
+//! Not here: how a call finds its tool (`snapshot::resolve`). Invariant: a rule has what its effect needs (an
+//! approval, an obligation) and nothing that its effect would ignore.
+
+use std::collections::BTreeMap;
+
+use aegis_domain::{CallKind, Method, Region, RuleId};
+use serde_json::Number;
+
+use super::condition::{Condition, condition, number};
+use super::name::{Name, Text};
+use super::path::PathPattern;
+use super::{ListRef, text_list};
+use crate::document::{Location, Node, Problems};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Tool {
+    pub(crate) at: Location,
+    pub(crate) class: CallKind,
+    pub(crate) matching: Match,
+    pub(crate) allow: Allow,
+    pub(crate) params: BTreeMap<Name, Param>,
+    pub(crate) rules: Vec<Rule>,
+}
+
+/// Which requests are calls of the tool.
+#[derive(Clone, Debug)]
+pub(crate) struct Match {
+    pub(crate) hosts: ListRef,
+    pub(crate) methods: Vec<Method>,
+    pub(crate) paths: Vec<PathPattern>,
+}
+
+/// Who may call: every scope, one of the groups, from one of the regions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Allow {
+    pub(crate) scopes: Vec<RuleId>,
+    pub(crate) groups: Option<ListRef>,
+    pub(crate) regions: Option<Vec<Region>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Param {
+    pub(crate) at: Location,
+    pub(crate) kind: ParamKind,
+    pub(crate) required: Presence,
+    pub(crate) min: Option<Number>,
+    pub(crate) max: Option<Number>,
+    pub(crate) one_of: Option<ListRef>,
+    pub(crate) pattern: Option<String>,
+    pub(crate) max_length: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Required,
+    Optional,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ParamKind {
+    String,
+    Integer,
+    Number,
+    Boolean,
+    Array,
+    Object,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    pub(crate) at: Location,
+    pub(crate) id: RuleId,
+    pub(crate) effect: RuleEffect,
+    pub(crate) when: Condition,
+    pub(crate) mode: Mode,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum RuleEffect {
+    Deny { reason: Option<Text> },
+    ApprovalNeeded { approval: Name },
+    Sanitize { obligation: Name },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Enforce,
+    /// Evaluated and reported, without effect.
+    Shadow,
+}
+
+const RULES_MAX: usize = 500;
+
+pub(super) fn tool(node: &Node, problems: &mut Problems) -> Option<Tool> {
+    let mut map = node.mapping(problems)?;
+    let classes = [("read", CallKind::Read), ("write", CallKind::Write)];
+    let class = map.required("class", problems, |class, p| class.choice(p, &classes));
+    let matching = map.required("match", problems, matching);
+    let allow = map.required("allow", problems, allow);
+    let params = map.optional("params", problems, |n, p| n.map(p, Node::parsed, param));
+    let rules = map.optional("rules", problems, |n, p| n.list(p, rule));
+    map.finish(problems);
+    if rules.as_ref().is_some_and(|rules| rules.len() > RULES_MAX) {
+        problems.report(node.position(), format!("a tool has at most {RULES_MAX} rules"));
+    }
+    Some(Tool {
+        at: problems.locate(node.position()),
+        class: class?,
+        matching: matching?,
+        allow: allow?,
+        params: params.unwrap_or_default(),
+        rules: rules.unwrap_or_default(),
+    })
+}
+
+fn matching(node: &Node, problems: &mut Problems) -> Option<Match> {
+    let mut map = node.mapping(problems)?;
+    let hosts = map.required("hosts", problems, text_list);
+    let methods = map.required("methods", problems, |n, p| filled_list(n, p, method));
+    let paths = map.required("paths", problems, |n, p| filled_list(n, p, Node::parsed));
+    map.finish(problems);
+    Some(Match { hosts: hosts?, methods: methods?, paths: paths? })
+}
+
+fn filled_list<T>(
+    node: &Node,
+    problems: &mut Problems,
+    decode: impl FnMut(&Node, &mut Problems) -> Option<T>,
+) -> Option<Vec<T>> {
+    let items = node.list(problems, decode)?;
+    if items.is_empty() {
+        problems.report(node.position(), "an empty list matches nothing");
+        return None;
+    }
+    Some(items)
+}
+
+pub(super) fn method(node: &Node, problems: &mut Problems) -> Option<Method> {
+    let method = Method::parse(&node.text(problems)?);
+    if method.is_none() {
+        problems.report(node.position(), "a method is 1 to 32 of `A-Z 0-9 -`");
+    }
+    method
+}
+
+fn allow(node: &Node, problems: &mut Problems) -> Option<Allow> {
+    let mut map = node.mapping(problems)?;
+    let scopes = map.optional("scopes", problems, |n, p| filled_list(n, p, scope));
+    let groups = map.optional("groups", problems, text_list);
+    let regions = map.optional("regions", problems, |n, p| filled_list(n, p, Node::parsed));
+    map.finish(problems);
+    Some(Allow { scopes: scopes.unwrap_or_default(), groups, regions })
+}
+
+/// A scope is held as the id of the check that asks for it: `scope.<scope>`.
+fn scope(node: &Node, problems: &mut Problems) -> Option<RuleId> {
+    match RuleId::parse(&format!("scope.{}", node.text(problems)?)) {
+        Ok(id) => Some(id),
+        Err(_) => {
+            problems.report(node.position(), "a scope is 1 to 122 of `A-Z a-z 0-9 . _ - : / @`");
+            None
+        }
+    }
+}
+
+fn param(node: &Node, problems: &mut Problems) -> Option<Param> {
+    let kinds = [
+        ("string", ParamKind::String),
+        ("integer", ParamKind::Integer),
+        ("number", ParamKind::Number),
+        ("boolean", ParamKind::Boolean),
+        ("array", ParamKind::Array),
+        ("object", ParamKind::Object),
+    ];
+    let mut map = node.mapping(problems)?;
+    let kind = map.required("type", problems, |kind, p| kind.choice(p, &kinds));
+    // Says what the amounts are counted in; nothing depends on it.
+    map.optional("unit", problems, |unit, p| unit.choice(p, &[("minor", ()), ("micro_usd", ())]));
+    let required = map.optional("required", problems, Node::boolean);
+    let min = map.optional("min", problems, number);
+    let max = map.optional("max", problems, number);
+    let one_of = map.optional("in", problems, text_list);
+    let pattern = map.optional("pattern", problems, Node::text);
+    let max_length = map.optional("max_length", problems, |n, p| n.integer(p, 0..=1_048_576));
+    map.finish(problems);
+    let required = if required == Some(true) { Presence::Required } else { Presence::Optional };
+    let at = problems.locate(node.position());
+    let pattern = pattern.and_then(|text| match crate::lower::pattern::portable(&text) {
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            problems.report(at.position, format!("`pattern`: {error}"));
+            None
+        }
+    });
+    Some(Param { at, kind: kind?, required, min, max, one_of, pattern, max_length })
+}
+
+fn rule(node: &Node, problems: &mut Problems) -> Option<Rule> {
+    #[derive(Clone, Copy)]
+    enum Kind {
+        Deny,
+        ApprovalNeeded,
+        Sanitize,
+    }
+    let kinds = [
+        ("deny", Kind::Deny),
+        ("approval_needed", Kind::ApprovalNeeded),
+        ("sanitize", Kind::Sanitize),
+    ];
+    let modes = [("enforce", Mode::Enforce), ("shadow", Mode::Shadow)];
+    let mut map = node.mapping(problems)?;
+    let id = map.required("id", problems, Node::parsed);
+    let kind = map.required("effect", problems, |n, p| n.choice(p, &kinds));
+    let when = map.required("when", problems, condition);
+    let mode = map.optional("mode", problems, |n, p| n.choice(p, &modes));
+    let effect = kind.and_then(|kind| match kind {
+        Kind::Deny => {
+            let reason = map.optional("reason", problems, Node::parsed);
+            Some(RuleEffect::Deny { reason })
+        }
+        Kind::ApprovalNeeded => {
+            let approval = map.required("approval", problems, Node::parsed)?;
+            Some(RuleEffect::ApprovalNeeded { approval })
+        }
+        Kind::Sanitize => {
+            let obligation = map.required("obligation", problems, Node::parsed)?;
+            Some(RuleEffect::Sanitize { obligation })
+        }
+    });
+    if kind.is_some() {
+        map.finish(problems);
+    }
+    let at = problems.locate(node.position());
+    Some(Rule { at, id: id?, effect: effect?, when: when?, mode: mode.unwrap_or(Mode::Enforce) })
+}
