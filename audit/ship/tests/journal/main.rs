@@ -1,0 +1,4 @@
+//! The journal on a real disk, and the verifier over what it leaves there.
+
+mod append;
+mod support;
