@@ -40,6 +40,11 @@ impl Home {
         self.0.join("keys/jwks.json")
     }
 
+    /// The registry's verifier key: what an auditor is given.
+    pub(crate) fn trust(&self) -> PathBuf {
+        self.0.join("trust.txt")
+    }
+
     /// The audit journal: registry and streams.
     pub(crate) fn audit(&self) -> PathBuf {
         self.0.join("audit")

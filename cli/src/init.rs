@@ -8,6 +8,8 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use aegis_audit_chain::Origin;
+use aegis_audit_chain::note::SecretKey;
 use aegis_domain::{AgentId, Host, Region, TenantId};
 use aegis_identity::{KeySet, SigningKey};
 use clap::Args;
@@ -51,6 +53,8 @@ struct Planned {
 const PRIVATE: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
 const FOLDER: u32 = 0o700;
+/// A region begins another registry only when it gives one up.
+const REGISTRY_EPOCH: u64 = 1;
 
 pub(crate) fn run(args: &InitArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
     let files = plan(args, home)?;
@@ -77,7 +81,11 @@ pub(crate) fn run(args: &InitArgs, home: &Home, screen: &Screen) -> Result<Exit,
 
 fn plan(args: &InitArgs, home: &Home) -> Result<Vec<Planned>, Failure> {
     let issuer = SigningKey::from_seed(clock::random()?);
-    let region = SigningKey::from_seed(clock::random()?);
+    let region_seed = clock::random()?;
+    let region = SigningKey::from_seed(region_seed);
+    let registry = Origin::registry(args.domain.as_str(), args.region.as_str(), REGISTRY_EPOCH)
+        .map_err(|error| Failure::invalid("--domain or --region", error))?;
+    let trust = SecretKey::from_seed(&region_seed).verifier(registry.as_str());
     let jwks = KeySet::default()
         .with(issuer.public_key().clone())
         .map_err(|error| Failure::invalid("a new key set", error))?;
@@ -86,6 +94,7 @@ fn plan(args: &InitArgs, home: &Home) -> Result<Vec<Planned>, Failure> {
         file(home.issuer_key(), PRIVATE, issuer.to_pkcs8_pem().expose().clone()),
         file(home.region_key(), PRIVATE, region.to_pkcs8_pem().expose().clone()),
         file(home.jwks(), PUBLIC, jwks.to_jwks_json() + "\n"),
+        file(home.trust(), PUBLIC, format!("{trust}\n")),
         file(home.policy(&args.tenant), PUBLIC, fill(POLICY, args)),
         file(home.config(), PUBLIC, fill(CONFIG, args)),
     ])

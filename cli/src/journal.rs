@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use aegis_audit_chain::frame::Frames;
+use aegis_audit_chain::frame::{FrameError, Frames};
 use aegis_audit_chain::{Origin, layout};
 
 use crate::failure::Failure;
@@ -101,39 +101,58 @@ impl Cursor {
             let path = self.path(first);
             let failure = |error| Failure::file(WHAT, &path, error);
             let file = File::open(&path).map_err(failure)?;
-            while self.read_chunk(&file, each).map_err(|stop| stop.into_failure(&path))? {}
-            if self.at.saturating_add(1) >= self.files.len() {
-                // More may be written here.
+            let end = loop {
+                match self.read_chunk(&file, each).map_err(|stop| stop.into_failure(&path))? {
+                    Chunk::Records => {}
+                    Chunk::End(end) => break end,
+                }
+            };
+            let next = self.at.saturating_add(1);
+            if next >= self.files.len() {
+                // More may be written here; a frame that is no frame yet may be on its way.
                 return Ok(());
             }
-            (self.at, self.offset) = (self.at.saturating_add(1), 0);
+            if let Some(why) = end {
+                return Err(Failure::invalid(path.display().to_string(), why));
+            }
+            (self.at, self.offset) = (next, 0);
         }
         Ok(())
     }
 
-    /// Reads one chunk; false when it held no whole record.
-    fn read_chunk(&mut self, file: &File, each: &mut Each<'_>) -> Result<bool, Stop> {
+    /// Hands out the whole records of the next chunk.
+    fn read_chunk(&mut self, file: &File, each: &mut Each<'_>) -> Result<Chunk, Stop> {
         let mut chunk = vec![0; CHUNK];
         let length = read_at(file, &mut chunk, self.offset).map_err(Stop::Io)?;
         chunk.truncate(length);
-        let (mut frames, began) = if self.offset == 0 {
-            // A file without a whole header was begun a moment ago, or its writer died then.
-            let Ok((header, frames)) = Frames::open(&chunk) else { return Ok(false) };
-            let began = frames.offset();
-            self.origin = Some(header.origin);
-            (frames, began)
-        } else {
-            (Frames::resume(&chunk, 0), 0)
-        };
-        let Some(origin) = &self.origin else { return Ok(false) };
-        let mut end = began;
-        while let Some(Ok(frame)) = frames.next() {
-            end = frames.offset();
-            each(origin, frame.record).map_err(Stop::Failure)?;
+        let mut frames = Frames::resume(&chunk, 0);
+        if self.offset == 0 {
+            match Frames::open(&chunk) {
+                Ok((header, opened)) => (self.origin, frames) = (Some(header.origin), opened),
+                // Begun a moment ago, or its writer died then.
+                Err(why) => return Ok(Chunk::End(Some(why))),
+            }
         }
+        let Some(origin) = &self.origin else { return Ok(Chunk::End(None)) };
+        let (began, mut why) = (frames.offset(), None);
+        while let Some(item) = frames.next() {
+            match item {
+                Ok(frame) => each(origin, frame.record).map_err(Stop::Failure)?,
+                Err(error) => why = Some(error),
+            }
+        }
+        let end = frames.offset();
         self.offset = self.offset.saturating_add(u64::try_from(end).unwrap_or(u64::MAX));
-        Ok(end > began)
+        // The chunk's own end cuts a frame as well: that one is read again from its beginning.
+        Ok(if end > began { Chunk::Records } else { Chunk::End(why) })
     }
+}
+
+/// What a chunk held.
+enum Chunk {
+    Records,
+    /// No whole record: zeros, or bytes that are no frame.
+    End(Option<FrameError>),
 }
 
 /// Why reading a file ended early.
