@@ -42,7 +42,7 @@ impl ServeHttp for Ops {
                 let (status, body) = self.readiness().await;
                 (status, "text/plain", body)
             }
-            "/metrics" => (StatusCode::OK, METRICS_TYPE, "# EOF\n".to_owned()),
+            "/metrics" => (StatusCode::OK, METRICS_TYPE, self.gateway.metrics.render()),
             _ => (
                 StatusCode::NOT_FOUND,
                 "text/plain",
