@@ -164,7 +164,11 @@ fn a_torn_tail_is_not_read_and_does_not_stop_a_report() {
 #[test]
 fn damage_in_the_middle_stops_a_report_instead_of_shortening_it() {
     let home = Home::empty();
-    busy(&home).close();
+    let mut ledger = busy(&home);
+    for _ in 0..10 {
+        ledger.call("one", Effect::Allow, 1);
+    }
+    ledger.close();
     assert!(wal_files(&home).len() > 1);
     damage(&wal_files(&home)[0]);
     let stopped = home.run(&["cost", "report"]).code(1);
