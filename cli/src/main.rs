@@ -16,6 +16,7 @@ mod journal;
 mod policy;
 mod progress;
 mod screen;
+mod seed;
 mod sheet;
 mod token;
 

@@ -48,7 +48,7 @@ fn a_wrong_command_line_ends_with_2() {
 #[test]
 fn init_makes_keys_only_their_owner_can_read() {
     let home = Home::ready();
-    for key in ["keys/issuer.pem", "keys/region.pem"] {
+    for key in ["keys/issuer.pem", "keys/region.pem", "keys/registry.seed"] {
         let mode = fs::metadata(home.path(key)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{key}");
     }
@@ -83,7 +83,7 @@ fn init_names_the_tenant_everywhere() {
 fn data_goes_to_stdout_and_words_to_stderr() {
     let home = Home::empty();
     let made = home.run(&["-o", "json", "init"]).success();
-    assert_eq!(json(&made).as_array().unwrap().len(), 6);
+    assert_eq!(json(&made).as_array().unwrap().len(), 7);
     assert!(stderr(&made).contains("next: "));
     let quiet = Home::empty().run(&["--quiet", "init"]).success();
     assert_eq!(stderr(&quiet), "");
@@ -115,9 +115,10 @@ fn doctor_goes_on_after_the_first_failure() {
     fs::write(home.path("keys/issuer.pem"), "no key").unwrap();
     fs::write(home.path("keys/jwks.json"), "no set").unwrap();
     fs::remove_file(home.path("keys/region.pem")).unwrap();
+    fs::write(home.path("keys/registry.seed"), "0".repeat(64)).unwrap();
     fs::write(home.path("policies/acme.yaml"), "kind: Nonsense\n").unwrap();
     let checks = json(&home.run(&["doctor", "-o", "json"]).code(1));
-    for name in ["issuer key", "region key", "published keys", "policy acme"] {
+    for name in ["issuer key", "region key", "published keys", "trust root", "policy acme"] {
         assert_eq!(status_of(&checks, name), "fail", "{name}");
     }
     assert_eq!(status_of(&checks, "clock"), "ok");
