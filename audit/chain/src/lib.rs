@@ -3,6 +3,7 @@
 //! Pure: bytes in, verdicts out; times, random salts and files are brought by callers. Invariant: whatever is
 //! hashed, signed or verified is the exact stored bytes, never something written anew from them.
 
+pub mod disclosure;
 pub mod frame;
 mod hash;
 mod head;
@@ -13,6 +14,8 @@ mod origin;
 pub mod record;
 pub mod registry;
 pub mod tree;
+pub mod trust;
+pub mod verify;
 pub mod walk;
 
 pub use hash::Hash;

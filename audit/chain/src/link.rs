@@ -181,6 +181,8 @@ pub enum LinkError {
 #[derive(Clone, Copy, Debug)]
 pub struct Checked<'a> {
     pub head: record::Head,
+    /// The text of `k`, which may be of a kind this version does not know.
+    pub kind: &'a str,
     /// A step of the wall clock that no `clock` record announces.
     pub unrecorded_step_ns: Option<i128>,
     tenant: Option<&'a str>,
@@ -237,6 +239,7 @@ impl Walker {
         let moves = large || announced || self.clock.is_none();
         Ok(Checked {
             head,
+            kind,
             unrecorded_step_ns: (large && !announced).then_some(step),
             tenant,
             clock: if moves { Some(now) } else { self.clock },

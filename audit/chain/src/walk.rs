@@ -12,6 +12,8 @@ use crate::record::{Head, TornTail};
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
     pub head: Head,
+    /// The text of `k`, which may be of a kind this version does not know.
+    pub kind: &'a str,
     pub record: &'a [u8],
     /// Where its frame begins in the file.
     pub offset: u64,
@@ -64,8 +66,15 @@ pub fn walk_file(
             Ok(checked) => checked,
             Err(why) => return FileEnd::Broken { offset, why },
         };
-        let (head, unrecorded_step_ns) = (checked.head, checked.unrecorded_step_ns);
-        each(walker, Step { head, record: frame.record, offset, end, unrecorded_step_ns });
+        let step = Step {
+            head: checked.head,
+            kind: checked.kind,
+            record: frame.record,
+            offset,
+            end,
+            unrecorded_step_ns: checked.unrecorded_step_ns,
+        };
+        each(walker, step);
         walker.accept(frame.record, &checked);
     }
     FileEnd::Clean
