@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::Origin;
 use aegis_audit_chain::note::SecretKey;
+use aegis_audit_chain::trust::Trust;
 use aegis_domain::{AgentId, Host, Region, TenantId};
 use aegis_identity::{KeySet, SigningKey};
 use clap::Args;
@@ -86,7 +87,8 @@ fn plan(args: &InitArgs, home: &Home) -> Result<Vec<Planned>, Failure> {
     let seed = clock::random()?;
     let registry = Origin::registry(args.domain.as_str(), args.region.as_str(), REGISTRY_EPOCH)
         .map_err(|error| Failure::invalid("--domain or --region", error))?;
-    let trust = SecretKey::from_seed(&seed).verifier(registry.as_str());
+    let vkey = SecretKey::from_seed(&seed).verifier(registry.as_str());
+    let trust = Trust::of(vkey).map(|trust| trust.to_string()).unwrap_or_default();
     let jwks = KeySet::default()
         .with(issuer.public_key().clone())
         .and_then(|set| set.with(region.public_key().clone()))
@@ -97,7 +99,7 @@ fn plan(args: &InitArgs, home: &Home) -> Result<Vec<Planned>, Failure> {
         file(home.region_key(), PRIVATE, region.to_pkcs8_pem().expose().clone()),
         file(home.registry_seed(), PRIVATE, seed::encode(&seed).expose().clone()),
         file(home.jwks(), PUBLIC, jwks.to_jwks_json() + "\n"),
-        file(home.trust(), PUBLIC, format!("{trust}\n")),
+        file(home.trust(), PUBLIC, trust),
         file(home.policy(&args.tenant), PUBLIC, fill(POLICY, args)),
         file(home.config(), PUBLIC, fill(CONFIG, args)),
     ])

@@ -19,6 +19,7 @@ mod screen;
 mod seed;
 mod sheet;
 mod token;
+mod trust;
 
 use std::process::ExitCode;
 

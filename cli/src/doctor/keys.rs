@@ -6,13 +6,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use aegis_audit_chain::note::{SecretKey, Verifier};
+use aegis_audit_chain::note::SecretKey;
 use aegis_domain::Secret;
 use aegis_identity::{KeySet, SigningKey};
 
 use super::Check;
 use crate::home::{self, Home};
-use crate::seed;
+use crate::{seed, trust};
 
 /// Readable and writable by the owner, nothing for others.
 const MODE: u32 = 0o600;
@@ -23,7 +23,7 @@ pub(super) fn check(home: &Home) -> Vec<Check> {
     let (region, region_key) = private("region key", &home.region_key(), pem);
     let (registry, seed) = private("registry seed", &home.registry_seed(), seed::decode);
     let published = published(home, &[issuer_key, region_key]);
-    vec![issuer, region, registry, published, trust(home, seed.as_ref())]
+    vec![issuer, region, registry, published, trusted(home, seed.as_ref())]
 }
 
 /// Looks at one private file; what it holds goes on only when it is sound.
@@ -74,22 +74,21 @@ fn published(home: &Home, keys: &[Option<SigningKey>]) -> Check {
 }
 
 /// Auditors check the registry with this key.
-fn trust(home: &Home, seed: Option<&Secret<[u8; 32]>>) -> Check {
+fn trusted(home: &Home, seed: Option<&Secret<[u8; 32]>>) -> Check {
     const NAME: &str = "trust root";
     const ADVICE: &str = "the gateway writes trust.txt when it starts; give auditors the new one";
-    let text = match home::read("the trust root", &home.trust()) {
-        Ok(text) => text,
-        Err(failure) => return Check::fail(NAME, failure.to_string(), ADVICE),
+    let path = home.trust();
+    let trust = match trust::load(&path) {
+        Ok(trust) => trust,
+        Err(failure) => return Check::fail(NAME, failure.chain(), ADVICE),
     };
-    match (Verifier::parse(text.trim()), seed) {
-        (Err(error), _) => Check::fail(NAME, format!("trust.txt: {error}"), ADVICE),
-        (Ok(_), None) => Check::skip(NAME, "no registry seed to compare with"),
-        (Ok(trust), Some(seed)) => {
-            if SecretKey::from_seed(seed.expose()).verifier(trust.name()) == trust {
-                Check::ok(NAME, trust.to_string())
-            } else {
-                Check::fail(NAME, "trust.txt is not the registry seed's public half", ADVICE)
-            }
-        }
+    let Some(seed) = seed else {
+        return Check::skip(NAME, "no registry seed to compare with");
+    };
+    let secret = SecretKey::from_seed(seed.expose());
+    if trust.registries().any(|(_, vkey)| secret.verifier(vkey.name()) == *vkey) {
+        Check::ok(NAME, format!("{} trusts the registry seed", path.display()))
+    } else {
+        Check::fail(NAME, "trust.txt does not trust the registry seed", ADVICE)
     }
 }

@@ -7,3 +7,4 @@ mod policy;
 mod setup;
 mod support;
 mod token;
+mod verify;
