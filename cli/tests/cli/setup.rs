@@ -20,6 +20,38 @@ fn status_of(checks: &serde_json::Value, name: &str) -> String {
     row["status"].as_str().unwrap().to_owned()
 }
 
+const COMMANDS: [&str; 12] = [
+    "init",
+    "doctor",
+    "token mint",
+    "token inspect",
+    "token verify",
+    "policy check",
+    "policy test",
+    "audit verify",
+    "audit tail",
+    "audit show",
+    "cost report",
+    "completions",
+];
+
+#[test]
+fn the_documentation_has_every_command_and_every_exit_code() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli.md");
+    let page = fs::read_to_string(page).unwrap();
+    for command in COMMANDS {
+        assert!(page.contains(&format!("| `aegisctl {command}` |")), "{command}");
+    }
+    let help = stdout(&Home::empty().run(&["--help"]).success());
+    let codes = help.lines().skip_while(|line| *line != "Exit codes:").skip(1);
+    let codes: Vec<_> = codes.take_while(|line| !line.is_empty()).collect();
+    assert_eq!(codes.len(), 5);
+    for code in codes {
+        let (number, meaning) = code.trim().split_once("  ").unwrap();
+        assert!(page.contains(&format!("| {number} | {meaning} |")), "{code}");
+    }
+}
+
 #[test]
 fn help_names_every_exit_code_and_has_examples() {
     let help = stdout(&Home::empty().run(&["--help"]).success());
@@ -28,8 +60,7 @@ fn help_names_every_exit_code_and_has_examples() {
     {
         assert!(help.contains(line), "{line}\n{help}");
     }
-    for command in ["init", "doctor", "token mint", "token inspect", "token verify", "completions"]
-    {
+    for command in COMMANDS {
         let words: Vec<_> = command.split(' ').chain(["--help"]).collect();
         let help = stdout(&Home::empty().run(&words).success());
         assert!(help.contains("Example"), "{command}\n{help}");
