@@ -181,7 +181,7 @@ impl DecisionEntry {
             would: decision.would.clone(),
             shadow: decision.shadow,
             policy: decision.policy.clone(),
-            params: Some(decision.params_hash),
+            params: decision.params_hash,
             est_cost: decision.estimated_cost,
             degraded: decision.degraded,
             outcome: if follows { OutcomeDue::Follows } else { OutcomeDue::None },
