@@ -99,6 +99,14 @@ fn init_never_overwrites_and_then_writes_nothing_at_all() {
 }
 
 #[test]
+fn what_the_system_forbids_ends_with_4() {
+    // Nobody may make folders here, root included.
+    let mut command = assert_cmd::Command::cargo_bin("aegisctl").unwrap();
+    let refused = command.args(["--data", "/sys/kernel/aegis", "init"]).assert().code(4);
+    assert!(stderr(&refused).contains("may not be used"), "{}", stderr(&refused));
+}
+
+#[test]
 fn init_names_the_tenant_everywhere() {
     let home = Home::empty();
     home.run(&["init", "--tenant", "globex", "--agent", "bot-7", "--region", "eu-west-1"])
