@@ -156,7 +156,7 @@ impl Entry {
         if record.len() > MAX_BYTES {
             return Err(RecordError::TooLong);
         }
-        let mut reader = json::Reader::new(record);
+        let mut reader = json::Reader::new(record)?;
         let entry = match reader.kind()? {
             Kind::Genesis => Entry::Genesis(GenesisEntry::read(&mut reader)?),
             Kind::Decision => Entry::Decision(Box::new(DecisionEntry::read(&mut reader)?)),

@@ -2,4 +2,5 @@
 
 mod append;
 mod attacks;
+mod recovery;
 mod support;
