@@ -20,7 +20,7 @@ const FORMS: &[&str] = &[
     r"(?i)(?P<mon>[a-zä]{3,9})\.? (?P<d>[0-9]{1,2})(?:st|nd|rd|th)?,? (?P<y>[0-9]{4})",
 ];
 
-static DATES: LazyLock<Vec<Regex>> =
+pub(super) static DATES: LazyLock<Vec<Regex>> =
     LazyLock::new(|| FORMS.iter().filter_map(|form| Regex::new(form).ok()).collect());
 
 /// English and German month names, by the letters that tell them apart.
