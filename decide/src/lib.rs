@@ -1,3 +1,15 @@
 //! judge(): the one function that turns a call, an identity, facts and a snapshot into a decision.
 //!
-//! Laid out with the workspace; its modules follow.
+//! Pure: facts are gathered before (`state`, `dlp`) and acted on after (`gateway::rooms`).
+//! Invariant: whatever is unknown, missing or malformed ends in a refusal with a reason.
+#![deny(clippy::wildcard_enum_match_arm, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+mod address;
+mod judge;
+mod outage;
+mod price;
+
+pub use address::{AddressClass, classify, may_dial};
+pub use judge::{Case, judge, refuse, shadow};
+pub use outage::OutageRule;
+pub use price::{Price, Progress, TokenPrice, Usage};

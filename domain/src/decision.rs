@@ -107,7 +107,8 @@ pub struct Decision {
     /// What a policy version in shadow would have decided, where one runs.
     pub shadow: Option<Effect>,
     pub policy: Option<PolicyRef>,
-    pub params_hash: ParamsHash,
+    /// `None` when the call was refused before its body was read.
+    pub params_hash: Option<ParamsHash>,
     pub estimated_cost: MicroUsd,
     /// True when a fact was missing and policy let a read go on without it.
     pub degraded: Degraded,

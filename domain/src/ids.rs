@@ -5,7 +5,10 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// Why a text is not the id it was offered as. The text itself is never quoted: it may be caller data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -135,6 +138,13 @@ text_id!(
     /// A host as it is judged and dialled: lower-case DNS name, IPv4 address, or IPv6 address without brackets.
     Host, "a host", 253, "a-z 0-9 . - _ :", |byte| is_name(byte) || byte == b':'
 );
+
+impl KeyId {
+    /// The name a key has by itself (RFC 7638 §3): SHA-256 over its canonical JWK, base64url, 43 characters.
+    pub fn thumbprint(canonical_jwk: &[u8]) -> Self {
+        Self(URL_SAFE_NO_PAD.encode(Sha256::digest(canonical_jwk)).into())
+    }
+}
 
 /// One of the things the scanner looks for; the name is what policies and records say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -290,6 +300,16 @@ mod tests {
             assert!(TenantId::parse(bad).is_err(), "{bad:?}");
         }
         assert_eq!(TenantId::parse("acme-1").unwrap().as_str(), "acme-1");
+    }
+
+    #[test]
+    fn a_key_thumbprint_is_that_of_rfc_8037() {
+        // RFC 8037 appendix A.3.
+        let jwk =
+            br#"{"crv":"Ed25519","kty":"OKP","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+        let id = KeyId::thumbprint(jwk);
+        assert_eq!(id.as_str(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        assert_eq!(KeyId::parse(id.as_str()), Ok(id));
     }
 
     #[test]

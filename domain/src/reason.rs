@@ -108,6 +108,8 @@ reasons! {
 
     /// The policy denies the call.
     PolicyDenied: Policy, "change the call, or ask the policy's owners";
+    /// What the policy wants blanked stands where nothing can blank it.
+    Unredactable: Policy, "keep personal data out of the path and out of streamed bodies";
     /// Nothing in the policy grants the call.
     DefaultDeny: Policy, "ask the policy's owners to grant it";
     /// The tenant must be served in another region.

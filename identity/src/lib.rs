@@ -1,3 +1,36 @@
-//! Tokens and keys: verify, mint, key sets.
+//! Tokens and keys: who is calling, checked; and what we sign ourselves.
 //!
-//! Laid out with the workspace; its modules follow.
+//! Pure: keys and time are arguments; nothing here fetches, and replay is for others to remember.
+//! Invariant: a signature is checked in one place (`public_key`), with the one algorithm its key has.
+#![deny(clippy::wildcard_enum_match_arm, clippy::as_conversions)]
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
+mod cache;
+mod claims;
+mod error;
+mod inspect;
+mod json;
+mod jwk;
+mod jws;
+mod key_set;
+mod mint;
+mod public_key;
+mod rsa;
+mod signing_key;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use cache::TokenCache;
+pub use claims::Claims;
+pub use error::{Part, TokenError};
+pub use inspect::{Inspection, inspect};
+pub use json::JsonError;
+pub use jwk::KeyError;
+pub use jws::verify_jws;
+pub use key_set::{KeySet, KeySetError};
+pub use mint::mint;
+pub use public_key::PublicKey;
+pub use signing_key::SigningKey;
+pub use verify::{TokenLimits, TrustedIssuer, VerifiedToken, Verifier};

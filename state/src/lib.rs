@@ -1,3 +1,85 @@
-//! Hot state: replay, rates and budgets behind one trait.
+//! Hot state: replay of tokens, rates of calls and budgets of money, behind one trait.
 //!
-//! Laid out with the workspace; its modules follow.
+//! Not here: what a refusal or an outage means for a call (`decide`), and clocks: `now` comes with every question.
+//! Invariant: a refusal changes nothing, and for every call exactly one cost is ever counted: the actual one once
+//! it is settled, the estimate until then.
+
+mod ask;
+mod budget;
+mod embedded;
+
+use aegis_domain::{HotAnswer, MicroUsd, Timestamp};
+use async_trait::async_trait;
+
+pub use ask::{Ask, Binding, Hold, RateLimit, Rates, TokenCheck};
+pub use budget::{Budget, BudgetError, BudgetKey, BudgetScope, BudgetWindow, Budgets, Period};
+pub use embedded::{Durability, EmbeddedConfig, EmbeddedState, Limits};
+
+/// How long after a hold expired its settlement is still told from a duplicate and corrects the estimate charged.
+pub const LATE_SETTLE: aegis_domain::Ttl = aegis_domain::Ttl::from_s(600);
+
+/// What every home of the hot state promises; the suite in `tests/conformance` holds each of them to it.
+#[async_trait]
+pub trait HotState: Send + Sync {
+    /// Uses the token, counts the call and holds the money in one step, or refuses and changes nothing.
+    ///
+    /// The same decision id asked again gets the same grant and counts once, also after it was settled.
+    /// Dropping the future does not undo a grant: an owner that goes away lets the hold expire.
+    async fn decide(&self, ask: &Ask) -> HotAnswer;
+
+    /// Replaces the hold by what the call really cost. A hold that already expired is corrected, and one that
+    /// was lost is charged all the same.
+    async fn settle(
+        &self,
+        hold: &Hold,
+        actual: MicroUsd,
+        now: Timestamp,
+    ) -> Result<Settled, StateError>;
+
+    /// Gives the money back because the call never left.
+    async fn release(&self, hold: &Hold, now: Timestamp) -> Result<Settled, StateError> {
+        self.settle(hold, MicroUsd::ZERO, now).await
+    }
+
+    /// Charges the estimate of at most `max` overdue holds, because a crashed gateway may have spent the money,
+    /// and forgets what is too old to matter. Returns how many holds it charged.
+    async fn reap(&self, now: Timestamp, max: usize) -> Result<usize, StateError>;
+
+    /// What the budget's current window has spent and holds.
+    async fn spend(&self, budget: &BudgetKey, now: Timestamp) -> Result<Spend, StateError>;
+
+    /// Whether a decision made now could be kept.
+    async fn health(&self) -> Result<(), StateError>;
+}
+
+/// What a settlement did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    Applied,
+    /// The call was settled before; the first settlement stands.
+    Duplicate,
+}
+
+/// Money of one budget in one window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spend {
+    pub spent: MicroUsd,
+    pub held: MicroUsd,
+}
+
+/// Why the hot state could not keep what it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    #[error("another process uses the state directory")]
+    Locked,
+    #[error("the state files are damaged: {what}")]
+    Damaged { what: &'static str },
+    #[error("cannot {what}")]
+    Io { what: &'static str, source: std::io::Error },
+    #[error("a sync of the journal failed; only a restart tells what reached the disk")]
+    SyncFailed,
+    #[error("the state is full of entries that have not expired")]
+    Full,
+    #[error("the hold expired {ago_s} s ago, so its estimate stands")]
+    TooLate { ago_s: u64 },
+}

@@ -1,0 +1,54 @@
+# `make run` and `make test` install what they need, then do it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test tools format lint house advisories unit deny
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+run: tools ## build the gateway and run it for development on 127.0.0.1
+	cargo run --profile quick --package aegis-gateway -- dev
+
+test: tools format lint house advisories unit ## everything a change must pass
+
+format:
+	cargo fmt --all --check
+
+lint:
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+house: ## layers, rooms, headers, sizes, docs in step
+	cargo xtask check
+
+advisories: ## Cargo.lock against the RustSec database, where one is at hand
+	cargo xtask advisories
+
+unit: ## all tests
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	  cargo nextest run --workspace --locked; \
+	else \
+	  cargo test --workspace --locked; \
+	fi
+
+deny: advisories ## licences, bans and sources, where cargo-deny is installed
+	@if cargo deny --version >/dev/null 2>&1; then \
+	  cargo deny check bans licenses sources; \
+	else \
+	  echo "skipped: cargo-deny is not installed (cargo install cargo-deny --locked)" >&2; \
+	fi
+
+tools: ## install missing build tools (as root, on Debian or Ubuntu)
+	@command -v cargo >/dev/null || { \
+	  echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
+	@missing=(); \
+	command -v cmake >/dev/null || missing+=(cmake); \
+	command -v cc >/dev/null || missing+=(gcc libc6-dev); \
+	command -v c++ >/dev/null || missing+=(g++); \
+	if (( $${#missing[@]} == 0 )); then exit 0; fi; \
+	if [[ $$(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then \
+	  echo "install these first: $${missing[*]}" >&2; exit 1; fi; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get update -qq </dev/null; \
+	apt-get install -y -qq --no-install-recommends "$${missing[@]}" </dev/null

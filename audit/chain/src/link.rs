@@ -1,0 +1,257 @@
+//! The chain: puts a draft at its place in the stream, and checks that a record stands at its place.
+//!
+//! Pure: times are arguments. Not here: frames and files (`frame`, `audit/ship`). Invariant: chain, tenant chains and
+//! tree run over the same leaf hashes; what `Sequencer` writes is exactly what `Walker` accepts.
+
+use std::collections::HashMap;
+
+use aegis_domain::{TenantId, Timestamp};
+
+use crate::record::{self, ClockEntry, Draft, Kind, SealEntry, Tally};
+use crate::tree::Frontier;
+use crate::{Hash, Head, Origin};
+
+/// A step of the wall clock larger than this is put on record.
+pub const CLOCK_STEP_NS: u64 = 250_000_000;
+
+/// The two readings every record bears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    pub wall: Timestamp,
+    /// Nanoseconds since the stream began.
+    pub mono_ns: u64,
+}
+
+/// A record that has its place.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    pub bytes: Vec<u8>,
+    pub seq: u64,
+    pub leaf: Hash,
+    pub ts: Timestamp,
+}
+
+/// Where the next record links to.
+#[derive(Clone, Debug)]
+struct Chain {
+    origin: Origin,
+    prev: Hash,
+    /// Next number and last leaf of every tenant seen.
+    tenants: HashMap<Box<str>, (u64, Hash)>,
+    tree: Frontier,
+}
+
+impl Chain {
+    fn new(origin: Origin) -> Self {
+        let prev = Hash::before_stream(&origin);
+        Self { origin, prev, tenants: HashMap::new(), tree: Frontier::new() }
+    }
+
+    fn tenant(&self, tenant: Option<&str>) -> (u64, Hash) {
+        let Some(tenant) = tenant else { return (0, Hash::ZERO) };
+        let known = self.tenants.get(tenant).copied();
+        known.unwrap_or_else(|| (0, Hash::before_tenant(&self.origin, tenant)))
+    }
+
+    fn push(&mut self, leaf: Hash, tenant: Option<(&str, u64)>) {
+        self.prev = leaf;
+        self.tree.push(leaf);
+        let Some((tenant, tseq)) = tenant else { return };
+        let next = (tseq.saturating_add(1), leaf);
+        match self.tenants.get_mut(tenant) {
+            Some(slot) => *slot = next,
+            None => {
+                self.tenants.insert(tenant.into(), next);
+            }
+        }
+    }
+
+    fn head(&self) -> Head {
+        Head { origin: self.origin.clone(), size: self.tree.size(), root: self.tree.root() }
+    }
+}
+
+/// Gives drafts their places; there is one per stream, owned by its writer.
+#[derive(Clone, Debug)]
+pub struct Sequencer {
+    chain: Chain,
+    mono_ns: u64,
+    clock: Option<i128>,
+    seal_first: u64,
+    tally: Tally,
+}
+
+impl Sequencer {
+    pub fn new(origin: Origin) -> Self {
+        let chain = Chain::new(origin);
+        Self { chain, mono_ns: 0, clock: None, seal_first: 0, tally: Tally::default() }
+    }
+
+    /// Goes on where a walk over the stream's records ended.
+    pub fn resume(walker: Walker) -> Self {
+        let Walker { chain, mono_ns, clock } = walker;
+        let seal_first = chain.tree.size();
+        Self { chain, mono_ns, clock, seal_first, tally: Tally::default() }
+    }
+
+    /// The number the next record gets, which is also how many there are.
+    pub fn size(&self) -> u64 {
+        self.chain.tree.size()
+    }
+
+    /// The latest monotonic reading on record.
+    pub fn mono_ns(&self) -> u64 {
+        self.mono_ns
+    }
+
+    /// Head over everything placed so far.
+    pub fn head(&self) -> Head {
+        self.chain.head()
+    }
+
+    /// The tree so far, whose root can be computed elsewhere.
+    pub fn tree(&self) -> &Frontier {
+        &self.chain.tree
+    }
+
+    /// The `clock` record that must come first when the wall clock has stepped.
+    pub fn clock_step(&self, now: Reading) -> Option<ClockEntry> {
+        let step = offset(now.wall.unix_ns(), now.mono_ns).checked_sub(self.clock?)?;
+        let stepped = step.unsigned_abs() > u128::from(CLOCK_STEP_NS);
+        let capped = i64::try_from(step).unwrap_or(if step < 0 { i64::MIN } else { i64::MAX });
+        stepped.then_some(ClockEntry { step_ns: capped })
+    }
+
+    /// How many records the next seal would cover.
+    pub fn unsealed(&self) -> u64 {
+        self.tally.records
+    }
+
+    /// The `seal` over everything since the last one.
+    pub fn seal(&self) -> SealEntry {
+        SealEntry { first: self.seal_first, tally: self.tally, manifest: None }
+    }
+
+    /// Fills in the head of a draft and hashes it.
+    pub fn place(&mut self, draft: Draft, now: Reading) -> Placed {
+        let Draft { mut bytes, kind, tenant, effect, cost } = draft;
+        let tenant = tenant.as_ref().map(TenantId::as_str);
+        let (tseq, tprev) = self.chain.tenant(tenant);
+        self.mono_ns = self.mono_ns.max(now.mono_ns);
+        let (seq, ts) = (self.size(), now.wall.unix_ns());
+        let mono = self.mono_ns;
+        let head = record::Head { seq, prev: self.chain.prev, tseq, tprev, ts, mono };
+        if let Some(slot) = bytes.get_mut(..record::HEAD_BYTES) {
+            slot.copy_from_slice(&head.encode());
+        }
+        if self.clock.is_none() || kind == Kind::Clock {
+            self.clock = Some(offset(ts, mono));
+        }
+        if kind == Kind::Seal {
+            (self.seal_first, self.tally) = (seq.saturating_add(1), Tally::default());
+        } else {
+            self.tally.add(kind, effect, (ts, cost));
+        }
+        let leaf = Hash::leaf(&bytes);
+        self.chain.push(leaf, tenant.map(|tenant| (tenant, tseq)));
+        Placed { bytes, seq, leaf, ts: now.wall }
+    }
+}
+
+fn offset(ts: u64, mono_ns: u64) -> i128 {
+    i128::from(ts).saturating_sub(i128::from(mono_ns))
+}
+
+/// What is wrong with a record's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    #[error("the record's head is not in the fixed form")]
+    Head,
+    #[error("the record is number {found}, and number {expected} was due")]
+    Seq { expected: u64, found: u64 },
+    #[error("the record does not link to the one before it: one of the two was changed")]
+    Prev,
+    #[error("the record does not follow its tenant's record before it")]
+    Tenant,
+    #[error("the monotonic clock goes backwards")]
+    Mono,
+}
+
+/// A record that stands at its place.
+#[derive(Clone, Copy, Debug)]
+pub struct Checked<'a> {
+    pub head: record::Head,
+    /// The text of `k`, which may be of a kind this version does not know.
+    pub kind: &'a str,
+    /// A step of the wall clock that no `clock` record announces.
+    pub unrecorded_step_ns: Option<i128>,
+    tenant: Option<&'a str>,
+    clock: Option<i128>,
+}
+
+/// Follows a stream record by record, from its start.
+#[derive(Clone, Debug)]
+pub struct Walker {
+    chain: Chain,
+    mono_ns: u64,
+    clock: Option<i128>,
+}
+
+impl Walker {
+    pub fn new(origin: Origin) -> Self {
+        Self { chain: Chain::new(origin), mono_ns: 0, clock: None }
+    }
+
+    pub fn origin(&self) -> &Origin {
+        &self.chain.origin
+    }
+
+    /// How many records were accepted, which is also the number the next one must bear.
+    pub fn size(&self) -> u64 {
+        self.chain.tree.size()
+    }
+
+    pub fn head(&self) -> Head {
+        self.chain.head()
+    }
+
+    /// Checks that `record` is the next one.
+    pub fn check<'a>(&self, record: &'a [u8]) -> Result<Checked<'a>, LinkError> {
+        let head = record::Head::parse(record).ok_or(LinkError::Head)?;
+        let (kind, tenant) = record::kind_and_tenant(record).ok_or(LinkError::Head)?;
+        let expected = self.size();
+        if head.seq != expected {
+            return Err(LinkError::Seq { expected, found: head.seq });
+        }
+        if head.prev != self.chain.prev {
+            return Err(LinkError::Prev);
+        }
+        if (head.tseq, head.tprev) != self.chain.tenant(tenant) {
+            return Err(LinkError::Tenant);
+        }
+        if head.mono < self.mono_ns {
+            return Err(LinkError::Mono);
+        }
+        let now = offset(head.ts, head.mono);
+        let step = self.clock.map_or(0, |before| now.saturating_sub(before));
+        let large = step.unsigned_abs() > u128::from(CLOCK_STEP_NS);
+        let announced = kind == Kind::Clock.as_str();
+        let moves = large || announced || self.clock.is_none();
+        Ok(Checked {
+            head,
+            kind,
+            unrecorded_step_ns: (large && !announced).then_some(step),
+            tenant,
+            clock: if moves { Some(now) } else { self.clock },
+        })
+    }
+
+    /// Goes past a record that `check` has let through.
+    pub fn accept(&mut self, record: &[u8], checked: &Checked<'_>) -> Hash {
+        let leaf = Hash::leaf(record);
+        self.mono_ns = checked.head.mono;
+        self.clock = checked.clock;
+        self.chain.push(leaf, checked.tenant.map(|tenant| (tenant, checked.head.tseq)));
+        leaf
+    }
+}

@@ -1,0 +1,90 @@
+//! The few things the journal does to a disk, behind a trait so that tests can make each of them fail.
+//!
+//! Not here: what is written. Invariant: a call that returns `Ok` from `sync` has put everything written before it on
+//! the device, as far as the device tells the truth.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+/// Where the journal's files are made. Reading needs no trait: a lost read is seen by its checksum.
+pub trait Disk: Send + Sync {
+    /// Makes a file that must not exist, with room for `bytes`.
+    fn create(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>>;
+    /// Opens a file to go on writing it.
+    fn reopen(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Makes a directory and those above it, and makes their names durable.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+}
+
+/// One file being written.
+pub trait DiskFile: Send {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Puts the data on the device (`fdatasync`).
+    fn sync(&mut self) -> io::Result<()>;
+    /// Gives back preallocated room after `bytes`.
+    fn trim(&mut self, bytes: u64) -> io::Result<()>;
+}
+
+/// The disk itself.
+#[derive(Clone, Copy, Debug)]
+pub struct RealDisk;
+
+struct RealFile(File);
+
+impl Disk for RealDisk {
+    fn create(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        if bytes > 0 {
+            preallocate(&file, bytes)?;
+        }
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn reopen(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let missing: Vec<PathBuf> =
+            path.ancestors().take_while(|dir| !dir.exists()).map(Path::to_path_buf).collect();
+        fs::create_dir_all(path)?;
+        for parent in missing.iter().filter_map(|dir| dir.parent()) {
+            self.sync_dir(parent)?;
+        }
+        Ok(())
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        File::open(path)?.sync_all()
+    }
+}
+
+/// Reserves the blocks, so that a full disk is met here and not in the middle of a batch. File systems that cannot
+/// reserve get a sparse file; there a full disk fails the write, which is final too.
+fn preallocate(file: &File, bytes: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(bytes),
+        result => result.map_err(io::Error::from),
+    }
+}
+
+impl DiskFile for RealFile {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn trim(&mut self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)?;
+        self.0.sync_all()
+    }
+}

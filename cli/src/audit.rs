@@ -1,0 +1,32 @@
+//! `aegisctl audit`: look at the audit journal, and prove that it is whole.
+//!
+//! Not here: the format and the proofs (`audit/chain`). Invariant: nothing is ever written to a journal.
+
+mod show;
+mod tail;
+
+use clap::{Args, Subcommand};
+
+use crate::failure::{Exit, Failure};
+use crate::home::Home;
+use crate::screen::Screen;
+
+/// Look at the audit journal, and prove that it is whole.
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    #[command(subcommand)]
+    command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    Tail(tail::TailArgs),
+    Show(show::ShowArgs),
+}
+
+pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
+    match &args.command {
+        AuditCommand::Tail(args) => tail::run(args, home, screen),
+        AuditCommand::Show(args) => show::run(args, home, screen),
+    }
+}

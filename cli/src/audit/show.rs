@@ -1,0 +1,93 @@
+//! `aegisctl audit show`: everything on record about one decision.
+//!
+//! Not here: proving that the record is in the log. Invariant: what is shown is the stored record and where it stands,
+//! nothing computed from it but its leaf hash.
+
+use aegis_audit_chain::record::{Entry, Record};
+use aegis_audit_chain::{Hash, Origin};
+use aegis_domain::DecisionId;
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cost;
+use crate::failure::{Exit, Failure};
+use crate::home::Home;
+use crate::journal;
+use crate::screen::Screen;
+use crate::sheet::Sheet;
+
+/// Show the records of one decision and its outcome.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aegisctl audit show 01K9ZQ4T3X8E5R6Y7W2V1BNM0C
+  aegisctl audit show 01K9ZQ4T3X8E5R6Y7W2V1BNM0C -o json | jq '.[0].record.rules'")]
+pub(super) struct ShowArgs {
+    /// The id that a refusal and the Aegis-Decision-Id header name.
+    #[arg(value_name = "DECISION", value_parser = DecisionId::parse)]
+    id: DecisionId,
+}
+
+pub(super) fn run(args: &ShowArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
+    let mut streams = journal::open(&home.audit())?;
+    let progress = screen.progress(streams.iter().map(journal::Cursor::bytes).sum());
+    let mut found = Vec::new();
+    for stream in &mut streams {
+        stream.read(&mut |origin, bytes| {
+            progress.advance(bytes.len());
+            let record = cost::read(origin, bytes)?;
+            if is_about(&record, args.id) {
+                found.push(describe(origin, &record, bytes)?);
+            }
+            Ok(())
+        })?;
+    }
+    progress.done();
+    if found.is_empty() {
+        let message = format!("no record of decision {} in this journal", args.id);
+        return Err(Failure::Unknown { message });
+    }
+    let mut sheet = Sheet::new(&["record", "name", "value"]);
+    for value in &found {
+        rows(&mut sheet, value);
+    }
+    screen.thing(&Value::Array(found), &sheet)?;
+    Ok(Exit::Ok)
+}
+
+fn is_about(record: &Record, id: DecisionId) -> bool {
+    match &record.entry {
+        Entry::Decision(decision) => decision.id == id,
+        Entry::Outcome(outcome) => outcome.of.id == id,
+        Entry::Genesis(_)
+        | Entry::Clock(_)
+        | Entry::AnchorRef(_)
+        | Entry::Seal(_)
+        | Entry::Close
+        | Entry::Born(_)
+        | Entry::Anchor(_)
+        | Entry::Failed(_)
+        | Entry::Closed(_)
+        | Entry::Head(_)
+        | Entry::Gap(_) => false,
+    }
+}
+
+fn describe(origin: &Origin, record: &Record, bytes: &[u8]) -> Result<Value, Failure> {
+    let stored: Value = serde_json::from_slice(bytes)
+        .map_err(|error| Failure::invalid(format!("a record of {origin}"), error))?;
+    let leaf = Hash::leaf(bytes).to_string();
+    Ok(json!({ "log": origin.as_str(), "seq": record.head.seq, "leaf": leaf, "record": stored }))
+}
+
+fn rows(sheet: &mut Sheet, value: &Value) {
+    let kind = value.pointer("/record/k").cloned().unwrap_or_default();
+    for name in ["log", "seq", "leaf"] {
+        let place = value.get(name).cloned().unwrap_or_default();
+        sheet.row(vec![kind.clone(), name.into(), place]);
+    }
+    let members = value.get("record").and_then(Value::as_object).into_iter().flatten();
+    for (name, value) in members.filter(|(name, _)| name.as_str() != "k") {
+        sheet.row(vec![kind.clone(), name.clone().into(), value.clone()]);
+    }
+}

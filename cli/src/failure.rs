@@ -1,0 +1,128 @@
+//! Why a command could not do its work, and the exit code that says so to a script.
+//!
+//! Not here: findings about what was checked; those are data. Invariant: exit codes are documented in `--help` and in
+//! `docs/cli.md` and do not change.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Exit {
+    Ok,
+    /// What was checked is not as it must be.
+    CheckFailed,
+    /// Something is not there, or only a part of it.
+    Missing,
+    /// The system or a rule of ours forbids it.
+    NotAllowed,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(match exit {
+            Exit::Ok => 0,
+            Exit::CheckFailed => 1,
+            // 2 is what clap gives for a wrong command line.
+            Exit::Missing => 3,
+            Exit::NotAllowed => 4,
+        })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("{what} is missing: {}", path.display())]
+    Missing { what: &'static str, path: PathBuf },
+    #[error("{} exists and is never overwritten", path.display())]
+    Exists { path: PathBuf },
+    #[error("{} may not be used", path.display())]
+    NotAllowed { path: PathBuf, source: io::Error },
+    #[error("{} cannot be used", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("{what} is not valid")]
+    Invalid { what: String, source: Box<dyn Error + Send + Sync> },
+    #[error("{message}")]
+    Unknown { message: String },
+    #[error("the system gives no randomness")]
+    Random(#[source] getrandom::Error),
+    #[error("stdin cannot be read")]
+    Stdin(#[source] io::Error),
+    #[error("stdout cannot be written")]
+    Stdout(#[source] io::Error),
+}
+
+impl Failure {
+    /// What the system said about a file, sorted by what can be done about it.
+    pub(crate) fn file(what: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            ErrorKind::NotFound => Failure::Missing { what, path },
+            ErrorKind::AlreadyExists => Failure::Exists { path },
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                Failure::NotAllowed { path, source }
+            }
+            // io::ErrorKind is open: whatever else happens to a file is told as the system tells it.
+            _ => Failure::File { path, source },
+        }
+    }
+
+    pub(crate) fn invalid(
+        what: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Failure::Invalid { what: what.into(), source: source.into() }
+    }
+
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Failure::Missing { .. } | Failure::Unknown { .. } => Exit::Missing,
+            Failure::Exists { .. } | Failure::NotAllowed { .. } => Exit::NotAllowed,
+            Failure::File { .. }
+            | Failure::Invalid { .. }
+            | Failure::Random(_)
+            | Failure::Stdin(_)
+            | Failure::Stdout(_) => Exit::CheckFailed,
+        }
+    }
+
+    /// What to do about it, where that is not plain.
+    fn help(&self) -> Option<&'static str> {
+        match self {
+            Failure::Missing { .. } => {
+                Some("name the data directory with --data, or make one with `aegisctl init`")
+            }
+            Failure::Exists { .. } => Some("name another directory with --data"),
+            Failure::NotAllowed { .. } => Some("run this as the user who owns the file"),
+            Failure::File { .. }
+            | Failure::Invalid { .. }
+            | Failure::Unknown { .. }
+            | Failure::Random(_)
+            | Failure::Stdin(_)
+            | Failure::Stdout(_) => None,
+        }
+    }
+
+    /// The whole chain of causes on one line.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = self.source();
+        while let Some(cause) = next {
+            // Writing to a String cannot fail.
+            write!(text, ": {cause}").ok();
+            next = cause.source();
+        }
+        text
+    }
+
+    /// The chain as an error, and the help below it.
+    pub(crate) fn text(&self) -> String {
+        match self.help() {
+            Some(help) => format!("error: {}\n  help: {help}", self.chain()),
+            None => format!("error: {}", self.chain()),
+        }
+    }
+}

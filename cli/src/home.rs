@@ -1,0 +1,61 @@
+//! Where the gateway keeps its things below the data directory.
+//!
+//! Not here: what is in the files. Invariant: this layout is the gateway's; it is spelled out only here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aegis_domain::TenantId;
+
+use crate::failure::Failure;
+
+/// The data directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Home(PathBuf);
+
+impl Home {
+    pub(crate) fn at(root: PathBuf) -> Self {
+        Self(root)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.0.join("aegis.yaml")
+    }
+
+    /// The key that signs agents' tokens.
+    pub(crate) fn issuer_key(&self) -> PathBuf {
+        self.0.join("keys/issuer.pem")
+    }
+
+    /// The key that signs the audit registry and attestations.
+    pub(crate) fn region_key(&self) -> PathBuf {
+        self.0.join("keys/region.pem")
+    }
+
+    pub(crate) fn jwks(&self) -> PathBuf {
+        self.0.join("keys/jwks.json")
+    }
+
+    /// The registry's verifier key: what an auditor is given.
+    pub(crate) fn trust(&self) -> PathBuf {
+        self.0.join("trust.txt")
+    }
+
+    /// The audit journal: registry and streams.
+    pub(crate) fn audit(&self) -> PathBuf {
+        self.0.join("audit")
+    }
+
+    pub(crate) fn policy(&self, tenant: &TenantId) -> PathBuf {
+        self.0.join(format!("policies/{tenant}.yaml"))
+    }
+}
+
+/// Reads a file as text; `what` names it for people.
+pub(crate) fn read(what: &'static str, path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| Failure::file(what, path, error))
+}

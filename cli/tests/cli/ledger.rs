@@ -1,0 +1,97 @@
+//! A journal as the gateway writes it, for the tests of `audit` and `cost`.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aegis_audit_chain::Hash;
+use aegis_audit_chain::note::SecretKey;
+use aegis_audit_chain::record::{DecisionEntry, Draft, Of, OutcomeDue, OutcomeEntry, Usage};
+use aegis_audit_ship::{Journal, JournalConfig, RealDisk};
+use aegis_domain::{
+    AgentId, DecisionId, Effect, MicroUsd, Reason, Region, TenantId, Timestamp, ToolName,
+};
+
+use crate::support::Home;
+
+/// One life of a gateway's journal in a data directory.
+pub(crate) struct Ledger {
+    journal: Journal,
+    next: u64,
+}
+
+impl Ledger {
+    pub(crate) fn open(home: &Home) -> Self {
+        let seed = [7; 32];
+        let region = Region::parse("local").unwrap();
+        let trust = SecretKey::from_seed(&seed).verifier("aegis.localhost/local/registry/1");
+        std::fs::create_dir_all(home.path("")).unwrap();
+        std::fs::write(home.path("trust.txt"), format!("{trust}\n")).unwrap();
+        let config = JournalConfig {
+            dir: home.path("audit"),
+            domain: "aegis.localhost".to_owned(),
+            region,
+            writer: "gw-1".to_owned(),
+            build: "test".to_owned(),
+            config_sha256: Hash::of(b""),
+            region_key: SecretKey::from_seed(&seed),
+            clock: Arc::new(|| {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+                Timestamp::from_unix_ns(since.as_nanos().try_into().unwrap())
+            }),
+            disk: Arc::new(RealDisk),
+            file_bytes: 16 * 1_024,
+        };
+        let (journal, _) = Journal::open(config).unwrap();
+        Self { journal, next: 1 }
+    }
+
+    /// A call by `agent` and, when it was allowed, how it ended.
+    pub(crate) fn call(&mut self, agent: &str, effect: Effect, cost: u64) -> DecisionId {
+        let id = DecisionId::new(self.next, [9; 10]);
+        self.next += 1;
+        let reason = match effect {
+            Effect::Allow => Reason::Allowed,
+            Effect::Sanitize => Reason::Sanitized,
+            Effect::ApprovalNeeded => Reason::ApprovalNeeded,
+            Effect::Deny => Reason::DefaultDeny,
+        };
+        let sent = matches!(effect, Effect::Allow | Effect::Sanitize);
+        let decision = DecisionEntry {
+            tenant: Some(TenantId::parse("acme").unwrap()),
+            agent: Some(AgentId::parse(agent).unwrap()),
+            tool: Some(ToolName::parse("llm.chat").unwrap()),
+            est_cost: MicroUsd::new(cost * 2),
+            outcome: if sent { OutcomeDue::Follows } else { OutcomeDue::None },
+            ..DecisionEntry::new(id, Region::parse("local").unwrap(), effect, reason)
+        };
+        let seq = self.append(decision.draft().unwrap());
+        if sent {
+            let outcome = OutcomeEntry {
+                tenant: decision.tenant.clone(),
+                of: Of { origin: None, seq, id },
+                agent: decision.agent.clone(),
+                tool: decision.tool.clone(),
+                status: Some(200),
+                bytes: 10,
+                cost: MicroUsd::new(cost),
+                est_cost: decision.est_cost,
+                dur_us: 12_345,
+                reason: Reason::Allowed,
+                usage: Some(Usage { tokens_in: 3, tokens_out: 4 }),
+                redactions: Vec::new(),
+                sd: Vec::new(),
+            };
+            self.append(outcome.draft().unwrap());
+        }
+        id
+    }
+
+    fn append(&self, draft: Draft) -> u64 {
+        let pending = self.journal.append_blocking(draft).unwrap();
+        pending.durable_blocking().unwrap().position().seq
+    }
+
+    pub(crate) fn close(self) {
+        self.journal.close().unwrap();
+    }
+}

@@ -1,0 +1,206 @@
+//! The whole configuration as checked values; `aegis.yaml` becomes this once, or every error is reported together.
+//!
+//! Not here: reading the text (`read`) and building the object graph (`wire`).
+//! Invariant: a `Config` that exists is complete: every reference in it resolves, every limit is set.
+
+mod read;
+mod read_tool;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegis_decide::{OutageRule, Price};
+use aegis_domain::{
+    AgentId, CallKind, Host, OrgId, Region, Scheme, Secret, TenantId, ToolName, Ttl,
+};
+use aegis_policy::document::Diagnostics;
+use aegis_state::{Budgets, Rates};
+use ipnet::IpNet;
+
+use crate::door::HeadLimits;
+
+/// Everything one gateway process needs to know before it starts.
+#[derive(Debug)]
+pub struct Config {
+    pub region: Region,
+    /// The name audit origins begin with, such as `audit.example.com`.
+    pub domain: String,
+    pub data_dir: PathBuf,
+    pub listen: Listen,
+    pub limits: Limits,
+    pub identity: IdentityConfig,
+    /// Gateways of other regions, for the callers that must go there.
+    pub regions: BTreeMap<Region, String>,
+    pub tenants: BTreeMap<TenantId, Arc<Tenant>>,
+    /// SHA-256 of the configuration text, for the record.
+    pub sha256: [u8; 32],
+}
+
+/// Where this process listens.
+#[derive(Debug)]
+pub struct Listen {
+    pub plain: Option<SocketAddr>,
+    pub tls: Option<TlsListen>,
+    pub metrics: SocketAddr,
+}
+
+#[derive(Debug)]
+pub struct TlsListen {
+    pub address: SocketAddr,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Every bound on a call and a connection, with its default.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub head: HeadLimits,
+    pub head_deadline: Duration,
+    pub body_bytes_max: usize,
+    pub body_deadline: Duration,
+    pub idle: Duration,
+    /// How long a drain waits between "not ready" and closing the listeners.
+    pub drain: Duration,
+    /// How long calls under way may take to end after that.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: HeadLimits { bytes_max: 32 * 1_024, headers_max: 100 },
+            head_deadline: Duration::from_secs(10),
+            body_bytes_max: 8 * 1_024 * 1_024,
+            body_deadline: Duration::from_secs(30),
+            idle: Duration::from_secs(60),
+            drain: Duration::from_secs(3),
+            grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Whose tokens are believed.
+#[derive(Debug)]
+pub struct IdentityConfig {
+    /// What tokens for this gateway name in `aud`.
+    pub audience: String,
+    pub issuers: Vec<IssuerConfig>,
+}
+
+#[derive(Debug)]
+pub struct IssuerConfig {
+    pub issuer: String,
+    pub jwks: PathBuf,
+}
+
+/// One tenant: its home region, policy, agents, tools and money.
+#[derive(Debug)]
+pub struct Tenant {
+    pub id: TenantId,
+    pub org: OrgId,
+    /// Where its calls must be made from; elsewhere they are refused.
+    pub region: Region,
+    pub policy: PolicyFiles,
+    pub agents: BTreeMap<AgentId, Agent>,
+    pub tools: BTreeMap<ToolName, Arc<ToolBinding>>,
+}
+
+#[derive(Debug)]
+pub struct PolicyFiles {
+    pub enforce: PathBuf,
+    /// A whole version that is judged beside the enforced one and changes nothing.
+    pub shadow: Option<PathBuf>,
+}
+
+/// A registered agent.
+#[derive(Debug)]
+pub struct Agent {
+    pub groups: BTreeSet<String>,
+    pub attributes: BTreeMap<String, serde_json::Value>,
+    pub parent: Option<AgentId>,
+    pub standing: Standing,
+    /// Its own and its tenant's budgets; those without a limit are counted all the same.
+    pub budgets: Budgets,
+    pub rates: Rates,
+}
+
+/// Whether an agent may call at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Active,
+    Disabled,
+}
+
+/// An upstream as one tenant uses it, under the route `/<name>/...` of its agents.
+#[derive(Debug)]
+pub struct ToolBinding {
+    /// Endpoint per region; `None` is the one for all regions.
+    pub upstreams: BTreeMap<Option<Region>, Upstream>,
+    /// Non-public networks this tool may be dialled in.
+    pub addresses: Vec<IpNet>,
+    /// Addresses given instead of DNS.
+    pub resolve: Vec<IpAddr>,
+    pub ca_file: Option<PathBuf>,
+    pub protocol: Protocol,
+    pub credential: Option<Credential>,
+    pub price: Price,
+    pub kind: Option<CallKind>,
+    pub body: BodyMode,
+    pub body_bytes_max: Option<usize>,
+    pub connect_timeout: Duration,
+    pub read_timeout: Duration,
+    pub outage: OutageRule,
+    pub hold: Ttl,
+}
+
+/// Where a tool's calls go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    pub scheme: Scheme,
+    pub host: Host,
+    pub port: u16,
+    /// Comes before the path the agent asked for; without a final slash.
+    pub base_path: String,
+}
+
+/// Which HTTP version is spoken to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Http1,
+    Http2,
+    /// HTTP/2 where TLS negotiates it, else HTTP/1.1.
+    Auto,
+}
+
+/// Whether a body is read and judged, or passed on as it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyMode {
+    Inspect,
+    /// For bidirectional streams; policy sees no parameters of the body and no scan result.
+    Stream,
+}
+
+/// What is put into calls in the place of the agent's token.
+#[derive(Debug)]
+pub struct Credential {
+    pub header: http::HeaderName,
+    /// The whole header value, prefix included.
+    pub value: Secret<http::HeaderValue>,
+}
+
+impl Config {
+    /// Reads and checks `aegis.yaml`; paths in it are relative to the folder it lies in.
+    pub fn load(path: &std::path::Path) -> Result<Self, Diagnostics> {
+        read::load(path)
+    }
+}
+
+impl ToolBinding {
+    /// The endpoint for calls made from `region`, if the tool has one there.
+    pub fn upstream(&self, region: &Region) -> Option<&Upstream> {
+        self.upstreams.get(&Some(region.clone())).or_else(|| self.upstreams.get(&None))
+    }
+}

@@ -1,0 +1,295 @@
+//! `aegis.yaml` as people write it, read whole: every mistake is reported with its line, all at once.
+//!
+//! Not here: the meaning of the values (`config`) and tool definitions (`read_tool`).
+//! Invariant: a `Config` comes out only when nothing was reported.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegis_domain::{AgentId, MicroUsd, OrgId, Region, TenantId, ToolName};
+use aegis_policy::document::{Diagnostics, Document, Node, Position, Problems};
+use aegis_state::{
+    Budget, BudgetError, BudgetKey, BudgetScope, BudgetWindow, Budgets, RateLimit, Rates,
+};
+use sha2::{Digest as _, Sha256};
+
+use super::read_tool::{self, Folder};
+use super::{
+    Agent, Config, IdentityConfig, IssuerConfig, Limits, Listen, PolicyFiles, Standing, Tenant,
+    TlsListen, ToolBinding,
+};
+use crate::door::HEADERS_CEILING;
+
+pub(super) fn load(path: &Path) -> Result<Config, Diagnostics> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let mut problems = Problems::new(&name);
+        let help = "write one with `aegisctl init`, or name another with --config";
+        problems.report_with_help(Position::START, format!("cannot be read: {error}"), help);
+        problems.into_diagnostics()
+    })?;
+    let folder = Folder(path.parent().unwrap_or(Path::new(".")).to_path_buf());
+    let sha256 = Sha256::digest(text.as_bytes()).into();
+    let document = Document::parse(&name, &text)?;
+    document.decode(|root, problems| config(root, problems, &folder, sha256))
+}
+
+fn config(
+    root: &Node,
+    problems: &mut Problems,
+    folder: &Folder,
+    sha256: [u8; 32],
+) -> Option<Config> {
+    let mut map = root.mapping(problems)?;
+    let region = map.required("region", problems, Node::parsed::<Region>);
+    let domain = map.required("domain", problems, domain);
+    let data_dir = map.required("data_dir", problems, |node, problems| folder.path(node, problems));
+    let listen = map.required("listen", problems, |node, problems| listen(node, problems, folder));
+    let limits = map.optional("limits", problems, limits).unwrap_or_default();
+    let identity =
+        map.required("identity", problems, |node, problems| identity(node, problems, folder));
+    let regions = map.optional("regions", problems, |node, problems| {
+        node.map(problems, Node::parsed::<Region>, Node::text)
+    });
+    let tenants = map.required("tenants", problems, |node, problems| {
+        node.map(problems, Node::parsed::<TenantId>, |node, problems| {
+            Some((node.position(), tenant(node, problems, folder)?))
+        })
+    });
+    map.finish(problems);
+    let mut complete = BTreeMap::new();
+    for (id, (position, raw)) in tenants? {
+        match named(id.clone(), raw) {
+            Ok(tenant) => drop(complete.insert(id, Arc::new(tenant))),
+            Err(error) => problems.report(position, error.to_string()),
+        }
+    }
+    Some(Config {
+        region: region?,
+        domain: domain?,
+        data_dir: data_dir?,
+        listen: listen?,
+        limits,
+        identity: identity?,
+        regions: regions.unwrap_or_default(),
+        tenants: complete,
+        sha256,
+    })
+}
+
+/// Audit origins are built from it, so it is a lower-case DNS name.
+fn domain(node: &Node, problems: &mut Problems) -> Option<String> {
+    let host = node.parsed::<aegis_domain::Host>(problems)?;
+    Some(host.as_str().to_owned())
+}
+
+fn listen(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Listen> {
+    let mut map = node.mapping(problems)?;
+    let plain = map.optional("plain", problems, Node::parsed::<SocketAddr>);
+    let tls = map.optional("tls", problems, |node, problems| {
+        let mut map = node.mapping(problems)?;
+        let address = map.required("address", problems, Node::parsed::<SocketAddr>);
+        let certificate = map.required("certificate", problems, |n, p| folder.path(n, p));
+        let key = map.required("key", problems, |n, p| folder.path(n, p));
+        map.finish(problems);
+        Some(TlsListen { address: address?, certificate: certificate?, key: key? })
+    });
+    let metrics = map.required("metrics", problems, Node::parsed::<SocketAddr>);
+    if plain.is_none() && tls.is_none() {
+        problems.report(map.position(), "one of `plain` and `tls` must say where agents call");
+    }
+    map.finish(problems);
+    Some(Listen { plain, tls, metrics: metrics? })
+}
+
+fn limits(node: &Node, problems: &mut Problems) -> Option<Limits> {
+    const BODY_CEILING: usize = 256 * 1_024 * 1_024;
+    let mut limits = Limits::default();
+    let mut map = node.mapping(problems)?;
+    let mut span = |name, problems: &mut Problems, default: Duration| {
+        let read = map.optional(name, problems, Node::duration);
+        read.map_or(default, |ttl| Duration::from_millis(ttl.ms()))
+    };
+    limits.head_deadline = span("head_deadline", problems, limits.head_deadline);
+    limits.body_deadline = span("body_deadline", problems, limits.body_deadline);
+    limits.idle = span("idle", problems, limits.idle);
+    limits.drain = span("drain", problems, limits.drain);
+    limits.grace = span("grace", problems, limits.grace);
+    let mut count = |name, problems: &mut Problems, bounds, default: usize| {
+        let read = map.optional(name, problems, |n, p| n.integer::<usize>(p, bounds));
+        read.unwrap_or(default)
+    };
+    limits.head.bytes_max =
+        count("head_bytes_max", problems, 1_024..=1_048_576, limits.head.bytes_max);
+    limits.head.headers_max =
+        count("headers_max", problems, 8..=HEADERS_CEILING, limits.head.headers_max);
+    limits.body_bytes_max =
+        count("body_bytes_max", problems, 0..=BODY_CEILING, limits.body_bytes_max);
+    map.finish(problems);
+    Some(limits)
+}
+
+fn identity(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<IdentityConfig> {
+    let mut map = node.mapping(problems)?;
+    let audience = map.required("audience", problems, Node::text);
+    let issuers = map.required("issuers", problems, |node, problems| {
+        node.list(problems, |node, problems| {
+            let mut map = node.mapping(problems)?;
+            let issuer = map.required("issuer", problems, Node::text);
+            let jwks = map.required("jwks", problems, |n, p| folder.path(n, p));
+            map.finish(problems);
+            Some(IssuerConfig { issuer: issuer?, jwks: jwks? })
+        })
+    });
+    map.finish(problems);
+    Some(IdentityConfig { audience: audience?, issuers: issuers? })
+}
+
+/// A tenant before it has its name, which is the key it stands under.
+struct RawTenant {
+    org: OrgId,
+    region: Region,
+    policy: PolicyFiles,
+    limits: SpendLimits,
+    agents: BTreeMap<AgentId, RawAgent>,
+    tools: BTreeMap<ToolName, Arc<ToolBinding>>,
+}
+
+struct RawAgent {
+    groups: BTreeSet<String>,
+    attributes: BTreeMap<String, serde_json::Value>,
+    parent: Option<AgentId>,
+    standing: Standing,
+    limits: SpendLimits,
+    rates: Rates,
+}
+
+/// Spending limits of a tenant or an agent.
+#[derive(Clone, Copy, Default)]
+struct SpendLimits {
+    day: Option<MicroUsd>,
+    month: Option<MicroUsd>,
+}
+
+fn named(id: TenantId, raw: RawTenant) -> Result<Tenant, BudgetError> {
+    let mut agents = BTreeMap::new();
+    for (name, agent) in raw.agents {
+        let own = budgets_of(&id, &BudgetScope::Agent(name.clone()), agent.limits);
+        let shared = budgets_of(&id, &BudgetScope::Tenant, raw.limits);
+        let agent = Agent {
+            groups: agent.groups,
+            attributes: agent.attributes,
+            parent: agent.parent,
+            standing: agent.standing,
+            budgets: Budgets::new(own.into_iter().chain(shared).collect())?,
+            rates: agent.rates,
+        };
+        agents.insert(name, agent);
+    }
+    let RawTenant { org, region, policy, tools, .. } = raw;
+    Ok(Tenant { id, org, region, policy, agents, tools })
+}
+
+fn budgets_of(tenant: &TenantId, scope: &BudgetScope, limits: SpendLimits) -> [Budget; 2] {
+    [(BudgetWindow::Day, limits.day), (BudgetWindow::Month, limits.month)].map(|(window, limit)| {
+        let key = BudgetKey { tenant: tenant.clone(), scope: scope.clone(), window };
+        Budget { key, limit: limit.unwrap_or(MicroUsd::MAX) }
+    })
+}
+
+fn tenant(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<RawTenant> {
+    let mut map = node.mapping(problems)?;
+    let org = map.required("org", problems, Node::parsed::<OrgId>);
+    let region = map.required("region", problems, Node::parsed::<Region>);
+    let policy = map.required("policy", problems, |node, problems| {
+        let mut map = node.mapping(problems)?;
+        let enforce = map.required("enforce", problems, |n, p| folder.path(n, p));
+        let shadow = map.optional("shadow", problems, |n, p| folder.path(n, p));
+        map.finish(problems);
+        Some(PolicyFiles { enforce: enforce?, shadow })
+    });
+    let limits = map.optional("budgets", problems, spend_limits).unwrap_or_default();
+    let agents = map.required("agents", problems, |node, problems| {
+        node.map(problems, Node::parsed::<AgentId>, agent)
+    });
+    let tools = map.required("tools", problems, |node, problems| {
+        node.map(problems, read_tool::name, |node, problems| {
+            read_tool::tool(node, problems, folder).map(Arc::new)
+        })
+    });
+    map.finish(problems);
+    Some(RawTenant {
+        org: org?,
+        region: region?,
+        policy: policy?,
+        limits,
+        agents: agents?,
+        tools: tools?,
+    })
+}
+
+fn spend_limits(node: &Node, problems: &mut Problems) -> Option<SpendLimits> {
+    let mut map = node.mapping(problems)?;
+    let day = map.optional("day_usd", problems, usd);
+    let month = map.optional("month_usd", problems, usd);
+    map.finish(problems);
+    Some(SpendLimits { day, month })
+}
+
+/// Dollars in quotes, because YAML would make a float of them: `"12.50"`.
+pub(super) fn usd(node: &Node, problems: &mut Problems) -> Option<MicroUsd> {
+    let text = node.text(problems)?;
+    match MicroUsd::parse_usd(&text) {
+        Ok(amount) => Some(amount),
+        Err(error) => {
+            problems.report(node.position(), error.to_string());
+            None
+        }
+    }
+}
+
+fn agent(node: &Node, problems: &mut Problems) -> Option<RawAgent> {
+    let mut map = node.mapping(problems)?;
+    let groups = map.optional("groups", problems, |n, p| n.list(p, Node::text));
+    let attributes = map.optional("attributes", problems, |node, problems| {
+        node.map(problems, Node::text, Node::json)
+    });
+    let parent = map.optional("parent", problems, Node::parsed::<AgentId>);
+    let disabled = map.optional("disabled", problems, Node::boolean).unwrap_or(false);
+    let limits = map.optional("budgets", problems, spend_limits).unwrap_or_default();
+    let rates = map.optional("rates", problems, rates).unwrap_or_default();
+    map.finish(problems);
+    Some(RawAgent {
+        groups: groups.into_iter().flatten().collect(),
+        attributes: attributes.unwrap_or_default(),
+        parent,
+        standing: if disabled { Standing::Disabled } else { Standing::Active },
+        limits,
+        rates,
+    })
+}
+
+fn rates(node: &Node, problems: &mut Problems) -> Option<Rates> {
+    let mut map = node.mapping(problems)?;
+    let mut rate = |name, problems: &mut Problems| {
+        let calls = map.optional(name, problems, |n, p| n.integer::<u32>(p, 1..=1_000_000));
+        let calls = calls.and_then(NonZeroU32::new);
+        calls.map(|calls| RateLimit { calls, burst: calls })
+    };
+    let second = rate("per_second", problems);
+    let minute = rate("per_minute", problems);
+    let hour = rate("per_hour", problems);
+    map.finish(problems);
+    Some(Rates { second, minute, hour })
+}
+
+/// A path relative to the folder of the file that names it.
+impl Folder {
+    pub(super) fn path(&self, node: &Node, problems: &mut Problems) -> Option<PathBuf> {
+        node.text(problems).map(|text| self.0.join(text))
+    }
+}

@@ -1,0 +1,228 @@
+//! A tenant's tool as people write it in `aegis.yaml`.
+//!
+//! Not here: what the policy says about the tool. Invariant: a credential is taken from a file or the environment,
+//! never from the configuration text.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aegis_decide::{OutageRule, Price, TokenPrice};
+use aegis_domain::{CallKind, Host, Region, Scheme, Secret, ToolName, Ttl};
+use aegis_policy::document::{Mapping, Node, Problems};
+use ipnet::IpNet;
+
+use super::read::usd;
+use super::{BodyMode, Credential, Protocol, ToolBinding, Upstream};
+
+/// The folder that relative paths start from.
+pub(super) struct Folder(pub(super) PathBuf);
+
+/// A route is one path segment, and those that begin with `.` or `-` are ours.
+pub(super) fn name(node: &Node, problems: &mut Problems) -> Option<ToolName> {
+    let name = node.parsed::<ToolName>(problems)?;
+    if name.as_str().starts_with(['.', '-']) {
+        problems.report(node.position(), "a tool's name begins with a letter or a digit");
+        return None;
+    }
+    Some(name)
+}
+
+pub(super) fn tool(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<ToolBinding> {
+    let mut map = node.mapping(problems)?;
+    let upstreams = upstreams(&mut map, problems);
+    let addresses = map.optional("addresses", problems, |n, p| n.list(p, network));
+    let resolve = map.optional("resolve", problems, |n, p| n.list(p, Node::parsed::<IpAddr>));
+    let ca_file = map.optional("ca_file", problems, |n, p| folder.path(n, p));
+    let protocols =
+        [("http1", Protocol::Http1), ("http2", Protocol::Http2), ("auto", Protocol::Auto)];
+    let protocol = map.optional("protocol", problems, |n, p| n.choice(p, &protocols));
+    let credential = map.optional("credential", problems, |n, p| credential(n, p, folder));
+    let price = map.optional("price", problems, price);
+    let kinds = [("read", CallKind::Read), ("write", CallKind::Write)];
+    let kind = map.optional("kind", problems, |n, p| n.choice(p, &kinds));
+    let modes = [("inspect", BodyMode::Inspect), ("stream", BodyMode::Stream)];
+    let body = map.optional("body", problems, |n, p| n.choice(p, &modes));
+    let body_bytes_max = map.optional("body_bytes_max", problems, |n, p| {
+        n.integer::<usize>(p, 0..=256 * 1_024 * 1_024)
+    });
+    let rules = [("deny", OutageRule::DenyAll), ("allow_free_reads", OutageRule::AllowFreeReads)];
+    let outage = map.optional("on_state_outage", problems, |n, p| n.choice(p, &rules));
+    let connect = map.optional("connect_timeout", problems, Node::duration);
+    let read = map.optional("read_timeout", problems, Node::duration);
+    map.finish(problems);
+    let read_timeout = read.map_or(Duration::from_secs(60), |ttl| Duration::from_millis(ttl.ms()));
+    Some(ToolBinding {
+        upstreams: upstreams?,
+        addresses: addresses.unwrap_or_default(),
+        resolve: resolve.unwrap_or_default(),
+        ca_file,
+        protocol: protocol.unwrap_or(Protocol::Auto),
+        credential,
+        price: price.unwrap_or(Price::Free),
+        kind,
+        body: body.unwrap_or(BodyMode::Inspect),
+        body_bytes_max,
+        connect_timeout: connect
+            .map_or(Duration::from_secs(5), |ttl| Duration::from_millis(ttl.ms())),
+        read_timeout,
+        outage: outage.unwrap_or(OutageRule::DenyAll),
+        hold: HOLD,
+    })
+}
+
+/// How long money stays held for a call whose end nobody reported; then the estimate is charged.
+const HOLD: Ttl = Ttl::from_s(15 * 60);
+
+/// `upstream: URL`, or `upstreams: { region: URL }` where each region has its own endpoint.
+fn upstreams(
+    map: &mut Mapping<'_>,
+    problems: &mut Problems,
+) -> Option<BTreeMap<Option<Region>, Upstream>> {
+    let single = map.optional("upstream", problems, Node::parsed::<Upstream>);
+    let several = map.optional("upstreams", problems, |node, problems| {
+        node.map(problems, Node::parsed::<Region>, Node::parsed::<Upstream>)
+    });
+    let mut all: BTreeMap<Option<Region>, Upstream> =
+        several.into_iter().flatten().map(|(region, upstream)| (Some(region), upstream)).collect();
+    all.extend(single.map(|upstream| (None, upstream)));
+    if all.is_empty() {
+        problems.report(map.position(), "`upstream` or `upstreams` must say where calls go");
+        return None;
+    }
+    Some(all)
+}
+
+/// Why a text is not an upstream.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    #[error("expected https://host[:port][/base/path] or http://..")]
+    Form,
+    #[error("the host may hold only a-z 0-9 . - _ :")]
+    Host,
+}
+
+impl std::str::FromStr for Upstream {
+    type Err = UpstreamError;
+
+    fn from_str(text: &str) -> Result<Self, UpstreamError> {
+        let uri: http::Uri = text.parse().map_err(|_| UpstreamError::Form)?;
+        let (scheme, default_port) = match uri.scheme_str() {
+            Some("https") => (Scheme::Https, 443),
+            Some("http") => (Scheme::Http, 80),
+            _ => return Err(UpstreamError::Form),
+        };
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
+        let authority = authority.ok_or(UpstreamError::Form)?;
+        if uri.query().is_some() {
+            return Err(UpstreamError::Form);
+        }
+        let host = authority.host().trim_matches(['[', ']']);
+        let host = Host::parse(host).map_err(|_| UpstreamError::Host)?;
+        let base_path = uri.path().trim_end_matches('/').to_owned();
+        Ok(Self { scheme, host, port: authority.port_u16().unwrap_or(default_port), base_path })
+    }
+}
+
+/// A network, or one address as a network of its own.
+fn network(node: &Node, problems: &mut Problems) -> Option<IpNet> {
+    let text = node.text(problems)?;
+    let net = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    if net.is_none() {
+        problems.report(node.position(), "expected an address or a network such as 10.1.0.0/16");
+    }
+    net
+}
+
+fn credential(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Credential> {
+    let mut map = node.mapping(problems)?;
+    let header = map
+        .optional("header", problems, Node::parsed::<http::HeaderName>)
+        .unwrap_or(http::header::AUTHORIZATION);
+    let prefix = map.optional("prefix", problems, Node::text).unwrap_or_default();
+    let file = map.get("file");
+    let env = map.get("env");
+    let secret = match (file, env) {
+        (Some(node), None) => secret_file(node, problems, folder),
+        (None, Some(node)) => secret_env(node, problems),
+        _ => {
+            problems.report(map.position(), "a credential comes from either `file` or `env`");
+            None
+        }
+    };
+    map.finish(problems);
+    let whole = format!("{prefix}{}", secret?.expose());
+    let Ok(mut value) = http::HeaderValue::from_str(&whole) else {
+        problems.report(node.position(), "the credential is not a header value");
+        return None;
+    };
+    value.set_sensitive(true);
+    Some(Credential { header, value: Secret::new(value) })
+}
+
+fn secret_file(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Secret<String>> {
+    let path = folder.path(node, problems)?;
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Some(Secret::new(text.trim_end().to_owned())),
+        Err(error) => {
+            problems
+                .report(node.position(), format!("the credential file cannot be read: {error}"));
+            None
+        }
+    }
+}
+
+fn secret_env(node: &Node, problems: &mut Problems) -> Option<Secret<String>> {
+    let name = node.text(problems)?;
+    match std::env::var(&name) {
+        Ok(text) => Some(Secret::new(text)),
+        Err(_) => {
+            problems.report(node.position(), "the environment variable is not set");
+            None
+        }
+    }
+}
+
+fn price(node: &Node, problems: &mut Problems) -> Option<Price> {
+    let mut map = node.mapping(problems)?;
+    let per_call = map.optional("per_call_usd", problems, usd);
+    let input = map.optional("input_per_million_usd", problems, usd);
+    let output = map.optional("output_per_million_usd", problems, usd);
+    let ceiling =
+        map.optional("output_tokens_max", problems, |n, p| n.integer::<u64>(p, 1..=10_000_000));
+    let price = match (per_call, input, output, ceiling) {
+        (Some(amount), None, None, None) => Some(Price::PerCall(amount)),
+        (None, Some(input_per_million), Some(output_per_million), Some(output_tokens_max)) => {
+            Some(Price::PerToken(TokenPrice {
+                input_per_million,
+                output_per_million,
+                output_tokens_max,
+            }))
+        }
+        _ => {
+            problems.report_with_help(
+                map.position(),
+                "a price is either per call or per token",
+                "give `per_call_usd`, or `input_per_million_usd`, `output_per_million_usd` and `output_tokens_max`",
+            );
+            None
+        }
+    };
+    map.finish(problems);
+    price
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upstream_is_a_plain_url() {
+        let upstream: Upstream = "https://api.example.com/base/".parse().unwrap();
+        assert_eq!((upstream.port, upstream.base_path.as_str()), (443, "/base"));
+        for bad in ["api.example.com", "ftp://a", "https://u:p@a", "https://a?x=1", "https://"] {
+            assert!(bad.parse::<Upstream>().is_err(), "{bad}");
+        }
+    }
+}

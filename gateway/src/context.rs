@@ -1,0 +1,115 @@
+//! The only state that walks the corridor: each room fills one field of it.
+//!
+//! Not here: what the rooms do. Invariant: a field is set once, by the room it is named after.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use aegis_domain::{
+    AgentIdentity, Decision, DecisionId, DlpFacts, EgressCall, Facts, Method, Timestamp, ToolName,
+    TraceContext,
+};
+use aegis_state::Hold;
+use bytes::Bytes;
+
+use crate::config::{Tenant, ToolBinding};
+use crate::policies::TenantPolicy;
+use crate::rooms::forward::Outgoing;
+use crate::rooms::seal::{Held, Permit};
+
+/// What the door knows of a call before any room has looked at it.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    pub method: Method,
+    /// Path as the agent sent it, beginning with `/`.
+    pub path: String,
+    pub query: Option<String>,
+    pub headers: http::HeaderMap,
+    pub peer: Option<IpAddr>,
+    pub is_upgrade: bool,
+}
+
+/// One call on its way through the rooms.
+#[derive(Debug)]
+pub struct CallContext {
+    pub id: DecisionId,
+    pub trace: TraceContext,
+    pub arrived: Timestamp,
+    pub clock: Stopwatch,
+    pub identified: Option<Identified>,
+    pub read: Option<Read>,
+    pub facts: Option<Facts>,
+    /// What the hot state set aside; taken by whoever settles it.
+    pub hold: Option<Hold>,
+    pub decision: Option<Decision>,
+    pub sealed: Option<Held>,
+    pub permit: Option<Permit>,
+    pub outgoing: Option<Outgoing>,
+}
+
+/// Room 1's result.
+#[derive(Clone, Debug)]
+pub struct Identified {
+    pub agent: Arc<AgentIdentity>,
+    pub tenant: Arc<Tenant>,
+}
+
+/// Room 2's result.
+#[derive(Debug)]
+pub struct Read {
+    pub binding: Arc<ToolBinding>,
+    pub policy: Arc<TenantPolicy>,
+    pub tool: Option<ToolName>,
+    pub call: EgressCall,
+    /// Length of the body as it came, before its content encoding was undone.
+    pub received_bytes: u64,
+    pub body: Bytes,
+    pub content: aegis_dlp::ContentKind,
+    pub dlp: DlpFacts,
+}
+
+/// Time spent deciding, without the time the agent took to send its body.
+#[derive(Debug)]
+pub struct Stopwatch {
+    started: Instant,
+    waited_us: u64,
+}
+
+impl CallContext {
+    pub fn new(id: DecisionId, trace: TraceContext, arrived: Timestamp) -> Self {
+        Self {
+            id,
+            trace,
+            arrived,
+            clock: Stopwatch::start(),
+            identified: None,
+            read: None,
+            facts: None,
+            hold: None,
+            decision: None,
+            sealed: None,
+            permit: None,
+            outgoing: None,
+        }
+    }
+}
+
+impl Stopwatch {
+    pub fn start() -> Self {
+        Self { started: Instant::now(), waited_us: 0 }
+    }
+
+    /// Leaves the time since `start` out of the decision's latency.
+    pub fn leave_out(&mut self, start: Instant) {
+        self.waited_us = self.waited_us.saturating_add(crate::clock::micros_since(start));
+    }
+
+    pub fn decision_us(&self) -> u64 {
+        self.total_us().saturating_sub(self.waited_us)
+    }
+
+    pub fn total_us(&self) -> u64 {
+        crate::clock::micros_since(self.started)
+    }
+}

@@ -1,0 +1,170 @@
+//! One call, seven rooms: the order in which they are walked, written once for every door.
+//!
+//! Not here: sockets (`door`) and the rooms themselves. Invariant: every call that gets an answer from us, allowed or
+//! refused, has a record; a call is let through only with a `Permit`.
+
+use std::sync::Arc;
+
+use aegis_domain::{Decision, HotAnswer, HotRefusal, Reason, Ttl};
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::clock;
+use crate::context::{Arrival, CallContext, Identified, Read};
+use crate::door::answer::Refusal;
+use crate::rooms::{forward, gather, judge, read, seal, settle};
+use crate::wire::Gateway;
+
+/// Where a door keeps the body until `read` asks for it.
+#[async_trait]
+pub trait BodySource: Send {
+    /// The whole body, or why it cannot be had within these bounds.
+    async fn read_whole(
+        &mut self,
+        bytes_max: usize,
+        deadline: std::time::Duration,
+    ) -> Result<Bytes, Reason>;
+}
+
+/// The way from a request head to a permit.
+#[derive(Clone, Debug)]
+pub struct Corridor {
+    gateway: Arc<Gateway>,
+}
+
+/// What the corridor gives the door.
+#[derive(Debug)]
+pub enum Admission {
+    /// `ctx.permit` and `ctx.outgoing` are set.
+    LetThrough,
+    Refused(Box<Refusal>),
+}
+
+impl Corridor {
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        Self { gateway }
+    }
+
+    /// Walks a call from identify to seal.
+    pub async fn admit(
+        &self,
+        ctx: &mut CallContext,
+        arrival: &Arrival,
+        body: &mut dyn BodySource,
+    ) -> Admission {
+        let decision = match self.decide(ctx, arrival, body).await {
+            Ok(decision) => decision,
+            Err(reason) => self.refusal_decision(ctx, reason),
+        };
+        let sealed = seal::seal(&self.gateway, ctx, decision, arrival).await;
+        match sealed {
+            Ok(()) if ctx.permit.is_some() => Admission::LetThrough,
+            Ok(()) => {
+                self.let_go(ctx).await;
+                Admission::Refused(Box::new(self.refusal(ctx)))
+            }
+            Err(reason) => {
+                self.let_go(ctx).await;
+                ctx.decision = Some(aegis_decide::refuse(ctx.id, reason));
+                Admission::Refused(Box::new(self.refusal(ctx)))
+            }
+        }
+    }
+
+    /// Answers a call whose head was refused before it could be read, and records that.
+    pub async fn refuse_unread(&self, reason: Reason) -> Refusal {
+        let now = clock::now();
+        let (Ok(id), Ok(trace)) = (clock::decision_id(now), clock::trace(None)) else {
+            return Refusal::nameless();
+        };
+        let mut ctx = CallContext::new(id, trace, now);
+        let decision = aegis_decide::refuse(id, reason);
+        if let Err(reason) = seal::seal_unread(&self.gateway, &mut ctx, decision).await {
+            ctx.decision = Some(aegis_decide::refuse(id, reason));
+        }
+        self.refusal(&ctx)
+    }
+
+    async fn decide(
+        &self,
+        ctx: &mut CallContext,
+        arrival: &Arrival,
+        body: &mut dyn BodySource,
+    ) -> Result<Decision, Reason> {
+        let gateway = &self.gateway;
+        let identified =
+            gateway.identify.identify(&arrival.headers, &gateway.config, ctx.arrived)?;
+        let identified = ctx.identified.insert(identified).clone();
+        if identified.tenant.region != gateway.config.region {
+            return Err(Reason::WrongRegion);
+        }
+        let read = read::read(gateway, &identified, arrival, body, &mut ctx.clock).await?;
+        let facts = gather::gather(gateway, ctx, &identified, &read, arrival).await;
+        let decision = judge::judge(ctx, &identified, &read, &facts, &gateway.config.region);
+        ctx.facts = Some(facts);
+        let decision = self.prepare(ctx, &read, arrival, decision);
+        ctx.read = Some(read);
+        Ok(decision)
+    }
+
+    /// Builds what would be sent, so that the record can name it; a call that cannot be built is refused.
+    fn prepare(
+        &self,
+        ctx: &mut CallContext,
+        read: &Read,
+        arrival: &Arrival,
+        decision: Decision,
+    ) -> Decision {
+        if !decision.verdict.lets_through() {
+            return decision;
+        }
+        match forward::prepare(read, &decision, arrival, &ctx.trace) {
+            Ok(outgoing) => {
+                ctx.outgoing = Some(outgoing);
+                decision
+            }
+            Err(reason) => Decision { verdict: aegis_domain::Verdict::Deny(reason), ..decision },
+        }
+    }
+
+    /// A refusal before judging still names the policy it would have been judged under.
+    fn refusal_decision(&self, ctx: &CallContext, reason: Reason) -> Decision {
+        let policy = ctx
+            .identified
+            .as_ref()
+            .and_then(|Identified { tenant, .. }| self.gateway.policies.of(&tenant.id))
+            .map(|policy| policy.enforced.policy_ref().clone());
+        Decision { policy, ..aegis_decide::refuse(ctx.id, reason) }
+    }
+
+    /// A refused call gives its hold back.
+    async fn let_go(&self, ctx: &mut CallContext) {
+        if let Some(hold) = ctx.hold.take() {
+            settle::release(&self.gateway, &hold).await;
+        }
+    }
+
+    fn refusal(&self, ctx: &CallContext) -> Refusal {
+        let decision = ctx
+            .decision
+            .clone()
+            .unwrap_or_else(|| aegis_decide::refuse(ctx.id, Reason::Unavailable));
+        let home = ctx.identified.as_ref().map(|identified| identified.tenant.region.clone());
+        Refusal {
+            retry_after: ctx.facts.as_ref().and_then(|facts| retry_after(facts.hot)),
+            home_url: home.and_then(|region| self.gateway.config.regions.get(&region).cloned()),
+            attestation: ctx.sealed.as_ref().and_then(|sealed| sealed.attestation.clone()),
+            trace_id: ctx.trace.trace_id_hex(),
+            decision,
+        }
+    }
+}
+
+fn retry_after(hot: HotAnswer) -> Option<Ttl> {
+    match hot {
+        HotAnswer::Refused(HotRefusal::Rate { retry_after, .. }) => Some(retry_after),
+        HotAnswer::Refused(HotRefusal::Budget { resets_in, .. }) => Some(resets_in),
+        HotAnswer::Refused(HotRefusal::Replayed) | HotAnswer::Granted(_) => None,
+        HotAnswer::Unanswered(_) => Some(Ttl::from_s(1)),
+    }
+}

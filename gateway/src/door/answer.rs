@@ -1,0 +1,301 @@
+//! Refusals as HTTP: the only place that knows a status code.
+//!
+//! Not here: why a call is refused. Sources: problem details RFC 9457, Proxy-Status RFC 9209, Bearer RFC 6750.
+//! Invariant: no refusal is one that an SDK retries by itself (no 408, 409; 429 and 503 only with Retry-After), and no
+//! caller data is echoed.
+
+use aegis_domain::{Decision, Fault, Reason, Ttl, Verdict};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, StatusCode};
+
+use crate::door::headers::{
+    AEGIS_APPROVAL_ID, AEGIS_ATTESTATION, AEGIS_DECISION_ID, AEGIS_POLICY_VERSION, PROXY_STATUS,
+    SHOULD_RETRY,
+};
+
+/// Everything a refused caller is told.
+#[derive(Debug)]
+pub struct Refusal {
+    pub decision: Decision,
+    pub retry_after: Option<Ttl>,
+    /// Where the tenant's calls belong, when they do not belong here.
+    pub home_url: Option<String>,
+    pub attestation: Option<String>,
+    pub trace_id: String,
+}
+
+/// A refusal as status, headers and body.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: Vec<(HeaderName, String)>,
+    pub body: Bytes,
+}
+
+impl Refusal {
+    /// For the case that not even an id could be made.
+    pub fn nameless() -> Self {
+        let id = aegis_domain::DecisionId::new(0, [0; 10]);
+        Self {
+            decision: aegis_decide::refuse(id, Reason::Unavailable),
+            retry_after: None,
+            home_url: None,
+            attestation: None,
+            trace_id: String::new(),
+        }
+    }
+
+    pub fn answer(&self) -> Answer {
+        let reason = self.decision.verdict.reason();
+        let body = Bytes::from(self.problem(reason).to_string());
+        Answer { status: status(reason), headers: self.headers(reason, body.len()), body }
+    }
+
+    fn headers(&self, reason: Reason, length: usize) -> Vec<(HeaderName, String)> {
+        let mut headers = vec![
+            (CONTENT_TYPE, "application/problem+json".to_owned()),
+            (CONTENT_LENGTH, length.to_string()),
+            (CACHE_CONTROL, "no-store".to_owned()),
+            (AEGIS_DECISION_ID, self.decision.id.to_string()),
+            (
+                PROXY_STATUS,
+                format!("aegis; error={}; details=\"{}\"", proxy_error(reason), reason.code()),
+            ),
+        ];
+        if let Some(policy) = &self.decision.policy {
+            headers.push((AEGIS_POLICY_VERSION, policy.version.to_string()));
+        }
+        if let Some(attestation) = &self.attestation {
+            headers.push((AEGIS_ATTESTATION, attestation.clone()));
+        }
+        if let Verdict::ApprovalNeeded(approval) = &self.decision.verdict {
+            headers.push((AEGIS_APPROVAL_ID, approval.id.to_string()));
+        }
+        if let Some(wait) = self.retry_after.filter(|_| is_worth_waiting(reason)) {
+            headers.push((RETRY_AFTER, wait.s_ceil().max(1).to_string()));
+        } else {
+            headers.push((SHOULD_RETRY, "false".to_owned()));
+        }
+        if status(reason) == StatusCode::UNAUTHORIZED {
+            headers.push((WWW_AUTHENTICATE, challenge(reason)));
+        }
+        headers
+    }
+
+    fn problem(&self, reason: Reason) -> serde_json::Value {
+        let decision = &self.decision;
+        let title = title(reason);
+        let detail = decision.detail.clone().unwrap_or_else(|| reason.advice().to_owned());
+        let mut problem = serde_json::json!({
+            "type": format!("https://aegis.dev/problems/{}", reason.code()),
+            "title": title,
+            "status": status(reason).as_u16(),
+            "detail": detail,
+            "instance": format!("urn:aegis:decision:{}", decision.id),
+            "decision": decision.verdict.effect().as_str(),
+            "decision_id": decision.id.as_str(),
+            "reason": reason.code(),
+            "what_to_do": reason.advice(),
+            "trace_id": self.trace_id,
+            // Provider SDKs print this member.
+            "error": { "message": format!("{title}: {detail}"), "type": "aegis_refusal", "code": reason.code() },
+        });
+        if let Some(members) = problem.as_object_mut() {
+            let rules: Vec<_> = decision.rules.iter().map(|rule| rule.as_str()).collect();
+            if !rules.is_empty() && !matches!(reason.fault(), Fault::Identity) {
+                members.insert("rules".to_owned(), rules.into());
+            }
+            if let Some(policy) = &decision.policy {
+                members.insert("policy_version".to_owned(), policy.version.into());
+            }
+            if let Some(url) = self.home_url.as_ref().filter(|_| reason == Reason::WrongRegion) {
+                members.insert("home".to_owned(), url.clone().into());
+            }
+            if let Verdict::ApprovalNeeded(approval) = &decision.verdict {
+                members.insert("approval".to_owned(), approval_member(approval));
+            }
+        }
+        problem
+    }
+}
+
+fn approval_member(approval: &aegis_domain::ApprovalRequest) -> serde_json::Value {
+    serde_json::json!({
+        "id": approval.id.as_str(),
+        "routes": approval.routes,
+        "params_hash": approval.params_hash.to_string(),
+        "expires_at_unix_s": approval.expires_at.unix_s(),
+    })
+}
+
+/// The refusal as bytes, for a head that Pingora never saw.
+pub fn raw_http1(refusal: &Refusal) -> Vec<u8> {
+    let answer = refusal.answer();
+    let phrase = answer.status.canonical_reason().unwrap_or("Refused");
+    let mut head = format!("HTTP/1.1 {} {phrase}\r\n", answer.status.as_u16());
+    for (name, value) in &answer.headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("connection: close\r\n\r\n");
+    let mut bytes = head.into_bytes();
+    bytes.extend_from_slice(&answer.body);
+    bytes
+}
+
+fn status(reason: Reason) -> StatusCode {
+    match reason {
+        Reason::Allowed | Reason::Sanitized => StatusCode::OK,
+        Reason::ApprovalNeeded
+        | Reason::PolicyDenied
+        | Reason::Unredactable
+        | Reason::DefaultDeny
+        | Reason::AgentUnknown => StatusCode::FORBIDDEN,
+        Reason::MalformedRequest | Reason::RequestTimeout | Reason::UnreadableBody => {
+            StatusCode::BAD_REQUEST
+        }
+        Reason::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Reason::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Reason::UnknownTool => StatusCode::NOT_FOUND,
+        Reason::TokenMissing
+        | Reason::TokenMalformed
+        | Reason::TokenAlgorithm
+        | Reason::TokenKeyUnknown
+        | Reason::TokenSignature
+        | Reason::TokenExpired
+        | Reason::TokenNotYetValid
+        | Reason::TokenAudience
+        | Reason::TokenIssuer
+        | Reason::TokenClaims
+        | Reason::TokenReplayed => StatusCode::UNAUTHORIZED,
+        Reason::WrongRegion => StatusCode::MISDIRECTED_REQUEST,
+        Reason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        // A budget resets in hours: 429 would make SDKs hammer.
+        Reason::OutOfBudget => StatusCode::FORBIDDEN,
+        Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        Reason::UpstreamUnresolved
+        | Reason::AddressForbidden
+        | Reason::UpstreamUnreachable
+        | Reason::UpstreamTls
+        | Reason::UpstreamFailed
+        | Reason::AgentGone
+        | Reason::OutcomeUnknown => StatusCode::BAD_GATEWAY,
+        Reason::StateUnavailable
+        | Reason::AuditUnavailable
+        | Reason::PolicyEngine
+        | Reason::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn is_worth_waiting(reason: Reason) -> bool {
+    matches!(status(reason), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// RFC 9209 §2.3: the proxy error type nearest to the reason.
+fn proxy_error(reason: Reason) -> &'static str {
+    match reason {
+        Reason::UpstreamUnresolved => "dns_error",
+        Reason::AddressForbidden => "destination_ip_prohibited",
+        Reason::UpstreamUnreachable => "destination_unavailable",
+        Reason::UpstreamTls => "tls_protocol_error",
+        Reason::UpstreamTimeout => "http_response_timeout",
+        Reason::UpstreamFailed | Reason::AgentGone => "http_response_incomplete",
+        Reason::OutcomeUnknown
+        | Reason::StateUnavailable
+        | Reason::AuditUnavailable
+        | Reason::PolicyEngine
+        | Reason::Unavailable => "proxy_internal_error",
+        Reason::MalformedRequest
+        | Reason::HeadTooLarge
+        | Reason::RequestTimeout
+        | Reason::BodyTooLarge
+        | Reason::UnreadableBody
+        | Reason::UnsupportedEncoding => "http_request_error",
+        Reason::Allowed
+        | Reason::Sanitized
+        | Reason::ApprovalNeeded
+        | Reason::UnknownTool
+        | Reason::TokenMissing
+        | Reason::TokenMalformed
+        | Reason::TokenAlgorithm
+        | Reason::TokenKeyUnknown
+        | Reason::TokenSignature
+        | Reason::TokenExpired
+        | Reason::TokenNotYetValid
+        | Reason::TokenAudience
+        | Reason::TokenIssuer
+        | Reason::TokenClaims
+        | Reason::TokenReplayed
+        | Reason::AgentUnknown
+        | Reason::PolicyDenied
+        | Reason::Unredactable
+        | Reason::DefaultDeny
+        | Reason::WrongRegion
+        | Reason::RateLimited
+        | Reason::OutOfBudget => "http_request_denied",
+    }
+}
+
+/// A caller without a token is told nothing but the scheme (RFC 6750 §3.1).
+fn challenge(reason: Reason) -> String {
+    match reason {
+        Reason::TokenMissing => "Bearer realm=\"aegis\"".to_owned(),
+        _ => "Bearer realm=\"aegis\", error=\"invalid_token\"".to_owned(),
+    }
+}
+
+fn title(reason: Reason) -> &'static str {
+    match reason.fault() {
+        Fault::None => "The call went through",
+        Fault::Call => "The call cannot be read as it must be",
+        Fault::Identity => "The caller is not known",
+        Fault::Policy if reason == Reason::ApprovalNeeded => "A person must approve this call",
+        Fault::Policy => "The policy does not allow this call",
+        Fault::Limit => "A limit was reached",
+        Fault::Upstream => "The upstream could not be used",
+        Fault::Gateway => "The gateway cannot do its duty",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(reason: Reason) -> Refusal {
+        let id = aegis_domain::DecisionId::new(1, [7; 10]);
+        Refusal { decision: aegis_decide::refuse(id, reason), ..Refusal::nameless() }
+    }
+
+    #[test]
+    fn no_refusal_invites_an_sdk_to_retry_by_itself() {
+        for reason in Reason::ALL {
+            let answer = refusal(*reason).answer();
+            assert!(![402, 408, 409].contains(&answer.status.as_u16()), "{reason:?}");
+            assert!(
+                answer
+                    .headers
+                    .iter()
+                    .any(|(name, value)| *name == SHOULD_RETRY && value == "false")
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do_and_how_to_find_its_record() {
+        let answer = refusal(Reason::OutOfBudget).answer();
+        let problem: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(problem["reason"], "OutOfBudget");
+        assert_eq!(problem["what_to_do"], Reason::OutOfBudget.advice());
+        assert_eq!(problem["status"], 403);
+        assert!(problem["instance"].as_str().unwrap().starts_with("urn:aegis:decision:0000000001"));
+    }
+
+    #[test]
+    fn a_limit_that_passes_soon_says_when() {
+        let mut refusal = refusal(Reason::RateLimited);
+        refusal.retry_after = Some(Ttl::from_ms(1_200));
+        let headers = refusal.answer().headers;
+        assert!(headers.contains(&(RETRY_AFTER, "2".to_owned())));
+    }
+}

@@ -1,0 +1,168 @@
+//! The front app: reads every HTTP/1 head under one total deadline, then lets Pingora have the connection.
+//!
+//! Not here: what an acceptable head is (`gate`) and what happens to a call (`tool_route`).
+//! Invariant: Pingora never waits for a head; it gets whole, checked heads or none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegis_domain::Reason;
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::{ALPN, Stream};
+use pingora_core::server::ShutdownWatch;
+use pingora_proxy::HttpProxy;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::door::answer;
+use crate::door::gate::{self, HeadState};
+use crate::door::prefixed::Prefixed;
+use crate::door::tool_route::ToolRoute;
+use crate::drain::Underway;
+use crate::wire::Gateway;
+
+/// How much is read at a time while a head is incomplete.
+const READ_BYTES: usize = 4_096;
+/// How long a client that was refused gets to take its answer.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Stands in front of one `HttpProxy`, on plain and TLS listeners alike.
+pub struct Front {
+    proxy: Arc<HttpProxy<ToolRoute>>,
+    gateway: Arc<Gateway>,
+}
+
+/// What waiting for a head ended in.
+enum Head {
+    Ready(BytesMut),
+    Http2(BytesMut),
+    /// The client left, or was asked to at a drain, between two calls.
+    Over,
+    Refused(Reason),
+}
+
+impl Front {
+    pub fn new(proxy: HttpProxy<ToolRoute>, gateway: Arc<Gateway>) -> Self {
+        Self { proxy: Arc::new(proxy), gateway }
+    }
+
+    /// Serves calls on one HTTP/1 connection until either side is done.
+    async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+        let mut carried: Option<HttpPersistentSettings> = None;
+        loop {
+            let (head, _underway) = self.next_head(&mut stream).await;
+            match head {
+                Head::Over => return,
+                Head::Refused(reason) => return self.refuse(stream, reason).await,
+                Head::Http2(prefix) => {
+                    let stream = Box::new(Prefixed::new(stream, prefix.freeze()));
+                    ServerApp::process_new(&self.proxy, stream, shutdown).await;
+                    return;
+                }
+                Head::Ready(head) => {
+                    let session = self.session(stream, head, carried.take());
+                    let Some(reused) = self.proxy.process_new_http(session, shutdown).await else {
+                        return;
+                    };
+                    (stream, carried) = reused.consume();
+                }
+            }
+        }
+    }
+
+    fn session(
+        &self,
+        stream: Stream,
+        head: BytesMut,
+        carried: Option<HttpPersistentSettings>,
+    ) -> ServerSession {
+        let mut session = ServerSession::new_http1(stream);
+        let idle_s = self.gateway.config.limits.idle.as_secs();
+        session.set_keepalive(Some(idle_s));
+        if let Some(settings) = carried {
+            settings.apply_to_session(&mut session);
+        }
+        if self.gateway.drain.is_draining() {
+            session.set_keepalive(None);
+        }
+        session.set_pipelined_prefix(head);
+        session
+    }
+
+    async fn next_head(&self, stream: &mut Stream) -> (Head, Option<Underway>) {
+        let limits = &self.gateway.config.limits;
+        let mut buffer = BytesMut::with_capacity(READ_BYTES);
+        // Until the first byte a quiet client may idle; after it, the whole head has one deadline.
+        let first = tokio::select! {
+            read = timeout(limits.idle, stream.read_buf(&mut buffer)) => read,
+            () = self.gateway.drain.closing() => return (Head::Over, None),
+        };
+        let underway = self.gateway.drain.underway();
+        let head = match first {
+            Ok(Ok(count)) if count > 0 => self.rest_of_head(stream, buffer).await,
+            _ => Head::Over,
+        };
+        (head, Some(underway))
+    }
+
+    async fn rest_of_head(&self, stream: &mut Stream, mut buffer: BytesMut) -> Head {
+        let limits = &self.gateway.config.limits;
+        let deadline = Instant::now() + limits.head_deadline;
+        loop {
+            match gate::inspect(&buffer, limits.head) {
+                Ok(HeadState::Complete { .. }) => return Head::Ready(buffer),
+                Ok(HeadState::Http2Preface) => return Head::Http2(buffer),
+                Ok(HeadState::Partial) => {}
+                Err(reason) => return Head::Refused(reason),
+            }
+            match timeout_at(deadline, stream.read_buf(&mut buffer)).await {
+                Ok(Ok(count)) if count > 0 => {}
+                Ok(_) => return Head::Over,
+                Err(_) => return Head::Refused(Reason::RequestTimeout),
+            }
+        }
+    }
+
+    /// Answers a head that Pingora will never see, and closes.
+    async fn refuse(&self, mut stream: Stream, reason: Reason) {
+        let refusal = self.gateway.corridor().refuse_unread(reason).await;
+        let bytes = answer::raw_http1(&refusal);
+        let sent = timeout(LINGER, async {
+            stream.write_all(&bytes).await?;
+            stream.flush().await?;
+            AsyncWriteExt::shutdown(&mut stream).await?;
+            // Taking what is still on its way keeps the kernel from resetting the answer away.
+            let mut rest = [0; READ_BYTES];
+            while stream.read(&mut rest).await? > 0 {}
+            Ok::<_, std::io::Error>(())
+        });
+        if let Ok(Err(error)) = sent.await {
+            tracing::debug!(%error, "a refused client did not take its answer");
+        }
+    }
+}
+
+#[async_trait]
+impl ServerApp for Front {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        if self.gateway.drain.is_closing() {
+            return None;
+        }
+        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            return ServerApp::process_new(&self.proxy, stream, shutdown).await;
+        }
+        self.serve(stream, shutdown).await;
+        None
+    }
+
+    async fn cleanup(&self) {
+        ServerApp::cleanup(&*self.proxy).await;
+    }
+}

@@ -1,0 +1,176 @@
+//! The first strict reading of an HTTP/1 request head, before Pingora sees it.
+//!
+//! Not here: reading bytes off the socket (`front`) and HTTP/2, whose framing the h2 library checks.
+//! Invariant: what passes has exactly one framing, one Host and plain line endings (RFC 9112 §§2.2, 3.2, 6.1).
+
+use aegis_domain::Reason;
+
+/// Limits on a request head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    pub bytes_max: usize,
+    pub headers_max: usize,
+}
+
+/// The most headers any configuration may allow; it bounds the parser's table.
+pub const HEADERS_CEILING: usize = 256;
+
+/// What is known of the bytes read so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HeadState {
+    /// More bytes are needed.
+    Partial,
+    /// The client speaks HTTP/2 without TLS (RFC 9113 §3.4).
+    Http2Preface,
+    /// A whole, acceptable HTTP/1 head of this many bytes.
+    Complete { bytes: usize },
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Looks at the first bytes of a connection or of its next request.
+pub(super) fn inspect(bytes: &[u8], limits: HeadLimits) -> Result<HeadState, Reason> {
+    if bytes.starts_with(PREFACE) {
+        return Ok(HeadState::Http2Preface);
+    }
+    if !bytes.is_empty() && PREFACE.starts_with(bytes) {
+        return Ok(HeadState::Partial);
+    }
+    let mut slots = [httparse::EMPTY_HEADER; HEADERS_CEILING];
+    let mut request = httparse::Request::new(&mut slots);
+    match request.parse(bytes) {
+        Ok(httparse::Status::Partial) if bytes.len() > limits.bytes_max => {
+            Err(Reason::HeadTooLarge)
+        }
+        Ok(httparse::Status::Partial) => Ok(HeadState::Partial),
+        Ok(httparse::Status::Complete(length)) if length > limits.bytes_max => {
+            Err(Reason::HeadTooLarge)
+        }
+        Ok(httparse::Status::Complete(length)) => {
+            has_plain_lines(bytes.get(..length).unwrap_or_default())?;
+            check_request(&request, limits)?;
+            Ok(HeadState::Complete { bytes: length })
+        }
+        Err(httparse::Error::TooManyHeaders) => Err(Reason::HeadTooLarge),
+        Err(_) => Err(Reason::MalformedRequest),
+    }
+}
+
+/// Every LF has its CR, and no CR stands alone: peers disagree on the rest.
+fn has_plain_lines(head: &[u8]) -> Result<(), Reason> {
+    let mut previous = 0;
+    for &byte in head {
+        if (byte == b'\n') != (previous == b'\r') {
+            return Err(Reason::MalformedRequest);
+        }
+        previous = byte;
+    }
+    Ok(())
+}
+
+fn check_request(request: &httparse::Request<'_, '_>, limits: HeadLimits) -> Result<(), Reason> {
+    if request.headers.len() > limits.headers_max {
+        return Err(Reason::HeadTooLarge);
+    }
+    let is_origin_form = request.path.is_some_and(|path| path.starts_with('/'));
+    let is_plain_method = !matches!(request.method, Some("CONNECT" | "TRACE" | "TRACK") | None);
+    if !is_origin_form || !is_plain_method {
+        return Err(Reason::MalformedRequest);
+    }
+    let count = |name: &str| {
+        request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name)).count()
+    };
+    let (lengths, encodings) = (count("content-length"), count("transfer-encoding"));
+    let hosts_wrong = count("host") > 1 || (count("host") == 0 && request.version == Some(1));
+    let is_old_and_chunked = request.version == Some(0) && encodings > 0;
+    if hosts_wrong
+        || lengths > 1
+        || encodings > 1
+        || (lengths + encodings) > 1
+        || is_old_and_chunked
+    {
+        return Err(Reason::MalformedRequest);
+    }
+    request.headers.iter().try_for_each(check_framing_value)
+}
+
+/// Framing headers in their one canonical spelling, and no header value with control bytes.
+fn check_framing_value(header: &httparse::Header<'_>) -> Result<(), Reason> {
+    let is_fine = if header.name.eq_ignore_ascii_case("content-length") {
+        (1..=18).contains(&header.value.len()) && header.value.iter().all(u8::is_ascii_digit)
+    } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+        header.value.eq_ignore_ascii_case(b"chunked")
+    } else {
+        header.value.iter().all(|&byte| byte == b'\t' || (byte >= 0x20 && byte != 0x7f))
+    };
+    if is_fine { Ok(()) } else { Err(Reason::MalformedRequest) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits { bytes_max: 1_024, headers_max: 16 };
+
+    fn judge(text: &str) -> Result<HeadState, Reason> {
+        inspect(text.as_bytes(), LIMITS)
+    }
+
+    #[test]
+    fn a_plain_head_passes_and_its_length_leaves_the_body_alone() {
+        let head = "POST /pay/x HTTP/1.1\r\nHost: gw\r\nContent-Length: 2\r\n\r\n";
+        assert_eq!(judge(&format!("{head}ab")), Ok(HeadState::Complete { bytes: head.len() }));
+        assert_eq!(judge("POST /pay/x HTTP/1.1\r\nHost:"), Ok(HeadState::Partial));
+        assert_eq!(judge("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Ok(HeadState::Http2Preface));
+        assert_eq!(judge("PRI * HT"), Ok(HeadState::Partial));
+    }
+
+    #[test]
+    fn ambiguous_framing_is_refused() {
+        for headers in [
+            "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: 2\r\nContent-Length: 2\r\n",
+            "Content-Length: 2, 2\r\n",
+            "Content-Length: +2\r\n",
+            "Content-Length: 0x2\r\n",
+            "Content-Length:\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: xchunked\r\n",
+            "Transfer-Encoding : chunked\r\n",
+            "Transfer-Encoding:\u{b}chunked\r\n",
+            "X: a\r\n b\r\n",
+            "X: a\u{0}b\r\n",
+            "Host: other\r\n",
+        ] {
+            let head = format!("POST / HTTP/1.1\r\nHost: gw\r\n{headers}\r\n");
+            assert_eq!(judge(&head), Err(Reason::MalformedRequest), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn line_endings_targets_and_methods_are_plain() {
+        for head in [
+            "GET / HTTP/1.1\nHost: gw\n\n",
+            "GET / HTTP/1.1\r\nHost: gw\r\nX: a\n\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET http://other/ HTTP/1.1\r\nHost: gw\r\n\r\n",
+            "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
+            "TRACE / HTTP/1.1\r\nHost: gw\r\n\r\n",
+            "OPTIONS * HTTP/1.1\r\nHost: gw\r\n\r\n",
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ] {
+            assert_eq!(judge(head), Err(Reason::MalformedRequest), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_over_its_limits_is_refused_before_it_ends() {
+        let endless = format!("GET / HTTP/1.1\r\nHost: gw\r\nX: {}", "a".repeat(1_024));
+        assert_eq!(judge(&endless), Err(Reason::HeadTooLarge));
+        let many = "A: b\r\n".repeat(16);
+        assert_eq!(
+            judge(&format!("GET / HTTP/1.1\r\nHost: gw\r\n{many}\r\n")),
+            Err(Reason::HeadTooLarge)
+        );
+    }
+}

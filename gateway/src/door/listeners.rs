@@ -1,0 +1,113 @@
+//! The sockets: agents on plain and TLS ports, operators on one of their own.
+//!
+//! Not here: what is said on them. Invariant: a listener that cannot be built fails the start.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use pingora_core::apps::HttpServerOptions;
+use pingora_core::apps::http_app::HttpServer;
+use pingora_core::listeners::tls::TlsSettings;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use pingora_core::services::listening::Service;
+use pingora_proxy::http_proxy;
+
+use crate::door::{Front, Ops, ToolRoute};
+use crate::wire::Gateway;
+
+/// Idle connections kept to upstreams.
+const POOL_MAX: usize = 1_024;
+/// How often a call that never reached an upstream is tried again.
+const RETRIES_MAX: usize = 2;
+
+/// A Pingora server with our doors on it, not yet running.
+pub struct Listeners {
+    server: Server,
+}
+
+impl Listeners {
+    pub fn new(gateway: &Arc<Gateway>) -> anyhow::Result<Self> {
+        let config = &gateway.config;
+        let mut server = Server::new_with_opt_and_conf(None, server_conf());
+        let mut front = Service::new("agents".to_owned(), front(gateway, &server.configuration));
+        if let Some(address) = config.listen.plain {
+            front.add_tcp(&address.to_string());
+        }
+        if let Some(tls) = &config.listen.tls {
+            front.add_tls_with_settings(&tls.address.to_string(), None, tls_settings(tls)?);
+        }
+        let mut ops = Service::new(
+            "operators".to_owned(),
+            HttpServer::new_app(Ops::new(Arc::clone(gateway))),
+        );
+        ops.add_tcp(&config.listen.metrics.to_string());
+        ops.threads = Some(1);
+        server.bootstrap();
+        server.add_service(front);
+        server.add_service(ops);
+        Ok(Self { server })
+    }
+
+    /// Serves until `stop` is ready, then closes the listeners and waits for calls to end.
+    pub fn run_until(self, stop: impl Future<Output = ()> + Send + 'static) {
+        let stop: StopFuture = Box::pin(stop);
+        let signal = SignalWatch(Mutex::new(Some(stop)));
+        self.server.run(RunArgs { shutdown_signal: Box::new(signal) });
+    }
+}
+
+fn front(gateway: &Arc<Gateway>, conf: &Arc<ServerConf>) -> Front {
+    let mut proxy = http_proxy(conf, ToolRoute::new(Arc::clone(gateway)));
+    let mut options = HttpServerOptions::default();
+    options.h2c = true;
+    options.h2_idle_timeout = Some(gateway.config.limits.idle);
+    proxy.server_options = Some(options);
+    Front::new(proxy, Arc::clone(gateway))
+}
+
+fn tls_settings(tls: &crate::config::TlsListen) -> anyhow::Result<TlsSettings> {
+    let path = |path: &std::path::Path| {
+        path.to_str().map(str::to_owned).context("a certificate path is not UTF-8")
+    };
+    // Pingora reads the files at the first connection and panics; reading them here makes it an error at the start.
+    for file in [&tls.certificate, &tls.key] {
+        std::fs::metadata(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    }
+    let mut settings = TlsSettings::intermediate(&path(&tls.certificate)?, &path(&tls.key)?)?;
+    settings.enable_h2();
+    Ok(settings)
+}
+
+fn server_conf() -> ServerConf {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    ServerConf {
+        threads: cores,
+        max_retries: RETRIES_MAX,
+        upstream_keepalive_pool_size: POOL_MAX,
+        // Stopping a runtime cancels its tasks, so our own drain has waited for every call before Pingora is told.
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    }
+}
+
+type StopFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Tells Pingora to stop when our own drain says so.
+struct SignalWatch(Mutex<Option<StopFuture>>);
+
+#[async_trait]
+impl ShutdownSignalWatch for SignalWatch {
+    async fn recv(&self) -> ShutdownSignal {
+        let stop = self.0.lock().take();
+        if let Some(stop) = stop {
+            stop.await;
+        }
+        ShutdownSignal::GracefulTerminate
+    }
+}

@@ -1,0 +1,19 @@
+//! Every way in: sockets and HTTP versions are translated here into one `Arrival`, and answers back.
+//!
+//! Not here: deciding anything. Invariant: every door walks the same corridor.
+
+pub mod answer;
+mod front;
+mod gate;
+pub mod headers;
+mod listeners;
+mod ops;
+mod prefixed;
+mod replay;
+mod tool_route;
+
+pub use front::Front;
+pub use gate::{HEADERS_CEILING, HeadLimits};
+pub use listeners::Listeners;
+pub use ops::Ops;
+pub use tool_route::ToolRoute;

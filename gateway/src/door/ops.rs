@@ -1,0 +1,62 @@
+//! The operators' door: `/metrics`, `/healthz`, `/readyz` on a port of its own.
+//!
+//! Not here: counting (`telemetry`). Invariant: readiness is the first thing a drain takes away, and this door answers
+//! until the last.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::{Response, StatusCode};
+use pingora_core::apps::http_app::ServeHttp;
+use pingora_core::protocols::http::ServerSession;
+
+use crate::wire::Gateway;
+
+/// Serves what operators and load balancers ask for.
+pub struct Ops {
+    gateway: Arc<Gateway>,
+}
+
+impl Ops {
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        Self { gateway }
+    }
+
+    async fn readiness(&self) -> (StatusCode, String) {
+        if self.gateway.drain.is_draining() {
+            return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
+        }
+        match self.gateway.state.health().await {
+            Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+            Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n")),
+        }
+    }
+}
+
+#[async_trait]
+impl ServeHttp for Ops {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let (status, kind, body) = match session.req_header().uri.path() {
+            "/healthz" => (StatusCode::OK, "text/plain", "alive\n".to_owned()),
+            "/readyz" => {
+                let (status, body) = self.readiness().await;
+                (status, "text/plain", body)
+            }
+            "/metrics" => (StatusCode::OK, METRICS_TYPE, "# EOF\n".to_owned()),
+            _ => (
+                StatusCode::NOT_FOUND,
+                "text/plain",
+                "ask for /metrics, /healthz or /readyz\n".to_owned(),
+            ),
+        };
+        let mut response = Response::new(body.into_bytes());
+        *response.status_mut() = status;
+        let length = response.body().len();
+        let headers = response.headers_mut();
+        headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+        headers.insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(length));
+        response
+    }
+}
+
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,0 +1,381 @@
+//! The door for tool routes: `/<tool>/<path>` over HTTP/1.1 and HTTP/2, WebSocket handshakes included.
+//!
+//! Not here: deciding (`corridor`) and reading heads off the wire (`front`). Kept thin, because Pingora is compiled
+//! into this file. Invariant: Pingora asks for a peer only when a permit exists.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegis_domain::{Method, Reason};
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use http::header::{EXPECT, HeaderName, UPGRADE};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use tokio::time::{Instant, timeout_at};
+
+use crate::clock;
+use crate::context::{Arrival, CallContext};
+use crate::corridor::{Admission, BodySource};
+use crate::door::answer::{Answer, Refusal};
+use crate::door::{headers, replay};
+use crate::drain::Underway;
+use crate::rooms::forward;
+use crate::rooms::settle::{End, Settlement};
+use crate::wire::Gateway;
+
+/// Pingora's view of the gateway.
+pub struct ToolRoute {
+    gateway: Arc<Gateway>,
+}
+
+/// What one request needs while Pingora has it.
+pub struct Visit {
+    _underway: Underway,
+    call: Option<CallContext>,
+    is_upgrade: bool,
+    body_home: Option<replay::Return>,
+    settlement: Option<Settlement>,
+    /// Why forwarding failed, once it has.
+    failure: Option<Reason>,
+}
+
+impl ToolRoute {
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        Self { gateway }
+    }
+
+    /// Answers what is ours; true when it was.
+    async fn serve_own(&self, session: &mut Session) -> Result<bool> {
+        let header = session.req_header();
+        let path = header.uri.path();
+        if !path.starts_with("/.") && !path.starts_with("/-") {
+            return Ok(false);
+        }
+        let is_jwks = path == "/.well-known/jwks.json" && header.method == http::Method::GET;
+        let (status, body) = match is_jwks {
+            true => (200, self.gateway.jwks.clone()),
+            false => (404, Bytes::from_static(b"{}")),
+        };
+        let mut head = ResponseHeader::build(status, Some(2))?;
+        head.insert_header("content-type", "application/json")?;
+        head.insert_header("content-length", body.len())?;
+        session.write_response_header(Box::new(head), false).await?;
+        session.write_response_body(Some(body), true).await?;
+        Ok(true)
+    }
+
+    async fn admit(&self, session: &mut Session, visit: &mut Visit) -> Result<Option<Refusal>> {
+        let now = clock::now();
+        let corridor = self.gateway.corridor();
+        let Some(arrival) = arrival(session) else {
+            return Ok(Some(corridor.refuse_unread(Reason::MalformedRequest).await));
+        };
+        let traceparent = arrival.headers.get("traceparent").and_then(|value| value.to_str().ok());
+        let (Ok(id), Ok(trace)) = (clock::decision_id(now), clock::trace(traceparent)) else {
+            return Ok(Some(Refusal::nameless()));
+        };
+        let mut call = CallContext::new(id, trace, now);
+        let mut body = DownstreamBody { session: &mut session.downstream_session };
+        let admission = corridor.admit(&mut call, &arrival, &mut body).await;
+        visit.is_upgrade = arrival.is_upgrade;
+        let call = visit.call.insert(call);
+        match admission {
+            Admission::Refused(refusal) => Ok(Some(*refusal)),
+            Admission::LetThrough => {
+                visit.settlement = Settlement::begin(&self.gateway, call);
+                let judged = call.outgoing.as_ref().and_then(|outgoing| outgoing.body.clone());
+                if let Some(body) = judged.filter(|_| !arrival.is_upgrade) {
+                    visit.body_home = Some(replay::install(&mut session.downstream_session, body));
+                }
+                Ok(None)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for ToolRoute {
+    type CTX = Visit;
+
+    fn new_ctx(&self) -> Visit {
+        Visit {
+            _underway: self.gateway.drain.underway(),
+            call: None,
+            is_upgrade: false,
+            body_home: None,
+            settlement: None,
+            failure: None,
+        }
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, visit: &mut Visit) -> Result<bool> {
+        if self.gateway.drain.is_draining() {
+            session.set_keepalive(None);
+        }
+        if self.serve_own(session).await? {
+            return Ok(true);
+        }
+        match self.admit(session, visit).await? {
+            None => Ok(false),
+            Some(refusal) => {
+                send(session, refusal.answer()).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        visit: &mut Visit,
+    ) -> Result<Box<HttpPeer>> {
+        let call = visit.call.as_ref();
+        let parts = call.and_then(|call| {
+            Some((call.permit.as_ref()?, call.identified.as_ref()?, call.read.as_ref()?))
+        });
+        let Some((permit, identified, read)) = parts else {
+            return Err(refused(Reason::Unavailable, visit));
+        };
+        match forward::peer(&self.gateway, permit, identified, read, visit.is_upgrade).await {
+            Ok(peer) => Ok(Box::new(peer)),
+            Err(reason) => Err(refused(reason, visit)),
+        }
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        upstream: &mut RequestHeader,
+        visit: &mut Visit,
+    ) -> Result<()> {
+        let outgoing = visit.call.as_ref().and_then(|call| call.outgoing.as_ref());
+        let Some(outgoing) = outgoing else { return Err(refused(Reason::Unavailable, visit)) };
+        let size = Some(outgoing.headers.len());
+        let path = outgoing.path_and_query.as_bytes();
+        let mut judged = RequestHeader::build(outgoing.method.clone(), path, size)?;
+        judged.set_version(upstream.version);
+        for (name, value) in &outgoing.headers {
+            judged.append_header(name.clone(), value.clone())?;
+        }
+        *upstream = judged;
+        if let Some(settlement) = &mut visit.settlement {
+            settlement.sent();
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        visit: &mut Visit,
+    ) -> Result<()> {
+        let ours: Vec<HeaderName> =
+            response.headers.keys().filter(|name| headers::is_ours(name)).cloned().collect();
+        for name in ours {
+            response.remove_header(&name);
+        }
+        let Some(call) = &visit.call else { return Ok(()) };
+        response.insert_header(headers::AEGIS_DECISION_ID, call.id.as_str())?;
+        if let Some(policy) = call.decision.as_ref().and_then(|decision| decision.policy.as_ref()) {
+            response.insert_header(headers::AEGIS_POLICY_VERSION, policy.version)?;
+        }
+        if let Some(attestation) = call.sealed.as_ref().and_then(|held| held.attestation.as_ref()) {
+            response.insert_header(headers::AEGIS_ATTESTATION, attestation.as_str())?;
+        }
+        if let Some(settlement) = &mut visit.settlement {
+            settlement.answered(response.status.as_u16(), &response.headers);
+        }
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        visit: &mut Visit,
+    ) -> Result<Option<Duration>> {
+        if let Some(settlement) = &mut visit.settlement {
+            settlement.body(body.as_deref().unwrap_or_default(), end_of_stream);
+        }
+        Ok(None)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        visit: &mut Visit,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        visit.failure = Some(failure(&error));
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        visit: &mut Visit,
+    ) -> FailToProxy {
+        let reason = *visit.failure.get_or_insert_with(|| failure(error));
+        let is_untouched = session.response_written().is_none();
+        if is_untouched && reason != Reason::AgentGone {
+            let refusal = upstream_refusal(visit, reason);
+            session.set_keepalive(None);
+            if let Err(error) = send(session, refusal.answer()).await {
+                tracing::debug!(%error, "a failed call's answer could not be sent");
+            }
+        }
+        FailToProxy { error_code: 0, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, visit: &mut Visit) {
+        if let Some(home) = visit.body_home.take() {
+            replay::restore(&mut session.downstream_session, &home);
+        }
+        if let Some(settlement) = visit.settlement.take() {
+            let reason = error.map(|error| visit.failure.unwrap_or_else(|| failure(error)));
+            settlement.finish(match reason {
+                None => End::Complete,
+                Some(reason) => End::Failed(reason),
+            });
+        }
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _visit: &Visit, _error: &Error) -> bool {
+        // The outcome record says it, once.
+        true
+    }
+}
+
+/// What the door knows of the request, or `None` when it is nothing a call can be made of.
+fn arrival(session: &Session) -> Option<Arrival> {
+    let header = session.req_header();
+    let target = header.uri.path_and_query()?;
+    let peer = session.client_addr().and_then(|address| address.as_inet()).map(|inet| inet.ip());
+    let is_upgrade = header.headers.contains_key(UPGRADE);
+    let is_websocket = header
+        .headers
+        .get(UPGRADE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if is_upgrade && (!is_websocket || header.method != http::Method::GET) {
+        return None;
+    }
+    Some(Arrival {
+        method: Method::parse(header.method.as_str())?,
+        path: target.path().to_owned(),
+        query: target.query().map(str::to_owned),
+        headers: header.headers.clone(),
+        peer,
+        is_upgrade,
+    })
+}
+
+/// The request body as it waits on the connection.
+struct DownstreamBody<'a> {
+    session: &'a mut ServerSession,
+}
+
+#[async_trait]
+impl BodySource for DownstreamBody<'_> {
+    async fn read_whole(&mut self, bytes_max: usize, deadline: Duration) -> Result<Bytes, Reason> {
+        let announced = self.session.get_header("content-length");
+        let announced = announced.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|bytes| bytes > bytes_max) {
+            self.session.set_keepalive(None);
+            return Err(Reason::BodyTooLarge);
+        }
+        if self.session.is_upgrade_req() || self.session.is_body_empty() {
+            return Ok(Bytes::new());
+        }
+        if self.session.get_header(EXPECT).is_some() {
+            self.session.write_continue_response().await.map_err(|_| Reason::AgentGone)?;
+        }
+        let deadline = Instant::now() + deadline;
+        let mut whole = BytesMut::with_capacity(announced.unwrap_or(0).min(bytes_max));
+        loop {
+            match timeout_at(deadline, self.session.read_request_body()).await {
+                Ok(Ok(Some(piece))) => whole.extend_from_slice(&piece),
+                Ok(Ok(None)) => return Ok(whole.freeze()),
+                Ok(Err(error)) => return Err(self.broken(&error)),
+                Err(_) => return Err(self.gave_up(Reason::RequestTimeout)),
+            }
+            if whole.len() > bytes_max {
+                return Err(self.gave_up(Reason::BodyTooLarge));
+            }
+        }
+    }
+}
+
+impl DownstreamBody<'_> {
+    /// After half a body the connection can carry no further call.
+    fn gave_up(&mut self, reason: Reason) -> Reason {
+        self.session.set_keepalive(None);
+        reason
+    }
+
+    fn broken(&mut self, error: &Error) -> Reason {
+        self.gave_up(match error.etype() {
+            ErrorType::ReadError | ErrorType::ConnectionClosed => Reason::AgentGone,
+            ErrorType::ReadTimedout => Reason::RequestTimeout,
+            _ => Reason::MalformedRequest,
+        })
+    }
+}
+
+async fn send(session: &mut Session, answer: Answer) -> Result<()> {
+    let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len()))?;
+    for (name, value) in answer.headers {
+        head.append_header(name, value)?;
+    }
+    let has_body = session.req_header().method != http::Method::HEAD;
+    session.write_response_header(Box::new(head), !has_body).await?;
+    if has_body {
+        session.write_response_body(Some(answer.body), true).await?;
+    }
+    Ok(())
+}
+
+/// Remembers why a call is not forwarded and stops Pingora.
+fn refused(reason: Reason, visit: &mut Visit) -> Box<Error> {
+    visit.failure = Some(reason);
+    Error::new(ErrorType::InternalError)
+}
+
+fn failure(error: &Error) -> Reason {
+    if *error.esource() == ErrorSource::Downstream {
+        return Reason::AgentGone;
+    }
+    match error.etype() {
+        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Reason::UpstreamTimeout,
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => Reason::UpstreamTimeout,
+        ErrorType::ConnectRefused | ErrorType::ConnectNoRoute | ErrorType::ConnectError => {
+            Reason::UpstreamUnreachable
+        }
+        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
+            Reason::UpstreamTls
+        }
+        _ => Reason::UpstreamFailed,
+    }
+}
+
+/// The call was decided, and then the way upstream failed.
+fn upstream_refusal(visit: &Visit, reason: Reason) -> Refusal {
+    let Some(call) = &visit.call else { return Refusal::nameless() };
+    let policy = call.decision.as_ref().and_then(|decision| decision.policy.clone());
+    Refusal {
+        decision: aegis_domain::Decision { policy, ..aegis_decide::refuse(call.id, reason) },
+        retry_after: None,
+        home_url: None,
+        attestation: call.sealed.as_ref().and_then(|held| held.attestation.clone()),
+        trace_id: call.trace.trace_id_hex(),
+    }
+}

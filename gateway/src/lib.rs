@@ -1,0 +1,20 @@
+//! The doors, the seven rooms and the wiring of `aegis-gateway`.
+//!
+//! Not here: what is known about policy, tokens, personal data and chains; those are crates of their own.
+//! Invariant: Pingora is used in `door` and `rooms::forward` only, so that everything else can be read without it.
+
+pub mod clock;
+pub mod config;
+pub mod context;
+pub mod corridor;
+pub mod dev;
+pub mod door;
+pub mod drain;
+pub mod files;
+pub mod keys;
+pub mod policies;
+pub mod recover;
+pub mod resolver;
+pub mod rooms;
+pub mod serve;
+pub mod wire;

@@ -1,0 +1,102 @@
+//! Room 3: the one hot-state trip. Replay, rates and the budget hold come back as facts.
+//!
+//! Not here: what a fact means (`decide`). Invariant: whatever goes wrong on the trip becomes a fact too.
+
+use std::net::IpAddr;
+
+use aegis_domain::{AgentIdentity, Facts, HotAnswer, Outage};
+use aegis_state::{Ask, Binding, TokenCheck};
+use sha2::{Digest as _, Sha256};
+
+use crate::context::{Arrival, CallContext, Identified, Read};
+use crate::wire::Gateway;
+
+/// Asks the hot state about a call that has been read.
+pub async fn gather(
+    gateway: &Gateway,
+    ctx: &mut CallContext,
+    identified: &Identified,
+    read: &Read,
+    arrival: &Arrival,
+) -> Facts {
+    let now = ctx.arrived;
+    let hot = match ask(ctx, identified, read, arrival) {
+        None => HotAnswer::Unanswered(Outage::Unreachable),
+        Some(ask) => {
+            let answer = gateway.state.decide(&ask).await;
+            if matches!(answer, HotAnswer::Granted(_)) {
+                ctx.hold = Some(ask.hold());
+            }
+            answer
+        }
+    };
+    Facts { now, hot, dlp: read.dlp.clone() }
+}
+
+/// `None` only when the agent vanished from the registry in the meantime.
+fn ask(ctx: &CallContext, identified: &Identified, read: &Read, arrival: &Arrival) -> Option<Ask> {
+    let identity = &identified.agent;
+    let agent = identified.tenant.agents.get(&identity.agent)?;
+    Some(Ask {
+        id: ctx.id,
+        tenant: identity.tenant.clone(),
+        agent: identity.agent.clone(),
+        token: TokenCheck {
+            jti: identity.jti.clone(),
+            token_use: identity.token_use,
+            binding: binding(identity, arrival.peer),
+            expires_at: identity.expires_at,
+        },
+        rates: agent.rates,
+        budgets: agent.budgets.clone(),
+        estimate: read.call.estimated_cost,
+        hold_ttl: read.binding.hold,
+        now: ctx.arrived,
+    })
+}
+
+/// A bearer token is tied to the agent and the network it is first used from: an IPv4 address, an IPv6 /64.
+fn binding(identity: &AgentIdentity, peer: Option<IpAddr>) -> Binding {
+    let mut hash = Sha256::new();
+    hash.update(b"aegis-binding-v1\0");
+    hash.update(identity.agent.as_str());
+    hash.update(b"\0");
+    match peer.map(|peer| peer.to_canonical()) {
+        Some(IpAddr::V4(v4)) => hash.update(v4.octets()),
+        Some(IpAddr::V6(v6)) => hash.update(v6.octets().get(..8).unwrap_or_default()),
+        None => {}
+    }
+    Binding::from_bytes(hash.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binding_holds_within_one_network_only() {
+        let agent = testkit_agent();
+        let of = |text: &str| binding(&agent, Some(text.parse().unwrap()));
+        assert_eq!(of("2001:db8::1"), of("2001:db8::2"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
+    }
+
+    fn testkit_agent() -> AgentIdentity {
+        use aegis_domain::{AgentId, Jti, KeyId, OrgId, TenantId, Timestamp, TokenUse};
+        AgentIdentity {
+            org: OrgId::parse("acme").unwrap(),
+            tenant: TenantId::parse("demo").unwrap(),
+            agent: AgentId::parse("bot").unwrap(),
+            parent_agent: None,
+            scopes: Default::default(),
+            groups: Default::default(),
+            attributes: Default::default(),
+            jti: Jti::parse("j").unwrap(),
+            key_id: KeyId::parse("k").unwrap(),
+            token_use: TokenUse::Bound,
+            expires_at: Timestamp::from_unix_s(1),
+        }
+    }
+}

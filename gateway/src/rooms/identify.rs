@@ -1,0 +1,102 @@
+//! Room 1: who is calling, for which tenant, with which scopes.
+//!
+//! Not here: checking a signature (`identity`) and replay (`gather`).
+//! Invariant: an identity is both a verified token and a registration; one without the other is nobody.
+
+use std::sync::Arc;
+
+use aegis_domain::{AgentIdentity, Reason, Secret, Timestamp};
+use aegis_identity::{TokenCache, VerifiedToken, Verifier};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use crate::config::{Agent, Config, Standing, Tenant};
+use crate::context::Identified;
+use crate::door::headers::AEGIS_AUTHORIZATION;
+
+/// Checks tokens and looks their agents up.
+#[derive(Debug)]
+pub struct Identify(TokenCache);
+
+/// Where the agent's own token stood, so that `forward` knows which header is whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carriage {
+    /// In `Authorization`: the upstream credential, if any, is brokered.
+    Authorization,
+    /// In `Aegis-Authorization`: `Authorization` is the agent's own upstream credential.
+    AegisAuthorization,
+}
+
+impl Carriage {
+    pub fn of(headers: &HeaderMap) -> Self {
+        if headers.contains_key(AEGIS_AUTHORIZATION) {
+            Carriage::AegisAuthorization
+        } else {
+            Carriage::Authorization
+        }
+    }
+}
+
+impl Identify {
+    pub fn new(verifier: Verifier) -> Self {
+        Self(TokenCache::new(verifier, TOKENS_CACHED_MAX))
+    }
+
+    /// Turns the token of a call into a registered agent.
+    pub fn identify(
+        &self,
+        headers: &HeaderMap,
+        config: &Config,
+        now: Timestamp,
+    ) -> Result<Identified, Reason> {
+        let token = bearer(headers)?;
+        let verified = self.0.verify(token.expose(), now).map_err(|error| error.reason())?;
+        let claims = verified.claims();
+        let tenant = config.tenants.get(&claims.tenant).ok_or(Reason::AgentUnknown)?;
+        let agent = tenant.agents.get(&claims.agent).ok_or(Reason::AgentUnknown)?;
+        if tenant.org != claims.org || agent.standing == Standing::Disabled {
+            return Err(Reason::AgentUnknown);
+        }
+        let identity = identity(&verified, tenant, agent);
+        Ok(Identified { agent: Arc::new(identity), tenant: Arc::clone(tenant) })
+    }
+}
+
+/// How many verified tokens are remembered: 65,536 agents' worth, a few tens of megabytes at most.
+const TOKENS_CACHED_MAX: usize = 65_536;
+
+/// The one token of a call; two of them are a contradiction, not a choice.
+fn bearer(headers: &HeaderMap) -> Result<Secret<&str>, Reason> {
+    let name = match Carriage::of(headers) {
+        Carriage::Authorization => AUTHORIZATION,
+        Carriage::AegisAuthorization => AEGIS_AUTHORIZATION,
+    };
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().ok_or(Reason::TokenMissing)?;
+    if values.next().is_some() {
+        return Err(Reason::TokenMalformed);
+    }
+    let text = value.to_str().map_err(|_| Reason::TokenMalformed)?;
+    let (scheme, token) = text.split_once(' ').ok_or(Reason::TokenMissing)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Reason::TokenMissing);
+    }
+    Ok(Secret::new(token.trim_start_matches(' ')))
+}
+
+fn identity(verified: &VerifiedToken, tenant: &Tenant, agent: &Agent) -> AgentIdentity {
+    let claims = verified.claims();
+    AgentIdentity {
+        org: tenant.org.clone(),
+        tenant: tenant.id.clone(),
+        agent: claims.agent.clone(),
+        parent_agent: claims.parent_agent.clone().or_else(|| agent.parent.clone()),
+        scopes: claims.scopes.clone(),
+        groups: agent.groups.clone(),
+        attributes: agent.attributes.clone(),
+        jti: claims.jti.clone(),
+        key_id: verified.key_id().clone(),
+        token_use: claims.token_use,
+        expires_at: claims.expires_at,
+    }
+}

@@ -1,0 +1,212 @@
+//! Room 2: what the agent wants, in the one form that policy judges and the upstream receives.
+//!
+//! Not here: decoding formats and finding personal data (`dlp`). Invariant: a parameter has one source and one value;
+//! whatever could be read two ways is refused.
+
+use std::time::Instant;
+
+use aegis_dlp::{ContentKind, DlpError};
+use aegis_domain::{DlpFacts, EgressCall, Params, ParamsHash, Reason, ToolName};
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+
+use crate::config::{BodyMode, ToolBinding, Upstream};
+use crate::context::{Arrival, Identified, Read, Stopwatch};
+use crate::corridor::BodySource;
+use crate::wire::Gateway;
+
+/// Reads route, parameters and body of a call.
+pub async fn read(
+    gateway: &Gateway,
+    identified: &Identified,
+    arrival: &Arrival,
+    source: &mut dyn BodySource,
+    clock: &mut Stopwatch,
+) -> Result<Read, Reason> {
+    let tenant = &identified.tenant;
+    let policy = gateway.policies.of(&tenant.id).ok_or(Reason::DefaultDeny)?;
+    let (route, path) = split_route(&arrival.path)?;
+    let binding = tenant.tools.get(&route).ok_or(Reason::UnknownTool)?;
+    let upstream = binding.upstream(&gateway.config.region).ok_or(Reason::WrongRegion)?;
+    let waiting = Instant::now();
+    let received = match binding.body {
+        BodyMode::Inspect => {
+            let limits = &gateway.config.limits;
+            let bytes_max = binding.body_bytes_max.unwrap_or(limits.body_bytes_max);
+            source.read_whole(bytes_max, limits.body_deadline).await?
+        }
+        BodyMode::Stream => Bytes::new(),
+    };
+    clock.leave_out(waiting);
+    let content = ContentKind::parse(header(&arrival.headers, CONTENT_TYPE)?);
+    let params_hash = ParamsHash::of(&received);
+    let received_bytes = length(&received);
+    let body = decode(received, &arrival.headers, gateway.config.limits.body_bytes_max)?;
+    let mut call = plain_call(route, upstream, path, arrival);
+    call.params = params(&body, &content, arrival.query.as_deref())?;
+    call.params_hash = params_hash;
+    call.body_bytes = length(&body);
+    let tool = policy.enforced.resolve(&call).cloned();
+    add_path_params(&mut call, &policy, tool.as_ref())?;
+    call.kind = binding
+        .kind
+        .or_else(|| tool.as_ref().and_then(|name| policy.enforced.tool(name)).map(|tool| tool.kind))
+        .unwrap_or_else(|| call.method.kind());
+    call.estimated_cost = binding.price.estimate(&call.params, call.body_bytes);
+    let dlp = scan(&body, &content, &call, binding);
+    Ok(Read { binding: binding.clone(), policy, tool, call, received_bytes, body, content, dlp })
+}
+
+fn length(bytes: &Bytes) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// `/<tool>/<path>` in its normal form: anything two readers could see differently is refused.
+fn split_route(path: &str) -> Result<(ToolName, String), Reason> {
+    let is_normal = path.bytes().all(|byte| (0x21..0x7f).contains(&byte) && byte != b'\\')
+        && !path.contains("//")
+        && !path.split('/').any(|segment| segment == "." || segment == "..")
+        && !has_disguised_separator(path);
+    let rest = path.strip_prefix('/').filter(|_| is_normal).ok_or(Reason::MalformedRequest)?;
+    let (route, rest) = rest.split_once('/').unwrap_or((rest, ""));
+    let route = ToolName::parse(route).map_err(|_| Reason::UnknownTool)?;
+    Ok((route, format!("/{rest}")))
+}
+
+/// Escapes that decode to a separator, a dot, a NUL or an escape, or that are no escapes at all.
+fn has_disguised_separator(path: &str) -> bool {
+    path.split('%').skip(1).any(|after| {
+        let code = after.get(..2).map(str::to_ascii_lowercase);
+        match code.as_deref() {
+            None | Some("2f" | "5c" | "2e" | "00" | "25") => true,
+            Some(code) => !code.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        }
+    })
+}
+
+fn header(headers: &HeaderMap, name: http::HeaderName) -> Result<Option<&str>, Reason> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next().map(|value| value.to_str()).transpose();
+    if values.next().is_some() {
+        return Err(Reason::MalformedRequest);
+    }
+    first.map_err(|_| Reason::MalformedRequest)
+}
+
+/// Undoes the content encoding, so that what is judged and what is sent is the same plain body.
+fn decode(body: Bytes, headers: &HeaderMap, bytes_max: usize) -> Result<Bytes, Reason> {
+    let coding = aegis_dlp::ContentCoding::parse(header(headers, CONTENT_ENCODING)?)
+        .map_err(|error| error.reason())?;
+    aegis_dlp::decode_body(&body, coding, bytes_max).map_err(|error| error.reason())
+}
+
+fn plain_call(route: ToolName, upstream: &Upstream, path: String, arrival: &Arrival) -> EgressCall {
+    EgressCall {
+        route,
+        scheme: upstream.scheme,
+        host: upstream.host.clone(),
+        port: upstream.port,
+        kind: arrival.method.kind(),
+        method: arrival.method.clone(),
+        path: format!("{}{path}", upstream.base_path),
+        query: arrival.query.clone(),
+        params: Params::new(),
+        params_hash: ParamsHash::of(b""),
+        body_bytes: 0,
+        estimated_cost: aegis_domain::MicroUsd::ZERO,
+    }
+}
+
+/// Parameters of body and query together; a name that stands in both is refused.
+fn params(body: &[u8], content: &ContentKind, query: Option<&str>) -> Result<Params, Reason> {
+    let mut params = if body.is_empty() {
+        Params::new()
+    } else {
+        body_params(body, content).map_err(|error| error.reason())?
+    };
+    let in_query = query.map(|query| aegis_dlp::form_params(query.as_bytes())).transpose();
+    for (name, value) in in_query.map_err(|error| error.reason())?.into_iter().flatten() {
+        add(&mut params, name, value)?;
+    }
+    Ok(params)
+}
+
+/// What a body says by name; text and unknown types have no parameters and are only scanned.
+fn body_params(body: &[u8], content: &ContentKind) -> Result<Params, DlpError> {
+    match content {
+        ContentKind::Json => aegis_dlp::json_params(body),
+        ContentKind::Form => aegis_dlp::form_params(body),
+        ContentKind::Multipart { boundary } => aegis_dlp::multipart_params(body, boundary),
+        ContentKind::Text | ContentKind::Other => Ok(Params::new()),
+    }
+}
+
+fn add_path_params(
+    call: &mut EgressCall,
+    policy: &crate::policies::TenantPolicy,
+    tool: Option<&ToolName>,
+) -> Result<(), Reason> {
+    let Some(tool) = tool else { return Ok(()) };
+    for (name, value) in policy.enforced.path_params(tool, &call.path) {
+        add(&mut call.params, name, serde_json::Value::String(value))?;
+    }
+    Ok(())
+}
+
+fn add(params: &mut Params, name: String, value: serde_json::Value) -> Result<(), Reason> {
+    if params.insert(name, value).is_some() { Err(Reason::UnreadableBody) } else { Ok(()) }
+}
+
+fn scan(body: &[u8], content: &ContentKind, call: &EgressCall, binding: &ToolBinding) -> DlpFacts {
+    if binding.body == BodyMode::Stream {
+        return DlpFacts::NotScanned;
+    }
+    let query = call.query.as_deref().unwrap_or_default();
+    let scan = aegis_dlp::scan(body, content)
+        .and(aegis_dlp::scan_query(query))
+        .and(aegis_dlp::scan_query(&call.path));
+    scan.into_facts()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_the_first_segment_and_the_rest_goes_upstream() {
+        let (route, path) = split_route("/payments/v1/payouts").unwrap();
+        assert_eq!((route.as_str(), path.as_str()), ("payments", "/v1/payouts"));
+        assert_eq!(split_route("/payments").unwrap().1, "/");
+    }
+
+    #[test]
+    fn a_path_two_readers_could_see_differently_is_refused() {
+        for path in [
+            "/t/../admin",
+            "/t/./a",
+            "/t//a",
+            "/t/%2e%2e/a",
+            "/t/a%2Fb",
+            "/t/a%5cb",
+            "/t/a\\b",
+            "/t/%00",
+            "/t/%252e",
+            "/t/%zz",
+            "/t/%4",
+            "/t/é",
+            "t/a",
+        ] {
+            assert_eq!(split_route(path).err(), Some(Reason::MalformedRequest), "{path}");
+        }
+        assert_eq!(split_route("/UPPER/a").err(), Some(Reason::UnknownTool));
+    }
+
+    #[test]
+    fn a_parameter_in_body_and_query_is_refused() {
+        let body = br#"{"amount": 1}"#;
+        let kind = ContentKind::parse(Some("application/json"));
+        assert_eq!(params(body, &kind, Some("amount=2")).err(), Some(Reason::UnreadableBody));
+        assert_eq!(params(body, &kind, Some("page=2")).unwrap().len(), 2);
+    }
+}

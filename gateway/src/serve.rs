@@ -1,0 +1,95 @@
+//! Runs a built gateway: listeners up, signals watched, drained on the way out.
+//!
+//! Not here: building it (`wire`) and what a drain means to a connection (`drain`). Invariant: readiness goes before
+//! anything else, and the process ends only when every call under way is settled and the journal is closed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::door::Listeners;
+use crate::wire::{Built, Gateway};
+
+/// Asks a running gateway to drain and stop, as SIGTERM does.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<Notify>);
+
+impl Stop {
+    pub fn request(&self) {
+        self.0.notify_one();
+    }
+
+    async fn requested(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// How often overdue holds are charged.
+const REAP_EVERY: Duration = Duration::from_secs(5);
+/// What the kernel gets to take the last bytes.
+const FLUSH: Duration = Duration::from_millis(50);
+/// How many holds one round charges at most.
+const REAP_MAX: usize = 1_024;
+
+/// Serves until told to stop, then drains.
+pub fn run(built: Built) -> anyhow::Result<()> {
+    let Built { gateway, stop, recovery } = built;
+    let control = control_runtime()?;
+    control.block_on(crate::recover::settle(&gateway, recovery))?;
+    let reaper = control.spawn(reap(Arc::clone(&gateway)));
+    let drained = Arc::clone(&gateway);
+    Listeners::new(&gateway)?.run_until(async move { stopped(&drained, &stop).await });
+    reaper.abort();
+    gateway.journal.close().context("the audit journal could not be closed in order")?;
+    Ok(())
+}
+
+/// Its own threads: settling after a crash and reaping must not wait for calls, nor calls for them.
+fn control_runtime() -> anyhow::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(1).thread_name("aegis-control").enable_all();
+    builder.build().context("no runtime for the control tasks")
+}
+
+async fn reap(gateway: Arc<Gateway>) {
+    loop {
+        tokio::time::sleep(REAP_EVERY).await;
+        match gateway.state.reap(crate::clock::now(), REAP_MAX).await {
+            Ok(0) => {}
+            Ok(holds) => tracing::warn!(holds, "holds expired and were charged at their estimate"),
+            Err(error) => tracing::error!(%error, "overdue holds could not be charged"),
+        }
+    }
+}
+
+/// Returns when the listeners may close: a signal came, others had time to see "not ready", and every call is settled.
+async fn stopped(gateway: &Gateway, stop: &Stop) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be watched, so the gateway stops at once");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = stop.requested() => {}
+    }
+    tracing::info!("draining");
+    gateway.drain.start();
+    tokio::time::sleep(gateway.config.limits.drain).await;
+    gateway.drain.close();
+    if tokio::time::timeout(gateway.config.limits.grace, gateway.drain.settled()).await.is_err() {
+        let calls = gateway.drain.calls();
+        tracing::warn!(
+            calls,
+            "calls were still under way when the grace ended; the next start settles them"
+        );
+    }
+    // The last answers may still be in a socket buffer's hands.
+    tokio::time::sleep(FLUSH).await;
+}

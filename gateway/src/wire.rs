@@ -1,0 +1,152 @@
+//! Builds the object graph from a checked configuration.
+//!
+//! Not here: what any part does, and running it (`serve`). Invariant: nothing listens before everything that can fail
+//! has been built.
+
+use std::sync::Arc;
+
+use aegis_audit_chain::Hash;
+use aegis_audit_chain::note::SecretKey;
+use aegis_audit_ship::{FILE_BYTES, Journal, JournalConfig, RealDisk, Recovered};
+use aegis_domain::Ttl;
+use aegis_identity::{KeySet, SigningKey, TokenLimits, TrustedIssuer, Verifier};
+use aegis_state::{EmbeddedConfig, EmbeddedState, Hold, HotState};
+use anyhow::Context as _;
+use bytes::Bytes;
+
+use crate::config::Config;
+use crate::corridor::Corridor;
+use crate::drain::Drain;
+use crate::policies::Policies;
+use crate::resolver::Resolver;
+use crate::rooms::forward::TrustStore;
+use crate::rooms::identify::Identify;
+use crate::serve::Stop;
+use crate::{clock, files, keys};
+
+/// Everything a call meets on its way.
+pub struct Gateway {
+    pub config: Config,
+    pub identify: Identify,
+    pub policies: Policies,
+    pub state: Arc<dyn HotState>,
+    pub journal: Journal,
+    /// Signs attestations.
+    pub region_key: SigningKey,
+    /// What attestations name as their issuer.
+    pub issuer: String,
+    pub jwks: Bytes,
+    pub resolver: Resolver,
+    pub trust: TrustStore,
+    pub drain: Arc<Drain>,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "gateway of {}", self.config.region)
+    }
+}
+
+impl Gateway {
+    pub fn corridor(self: &Arc<Self>) -> Corridor {
+        Corridor::new(Arc::clone(self))
+    }
+}
+
+/// A gateway that is ready to run.
+pub struct Built {
+    pub gateway: Arc<Gateway>,
+    pub stop: Stop,
+    pub recovery: Recovery,
+}
+
+/// What an earlier life left to be settled.
+pub struct Recovery {
+    pub records: Recovered,
+    pub holds: Vec<Hold>,
+}
+
+/// Opens everything; blocks on the disk.
+pub fn build(config: Config) -> anyhow::Result<Built> {
+    let policies = Policies::load(&config)?;
+    let trust = trust(&config)?;
+    let identify = Identify::new(verifier(&config)?);
+    keys::ensure(&config.data_dir)?;
+    let region_key = keys::region(&config.data_dir)?;
+    let (journal, records) = journal(&config)?;
+    let state = EmbeddedState::open(EmbeddedConfig::new(config.data_dir.join("state")))
+        .context("the hot state cannot be opened")?;
+    let recovery = Recovery { records, holds: state.open_holds() };
+    let jwks = KeySet::default().with(region_key.public_key().clone())?.to_jwks_json();
+    let gateway = Gateway {
+        issuer: config.identity.audience.clone(),
+        identify,
+        policies,
+        state: Arc::new(state),
+        journal,
+        region_key,
+        jwks: Bytes::from(jwks),
+        resolver: Resolver::default(),
+        trust,
+        drain: Arc::new(Drain::default()),
+        config,
+    };
+    Ok(Built { gateway: Arc::new(gateway), stop: Stop::default(), recovery })
+}
+
+fn trust(config: &Config) -> anyhow::Result<TrustStore> {
+    let mut trust = TrustStore::default();
+    for tool in config.tenants.values().flat_map(|tenant| tenant.tools.values()) {
+        if let Some(path) = &tool.ca_file {
+            trust.add(path)?;
+        }
+    }
+    Ok(trust)
+}
+
+fn verifier(config: &Config) -> anyhow::Result<Verifier> {
+    let mut issuers = Vec::new();
+    for issuer in &config.identity.issuers {
+        let path = &issuer.jwks;
+        let bytes = std::fs::read(path)
+            .with_context(|| format!("the key set {} cannot be read", path.display()))?;
+        let keys = KeySet::from_jwks(&bytes)
+            .with_context(|| format!("the key set {} cannot be used", path.display()))?;
+        issuers.push(TrustedIssuer {
+            issuer: issuer.issuer.clone(),
+            audiences: vec![config.identity.audience.clone()],
+            keys,
+        });
+    }
+    let limits = TokenLimits {
+        skew: Ttl::from_s(30),
+        ttl_max: Ttl::from_s(15 * 60),
+        token_bytes_max: 8_192,
+    };
+    Ok(Verifier::new(issuers, limits))
+}
+
+/// The writer's name in audit origins; one gateway process writes a data directory.
+const WRITER: &str = "gateway-1";
+
+fn journal(config: &Config) -> anyhow::Result<(Journal, Recovered)> {
+    let seed = keys::registry_seed(&config.data_dir)?;
+    let region_key = SecretKey::from_seed(seed.expose());
+    let journal_config = JournalConfig {
+        dir: config.data_dir.join("audit"),
+        domain: config.domain.clone(),
+        region: config.region.clone(),
+        writer: WRITER.to_owned(),
+        build: format!("aegis-gateway {}", env!("CARGO_PKG_VERSION")),
+        config_sha256: Hash::from_bytes(config.sha256),
+        region_key: region_key.clone(),
+        clock: Arc::new(clock::now),
+        disk: Arc::new(RealDisk),
+        file_bytes: FILE_BYTES,
+    };
+    let registry = journal_config.registry()?;
+    let trust = format!("{}\n", region_key.verifier(registry.as_str()));
+    files::replace(&config.data_dir.join("trust.txt"), trust.as_bytes())
+        .context("the verifiers' trust file cannot be written")?;
+    Journal::open(journal_config).context("the audit journal cannot be opened")
+}

@@ -1,0 +1,128 @@
+//! Who is calling: turns a bearer token into believed claims, or says why not.
+//!
+//! Pure: keys and time are arguments. Fetching key sets is the gateway's, replay is `state`'s. Invariant: a
+//! `VerifiedToken` was signed by a key of its own issuer, for one of our audiences, and is in its time.
+
+use aegis_domain::{KeyId, Timestamp, Ttl};
+
+use crate::jws::{Jws, check_length, read_object};
+use crate::{Claims, KeySet, Part, TokenError, claims};
+
+/// The types an access token may have (RFC 9068 §2.1 and, for issuers older than it, RFC 7519 §5.1).
+const TYPES: [&str; 3] = ["at+jwt", "application/at+jwt", "JWT"];
+
+/// An issuer whose tokens count here.
+#[derive(Clone, Debug)]
+pub struct TrustedIssuer {
+    /// Compared with `iss` byte by byte.
+    pub issuer: String,
+    /// The names of this gateway; a token must be for one of them.
+    pub audiences: Vec<String>,
+    pub keys: KeySet,
+}
+
+/// How far tokens are looked at and trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenLimits {
+    /// How far the clocks of issuers may be off.
+    pub skew: Ttl,
+    /// How long a token may live.
+    pub ttl_max: Ttl,
+    pub token_bytes_max: usize,
+}
+
+impl Default for TokenLimits {
+    fn default() -> Self {
+        Self { skew: Ttl::from_s(30), ttl_max: Ttl::from_s(15 * 60), token_bytes_max: 8_192 }
+    }
+}
+
+/// A token that passed every check; only `Verifier` makes one.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedToken {
+    claims: Claims,
+    key_id: KeyId,
+}
+
+impl VerifiedToken {
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// The key that signed it.
+    pub fn key_id(&self) -> &KeyId {
+        &self.key_id
+    }
+}
+
+/// Checks tokens against the issuers it was made for.
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    issuers: Vec<TrustedIssuer>,
+    limits: TokenLimits,
+}
+
+impl Verifier {
+    /// Of two entries for one issuer, the first counts.
+    pub fn new(issuers: Vec<TrustedIssuer>, limits: TokenLimits) -> Self {
+        Self { issuers, limits }
+    }
+
+    /// Checks one token at one instant.
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<VerifiedToken, TokenError> {
+        let jws = Jws::parse(token, self.limits.token_bytes_max)?;
+        check_type(jws.header.typ.as_deref())?;
+        let payload = read_object(&jws.payload, Part::Payload)?;
+        let issuer = self.trusted(claims::issuer(&payload)?)?;
+        let key = jws.verify(&issuer.keys)?;
+
+        let claims = Claims::read(&payload)?;
+        if !claims.audience.iter().any(|name| issuer.audiences.contains(name)) {
+            return Err(TokenError::Audience);
+        }
+        self.check_times(&claims, now)?;
+        Ok(VerifiedToken { claims, key_id: key.id().clone() })
+    }
+
+    pub(crate) fn check_length(&self, token: &str) -> Result<(), TokenError> {
+        check_length(token, self.limits.token_bytes_max)
+    }
+
+    fn trusted(&self, name: &str) -> Result<&TrustedIssuer, TokenError> {
+        self.issuers
+            .iter()
+            .find(|trusted| trusted.issuer == name)
+            .ok_or(TokenError::IssuerUntrusted)
+    }
+
+    /// The claims about time (RFC 7519 §4.1.4 to §4.1.6), which must hold again each time a token is used.
+    pub(crate) fn check_times(&self, claims: &Claims, now: Timestamp) -> Result<(), TokenError> {
+        let TokenLimits { skew, ttl_max, token_bytes_max: _ } = self.limits;
+        if now >= claims.expires_at.plus(skew) {
+            let ago_s = now.unix_s().saturating_sub(claims.expires_at.unix_s());
+            return Err(TokenError::Expired { ago_s });
+        }
+        if let Some(start) = claims.not_before.filter(|start| now.plus(skew) < *start) {
+            return Err(TokenError::NotYetValid { wait_s: start.since(now).s_ceil() });
+        }
+        if let Some(issued) = claims.issued_at.filter(|issued| now.plus(skew) < *issued) {
+            return Err(TokenError::IssuedInFuture { ahead_s: issued.since(now).s_ceil() });
+        }
+        let born = claims.issued_at.unwrap_or(now);
+        if claims.expires_at > born.plus(ttl_max).plus(skew) {
+            return Err(TokenError::LivesTooLong { ttl_max_s: ttl_max.s_ceil() });
+        }
+        Ok(())
+    }
+}
+
+/// Tokens without a type are common; those with another type were signed for something else.
+fn check_type(typ: Option<&str>) -> Result<(), TokenError> {
+    match typ {
+        Some(typ) if !TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)) => {
+            Err(TokenError::TypeUnexpected)
+        }
+        Some(_) | None => Ok(()),
+    }
+}

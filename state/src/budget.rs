@@ -1,0 +1,226 @@
+//! Budgets: whose money, over which calendar window, up to which limit.
+//!
+//! Not here: what is spent (`embedded::ledger`). Invariant: windows are UTC days and UTC months, so every gateway
+//! of a region means the same window by the same instant.
+
+use std::sync::Arc;
+
+use aegis_domain::{AgentId, MicroUsd, TenantId, Timestamp, Ttl};
+
+/// Whose spend a budget counts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BudgetScope {
+    /// Everything the tenant's agents spend.
+    Tenant,
+    Agent(AgentId),
+}
+
+/// Over which calendar window a budget counts, in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BudgetWindow {
+    Day,
+    Month,
+}
+
+/// The name of a budget; its limit is policy and may change, its name may not.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BudgetKey {
+    pub tenant: TenantId,
+    pub scope: BudgetScope,
+    pub window: BudgetWindow,
+}
+
+/// A budget and the most that may be spent and held in one window. `MicroUsd::MAX` counts without limiting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    pub key: BudgetKey,
+    pub limit: MicroUsd,
+}
+
+/// Why a list of budgets cannot be asked about in one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BudgetError {
+    #[error("a call counts against at most {max} budgets")]
+    TooMany { max: usize },
+    #[error("a budget is listed twice")]
+    Twice,
+    #[error("the budgets of one call belong to different tenants")]
+    Mixed,
+}
+
+/// The budgets one call counts against: at most `MAX`, of one tenant, each once. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budgets(Arc<[Budget]>);
+
+impl Budgets {
+    pub const MAX: usize = 8;
+
+    pub fn new(list: Vec<Budget>) -> Result<Self, BudgetError> {
+        if list.len() > Self::MAX {
+            return Err(BudgetError::TooMany { max: Self::MAX });
+        }
+        for (at, budget) in list.iter().enumerate() {
+            let mut others = list.iter().skip(at.saturating_add(1));
+            if others.any(|other| other.key == budget.key) {
+                return Err(BudgetError::Twice);
+            }
+        }
+        let tenant = list.first().map(|budget| &budget.key.tenant);
+        if list.iter().any(|budget| Some(&budget.key.tenant) != tenant) {
+            return Err(BudgetError::Mixed);
+        }
+        Ok(Self(list.into()))
+    }
+
+    pub fn none() -> Self {
+        Self(Arc::new([]))
+    }
+
+    pub fn iter(&self) -> std::slice::Iter<'_, Budget> {
+        self.0.iter()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// One window of the calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Period {
+    /// Days or months since 1970-01-01.
+    pub index: u32,
+    /// The first instant after it.
+    pub ends_at: Timestamp,
+}
+
+impl Period {
+    /// How long from `now` until the window is over, rounded up to whole milliseconds.
+    pub fn left(&self, now: Timestamp) -> Ttl {
+        ttl_ceil(self.ends_at.unix_ns().saturating_sub(now.unix_ns()))
+    }
+}
+
+const S_PER_DAY: u64 = 86_400;
+
+impl BudgetWindow {
+    /// The window that `at` falls into.
+    pub fn period(self, at: Timestamp) -> Period {
+        let day = u32::try_from(at.unix_s() / S_PER_DAY).unwrap_or(u32::MAX);
+        match self {
+            BudgetWindow::Day => self.nth(day),
+            BudgetWindow::Month => self.nth(month_of_day(day)),
+        }
+    }
+
+    /// The window with that index.
+    pub fn nth(self, index: u32) -> Period {
+        let next = index.saturating_add(1);
+        let end_day = match self {
+            BudgetWindow::Day => next,
+            BudgetWindow::Month => first_day_of_month(next),
+        };
+        Period {
+            index,
+            ends_at: Timestamp::from_unix_s(u64::from(end_day).saturating_mul(S_PER_DAY)),
+        }
+    }
+}
+
+// Days between 0000-03-01 and 1970-01-01 in the proleptic Gregorian calendar, and months likewise. Counting
+// years from March puts the leap day last: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+const EPOCH_DAY: u64 = 719_468;
+const EPOCH_MONTH: u64 = 1_969 * 12 + 10;
+const DAYS_PER_ERA: u64 = 146_097;
+
+/// Months since January 1970 of a day since 1970-01-01.
+fn month_of_day(day: u32) -> u32 {
+    let day = u64::from(day) + EPOCH_DAY;
+    let (era, day_of_era) = (day / DAYS_PER_ERA, day % DAYS_PER_ERA);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let months = (era * 400 + year_of_era) * 12 + month;
+    u32::try_from(months.saturating_sub(EPOCH_MONTH)).unwrap_or(u32::MAX)
+}
+
+/// Days since 1970-01-01 of the first day of a month since January 1970.
+fn first_day_of_month(month: u32) -> u32 {
+    let months = u64::from(month) + EPOCH_MONTH;
+    let (year, month) = (months / 12, months % 12);
+    let (era, year_of_era) = (year / 400, year % 400);
+    let day_of_year = (153 * month + 2) / 5;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = (era * DAYS_PER_ERA + day_of_era).saturating_sub(EPOCH_DAY);
+    u32::try_from(days).unwrap_or(u32::MAX)
+}
+
+/// Nanoseconds as a `Ttl`, rounded up: who waits that long has waited long enough.
+pub(crate) fn ttl_ceil(ns: u64) -> Ttl {
+    Ttl::from_ms(ns.div_ceil(1_000_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_month_ends_at_the_next_first_at_midnight_utc() {
+        // 2028-02-29T23:59:59Z, a leap day.
+        let leap = Timestamp::from_unix_s(1_835_481_599);
+        let month = BudgetWindow::Month.period(leap);
+        assert_eq!(month.index, 58 * 12 + 1);
+        assert_eq!(month.ends_at, Timestamp::from_unix_s(1_835_481_600));
+        assert_eq!(month.left(leap), Ttl::from_ms(1_000));
+        assert_eq!(BudgetWindow::Month.period(Timestamp::from_unix_s(0)).index, 0);
+    }
+
+    proptest! {
+        #[test]
+        fn windows_follow_each_other_without_gap_or_overlap(ns in any::<u64>()) {
+            let at = Timestamp::from_unix_ns(ns);
+            for window in [BudgetWindow::Day, BudgetWindow::Month] {
+                let period = window.period(at);
+                prop_assert!(at < period.ends_at || ns > u64::MAX - 40 * 86_400_000_000_000);
+                prop_assert_eq!(window.nth(period.index), period);
+                if let Some(before) = period.index.checked_sub(1) {
+                    prop_assert!(window.nth(before).ends_at <= at);
+                }
+            }
+        }
+
+        #[test]
+        fn a_month_is_the_calendar_month(s in 0u64..=18_000_000_000) {
+            let period = BudgetWindow::Month.period(Timestamp::from_unix_s(s));
+            let date = jiff::Timestamp::from_second(i64::try_from(s).unwrap())
+                .unwrap()
+                .to_zoned(jiff::tz::TimeZone::UTC);
+            let months = (i64::from(date.year()) - 1970) * 12 + i64::from(date.month()) - 1;
+            prop_assert_eq!(i64::from(period.index), months);
+        }
+    }
+
+    #[test]
+    fn a_call_counts_against_few_distinct_budgets_of_one_tenant() {
+        let budget = |tenant: &str, agent: usize| Budget {
+            key: BudgetKey {
+                tenant: TenantId::parse(tenant).unwrap(),
+                scope: BudgetScope::Agent(AgentId::parse(&format!("a{agent}")).unwrap()),
+                window: BudgetWindow::Day,
+            },
+            limit: MicroUsd::MAX,
+        };
+        let nine = (0..9).map(|agent| budget("t", agent)).collect();
+        assert_eq!(Budgets::new(nine), Err(BudgetError::TooMany { max: 8 }));
+        assert_eq!(Budgets::new(vec![budget("t", 1), budget("t", 1)]), Err(BudgetError::Twice));
+        assert_eq!(Budgets::new(vec![budget("t", 1), budget("u", 1)]), Err(BudgetError::Mixed));
+        assert_eq!(Budgets::new(vec![budget("t", 1), budget("t", 2)]).unwrap().len(), 2);
+    }
+}

@@ -1,0 +1,64 @@
+//! What every home of the hot state must do, as tests over any home.
+//!
+//! Not here: what only one home promises (crashes, full disks). Invariant: a case uses the trait alone and
+//! brings its own time.
+
+mod fixtures;
+pub(crate) mod money;
+pub(crate) mod refusals;
+pub(crate) mod settlement;
+pub(crate) mod threads;
+
+pub(crate) use fixtures::*;
+
+/// Runs every case as a test against the home that `$fresh` makes.
+macro_rules! hot_state_conforms {
+    ($fresh:expr) => {
+        hot_state_conforms!($fresh, refusals: {
+            a_refusal_changes_nothing,
+            a_bound_token_belongs_to_its_first_user,
+            a_once_token_is_good_for_one_call,
+            a_token_is_one_tenants,
+            a_rate_refusal_says_exactly_how_long_to_wait,
+            a_rate_counts_over_the_longest_refusing_window,
+            a_call_that_costs_nothing_still_counts,
+        });
+        hot_state_conforms!($fresh, money: {
+            every_budget_must_have_room,
+            a_grant_tells_the_least_left_before_its_hold,
+            a_refusal_tells_when_the_budget_resets,
+            an_overspent_budget_refuses_even_free_calls,
+            a_retry_counts_once,
+            many_gateways_do_not_multiply_a_budget,
+            windows_begin_empty_and_leave_the_last_one_as_it_was,
+        });
+        hot_state_conforms!($fresh, settlement: {
+            a_settlement_replaces_the_estimate,
+            a_cost_above_the_estimate_is_charged_in_full,
+            a_released_hold_frees_its_money,
+            a_second_settlement_changes_nothing,
+            an_unsettled_hold_is_charged_once_it_is_overdue,
+            a_late_settlement_corrects_the_estimate,
+            a_lost_hold_is_charged_once,
+            a_settlement_too_late_to_tell_is_refused,
+            a_settlement_after_midnight_counts_on_the_day_of_its_call,
+            a_settled_call_asked_again_gets_its_grant_and_no_hold,
+        });
+        hot_state_conforms!($fresh, threads: {
+            spend_is_exact_whatever_the_order,
+        });
+    };
+    ($fresh:expr, $module:ident: { $($case:ident,)+ }) => {
+        mod $module {
+            use super::*;
+            $(
+                #[test]
+                fn $case() {
+                    let home = $fresh;
+                    $crate::conformance::run($crate::conformance::$module::$case(&home));
+                }
+            )+
+        }
+    };
+}
+pub(crate) use hot_state_conforms;
