@@ -25,11 +25,12 @@ pub(crate) use condition::{
 pub(crate) use example::{Example, ExpectedRules};
 pub(crate) use name::{Label, Name, Text};
 pub(crate) use path::{PathPattern, Segment};
-pub(crate) use tool::{Match, Mode, Param, ParamKind, Rule, RuleEffect, Tool};
+pub(crate) use tool::{Match, Mode, Param, ParamKind, Presence, Rule, RuleEffect, Tool};
 
 /// One tenant's policy for one environment, from one or several files.
 #[derive(Clone, Debug)]
 pub struct PolicySet {
+    pub(crate) at: Location,
     pub(crate) tenant: TenantId,
     pub(crate) env: Label,
     pub(crate) lists: BTreeMap<Name, Vec<Text>>,
@@ -149,6 +150,7 @@ fn policy_set(node: &Node, problems: &mut Problems) -> Option<PolicySet> {
     map.finish(problems);
     let (tenant, env) = metadata?;
     Some(PolicySet {
+        at: problems.locate(node.position()),
         tenant,
         env,
         lists: lists.unwrap_or_default(),
