@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use aegis_audit_chain::Hash;
 use aegis_audit_chain::note::SecretKey;
+use aegis_audit_chain::trust::Trust;
 use aegis_audit_ship::{FILE_BYTES, Journal, JournalConfig, RealDisk, Recovered};
 use aegis_domain::Ttl;
 use aegis_identity::{KeySet, SigningKey, TokenLimits, TrustedIssuer, Verifier};
@@ -72,6 +73,7 @@ pub struct Recovery {
 
 /// Opens everything; blocks on the disk.
 pub fn build(config: Config) -> anyhow::Result<Built> {
+    aegis_dlp::prepare();
     let policies = Policies::load(&config)?;
     let trust = trust(&config)?;
     let identify = Identify::new(verifier(&config)?);
@@ -168,8 +170,9 @@ fn journal(config: &Config) -> anyhow::Result<(Journal, Recovered)> {
         file_bytes: FILE_BYTES,
     };
     let registry = journal_config.registry()?;
-    let trust = format!("{}\n", region_key.verifier(registry.as_str()));
-    files::replace(&config.data_dir.join("trust.txt"), trust.as_bytes())
+    let trust =
+        Trust::of(region_key.verifier(registry.as_str())).context("the registry has no name")?;
+    files::replace(&config.data_dir.join("trust.txt"), trust.to_string().as_bytes())
         .context("the verifiers' trust file cannot be written")?;
     Journal::open(journal_config).context("the audit journal cannot be opened")
 }
