@@ -4,7 +4,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::panic,
     clippy::disallowed_methods,
     reason = "a test may fail loudly, and it reads the published files"
 )]
@@ -324,7 +323,7 @@ fn every_published_mutation_has_its_published_verdict() {
     let mutations: Vec<(&str, Mutation)> = vec![
         ("none", Box::new(|_| {})),
         ("one bit in record 2", wal_of(|bytes| bytes[1_800] ^= 1)),
-        ("last byte cut", wal_of(|bytes| drop(bytes.pop()))),
+        ("last byte cut", wal_of(|bytes| bytes.truncate(bytes.len() - 1))),
         ("last record cut", wal_of(|bytes| bytes.truncate(bytes.len() - 249))),
         ("bytes appended", wal_of(|bytes| bytes.extend_from_slice(b"more"))),
         ("stream removed", without(stream.to_owned())),

@@ -20,4 +20,4 @@ pub use error::JournalError;
 pub use journal::{Journal, Pending, Position, Sealed, WallClock};
 pub use open::{FILE_BYTES, JournalConfig};
 pub use recover::{Recovered, RecoveredStream, Unsettled};
-pub use tail::{Cursor, CursorError, StoredRecord, Tail};
+pub use tail::Tail;

@@ -3,36 +3,14 @@
 //! Not here: what readers make of them (`telemetry`, `aegisctl audit tail`). Invariant: each record is shown once, in
 //! the order of streams and numbers; of a live stream only what is durable.
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use aegis_audit_chain::{Origin, layout};
+use aegis_audit_chain::{Cursor, Origin, StoredRecord, layout};
 use tokio::sync::watch;
 
 use crate::Journal;
 use crate::stream_reader::{StreamReader, Wants, header_of, names};
-
-/// The record that a reader wants next; kept by the reader, as text `<origin>#<number>`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    pub origin: Origin,
-    pub seq: u64,
-}
-
-/// Why a text is not a cursor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a cursor is <origin>#<number>")]
-pub struct CursorError;
-
-/// A record as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredRecord {
-    pub origin: Origin,
-    pub seq: u64,
-    pub bytes: Vec<u8>,
-}
 
 /// Reads on where the cursor stands.
 #[derive(Debug)]
@@ -119,20 +97,4 @@ fn streams(root: &Path) -> io::Result<std::collections::BTreeMap<u64, Origin>> {
         }
     }
     Ok(streams)
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}", self.origin, self.seq)
-    }
-}
-
-impl FromStr for Cursor {
-    type Err = CursorError;
-
-    fn from_str(text: &str) -> Result<Self, CursorError> {
-        let (origin, seq) = text.rsplit_once('#').ok_or(CursorError)?;
-        let origin = Origin::parse(origin).map_err(|_| CursorError)?;
-        Ok(Self { origin, seq: seq.parse().map_err(|_| CursorError)? })
-    }
 }

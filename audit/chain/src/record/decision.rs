@@ -32,7 +32,7 @@ impl Mode {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         [Mode::Enforce, Mode::Shadow, Mode::DryRun].into_iter().find(|mode| mode.as_str() == text)
     }
 }
@@ -54,7 +54,7 @@ impl OutcomeDue {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         [OutcomeDue::Follows, OutcomeDue::None].into_iter().find(|due| due.as_str() == text)
     }
 }
@@ -315,7 +315,7 @@ fn trace_text(trace: &TraceContext) -> String {
     text
 }
 
-fn parse_trace(text: &str) -> Option<TraceContext> {
+pub(super) fn parse_trace(text: &str) -> Option<TraceContext> {
     let mut rest = text.strip_prefix("00-")?;
     let trace_id = take_hex::<16>(&mut rest)?;
     rest = rest.strip_prefix('-')?;
@@ -414,11 +414,11 @@ fn read_budget(r: &mut Reader<'_>) -> Result<BudgetHold, RecordError> {
     })
 }
 
-fn parse_token_use(text: &str) -> Option<TokenUse> {
+pub(super) fn parse_token_use(text: &str) -> Option<TokenUse> {
     [TokenUse::Bound, TokenUse::Once].into_iter().find(|one| one.as_str() == text)
 }
 
-fn parse_call_kind(text: &str) -> Option<CallKind> {
+pub(super) fn parse_call_kind(text: &str) -> Option<CallKind> {
     [CallKind::Read, CallKind::Write].into_iter().find(|kind| kind.as_str() == text)
 }
 
@@ -434,6 +434,6 @@ fn degraded_text(degraded: Degraded) -> Option<&'static str> {
     }
 }
 
-fn parse_degraded(text: &str) -> Option<Degraded> {
+pub(super) fn parse_degraded(text: &str) -> Option<Degraded> {
     (text == "hot_state_outage").then_some(Degraded::HotStateOutage)
 }

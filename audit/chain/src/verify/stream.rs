@@ -195,7 +195,8 @@ impl<'s> StreamCheck<'s> {
     /// Compares the root with the one signed at this size, if one was.
     fn root_at(&mut self, walker: &Walker, path: &str) {
         let size = walker.size();
-        let Some(root) = self.expected.remove(&size) else { return };
+        let due = self.expected.first_entry().filter(|entry| *entry.key() == size);
+        let Some(root) = due.map(|entry| entry.remove()) else { return };
         if walker.head().root == root {
             self.agreed = size;
             return;

@@ -40,28 +40,27 @@ fn a_second_process_cannot_open_the_directory() {
     assert!(matches!(Journal::open(config(dir.path())), Err(JournalError::Locked)));
 }
 
+/// Appends twenty records; every third is not waited for, and must be there all the same.
+async fn produce(journal: Arc<Journal>, producer: u64) -> Vec<(u64, Hash)> {
+    let mut places = Vec::new();
+    for n in 0..20 {
+        let draft = decision(producer * 100 + n).draft().unwrap();
+        let pending = journal.append(draft).await.unwrap();
+        let place = pending.position().clone();
+        if n % 3 != 0 {
+            assert_eq!(pending.durable().await.unwrap().position(), &place);
+        }
+        places.push((place.seq, place.leaf));
+    }
+    places
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_producers_get_one_order_and_a_dropped_future_loses_no_accepted_record() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(config(dir.path())).unwrap();
     let journal = Arc::new(journal);
-    let producers = (0..32_u64).map(|producer| {
-        let journal = Arc::clone(&journal);
-        tokio::spawn(async move {
-            let mut places = Vec::new();
-            for n in 0..20 {
-                let draft = decision(producer * 100 + n).draft().unwrap();
-                let pending = journal.append(draft).await.unwrap();
-                let place = pending.position().clone();
-                // Every third is not waited for: its record must be there all the same.
-                if n % 3 != 0 {
-                    assert_eq!(pending.durable().await.unwrap().position(), &place);
-                }
-                places.push((place.seq, place.leaf));
-            }
-            places
-        })
-    });
+    let producers = (0..32_u64).map(|n| tokio::spawn(produce(Arc::clone(&journal), n)));
     let mut places = Vec::new();
     for producer in producers.collect::<Vec<_>>() {
         places.extend(producer.await.unwrap());
