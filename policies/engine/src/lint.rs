@@ -1,10 +1,9 @@
-//! What is legal but unwise: rules that can never fire or always do, tools that answer the same requests, names
-//! that nothing uses.
+//! What is legal but unwise: rules that can never fire or always do, tools that answer the same requests.
 //!
 //! Not here: errors (`source::check`). Invariant: findings are exact for conjunctions of comparisons with numbers on
 //! one parameter; anything else counts as unknown and is not reported.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use aegis_domain::ToolName;
 use serde_json::Number;
@@ -12,8 +11,8 @@ use serde_json::Number;
 use crate::document::Diagnostics;
 use crate::rego::host_candidates;
 use crate::source::{
-    Condition, ListRef, Literal, Name, Order, Param, PathPattern, PolicySet, Presence, Rule,
-    RuleEffect, Segment, Subject, Test, Tool,
+    Condition, Literal, Name, Order, Param, PathPattern, PolicySet, Presence, Rule, RuleEffect,
+    Segment, Subject, Test, Tool,
 };
 
 /// Everything that is worth a second look, by position.
@@ -23,7 +22,6 @@ pub fn findings(set: &PolicySet) -> Diagnostics {
         tool.rules.iter().for_each(|rule| reach(tool, rule, &mut found));
     }
     overlaps(set, &mut found);
-    unused(set, &mut found);
     found.sorted()
 }
 
@@ -42,12 +40,13 @@ fn reach(tool: &Tool, rule: &Rule, found: &mut Diagnostics) {
     }
 }
 
-/// Whether a condition holds, for every call that the checks let through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a condition holds, for every call that the checks let through; the weakest of several is what all of them
+/// have together, the strongest what any of them has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Truth {
     Never,
-    Always,
     Unknown,
+    Always,
 }
 
 impl Truth {
@@ -64,25 +63,12 @@ fn truth(condition: &Condition, params: &BTreeMap<Name, Param>) -> Truth {
     match condition {
         Condition::Always => Truth::Always,
         Condition::Not(inner) => truth(inner, params).not(),
+        Condition::All(parts) if contradiction(parts, params) => Truth::Never,
         Condition::All(parts) => {
-            let truths: Vec<Truth> = parts.iter().map(|part| truth(part, params)).collect();
-            if truths.contains(&Truth::Never) || contradiction(parts, params) {
-                Truth::Never
-            } else if truths.iter().all(|truth| *truth == Truth::Always) {
-                Truth::Always
-            } else {
-                Truth::Unknown
-            }
+            parts.iter().map(|part| truth(part, params)).min().unwrap_or(Truth::Always)
         }
         Condition::Any(parts) => {
-            let truths: Vec<Truth> = parts.iter().map(|part| truth(part, params)).collect();
-            if truths.contains(&Truth::Always) {
-                Truth::Always
-            } else if truths.iter().all(|truth| *truth == Truth::Never) {
-                Truth::Never
-            } else {
-                Truth::Unknown
-            }
+            parts.iter().map(|part| truth(part, params)).max().unwrap_or(Truth::Never)
         }
         Condition::Leaf { subject: Subject::Param(name), test, .. } => {
             let Some(param) = params.get(name) else { return Truth::Unknown };
@@ -226,50 +212,4 @@ fn paths_overlap(a: &PathPattern, b: &PathPattern) -> bool {
         (true, true) => true,
     };
     lengths && a.segments().iter().zip(b.segments()).all(agree)
-}
-
-/// Lists, calendars, approvals and obligations that no tool uses.
-fn unused(set: &PolicySet, found: &mut Diagnostics) {
-    let mut used: BTreeSet<(&str, &Name)> = BTreeSet::new();
-    for tool in set.tools.values() {
-        let params = tool.params.values().filter_map(|param| param.one_of.as_ref());
-        let lists = params.chain([&tool.matching.hosts]).chain(&tool.allow.groups);
-        used.extend(lists.filter_map(named));
-        for rule in &tool.rules {
-            match &rule.effect {
-                RuleEffect::Deny { .. } => {}
-                RuleEffect::ApprovalNeeded { approval } => {
-                    used.insert(("approval", approval));
-                }
-                RuleEffect::Sanitize { obligation } => {
-                    used.insert(("obligation", obligation));
-                }
-            }
-            rule.when.walk(&mut |condition| {
-                if let Condition::Leaf { test: Test::In(list), .. } = condition {
-                    used.extend(named(list));
-                }
-                if let Condition::Calendar { name, .. } = condition {
-                    used.insert(("calendar", name));
-                }
-            });
-        }
-    }
-    let declared = set
-        .lists
-        .keys()
-        .map(|name| ("list", name))
-        .chain(set.calendars.keys().map(|name| ("calendar", name)))
-        .chain(set.approvals.keys().map(|name| ("approval", name)))
-        .chain(set.obligations.keys().map(|name| ("obligation", name)));
-    for (kind, name) in declared.filter(|declared| !used.contains(declared)) {
-        found.report(&set.at, format!("nothing uses the {kind} `{name}`"), None);
-    }
-}
-
-fn named(list: &ListRef) -> Option<(&'static str, &Name)> {
-    match list {
-        ListRef::Named { name, .. } => Some(("list", name)),
-        ListRef::Inline(_) => None,
-    }
 }

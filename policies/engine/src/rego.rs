@@ -154,4 +154,4 @@ fn texts(value: &Value) -> Option<Vec<String>> {
 }
 
 #[cfg(test)]
-mod agreement;
+mod tests;

@@ -19,9 +19,7 @@ use aegis_domain::{Detector, Obligation, TenantId, ToolName, Ttl};
 use crate::calendar::{self, Calendar};
 use crate::document::{Diagnostics, Document, Location, Node, Problems};
 
-pub(crate) use condition::{
-    Condition, Literal, MoneyBound, MoneyFact, Order, RequestPart, Subject, Test,
-};
+pub(crate) use condition::{Condition, Literal, MoneyBound, MoneyFact, Order, Subject, Test};
 pub(crate) use example::{Example, ExpectedRules};
 pub(crate) use name::{Label, Name, Text};
 pub(crate) use path::{PathPattern, Segment};
@@ -30,7 +28,6 @@ pub(crate) use tool::{Match, Mode, Param, ParamKind, Presence, Rule, RuleEffect,
 /// One tenant's policy for one environment, from one or several files.
 #[derive(Clone, Debug)]
 pub struct PolicySet {
-    pub(crate) at: Location,
     pub(crate) tenant: TenantId,
     pub(crate) env: Label,
     pub(crate) lists: BTreeMap<Name, Vec<Text>>,
@@ -150,7 +147,6 @@ fn policy_set(node: &Node, problems: &mut Problems) -> Option<PolicySet> {
     map.finish(problems);
     let (tenant, env) = metadata?;
     Some(PolicySet {
-        at: problems.locate(node.position()),
         tenant,
         env,
         lists: lists.unwrap_or_default(),

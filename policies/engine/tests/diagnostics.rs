@@ -125,7 +125,7 @@ const UNWISE: &str = "\
 apiVersion: aegis.dev/v1
 kind: PolicySet
 metadata: { tenant: demo, env: dev }
-lists: { hosts: [a.test], spare: [x] }
+lists: { hosts: [a.test] }
 tools:
   one:
     class: write
@@ -144,9 +144,8 @@ tools:
 ";
 
 #[test]
-fn lint_finds_dead_rules_overlaps_and_unused_names() {
+fn lint_finds_dead_rules_and_overlaps() {
     let expected = "\
-p.yaml:1:1: nothing uses the list `spare`
 p.yaml:12:7: the rule `high` can never fire
     help: its condition contradicts itself or the bounds of its parameters
 p.yaml:14:7: the rule `all` denies every call of the tool
