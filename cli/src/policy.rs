@@ -94,7 +94,7 @@ fn load(files: &[PathBuf], home: &Home) -> Result<(Vec<Policy>, Vec<Diagnostic>)
         match compile(&file) {
             Ok((set, snapshot)) => policies.push(Policy { file, set, snapshot }),
             Err(Failure::Invalid { what, source }) => match source.downcast::<Diagnostics>() {
-                Ok(found) => mistakes.extend(*found),
+                Ok(found) => mistakes.extend(found.iter().cloned()),
                 Err(source) => return Err(Failure::Invalid { what, source }),
             },
             Err(failure) => return Err(failure),
