@@ -66,10 +66,13 @@ impl<'s> StreamCheck<'s> {
         self.anchor_signature(run);
         let Some(firsts) = self.present(run) else { return };
         self.signed_heads(run);
-        run.birth_note(self.origin(), (&self.stream.verifier, self.region));
         let mut schema = Pairs::begin(self.origin());
         let whole = self.files(run, &mut schema, &firsts);
         run.pairs.end(schema);
+        // The note is durable before the first record; a life that ended between the two may lack it.
+        if self.walker.size() > 0 {
+            run.birth_note(self.origin(), (&self.stream.verifier, self.region));
+        }
         if whole {
             self.ends(run);
         }

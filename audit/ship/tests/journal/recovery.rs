@@ -173,3 +173,42 @@ fn a_foreign_key_cannot_open_the_registry() {
     assert!(Journal::open(settings).is_err());
     assert!(Path::new(dir.path()).join(STREAM).exists());
 }
+
+#[test]
+fn a_life_that_ended_while_being_born_leaves_a_log_that_verifies() {
+    // The registry knows the second stream; of its files only an empty log exists, or not even that.
+    for keep_log in [true, false] {
+        let dir = crashed_log();
+        let other = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(config(dir.path())).unwrap();
+        copy_dir(dir.path(), other.path());
+        drop(journal);
+        // Cut the registry behind the second birth, and the stream to what stood on disk by then.
+        let born = "streams/gw-1/00000000000000000002";
+        rewrite(&wals(other.path(), REGISTRY)[0], |records| {
+            let is_birth = |record: &Vec<u8>| {
+                let text = String::from_utf8_lossy(record);
+                text.contains("\"k\":\"stream_born\"") && text.contains("gw-1/2\"")
+            };
+            let at = records.iter().position(is_birth).unwrap();
+            records.truncate(at + 2);
+        });
+        let notes = fs::read_dir(other.path().join(REGISTRY).join("heads")).unwrap();
+        let newest = notes.map(|entry| entry.unwrap().path()).max().unwrap();
+        fs::remove_file(newest).unwrap();
+        if keep_log {
+            rewrite(&wals(other.path(), born)[0], Vec::clear);
+            fs::remove_file(other.path().join(born).join("genesis.note")).unwrap();
+        } else {
+            fs::remove_dir_all(other.path().join(born)).unwrap();
+        }
+
+        let (journal, recovered) = Journal::open(config(other.path())).unwrap();
+        let sizes: Vec<u64> = recovered.streams.iter().map(|stream| stream.size).collect();
+        assert_eq!(sizes, [5, 0]);
+        assert_eq!(recovered.unsettled.len(), 1);
+        journal.close().unwrap();
+        let report = verify(other.path());
+        assert_eq!(report.verdict(), Verdict::Pass, "{keep_log}: {report:#?}");
+    }
+}
