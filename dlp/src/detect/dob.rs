@@ -1,6 +1,6 @@
 //! Dates of birth: dates with a word or field name beside them that says so.
 //!
-//! Not here: which words (`context`). Invariant: only days that the calendar has, from 1900 to 2100, are findings.
+//! Not here: which words (`words`). Invariant: only days that the calendar has, from 1900 to 2100, are findings.
 
 use std::ops::Range;
 use std::sync::LazyLock;
