@@ -119,9 +119,8 @@ fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
     use std::io::Write as _;
     // Mistakes in a text come one per line, each with its place; anything else as a chain of causes.
     let written = match error.downcast_ref::<aegis_policy::document::Diagnostics>() {
-        Some(mistakes) => writeln!(std::io::stderr(), "{mistakes}"),
-        None => writeln!(std::io::stderr(), "aegis-gateway: {error:#}"),
+        Some(mistakes) => writeln!(std::io::stderr(), "{mistakes}").map(|()| 2),
+        None => writeln!(std::io::stderr(), "aegis-gateway: {error:#}").map(|()| code),
     };
-    drop(written);
-    ExitCode::from(code)
+    ExitCode::from(written.unwrap_or(code))
 }

@@ -35,11 +35,12 @@ impl Listeners {
         let config = &gateway.config;
         let mut server = Server::new_with_opt_and_conf(None, server_conf());
         let mut front = Service::new("agents".to_owned(), front(gateway, &server.configuration));
-        if let Some(address) = config.listen.plain {
-            front.add_tcp(&address.to_string());
-        }
+        // Bound in this order: whoever finds the plain door open may use both (`Ops`).
         if let Some(tls) = &config.listen.tls {
             front.add_tls_with_settings(&tls.address.to_string(), None, tls_settings(tls)?);
+        }
+        if let Some(address) = config.listen.plain {
+            front.add_tcp(&address.to_string());
         }
         let mut ops = Service::new(
             "operators".to_owned(),

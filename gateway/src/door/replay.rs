@@ -162,7 +162,7 @@ impl CustomSession for Replay {
     }
     /// On a retry the whole judged body is offered again, never what the client sent.
     fn get_retry_buffer(&self) -> Option<Bytes> {
-        self.left.is_none().then(|| self.body.clone())
+        (self.left.is_none() && !self.body.is_empty()).then(|| self.body.clone())
     }
     async fn finish_custom(&mut self) -> Result<()> {
         Ok(())

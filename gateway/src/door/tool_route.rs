@@ -10,7 +10,7 @@ use aegis_domain::{Method, Reason};
 use aegis_telemetry::Metrics;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::header::{EXPECT, HeaderName, UPGRADE};
+use http::header::{EXPECT, HeaderName, TRANSFER_ENCODING, UPGRADE};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -180,7 +180,12 @@ impl ProxyHttp for ToolRoute {
         let path = outgoing.path_and_query.as_bytes();
         let mut judged = RequestHeader::build(outgoing.method.clone(), path, size)?;
         judged.set_version(upstream.version);
+        let is_http2 = upstream.version == http::Version::HTTP_2;
         for (name, value) in &outgoing.headers {
+            // HTTP/2 frames bodies by itself (RFC 9113 §8.2.2).
+            if is_http2 && *name == TRANSFER_ENCODING {
+                continue;
+            }
             judged.append_header(name.clone(), value.clone())?;
         }
         *upstream = judged;
