@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::frame::Frames;
 use aegis_audit_chain::layout;
-use aegis_audit_chain::record::{Entry, Record};
+use aegis_audit_chain::record::{DecisionEntry, Entry, OutcomeDue, Record};
 use aegis_domain::{DecisionId, MicroUsd, Timestamp};
 use anyhow::Context as _;
 
@@ -83,13 +83,23 @@ fn read_stream(
         for frame in frames.map_while(Result::ok) {
             let Ok(Record { head, entry }) = Record::parse(frame.record) else { continue };
             began = began.or(Some(Timestamp::from_unix_ns(head.ts)));
-            let Entry::Outcome(outcome) = entry else { continue };
-            if wanted.contains(&outcome.of.id) {
-                costs.insert(outcome.of.id, outcome.cost);
+            match entry {
+                Entry::Outcome(outcome) if wanted.contains(&outcome.of.id) => {
+                    costs.insert(outcome.of.id, outcome.cost);
+                }
+                // Let through, and nobody wrote how it ended: it may have been sent.
+                Entry::Decision(decision) if sent_for(&decision, wanted) => {
+                    costs.entry(decision.id).or_insert(decision.est_cost);
+                }
+                _ => {}
             }
         }
     }
     Ok(began)
+}
+
+fn sent_for(decision: &DecisionEntry, wanted: &BTreeSet<DecisionId>) -> bool {
+    decision.outcome == OutcomeDue::Follows && wanted.contains(&decision.id)
 }
 
 /// What lies in a folder, by name; a folder that is not there holds nothing.

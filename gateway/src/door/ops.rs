@@ -55,6 +55,9 @@ impl Ops {
         if !self.agents_can_call().await {
             return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
         }
+        if let Err(error) = self.gateway.journal.health() {
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n"));
+        }
         match self.gateway.state.health().await {
             Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
             Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n")),
