@@ -33,7 +33,8 @@ struct Heard {
 async fn no_kill_loses_a_record_or_a_cent() {
     let kills = std::env::var("AEGIS_KILLS").ok();
     let kills = kills.map_or(KILLS, |kills| kills.parse().unwrap());
-    let plan = Plan::new().await;
+    // Only `acme` calls; a start is quicker without the others.
+    let plan = Plan::new().await.without("/tenants/other").without("/tenants/abroad");
     let usage = json!({ "usage": { "prompt_tokens": 7, "completion_tokens": 9 } });
     plan.upstream().on("/v1/chat/completions", Script::Answer(Answer::json(&usage)));
     plan.upstream().on("/v1/failing", Script::Answer(Answer::status(500)));

@@ -2,7 +2,12 @@
 //!
 //! Not here: what the gateway must do; its own tests say that. Invariant: everything runs on ports and in a folder of
 //! its own, so that tests can run side by side, and a failed expectation panics in the test that had it.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, and this is only ever part of one"
+)]
 
 mod agent;
 mod authority;

@@ -90,6 +90,14 @@ impl Plan {
         self
     }
 
+    /// Takes one member out of the configuration, by JSON pointer.
+    pub fn without(mut self, pointer: &str) -> Self {
+        let (object, name) = pointer.rsplit_once('/').unwrap();
+        let object = self.config.pointer_mut(object).and_then(Value::as_object_mut);
+        assert!(object.unwrap().remove(name).is_some(), "there is no {pointer}");
+        self
+    }
+
     /// Gives `acme` one tool more, at which anything may be done.
     pub fn tool(self, route: &str, binding: Value) -> Self {
         let name = "acme.policy.yaml";
