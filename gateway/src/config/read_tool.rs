@@ -116,8 +116,8 @@ impl std::str::FromStr for Upstream {
         };
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
         let authority = authority.ok_or(UpstreamError::Form)?;
-        let has_bad_port = authority.port().is_some() != authority.port_u16().is_some()
-            || authority.as_str().ends_with(':');
+        let after_host = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+        let has_bad_port = !after_host.is_empty() && authority.port_u16().is_none();
         if uri.query().is_some() || has_bad_port {
             return Err(UpstreamError::Form);
         }

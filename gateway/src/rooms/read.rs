@@ -11,7 +11,7 @@ use aegis_domain::{DlpFacts, EgressCall, Params, ParamsHash, Reason, ToolName};
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::config::{BodyMode, ToolBinding, Upstream};
 use crate::context::{Arrival, Decoding, Identified, Read, Received, Stopwatch};
@@ -182,16 +182,15 @@ fn params(body: &[u8], content: &ContentKind, query: Option<&str>) -> Result<Par
     Ok(params)
 }
 
-/// What a body says by name. A body without names is one parameter, `_body`: a policy that does not declare it denies
-/// the call, because many servers read JSON whatever the content type says.
+/// What a body says by name. A body without names is one parameter, `_body`, an object: a policy that does not declare
+/// it denies the call, because many servers read JSON whatever the content type says.
 fn body_params(body: &[u8], content: &ContentKind) -> Result<Params, DlpError> {
     match content {
         ContentKind::Json => aegis_dlp::json_params(body),
         ContentKind::Form => aegis_dlp::form_params(body),
         ContentKind::Multipart { boundary } => aegis_dlp::multipart_params(body, boundary),
         ContentKind::Text | ContentKind::Other => {
-            let text = std::str::from_utf8(body).map_or(Value::Null, Value::from);
-            Ok(Params::from_iter([(WHOLE_BODY.to_owned(), text)]))
+            Ok(Params::from_iter([(WHOLE_BODY.to_owned(), json!({ "bytes": body.len() }))]))
         }
     }
 }
@@ -267,7 +266,7 @@ mod tests {
     fn a_body_without_names_is_a_parameter_that_policy_must_know() {
         let kind = ContentKind::parse(Some("text/plain"));
         let params = params(br#"{"admin":true}"#, &kind, None).unwrap();
-        assert_eq!(params["_body"], r#"{"admin":true}"#);
+        assert_eq!(params["_body"], json!({ "bytes": 14 }));
     }
 
     #[test]
