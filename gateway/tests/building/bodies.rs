@@ -60,7 +60,8 @@ async fn arrives_as_judged(house: &Building, (wire, tool): (Wire, &str), body: &
 #[tokio::test]
 async fn seven_megabytes_pass() {
     let house = house().await;
-    let body = noise(7_000_000);
+    // Letters only: a debug build scans them in seconds, all bytes in minutes.
+    let body: Bytes = noise(7_000_000).iter().map(|byte| b'a' + byte % 26).collect();
     for (wire, tool) in [(Wire::Http1, "open-h2"), (Wire::TlsHttp2, "open-h1")] {
         let ask = house.agent("bot").post(&format!("/{tool}/v1/blob")).over(wire);
         ask.body("application/octet-stream", body.clone()).send().await.is_ok();
