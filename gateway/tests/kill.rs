@@ -3,7 +3,7 @@
 //!
 //! Not here: power cuts, which lose what the kernel had not written (`audit/ship` and `state` test those on a disk of
 //! their own). `AEGIS_KILLS` says how often; the numbers are printed.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 #![expect(clippy::print_stderr, reason = "the numbers are part of the evidence")]
 
 use std::collections::{BTreeMap, BTreeSet};
