@@ -77,7 +77,9 @@ mod tests {
         let secret = Disclosure::new([7; 16], "path", &"/v1/patients/4711".into());
         for day in [1, 1, 2] {
             let now = Timestamp::from_unix_s(day * SECONDS_PER_DAY);
-            store.keep(&tenant, now, DecisionId::new(1, [1; 10]), &[secret.clone()]).unwrap();
+            store
+                .keep(&tenant, now, DecisionId::new(1, [1; 10]), std::slice::from_ref(&secret))
+                .unwrap();
         }
         let first = dir.path().join("acme/1.jsonl");
         assert_eq!(std::fs::read_to_string(&first).unwrap().lines().count(), 2);
