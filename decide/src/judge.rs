@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use aegis_domain::{
-    AgentIdentity, ApprovalRequest, Decision, DecisionId, Degraded, Effect, EgressCall, Facts, HotAnswer,
-    HotRefusal, MicroUsd, Reason, Region, RuleId, Timestamp, ToolName, Ttl, Verdict,
+    AgentIdentity, ApprovalRequest, Decision, DecisionId, Degraded, Effect, EgressCall, Facts,
+    HotAnswer, HotRefusal, MicroUsd, Reason, Region, RuleId, Timestamp, ToolName, Ttl, Verdict,
 };
 use aegis_policy::{PolicyInput, PolicyOutcome, Snapshot};
 
@@ -118,7 +118,13 @@ fn decided(case: &Case<'_>, outcome: PolicyOutcome, blank: Decision) -> Decision
         }),
         Effect::Deny => Verdict::Deny(denied_as(&outcome.rules)),
     };
-    Decision { verdict, rules: outcome.rules, detail: outcome.detail, would: outcome.would, ..blank }
+    Decision {
+        verdict,
+        rules: outcome.rules,
+        detail: outcome.detail,
+        would: outcome.would,
+        ..blank
+    }
 }
 
 fn expires_at(now: Timestamp, ttl: Option<Ttl>) -> Timestamp {

@@ -65,9 +65,10 @@ impl Price {
             (Price::Free, _) | (_, Progress::NotSent) => MicroUsd::ZERO,
             (Price::PerCall(_) | Price::PerToken(_), Progress::Refused) => MicroUsd::ZERO,
             (Price::PerCall(amount), Progress::Answered(_) | Progress::Unknown(_)) => *amount,
-            (Price::PerToken(price), Progress::Answered(Some(usage)) | Progress::Unknown(Some(usage))) => {
-                price.cost(usage)
-            }
+            (
+                Price::PerToken(price),
+                Progress::Answered(Some(usage)) | Progress::Unknown(Some(usage)),
+            ) => price.cost(usage),
             (Price::PerToken(_), Progress::Answered(None) | Progress::Unknown(None)) => estimate,
         }
     }
@@ -116,7 +117,8 @@ mod tests {
     #[test]
     fn max_tokens_bounds_the_estimate_and_n_multiplies_it() {
         let one = per_token().estimate(&params(serde_json::json!({"max_tokens": 100})), 0);
-        let three = per_token().estimate(&params(serde_json::json!({"max_tokens": 100, "n": 3})), 0);
+        let three =
+            per_token().estimate(&params(serde_json::json!({"max_tokens": 100, "n": 3})), 0);
         assert_eq!((one.micro_usd(), three.micro_usd()), (1_000, 3_000));
     }
 
