@@ -1,3 +1,15 @@
-//! The journal read for people and machines: JSON lines and metrics.
+//! The audit journal read for people and machines: JSON lines and metrics.
 //!
-//! Laid out with the workspace; its modules follow.
+//! Not here: writing the journal (`audit/ship`) and serving what is rendered (`gateway`). Invariant: everything told
+//! comes from records in the journal, each told at least once, and nothing is told that the records do not hold.
+
+mod cursor;
+mod follow;
+mod lines;
+mod metrics;
+mod streams;
+
+pub use cursor::CursorError;
+pub use follow::{Durable, Event, FollowError, Follower, FollowerConfig, Sink};
+pub use lines::JsonLines;
+pub use metrics::{Metrics, Readiness};

@@ -151,7 +151,7 @@ fn payout(amount: u64) -> Option<Value> {
 fn question(max_tokens: u64, stream: bool) -> Option<Value> {
     let messages = json!([{ "role": "user", "content": "How are budgets kept?" }]);
     Some(
-        json!({ "model": "demo-large", "max_tokens": max_tokens, "stream": stream, "messages": messages }),
+        json!({ "model": "vendor-large", "max_tokens": max_tokens, "stream": stream, "messages": messages }),
     )
 }
 

@@ -1,13 +1,18 @@
 //! What the journal's tests share: a configuration, a decision, a directory as the verifier reads it.
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use aegis_audit_chain::Hash;
+use aegis_audit_chain::frame::{Frames, push_frame};
 use aegis_audit_chain::note::SecretKey;
 use aegis_audit_chain::record::{DecisionEntry, Of, OutcomeDue, OutcomeEntry};
-use aegis_audit_ship::{JournalConfig, RealDisk};
+use aegis_audit_chain::trust::Trust;
+use aegis_audit_chain::verify::{Depth, LogSource, Options, Report, SourceError, verify_region};
+use aegis_audit_chain::{Hash, Head};
+use aegis_audit_ship::{Journal, JournalConfig, RealDisk};
 use aegis_domain::{
     AgentId, DecisionId, Effect, MicroUsd, Reason, Region, TenantId, Timestamp, ToolName,
 };
@@ -64,4 +69,65 @@ pub(crate) fn outcome(seq: u64, decision: &DecisionEntry) -> OutcomeEntry {
         redactions: Vec::new(),
         sd: Vec::new(),
     }
+}
+
+/// A directory, as the verifier reads it.
+pub(crate) struct DirSource(pub(crate) PathBuf);
+
+impl LogSource for DirSource {
+    fn list(&self, dir: &str) -> Result<Vec<String>, SourceError> {
+        let Ok(entries) = fs::read_dir(self.0.join(dir)) else { return Ok(Vec::new()) };
+        Ok(entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect())
+    }
+
+    fn read(&self, path: &str) -> Result<Cow<'_, [u8]>, SourceError> {
+        let failed =
+            |why: std::io::Error| SourceError { path: path.to_owned(), why: why.to_string() };
+        fs::read(self.0.join(path)).map(Cow::Owned).map_err(failed)
+    }
+}
+
+pub(crate) fn trust() -> Trust {
+    Trust::of(region_key().verifier("aegis.example/eu-west-1/registry/1")).unwrap()
+}
+
+pub(crate) fn verify(dir: &Path) -> Report {
+    verify_with(dir, None)
+}
+
+pub(crate) fn verify_with(dir: &Path, remembered: Option<Head>) -> Report {
+    let options = Options { depth: Depth::Schema, remembered };
+    verify_region(&DirSource(dir.to_path_buf()), &trust(), &options, &mut |_| {})
+}
+
+/// Writes `calls` decisions, each with its outcome, each durable before the next.
+pub(crate) fn write_calls(journal: &Journal, calls: u64) {
+    for n in 0..calls {
+        let decision = decision(n);
+        let pending = journal.append_blocking(decision.draft().unwrap()).unwrap();
+        let sealed = pending.durable_blocking().unwrap();
+        let outcome = outcome(sealed.position().seq, &decision);
+        journal.append_blocking(outcome.draft().unwrap()).unwrap();
+    }
+}
+
+/// The paths of a stream's log files, in order.
+pub(crate) fn wals(dir: &Path, stream: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir.join(stream).join("wal")).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+/// Rewrites the records of a log file, with valid frames and checksums.
+pub(crate) fn rewrite(path: &Path, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
+    let bytes = fs::read(path).unwrap();
+    let (header, frames) = Frames::open(&bytes).unwrap();
+    let mut records: Vec<Vec<u8>> = frames.map(|frame| frame.unwrap().record.to_vec()).collect();
+    change(&mut records);
+    let mut out = header.encode();
+    for record in &records {
+        push_frame(&mut out, record);
+    }
+    fs::write(path, out).unwrap();
 }
