@@ -16,34 +16,52 @@ const TIME: &[u8] = br#","ts":""#;
 const TAKEN: &[u8] = br#","eval_us":"#;
 const WAL: &str = "wal";
 
-/// Decision latency of what was recorded within a window, over all log files below a folder.
-pub(crate) fn latency(journal: &Path, window: &Range<SystemTime>) -> anyhow::Result<Quantiles> {
-    let window = unix_ns(window.start)?..unix_ns(window.end)?;
-    let mut latencies = Latencies::new()?;
-    read_folder(journal, &window, &mut latencies)?;
-    Ok(latencies.quantiles())
+/// When something ran.
+pub(crate) type Window = Range<SystemTime>;
+
+/// Decision latency of what was recorded within each set of windows, over all log files below a folder.
+pub(crate) fn latencies(journal: &Path, runs: &[Vec<Window>]) -> anyhow::Result<Vec<Quantiles>> {
+    let mut found = runs.iter().map(|run| Bin::new(run)).collect::<Result<Vec<_>, _>>()?;
+    read_folder(journal, &mut found)?;
+    Ok(found.iter().map(|bin| bin.latencies.quantiles()).collect())
+}
+
+/// The decisions of one set of windows.
+struct Bin {
+    windows_ns: Vec<Range<u64>>,
+    latencies: Latencies,
+}
+
+impl Bin {
+    fn new(windows: &[Window]) -> anyhow::Result<Self> {
+        let windows_ns =
+            windows.iter().map(|window| anyhow::Ok(unix_ns(window.start)?..unix_ns(window.end)?));
+        Ok(Self { windows_ns: windows_ns.collect::<Result<_, _>>()?, latencies: Latencies::new()? })
+    }
+
+    fn offer(&mut self, at_ns: u64, taken: Duration) {
+        if self.windows_ns.iter().any(|window| window.contains(&at_ns)) {
+            self.latencies.record(taken);
+        }
+    }
 }
 
 fn unix_ns(time: SystemTime) -> anyhow::Result<u64> {
     Ok(u64::try_from(time.duration_since(UNIX_EPOCH)?.as_nanos())?)
 }
 
-fn read_folder(
-    folder: &Path,
-    window: &Range<u64>,
-    latencies: &mut Latencies,
-) -> anyhow::Result<()> {
+fn read_folder(folder: &Path, found: &mut [Bin]) -> anyhow::Result<()> {
     let entries = std::fs::read_dir(folder);
     for entry in entries.with_context(|| format!("{} cannot be read", folder.display()))? {
         let path = entry?.path();
         if path.is_dir() {
-            read_folder(&path, window, latencies)?;
+            read_folder(&path, found)?;
         } else if path.extension().is_some_and(|extension| extension == WAL) {
-            let bytes = std::fs::read(&path)
-                .with_context(|| format!("{} cannot be read", path.display()))?;
-            decisions(&bytes)
-                .filter(|(at_ns, _)| window.contains(at_ns))
-                .for_each(|(_, taken)| latencies.record(taken));
+            let bytes = std::fs::read(&path);
+            let bytes = bytes.with_context(|| format!("{} cannot be read", path.display()))?;
+            for (at_ns, taken) in decisions(&bytes) {
+                found.iter_mut().for_each(|bin| bin.offer(at_ns, taken));
+            }
         }
     }
     Ok(())
@@ -83,8 +101,9 @@ mod tests {
         std::fs::create_dir(folder.path().join("stream")).unwrap();
         std::fs::write(folder.path().join("stream/0.wal"), log).unwrap();
         let at = |ns| UNIX_EPOCH + Duration::from_nanos(ns);
-        let found = latency(folder.path(), &(at(2_500)..at(9_000))).unwrap();
-        assert_eq!(found.count, 1);
-        assert!((found.p50_ms - 0.08).abs() < 0.001, "{found:?}");
+        let runs = [vec![at(2_500)..at(9_000)], vec![at(0)..at(1), at(900)..at(9_000)], vec![]];
+        let found = latencies(folder.path(), &runs).unwrap();
+        assert_eq!([found[0].count, found[1].count, found[2].count], [1, 2, 0]);
+        assert!((found[0].p50_ms - 0.08).abs() < 0.001, "{found:?}");
     }
 }

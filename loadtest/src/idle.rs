@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use aegis_domain::CallKind;
 use anyhow::{Context as _, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 
 use crate::call::{Call, Target};
 use crate::connection::{Sender, exchange};
-use crate::peers::gateway::Kind;
 use crate::process::resident_bytes;
 use crate::stage::{Stage, StageOptions, Subject};
 
@@ -94,7 +94,7 @@ pub fn measure(
 
 fn measure_one(stage: &Stage, subject: Subject, connections: usize) -> anyhow::Result<Memory> {
     let (pid, target) = (stage.pid(subject), stage.target(subject)?);
-    let calls = stage.calls(Kind::Write)?;
+    let calls = stage.calls(CallKind::Write)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let kib = |pid| resident_bytes(pid).map(|bytes| bytes as f64 / 1_024.0);
     let idle_kib = kib(pid)?;

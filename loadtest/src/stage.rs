@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use aegis_domain::CallKind;
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 use tempfile::TempDir;
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 use crate::call::{Call, Protocol, Target};
 use crate::certificates::Certificates;
 use crate::connection;
-use crate::peers::gateway::{Behind, Gateway, Kind, beside_us};
+use crate::peers::gateway::{Behind, Gateway, beside_us};
 use crate::peers::{Peer, free_address};
 
 /// How the stage is built.
@@ -85,7 +86,7 @@ impl Stage {
     }
 
     /// The same calls for everyone; those before the gateway carry its tokens for nothing.
-    pub(crate) fn calls(&self, kind: Kind) -> anyhow::Result<Vec<Call>> {
+    pub(crate) fn calls(&self, kind: CallKind) -> anyhow::Result<Vec<Call>> {
         self.gateway.calls(kind)
     }
 
@@ -105,7 +106,7 @@ impl Stage {
     fn rehearse(&self) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         for subject in [Subject::Direct, Subject::BarePingora, Subject::Gateway] {
-            for kind in [Kind::Read, Kind::Write] {
+            for kind in [CallKind::Read, CallKind::Write] {
                 let calls = self.calls(kind)?;
                 let call = calls.first().context("a stage has calls")?;
                 let target = self.target(subject)?;

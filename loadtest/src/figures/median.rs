@@ -19,7 +19,7 @@ pub(super) fn summary(rounds: &[Summary]) -> Summary {
 }
 
 /// Counts are added, for all rounds are behind the number; the rest is the median.
-pub(super) fn quantiles(rounds: &[Quantiles]) -> Quantiles {
+fn quantiles(rounds: &[Quantiles]) -> Quantiles {
     let of = |field: fn(&Quantiles) -> f64| middle(rounds.iter().map(field));
     Quantiles {
         count: rounds.iter().map(|round| round.count).sum(),

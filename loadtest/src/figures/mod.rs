@@ -8,17 +8,16 @@ mod report;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
+use aegis_domain::CallKind;
 use anyhow::bail;
 use serde::Serialize;
 
-use crate::decisions;
+use crate::decisions::{self, Window};
 use crate::disk;
 use crate::idle::{self, Memory};
 use crate::load::{Load, Pace, Summary, generate};
-use crate::peers::gateway::Kind;
 use crate::stage::{Stage, StageOptions, Subject};
 use crate::tally::Quantiles;
 
@@ -62,7 +61,7 @@ const fn rate(calls_per_s: u32) -> NonZeroU32 {
 /// One kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Workload {
-    kind: Kind,
+    kind: CallKind,
     pace: Pace,
     connections: u16,
 }
@@ -96,7 +95,7 @@ struct Run {
     summary: Summary,
 }
 
-/// How long decisions took during one workload on the gateway.
+/// How long decisions took during one workload on the gateway, all rounds together.
 #[derive(Clone, Debug, Serialize)]
 struct DecisionRun {
     workload: String,
@@ -109,13 +108,13 @@ const ERRORS_PERCENT_MAX: u64 = 1;
 
 impl Workload {
     fn all(options: &FiguresOptions) -> Vec<Self> {
-        let closed = [Kind::Write, Kind::Read].map(|kind| Self {
+        let closed = [CallKind::Write, CallKind::Read].map(|kind| Self {
             kind,
             pace: Pace::Closed,
             connections: options.connections,
         });
         let open = options.rates.iter().map(|rate| Self {
-            kind: Kind::Write,
+            kind: CallKind::Write,
             pace: Pace::Open(*rate),
             connections: options.open_connections,
         });
@@ -125,8 +124,8 @@ impl Workload {
     fn name(&self) -> String {
         let Self { kind, pace, connections } = self;
         let call = match kind {
-            Kind::Read => "GET",
-            Kind::Write => "POST 1 KB",
+            CallKind::Read => "GET",
+            CallKind::Write => "POST 1 KB",
         };
         match pace {
             Pace::Closed => format!("{call}, closed loop, c={connections}"),
@@ -163,14 +162,14 @@ pub fn measure(
         }
     }
     progress("reading the audit log", 1.0);
-    let (runs, decisions) = rounds.conclude(&workloads, &stage)?;
-    Ok(Figures { environment, memory, runs, decisions })
+    let decisions = rounds.decisions(&workloads, &stage)?;
+    Ok(Figures { environment, memory, runs: rounds.medians(&workloads), decisions })
 }
 
 /// One run and when it was.
 struct Sample {
     summary: Summary,
-    window: Range<SystemTime>,
+    window: Window,
 }
 
 fn sample(
@@ -212,27 +211,31 @@ impl Rounds {
         self.0.entry((workload, subject)).or_default().push(sample);
     }
 
-    fn conclude(
-        &self,
-        workloads: &[Workload],
-        stage: &Stage,
-    ) -> anyhow::Result<(Vec<Run>, Vec<DecisionRun>)> {
-        let (mut runs, mut taken) = (Vec::new(), Vec::new());
-        for ((at, subject), samples) in &self.0 {
-            let Some(workload) = workloads.get(*at).map(Workload::name) else { continue };
-            let summaries: Vec<_> = samples.iter().map(|sample| sample.summary).collect();
-            if *subject == Subject::Gateway {
-                let windows = samples.iter().map(|sample| &sample.window);
-                let latencies: Vec<_> = windows
-                    .map(|window| decisions::latency(&stage.journal(), window))
-                    .collect::<Result<_, _>>()?;
-                let latency = median::quantiles(&latencies);
-                taken.push(DecisionRun { workload: workload.clone(), latency });
-            }
-            let summary = median::summary(&summaries);
-            runs.push(Run { workload, subject: *subject, summary });
-        }
-        Ok((runs, taken))
+    fn of(&self, workload: usize, subject: Subject) -> &[Sample] {
+        self.0.get(&(workload, subject)).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn medians(&self, workloads: &[Workload]) -> Vec<Run> {
+        let each = workloads.iter().enumerate();
+        each.flat_map(|(at, workload)| {
+            SUBJECTS.map(|subject| {
+                let summaries: Vec<_> =
+                    self.of(at, subject).iter().map(|sample| sample.summary).collect();
+                Run { workload: workload.name(), subject, summary: median::summary(&summaries) }
+            })
+        })
+        .collect()
+    }
+
+    fn decisions(&self, workloads: &[Workload], stage: &Stage) -> anyhow::Result<Vec<DecisionRun>> {
+        let windows: Vec<Vec<_>> = (0..workloads.len())
+            .map(|at| self.of(at, Subject::Gateway).iter().map(|it| it.window.clone()).collect())
+            .collect();
+        let latencies = decisions::latencies(&stage.journal(), &windows)?;
+        let each = workloads.iter().zip(latencies);
+        Ok(each
+            .map(|(workload, latency)| DecisionRun { workload: workload.name(), latency })
+            .collect())
     }
 }
 

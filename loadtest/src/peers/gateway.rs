@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use aegis_domain::CallKind;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -27,15 +28,6 @@ const AGENTS: usize = 8;
 /// Size of every written body.
 const BODY_BYTES: usize = 1_024;
 const READY_MAX: Duration = Duration::from_secs(20);
-
-/// Whether calls read or write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// `GET` without a body.
-    Read,
-    /// `POST` of 1 KB of JSON.
-    Write,
-}
 
 /// A running gateway and who may call it.
 pub(crate) struct Gateway {
@@ -77,24 +69,24 @@ impl Gateway {
         self.folder.join("audit")
     }
 
-    /// One call for each agent, with tokens that outlive a run.
-    pub(crate) fn calls(&self, kind: Kind) -> anyhow::Result<Vec<Call>> {
+    /// One call for each agent, with tokens that outlive a run: reads are GETs, writes POST 1 KB of JSON.
+    pub(crate) fn calls(&self, kind: CallKind) -> anyhow::Result<Vec<Call>> {
         (1..=AGENTS).map(|number| self.call(kind, &agent(number))).collect()
     }
 
-    fn call(&self, kind: Kind, agent: &str) -> anyhow::Result<Call> {
+    fn call(&self, kind: CallKind, agent: &str) -> anyhow::Result<Call> {
         let mut headers = HeaderMap::new();
         let bearer = format!("Bearer {}", self.issuer.token(agent)?);
         headers.insert(AUTHORIZATION, HeaderValue::from_str(&bearer)?);
         let path = |path: &'static str| PathAndQuery::from_static(path);
         Ok(match kind {
-            Kind::Read => Call::new(
+            CallKind::Read => Call::new(
                 Method::GET,
                 path("/payments/v1/payouts/po_1A2b3C4d5E"),
                 headers,
                 Bytes::new(),
             ),
-            Kind::Write => {
+            CallKind::Write => {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 Call::new(Method::POST, path("/payments/v1/payouts"), headers, body())
             }
