@@ -8,8 +8,9 @@ SHELL := /bin/bash
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-run: tools ## build the gateway and run it for development on 127.0.0.1
-	cargo run --profile quick --package aegis-gateway -- dev
+run: tools ## build everything, play the demo on 127.0.0.1 and stay up for your own calls
+	cargo build --profile quick --locked --package aegis-cli --package aegis-gateway
+	cargo run --quiet --profile quick --locked --package aegis-gateway -- dev $(ARGS)
 
 test: tools format lint house advisories unit ## everything a change must pass
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use aegis_domain::{Timestamp, Ttl};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{audit, clock, cost, doctor, init, token};
+use crate::{audit, clock, cost, doctor, init, policy, token};
 
 const AFTER: &str = "\
 Exit codes:
@@ -63,6 +63,7 @@ pub(crate) enum Command {
     Init(init::InitArgs),
     Doctor(doctor::DoctorArgs),
     Token(token::TokenArgs),
+    Policy(policy::PolicyArgs),
     Audit(audit::AuditArgs),
     Cost(cost::CostArgs),
     /// Print a completion script for a shell.

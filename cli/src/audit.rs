@@ -4,6 +4,7 @@
 
 mod show;
 mod tail;
+mod verify;
 
 use clap::{Args, Subcommand};
 
@@ -20,12 +21,14 @@ pub(crate) struct AuditArgs {
 
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
+    Verify(verify::VerifyArgs),
     Tail(tail::TailArgs),
     Show(show::ShowArgs),
 }
 
 pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
     match &args.command {
+        AuditCommand::Verify(args) => verify::run(args, home, screen),
         AuditCommand::Tail(args) => tail::run(args, home, screen),
         AuditCommand::Show(args) => show::run(args, home, screen),
     }

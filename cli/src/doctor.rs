@@ -8,17 +8,15 @@ mod keys;
 mod net;
 mod time;
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 
-use aegis_policy::document::Document;
-use aegis_policy::{CompileContext, Snapshot};
 use clap::Args;
 
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
-use crate::home::{self, Home};
-use crate::screen::Screen;
+use crate::home::Home;
+use crate::policy;
+use crate::screen::{Screen, counted};
 use crate::sheet::{Mood, Sheet};
 
 /// Look over the data directory, the policies, the clock and the ports.
@@ -158,21 +156,11 @@ fn policies(config: &Config) -> Vec<Check> {
         it.policies.iter().map(move |path| (format!("policy {tenant}"), path))
     });
     files
-        .map(|(name, path)| match compile(path) {
-            Ok(revision) => Check::ok(name, revision),
+        .map(|(name, path)| match policy::compile(path) {
+            Ok((_, snapshot)) => Check::ok(name, counted(snapshot.tools().count(), "tool")),
             Err(failure) => {
                 Check::fail(name, failure.chain(), "`aegisctl policy check` shows every mistake")
             }
         })
         .collect()
-}
-
-fn compile(path: &Path) -> Result<String, Failure> {
-    let text = home::read("the policy", path)?;
-    let name = path.display().to_string();
-    let invalid = |found| Failure::invalid(name.clone(), found);
-    let document = Document::parse(&name, &text).map_err(invalid)?;
-    let snapshot =
-        Snapshot::compile(&[document], CompileContext { version: 1 }).map_err(invalid)?;
-    Ok(format!("{} tools, compiles", snapshot.tools().count()))
 }

@@ -23,13 +23,19 @@ pub(crate) enum Exit {
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        ExitCode::from(match exit {
+        ExitCode::from(exit.code())
+    }
+}
+
+impl Exit {
+    pub(crate) fn code(self) -> u8 {
+        match self {
             Exit::Ok => 0,
             Exit::CheckFailed => 1,
             // 2 is what clap gives for a wrong command line.
             Exit::Missing => 3,
             Exit::NotAllowed => 4,
-        })
+        }
     }
 }
 

@@ -31,9 +31,14 @@ impl Home {
         self.0.join("keys/issuer.pem")
     }
 
-    /// The key that signs the audit registry and attestations.
+    /// The key that signs attestations.
     pub(crate) fn region_key(&self) -> PathBuf {
         self.0.join("keys/region.pem")
+    }
+
+    /// The seed of the key that signs the audit registry, and nothing else.
+    pub(crate) fn registry_seed(&self) -> PathBuf {
+        self.0.join("keys/registry.seed")
     }
 
     pub(crate) fn jwks(&self) -> PathBuf {

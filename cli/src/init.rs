@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::Origin;
 use aegis_audit_chain::note::SecretKey;
+use aegis_audit_chain::trust::Trust;
 use aegis_domain::{AgentId, Host, Region, TenantId};
 use aegis_identity::{KeySet, SigningKey};
 use clap::Args;
@@ -18,6 +19,7 @@ use crate::clock;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
 use crate::screen::Screen;
+use crate::seed;
 use crate::sheet::Sheet;
 
 /// Make a data directory: keys, aegis.yaml, one tenant and its policy.
@@ -81,20 +83,23 @@ pub(crate) fn run(args: &InitArgs, home: &Home, screen: &Screen) -> Result<Exit,
 
 fn plan(args: &InitArgs, home: &Home) -> Result<Vec<Planned>, Failure> {
     let issuer = SigningKey::from_seed(clock::random()?);
-    let region_seed = clock::random()?;
-    let region = SigningKey::from_seed(region_seed);
+    let region = SigningKey::from_seed(clock::random()?);
+    let seed = clock::random()?;
     let registry = Origin::registry(args.domain.as_str(), args.region.as_str(), REGISTRY_EPOCH)
         .map_err(|error| Failure::invalid("--domain or --region", error))?;
-    let trust = SecretKey::from_seed(&region_seed).verifier(registry.as_str());
+    let vkey = SecretKey::from_seed(&seed).verifier(registry.as_str());
+    let trust = Trust::of(vkey).map(|trust| trust.to_string()).unwrap_or_default();
     let jwks = KeySet::default()
         .with(issuer.public_key().clone())
+        .and_then(|set| set.with(region.public_key().clone()))
         .map_err(|error| Failure::invalid("a new key set", error))?;
     let file = |path, mode, text| Planned { path, mode, text };
     Ok(vec![
         file(home.issuer_key(), PRIVATE, issuer.to_pkcs8_pem().expose().clone()),
         file(home.region_key(), PRIVATE, region.to_pkcs8_pem().expose().clone()),
+        file(home.registry_seed(), PRIVATE, seed::encode(&seed).expose().clone()),
         file(home.jwks(), PUBLIC, jwks.to_jwks_json() + "\n"),
-        file(home.trust(), PUBLIC, format!("{trust}\n")),
+        file(home.trust(), PUBLIC, trust),
         file(home.policy(&args.tenant), PUBLIC, fill(POLICY, args)),
         file(home.config(), PUBLIC, fill(CONFIG, args)),
     ])

@@ -135,7 +135,7 @@ impl Cursor {
         }
         let Some(origin) = &self.origin else { return Ok(Chunk::End(None)) };
         let (began, mut why) = (frames.offset(), None);
-        while let Some(item) = frames.next() {
+        for item in frames.by_ref() {
             match item {
                 Ok(frame) => each(origin, frame.record).map_err(Stop::Failure)?,
                 Err(error) => why = Some(error),

@@ -13,10 +13,13 @@ mod failure;
 mod home;
 mod init;
 mod journal;
+mod policy;
 mod progress;
 mod screen;
+mod seed;
 mod sheet;
 mod token;
+mod trust;
 
 use std::process::ExitCode;
 
@@ -43,6 +46,7 @@ fn run(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Init(args) => init::run(&args, &home, screen),
         Command::Doctor(args) => doctor::run(&args, &home, screen),
         Command::Token(args) => token::run(&args, &home, screen),
+        Command::Policy(args) => policy::run(&args, &home, screen),
         Command::Audit(args) => audit::run(&args, &home, screen),
         Command::Cost(args) => cost::run(&args, &home, screen),
         Command::Completions { shell } => {

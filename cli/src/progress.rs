@@ -35,6 +35,16 @@ impl Progress {
 
     pub(crate) fn advance(&self, bytes: usize) {
         self.bar.inc(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.appear();
+    }
+
+    /// Says how many bytes are done in all.
+    pub(crate) fn reach(&self, bytes: u64) {
+        self.bar.set_position(bytes);
+        self.appear();
+    }
+
+    fn appear(&self) {
         if self.due.get().is_some_and(|due| Instant::now() >= due) {
             self.due.set(None);
             // Draws nothing unless stderr is a terminal.

@@ -59,7 +59,7 @@ impl Screen {
         if self.quiet { Progress::hidden() } else { Progress::new(bytes) }
     }
 
-    fn json(&self, value: &Value) -> Result<(), Failure> {
+    pub(crate) fn json(&self, value: &Value) -> Result<(), Failure> {
         self.raw(format!("{value:#}\n"))
     }
 
@@ -81,6 +81,12 @@ impl Screen {
     pub(crate) fn complain(&self, failure: &Failure) {
         tell(&failure.text());
     }
+}
+
+/// A number with its noun: `1 test`, `2 tests`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
 }
 
 /// Nobody can be told that stderr is closed, so that is let go.

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use crate::DlpError;
 use crate::inflate::{gunzip, unzlib};
 
 /// The shortest run looked at: an SSN, eleven characters, is 15 of base64 without padding.
@@ -175,13 +176,15 @@ fn is_compressed(content: &[u8]) -> bool {
     matches!(content, [0x1f, 0x8b, ..] | [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..])
 }
 
-/// What a gzip or zlib stream holds, up to `limit` bytes.
-pub(crate) fn inflated(content: &[u8], limit: usize) -> Option<Result<Vec<u8>, crate::DlpError>> {
-    match content {
-        [0x1f, 0x8b, ..] => Some(gunzip(content, limit)),
-        _ if is_compressed(content) => Some(unzlib(content, limit)),
-        _ => None,
-    }
+/// What a gzip or zlib stream holds, also if it is damaged further on; `None` for other bytes.
+pub(crate) fn inflated(content: &[u8], limit: usize) -> Option<(Vec<u8>, Result<(), DlpError>)> {
+    let mut inside = Vec::new();
+    let outcome = match content {
+        [0x1f, 0x8b, ..] => gunzip(content, limit, &mut inside),
+        _ if is_compressed(content) => unzlib(content, limit, &mut inside),
+        _ => return None,
+    };
+    Some((inside, outcome))
 }
 
 #[cfg(test)]

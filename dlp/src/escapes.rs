@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::glance::Glance;
 use crate::json::{hex_value, unicode_escape};
 use crate::view::{View, ViewBuilder};
 
@@ -15,10 +16,26 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 /// The longest entity that is looked at, `&` and `;` included.
 const ENTITY_MAX: usize = 12;
 
+/// Every other way to read `text` that its bytes suggest.
+pub(crate) fn views(text: &str, glance: Glance) -> Vec<View> {
+    let mut views = Vec::new();
+    if glance.has_escape() {
+        views.extend(unescaped(text));
+    }
+    if glance.is_spread() {
+        views.extend(
+            [Joints::All, Joints::Alike]
+                .map(|joints| pulled_together(text, joints))
+                .into_iter()
+                .flatten(),
+        );
+    }
+    views
+}
+
 /// `text` with every percent, backslash and HTML escape undone once; `None` when there is none.
-pub(crate) fn unescaped(text: &str) -> Option<View> {
+fn unescaped(text: &str) -> Option<View> {
     let bytes = text.as_bytes();
-    memchr::memchr3(b'%', b'&', b'\\', bytes)?;
     let mut view = ViewBuilder::for_source(text);
     let (mut at, mut undone) = (0, false);
     while let Some(byte) = bytes.get(at) {
@@ -137,20 +154,43 @@ fn numeric_entity(number: &[u8]) -> Option<(Unit, usize)> {
 /// The fewest spread-out characters that are pulled together: an SSN has nine digits.
 const SPREAD_MIN: usize = 9;
 
+/// Which blanks between lone characters are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Joints {
+    All,
+    /// Those between a letter and a digit stay, so that the word before a number is not taken for part of it.
+    Alike,
+}
+
 /// `text` with the blanks inside runs of lone characters (`4 6 0 - 8 9`) left out; `None` when there is none.
-pub(crate) fn pulled_together(text: &str) -> Option<View> {
+fn pulled_together(text: &str, joints: Joints) -> Option<View> {
     let runs = spread_runs(text);
     if runs.is_empty() {
         return None;
     }
     let mut view = ViewBuilder::for_source(text);
+    let mut runs = runs.into_iter().peekable();
     for (at, c) in text.char_indices() {
-        let is_spread = runs.iter().any(|run| run.contains(&at));
-        if !(c == ' ' && is_spread) {
+        while runs.next_if(|run| run.end <= at).is_some() {}
+        let is_spread = runs.peek().is_some_and(|run| run.contains(&at));
+        let stays = joints == Joints::Alike && is_mixed(text.as_bytes(), at);
+        if !(c == ' ' && is_spread) || stays {
             view.char(c, at..at.saturating_add(c.len_utf8()));
         }
     }
     Some(view.build())
+}
+
+/// Whether the byte at `at` stands between a letter and a digit.
+fn is_mixed(bytes: &[u8], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|at| bytes.get(at));
+    match (before, bytes.get(at.saturating_add(1))) {
+        (Some(a), Some(b)) => {
+            a.is_ascii_alphabetic() && b.is_ascii_digit()
+                || a.is_ascii_digit() && b.is_ascii_alphabetic()
+        }
+        _ => false,
+    }
 }
 
 fn spread_runs(text: &str) -> Vec<Range<usize>> {
@@ -211,7 +251,8 @@ mod tests {
 
     #[test]
     fn spread_out_characters_are_pulled_together_and_words_are_not() {
-        let pulled = |text: &str| pulled_together(text).map(|view| view.text().to_owned());
+        let pulled =
+            |text: &str| pulled_together(text, Joints::All).map(|view| view.text().to_owned());
         let spread = pulled("my SSN: 4 6 0 - 8 9 - 9 8 4 7. Thanks a lot");
         assert_eq!(spread, Some("my SSN: 460-89-9847. Thanks a lot".to_owned()));
         assert_eq!(pulled("I am a man of a few words"), None);
@@ -220,7 +261,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_character_of_a_view_maps_into_its_source(source in "[%&\\\\#xu0-9a-f; ü]{0,40}") {
-            for view in [unescaped(&source), pulled_together(&source)].into_iter().flatten() {
+            for view in [unescaped(&source), pulled_together(&source, Joints::Alike)].into_iter().flatten() {
                 for (at, c) in view.text().char_indices() {
                     prop_assert!(source.get(view.source(&(at..at + c.len_utf8()))).is_some());
                 }

@@ -17,7 +17,10 @@ const LAYERS_MAX: usize = 3;
 
 /// How many bytes may be looked at for each byte of the body, all layers together, and how many at least.
 const WORK_PER_BYTE: usize = 32;
-const WORK_MIN: usize = 1 << 20;
+const WORK_MIN: usize = 4 << 20;
+
+/// The most bytes that one compressed run inside a body may hold.
+const INFLATED_MAX: usize = 4 << 20;
 
 /// How much of a value a finding takes with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub(crate) enum Grain {
 pub(crate) struct Inspector<'a> {
     wanted: &'a [Detector],
     grain: Grain,
+    /// What the name of the part says that the body is the content of.
+    field: Context,
     work_left: usize,
     exhausted: bool,
 }
@@ -39,7 +44,12 @@ pub(crate) struct Inspector<'a> {
 impl<'a> Inspector<'a> {
     pub(crate) fn new(wanted: &'a [Detector], grain: Grain, body_bytes: usize) -> Self {
         let work_left = body_bytes.saturating_mul(WORK_PER_BYTE).max(WORK_MIN);
-        Self { wanted, grain, work_left, exhausted: false }
+        Self { wanted, grain, field: Context::NONE, work_left, exhausted: false }
+    }
+
+    /// The body is the content of a field of that name.
+    pub(crate) fn of_field(self, name: &str) -> Self {
+        Self { field: Context::of_name(name), ..self }
     }
 
     /// Everything to blank in a body that is not multipart.
@@ -52,7 +62,7 @@ impl<'a> Inspector<'a> {
             }
             ContentKind::Form => self.form(&text_of(body)),
             ContentKind::Multipart { .. } | ContentKind::Text | ContentKind::Other => {
-                self.blob(body, 0)
+                self.blob(body, self.field, 0)
             }
         };
         if self.exhausted { Err(DlpError::TooMuchWork) } else { Ok(hits) }
@@ -95,7 +105,7 @@ impl<'a> Inspector<'a> {
                 TokenKind::Key => {
                     let known = hits.len();
                     let name = self.json_string(text, &token, (Context::NAME, layer), &mut hits);
-                    field = name.and(around);
+                    field = name.and(around.inherited());
                     blanked_keys += usize::from(hits.len() > known);
                     // Two blanked names in one object must not become the same name.
                     if let Some(last) = hits.get_mut(known..).and_then(<[Hit]>::last_mut)
@@ -182,18 +192,11 @@ impl<'a> Inspector<'a> {
         let mut hits = found.hits;
         if layer < LAYERS_MAX {
             let layer = layer.saturating_add(1);
-            if glance.has_escape()
-                && let Some(view) = escapes::unescaped(folded)
-            {
-                self.through(&view, folded, (field, layer), &mut hits);
-            }
-            if glance.is_spread()
-                && let Some(view) = escapes::pulled_together(folded)
-            {
+            for view in escapes::views(folded, glance) {
                 self.through(&view, folded, (field, layer), &mut hits);
             }
             if glance.run >= encoded::RUN_MIN {
-                self.runs(folded, layer, &mut hits);
+                self.runs(folded, (field, layer), &mut hits);
             }
         }
         Seen { hits: merge(hits), context: found.context }
@@ -232,9 +235,9 @@ impl<'a> Inspector<'a> {
     }
 
     /// Adds what is found in runs of base64 or hex, encoded again.
-    fn runs(&mut self, text: &str, layer: usize, hits: &mut Vec<Hit>) {
+    fn runs(&mut self, text: &str, (field, layer): (Context, usize), hits: &mut Vec<Hit>) {
         for run in encoded::runs(text) {
-            let inner = self.blob(&run.content, layer);
+            let inner = self.blob(&run.content, field, layer);
             if !inner.is_empty() {
                 let with = run.encode(&splice(&run.content, &inner));
                 hits.push(Hit { span: run.span, with, counts: total(&inner) });
@@ -243,19 +246,20 @@ impl<'a> Inspector<'a> {
     }
 
     /// Hits in bytes that may be text or compressed; what is compressed is blanked whole.
-    fn blob(&mut self, bytes: &[u8], layer: usize) -> Vec<Hit> {
-        match encoded::inflated(bytes, self.work_left) {
-            Some(Ok(content)) if layer < LAYERS_MAX => {
-                let inner = self.blob(&content, layer.saturating_add(1));
-                whole(&inner, bytes.len())
+    fn blob(&mut self, bytes: &[u8], field: Context, layer: usize) -> Vec<Hit> {
+        if layer < LAYERS_MAX
+            && let Some((inside, outcome)) = encoded::inflated(bytes, INFLATED_MAX)
+        {
+            self.exhausted |= matches!(outcome, Err(DlpError::TooLarge { .. }));
+            // Inflating costs its output, also where the stream turns out to be damaged.
+            if self.pay(inside.len()) {
+                let found = whole(&self.blob(&inside, field, layer.saturating_add(1)), bytes.len());
+                if outcome.is_ok() || !found.is_empty() {
+                    return found;
+                }
             }
-            Some(Err(DlpError::TooLarge { .. })) => {
-                self.exhausted = true;
-                Vec::new()
-            }
-            // Looks compressed but is not, or is nested too deep: look at it as it is.
-            Some(_) | None => self.value(&text_of(bytes), Context::NONE, layer).hits,
         }
+        self.value(&text_of(bytes), field, layer).hits
     }
 
     fn pay(&mut self, bytes: usize) -> bool {

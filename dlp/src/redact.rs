@@ -13,9 +13,10 @@ use crate::fields::{
     BLANK, Cleared, blank_form, blank_json, is_kept, is_nested_named, keep_form, keep_json,
 };
 use crate::hit::{Counts, Hit, add, splice, total};
-use crate::inspect::{Grain, Inspector};
+use crate::inspect::Grain;
 use crate::multipart::{self, Part};
-use crate::{ContentKind, DlpError, scan};
+use crate::scan::Look;
+use crate::{ContentKind, DlpError};
 
 /// What may leave, and what was done to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +59,10 @@ impl<'a> Orders<'a> {
         orders.detectors.dedup();
         orders
     }
+
+    fn look<'b>(&'b self, kind: &'b ContentKind, name: &'b str) -> Look<'b> {
+        Look { kind, name, wanted: &self.detectors }
+    }
 }
 
 /// Carries out `obligations` on a body. What is not blanked or removed stays byte for byte as it was.
@@ -82,7 +87,7 @@ pub fn redact(
             let kept = keep_fields(body, kind, &orders.keep)?;
             let blanked = blank_fields(&kept.0, kind, &orders.blank)?;
             redacted.fields_removed = kept.1.saturating_add(blanked.1);
-            let (clean, counts) = blank_findings(blanked.0, kind, &orders.detectors)?;
+            let (clean, counts) = blank_findings(blanked.0, &orders.look(kind, ""))?;
             redacted.counts = counts;
             clean
         }
@@ -153,17 +158,13 @@ fn on_fields(
 }
 
 /// Blanks the findings; what is left over takes its whole value with it; what is still left is an error.
-fn blank_findings(
-    mut body: Vec<u8>,
-    kind: &ContentKind,
-    wanted: &[Detector],
-) -> Result<(Vec<u8>, Counts), DlpError> {
+fn blank_findings(mut body: Vec<u8>, look: &Look<'_>) -> Result<(Vec<u8>, Counts), DlpError> {
     let mut counts = Counts::new();
-    if wanted.is_empty() {
+    if look.wanted.is_empty() {
         return Ok((body, counts));
     }
     for grain in [Grain::Span, Grain::Value] {
-        let hits = Inspector::new(wanted, grain, body.len()).body(&body, kind)?;
+        let hits = look.hits(&body, grain)?;
         if hits.is_empty() {
             return Ok((body, counts));
         }
@@ -174,11 +175,7 @@ fn blank_findings(
         add(&mut counts, &total(&hits));
         body = splice(&body, &hits);
     }
-    if scan::count(&body, kind, wanted)?.is_empty() {
-        Ok((body, counts))
-    } else {
-        Err(DlpError::Residue)
-    }
+    if look.count(&body)?.is_empty() { Ok((body, counts)) } else { Err(DlpError::Residue) }
 }
 
 fn multipart(
@@ -202,7 +199,7 @@ fn multipart(
     }
     let clean = splice(body, &edits);
     let kind = ContentKind::Multipart { boundary: boundary.to_owned() };
-    if scan::count(&clean, &kind, &orders.detectors)?.is_empty() {
+    if orders.look(&kind, "").count(&clean)?.is_empty() {
         Ok(clean)
     } else {
         Err(DlpError::Residue)
@@ -218,11 +215,10 @@ fn redacted_part(
 ) -> Result<Vec<Hit>, DlpError> {
     let head = body.get(part.head.clone()).unwrap_or_default();
     let content = body.get(part.content.clone()).unwrap_or_default();
-    let (clean_head, counts) =
-        blank_findings(head.to_vec(), &ContentKind::Text, &orders.detectors)?;
+    let name = part.name.as_deref().unwrap_or_default();
+    let (clean_head, counts) = blank_findings(head.to_vec(), &orders.look(&ContentKind::Text, ""))?;
     add(&mut redacted.counts, &counts);
-    let is_blanked = is_nested_named(part.name.as_deref().unwrap_or_default(), &orders.blank);
-    let clean = if is_blanked {
+    let clean = if is_nested_named(name, &orders.blank) {
         let changed = u32::from(content != BLANK.as_bytes());
         redacted.fields_removed = redacted.fields_removed.saturating_add(changed);
         BLANK.as_bytes().to_vec()
@@ -231,7 +227,7 @@ fn redacted_part(
         let fields = if has_fields { orders.blank.as_slice() } else { &[] };
         let (blanked, removed) = blank_fields(content, &part.kind, fields)?;
         redacted.fields_removed = redacted.fields_removed.saturating_add(removed);
-        let (clean, counts) = blank_findings(blanked, &part.kind, &orders.detectors)?;
+        let (clean, counts) = blank_findings(blanked, &orders.look(&part.kind, name))?;
         add(&mut redacted.counts, &counts);
         clean
     };

@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 
 use aegis_domain::{Detector, DlpFacts};
 
-use crate::hit::{Counts, add, total};
+use crate::hit::{Counts, Hit, add, total};
 use crate::inspect::{Grain, Inspector};
-use crate::view::text_of;
 use crate::{ContentKind, DlpError, multipart};
 
 /// How often each detector found something.
@@ -38,11 +37,12 @@ impl Scan {
 
 /// Looks through a body with every detector.
 pub fn scan(body: &[u8], kind: &ContentKind) -> Scan {
-    match count(body, kind, &Detector::ALL) {
-        Ok(counts) => Scan { counts, gap: None },
+    let look = Look { kind, name: "", wanted: &Detector::ALL };
+    match look.count(body) {
+        Ok(counts) => Scan { counts, gap: look.is_opaque(body).then_some(DlpError::Binary) },
         Err(gap) => {
             // Not what it says it is; what can be seen in it as text is still worth knowing.
-            let seen = count(body, &ContentKind::Text, &Detector::ALL);
+            let seen = Look { kind: &ContentKind::Text, ..look }.count(body);
             Scan { counts: seen.unwrap_or_default(), gap: Some(gap) }
         }
     }
@@ -53,22 +53,49 @@ pub fn scan_query(query: &str) -> Scan {
     scan(query.as_bytes(), &ContentKind::Form)
 }
 
-/// The counts of the wanted detectors.
-pub(crate) fn count(
-    body: &[u8],
-    kind: &ContentKind,
-    wanted: &[Detector],
-) -> Result<Counts, DlpError> {
-    let ContentKind::Multipart { boundary } = kind else {
-        let hits = Inspector::new(wanted, Grain::Span, body.len()).body(body, kind)?;
-        return Ok(total(&hits));
-    };
-    let mut counts = Counts::new();
-    for part in multipart::parts(body, boundary)? {
-        let head = body.get(part.head.clone()).unwrap_or_default();
-        let content = body.get(part.content.clone()).unwrap_or_default();
-        add(&mut counts, &count(text_of(head).as_bytes(), &ContentKind::Text, wanted)?);
-        add(&mut counts, &count(content, &part.kind, wanted)?);
+/// How to look at a body.
+#[derive(Clone, Copy)]
+pub(crate) struct Look<'a> {
+    pub(crate) kind: &'a ContentKind,
+    /// The name of the part that the body is the content of, or nothing.
+    pub(crate) name: &'a str,
+    pub(crate) wanted: &'a [Detector],
+}
+
+impl Look<'_> {
+    /// Everything to blank in a body that is not multipart.
+    pub(crate) fn hits(&self, body: &[u8], grain: Grain) -> Result<Vec<Hit>, DlpError> {
+        Inspector::new(self.wanted, grain, body.len()).of_field(self.name).body(body, self.kind)
     }
-    Ok(counts)
+
+    pub(crate) fn count(&self, body: &[u8]) -> Result<Counts, DlpError> {
+        let ContentKind::Multipart { boundary } = self.kind else {
+            return Ok(total(&self.hits(body, Grain::Span)?));
+        };
+        let mut counts = Counts::new();
+        for part in multipart::parts(body, boundary)? {
+            let head = body.get(part.head.clone()).unwrap_or_default();
+            let content = body.get(part.content.clone()).unwrap_or_default();
+            add(&mut counts, &Look { kind: &ContentKind::Text, ..*self }.count(head)?);
+            let name = part.name.as_deref().unwrap_or_default();
+            add(&mut counts, &Look { kind: &part.kind, name, ..*self }.count(content)?);
+        }
+        Ok(counts)
+    }
+
+    /// Whether part of a body is binary: pictures and archives hide what no detector here sees.
+    fn is_opaque(&self, body: &[u8]) -> bool {
+        match self.kind {
+            ContentKind::Multipart { boundary } => {
+                let parts = multipart::parts(body, boundary).unwrap_or_default();
+                parts.iter().any(|part| {
+                    let content = body.get(part.content.clone()).unwrap_or_default();
+                    Look { kind: &part.kind, ..*self }.is_opaque(content)
+                })
+            }
+            ContentKind::Json | ContentKind::Form | ContentKind::Text | ContentKind::Other => {
+                std::str::from_utf8(body).is_err()
+            }
+        }
+    }
 }

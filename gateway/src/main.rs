@@ -6,10 +6,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use aegis_demo::{AfterScenario, DemoOptions, Ports, Source};
 use aegis_gateway::config::Config;
-use aegis_gateway::dev::{AfterScenario, DevOptions, Ports};
 use aegis_gateway::policies::Policies;
-use aegis_gateway::{dev, serve, wire};
+use aegis_gateway::{clock, dev, serve, wire};
 use clap::{Parser, Subcommand};
 
 /// Memory of closed connections goes back to the system, which neither glibc nor mimalloc does.
@@ -89,7 +89,8 @@ fn main() -> ExitCode {
                 upstream: upstream_port,
             };
             let after = if once { AfterScenario::Stop } else { AfterScenario::Stay };
-            ran(dev::run(&DevOptions { data_dir: data, ports, after }))
+            let source = Source { now: clock::now, random: || clock::random().ok() };
+            ran(dev::run(&DemoOptions { data_dir: data, ports, after, source }))
         }
     }
 }

@@ -37,7 +37,7 @@ const REAP_MAX: usize = 1_024;
 
 /// Serves until told to stop, then drains.
 pub fn run(built: Built) -> anyhow::Result<()> {
-    let Built { gateway, stop, recovery } = built;
+    let Built { gateway, stop, recovery, follower } = built;
     let control = control_runtime()?;
     control.block_on(crate::recover::settle(&gateway, recovery))?;
     let reaper = control.spawn(reap(Arc::clone(&gateway)));
@@ -45,6 +45,7 @@ pub fn run(built: Built) -> anyhow::Result<()> {
     Listeners::new(&gateway)?.run_until(async move { stopped(&drained, &stop).await });
     reaper.abort();
     gateway.journal.close().context("the audit journal could not be closed in order")?;
+    drop(follower);
     Ok(())
 }
 

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use aegis_audit_chain::Hash;
 use aegis_audit_chain::note::SecretKey;
+use aegis_audit_chain::trust::Trust;
 use aegis_audit_ship::{FILE_BYTES, Journal, JournalConfig, RealDisk, Recovered};
 use aegis_domain::Ttl;
 use aegis_identity::{KeySet, SigningKey, TokenLimits, TrustedIssuer, Verifier};
 use aegis_state::{EmbeddedConfig, EmbeddedState, Hold, HotState};
+use aegis_telemetry::{Durable, Follower, FollowerConfig, JsonLines, Metrics};
 use anyhow::Context as _;
 use bytes::Bytes;
 
@@ -39,6 +41,7 @@ pub struct Gateway {
     pub resolver: Resolver,
     pub trust: TrustStore,
     pub drain: Arc<Drain>,
+    pub metrics: Metrics,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -58,6 +61,8 @@ pub struct Built {
     pub gateway: Arc<Gateway>,
     pub stop: Stop,
     pub recovery: Recovery,
+    /// Tells the journal to people and machines; dropped after the journal is closed, so that it tells all of it.
+    pub follower: Follower,
 }
 
 /// What an earlier life left to be settled.
@@ -68,6 +73,7 @@ pub struct Recovery {
 
 /// Opens everything; blocks on the disk.
 pub fn build(config: Config) -> anyhow::Result<Built> {
+    aegis_dlp::prepare();
     let policies = Policies::load(&config)?;
     let trust = trust(&config)?;
     let identify = Identify::new(verifier(&config)?);
@@ -77,6 +83,8 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let state = EmbeddedState::open(EmbeddedConfig::new(config.data_dir.join("state")))
         .context("the hot state cannot be opened")?;
     let recovery = Recovery { records, holds: state.open_holds() };
+    let metrics = Metrics::new();
+    let follower = follower(&config, &journal, metrics.clone())?;
     let jwks = KeySet::default().with(region_key.public_key().clone())?.to_jwks_json();
     let gateway = Gateway {
         issuer: config.identity.audience.clone(),
@@ -89,9 +97,26 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         resolver: Resolver::default(),
         trust,
         drain: Arc::new(Drain::default()),
+        metrics,
         config,
     };
-    Ok(Built { gateway: Arc::new(gateway), stop: Stop::default(), recovery })
+    Ok(Built { gateway: Arc::new(gateway), stop: Stop::default(), recovery, follower })
+}
+
+/// One JSON line per decision and per outcome in `decisions.jsonl`, and the counters behind `/metrics`.
+fn follower(config: &Config, journal: &Journal, metrics: Metrics) -> anyhow::Result<Follower> {
+    let data = &config.data_dir;
+    let records = journal.durable();
+    let durable =
+        Durable { origin: journal.origin().clone(), records: Box::new(move || *records.borrow()) };
+    let follow = FollowerConfig {
+        durable: Some(durable),
+        ..FollowerConfig::new(data.join("audit"), data.join("telemetry.cursor"))
+    };
+    let lines = JsonLines::to_file(&data.join("decisions.jsonl"))
+        .context("the decision lines cannot be written")?;
+    Follower::start(follow, vec![Box::new(lines), Box::new(metrics)])
+        .context("the journal cannot be followed")
 }
 
 fn trust(config: &Config) -> anyhow::Result<TrustStore> {
@@ -145,8 +170,9 @@ fn journal(config: &Config) -> anyhow::Result<(Journal, Recovered)> {
         file_bytes: FILE_BYTES,
     };
     let registry = journal_config.registry()?;
-    let trust = format!("{}\n", region_key.verifier(registry.as_str()));
-    files::replace(&config.data_dir.join("trust.txt"), trust.as_bytes())
+    let trust =
+        Trust::of(region_key.verifier(registry.as_str())).context("the registry has no name")?;
+    files::replace(&config.data_dir.join("trust.txt"), trust.to_string().as_bytes())
         .context("the verifiers' trust file cannot be written")?;
     Journal::open(journal_config).context("the audit journal cannot be opened")
 }

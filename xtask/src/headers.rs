@@ -28,7 +28,7 @@ fn judge(source: &Source) -> Option<Finding> {
 fn sentences(text: &str) -> usize {
     let lines: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//!")).collect();
     let written = lines.iter().filter(|line| !line.trim().is_empty()).count();
-    let stops = lines.join(" ").split(' ').filter(|word| word.ends_with('.')).count();
+    let stops = lines.join(" ").split(' ').filter(|word| word.ends_with(['.', '?', '!'])).count();
     written.max(stops)
 }
 

@@ -9,6 +9,7 @@ mod document;
 mod finding;
 mod headers;
 mod layers;
+mod packs;
 mod reasons;
 mod rooms;
 mod sizes;
@@ -25,7 +26,7 @@ use tree::Tree;
 const USAGE: &str = "\
 cargo xtask <command>
 
-  check               layers, rooms, headers, sizes, docs/reasons.md; reads only
+  check               layers, rooms, headers, sizes, documents, policy packs; reads only
   fix                 regenerates the table of docs/reasons.md
   advisories [DB]     Cargo.lock against the RustSec advisory database (a folder or a .tar.gz)
 ";
@@ -54,6 +55,7 @@ fn check() -> anyhow::Result<ExitCode> {
     findings.extend(headers::check(&tree));
     findings.extend(sizes::check(&tree));
     findings.extend(reasons::check(&tree.root)?);
+    findings.extend(packs::check(&tree.root)?);
     let files: usize = tree.crates.iter().map(|krate| krate.sources.len()).sum();
     report("check", &findings, &format!("{} crates, {files} files", tree.crates.len()))
 }

@@ -86,8 +86,13 @@ impl Hash {
 
     /// Reads canonical base64url without padding.
     pub fn parse(text: &str) -> Option<Self> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        bytes.try_into().ok().map(Self)
+        let mut out = [0; 32];
+        let whole = text.len() == TEXT_BYTES;
+        // The engine wants room for whole quanta of four characters.
+        let mut room = [0; 33];
+        let length = URL_SAFE_NO_PAD.decode_slice(text, &mut room).ok()?;
+        out.copy_from_slice(room.get(..length).filter(|bytes| whole && bytes.len() == 32)?);
+        Some(Self(out))
     }
 
     /// Reads canonical base64 with padding, as checkpoints carry it.

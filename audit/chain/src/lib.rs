@@ -3,6 +3,7 @@
 //! Pure: bytes in, verdicts out; times, random salts and files are brought by callers. Invariant: whatever is
 //! hashed, signed or verified is the exact stored bytes, never something written anew from them.
 
+mod cursor;
 pub mod disclosure;
 pub mod frame;
 mod hash;
@@ -18,6 +19,7 @@ pub mod trust;
 pub mod verify;
 pub mod walk;
 
+pub use cursor::{Cursor, CursorError, StoredRecord};
 pub use hash::Hash;
 pub use head::{Head, birth_note};
 pub use origin::{Origin, OriginError};

@@ -195,13 +195,8 @@ impl Anchorer {
 
     fn write_head_note(&self, head: &Head) -> Result<(), JournalError> {
         let path = self.rereader.root().join(layout::head_file(&head.origin, head.size));
-        let write = || {
-            let mut file = self.disk.create(&path, 0)?;
-            file.write_at(head.note(&self.signer).as_bytes(), 0)?;
-            file.sync()?;
-            path.parent().map_or(Ok(()), |dir| self.disk.sync_dir(dir))
-        };
-        write().map_err(io_error("writing the final head"))
+        let note = head.note(&self.signer);
+        self.disk.write_whole(&path, note.as_bytes()).map_err(io_error("writing the final head"))
     }
 }
 

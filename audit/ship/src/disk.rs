@@ -18,6 +18,20 @@ pub trait Disk: Send + Sync {
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Writes a small file so that its name never stands for half of it: a crash leaves at most a `.tmp` beside it.
+    fn write_whole(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let draft = path.with_extension("tmp");
+        match fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = self.create(&draft, 0)?;
+        file.write_at(bytes, 0)?;
+        file.sync()?;
+        fs::rename(&draft, path)?;
+        path.parent().map_or(Ok(()), |dir| self.sync_dir(dir))
+    }
 }
 
 /// One file being written.

@@ -11,6 +11,7 @@ mod open;
 mod recover;
 mod registry_log;
 mod stream_reader;
+mod tail;
 mod wal;
 mod writer;
 
@@ -19,3 +20,4 @@ pub use error::JournalError;
 pub use journal::{Journal, Pending, Position, Sealed, WallClock};
 pub use open::{FILE_BYTES, JournalConfig};
 pub use recover::{Recovered, RecoveredStream, Unsettled};
+pub use tail::Tail;

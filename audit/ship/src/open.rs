@@ -177,10 +177,16 @@ impl Life {
         let writer = Writer { shared: Arc::clone(&self.shared), wal: self.wal, anchors: slot };
         let spawn = |name: &str| thread::Builder::new().name(name.to_owned());
         let what = "starting a journal thread";
-        let write = spawn("audit-writer").spawn(move || writer.run()).map_err(io_error(what))?;
+        // The directory is free for another process only when neither thread can write any more.
+        let lock = Arc::new(lock);
+        let held = Arc::clone(&lock);
+        let write = spawn("audit-writer").spawn(move || {
+            writer.run();
+            drop(held);
+        });
+        let write = write.map_err(io_error(what))?;
         let anchor = spawn("audit-anchor").spawn(move || {
             anchorer.run();
-            // The directory is free for another process only when nothing more can be written.
             drop(lock);
         });
         let threads = Mutex::new(vec![write, anchor.map_err(io_error(what))?]);

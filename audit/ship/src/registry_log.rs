@@ -3,10 +3,10 @@
 //! Not here: reading a registry (`audit/chain`). Invariant: what is committed is one write, so a crash leaves either
 //! all of it or an unsigned tail that does not count.
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-use std::{fs, io};
 
 use aegis_audit_chain::link::{Reading, Sequencer};
 use aegis_audit_chain::note::{Signer, Verifier};
@@ -60,11 +60,12 @@ impl RegistryLog {
         let wal = Wal::create(Arc::clone(&setup.disk), setup.root, (&origin, 0), FILE_BYTES)
             .map_err(io_error("creating the registry"))?;
         let mut log = Self::new(wal, Sequencer::new(origin.clone()), &setup);
+        // Before the first commit, so that a registry with anything signed in it has its note.
         let birth = birth_note(setup.signer.verifier(), &setup.signer);
-        log.commit(vec![setup.genesis.draft()?])?;
         log.wal
             .write_note(&layout::genesis_note(&origin), &birth)
             .map_err(io_error("writing the registry's birth note"))?;
+        log.commit(vec![setup.genesis.draft()?])?;
         log.write_head_note()?;
         Ok(log)
     }
@@ -129,10 +130,9 @@ impl RegistryLog {
     pub(crate) fn write_head_note(&mut self) -> Result<(), JournalError> {
         let Some((head, sig)) = &self.signed else { return Ok(()) };
         let path = layout::head_file(&head.origin, head.size);
-        match self.wal.write_note(&path, &head.note_with(sig)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            result => result.map_err(io_error("writing a registry head")),
-        }
+        self.wal
+            .write_note(&path, &head.note_with(sig))
+            .map_err(io_error("writing a registry head"))
     }
 
     fn push(&mut self, draft: Draft, now: Reading, frames: &mut Vec<u8>) {
@@ -168,7 +168,9 @@ fn read(root: &Path, origin: &Origin, region: &Verifier) -> Result<Option<Regist
         result => result?,
     };
     let heads = root.join(layout::heads_dir(origin));
-    if let Some(newest) = names(&heads).map_err(io_error(what))?.pop() {
+    let mut notes = names(&heads).map_err(io_error(what))?;
+    notes.retain(|name| layout::parse_head_name(name).is_some());
+    if let Some(newest) = notes.pop() {
         let note = fs::read_to_string(heads.join(newest)).map_err(io_error(what))?;
         let head = Head::open(&note, region).map_err(|_| JournalError::RegistryRolledBack)?;
         if registry.root_at(head.size) != Some(head.root) {

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use aegis_audit_chain::frame::{FRAME_OVERHEAD, Frames};
+use aegis_audit_chain::frame::{FRAME_OVERHEAD, Frames, Header};
 use aegis_audit_chain::record::MAX_BYTES;
 use aegis_audit_chain::{Origin, layout};
 
@@ -108,12 +108,7 @@ impl StreamReader {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        let mut head = [0; 512];
-        let filled = fill(&file, &mut head, 0)?;
-        let Ok((_, frames)) = Frames::open(head.get(..filled).unwrap_or_default()) else {
-            return Ok(false);
-        };
-        let offset = u64::try_from(frames.offset()).unwrap_or(0);
+        let Some((_, offset)) = read_header(&file)? else { return Ok(false) };
         // Going on in the very file that has just ended would never end.
         if self.file.is_some() && first == self.seq && self.reads_same(&file)? {
             return Ok(false);
@@ -127,6 +122,20 @@ impl StreamReader {
         let Some((file, _)) = &self.file else { return Ok(false) };
         Ok(file.metadata()?.ino() == other.metadata()?.ino())
     }
+}
+
+/// The header of a log file, if it has a whole one yet.
+pub(crate) fn header_of(path: &Path) -> io::Result<Option<Header>> {
+    Ok(read_header(&File::open(path)?)?.map(|(header, _)| header))
+}
+
+/// A file's header and where its first frame begins.
+fn read_header(file: &File) -> io::Result<Option<(Header, u64)>> {
+    // Fixed fields and an origin of at most 255 bytes.
+    let mut head = [0; 512];
+    let filled = fill(file, &mut head, 0)?;
+    let opened = Frames::open(head.get(..filled).unwrap_or_default()).ok();
+    Ok(opened.map(|(header, frames)| (header, u64::try_from(frames.offset()).unwrap_or(0))))
 }
 
 /// Whether a reader's caller goes on.

@@ -69,13 +69,9 @@ impl Wal {
         self.file.trim(self.used)
     }
 
-    /// Writes a small file next to the log, whole or not at all as far as its name is concerned.
+    /// Writes a signed note next to the log.
     pub(crate) fn write_note(&self, path: &str, text: &str) -> io::Result<()> {
-        let path = self.root.join(path);
-        let mut file = self.disk.create(&path, 0)?;
-        file.write_at(text.as_bytes(), 0)?;
-        file.sync()?;
-        path.parent().map_or(Ok(()), |dir| self.disk.sync_dir(dir))
+        self.disk.write_whole(&self.root.join(path), text.as_bytes())
     }
 
     fn has_records(&self) -> bool {

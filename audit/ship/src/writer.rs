@@ -57,7 +57,11 @@ impl Writer {
                 return self.wal.finish();
             }
             let first = *self.shared.durable.borrow();
-            self.wal.append(first, &spare.frames)?;
+            if let Err(error) = self.wal.append(first, &spare.frames) {
+                // Before the waiters are let go, so that they learn why.
+                self.shared.fail(error.kind());
+                return Err(error);
+            }
             self.shared.durable.send_replace(tree.size());
             for waiter in spare.waiters.drain(..) {
                 // An appender that went away still has its record.

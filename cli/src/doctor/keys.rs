@@ -1,4 +1,4 @@
-//! The key files: there, readable by their owner only, sound, and the published set in step with the private key.
+//! The key files: there, readable by their owner only, sound, and what is published in step with what is private.
 //!
 //! Not here: making keys (`init`). Invariant: no part of a private key is ever shown.
 
@@ -6,41 +6,44 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use aegis_audit_chain::note::SecretKey;
+use aegis_domain::Secret;
 use aegis_identity::{KeySet, SigningKey};
 
 use super::Check;
 use crate::home::{self, Home};
+use crate::{seed, trust};
 
 /// Readable and writable by the owner, nothing for others.
 const MODE: u32 = 0o600;
 
 pub(super) fn check(home: &Home) -> Vec<Check> {
-    let issuer = private("issuer key", &home.issuer_key());
-    let region = private("region key", &home.region_key());
-    let published = published(home, issuer.1.as_ref());
-    vec![issuer.0, region.0, published]
+    let pem = |text: &str| SigningKey::from_pkcs8_pem(text).ok();
+    let (issuer, issuer_key) = private("issuer key", &home.issuer_key(), pem);
+    let (region, region_key) = private("region key", &home.region_key(), pem);
+    let (registry, seed) = private("registry seed", &home.registry_seed(), seed::decode);
+    let published = published(home, &[issuer_key, region_key]);
+    vec![issuer, region, registry, published, trusted(home, seed.as_ref())]
 }
 
-fn private(name: &str, path: &Path) -> (Check, Option<SigningKey>) {
-    let key = match home::read("the key", path) {
-        Ok(pem) => SigningKey::from_pkcs8_pem(&pem),
+/// Looks at one private file; what it holds goes on only when it is sound.
+fn private<K>(name: &str, path: &Path, parse: impl Fn(&str) -> Option<K>) -> (Check, Option<K>) {
+    let text = match home::read("the key", path) {
+        Ok(text) => text,
         Err(failure) => {
-            let advice = "restore it from your backup, or run `aegisctl init` in a new directory";
+            let advice =
+                "restore it from your backup; a gateway started without it makes a new one";
             return (Check::fail(name, failure.to_string(), advice), None);
         }
     };
     let shown = path.display();
-    let key = match key {
-        Ok(key) => key,
-        Err(error) => {
-            let found = format!("{shown}: {error}");
-            let advice = "replace it with an Ed25519 key in PKCS#8 PEM";
-            return (Check::fail(name, found, advice), None);
-        }
+    let Some(key) = parse(&text) else {
+        let advice = "restore it from your backup";
+        return (Check::fail(name, format!("{shown} holds no such key"), advice), None);
     };
     let mode = fs::metadata(path).map_or(0, |meta| meta.permissions().mode() & 0o777);
     let check = if mode == MODE {
-        Check::ok(name, format!("{shown}, kid {}", key.key_id()))
+        Check::ok(name, format!("{shown}, mode {mode:04o}"))
     } else {
         let found = format!("{shown} has mode {mode:04o}");
         Check::fail(name, found, "chmod 600; if others could read it, replace it")
@@ -48,24 +51,44 @@ fn private(name: &str, path: &Path) -> (Check, Option<SigningKey>) {
     (check, Some(key))
 }
 
-fn published(home: &Home, issuer: Option<&SigningKey>) -> Check {
+/// Agents' tokens and attestations are checked with this set.
+fn published(home: &Home, keys: &[Option<SigningKey>]) -> Check {
     const NAME: &str = "published keys";
-    const ADVICE: &str = "write the issuer's public key to keys/jwks.json";
+    const ADVICE: &str = "remove keys/jwks.json; the gateway writes it anew when it starts";
     let path = home.jwks();
     let text = match home::read("the key set", &path) {
         Ok(text) => text,
         Err(failure) => return Check::fail(NAME, failure.to_string(), ADVICE),
     };
-    let keys = match KeySet::from_jwks(text.as_bytes()) {
-        Ok(keys) => keys,
+    let set = match KeySet::from_jwks(text.as_bytes()) {
+        Ok(set) => set,
         Err(error) => return Check::fail(NAME, format!("{}: {error}", path.display()), ADVICE),
     };
-    match issuer {
-        None => Check::skip(NAME, "no issuer key to compare with"),
-        // A set names a key once, so adding one that is there is refused.
-        Some(key) if keys.with(key.public_key().clone()).is_err() => {
-            Check::ok(NAME, format!("{} has the issuer key", path.display()))
-        }
-        Some(_) => Check::fail(NAME, "the issuer key is not in keys/jwks.json", ADVICE),
+    // A set names a key once, so adding one that is there is refused.
+    let has = |key: &SigningKey| set.clone().with(key.public_key().clone()).is_err();
+    if keys.iter().flatten().all(has) {
+        Check::ok(NAME, format!("{} has the private keys' public halves", path.display()))
+    } else {
+        Check::fail(NAME, "a private key's public half is not in keys/jwks.json", ADVICE)
+    }
+}
+
+/// Auditors check the registry with this key.
+fn trusted(home: &Home, seed: Option<&Secret<[u8; 32]>>) -> Check {
+    const NAME: &str = "trust root";
+    const ADVICE: &str = "the gateway writes trust.txt when it starts; give auditors the new one";
+    let path = home.trust();
+    let trust = match trust::load(&path) {
+        Ok(trust) => trust,
+        Err(failure) => return Check::fail(NAME, failure.chain(), ADVICE),
+    };
+    let Some(seed) = seed else {
+        return Check::skip(NAME, "no registry seed to compare with");
+    };
+    let secret = SecretKey::from_seed(seed.expose());
+    if trust.registries().any(|(_, vkey)| secret.verifier(vkey.name()) == *vkey) {
+        Check::ok(NAME, format!("{} trusts the registry seed", path.display()))
+    } else {
+        Check::fail(NAME, "trust.txt does not trust the registry seed", ADVICE)
     }
 }

@@ -1,6 +1,10 @@
 //! `audit tail`, `audit show` and `cost report`, on a journal the gateway's own code wrote.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use aegis_domain::Effect;
 
@@ -164,10 +168,44 @@ fn a_torn_tail_is_not_read_and_does_not_stop_a_report() {
 #[test]
 fn damage_in_the_middle_stops_a_report_instead_of_shortening_it() {
     let home = Home::empty();
-    busy(&home).close();
+    let mut ledger = busy(&home);
+    for _ in 0..10 {
+        ledger.call("one", Effect::Allow, 1);
+    }
+    ledger.close();
     assert!(wal_files(&home).len() > 1);
     damage(&wal_files(&home)[0]);
     let stopped = home.run(&["cost", "report"]).code(1);
     assert!(stderr(&stopped).contains("checksum does not match"), "{}", stderr(&stopped));
     assert_eq!(stdout(&stopped), "");
+}
+
+#[test]
+fn follow_goes_on_with_new_records_of_this_life_and_the_next() {
+    let home = Home::empty();
+    let mut ledger = Ledger::open(&home);
+    ledger.call("before", Effect::Deny, 0);
+    let mut tail = std::process::Command::new(env!("CARGO_BIN_EXE_aegisctl"))
+        .arg("--data")
+        .arg(home.path(""))
+        .args(["audit", "tail", "-n", "1", "--follow", "-o", "json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (shown, lines) = mpsc::channel();
+    let stdout = BufReader::new(tail.stdout.take().unwrap());
+    std::thread::spawn(move || stdout.lines().try_for_each(|line| shown.send(line.unwrap())));
+    let wait_for = |agent: &str| {
+        let wanted = format!("\"agent\":\"{agent}\"");
+        let patience = Duration::from_secs(60);
+        while !lines.recv_timeout(patience).unwrap().contains(&wanted) {}
+    };
+    ledger.call("during", Effect::Deny, 0);
+    wait_for("during");
+    ledger.close();
+    let mut next = Ledger::open(&home);
+    next.call("after", Effect::Deny, 0);
+    wait_for("after");
+    tail.kill().unwrap();
+    tail.wait().unwrap();
 }

@@ -1,8 +1,10 @@
 //! The real `aegisctl`, typed at: output, words, exit codes.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod journal;
 mod ledger;
+mod policy;
 mod setup;
 mod support;
 mod token;
+mod verify;

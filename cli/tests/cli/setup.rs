@@ -20,6 +20,38 @@ fn status_of(checks: &serde_json::Value, name: &str) -> String {
     row["status"].as_str().unwrap().to_owned()
 }
 
+const COMMANDS: [&str; 12] = [
+    "init",
+    "doctor",
+    "token mint",
+    "token inspect",
+    "token verify",
+    "policy check",
+    "policy test",
+    "audit verify",
+    "audit tail",
+    "audit show",
+    "cost report",
+    "completions",
+];
+
+#[test]
+fn the_documentation_has_every_command_and_every_exit_code() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli.md");
+    let page = fs::read_to_string(page).unwrap();
+    for command in COMMANDS {
+        assert!(page.contains(&format!("| `aegisctl {command}` |")), "{command}");
+    }
+    let help = stdout(&Home::empty().run(&["--help"]).success());
+    let codes = help.lines().skip_while(|line| *line != "Exit codes:").skip(1);
+    let codes: Vec<_> = codes.take_while(|line| !line.is_empty()).collect();
+    assert_eq!(codes.len(), 5);
+    for code in codes {
+        let (number, meaning) = code.trim().split_once("  ").unwrap();
+        assert!(page.contains(&format!("| {number} | {meaning} |")), "{code}");
+    }
+}
+
 #[test]
 fn help_names_every_exit_code_and_has_examples() {
     let help = stdout(&Home::empty().run(&["--help"]).success());
@@ -28,8 +60,7 @@ fn help_names_every_exit_code_and_has_examples() {
     {
         assert!(help.contains(line), "{line}\n{help}");
     }
-    for command in ["init", "doctor", "token mint", "token inspect", "token verify", "completions"]
-    {
+    for command in COMMANDS {
         let words: Vec<_> = command.split(' ').chain(["--help"]).collect();
         let help = stdout(&Home::empty().run(&words).success());
         assert!(help.contains("Example"), "{command}\n{help}");
@@ -48,7 +79,7 @@ fn a_wrong_command_line_ends_with_2() {
 #[test]
 fn init_makes_keys_only_their_owner_can_read() {
     let home = Home::ready();
-    for key in ["keys/issuer.pem", "keys/region.pem"] {
+    for key in ["keys/issuer.pem", "keys/region.pem", "keys/registry.seed"] {
         let mode = fs::metadata(home.path(key)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{key}");
     }
@@ -68,6 +99,14 @@ fn init_never_overwrites_and_then_writes_nothing_at_all() {
 }
 
 #[test]
+fn what_the_system_forbids_ends_with_4() {
+    // Nobody may make folders here, root included.
+    let mut command = assert_cmd::Command::cargo_bin("aegisctl").unwrap();
+    let refused = command.args(["--data", "/sys/kernel/aegis", "init"]).assert().code(4);
+    assert!(stderr(&refused).contains("may not be used"), "{}", stderr(&refused));
+}
+
+#[test]
 fn init_names_the_tenant_everywhere() {
     let home = Home::empty();
     home.run(&["init", "--tenant", "globex", "--agent", "bot-7", "--region", "eu-west-1"])
@@ -83,7 +122,7 @@ fn init_names_the_tenant_everywhere() {
 fn data_goes_to_stdout_and_words_to_stderr() {
     let home = Home::empty();
     let made = home.run(&["-o", "json", "init"]).success();
-    assert_eq!(json(&made).as_array().unwrap().len(), 6);
+    assert_eq!(json(&made).as_array().unwrap().len(), 7);
     assert!(stderr(&made).contains("next: "));
     let quiet = Home::empty().run(&["--quiet", "init"]).success();
     assert_eq!(stderr(&quiet), "");
@@ -115,9 +154,10 @@ fn doctor_goes_on_after_the_first_failure() {
     fs::write(home.path("keys/issuer.pem"), "no key").unwrap();
     fs::write(home.path("keys/jwks.json"), "no set").unwrap();
     fs::remove_file(home.path("keys/region.pem")).unwrap();
+    fs::write(home.path("keys/registry.seed"), "0".repeat(64)).unwrap();
     fs::write(home.path("policies/acme.yaml"), "kind: Nonsense\n").unwrap();
     let checks = json(&home.run(&["doctor", "-o", "json"]).code(1));
-    for name in ["issuer key", "region key", "published keys", "policy acme"] {
+    for name in ["issuer key", "region key", "published keys", "trust root", "policy acme"] {
         assert_eq!(status_of(&checks, name), "fail", "{name}");
     }
     assert_eq!(status_of(&checks, "clock"), "ok");

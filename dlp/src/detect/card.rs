@@ -74,11 +74,13 @@ pub(super) fn find(
         found.extend(longest_first.map(|chained| (chained, rest)).find_map(|(count, rest)| {
             let written = rest.get(..count)?;
             let span = group.start..written.last()?.end;
-            let is_card = match proof(text, written)? {
-                Proof::Number => is_usual(written) || is_told(&span),
-                Proof::Word => is_told(&span),
-            };
-            (is_card && edge(text, &span) < Edge::Digit).then_some(span)
+            let is_told = is_told(&span);
+            // The sums come last: in a table of numbers every cell may start a card.
+            if !(is_told || is_usual(written)) || edge(text, &span) == Edge::Digit {
+                return None;
+            }
+            let proof = proof(text, written)?;
+            (is_told || proof == Proof::Number).then_some(span)
         }));
     }
     found
@@ -108,10 +110,12 @@ fn chain(text: &str, groups: &[Range<usize>]) -> Vec<usize> {
 
 /// The ways cards print their numbers; other groupings need a word beside them.
 fn is_usual(groups: &[Range<usize>]) -> bool {
-    let lengths: Vec<usize> = groups.iter().map(ExactSizeIterator::len).collect();
-    match lengths.as_slice() {
-        [_] | [4, 6, 5] | [4, 6, 4] => true,
-        [first @ .., last] => first.iter().all(|length| *length == 4) && (1..=4).contains(last),
+    match groups {
+        [_] => true,
+        [a, b, c] if (a.len(), b.len()) == (4, 6) => matches!(c.len(), 4 | 5),
+        [first @ .., last] => {
+            first.iter().all(|group| group.len() == 4) && (1..=4).contains(&last.len())
+        }
         [] => false,
     }
 }

@@ -1,6 +1,6 @@
 //! Dates of birth: dates with a word or field name beside them that says so.
 //!
-//! Invariant: only days that the calendar has, from 1900 to 2100, are findings.
+//! Not here: which words (`words`). Invariant: only days that the calendar has, from 1900 to 2100, are findings.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -20,7 +20,7 @@ const FORMS: &[&str] = &[
     r"(?i)(?P<mon>[a-zä]{3,9})\.? (?P<d>[0-9]{1,2})(?:st|nd|rd|th)?,? (?P<y>[0-9]{4})",
 ];
 
-static DATES: LazyLock<Vec<Regex>> =
+pub(super) static DATES: LazyLock<Vec<Regex>> =
     LazyLock::new(|| FORMS.iter().filter_map(|form| Regex::new(form).ok()).collect());
 
 /// English and German month names, by the letters that tell them apart.

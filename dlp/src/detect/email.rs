@@ -1,6 +1,7 @@
 //! E-mail addresses.
 //!
-//! Invariant: sizes are those of RFC 5321 §4.5.3.1, and the domain ends in a top-level name.
+//! Not here: undoing what they are wrapped in (`view`). Invariant: sizes are those of RFC 5321 §4.5.3.1, and the domain
+//! ends in a top-level name.
 
 use std::ops::Range;
 

@@ -11,6 +11,7 @@ mod ssn;
 mod words;
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use aegis_domain::Detector;
 
@@ -28,6 +29,13 @@ const DIGITS_MIN: usize = 5;
 pub(crate) struct Found {
     pub(crate) hits: Vec<Hit>,
     pub(crate) context: Context,
+}
+
+/// Builds all patterns now rather than at first use.
+pub(crate) fn prepare() {
+    LazyLock::force(&words::AUTOMATON);
+    LazyLock::force(&secret::PATTERNS);
+    LazyLock::force(&dob::DATES);
 }
 
 /// Runs the wanted detectors over `text`, the value of a field whose name gave `field`.

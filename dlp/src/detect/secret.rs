@@ -222,7 +222,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
 ];
 
-static PATTERNS: LazyLock<Vec<Option<Regex>>> =
+pub(super) static PATTERNS: LazyLock<Vec<Option<Regex>>> =
     LazyLock::new(|| RULES.iter().map(|rule| Regex::new(rule.pattern).ok()).collect());
 
 pub(super) fn find(text: &str, glance: Glance, words: &Words, field: Context) -> Vec<Range<usize>> {

@@ -10,6 +10,7 @@ use aho_corasick::dfa::DFA;
 use aho_corasick::{Anchored, MatchKind};
 
 use super::secret;
+use crate::view::fold;
 
 /// What a field's name, or the words of a text, say about the values beside them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,16 @@ impl Context {
 
     pub(crate) fn and(self, other: Context) -> Context {
         Context(self.0 | other.0)
+    }
+
+    /// What is left of it for fields further inside: `secrets` does not make every name under it one.
+    pub(crate) fn inherited(self) -> Context {
+        Context(self.0 & (Context::SSN.0 | Context::DOB.0 | Context::CARD.0))
+    }
+
+    /// What `name` says about the value beside it.
+    pub(crate) fn of_name(name: &str) -> Context {
+        Words::read(fold(name).text()).context()
     }
 
     pub(super) fn says(self, what: Context) -> bool {
@@ -131,7 +142,7 @@ const BEFORE_MAX: usize = 48;
 const AFTER_MAX: usize = 24;
 
 /// The words first, then the keywords of the secret rules.
-static AUTOMATON: LazyLock<Option<DFA>> = LazyLock::new(|| {
+pub(super) static AUTOMATON: LazyLock<Option<DFA>> = LazyLock::new(|| {
     let words = WORDS.iter().map(|(word, ..)| *word);
     let patterns = words.chain(secret::RULES.iter().flat_map(|rule| rule.keywords).copied());
     let builder =
@@ -150,8 +161,8 @@ pub(super) struct Words {
     near: Vec<(Context, Range<usize>)>,
     /// One bit for each secret rule a keyword of which occurs.
     rules: u128,
-    /// The end of a first line that is the header of a table: its words speak for every line.
-    header_end: usize,
+    /// What a first line says that is the header of a table: its words speak for every line.
+    header: Context,
 }
 
 impl Words {
@@ -171,14 +182,16 @@ impl Words {
         }
         if !words.near.is_empty() {
             let header = text.lines().next().filter(|line| line.contains([',', ';', '\t', '|']));
-            words.header_end = header.map_or(0, str::len);
+            let end = header.map_or(0, str::len);
+            let inside = words.near.iter().take_while(|(_, word)| word.end <= end);
+            words.header = inside.fold(Context::NONE, |sum, (context, _)| sum.and(*context));
         }
         words
     }
 
     /// The words of a text in which none would matter.
     pub(super) fn none() -> Self {
-        Self { near: Vec::new(), rules: 0, header_end: 0 }
+        Self { near: Vec::new(), rules: 0, header: Context::NONE }
     }
 
     /// Adds the pattern that ends at `end`.
@@ -214,10 +227,14 @@ impl Words {
     /// Whether a word of that kind stands near `span`.
     pub(super) fn are_near(&self, span: &Range<usize>, what: Context) -> bool {
         let reach = span.start.saturating_sub(BEFORE_MAX)..span.end.saturating_add(AFTER_MAX);
-        self.near.iter().any(|(context, word)| {
-            let is_close = word.end > reach.start && word.start < reach.end;
-            *context == what && (is_close || word.end <= self.header_end)
-        })
+        // Words are in the order of their ends; a text full of both must not cost their product.
+        let first = self.near.partition_point(|(_, word)| word.end <= reach.start);
+        let close = self.near.get(first..).unwrap_or_default();
+        self.header.says(what)
+            || close
+                .iter()
+                .take_while(|(_, word)| word.end < reach.end)
+                .any(|(context, _)| context.says(what))
     }
 }
 

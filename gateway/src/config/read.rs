@@ -99,7 +99,7 @@ fn listen(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Liste
         Some(TlsListen { address: address?, certificate: certificate?, key: key? })
     });
     let metrics = map.required("metrics", problems, Node::parsed::<SocketAddr>);
-    if plain.is_none() && tls.is_none() {
+    if map.get("plain").is_none() && map.get("tls").is_none() {
         problems.report(map.position(), "one of `plain` and `tls` must say where agents call");
     }
     map.finish(problems);

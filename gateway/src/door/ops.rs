@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use aegis_telemetry::Readiness;
 use async_trait::async_trait;
 use http::{Response, StatusCode};
 use pingora_core::apps::http_app::ServeHttp;
@@ -23,6 +24,14 @@ impl Ops {
     }
 
     async fn readiness(&self) -> (StatusCode, String) {
+        let (status, text) = self.ask_readiness().await;
+        let is_ready = status == StatusCode::OK;
+        let readiness = if is_ready { Readiness::Ready } else { Readiness::NotReady };
+        self.gateway.metrics.set_readiness(readiness);
+        (status, text)
+    }
+
+    async fn ask_readiness(&self) -> (StatusCode, String) {
         if self.gateway.drain.is_draining() {
             return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
         }
@@ -42,7 +51,10 @@ impl ServeHttp for Ops {
                 let (status, body) = self.readiness().await;
                 (status, "text/plain", body)
             }
-            "/metrics" => (StatusCode::OK, METRICS_TYPE, "# EOF\n".to_owned()),
+            "/metrics" => {
+                self.readiness().await;
+                (StatusCode::OK, METRICS_TYPE, self.gateway.metrics.render())
+            }
             _ => (
                 StatusCode::NOT_FOUND,
                 "text/plain",

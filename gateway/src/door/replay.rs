@@ -36,7 +36,8 @@ struct Replay {
 pub(super) fn install(slot: &mut Box<ServerSession>, body: Bytes) -> Return {
     let inner = std::mem::replace(slot, Box::new(placeholder()));
     let (home, back) = channel();
-    let left = Some(body.clone());
+    // An empty body ends with the head; handing it out would send a frame after the end.
+    let left = Some(body.clone()).filter(|body| !body.is_empty());
     **slot =
         ServerSession::new_custom(Box::new(Replay { inner, home: Mutex::new(home), left, body }));
     Return(Mutex::new(back))

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_domain::{Method, Reason};
+use aegis_telemetry::Metrics;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::header::{EXPECT, HeaderName, UPGRADE};
@@ -35,12 +36,29 @@ pub struct ToolRoute {
 /// What one request needs while Pingora has it.
 pub struct Visit {
     _underway: Underway,
+    _counted: InFlight,
     call: Option<CallContext>,
     is_upgrade: bool,
     body_home: Option<replay::Return>,
     settlement: Option<Settlement>,
     /// Why forwarding failed, once it has.
     failure: Option<Reason>,
+}
+
+/// Shows a call in `aegis_calls_in_flight` for as long as it lives.
+struct InFlight(Metrics);
+
+impl InFlight {
+    fn begin(metrics: Metrics) -> Self {
+        metrics.call_began();
+        Self(metrics)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.call_ended();
+    }
 }
 
 impl ToolRoute {
@@ -88,7 +106,8 @@ impl ToolRoute {
             Admission::LetThrough => {
                 visit.settlement = Settlement::begin(&self.gateway, call);
                 let judged = call.outgoing.as_ref().and_then(|outgoing| outgoing.body.clone());
-                if let Some(body) = judged.filter(|_| !arrival.is_upgrade) {
+                let has_none = arrival.is_upgrade || session.downstream_session.is_body_empty();
+                if let Some(body) = judged.filter(|_| !has_none) {
                     visit.body_home = Some(replay::install(&mut session.downstream_session, body));
                 }
                 Ok(None)
@@ -104,6 +123,7 @@ impl ProxyHttp for ToolRoute {
     fn new_ctx(&self) -> Visit {
         Visit {
             _underway: self.gateway.drain.underway(),
+            _counted: InFlight::begin(self.gateway.metrics.clone()),
             call: None,
             is_upgrade: false,
             body_home: None,

@@ -74,6 +74,11 @@ fn split_route(path: &str) -> Result<(ToolName, String), Reason> {
     Ok((route, format!("/{rest}")))
 }
 
+/// The route of a call that was refused before it was read.
+pub fn route_of(path: &str) -> Option<ToolName> {
+    ToolName::parse(path.strip_prefix('/')?.split('/').next()?).ok()
+}
+
 /// Escapes that decode to a separator, a dot, a NUL or an escape, or that are no escapes at all.
 fn has_disguised_separator(path: &str) -> bool {
     path.split('%').skip(1).any(|after| {

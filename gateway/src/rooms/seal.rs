@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 use crate::clock;
 use crate::context::{Arrival, CallContext, Read};
+use crate::rooms::read;
 use crate::wire::Gateway;
 
 /// Proof that an allowing decision is on record. Only `seal` can build one; only `forward` spends it.
@@ -151,7 +152,11 @@ fn describe_call(
     ctx: &CallContext,
     arrival: &Arrival,
 ) -> Result<(), Reason> {
-    let Some(Read { call, tool, body, received_bytes, .. }) = &ctx.read else { return Ok(()) };
+    let Some(Read { call, tool, body, received_bytes, .. }) = &ctx.read else {
+        // Refused before it was read whole: the route is all that can be told.
+        entry.route = read::route_of(&arrival.path);
+        return Ok(());
+    };
     entry.tool = tool.clone();
     entry.route = Some(call.route.clone());
     entry.kind = Some(call.kind);

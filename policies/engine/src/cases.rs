@@ -14,9 +14,7 @@ use serde_json::Value;
 use crate::document::Location;
 use crate::evaluation::{PolicyInput, PolicyOutcome};
 use crate::snapshot::Snapshot;
-use crate::source::{
-    Example, ExpectedRules, Mode, PathPattern, PolicySet, Rule, RuleEffect, Segment, Tool,
-};
+use crate::source::{Example, ExpectedRules, Mode, PathPattern, PolicySet, Rule, Segment, Tool};
 
 /// What came of the tests of one set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,12 +100,7 @@ fn has_fired(rule: &Rule, outcome: &PolicyOutcome) -> Option<bool> {
     if rule.mode == Mode::Shadow {
         return Some(outcome.would.contains(&rule.id));
     }
-    let level = match &rule.effect {
-        RuleEffect::Deny { .. } => Effect::Deny,
-        RuleEffect::ApprovalNeeded { .. } => Effect::ApprovalNeeded,
-        RuleEffect::Sanitize { .. } => Effect::Sanitize,
-    };
-    (outcome.effect <= level).then(|| outcome.rules.contains(&rule.id))
+    (outcome.effect <= rule.level()).then(|| outcome.rules.contains(&rule.id))
 }
 
 fn mismatch(example: &Example, outcome: &PolicyOutcome) -> Option<String> {

@@ -57,8 +57,6 @@ pub struct ToolInfo {
 /// Why the engine gave no answer; the call is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
-    #[error("the policy program did not load")]
-    Load,
     #[error("the policy program failed or ran into a limit")]
     Failed,
     #[error("the policy program gave no decision")]

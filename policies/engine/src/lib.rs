@@ -8,6 +8,7 @@ mod canonical;
 pub mod cases;
 pub mod document;
 mod evaluation;
+pub mod lint;
 mod lower;
 mod rego;
 mod snapshot;

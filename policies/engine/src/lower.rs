@@ -1,7 +1,7 @@
 //! From the typed set to Rego: one module per tool, a dispatcher for stock OPA, and `data.json`.
 //!
 //! Not here: evaluating any of it (`rego`), hashing it (`snapshot`). Invariant: what comes out is inside the safe
-//! subset that OPA, the interpreter and the RVM read alike; `linter` has read every module that leaves here.
+//! subset that OPA, the interpreter and the RVM read alike; `linter` has read every tool's module; the dispatcher is a constant but for the tenant's id.
 
 mod checks;
 mod conditions;
@@ -9,7 +9,7 @@ mod data;
 mod linter;
 mod module;
 pub(crate) mod pattern;
-mod token;
+mod shape;
 
 use std::collections::BTreeMap;
 
@@ -59,7 +59,7 @@ pub(crate) fn lower(set: &PolicySet) -> Result<Lowered, Diagnostics> {
         .collect();
     let lowered = Lowered { dispatcher: dispatcher(set), data: data::document(set, &sets), tools };
     let mut found = Diagnostics::default();
-    for module in lowered.tools.values().chain([&lowered.dispatcher]) {
+    for module in lowered.tools.values() {
         for refusal in linter::refusals(&module.source) {
             let message = format!("{}:{}: {}", module.path, refusal.line, refusal.what);
             found.report(&module.origin(refusal.line), message, None);

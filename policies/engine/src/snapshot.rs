@@ -205,12 +205,8 @@ fn default_deny() -> Result<PolicyOutcome, EngineError> {
 
 fn compiled(set: &PolicySet, (name, tool): (&ToolName, &Tool), program: Program) -> CompiledTool {
     let approvals: BTreeSet<String> = tool.rules.iter().filter_map(approval_of).collect();
-    let reasons = tool.rules.iter().filter_map(|rule| match &rule.effect {
-        RuleEffect::Deny { reason: Some(reason) } => Some((rule.id.clone(), reason.to_string())),
-        RuleEffect::Deny { reason: None }
-        | RuleEffect::ApprovalNeeded { .. }
-        | RuleEffect::Sanitize { .. } => None,
-    });
+    let reasons = tool.rules.iter();
+    let reasons = reasons.filter_map(|rule| Some((rule.id.clone(), rule.reason()?.to_string())));
     CompiledTool {
         info: ToolInfo {
             name: name.clone(),

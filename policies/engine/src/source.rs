@@ -19,13 +19,11 @@ use aegis_domain::{Detector, Obligation, TenantId, ToolName, Ttl};
 use crate::calendar::{self, Calendar};
 use crate::document::{Diagnostics, Document, Location, Node, Problems};
 
-pub(crate) use condition::{
-    Condition, Literal, MoneyBound, MoneyFact, Order, RequestPart, Subject, Test,
-};
+pub(crate) use condition::{Condition, Literal, MoneyBound, MoneyFact, Order, Subject, Test};
 pub(crate) use example::{Example, ExpectedRules};
 pub(crate) use name::{Label, Name, Text};
 pub(crate) use path::{PathPattern, Segment};
-pub(crate) use tool::{Match, Mode, Param, ParamKind, Rule, RuleEffect, Tool};
+pub(crate) use tool::{Match, Mode, Param, ParamKind, Presence, Rule, RuleEffect, Tool};
 
 /// One tenant's policy for one environment, from one or several files.
 #[derive(Clone, Debug)]

@@ -32,7 +32,7 @@ impl Mode {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         [Mode::Enforce, Mode::Shadow, Mode::DryRun].into_iter().find(|mode| mode.as_str() == text)
     }
 }
@@ -54,7 +54,7 @@ impl OutcomeDue {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         [OutcomeDue::Follows, OutcomeDue::None].into_iter().find(|due| due.as_str() == text)
     }
 }
@@ -205,7 +205,9 @@ impl DecisionEntry {
     fn write_who(&self, w: &mut Writer) {
         w.opt_text("tenant", self.tenant.as_ref().map(TenantId::as_str));
         w.text("id", self.id.as_str());
-        w.opt_text("trace", self.trace.map(|trace| trace.header()).as_deref());
+        if let Some(trace) = &self.trace {
+            w.text("trace", trace_text(trace).as_str());
+        }
         w.opt_text("org", self.org.as_ref().map(OrgId::as_str));
         w.text("region", self.region.as_str());
         w.opt_text("agent", self.agent.as_ref().map(AgentId::as_str));
@@ -260,7 +262,7 @@ impl DecisionEntry {
         Ok(Self {
             tenant: r.opt("tenant", |text| TenantId::parse(text).ok())?,
             id: r.parsed("id", |text| DecisionId::parse(text).ok())?,
-            trace: r.opt("trace", TraceContext::parse)?,
+            trace: r.opt("trace", parse_trace)?,
             org: r.opt("org", |text| OrgId::parse(text).ok())?,
             region: r.parsed("region", |text| Region::parse(text).ok())?,
             agent: r.opt("agent", |text| AgentId::parse(text).ok())?,
@@ -292,6 +294,51 @@ impl DecisionEntry {
             sd: r.list("_sd", Hash::parse)?,
         })
     }
+}
+
+/// The `traceparent` form, without the formatting machinery: this is on the way of every call.
+fn trace_text(trace: &TraceContext) -> String {
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let mut text = String::with_capacity(55);
+    let mut hex = |before: &str, bytes: &[u8]| {
+        text.push_str(before);
+        for byte in bytes {
+            for nibble in [byte >> 4, byte & 15] {
+                text.extend(DIGITS.get(usize::from(nibble)));
+            }
+        }
+    };
+    hex("00-", &trace.trace_id);
+    hex("-", &trace.span_id);
+    hex("-", &[trace.flags]);
+    text
+}
+
+pub(super) fn parse_trace(text: &str) -> Option<TraceContext> {
+    let mut rest = text.strip_prefix("00-")?;
+    let trace_id = take_hex::<16>(&mut rest)?;
+    rest = rest.strip_prefix('-')?;
+    let span_id = take_hex::<8>(&mut rest)?;
+    rest = rest.strip_prefix('-')?;
+    let [flags] = take_hex::<1>(&mut rest)?;
+    let whole = rest.is_empty() && trace_id != [0; 16] && span_id != [0; 8];
+    whole.then_some(TraceContext { trace_id, span_id, flags })
+}
+
+fn take_hex<const N: usize>(rest: &mut &str) -> Option<[u8; N]> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte.wrapping_sub(b'0')),
+        b'a'..=b'f' => Some(byte.wrapping_sub(b'a').wrapping_add(10)),
+        _ => None,
+    };
+    let mut bytes = rest.bytes();
+    let mut out = [0; N];
+    for slot in &mut out {
+        *slot = (digit(bytes.next()?)? << 4) | digit(bytes.next()?)?;
+    }
+    *rest = rest.get(N.checked_mul(2)?..)?;
+    Some(out)
 }
 
 fn write_body(w: &mut Writer, key: &str, body: Option<BodyDigest>) {
@@ -367,11 +414,11 @@ fn read_budget(r: &mut Reader<'_>) -> Result<BudgetHold, RecordError> {
     })
 }
 
-fn parse_token_use(text: &str) -> Option<TokenUse> {
+pub(super) fn parse_token_use(text: &str) -> Option<TokenUse> {
     [TokenUse::Bound, TokenUse::Once].into_iter().find(|one| one.as_str() == text)
 }
 
-fn parse_call_kind(text: &str) -> Option<CallKind> {
+pub(super) fn parse_call_kind(text: &str) -> Option<CallKind> {
     [CallKind::Read, CallKind::Write].into_iter().find(|kind| kind.as_str() == text)
 }
 
@@ -387,6 +434,6 @@ fn degraded_text(degraded: Degraded) -> Option<&'static str> {
     }
 }
 
-fn parse_degraded(text: &str) -> Option<Degraded> {
+pub(super) fn parse_degraded(text: &str) -> Option<Degraded> {
     (text == "hot_state_outage").then_some(Degraded::HotStateOutage)
 }

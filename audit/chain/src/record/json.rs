@@ -166,7 +166,7 @@ impl Writer {
 
     fn quoted(&mut self, text: &str) {
         self.out.push(b'"');
-        if text.bytes().any(|byte| escape(byte).is_some()) {
+        if text.bytes().fold(false, |found, byte| found | escape(byte).is_some()) {
             for byte in text.bytes() {
                 match escape(byte) {
                     Some(Escape::Short(letter)) => self.out.extend_from_slice(&[b'\\', letter]),
@@ -214,7 +214,7 @@ fn escape(byte: u8) -> Option<Escape> {
 
 /// Reads a record's fields in their order; nothing may be left out, added, moved or written differently.
 pub(super) struct Reader<'a> {
-    bytes: &'a [u8],
+    text: &'a str,
     at: usize,
 }
 
@@ -222,33 +222,33 @@ type Read<T> = Result<T, RecordError>;
 
 impl<'a> Reader<'a> {
     /// Stands behind the head's `"k":"`.
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: head::BYTES }
+    pub(super) fn new(record: &'a [u8]) -> Read<Self> {
+        let text = std::str::from_utf8(record)
+            .map_err(|bad| RecordError::Malformed { field: "text", at: bad.valid_up_to() })?;
+        Ok(Self { text, at: head::BYTES })
     }
 
     pub(super) fn kind(&mut self) -> Read<Kind> {
-        let rest = self.rest();
-        let end = rest.iter().position(|byte| *byte == b'"').ok_or_else(|| self.bad("k"))?;
-        let name = rest.get(..end).and_then(|name| std::str::from_utf8(name).ok());
+        let name = self.rest().split_once('"').map(|(name, _)| name);
         let kind = name.and_then(Kind::parse).ok_or_else(|| self.bad("k"))?;
-        self.at = self.at.saturating_add(end).saturating_add(1);
+        self.at = self.at.saturating_add(kind.as_str().len()).saturating_add(1);
         Ok(kind)
     }
 
     pub(super) fn finish(mut self) -> Read<()> {
-        let whole = self.skip(b"}") && self.rest().is_empty();
+        let whole = self.skip("}") && self.rest().is_empty();
         if whole { Ok(()) } else { Err(self.bad("end")) }
     }
 
-    fn rest(&self) -> &'a [u8] {
-        self.bytes.get(self.at..).unwrap_or_default()
+    fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
     }
 
     pub(super) fn bad(&self, field: &'static str) -> RecordError {
         RecordError::Malformed { field, at: self.at }
     }
 
-    fn skip(&mut self, literal: &[u8]) -> bool {
+    fn skip(&mut self, literal: &str) -> bool {
         let found = self.rest().starts_with(literal);
         if found {
             self.at = self.at.saturating_add(literal.len());
@@ -258,16 +258,16 @@ impl<'a> Reader<'a> {
 
     /// Consumes `"key":` with the comma before it, if that is what comes next.
     pub(super) fn has(&mut self, key: &str) -> bool {
-        let first =
-            matches!(self.at.checked_sub(1).and_then(|at| self.bytes.get(at)), Some(b'{' | b'['));
+        let before = self.at.checked_sub(1).and_then(|at| self.text.as_bytes().get(at));
+        let first = matches!(before, Some(b'{' | b'['));
         let rest = self.rest();
-        let rest = if first { Some(rest) } else { rest.strip_prefix(b",") };
+        let rest = if first { Some(rest) } else { rest.strip_prefix(',') };
         let after = rest
-            .and_then(|rest| rest.strip_prefix(b"\""))
-            .and_then(|rest| rest.strip_prefix(key.as_bytes()))
-            .and_then(|rest| rest.strip_prefix(b"\":"));
+            .and_then(|rest| rest.strip_prefix('"'))
+            .and_then(|rest| rest.strip_prefix(key))
+            .and_then(|rest| rest.strip_prefix("\":"));
         if let Some(after) = after {
-            self.at = self.bytes.len().saturating_sub(after.len());
+            self.at = self.text.len().saturating_sub(after.len());
         }
         after.is_some()
     }
@@ -302,8 +302,8 @@ impl<'a> Reader<'a> {
             return Err(self.bad(key));
         }
         let rest = self.rest();
-        let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let text = rest.get(..count).unwrap_or_default();
+        let count = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let text = rest.as_bytes().get(..count).unwrap_or_default();
         let canonical = count == 1 || text.first().is_some_and(|first| *first != b'0');
         let value = number(text).filter(|value| canonical && count > 0 && *value <= NUMBER_MAX);
         let value = value.ok_or_else(|| self.bad(key))?;
@@ -333,11 +333,11 @@ impl<'a> Reader<'a> {
         if !self.has(key) {
             return Ok(None);
         }
-        if !self.skip(b"{") {
+        if !self.skip("{") {
             return Err(self.bad(key));
         }
         let value = read(self)?;
-        if self.skip(b"}") { Ok(Some(value)) } else { Err(self.bad(key)) }
+        if self.skip("}") { Ok(Some(value)) } else { Err(self.bad(key)) }
     }
 
     pub(super) fn list<T>(
@@ -357,9 +357,9 @@ impl<'a> Reader<'a> {
         read: impl Fn(&mut Self) -> Read<T>,
     ) -> Read<Vec<T>> {
         self.items(key, |reader| {
-            let opened = reader.skip(b"{");
+            let opened = reader.skip("{");
             let item = if opened { read(reader)? } else { return Err(reader.bad(key)) };
-            if reader.skip(b"}") { Ok(item) } else { Err(reader.bad(key)) }
+            if reader.skip("}") { Ok(item) } else { Err(reader.bad(key)) }
         })
     }
 
@@ -368,15 +368,15 @@ impl<'a> Reader<'a> {
         if !self.has(key) {
             return Ok(items);
         }
-        if !self.skip(b"[") {
+        if !self.skip("[") {
             return Err(self.bad(key));
         }
         loop {
             items.push(read(self)?);
-            if self.skip(b"]") {
+            if self.skip("]") {
                 return Ok(items);
             }
-            if items.len() >= LIST_MAX || !self.skip(b",") {
+            if items.len() >= LIST_MAX || !self.skip(",") {
                 return Err(self.bad(key));
             }
         }
@@ -384,44 +384,42 @@ impl<'a> Reader<'a> {
 
     /// A string in quotes, unescaped.
     fn value(&mut self, key: &'static str) -> Read<Cow<'a, str>> {
-        if !self.skip(b"\"") {
+        if !self.skip("\"") {
             return Err(self.bad(key));
         }
         let rest = self.rest();
-        let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0x00..=0x1F));
-        let plain = plain.ok_or_else(|| self.bad(key))?;
+        let plain = memchr::memchr2(b'"', b'\\', rest.as_bytes()).ok_or_else(|| self.bad(key))?;
         let text = rest.get(..plain).unwrap_or_default();
-        let text = std::str::from_utf8(text).map_err(|_| self.bad(key))?;
+        if has_control(text) {
+            return Err(self.bad(key));
+        }
         self.at = self.at.saturating_add(plain);
-        if self.skip(b"\"") {
+        if self.skip("\"") {
             return Ok(Cow::Borrowed(text));
         }
         let mut owned = text.to_owned();
-        loop {
-            if self.skip(b"\"") {
-                return Ok(Cow::Owned(owned));
-            }
+        while !self.skip("\"") {
             owned.push(self.letter().ok_or_else(|| self.bad(key))?);
         }
+        Ok(Cow::Owned(owned))
     }
 
+    /// One letter of a string that has escapes.
     fn letter(&mut self) -> Option<char> {
         let rest = self.rest();
-        let [lead, escaped, ..] = rest else { return None };
-        if *lead != b'\\' {
-            let width = if *lead < 0x80 { 1 } else { lead.leading_ones().max(1) };
-            let text = std::str::from_utf8(rest.get(..usize::try_from(width).ok()?)?).ok()?;
-            self.at = self.at.saturating_add(text.len());
-            return text.chars().next().filter(|letter| *letter >= ' ');
-        }
-        let (letter, width) = match escaped {
-            b'"' | b'\\' => (*escaped, 2),
+        let Some(escaped) = rest.strip_prefix('\\') else {
+            let letter = rest.chars().next().filter(|letter| *letter >= ' ')?;
+            self.at = self.at.saturating_add(letter.len_utf8());
+            return Some(letter);
+        };
+        let (letter, width) = match escaped.bytes().next()? {
+            same @ (b'"' | b'\\') => (same, 2),
             b'b' => (0x08, 2),
             b't' => (0x09, 2),
             b'n' => (0x0A, 2),
             b'f' => (0x0C, 2),
             b'r' => (0x0D, 2),
-            b'u' => (control(rest.get(2..6)?)?, 6),
+            b'u' => (control(escaped.get(1..5)?)?, 6),
             _ => return None,
         };
         self.at = self.at.saturating_add(width);
@@ -429,10 +427,15 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Looks at every byte, which is faster than stopping early.
+fn has_control(text: &str) -> bool {
+    text.bytes().fold(false, |found, byte| found | (byte < b' '))
+}
+
 /// The control character of `00xx`, lower-case, where no shorter escape exists.
-fn control(hex: &[u8]) -> Option<u8> {
-    let lower = hex.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let value = u8::from_str_radix(std::str::from_utf8(hex.strip_prefix(b"00")?).ok()?, 16).ok()?;
+fn control(hex: &str) -> Option<u8> {
+    let lower = hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let value = u8::from_str_radix(hex.strip_prefix("00")?, 16).ok()?;
     (lower && matches!(escape(value), Some(Escape::Hex))).then_some(value)
 }
 
@@ -449,7 +452,7 @@ mod tests {
     }
 
     fn reread(bytes: &[u8]) -> Read<String> {
-        let mut reader = Reader::new(bytes);
+        let mut reader = Reader::new(bytes)?;
         reader.kind()?;
         let text = reader.text("x")?.into_owned();
         reader.finish()?;

@@ -8,6 +8,7 @@ mod head;
 mod json;
 mod outcome;
 mod registry;
+mod skim;
 mod stream;
 
 use aegis_domain::{Effect, MicroUsd, TenantId};
@@ -17,6 +18,7 @@ pub(crate) use head::BYTES as HEAD_BYTES;
 pub use head::Head;
 pub use outcome::{Of, OutcomeEntry, Usage};
 pub use registry::{AnchorEntry, BornEntry, ClosedEntry, Ending, FailedEntry, HeadEntry, TornTail};
+pub(crate) use skim::{Skimmed, skim};
 pub use stream::{AnchorRefEntry, ClockEntry, GenesisEntry, Previous, SealEntry, Tally};
 
 /// The most bytes a record may have; C2SP tiles would allow 65,535.
@@ -156,7 +158,7 @@ impl Entry {
         if record.len() > MAX_BYTES {
             return Err(RecordError::TooLong);
         }
-        let mut reader = json::Reader::new(record);
+        let mut reader = json::Reader::new(record)?;
         let entry = match reader.kind()? {
             Kind::Genesis => Entry::Genesis(GenesisEntry::read(&mut reader)?),
             Kind::Decision => Entry::Decision(Box::new(DecisionEntry::read(&mut reader)?)),
@@ -179,8 +181,15 @@ impl Entry {
 
 /// The kind and the tenant of a record whose head has been checked, without reading the rest.
 pub(crate) fn kind_and_tenant(record: &[u8]) -> Option<(&str, Option<&str>)> {
-    let text = std::str::from_utf8(record.get(head::BYTES..)?).ok()?;
-    let (kind, rest) = text.split_once('"')?;
-    let tenant = rest.strip_prefix(",\"tenant\":\"").and_then(|rest| rest.split_once('"'));
-    Some((kind, tenant.map(|(tenant, _)| tenant)))
+    let (kind, rest) = until_quote(record.get(head::BYTES..)?)?;
+    let tenant = match rest.strip_prefix(b",\"tenant\":\"") {
+        Some(rest) => Some(until_quote(rest)?.0),
+        None => None,
+    };
+    Some((kind, tenant))
+}
+
+fn until_quote(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (text, rest) = bytes.split_at_checked(memchr::memchr(b'"', bytes)?)?;
+    Some((std::str::from_utf8(text).ok()?, rest.get(1..)?))
 }

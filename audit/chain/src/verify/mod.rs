@@ -251,6 +251,8 @@ impl<'r> Run<'r> {
                 Some(number) => numbers.push(number),
                 // Set aside by recovery: nothing in it was ever signed.
                 None if origin.is_registry() && name.ends_with(".torn") => {}
+                // A note that a crash kept from getting its name.
+                None if name.ends_with(".tmp") => {}
                 None => {
                     let place = Place::file(origin, &format!("{dir}/{name}"));
                     self.report.fail(place, Flaw::Stray);

@@ -91,6 +91,8 @@ pub enum Flaw {
     Clock { step_ns: i128 },
     #[error("{0}")]
     Record(RecordError),
+    #[error("a record of the registry's kinds stands in a stream")]
+    Kind,
     #[error("an outcome has no decision, or is not the first for it")]
     OutcomeAlone,
     #[error("an outcome names another decision id than the record it points to")]
@@ -104,6 +106,7 @@ impl Flaw {
         match self {
             Flaw::Clock { .. }
             | Flaw::Record(_)
+            | Flaw::Kind
             | Flaw::OutcomeAlone
             | Flaw::OutcomeOther
             | Flaw::Unclosed

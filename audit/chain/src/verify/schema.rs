@@ -9,7 +9,7 @@ use aegis_domain::{DecisionId, Effect, MicroUsd};
 
 use super::report::{Flaw, Report, UNSETTLED_LISTED, Unsettled};
 use crate::Origin;
-use crate::record::{DecisionEntry, Entry, Kind, OutcomeDue, OutcomeEntry, SealEntry, Tally};
+use crate::record::{Entry, Kind, OutcomeDue, SealEntry, Skimmed, Tally, skim};
 use crate::walk::Step;
 
 /// Decisions that wait for their outcomes, over all streams of a run.
@@ -55,13 +55,17 @@ impl Pairs {
         report.unsettled = all;
     }
 
-    fn settle(&mut self, schema: &mut Schema, outcome: &OutcomeEntry) -> Result<(), Flaw> {
-        let open = match &outcome.of.origin {
+    fn settle(
+        &mut self,
+        schema: &mut Schema,
+        (origin, seq, id): (Option<Origin>, u64, DecisionId),
+    ) -> Result<(), Flaw> {
+        let open = match &origin {
             None => Some(&mut schema.open),
             Some(origin) => self.open.get_mut(origin),
         };
-        match open.and_then(|open| open.remove(&outcome.of.seq)) {
-            Some(id) if id == outcome.of.id => Ok(()),
+        match open.and_then(|open| open.remove(&seq)) {
+            Some(known) if known == id => Ok(()),
             Some(_) => Err(Flaw::OutcomeOther),
             None => Err(Flaw::OutcomeAlone),
         }
@@ -71,23 +75,34 @@ impl Pairs {
 impl Schema {
     /// Reads one record.
     pub(super) fn record(&mut self, pairs: &mut Pairs, step: &Step<'_>) -> Result<(), Flaw> {
-        let entry = Entry::parse(step.record).map_err(Flaw::Record)?;
-        let count = |tally: &mut Tally, kind: Kind, effect: Option<Effect>, cost: MicroUsd| {
-            tally.add(kind, effect, (step.head.ts, cost));
-        };
-        match entry {
-            Entry::Decision(decision) => {
-                count(&mut self.tally, Kind::Decision, Some(decision.decision), MicroUsd::ZERO);
-                self.open(step.head.seq, &decision);
+        let ts = step.head.ts;
+        match skim(step.record).map_err(Flaw::Record)? {
+            Skimmed::Decision { id, effect, outcome } => {
+                self.tally.add(Kind::Decision, Some(effect), (ts, MicroUsd::ZERO));
+                let sent = matches!(effect, Effect::Allow | Effect::Sanitize);
+                if sent && outcome == OutcomeDue::Follows {
+                    self.open.insert(step.head.seq, id);
+                }
                 Ok(())
             }
-            Entry::Outcome(outcome) => {
-                count(&mut self.tally, Kind::Outcome, None, outcome.cost);
-                pairs.settle(self, &outcome)
+            Skimmed::Outcome { of_origin, of, id, cost } => {
+                self.tally.add(Kind::Outcome, None, (ts, cost));
+                pairs.settle(self, (of_origin, of, id))
             }
+            Skimmed::Other => self.other(step),
+        }
+    }
+
+    fn other(&mut self, step: &Step<'_>) -> Result<(), Flaw> {
+        match Entry::parse(step.record).map_err(Flaw::Record)? {
             Entry::Seal(seal) => self.seal(step.head.seq, seal),
-            Entry::Genesis(_) | Entry::Clock(_) | Entry::AnchorRef(_) | Entry::Close => {
-                count(&mut self.tally, Kind::Clock, None, MicroUsd::ZERO);
+            Entry::Decision(_)
+            | Entry::Outcome(_)
+            | Entry::Genesis(_)
+            | Entry::Clock(_)
+            | Entry::AnchorRef(_)
+            | Entry::Close => {
+                self.tally.add(Kind::Clock, None, (step.head.ts, MicroUsd::ZERO));
                 Ok(())
             }
             Entry::Born(_)
@@ -95,14 +110,7 @@ impl Schema {
             | Entry::Failed(_)
             | Entry::Closed(_)
             | Entry::Head(_)
-            | Entry::Gap(_) => Err(Flaw::Registry(crate::registry::RegistryFlaw::Kind)),
-        }
-    }
-
-    fn open(&mut self, seq: u64, decision: &DecisionEntry) {
-        let sent = matches!(decision.decision, Effect::Allow | Effect::Sanitize);
-        if sent && decision.outcome == OutcomeDue::Follows {
-            self.open.insert(seq, decision.id);
+            | Entry::Gap(_) => Err(Flaw::Kind),
         }
     }
 

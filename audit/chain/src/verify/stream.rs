@@ -66,10 +66,13 @@ impl<'s> StreamCheck<'s> {
         self.anchor_signature(run);
         let Some(firsts) = self.present(run) else { return };
         self.signed_heads(run);
-        run.birth_note(self.origin(), (&self.stream.verifier, self.region));
         let mut schema = Pairs::begin(self.origin());
         let whole = self.files(run, &mut schema, &firsts);
         run.pairs.end(schema);
+        // The note is durable before the first record; a life that ended between the two may lack it.
+        if self.walker.size() > 0 {
+            run.birth_note(self.origin(), (&self.stream.verifier, self.region));
+        }
         if whole {
             self.ends(run);
         }
@@ -195,7 +198,8 @@ impl<'s> StreamCheck<'s> {
     /// Compares the root with the one signed at this size, if one was.
     fn root_at(&mut self, walker: &Walker, path: &str) {
         let size = walker.size();
-        let Some(root) = self.expected.remove(&size) else { return };
+        let due = self.expected.first_entry().filter(|entry| *entry.key() == size);
+        let Some(root) = due.map(|entry| entry.remove()) else { return };
         if walker.head().root == root {
             self.agreed = size;
             return;

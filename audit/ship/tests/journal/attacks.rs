@@ -7,7 +7,7 @@ use aegis_audit_chain::note::SecretKey;
 use aegis_audit_chain::verify::{Finding, Flaw, Verdict};
 use aegis_audit_ship::Journal;
 
-use crate::support::{config, rewrite, verify, verify_with, wals, write_calls};
+use crate::support::{config, decision, outcome, rewrite, verify, verify_with, wals, write_calls};
 
 const STREAM: &str = "streams/gw-1/00000000000000000001";
 const REGISTRY: &str = "registry/1";
@@ -233,4 +233,29 @@ fn nothing_is_never_valid() {
         fs::remove_dir_all(dir.join(REGISTRY)).unwrap();
     });
     assert_eq!(wiped.flaw, Flaw::Empty);
+}
+
+#[test]
+fn records_that_contradict_each_other_are_suspect_though_every_signature_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(config(dir.path())).unwrap();
+    write_calls(&journal, 1);
+    let again = outcome(2, &decision(0)).draft().unwrap();
+    journal.append_blocking(again).unwrap();
+    let mut other = outcome(5, &decision(1));
+    other.of.id = decision(9).id;
+    journal.append_blocking(decision(1).draft().unwrap()).unwrap();
+    journal.append_blocking(other.draft().unwrap()).unwrap();
+    journal.close().unwrap();
+
+    let report = verify(dir.path());
+    assert_eq!((report.verdict(), report.verdict().exit_code()), (Verdict::Suspect, 3));
+    let found: Vec<_> =
+        report.findings.iter().map(|one| (one.flaw.clone(), one.place.seq)).collect();
+    assert_eq!(found, [(Flaw::OutcomeAlone, Some(4)), (Flaw::OutcomeOther, Some(6))]);
+    let json = report.to_json();
+    assert_eq!(
+        (json["verdict"].as_str(), json["findings"][1]["seq"].as_u64()),
+        (Some("SUSPECT"), Some(6))
+    );
 }

@@ -1,5 +1,13 @@
 //! The journal on a real disk, and the verifier over what it leaves there.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly, also in its fixtures"
+)]
 
 mod append;
 mod attacks;
+mod crash;
+mod faults;
+mod recovery;
 mod support;

@@ -131,3 +131,16 @@ pub(crate) fn rewrite(path: &Path, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
     }
     fs::write(path, out).unwrap();
 }
+
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_dir(&path, &target);
+        } else {
+            fs::copy(&path, target).unwrap();
+        }
+    }
+}

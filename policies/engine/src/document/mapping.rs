@@ -83,7 +83,10 @@ pub(crate) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     }
     known
         .iter()
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), *candidate))
+        .map(|candidate| {
+            let slip = name.len() > 2 && strsim::damerau_levenshtein(name, candidate) <= 1;
+            (if slip { 1.0 } else { strsim::jaro_winkler(name, candidate) }, *candidate)
+        })
         .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, candidate)| candidate)

@@ -103,10 +103,6 @@ impl Node {
         None
     }
 
-    pub fn is_list(&self) -> bool {
-        matches!(self.content, Content::List(_))
-    }
-
     pub fn is_mapping(&self) -> bool {
         matches!(self.content, Content::Mapping(_))
     }
@@ -244,7 +240,7 @@ impl Node {
             Content::Scalar(Scalar::Bool(value)) => Some(Value::Bool(*value)),
             Content::Scalar(Scalar::Number { value, .. }) => Some(Value::Number(value.clone())),
             Content::Scalar(Scalar::Odd(_)) => {
-                self.mismatch("a number that can be kept exactly", problems)
+                self.mismatch("a decimal number that can be kept exactly", problems)
             }
             Content::Scalar(Scalar::Text(text)) => Some(Value::String(text.clone())),
             Content::List(_) => self.list(problems, Node::json).map(Value::Array),

@@ -17,7 +17,7 @@ pub(super) enum Scalar {
         text: String,
         value: Number,
     },
-    /// A number that cannot be kept exactly.
+    /// A number that cannot be kept exactly, or is hexadecimal or octal.
     Odd(String),
     Text(String),
 }
@@ -100,12 +100,6 @@ fn exact_number(text: &str) -> Option<Number> {
         let unsigned = u64::try_from(integer).map(Number::from);
         return unsigned.or_else(|_| i64::try_from(integer).map(Number::from)).ok();
     }
-    if let Some(digits) = text.strip_prefix("0x") {
-        return u64::from_str_radix(digits, 16).ok().map(Number::from);
-    }
-    if let Some(digits) = text.strip_prefix("0o") {
-        return u64::from_str_radix(digits, 8).ok().map(Number::from);
-    }
     exact_decimal(text.parse().ok()?)
 }
 
@@ -149,17 +143,25 @@ mod tests {
         for text in ["no", "on", "1.2.3", "15m", "-", "e5", "0x", "1e", "NO", ".", "nulls"] {
             assert_eq!(Scalar::plain(text), Scalar::Text(text.into()), "{text}");
         }
-        for (text, value) in
-            [("5", 5), ("+5", 5), ("0x1F", 31), ("0o17", 15), ("1e3", 1_000), ("2.", 2)]
-        {
+        for (text, value) in [("5", 5), ("+5", 5), ("1e3", 1_000), ("2.", 2)] {
             let value = Number::from(value);
             assert_eq!(Scalar::plain(text), Scalar::Number { text: text.into(), value });
         }
     }
 
     #[test]
-    fn numbers_that_would_be_rounded_are_odd() {
-        for text in ["99999999999999999999", "1e400", ".inf", "-.inf", ".nan", "1e-9", "1e16"] {
+    fn numbers_that_would_be_rounded_or_misread_are_odd() {
+        for text in [
+            "99999999999999999999",
+            "1e400",
+            ".inf",
+            "-.inf",
+            ".nan",
+            "1e-9",
+            "1e16",
+            "0x1F",
+            "0o17",
+        ] {
             assert_eq!(Scalar::plain(text), Scalar::Odd(text.into()));
         }
     }

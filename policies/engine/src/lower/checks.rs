@@ -6,10 +6,9 @@
 use aegis_domain::RuleId;
 
 use super::conditions::{Lines, Lowering, param_reference, presence};
-use super::data::set_of;
 use crate::canonical;
 use crate::document::Location;
-use crate::source::{Mode, Name, Param, ParamKind, PathPattern, Segment, Text};
+use crate::source::{Mode, Name, Param, ParamKind, PathPattern, Presence, Segment, Text};
 
 /// Lines that must hold, and the reason when they do not.
 #[derive(Debug)]
@@ -78,7 +77,7 @@ impl Lowering<'_> {
         let lines = vec![
             "is_array(input.agent.groups)".to_owned(),
             "some g in input.agent.groups".to_owned(),
-            format!("{}[g]", set_of(self.set, self.sets, groups)),
+            format!("{}[g]", self.sets.reference(self.set.members(groups))),
         ];
         let name = self.name(&self.tool.at.clone(), vec![lines]);
         Some(self.check("agent.group", vec![name]))
@@ -86,7 +85,7 @@ impl Lowering<'_> {
 
     fn param(&mut self, name: &Name, param: &Param) -> Check {
         let mut lines = self.typed(&param_reference(name), param);
-        if !param.is_required() {
+        if param.required == Presence::Optional {
             let key = canonical::string(name.as_str());
             let present = vec![
                 "is_object(input.params)".to_owned(),
@@ -107,7 +106,7 @@ impl Lowering<'_> {
         lines.extend(param.max.iter().map(|max| format!("{value} <= {}", canonical::number(max))));
         lines.extend(param.max_length.map(|max| format!("count({value}) <= {max}")));
         if let Some(list) = &param.one_of {
-            lines.push(format!("{}[{value}]", set_of(self.set, self.sets, list)));
+            lines.push(format!("{}[{value}]", self.sets.reference(self.set.members(list))));
         }
         let pattern = param.pattern.as_ref();
         lines.extend(pattern.map(|pattern| format!("regex.match(`{pattern}`, {value})")));

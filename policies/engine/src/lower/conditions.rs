@@ -8,13 +8,12 @@ use std::collections::BTreeSet;
 
 use aegis_domain::{Detector, ToolName};
 
-use super::data::{Sets, set_of};
+use super::data::Sets;
 use super::member;
 use crate::canonical;
 use crate::document::Location;
 use crate::source::{
-    Condition, Literal, MoneyBound, MoneyFact, Name, Order, PolicySet, RequestPart, Subject, Test,
-    Tool,
+    Condition, Literal, MoneyBound, MoneyFact, Name, Order, PolicySet, Subject, Test, Tool,
 };
 
 pub(super) type Lines = Vec<String>;
@@ -101,7 +100,9 @@ impl Lowering<'_> {
                 let equal = vec![format!("{value} == {}", rego_literal(literal))];
                 vec![format!("not {}", self.name(at, vec![equal]))]
             }
-            Test::In(list) => vec![format!("{}[{value}]", set_of(self.set, self.sets, list))],
+            Test::In(list) => {
+                vec![format!("{}[{value}]", self.sets.reference(self.set.members(list)))]
+            }
             Test::Prefix(text) => on_text("startswith", text.as_str()),
             Test::Suffix(text) => on_text("endswith", text.as_str()),
             Test::Contains(text) => on_text("contains", text.as_str()),
@@ -156,9 +157,7 @@ fn reference(subject: &Subject) -> String {
     match subject {
         Subject::Param(name) => param_reference(name),
         Subject::Agent(name) => member("input.agent", name.as_str()),
-        Subject::Request(RequestPart::Method) => "input.request.method".to_owned(),
-        Subject::Request(RequestPart::Path) => "input.request.path".to_owned(),
-        Subject::Request(RequestPart::Region) => "input.request.region".to_owned(),
+        Subject::Request(part) => member("input.request", part),
     }
 }
 

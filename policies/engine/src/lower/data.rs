@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use aegis_domain::Obligation;
 use serde_json::{Map, Value, json};
 
-use crate::source::{ListRef, PolicySet, RuleEffect, Text};
+use crate::source::{PolicySet, Text};
 
 /// The sets that conditions look things up in, by content.
 #[derive(Debug)]
@@ -109,21 +109,12 @@ fn obligation(obligation: &Obligation) -> Value {
 /// What people wrote beside deny rules, by tool and rule.
 fn reasons(set: &PolicySet) -> Value {
     let tools = set.tools.iter().filter_map(|(name, tool)| {
-        let texts = tool.rules.iter().filter_map(|rule| match &rule.effect {
-            RuleEffect::Deny { reason: Some(reason) } => {
-                Some((rule.id.to_string(), Value::from(reason.as_str())))
-            }
-            RuleEffect::Deny { reason: None }
-            | RuleEffect::ApprovalNeeded { .. }
-            | RuleEffect::Sanitize { .. } => None,
-        });
+        let texts = tool
+            .rules
+            .iter()
+            .filter_map(|rule| Some((rule.id.to_string(), Value::from(rule.reason()?.as_str()))));
         let texts: Map<String, Value> = texts.collect();
         (!texts.is_empty()).then(|| (name.to_string(), Value::Object(texts)))
     });
     tools.collect::<Map<_, _>>().into()
-}
-
-/// The members of a list as a set reference.
-pub(super) fn set_of(set: &PolicySet, sets: &mut Sets, list: &ListRef) -> String {
-    sets.reference(set.members(list))
 }

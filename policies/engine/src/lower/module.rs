@@ -22,40 +22,17 @@ struct Details {
     approval_clean: Lines,
     sanitize_clean: Lines,
     /// `<set> contains "<member>" if <lines>`, in the order of the file.
-    members: Vec<(Detail, String, String, Location)>,
+    members: Vec<(&'static str, String, String, Location)>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Detail {
-    Deny,
-    Approval,
-    Sanitize,
-    Obligations,
-    Approvals,
-    Would,
-}
-
-impl Detail {
-    const ALL: [Detail; 6] = [
-        Detail::Deny,
-        Detail::Approval,
-        Detail::Sanitize,
-        Detail::Obligations,
-        Detail::Approvals,
-        Detail::Would,
-    ];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Detail::Deny => "deny",
-            Detail::Approval => "approval",
-            Detail::Sanitize => "sanitize",
-            Detail::Obligations => "obligations",
-            Detail::Approvals => "approvals",
-            Detail::Would => "would",
-        }
-    }
-}
+/// The detail sets, in the order in which they are written.
+const DETAILS: [&str; 6] = [DENY, APPROVAL, SANITIZE, OBLIGATIONS, APPROVALS, WOULD];
+const DENY: &str = "deny";
+const APPROVAL: &str = "approval";
+const SANITIZE: &str = "sanitize";
+const OBLIGATIONS: &str = "obligations";
+const APPROVALS: &str = "approvals";
+const WOULD: &str = "would";
 
 pub(super) fn tool_module(
     set: &PolicySet,
@@ -67,7 +44,7 @@ pub(super) fn tool_module(
     for check in lowering.checks() {
         let condition = lowering.name_of(&check.at, check.lines.clone());
         details.deny_clean.extend(check.lines);
-        details.add(Detail::Deny, &check.reason, &format!("not {condition}"), &check.at);
+        details.add(DENY, &check.reason, &format!("not {condition}"), &check.at);
     }
     for rule in &tool.rules {
         details.rule(rule, &mut lowering);
@@ -100,7 +77,7 @@ pub(super) fn tool_module(
 }
 
 impl Details {
-    fn add(&mut self, detail: Detail, member: &str, when: &str, at: &Location) {
+    fn add(&mut self, detail: &'static str, member: &str, when: &str, at: &Location) {
         self.members.push((detail, member.to_owned(), when.to_owned(), at.clone()));
     }
 
@@ -109,23 +86,23 @@ impl Details {
         let fires = lowering.name_of(&rule.at, lines);
         let (id, at) = (rule.id.as_str(), &rule.at);
         match (rule.mode, &rule.effect) {
-            (Mode::Shadow, _) => self.add(Detail::Would, id, &fires, at),
+            (Mode::Shadow, _) => self.add(WOULD, id, &fires, at),
             (Mode::Enforce, RuleEffect::Deny { .. }) => {
                 self.deny_clean.push(format!("not {fires}"));
-                self.add(Detail::Deny, id, &fires, at);
+                self.add(DENY, id, &fires, at);
             }
             (Mode::Enforce, RuleEffect::ApprovalNeeded { approval }) => {
                 let granted = format!("input.context.approved[{}] == true", canonical::string(id));
                 let granted = lowering.name(at, vec![vec![granted]]);
                 let pending = lowering.name(at, vec![vec![fires, format!("not {granted}")]]);
                 self.approval_clean.push(format!("not {pending}"));
-                self.add(Detail::Approval, id, &pending, at);
-                self.add(Detail::Approvals, approval.as_str(), &pending, at);
+                self.add(APPROVAL, id, &pending, at);
+                self.add(APPROVALS, approval.as_str(), &pending, at);
             }
             (Mode::Enforce, RuleEffect::Sanitize { obligation }) => {
                 self.sanitize_clean.push(format!("not {fires}"));
-                self.add(Detail::Sanitize, id, &fires, at);
-                self.add(Detail::Obligations, obligation.as_str(), &fires, at);
+                self.add(SANITIZE, id, &fires, at);
+                self.add(OBLIGATIONS, obligation.as_str(), &fires, at);
             }
         }
     }
@@ -185,10 +162,9 @@ impl Writer {
     }
 
     fn details(&mut self, details: &Details) {
-        for detail in Detail::ALL {
+        for set in DETAILS {
             let mut written = BTreeSet::new();
-            let set = detail.as_str();
-            for (_, member, when, at) in details.members.iter().filter(|(of, ..)| *of == detail) {
+            for (_, member, when, at) in details.members.iter().filter(|(of, ..)| *of == set) {
                 if !written.insert((member, when)) {
                     continue;
                 }

@@ -19,24 +19,14 @@ pub(super) struct Matcher {
     paths: Vec<PathPattern>,
 }
 
-/// How well a call fits, worst first: what counts most is that all holds, then host and path, path, host.
+/// How well a call fits; what stands first counts most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Closeness {
-    parts: Parts,
+    path: bool,
+    host: bool,
+    method: bool,
     /// Bytes of the path that the best pattern fixes.
     literal_bytes: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Parts {
-    None,
-    Method,
-    Host,
-    HostMethod,
-    Path,
-    PathMethod,
-    HostPath,
-    All,
 }
 
 /// Whether a tool belongs to a route: it has its name, or begins with it and a dot.
@@ -54,20 +44,13 @@ impl Matcher {
     }
 
     pub(super) fn closeness(&self, call: &EgressCall) -> Closeness {
-        let host = host_candidates(call.host.as_str()).any(|name| self.hosts.contains(&name));
-        let method = self.methods.contains(&call.method);
         let path = self.paths.iter().find(|path| path.matches(&call.path).is_some());
-        let parts = match (host, path.is_some(), method) {
-            (true, true, true) => Parts::All,
-            (true, true, false) => Parts::HostPath,
-            (false, true, true) => Parts::PathMethod,
-            (false, true, false) => Parts::Path,
-            (true, false, true) => Parts::HostMethod,
-            (true, false, false) => Parts::Host,
-            (false, false, true) => Parts::Method,
-            (false, false, false) => Parts::None,
-        };
-        Closeness { parts, literal_bytes: path.map_or(0, PathPattern::literal_bytes) }
+        Closeness {
+            path: path.is_some(),
+            host: host_candidates(call.host.as_str()).any(|name| self.hosts.contains(&name)),
+            method: self.methods.contains(&call.method),
+            literal_bytes: path.map_or(0, PathPattern::literal_bytes),
+        }
     }
 
     pub(super) fn path_params<'p>(&'p self, path: &'p str) -> Vec<(&'p Name, &'p str)> {

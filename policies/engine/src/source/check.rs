@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aegis_domain::{Host, RuleId, ToolName};
 
 use super::condition::{Condition, Literal, Subject, Test};
-use super::tool::{Param, ParamKind, Presence, RuleEffect, Tool};
+use super::tool::{Param, ParamKind, RuleEffect, Tool};
 use super::{ListRef, Name, PolicySet};
 use crate::document::{Diagnostics, Location, nearest};
 
@@ -199,10 +199,4 @@ fn fits(test: &Test, kind: ParamKind) -> bool {
         | Test::Contains(_) => ParamKind::String,
     };
     kind == wanted
-}
-
-impl Param {
-    pub(crate) fn is_required(&self) -> bool {
-        self.required == Presence::Required
-    }
 }

@@ -39,14 +39,8 @@ pub(crate) enum Condition {
 pub(crate) enum Subject {
     Param(Name),
     Agent(Name),
-    Request(RequestPart),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RequestPart {
-    Method,
-    Path,
-    Region,
+    /// `method`, `path` or `region`.
+    Request(&'static str),
 }
 
 /// An amount that the gateway supplies, in micro-USD.
@@ -196,11 +190,7 @@ fn subject(kind: &str, value: &Node, problems: &mut Problems) -> Option<Subject>
     match kind {
         "param" => value.parsed(problems).map(Subject::Param),
         "request" => {
-            let parts = [
-                ("method", RequestPart::Method),
-                ("path", RequestPart::Path),
-                ("region", RequestPart::Region),
-            ];
+            let parts = ["method", "path", "region"].map(|part| (part, part));
             value.choice(problems, &parts).map(Subject::Request)
         }
         _ => {

@@ -55,79 +55,68 @@ pub(crate) struct ExampleAgent {
     pub(crate) attributes: BTreeMap<String, Value>,
 }
 
+/// What the examples of a group share; what could not be read is `None`, so that the examples are read all the same.
+struct Group {
+    name: Option<String>,
+    tool: Option<ToolName>,
+    scenario: Scenario,
+}
+
 /// Reads one group of examples.
 pub(super) fn examples(node: &Node, problems: &mut Problems) -> Option<Vec<Example>> {
     let mut map = node.mapping(problems)?;
-    let name = map.required("name", problems, Node::text);
-    let tool: Option<ToolName> = map.required("tool", problems, Node::parsed);
-    let shared = scenario(&mut map, problems);
-    let cases =
-        map.required("cases", problems, |cases, p| cases.list(p, |n, p| case(n, p, &shared)));
-    map.finish(problems);
-    let (name, tool) = (name?, tool?);
-    let numbered = cases?.into_iter().enumerate().map(|(index, mut example)| {
-        if example.name.is_empty() {
-            example.name = format!("{name} {}", index.saturating_add(1));
-        } else {
-            example.name = format!("{name}: {}", example.name);
-        }
-        example.tool = tool.clone();
-        example
+    let group = Group {
+        name: map.required("name", problems, Node::text),
+        tool: map.required("tool", problems, Node::parsed),
+        scenario: scenario(Scenario::default(), &mut map, problems),
+    };
+    let cases = map.required("cases", problems, |cases, p| {
+        let mut number = 0_usize;
+        cases.list(p, |node, p| {
+            number = number.saturating_add(1);
+            case(node, p, (&group, number))
+        })
     });
-    Some(numbered.collect())
+    map.finish(problems);
+    cases
 }
 
-fn scenario(map: &mut Mapping<'_>, problems: &mut Problems) -> Scenario {
+/// What the mapping says, and what `shared` says where the mapping is silent.
+fn scenario(shared: Scenario, map: &mut Mapping<'_>, problems: &mut Problems) -> Scenario {
     let money = |node: &Node, p: &mut Problems| {
         node.integer(p, 0..=MicroUsd::MAX.micro_usd()).map(MicroUsd::new)
     };
     Scenario {
-        agent: map.optional("agent", problems, agent),
-        now: map.optional("at", problems, instant),
-        host: map.optional("host", problems, Node::parsed),
-        method: map.optional("method", problems, super::tool::method),
-        path: map.optional("path", problems, Node::text),
-        region: map.optional("region", problems, Node::parsed),
-        dlp: map.optional("dlp", problems, dlp),
-        budget_remaining: map.optional("budget_remaining", problems, money),
-        estimated_cost: map.optional("estimated_cost", problems, money),
-        approved: map.optional("approved", problems, rule_ids),
+        agent: map.optional("agent", problems, agent).or(shared.agent),
+        now: map.optional("at", problems, instant).or(shared.now),
+        host: map.optional("host", problems, Node::parsed).or(shared.host),
+        method: map.optional("method", problems, super::tool::method).or(shared.method),
+        path: map.optional("path", problems, Node::text).or(shared.path),
+        region: map.optional("region", problems, Node::parsed).or(shared.region),
+        dlp: map.optional("dlp", problems, dlp).or(shared.dlp),
+        budget_remaining: map
+            .optional("budget_remaining", problems, money)
+            .or(shared.budget_remaining),
+        estimated_cost: map.optional("estimated_cost", problems, money).or(shared.estimated_cost),
+        approved: map.optional("approved", problems, rule_ids).or(shared.approved),
     }
 }
 
-impl Scenario {
-    fn or(self, shared: &Scenario) -> Self {
-        let shared = shared.clone();
-        Self {
-            agent: self.agent.or(shared.agent),
-            now: self.now.or(shared.now),
-            host: self.host.or(shared.host),
-            method: self.method.or(shared.method),
-            path: self.path.or(shared.path),
-            region: self.region.or(shared.region),
-            dlp: self.dlp.or(shared.dlp),
-            budget_remaining: self.budget_remaining.or(shared.budget_remaining),
-            estimated_cost: self.estimated_cost.or(shared.estimated_cost),
-            approved: self.approved.or(shared.approved),
-        }
-    }
-}
-
-fn case(node: &Node, problems: &mut Problems, shared: &Scenario) -> Option<Example> {
+fn case(node: &Node, problems: &mut Problems, (group, number): (&Group, usize)) -> Option<Example> {
     let mut map = node.mapping(problems)?;
     let name = map.optional("name", problems, Node::text);
-    let own = scenario(&mut map, problems);
+    let scenario = scenario(group.scenario.clone(), &mut map, problems);
     let params = map.optional("params", problems, params);
     let expect = map.required("expect", problems, expectation);
     let would = map.optional("would", problems, rule_ids);
     map.finish(problems);
     let (effect, rules) = expect?;
+    let name = name.unwrap_or_else(|| number.to_string());
     Some(Example {
         at: problems.locate(node.position()),
-        name: name.unwrap_or_default(),
-        // The group knows the tool and puts it in.
-        tool: ToolName::parse("-").ok()?,
-        scenario: own.or(shared),
+        name: format!("{}: {name}", group.name.as_ref()?),
+        tool: group.tool.clone()?,
+        scenario,
         params: params.unwrap_or_default(),
         effect,
         rules,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use aegis_domain::{CallKind, Method, Region, RuleId};
+use aegis_domain::{CallKind, Effect, Method, Region, RuleId};
 use serde_json::Number;
 
 use super::condition::{Condition, condition, number};
@@ -75,6 +75,25 @@ pub(crate) struct Rule {
     pub(crate) effect: RuleEffect,
     pub(crate) when: Condition,
     pub(crate) mode: Mode,
+}
+
+impl Rule {
+    /// What a person wrote beside the rule, if it denies.
+    pub(crate) fn reason(&self) -> Option<&Text> {
+        match &self.effect {
+            RuleEffect::Deny { reason } => reason.as_ref(),
+            RuleEffect::ApprovalNeeded { .. } | RuleEffect::Sanitize { .. } => None,
+        }
+    }
+
+    /// How strong the rule is when it fires.
+    pub(crate) fn level(&self) -> Effect {
+        match &self.effect {
+            RuleEffect::Deny { .. } => Effect::Deny,
+            RuleEffect::ApprovalNeeded { .. } => Effect::ApprovalNeeded,
+            RuleEffect::Sanitize { .. } => Effect::Sanitize,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -198,33 +217,24 @@ fn param(node: &Node, problems: &mut Problems) -> Option<Param> {
 }
 
 fn rule(node: &Node, problems: &mut Problems) -> Option<Rule> {
-    #[derive(Clone, Copy)]
-    enum Kind {
-        Deny,
-        ApprovalNeeded,
-        Sanitize,
-    }
-    let kinds = [
-        ("deny", Kind::Deny),
-        ("approval_needed", Kind::ApprovalNeeded),
-        ("sanitize", Kind::Sanitize),
-    ];
+    let effects = [Effect::Deny, Effect::ApprovalNeeded, Effect::Sanitize];
+    let effects = effects.map(|effect| (effect.as_str(), effect));
     let modes = [("enforce", Mode::Enforce), ("shadow", Mode::Shadow)];
     let mut map = node.mapping(problems)?;
     let id = map.required("id", problems, Node::parsed);
-    let kind = map.required("effect", problems, |n, p| n.choice(p, &kinds));
+    let kind = map.required("effect", problems, |n, p| n.choice(p, &effects));
     let when = map.required("when", problems, condition);
     let mode = map.optional("mode", problems, |n, p| n.choice(p, &modes));
     let effect = kind.and_then(|kind| match kind {
-        Kind::Deny => {
-            let reason = map.optional("reason", problems, Node::parsed);
-            Some(RuleEffect::Deny { reason })
+        Effect::Allow => None,
+        Effect::Deny => {
+            Some(RuleEffect::Deny { reason: map.optional("reason", problems, Node::parsed) })
         }
-        Kind::ApprovalNeeded => {
+        Effect::ApprovalNeeded => {
             let approval = map.required("approval", problems, Node::parsed)?;
             Some(RuleEffect::ApprovalNeeded { approval })
         }
-        Kind::Sanitize => {
+        Effect::Sanitize => {
             let obligation = map.required("obligation", problems, Node::parsed)?;
             Some(RuleEffect::Sanitize { obligation })
         }

@@ -5,9 +5,9 @@
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::upstream::{Received, Reply, json as answer};
+use crate::upstream::{Received, Reply, json as answer};
 
-pub(super) fn reply(method: &Method, received: &Received) -> Reply {
+pub(crate) fn reply(method: &Method, received: &Received) -> Reply {
     let rest = received.path.strip_prefix("/v1/patients/").unwrap_or_default();
     match (method.as_str(), rest.split_once('/')) {
         ("GET", None) if !rest.is_empty() => {

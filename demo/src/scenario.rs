@@ -2,55 +2,57 @@
 //!
 //! Not here: how it is printed (`report`). Invariant: every step says what it expects, and a surprise fails the run.
 
-use aegis_domain::{AgentId, Jti, OrgId, TenantId, TokenUse, Ttl};
+use aegis_domain::{AgentId, DecisionId, Jti, OrgId, TenantId, TokenUse, Ttl};
 use aegis_identity::{Claims, SigningKey};
 use anyhow::Context as _;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::client::{Agent, Ask, Reply};
-use super::report::Report;
-use super::setup::{self, AUDIENCE, ISSUER};
-use super::upstream::DemoUpstream;
-use super::{AfterScenario, DevOptions};
-use crate::clock;
+use crate::client::{Agent, Ask, Reply};
+use crate::report::Report;
+use crate::setup::{self, AUDIENCE, ISSUER};
+use crate::upstream::DemoUpstream;
+use crate::{AfterScenario, DemoOptions, Source};
 
 /// What a step of the scenario must end in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expect {
+pub(crate) enum Expect {
     Through,
     Refused(&'static str),
 }
 
 /// One call of the story.
-pub(super) struct Step {
-    pub(super) title: &'static str,
+pub(crate) struct Step {
+    pub(crate) title: &'static str,
     agent: &'static str,
     method: Method,
     path: &'static str,
     body: Option<Value>,
-    pub(super) expect: Expect,
+    pub(crate) expect: Expect,
     /// Show what this host received.
-    pub(super) show: Option<&'static str>,
+    pub(crate) show: Option<&'static str>,
 }
 
 /// Mints what the demo's agents call with.
-pub(super) struct Minter {
+pub(crate) struct Minter {
     key: SigningKey,
+    source: Source,
 }
 
 impl Minter {
-    pub(super) fn token(
+    pub(crate) fn token(
         &self,
         agent: &str,
         token_use: TokenUse,
         life: Ttl,
     ) -> anyhow::Result<String> {
-        let now = clock::now();
+        let now = (self.source.now)();
+        let random =
+            (self.source.random)().context("the operating system gives no random bytes")?;
         let scopes: &[&str] = match agent {
-            "finance-bot" => &["payments:write", "payments:read", "hooks:post", "llm:call"],
+            "finance-bot" => &["payments:write", "payments:read", "llm:call"],
             "clinic-bot" => &["ehr:read", "ehr:write"],
-            _ => &["llm:call"],
+            _ => &["llm:call", "hooks:post"],
         };
         let claims = Claims {
             issuer: ISSUER.to_owned(),
@@ -63,18 +65,26 @@ impl Minter {
             expires_at: now.plus(life),
             not_before: None,
             issued_at: Some(now),
-            jti: Jti::parse(clock::decision_id(now)?.as_str())?,
+            jti: Jti::parse(DecisionId::new(now.unix_ms(), random).as_str())?,
             token_use,
         };
         Ok(aegis_identity::mint(&self.key, &claims)?)
     }
 }
 
-/// Plays every step, verifies the chain, prints cost per agent.
-pub(super) async fn play(options: &DevOptions, upstream: &DemoUpstream) -> anyhow::Result<()> {
+/// Plays every step, verifies the chain, prints cost per agent. Blocks; it brings its own runtime.
+pub fn play(options: &DemoOptions, upstream: &DemoUpstream) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("no runtime for the demo scenario")?;
+    runtime.block_on(play_all(options, upstream))
+}
+
+async fn play_all(options: &DemoOptions, upstream: &DemoUpstream) -> anyhow::Result<()> {
     let agent = Agent::new(options.ports.plain);
     agent.until_ready(options.ports.metrics).await?;
-    let minter = Minter { key: setup::issuer_key(&options.data_dir)? };
+    let minter = Minter { key: setup::issuer_key(&options.data_dir)?, source: options.source };
     let mut report = Report::begin(options);
     for step in steps() {
         let token = minter.token(step.agent, TokenUse::Bound, Ttl::from_s(300))?;
@@ -108,7 +118,7 @@ async fn replay(
         title,
         agent: "finance-bot",
         method: Method::GET,
-        path: "/payments/v1/payouts/po_1042",
+        path: "/payments/v1/payouts/po_10421042",
         body: None,
         expect,
         show: None,
@@ -138,7 +148,7 @@ fn check(title: &str, expect: Expect, reply: &Reply) -> anyhow::Result<()> {
 
 impl Reply {
     /// The reason code of a refusal.
-    pub(super) fn reason(&self) -> Option<String> {
+    pub(crate) fn reason(&self) -> Option<String> {
         let problem: Value = serde_json::from_slice(&self.body).ok()?;
         problem.get("reason")?.as_str().map(str::to_owned)
     }
@@ -187,7 +197,7 @@ fn steps() -> Vec<Step> {
         ),
         post(
             "a webhook to a host that is not on the list",
-            "finance-bot",
+            "research-bot",
             "/webhooks/events",
             Some(json!({ "event": "payout.paid" })),
             Expect::Refused("PolicyDenied"),
@@ -196,7 +206,7 @@ fn steps() -> Vec<Step> {
         post(
             "a note with a social security number, a birth date and a mail address",
             "clinic-bot",
-            "/patients/v1/patients/4711/notes",
+            "/patients/v1/patients/471108/notes",
             Some(note),
             Expect::Through,
             Some("ehr.clinic.test"),

@@ -15,36 +15,36 @@ use hyper_util::rt::TokioExecutor;
 
 /// One call to make.
 #[derive(Clone, Debug)]
-pub(super) struct Ask {
-    pub(super) method: Method,
-    pub(super) path: &'static str,
-    pub(super) token: String,
-    pub(super) body: Option<serde_json::Value>,
+pub(crate) struct Ask {
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    pub(crate) token: String,
+    pub(crate) body: Option<serde_json::Value>,
 }
 
 /// What came back.
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
     /// When each piece of the body arrived, after the call was sent.
-    pub(super) arrivals: Vec<Duration>,
+    pub(crate) arrivals: Vec<Duration>,
 }
 
 /// A client of the gateway on one port.
-pub(super) struct Agent {
+pub(crate) struct Agent {
     client: Client<HttpConnector, Full<Bytes>>,
     base: String,
 }
 
 impl Agent {
-    pub(super) fn new(port: u16) -> Self {
+    pub(crate) fn new(port: u16) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self { client, base: format!("http://127.0.0.1:{port}") }
     }
 
-    pub(super) async fn send(&self, ask: &Ask) -> anyhow::Result<Reply> {
+    pub(crate) async fn send(&self, ask: &Ask) -> anyhow::Result<Reply> {
         let body = ask.body.as_ref().map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         let mut request = Request::builder()
             .method(ask.method.clone())
@@ -71,7 +71,7 @@ impl Agent {
     }
 
     /// Waits until the gateway takes connections.
-    pub(super) async fn until_ready(&self, metrics_port: u16) -> anyhow::Result<()> {
+    pub(crate) async fn until_ready(&self, metrics_port: u16) -> anyhow::Result<()> {
         let uri: http::Uri = format!("http://127.0.0.1:{metrics_port}/readyz").parse()?;
         for _ in 0..200 {
             let answer = self.client.get(uri.clone()).await;

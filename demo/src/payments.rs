@@ -5,13 +5,14 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::upstream::{Received, Reply, json as answer};
+use crate::upstream::{Received, Reply, json as answer};
 
-pub(super) fn reply(method: &Method, received: &Received) -> Reply {
+pub(crate) fn reply(method: &Method, received: &Received) -> Reply {
     match (method.as_str(), received.path.strip_prefix("/v1/payouts")) {
         ("POST", Some("")) => {
             let asked: Value = serde_json::from_slice(&received.body).unwrap_or_default();
-            let paid = json!({ "id": "po_1042", "status": "paid", "amount": asked.get("amount") });
+            let paid =
+                json!({ "id": "po_10421042", "status": "paid", "amount": asked.get("amount") });
             answer(StatusCode::CREATED, &paid)
         }
         ("GET", Some(id)) if id.len() > 1 => {

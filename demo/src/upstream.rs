@@ -20,26 +20,26 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::{chat, demo_file, patients, payments};
+use crate::{chat, demo_file, patients, payments};
 
-pub(super) type Reply = Response<BoxBody<Bytes, Infallible>>;
+pub(crate) type Reply = Response<BoxBody<Bytes, Infallible>>;
 
 /// One call as an upstream got it.
 #[derive(Clone, Debug)]
-pub(super) struct Received {
-    pub(super) path: String,
-    pub(super) body: Bytes,
+pub(crate) struct Received {
+    pub(crate) path: String,
+    pub(crate) body: Bytes,
 }
 
 /// A running demo upstream.
 #[derive(Clone, Debug, Default)]
-pub(super) struct DemoUpstream {
+pub struct DemoUpstream {
     last: Arc<Mutex<BTreeMap<String, Received>>>,
 }
 
 impl DemoUpstream {
     /// The last call that a host received.
-    pub(super) fn last(&self, host: &str) -> Option<Received> {
+    pub(crate) fn last(&self, host: &str) -> Option<Received> {
         self.last.lock().get(host).cloned()
     }
 
@@ -49,7 +49,7 @@ impl DemoUpstream {
 }
 
 /// Binds the port and serves it on a thread of its own, for as long as the process lives.
-pub(super) fn start(data_dir: &Path, port: u16) -> anyhow::Result<DemoUpstream> {
+pub fn start(data_dir: &Path, port: u16) -> anyhow::Result<DemoUpstream> {
     let acceptor = acceptor(data_dir)?;
     let upstream = DemoUpstream::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -113,7 +113,7 @@ fn host_of(request: &Request<Incoming>) -> String {
     authority.and_then(|text| text.split(':').next()).unwrap_or_default().to_owned()
 }
 
-pub(super) fn json(status: StatusCode, value: &serde_json::Value) -> Reply {
+pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Reply {
     let body = Full::new(Bytes::from(value.to_string())).boxed();
     let mut reply = Response::new(body);
     *reply.status_mut() = status;

@@ -12,13 +12,13 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use serde_json::{Value, json};
 
-use super::upstream::{Received, Reply, json as answer};
+use crate::upstream::{Received, Reply, json as answer};
 
 const WORDS: [&str; 8] = ["Budgets", " are", " held", " before", " and", " settled", " after", "."];
 /// The pause between two words, so that streaming can be seen.
 const PAUSE: Duration = Duration::from_millis(40);
 
-pub(super) fn reply(received: &Received) -> Reply {
+pub(crate) fn reply(received: &Received) -> Reply {
     let asked: Value = serde_json::from_slice(&received.body).unwrap_or_default();
     let max_tokens = asked.get("max_tokens").and_then(Value::as_u64).unwrap_or(u64::MAX);
     let words = WORDS.iter().take(usize::try_from(max_tokens).unwrap_or(usize::MAX));

@@ -8,14 +8,13 @@ use std::time::Duration;
 use aegis_domain::{TokenUse, Ttl};
 use anyhow::Context as _;
 
-use super::client::Reply;
-use super::scenario::{Expect, Minter, Step};
-use super::upstream::DemoUpstream;
-use super::{AfterScenario, DevOptions};
-use crate::door::headers::{AEGIS_ATTESTATION, AEGIS_DECISION_ID};
+use crate::client::Reply;
+use crate::scenario::{Minter, Step};
+use crate::upstream::DemoUpstream;
+use crate::{AfterScenario, DemoOptions};
 
 /// The story so far.
-pub(super) struct Report {
+pub(crate) struct Report {
     steps: u32,
 }
 
@@ -25,7 +24,7 @@ fn say(line: std::fmt::Arguments<'_>) {
 }
 
 impl Report {
-    pub(super) fn begin(options: &DevOptions) -> Self {
+    pub(crate) fn begin(options: &DemoOptions) -> Self {
         let data = options.data_dir.display();
         say(format_args!("Aegis in dev mode. Data directory: {data}"));
         say(format_args!(
@@ -35,17 +34,15 @@ impl Report {
         Self { steps: 0 }
     }
 
-    pub(super) fn step(&mut self, step: &Step, reply: &Reply, upstream: &DemoUpstream) {
+    pub(crate) fn step(&mut self, step: &Step, reply: &Reply, upstream: &DemoUpstream) {
         self.steps = self.steps.saturating_add(1);
         say(format_args!("\n{}. {}", self.steps, step.title));
-        let outcome = match step.expect {
-            Expect::Through => "went through".to_owned(),
-            Expect::Refused(_) => refusal(reply),
-        };
+        let outcome =
+            if reply.status.is_success() { "went through".to_owned() } else { refusal(reply) };
         say(format_args!("   {} {outcome}", reply.status.as_u16()));
-        if let Some(id) = reply.headers.get(AEGIS_DECISION_ID).and_then(|id| id.to_str().ok()) {
+        if let Some(id) = reply.headers.get("aegis-decision-id").and_then(|id| id.to_str().ok()) {
             let attested =
-                if reply.headers.contains_key(AEGIS_ATTESTATION) { ", attested" } else { "" };
+                if reply.headers.contains_key("aegis-attestation") { ", attested" } else { "" };
             say(format_args!("   decision {id}{attested}"));
         }
         if let Some(received) = step.show.and_then(|host| upstream.last(host)) {
@@ -60,7 +57,7 @@ impl Report {
     }
 
     /// Verifies the audit chain and prints the cost of each agent, with the tool an auditor would use.
-    pub(super) async fn evidence(&self, options: &DevOptions) -> anyhow::Result<()> {
+    pub(crate) async fn evidence(&self, options: &DemoOptions) -> anyhow::Result<()> {
         // Heads are signed at most once a second; the last calls' head must be on disk first.
         tokio::time::sleep(Duration::from_millis(1_200)).await;
         say(format_args!("\nThe audit chain, as `aegisctl audit verify` sees it:"));
@@ -70,7 +67,7 @@ impl Report {
         Ok(())
     }
 
-    pub(super) fn try_it(&self, options: &DevOptions, minter: &Minter) -> anyhow::Result<()> {
+    pub(crate) fn try_it(&self, options: &DemoOptions, minter: &Minter) -> anyhow::Result<()> {
         debug_assert_eq!(options.after, AfterScenario::Stay);
         let token = minter.token("finance-bot", TokenUse::Bound, Ttl::from_s(900))?;
         let base = format!("http://127.0.0.1:{}", options.ports.plain);
@@ -78,7 +75,7 @@ impl Report {
         say(format_args!("\nTry your own call; the token is good for 15 minutes:\n"));
         say(format_args!("  TOKEN={token}"));
         say(format_args!(
-            "  curl -i {base}/payments/v1/payouts/po_1042 -H \"authorization: Bearer $TOKEN\""
+            "  curl -i {base}/payments/v1/payouts/po_10421042 -H \"authorization: Bearer $TOKEN\""
         ));
         say(format_args!(
             "  curl -i {base}/payments/v1/payouts -H \"authorization: Bearer $TOKEN\" {post} \
@@ -104,7 +101,7 @@ fn streamed(arrivals: &[Duration]) -> String {
 }
 
 /// Runs the auditor's tool that was built beside this binary.
-fn aegisctl(options: &DevOptions, arguments: &[&str]) -> anyhow::Result<()> {
+fn aegisctl(options: &DemoOptions, arguments: &[&str]) -> anyhow::Result<()> {
     let beside = std::env::current_exe()?.with_file_name("aegisctl");
     let status = std::process::Command::new(&beside)
         .arg("--data")

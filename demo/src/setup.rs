@@ -2,19 +2,21 @@
 //!
 //! Not here: production set-up (`aegisctl init`). Invariant: a file that exists is left as it is.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use aegis_identity::SigningKey;
 use anyhow::Context as _;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
-use super::{Ports, demo_file};
-use crate::{clock, files, keys};
+use crate::{DemoOptions, Ports, demo_file};
 
-const POLICY: &str = include_str!("../../../policies/packs/demo.yaml");
+const POLICY: &str = include_str!("../../policies/packs/demo.yaml");
 
 /// Names the demo upstream answers to.
-pub(super) const HOSTS: [&str; 5] = [
+pub(crate) const HOSTS: [&str; 5] = [
     "api.payments.test",
     "ehr.clinic.test",
     "api.llm.test",
@@ -22,24 +24,26 @@ pub(super) const HOSTS: [&str; 5] = [
     "hooks.unlisted.test",
 ];
 
-/// Lays out whatever is missing; returns the configuration file.
-pub fn prepare(data_dir: &Path, ports: Ports) -> anyhow::Result<PathBuf> {
-    std::fs::create_dir_all(data_dir)
-        .with_context(|| format!("the data directory {} cannot be made", data_dir.display()))?;
-    keys::ensure(data_dir)?;
+/// Lays out whatever is missing beside the gateway's keys; returns the configuration file.
+pub fn lay_out(options: &DemoOptions) -> anyhow::Result<PathBuf> {
+    let data_dir = &options.data_dir;
     certificates(data_dir)?;
-    secret(&demo_file(data_dir, "payments.secret"), "demo-payments-key")?;
-    secret(&demo_file(data_dir, "ehr.secret"), "demo-ehr-key")?;
-    secret(&demo_file(data_dir, "llm.secret"), "demo-llm-key")?;
-    once(&data_dir.join("policies/demo.yaml"), POLICY)?;
+    for name in ["payments", "ehr", "llm"] {
+        let random =
+            (options.source.random)().context("the operating system gives no random bytes")?;
+        let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = demo_file(data_dir, &format!("{name}.secret"));
+        once(&path, &format!("demo-{name}-key-{digits}\n"), SECRET)?;
+    }
+    once(&data_dir.join("policies/demo.yaml"), POLICY, PUBLIC)?;
     let config = data_dir.join("aegis.yaml");
-    once(&config, &configuration(ports))?;
+    once(&config, &configuration(options.ports), PUBLIC)?;
     Ok(config)
 }
 
 /// The demo's issuer, as tokens and configuration name it.
-pub(super) const ISSUER: &str = "https://aegis.localhost";
-pub(super) const AUDIENCE: &str = "https://gateway.aegis.localhost";
+pub(crate) const ISSUER: &str = "https://aegis.localhost";
+pub(crate) const AUDIENCE: &str = "https://gateway.aegis.localhost";
 
 /// The configuration of the demo, with its ports filled in.
 fn configuration(ports: Ports) -> String {
@@ -51,7 +55,7 @@ fn configuration(ports: Ports) -> String {
         ("@audience@", AUDIENCE.to_owned()),
         ("@issuer@", ISSUER.to_owned()),
     ];
-    let template = include_str!("demo-config.yaml").to_owned();
+    let template = include_str!("config.yaml").to_owned();
     values.iter().fold(template, |text, (name, value)| text.replace(name, value))
 }
 
@@ -70,8 +74,7 @@ fn certificates(data_dir: &Path) -> anyhow::Result<()> {
     let issuer = Issuer::new(ca, ca_key);
     leaf(data_dir, "upstream", &HOSTS, &issuer)?;
     leaf(data_dir, "gateway", &["localhost", "127.0.0.1"], &issuer)?;
-    files::replace(&ca_file, certificate.pem().as_bytes())?;
-    Ok(())
+    once(&ca_file, &certificate.pem(), PUBLIC)
 }
 
 fn leaf(
@@ -86,29 +89,35 @@ fn leaf(
     params.distinguished_name.push(DnType::CommonName, format!("Aegis demo {name}"));
     params.use_authority_key_identifier_extension = true;
     let certificate = params.signed_by(&key, issuer)?;
-    files::replace(&demo_file(data_dir, &format!("{name}.pem")), certificate.pem().as_bytes())?;
-    let key = key.serialize_pem();
-    files::replace_secret(&demo_file(data_dir, &format!("{name}.key")), key.as_bytes())?;
-    Ok(())
+    once(&demo_file(data_dir, &format!("{name}.pem")), &certificate.pem(), PUBLIC)?;
+    once(&demo_file(data_dir, &format!("{name}.key")), &key.serialize_pem(), SECRET)
 }
 
-fn once(path: &Path, text: &str) -> anyhow::Result<()> {
-    if !path.exists() {
-        files::replace(path, text.as_bytes())?;
-    }
-    Ok(())
-}
+/// Only this user may read it.
+const SECRET: u32 = 0o600;
+const PUBLIC: u32 = 0o644;
 
-fn secret(path: &Path, prefix: &str) -> anyhow::Result<()> {
-    if !path.exists() {
-        let random: [u8; 8] = clock::random()?;
-        let text = format!("{prefix}-{:016x}\n", u64::from_be_bytes(random));
-        files::replace_secret(path, text.as_bytes())?;
+/// Writes a file that is not there yet.
+fn once(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
+    if path.exists() {
+        return Ok(());
     }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .with_context(|| format!("{} cannot be written", path.display()))?;
+    file.write_all(text.as_bytes())?;
     Ok(())
 }
 
 /// The demo issuer's key, to mint the scenario's tokens with.
-pub(super) fn issuer_key(data_dir: &Path) -> anyhow::Result<SigningKey> {
-    Ok(keys::issuer(data_dir)?)
+pub(crate) fn issuer_key(data_dir: &Path) -> anyhow::Result<SigningKey> {
+    let path = data_dir.join("keys/issuer.pem");
+    let pem = std::fs::read_to_string(&path)
+        .with_context(|| format!("the issuer's key {} cannot be read", path.display()))?;
+    Ok(SigningKey::from_pkcs8_pem(&pem)?)
 }

@@ -1,0 +1,231 @@
+//! `aegisctl audit verify`: is every record that was signed for still here, unchanged?
+//!
+//! Not here: how that is found out (`audit/chain`). Invariant: the exit code is 0 only for PASS, and what is remembered of
+//! a log is replaced only when nothing was found against it.
+
+use std::borrow::Cow;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use aegis_audit_chain::verify::{
+    Depth, Finding, Gap, LogSource, Options, Place, Report, Severity, SourceError, Verdict,
+    verify_region,
+};
+use aegis_audit_chain::{Head, Origin};
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use crate::failure::{Exit, Failure};
+use crate::home::{self, Home};
+use crate::screen::{Screen, counted};
+use crate::sheet::{Mood, Sheet};
+use crate::trust;
+
+/// Verify an audit log: signatures, chains, trees and what records say of each other.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Verdicts and exit codes:
+  PASS        0  every record that was signed for is here, unchanged
+  FAIL        1  something signed is gone or different
+  SUSPECT     1  nothing is gone or different, but records contradict each other
+  INCOMPLETE  3  what could be judged holds, and something could not; so it is while a gateway writes
+
+An auditor brings a trust file of their own, and remembers how far the log reached:
+  aegisctl audit verify ./copy-of-the-log --trust registry.txt --remember head.txt
+
+Examples:
+  aegisctl audit verify
+  aegisctl audit verify -o json | jq .findings")]
+pub(super) struct VerifyArgs {
+    /// The log's directory; the data directory's own unless given.
+    #[arg(value_name = "DIR")]
+    log: Option<PathBuf>,
+    /// Which registries to believe; the data directory's trust.txt unless given.
+    #[arg(long, value_name = "FILE")]
+    trust: Option<PathBuf>,
+    /// How deep to look.
+    #[arg(long, value_enum, default_value_t = Deep::Schema)]
+    depth: Deep,
+    /// The log must extend the head in this file, and a new head is kept there for the next run.
+    #[arg(long, value_name = "FILE")]
+    remember: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Deep {
+    /// Frames, chains, trees, heads, signatures.
+    Chain,
+    /// All of that, every field, outcomes paired with decisions, sums.
+    Schema,
+}
+
+pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
+    let dir = args.log.clone().unwrap_or_else(|| home.audit());
+    let trust = trust::load(&args.trust.clone().unwrap_or_else(|| home.trust()))?;
+    let log = Directory(dir);
+    let remembered = args.remember.as_deref().map(recall).transpose()?.flatten();
+    let depth = match args.depth {
+        Deep::Chain => Depth::Chain,
+        Deep::Schema => Depth::Schema,
+    };
+    let progress = screen.progress(log.bytes()?);
+    let options = Options { depth, remembered };
+    let report = verify_region(&log, &trust, &options, &mut |done| progress.reach(done.bytes));
+    progress.done();
+    show(&report, screen)?;
+    if let (Some(path), true) = (&args.remember, report.findings.is_empty()) {
+        memorise(path, &report)?;
+    }
+    Ok(exit(report.verdict()))
+}
+
+/// 2 is taken: it says that the command line is wrong.
+fn exit(verdict: Verdict) -> Exit {
+    match verdict {
+        Verdict::Pass => Exit::Ok,
+        Verdict::Fail | Verdict::Suspect => Exit::CheckFailed,
+        Verdict::Incomplete => Exit::Missing,
+    }
+}
+
+/// A log in a directory.
+struct Directory(PathBuf);
+
+impl Directory {
+    /// How much there is to read; also finds out whether there is anything.
+    fn bytes(&self) -> Result<u64, Failure> {
+        fn below(dir: &Path) -> std::io::Result<u64> {
+            let mut total = 0_u64;
+            for entry in fs::read_dir(dir)? {
+                let entry = entry?;
+                let meta = entry.metadata()?;
+                let size = if meta.is_dir() { below(&entry.path())? } else { meta.len() };
+                total = total.saturating_add(size);
+            }
+            Ok(total)
+        }
+        below(&self.0).map_err(|error| Failure::file("the audit log", &self.0, error))
+    }
+}
+
+impl LogSource for Directory {
+    fn list(&self, dir: &str) -> Result<Vec<String>, SourceError> {
+        let failed = |error| source_error(dir, &error);
+        let entries = match fs::read_dir(self.0.join(dir)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed)?,
+        };
+        let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+        entries.map(|entry| entry.map(name).map_err(failed)).collect()
+    }
+
+    fn read(&self, path: &str) -> Result<Cow<'_, [u8]>, SourceError> {
+        fs::read(self.0.join(path)).map(Cow::Owned).map_err(|error| source_error(path, &error))
+    }
+}
+
+fn source_error(path: &str, error: &std::io::Error) -> SourceError {
+    SourceError { path: path.to_owned(), why: error.to_string() }
+}
+
+fn recall(path: &Path) -> Result<Option<Head>, Failure> {
+    match home::read("the remembered head", path) {
+        // The first run has nothing to remember.
+        Err(Failure::Missing { .. }) => Ok(None),
+        Err(failure) => Err(failure),
+        Ok(text) => match Head::parse(&text) {
+            Some(head) => Ok(Some(head)),
+            None => Err(Failure::invalid(path.display().to_string(), "it holds no checkpoint")),
+        },
+    }
+}
+
+/// Written beside and renamed, so that an interrupted run forgets nothing.
+fn memorise(path: &Path, report: &Report) -> Result<(), Failure> {
+    let Some(head) = report.registries.first() else { return Ok(()) };
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let written = fs::write(&beside, head.checkpoint()).and_then(|()| fs::rename(&beside, path));
+    written.map_err(|error| Failure::file("the folder of the remembered head", path, error))
+}
+
+fn show(report: &Report, screen: &Screen) -> Result<(), Failure> {
+    let verdict = report.verdict();
+    if screen.is_json() {
+        let mut value = report.to_json();
+        if let Some(members) = value.as_object_mut() {
+            members.insert("exit_code".to_owned(), exit(verdict).code().into());
+        }
+        return screen.json(&value);
+    }
+    if !report.findings.is_empty() || !report.gaps.is_empty() {
+        screen.sheet(&problems(report))?;
+    }
+    if !report.streams.is_empty() {
+        screen.sheet(&streams(report))?;
+    }
+    screen.raw(format!("{}\n", verdict.as_str()))?;
+    let records = usize::try_from(report.records).unwrap_or(usize::MAX);
+    screen.say(&format!(
+        "{} in {}",
+        counted(records, "record"),
+        counted(report.streams.len(), "stream")
+    ));
+    if report.unsettled_count > 0 {
+        screen.say(&format!(
+            "{} calls were let through and have no outcome; `-o json` lists them",
+            report.unsettled_count
+        ));
+    }
+    Ok(())
+}
+
+fn problems(report: &Report) -> Sheet {
+    let mut sheet = Sheet::new(&["severity", "what", "where"]);
+    for Finding { place, flaw } in &report.findings {
+        let severity = match flaw.severity() {
+            Severity::Broken => "broken",
+            Severity::Suspect => "suspect",
+        };
+        let cells = vec![severity.into(), flaw.to_string().into(), at(place).into()];
+        sheet.row_in(Mood::Bad, cells);
+    }
+    for gap in &report.gaps {
+        let (what, origin) = describe(gap);
+        sheet.row_in(Mood::Doubtful, vec!["gap".into(), what.into(), origin.into()]);
+    }
+    sheet
+}
+
+fn at(place: &Place) -> String {
+    let origin = place.origin.as_ref().map(ToString::to_string);
+    let seq = place.seq.map(|seq| format!("record {seq}"));
+    let offset = place.offset.map(|offset| format!("byte {offset}"));
+    let parts = [origin, seq, place.file.clone(), offset];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn describe(gap: &Gap) -> (String, Option<String>) {
+    let of = |origin: &Origin| Some(origin.to_string());
+    match gap {
+        Gap::Unreadable(error) => (error.to_string(), None),
+        Gap::Unanchored { origin, from, to } => {
+            (format!("no signed head covers records {from} to {to} yet"), of(origin))
+        }
+        Gap::Tail { origin, from, bytes } => {
+            (format!("{bytes} bytes after record {from} are no whole record"), of(origin))
+        }
+        Gap::Unwritten { origin } => ("the stream was born and never written".into(), of(origin)),
+    }
+}
+
+fn streams(report: &Report) -> Sheet {
+    let mut sheet = Sheet::new(&["stream", "ended", "records", "anchored"]).right_from(2);
+    for stream in &report.streams {
+        let ended = stream.ended.map_or("running", |ending| ending.as_str());
+        let (records, anchored): (Value, Value) = (stream.records.into(), stream.anchored.into());
+        sheet.row(vec![stream.origin.as_str().into(), ended.into(), records, anchored]);
+    }
+    sheet
+}

@@ -1,0 +1,123 @@
+//! `audit verify`: verdicts, exit codes, and what an auditor remembers.
+
+use std::fs;
+
+use aegis_domain::Effect;
+
+use crate::ledger::Ledger;
+use crate::support::{Home, json, stderr, stdout};
+
+/// A log of two lives that ended in order.
+fn whole() -> Home {
+    let home = Home::empty();
+    for _ in 0..2 {
+        let mut ledger = Ledger::open(&home);
+        for _ in 0..12 {
+            ledger.call("one", Effect::Allow, 150);
+            ledger.call("two", Effect::Deny, 0);
+        }
+        ledger.close();
+    }
+    home
+}
+
+fn copy(home: &Home, from: &str, to: &str) {
+    let paths = [home.path(from), home.path(to)];
+    let status = std::process::Command::new("cp").arg("-r").args(paths).status();
+    assert!(status.unwrap().success());
+}
+
+const WAL: &str = "audit/streams/gw-1/00000000000000000001/wal";
+
+#[test]
+fn a_log_that_is_whole_passes() {
+    let home = whole();
+    let passed = home.run(&["audit", "verify"]).success();
+    assert!(stdout(&passed).ends_with("PASS\n"), "{}", stdout(&passed));
+    assert!(stdout(&passed).contains("aegis.localhost/local/gw-1/2"), "{}", stdout(&passed));
+    let seen = json(&home.run(&["audit", "verify", "-o", "json"]).success());
+    assert_eq!((&seen["verdict"], &seen["exit_code"]), (&"PASS".into(), &0.into()));
+    home.run(&["audit", "verify", "--depth", "chain"]).success();
+}
+
+#[test]
+fn one_changed_byte_fails_and_is_placed() {
+    let home = whole();
+    let file = home.path(WAL).join("00000000000000000000.wal");
+    let mut bytes = fs::read(&file).unwrap();
+    let at = bytes.windows(5).position(|window| window == b"allow").unwrap();
+    bytes[at..at + 5].copy_from_slice(b"denny");
+    fs::write(&file, bytes).unwrap();
+    let failed = home.run(&["audit", "verify"]).code(1);
+    assert!(stdout(&failed).contains("broken"), "{}", stdout(&failed));
+    assert!(stdout(&failed).ends_with("FAIL\n"), "{}", stdout(&failed));
+    let seen = json(&home.run(&["audit", "verify", "-o", "json"]).code(1));
+    assert_eq!(seen["exit_code"], 1);
+    assert!(seen["findings"][0]["file"].as_str().unwrap().contains("gw-1"), "{seen}");
+}
+
+#[test]
+fn a_stream_that_vanished_fails() {
+    let home = whole();
+    fs::remove_dir_all(home.path("audit/streams/gw-1/00000000000000000001")).unwrap();
+    home.run(&["audit", "verify"]).code(1);
+}
+
+#[test]
+fn a_log_that_is_being_written_is_incomplete() {
+    let home = Home::empty();
+    let mut ledger = Ledger::open(&home);
+    ledger.call("one", Effect::Allow, 1);
+    // The next head is signed within a second, so this looks at a copy made at once.
+    copy(&home, "audit", "now");
+    let now = home.path("now");
+    let seen = home.run(&["audit", "verify", now.to_str().unwrap()]).code(3);
+    assert!(stdout(&seen).ends_with("INCOMPLETE\n"), "{}", stdout(&seen));
+    assert!(stdout(&seen).contains("no signed head covers"), "{}", stdout(&seen));
+}
+
+#[test]
+fn an_empty_log_is_never_a_pass_and_a_missing_one_ends_with_3() {
+    let home = Home::ready();
+    let missing = home.run(&["audit", "verify"]).code(3);
+    assert!(stderr(&missing).contains("the audit log is missing"), "{}", stderr(&missing));
+    fs::create_dir(home.path("audit")).unwrap();
+    home.run(&["audit", "verify"]).code(1);
+}
+
+#[test]
+fn a_log_of_another_region_is_not_believed() {
+    let (home, other) = (whole(), Home::ready());
+    let trust = other.path("trust.txt");
+    let words = ["audit", "verify", "--trust", trust.to_str().unwrap()];
+    home.run(&words).code(1);
+    fs::write(&trust, "witness w\n").unwrap();
+    let refused = home.run(&words).code(1);
+    assert!(stderr(&refused).contains("line 1 asks for witnesses"), "{}", stderr(&refused));
+    fs::remove_file(&trust).unwrap();
+    home.run(&words).code(3);
+}
+
+#[test]
+fn a_log_that_was_replaced_by_an_earlier_copy_of_itself_is_found_out() {
+    let home = Home::empty();
+    let mut ledger = Ledger::open(&home);
+    ledger.call("one", Effect::Allow, 1);
+    ledger.close();
+    let head = home.path("head.txt");
+    let words = ["audit", "verify", "--remember", head.to_str().unwrap()];
+    copy(&home, "audit", "earlier");
+    Ledger::open(&home).close();
+    home.run(&words).success();
+    let remembered = fs::read_to_string(&head).unwrap();
+    home.run(&words).success();
+
+    fs::remove_dir_all(home.path("audit")).unwrap();
+    copy(&home, "earlier", "audit");
+    home.run(&["audit", "verify"]).success();
+    let failed = home.run(&words).code(1);
+    assert!(stdout(&failed).contains("are signed for"), "{}", stdout(&failed));
+    assert_eq!(fs::read_to_string(&head).unwrap(), remembered);
+    fs::write(&head, "nonsense").unwrap();
+    home.run(&words).code(1);
+}

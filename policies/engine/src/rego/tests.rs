@@ -1,0 +1,267 @@
+//! The RVM and the interpreter decide alike, whatever the input document holds.
+//!
+//! Not here: stock OPA, which runs outside this workspace. The generator starts from a document that is allowed and
+//! puts hostile values where they hurt: wrong types, missing parts, other scripts, numbers at the edges.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::document::Document;
+use crate::lower::{Lowered, lower};
+use crate::source::PolicySet;
+
+/// One policy on both engines.
+struct Both {
+    data: Data,
+    tools: Vec<(Program, regorus::Engine, String)>,
+}
+
+impl Both {
+    fn new(lowered: &Lowered) -> Self {
+        let data = Data::new(&lowered.data);
+        let tools = lowered.tools.values().map(|module| {
+            let mut engine = regorus::Engine::new();
+            engine.set_strict_builtin_errors(true);
+            engine.add_policy(module.path.clone(), module.source.clone()).unwrap();
+            engine.add_data(data.0.clone()).unwrap();
+            let rule = format!("data.{}.decision", module.package);
+            (Program::compile(module).unwrap(), engine, rule)
+        });
+        Self { tools: tools.collect(), data }
+    }
+
+    /// What the RVM and the interpreter say; all errors count as one.
+    fn decide(&self, tool: usize, input: &Json) -> [Option<RawDecision>; 2] {
+        let (program, engine, rule) = &self.tools[tool];
+        let value = Value::from(input.clone());
+        let on_rvm = program.decide(&self.data, Input(value.clone())).ok();
+        let mut engine = engine.clone();
+        engine.set_input(value);
+        let interpreted = engine.eval_rule(rule.clone()).ok();
+        [on_rvm, interpreted.and_then(|answer| decode(&answer).ok())]
+    }
+}
+
+/// One step away from a good document.
+#[derive(Clone, Debug)]
+struct Mutation {
+    section: &'static str,
+    kind: u8,
+    key: prop::sample::Index,
+    value: Json,
+}
+
+const SECTIONS: [&str; 8] = [
+    "/params",
+    "/params",
+    "/params",
+    "/agent",
+    "/request",
+    "/facts/dlp",
+    "/context",
+    "/context/calendar",
+];
+
+fn hostile() -> impl Strategy<Value = Json> {
+    prop::sample::select(vec![
+        json!(null),
+        json!(true),
+        json!(false),
+        json!(0),
+        json!(-1),
+        json!(1),
+        json!(1.5),
+        json!(1e3),
+        json!(20001),
+        json!(100001),
+        json!(400001),
+        json!(500001),
+        json!(""),
+        json!("x"),
+        json!("5"),
+        json!("acct_XXaaaaaaaa"),
+        json!("acct_1A2b3C4d5E"),
+        json!("../.."),
+        json!("/projects/prod/x"),
+        json!("/projects/../x/"),
+        json!("USD"),
+        json!("EUR"),
+        json!([]),
+        json!([1]),
+        json!(["v1", "files", "p", "q"]),
+        json!(["finance", "eng", "clinical"]),
+        json!({}),
+        json!({"a": 1}),
+        json!({"high-value": true, "off-hours": true, "break-glass": 1}),
+        json!("é"),
+        json!("١٢٣٤٥٦"),
+        json!(9_007_199_254_740_993_u64),
+        json!(0.1),
+        json!(4097),
+        json!("a\nb"),
+        json!("gold"),
+        json!("treatment"),
+        json!("123456\n"),
+        json!("<undefined>"),
+    ])
+}
+
+fn mutations() -> impl Strategy<Value = Vec<Mutation>> {
+    let one = (
+        prop::sample::select(SECTIONS.to_vec()),
+        0_u8..100,
+        any::<prop::sample::Index>(),
+        hostile(),
+    )
+        .prop_map(|(section, kind, key, value)| Mutation { section, kind, key, value });
+    prop::collection::vec(one, 0..4)
+}
+
+/// Values that reach the rules of the policies under test.
+fn telling() -> [(&'static str, Json); 10] {
+    [
+        ("/params/amount", json!(30_000)),
+        ("/params/amount", json!(200_000)),
+        ("/params/amount", json!(450_000)),
+        ("/agent/break_glass", json!(true)),
+        ("/context/calendar/eu_hours", json!(false)),
+        ("/context/calendar/office_hours", json!(false)),
+        ("/context/approved", json!({"high-value": true, "off-hours": true})),
+        ("/context/budget_remaining", json!(5)),
+        ("/facts/dlp/ssn", json!(1)),
+        ("/facts/dlp/secret", json!(2)),
+    ]
+}
+
+fn mutate(document: &mut Json, mutation: &Mutation) {
+    if mutation.kind >= 70 {
+        let (pointer, value) = mutation.key.get(&telling()).clone();
+        document.pointer_mut(pointer).into_iter().for_each(|place| *place = value.clone());
+        return;
+    }
+    let Some(section) = document.pointer_mut(mutation.section) else { return };
+    let known: Vec<String> = match section.as_object() {
+        Some(map) => map.keys().cloned().collect(),
+        None => Vec::new(),
+    };
+    let extra =
+        ["memo", "recursive", "max_tokens", "temperature", "project", "tier", "break_glass", "zz"];
+    let names: Vec<&str> = known.iter().map(String::as_str).chain(extra).collect();
+    let name = names[mutation.key.index(names.len())];
+    match (mutation.kind, section.as_object_mut()) {
+        (0..18, Some(map)) => {
+            map.remove(name);
+        }
+        (18..60, Some(map)) => {
+            map.insert(name.to_owned(), mutation.value.clone());
+        }
+        _ => *section = mutation.value.clone(),
+    }
+}
+
+fn good(params: Json, request: Json) -> Json {
+    let mut document = json!({
+        "tenant": "acme",
+        "agent": {
+            "id": "agent-1", "purpose": "treatment", "tier": "silver", "break_glass": false,
+            "groups": ["clinical", "eng", "finance"],
+            "scopes": ["ehr:read", "ehr:write", "files:write", "hooks:post", "llm:call", "payments:read", "payments:write"],
+        },
+        "facts": {"dlp": {"ssn": 0, "email": 0, "dob": 0, "card": 0, "secret": 0}},
+        "context": {
+            "budget_remaining": 500, "estimated_cost": 10, "approved": {},
+            "calendar": {"eu_hours": true, "office_hours": true},
+        },
+    });
+    document["params"] = params;
+    document["request"] = request;
+    document["request"]["region"] = json!("eu-west-1");
+    document
+}
+
+fn request(method: &str, host: &str, path: &str) -> Json {
+    let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let hosts: Vec<String> = host_candidates(host).collect();
+    json!({"method": method, "host_candidates": hosts, "path": path, "segments": segments})
+}
+
+/// Runs generated documents through both engines and counts the effects, so that a generator that has gone dull
+/// is noticed.
+fn agrees(policy: &str, documents: &[Json]) -> BTreeMap<String, usize> {
+    let set = PolicySet::parse(&[Document::parse("p.yaml", policy).unwrap()]).unwrap();
+    let both = Both::new(&lower(&set).unwrap());
+    assert_eq!(documents.len(), both.tools.len());
+    let effects = std::cell::RefCell::new(BTreeMap::new());
+    let mut runner =
+        TestRunner::new(Config { cases: 1_500, failure_persistence: None, ..Config::default() });
+    let outcome = runner.run(&(0..documents.len(), mutations()), |(tool, mutations)| {
+        let mut document = documents[tool].clone();
+        mutations.iter().for_each(|mutation| mutate(&mut document, mutation));
+        let [on_rvm, interpreted] = both.decide(tool, &document);
+        prop_assert_eq!(&on_rvm, &interpreted, "{}", document);
+        prop_assert!(on_rvm.is_some(), "no decision for {}", document);
+        let effect = on_rvm.map_or("error", |decision| decision.effect.as_str());
+        *effects.borrow_mut().entry(effect.to_owned()).or_default() += 1;
+        Ok(())
+    });
+    outcome.unwrap();
+    effects.into_inner()
+}
+
+#[test]
+fn rvm_and_interpreter_agree_on_the_demo_pack() {
+    // In the order of the tools' names.
+    let documents = [
+        good(
+            json!({"model": "vendor-small", "messages": [], "max_tokens": 100}),
+            request("POST", "api.llm.test", "/v1/chat/completions"),
+        ),
+        good(
+            json!({"patient_id": "1234567", "text": "stable"}),
+            request("POST", "ehr.clinic.test", "/v1/patients/1234567/notes"),
+        ),
+        good(
+            json!({"patient_id": "1234567"}),
+            request("GET", "ehr.clinic.test", "/v1/patients/1234567"),
+        ),
+        good(
+            json!({"amount": 4200, "currency": "USD", "destination": "acct_1A2b3C4d5E"}),
+            request("POST", "api.payments.test", "/v1/payouts"),
+        ),
+        good(
+            json!({"payout_id": "po_1A2b3C4d"}),
+            request("GET", "api.payments.test", "/v1/payouts/po_1A2b3C4d"),
+        ),
+        good(json!({"event": "build", "payload": {}}), request("POST", "hooks.partner.test", "/x")),
+    ];
+    let effects = agrees(include_str!("../../../packs/demo.yaml"), &documents);
+    assert!(effects.len() == 4 && effects.values().all(|seen| *seen >= 5), "{effects:?}");
+}
+
+#[test]
+fn rvm_and_interpreter_agree_on_the_four_domains() {
+    let documents = [
+        good(
+            json!({"patient_id": "123456"}),
+            request("GET", "a.ehr.example.org", "/fhir/Patient/123456"),
+        ),
+        good(
+            json!({"path": "/projects/a/b", "project": "a"}),
+            request("DELETE", "files.acme.example", "/v1/files/a/b"),
+        ),
+        good(
+            json!({"model": "vendor-small", "max_tokens": 100}),
+            request("POST", "api.llm.example.com", "/v1/chat/completions"),
+        ),
+        good(
+            json!({"amount": 4200, "currency": "USD", "destination": "acct_1A2b3C4d5E"}),
+            request("POST", "eu.adyen.example", "/v1/payouts"),
+        ),
+    ];
+    let effects = agrees(include_str!("../../../cases/four-domains.yaml"), &documents);
+    assert!(effects.len() == 4 && effects.values().all(|seen| *seen >= 5), "{effects:?}");
+}

@@ -1,0 +1,378 @@
+//! The meaning of the language, clause by clause.
+#![expect(clippy::unwrap_used, reason = "fixtures stand outside test functions")]
+
+mod scene;
+
+use std::collections::BTreeMap;
+
+use aegis_domain::{Detector, DlpFacts, MicroUsd, Obligation, Timestamp, Ttl};
+use aegis_policy::Snapshot;
+use scene::{Scene, compile, demo, one_tool};
+use serde_json::{Value, json};
+
+fn policy(params: &str, rules: &str) -> Snapshot {
+    compile(&one_tool(params, rules)).unwrap()
+}
+
+fn found(detectors: &[Detector]) -> DlpFacts {
+    DlpFacts::Scanned(detectors.iter().map(|detector| (*detector, 1)).collect())
+}
+
+// Clause 1: grant.
+
+#[test]
+fn each_failed_part_of_the_grant_is_its_own_reason() {
+    let snapshot = compile(
+        &one_tool("{}", "      []")
+            .replace("groups: [finance],", "groups: [finance], regions: [eu-west-1],"),
+    )
+    .unwrap();
+    assert_eq!(Scene::pay().answer(&snapshot), "allow");
+    let mut scene = Scene::new("pay", "GET", "evil.test", "/pay/x");
+    scene.region = "us-east-1".parse().unwrap();
+    scene.agent.groups.clear();
+    scene.agent.scopes.clear();
+    let expected =
+        "deny agent.group,request.host,request.method,request.path,request.region,scope.pay";
+    assert_eq!(scene.answer(&snapshot), expected);
+}
+
+#[test]
+fn an_unknown_tool_and_another_tenant_meet_the_default_deny() {
+    let snapshot = demo();
+    let unknown = Scene::new("payments.delete", "POST", "api.payments.test", "/v1/payouts");
+    assert_eq!(unknown.answer(&snapshot), "deny egress.default-deny");
+    let mut other = Scene::payout();
+    other.agent.tenant = "other".parse().unwrap();
+    assert_eq!(other.answer(&snapshot), "deny egress.default-deny");
+}
+
+#[test]
+fn a_missing_or_mistyped_required_value_denies() {
+    let types = [
+        ("string", json!("x"), json!(1)),
+        ("integer", json!(1.0), json!(1.5)),
+        ("number", json!(1.5), json!("1.5")),
+        ("boolean", json!(false), json!(0)),
+        ("array", json!([1]), json!({})),
+        ("object", json!({"a": 1}), json!([])),
+    ];
+    for (kind, good, bad) in types {
+        let snapshot = policy(&format!("{{ x: {{ type: {kind}, required: true }} }}"), "      []");
+        assert_eq!(Scene::pay().with(&[("x", good)]).answer(&snapshot), "allow", "{kind}");
+        assert_eq!(Scene::pay().with(&[("x", bad)]).answer(&snapshot), "deny schema.x", "{kind}");
+        assert_eq!(Scene::pay().with(&[("x", Value::Null)]).answer(&snapshot), "deny schema.x");
+        assert_eq!(Scene::pay().answer(&snapshot), "deny schema.x", "{kind}");
+    }
+}
+
+#[test]
+fn an_optional_value_may_be_absent_but_not_wrong() {
+    let snapshot = policy("{ x: { type: integer, min: 1, max: 9 } }", "      []");
+    assert_eq!(Scene::pay().answer(&snapshot), "allow");
+    for (value, expected) in [
+        (json!(9), "allow"),
+        (json!(10), "deny schema.x"),
+        (json!(0), "deny schema.x"),
+        (json!("5"), "deny schema.x"),
+        (json!(null), "deny schema.x"),
+        (json!(18_446_744_073_709_551_615_u64), "deny schema.x"),
+    ] {
+        assert_eq!(Scene::pay().with(&[("x", value)]).answer(&snapshot), expected);
+    }
+}
+
+#[test]
+fn unknown_parameters_deny() {
+    let snapshot = policy("{ x: { type: string } }", "      []");
+    for name in ["y", "", "X", "x ", "x.y"] {
+        let scene = Scene::pay().with(&[(name, json!(1))]);
+        assert_eq!(scene.answer(&snapshot), "deny schema.unknown-param", "{name:?}");
+    }
+}
+
+#[test]
+fn parameters_may_be_named_like_rego_keywords() {
+    let snapshot = policy(
+        "{ in: { type: string, required: true }, default: { type: integer }, input: { type: string } }",
+        "    - { id: r, effect: deny, when: { param: in, eq: bad } }",
+    );
+    let scene = Scene::pay().with(&[("default", json!(1)), ("input", json!("x"))]);
+    assert_eq!(scene.clone().with(&[("in", json!("ok"))]).answer(&snapshot), "allow");
+    assert_eq!(scene.with(&[("in", json!("bad"))]).answer(&snapshot), "deny r");
+}
+
+#[test]
+fn a_wildcard_host_matches_at_any_depth_below_it_and_not_itself() {
+    let text = one_tool("{}", "      []").replace("[api.test]", "['*.pay.test', 10.0.0.1]");
+    let snapshot = compile(&text).unwrap();
+    for (host, expected) in [
+        ("a.pay.test", "allow"),
+        ("a.b.pay.test", "allow"),
+        ("10.0.0.1", "allow"),
+        ("pay.test", "deny request.host"),
+        ("xpay.test", "deny request.host"),
+        ("a.pay.test.evil", "deny request.host"),
+    ] {
+        assert_eq!(Scene::new("pay", "POST", host, "/pay").answer(&snapshot), expected, "{host}");
+    }
+}
+
+// Clause 2: precedence, and clause 3: what is reported.
+
+const ALL_EFFECTS: [&str; 4] = [
+    "    - { id: z-san, effect: sanitize, when: { param: x, gt: 0 }, obligation: blank }\n",
+    "    - { id: a-san, effect: sanitize, when: { param: x, gt: 0 }, obligation: bare }\n",
+    "    - { id: appr, effect: approval_needed, when: { param: x, gt: 1 }, approval: fin }\n",
+    "    - { id: deny, effect: deny, when: { param: x, gt: 2 }, reason: too much }\n",
+];
+
+#[test]
+fn the_strongest_effect_wins_and_only_its_rules_are_reported_sorted() {
+    let mut reversed = ALL_EFFECTS;
+    reversed.reverse();
+    for rules in [ALL_EFFECTS.concat(), reversed.concat()] {
+        let snapshot = policy("{ x: { type: integer } }", &rules);
+        let answer = |x: i64| Scene::pay().with(&[("x", json!(x))]).answer(&snapshot);
+        assert_eq!(answer(0), "allow");
+        assert_eq!(answer(1), "sanitize a-san,z-san");
+        assert_eq!(answer(2), "approval_needed appr");
+        assert_eq!(answer(3), "deny deny");
+    }
+}
+
+#[test]
+fn a_deny_carries_the_reason_a_person_wrote() {
+    let snapshot = policy("{ x: { type: integer } }", &ALL_EFFECTS.concat());
+    let ask = |x: i64| Scene::pay().with(&[("x", json!(x))]).ask(&snapshot);
+    assert_eq!(ask(3).detail.as_deref(), Some("too much"));
+    assert_eq!(ask(2).detail, None);
+}
+
+// Clause 4: obligations.
+
+#[test]
+fn obligations_apply_to_sanitize_and_to_approvals_but_not_to_denials() {
+    let snapshot = policy("{ x: { type: integer } }", &ALL_EFFECTS.concat());
+    let ask = |x: i64| Scene::pay().with(&[("x", json!(x))]).ask(&snapshot);
+    let both = vec![
+        Obligation::KeepFields { fields: vec!["id".to_owned()] },
+        Obligation::StripAttachments,
+        Obligation::Redact { detectors: vec![Detector::Ssn] },
+        Obligation::RedactFields { fields: vec!["password".to_owned()] },
+    ];
+    assert_eq!(ask(1).obligations, both);
+    assert_eq!(ask(2).obligations, both);
+    assert!(ask(3).obligations.is_empty());
+    assert!(ask(0).obligations.is_empty());
+}
+
+// Clause 5: missing values, and its trap.
+
+#[test]
+fn a_leaf_on_a_missing_optional_value_is_false_and_its_negation_true() {
+    let snapshot = policy(
+        "{ x: { type: integer }, s: { type: string } }",
+        "    - { id: plain, effect: deny, when: { any: [ { param: x, gt: 0 }, { param: s, contains: a }, { param: x, eq: 0 } ] } }
+    - { id: negated, effect: deny, when: { not: { param: x, lte: 5 } } }
+    - { id: differs, effect: deny, when: { param: s, neq: ok } }",
+    );
+    assert_eq!(Scene::pay().answer(&snapshot), "deny differs,negated");
+    let scene = Scene::pay().with(&[("x", json!(-1)), ("s", json!("ok"))]);
+    assert_eq!(scene.answer(&snapshot), "allow");
+    let scene = Scene::pay().with(&[("x", json!(6)), ("s", json!("ok"))]);
+    assert_eq!(scene.answer(&snapshot), "deny negated,plain");
+}
+
+#[test]
+fn a_missing_agent_attribute_counts_as_not_fulfilling() {
+    let snapshot = policy(
+        "{}",
+        "    - { id: purpose, effect: deny, when: { not: { agent: purpose, in: [treatment] } } }",
+    );
+    let mut scene = Scene::pay();
+    assert_eq!(scene.answer(&snapshot), "deny purpose");
+    scene.agent.attributes.insert("purpose".to_owned(), json!(["treatment"]));
+    assert_eq!(scene.answer(&snapshot), "deny purpose");
+    scene.agent.attributes.insert("purpose".to_owned(), json!("treatment"));
+    assert_eq!(scene.answer(&snapshot), "allow");
+}
+
+#[test]
+fn attributes_cannot_pass_for_scopes_or_groups() {
+    let snapshot = policy("{}", "      []");
+    let mut scene = Scene::pay();
+    scene.agent.scopes.clear();
+    scene.agent.groups.clear();
+    scene.agent.attributes.insert("scopes".to_owned(), json!(["pay"]));
+    scene.agent.attributes.insert("groups".to_owned(), json!(["finance"]));
+    assert_eq!(scene.answer(&snapshot), "deny agent.group,scope.pay");
+}
+
+#[test]
+fn facts_the_gateway_must_supply_deny_when_they_are_missing() {
+    for rule in [
+        "    - { id: r, effect: deny, when: { dlp: [secret] } }",
+        "    - { id: r, effect: sanitize, when: { dlp: [ssn] }, obligation: blank }",
+        "    - { id: r, effect: approval_needed, when: { all: [ { not: { dlp: [ssn] } }, { dlp: [dob] } ] }, approval: fin }",
+    ] {
+        let snapshot = policy("{}", rule);
+        let mut scene = Scene::pay();
+        assert_eq!(scene.answer(&snapshot), "allow", "{rule}");
+        scene.dlp = DlpFacts::NotScanned;
+        assert_eq!(scene.answer(&snapshot), "deny facts.missing", "{rule}");
+    }
+}
+
+#[test]
+fn a_missing_budget_denies_where_a_rule_asks_for_it_only() {
+    let rule = "    - { id: r, effect: deny, when: { budget_remaining: { lt: estimated_cost } }, reason: OutOfBudget }";
+    let snapshot = policy("{}", rule);
+    let mut scene = Scene::pay();
+    assert_eq!(scene.answer(&snapshot), "allow");
+    scene.budget_left = Some(MicroUsd::new(9));
+    assert_eq!(scene.answer(&snapshot), "deny r");
+    assert_eq!(scene.ask(&snapshot).detail.as_deref(), Some("OutOfBudget"));
+    scene.budget_left = None;
+    assert_eq!(scene.answer(&snapshot), "deny facts.missing");
+    assert_eq!(scene.answer(&policy("{}", "      []")), "allow");
+}
+
+#[test]
+fn an_instant_no_calendar_can_hold_denies() {
+    let rule = "    - { id: r, effect: deny, when: { not: { calendar: hours } } }";
+    let snapshot = policy("{}", rule);
+    let mut scene = Scene::pay();
+    assert_eq!(scene.answer(&snapshot), "allow");
+    scene.now = Timestamp::from_unix_s(1_795_168_800 + 12 * 3_600);
+    assert_eq!(scene.answer(&snapshot), "deny r");
+}
+
+#[test]
+fn a_shadow_rule_without_its_facts_does_not_deny() {
+    let rule = "    - { id: r, effect: deny, mode: shadow, when: { dlp: [secret] } }";
+    let mut scene = Scene::pay();
+    scene.dlp = DlpFacts::NotScanned;
+    assert_eq!(scene.answer(&policy("{}", rule)), "allow");
+}
+
+// Clause 6: approval override.
+
+const APPROVALS: &str =
+    "    - { id: one, effect: approval_needed, when: { param: x, gt: 1 }, approval: fin }
+    - { id: two, effect: approval_needed, when: { param: x, gt: 2 }, approval: fast }
+    - { id: never, effect: deny, when: { param: x, gt: 3 } }
+    - { id: san, effect: sanitize, when: { dlp: [ssn] }, obligation: blank }";
+
+#[test]
+fn an_approval_names_whom_to_ask_and_for_how_long() {
+    let snapshot = policy("{ x: { type: integer } }", APPROVALS);
+    let outcome = Scene::pay().with(&[("x", json!(3))]).ask(&snapshot);
+    assert_eq!(outcome.approval_routes, ["fast", "fin"]);
+    assert_eq!(outcome.approval_ttl, Some(Ttl::from_s(60)));
+    let tool = snapshot.tool(&"pay".parse().unwrap()).unwrap();
+    assert_eq!(tool.approvals, ["fast", "fin"]);
+}
+
+#[test]
+fn an_override_takes_away_exactly_the_approved_rules_and_never_a_deny() {
+    let snapshot = policy("{ x: { type: integer } }", APPROVALS);
+    let answer = |x: i64, approved: &[&str]| {
+        let mut scene = Scene::pay().with(&[("x", json!(x))]);
+        scene.approved = approved.iter().map(|id| id.parse().unwrap()).collect();
+        scene.answer(&snapshot)
+    };
+    assert_eq!(answer(3, &[]), "approval_needed one,two");
+    assert_eq!(answer(3, &["one"]), "approval_needed two");
+    assert_eq!(answer(3, &["one", "two"]), "allow");
+    assert_eq!(answer(4, &["one", "two", "never"]), "deny never");
+}
+
+#[test]
+fn what_must_be_redacted_still_is_after_approval() {
+    let snapshot = policy("{ x: { type: integer } }", APPROVALS);
+    let mut scene = Scene::pay().with(&[("x", json!(2))]);
+    scene.dlp = found(&[Detector::Ssn]);
+    scene.approved = ["one".parse().unwrap()].into();
+    assert_eq!(scene.answer(&snapshot), "sanitize san");
+    assert_eq!(scene.ask(&snapshot).obligations.len(), 2);
+}
+
+// Clause 7: shadow.
+
+#[test]
+fn a_shadow_rule_is_reported_at_every_effect_and_changes_none() {
+    let rules = "    - { id: sh, effect: deny, mode: shadow, when: { param: x, gt: 0 } }
+    - { id: sh2, effect: approval_needed, mode: shadow, when: always, approval: fin }
+    - { id: d, effect: deny, when: { param: x, gt: 5 } }";
+    let snapshot = policy("{ x: { type: integer } }", rules);
+    for (x, answer, would) in [
+        (0, "allow", vec!["sh2"]),
+        (1, "allow", vec!["sh", "sh2"]),
+        (6, "deny d", vec!["sh", "sh2"]),
+    ] {
+        let scene = Scene::pay().with(&[("x", json!(x))]);
+        assert_eq!(scene.answer(&snapshot), answer);
+        let found: Vec<String> =
+            scene.ask(&snapshot).would.iter().map(ToString::to_string).collect();
+        assert_eq!(found, would);
+    }
+    assert!(snapshot.tool(&"pay".parse().unwrap()).unwrap().approvals.is_empty());
+}
+
+// Finding the tool.
+
+#[test]
+fn a_call_finds_its_tool_by_route_host_method_and_path() {
+    let snapshot = demo();
+    let resolve = |route: &str, method: &str, host: &str, path: &str| {
+        let call = Scene::new(route, method, host, path).call;
+        snapshot.resolve(&call).map(ToString::to_string)
+    };
+    let host = "api.payments.test";
+    assert_eq!(resolve("payments", "POST", host, "/v1/payouts").unwrap(), "payments.create");
+    assert_eq!(resolve("payments", "GET", host, "/v1/payouts/po_1").unwrap(), "payments.read");
+    assert_eq!(resolve("payments.read", "GET", host, "/v1/payouts/po_1").unwrap(), "payments.read");
+    // Nothing matches: the closest tells what is wrong.
+    assert_eq!(resolve("payments", "PUT", host, "/v1/payouts").unwrap(), "payments.create");
+    assert_eq!(resolve("payments", "DELETE", host, "/v1/payouts/po_1").unwrap(), "payments.read");
+    assert_eq!(resolve("webhooks", "POST", "hooks.unlisted.test", "/x").unwrap(), "webhooks.post");
+    assert_eq!(resolve("payment", "POST", host, "/v1/payouts"), None);
+    assert_eq!(
+        resolve("patients", "GET", "ehr.clinic.test", "/v1/patients/7").unwrap(),
+        "patients.read"
+    );
+    let call = Scene::new("x", "POST", "api.llm.test", "/v1/chat/completions").call;
+    assert_eq!(snapshot.resolve_any(&call).unwrap().as_str(), "chat.completions");
+}
+
+#[test]
+fn names_in_the_path_become_parameters_raw() {
+    let snapshot = demo();
+    let params = |tool: &str, path: &str| snapshot.path_params(&tool.parse().unwrap(), path);
+    let found = params("patients.note", "/v1/patients/a%2Fb/notes");
+    assert_eq!(found, [("patient_id".to_owned(), "a%2Fb".to_owned())]);
+    assert!(params("patients.note", "/v1/patients/1").is_empty());
+    assert!(params("payments.create", "/v1/payouts").is_empty());
+    assert!(params("nothing", "/").is_empty());
+}
+
+#[test]
+fn text_conditions_take_text_only() {
+    let snapshot = policy(
+        "{ s: { type: string } }",
+        "    - { id: p, effect: deny, when: { agent: tier, prefix: go } }
+    - { id: q, effect: deny, when: { agent: level, gte: 3 } }",
+    );
+    for (tier, level, expected) in [
+        (json!("gold"), json!(2), "deny p"),
+        (json!("silver"), json!(3), "deny q"),
+        // Across types `>=` would be true for a text; the guard makes it false.
+        (json!(7), json!("9"), "allow"),
+    ] {
+        let mut scene = Scene::pay();
+        scene.agent.attributes =
+            BTreeMap::from([("tier".to_owned(), tier), ("level".to_owned(), level)]);
+        assert_eq!(scene.answer(&snapshot), expected);
+    }
+}
