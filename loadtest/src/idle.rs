@@ -111,7 +111,7 @@ fn measure_one(stage: &Stage, subject: Subject, connections: usize) -> anyhow::R
         open.push(sender.context("the server closed a connection that was to be kept")?);
     }
     // Slept on the runtime, so that a connection the server closes is seen to close.
-    runtime.block_on(tokio::time::sleep(REST));
+    runtime.block_on(async { tokio::time::sleep(REST).await });
     let connected_kib = kib(pid)?;
     if open.iter().any(Sender::is_closed) {
         bail!("{} closed an idle connection", subject.name());
