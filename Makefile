@@ -10,7 +10,7 @@ help: ## list the targets
 
 run: tools ## build everything, play the demo on 127.0.0.1 and stay up for your own calls
 	cargo build --profile quick --locked --package aegis-cli --package aegis-gateway
-	cargo run --quiet --profile quick --locked --package aegis-gateway -- dev $(ARGS)
+	exec "$${CARGO_TARGET_DIR:-target}/quick/aegis-gateway" dev $(ARGS)
 
 test: tools format lint house advisories unit ## everything a change must pass
 

@@ -55,6 +55,11 @@ impl Home {
         self.0.join("audit")
     }
 
+    /// What opens the digests of one tenant's records.
+    pub(crate) fn disclosures(&self, tenant: &str) -> PathBuf {
+        self.0.join("disclosures").join(tenant)
+    }
+
     pub(crate) fn policy(&self, tenant: &TenantId) -> PathBuf {
         self.0.join(format!("policies/{tenant}.yaml"))
     }

@@ -42,8 +42,10 @@ pub fn classify(address: IpAddr) -> AddressClass {
 }
 
 fn classify_v4(address: Ipv4Addr) -> AddressClass {
-    let [a, b, c, _] = address.octets();
+    let [a, b, c, d] = address.octets();
     match (a, b, c) {
+        // The platform service of Azure's hosts; a public address that is none.
+        (168, 63, 129) if d == 16 => AddressClass::Reserved,
         (0, ..) => AddressClass::Unspecified,
         (127, ..) => AddressClass::Loopback,
         (10, ..) | (172, 16..=31, _) | (192, 168, _) => AddressClass::Private,
@@ -146,6 +148,7 @@ mod tests {
             "fd00::1",
             "fe80::1",
             "ff02::1",
+            "168.63.129.16",
             "2001:db8::1",
             "64:ff9b:1::8.8.8.8",
             "fec0::1",

@@ -84,16 +84,26 @@ impl TokenPrice {
     }
 
     fn output_ceiling(&self, params: &Params) -> u64 {
-        ["max_completion_tokens", "max_output_tokens", "max_tokens"]
+        // Which of several an upstream obeys is its secret, so the highest counts.
+        let named = ["max_completion_tokens", "max_output_tokens", "max_tokens"]
             .iter()
-            .find_map(|name| params.get(*name).and_then(serde_json::Value::as_u64))
-            .unwrap_or(self.output_tokens_max)
+            .filter_map(|name| params.get(*name).map(count));
+        named.max().unwrap_or(self.output_tokens_max)
     }
 }
 
 /// How many answers the call asks for (`n`), each of which may run to the ceiling.
 fn choices(params: &Params) -> u64 {
-    params.get("n").and_then(serde_json::Value::as_u64).unwrap_or(1).max(1)
+    params.get("n").map_or(1, count).max(1)
+}
+
+/// A count as written; what is not plainly one counts as boundless, so that no budget is passed by it.
+fn count(value: &serde_json::Value) -> u64 {
+    match value.as_u64() {
+        Some(count) => count,
+        None if value.is_null() => 0,
+        None => u64::MAX,
+    }
 }
 
 #[cfg(test)]
@@ -120,6 +130,16 @@ mod tests {
         let three =
             per_token().estimate(&params(serde_json::json!({"max_tokens": 100, "n": 3})), 0);
         assert_eq!((one.micro_usd(), three.micro_usd()), (1_000, 3_000));
+    }
+
+    #[test]
+    fn a_ceiling_cannot_be_talked_down() {
+        let both = serde_json::json!({"max_completion_tokens": 1, "max_tokens": 100});
+        assert_eq!(per_token().estimate(&params(both), 0).micro_usd(), 1_000);
+        for odd in [serde_json::json!(100.5), serde_json::json!("1"), serde_json::json!(-1)] {
+            let estimate = per_token().estimate(&params(serde_json::json!({"max_tokens": odd})), 0);
+            assert_eq!(estimate, MicroUsd::MAX);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use aegis_domain::{
 };
 use aegis_state::Hold;
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::config::{Tenant, ToolBinding};
 use crate::policies::TenantPolicy;
@@ -55,6 +56,13 @@ pub struct Identified {
     pub tenant: Arc<Tenant>,
 }
 
+/// A request body as it came, and the room it takes in memory.
+#[derive(Debug, Default)]
+pub struct Received {
+    pub bytes: Bytes,
+    pub room: Option<OwnedSemaphorePermit>,
+}
+
 /// Room 2's result.
 #[derive(Debug)]
 pub struct Read {
@@ -65,8 +73,21 @@ pub struct Read {
     /// Length of the body as it came, before its content encoding was undone.
     pub received_bytes: u64,
     pub body: Bytes,
+    /// Given back when the call is over.
+    pub room: Option<OwnedSemaphorePermit>,
     pub content: aegis_dlp::ContentKind,
+    /// What stands in headers that no client sends by itself.
+    pub header_scan: aegis_dlp::Scan,
+    /// Whether `body` is what came, or what its content encoding held.
+    pub decoding: Decoding,
     pub dlp: DlpFacts,
+}
+
+/// Whether a body had a content encoding that was undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoding {
+    None,
+    Undone,
 }
 
 /// Time spent deciding, without the time the agent took to send its body.

@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use aegis_domain::{Decision, HotAnswer, HotRefusal, Reason, Ttl};
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use crate::clock;
-use crate::context::{Arrival, CallContext, Identified, Read};
+use crate::context::{Arrival, CallContext, Identified, Read, Received};
 use crate::door::answer::Refusal;
 use crate::rooms::{forward, gather, judge, read, seal, settle};
 use crate::wire::Gateway;
@@ -23,7 +22,7 @@ pub trait BodySource: Send {
         &mut self,
         bytes_max: usize,
         deadline: std::time::Duration,
-    ) -> Result<Bytes, Reason>;
+    ) -> Result<Received, Reason>;
 }
 
 /// The way from a request head to a permit.

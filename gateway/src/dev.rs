@@ -9,7 +9,7 @@ use aegis_demo::{AfterScenario, DemoOptions, DemoUpstream};
 use anyhow::Context as _;
 
 use crate::config::Config;
-use crate::serve::{self, Stop};
+use crate::serve::{self, Stop, StoppedBy};
 use crate::{keys, wire};
 
 /// Prepares the data directory, starts upstream and gateway, and plays the scenario.
@@ -23,7 +23,11 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<()> {
     let upstream = aegis_demo::start(&options.data_dir, options.ports.upstream)?;
     let built = wire::build(config)?;
     let player = play_beside(options.clone(), upstream, built.stop.clone());
-    serve::run(built)?;
+    let by = serve::run(built)?;
+    if by == StoppedBy::Signal {
+        // Whoever pressed Ctrl-C in the middle of the story does not want to hear that it was cut.
+        return Ok(());
+    }
     match player.join() {
         Ok(played) => played,
         Err(_) => anyhow::bail!("the demo scenario ended in a panic"),

@@ -22,6 +22,8 @@ enum Phase {
 #[derive(Debug)]
 pub struct Drain {
     phase: watch::Sender<Phase>,
+    /// Pingora's own form of the same news: HTTP/2 connections then say GOAWAY and finish their streams.
+    shutdown: (watch::Sender<bool>, watch::Receiver<bool>),
     calls: AtomicUsize,
     idle: Notify,
 }
@@ -34,6 +36,7 @@ impl Default for Drain {
     fn default() -> Self {
         Self {
             phase: watch::Sender::new(Phase::Serving),
+            shutdown: watch::channel(false),
             calls: AtomicUsize::new(0),
             idle: Notify::new(),
         }
@@ -44,6 +47,12 @@ impl Drain {
     /// From now on nobody new should come.
     pub fn start(&self) {
         self.phase.send_replace(Phase::Draining);
+        self.shutdown.0.send_replace(true);
+    }
+
+    /// Turns true when a drain starts.
+    pub fn shutdown(&self) -> watch::Receiver<bool> {
+        self.shutdown.1.clone()
     }
 
     /// From now on nobody new is served.

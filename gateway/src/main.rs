@@ -8,7 +8,6 @@ use std::process::ExitCode;
 
 use aegis_demo::{AfterScenario, DemoOptions, Ports, Source};
 use aegis_gateway::config::Config;
-use aegis_gateway::policies::Policies;
 use aegis_gateway::{clock, dev, serve, wire};
 use clap::{Parser, Subcommand};
 
@@ -76,9 +75,9 @@ fn main() -> ExitCode {
         return complain(&anyhow::anyhow!("another TLS provider was installed first"), 1);
     }
     match arguments.command {
-        Command::Check { config } => done(check(&config)),
+        Command::Check { config } => check(&config),
         Command::Run { config } => match Config::load(&config) {
-            Ok(config) => ran(wire::build(config).and_then(serve::run)),
+            Ok(config) => ran(wire::build(config).and_then(serve::run).map(drop)),
             Err(mistakes) => complain(&mistakes.into(), 2),
         },
         Command::Dev { data, port, tls_port, metrics_port, upstream_port, once } => {
@@ -95,20 +94,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn check(path: &std::path::Path) -> anyhow::Result<()> {
-    let config = Config::load(path)?;
-    Policies::check(&config)?;
-    Ok(())
+/// Everything that `run` would trip over, all at once.
+fn check(path: &std::path::Path) -> ExitCode {
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(mistakes) => return complain(&mistakes.into(), 2),
+    };
+    let found = wire::preflight(&config);
+    for error in &found {
+        complain(error, 2);
+    }
+    if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) }
 }
 
 fn log_to_stderr(filter: &str) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter)?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     Ok(())
-}
-
-fn done(result: anyhow::Result<()>) -> ExitCode {
-    result.map_or_else(|error| complain(&error, 2), |()| ExitCode::SUCCESS)
 }
 
 fn ran(result: anyhow::Result<()>) -> ExitCode {
@@ -119,9 +121,8 @@ fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
     use std::io::Write as _;
     // Mistakes in a text come one per line, each with its place; anything else as a chain of causes.
     let written = match error.downcast_ref::<aegis_policy::document::Diagnostics>() {
-        Some(mistakes) => writeln!(std::io::stderr(), "{mistakes}"),
-        None => writeln!(std::io::stderr(), "aegis-gateway: {error:#}"),
+        Some(mistakes) => writeln!(std::io::stderr(), "{mistakes}").map(|()| 2),
+        None => writeln!(std::io::stderr(), "aegis-gateway: {error:#}").map(|()| code),
     };
-    drop(written);
-    ExitCode::from(code)
+    ExitCode::from(written.unwrap_or(code))
 }

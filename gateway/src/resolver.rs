@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aegis_domain::{Host, Reason};
 use hickory_resolver::TokioResolver;
+use hickory_resolver::config::LookupIpStrategy;
 use tokio::sync::OnceCell;
 
 /// How long a look-up may take.
@@ -46,5 +47,7 @@ fn system() -> Result<TokioResolver, Reason> {
         Reason::UpstreamUnresolved
     })?;
     builder.options_mut().cache_size = NAMES_MAX;
+    // An IPv4-only host must not fail on the IPv6 address of a dual-stack name.
+    builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     builder.build().map_err(|_| Reason::UpstreamUnresolved)
 }

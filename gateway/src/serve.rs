@@ -3,13 +3,13 @@
 //! Not here: building it (`wire`) and what a drain means to a connection (`drain`). Invariant: readiness goes before
 //! anything else, and the process ends only when every call under way is settled and the journal is closed.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::door::Listeners;
 use crate::wire::{Built, Gateway};
@@ -32,28 +32,40 @@ impl Stop {
 const REAP_EVERY: Duration = Duration::from_secs(5);
 /// What the kernel gets to take the last bytes.
 const FLUSH: Duration = Duration::from_millis(50);
+/// What the last settlements get once nothing moves any more.
+const LAST_SETTLEMENTS: Duration = Duration::from_secs(5);
 /// How many holds one round charges at most.
 const REAP_MAX: usize = 1_024;
 
+/// Who asked a gateway to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoppedBy {
+    Signal,
+    Request,
+}
+
 /// Serves until told to stop, then drains.
-pub fn run(built: Built) -> anyhow::Result<()> {
-    let Built { gateway, stop, recovery, follower } = built;
-    let control = control_runtime()?;
+pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
+    let Built { gateway, stop, recovery, follower, control } = built;
     control.block_on(crate::recover::settle(&gateway, recovery))?;
     let reaper = control.spawn(reap(Arc::clone(&gateway)));
     let drained = Arc::clone(&gateway);
-    Listeners::new(&gateway)?.run_until(async move { stopped(&drained, &stop).await });
+    let by = Arc::new(OnceLock::new());
+    let told = Arc::clone(&by);
+    Listeners::new(&gateway)?.run_until(async move {
+        let by = stopped(&drained, &stop).await;
+        told.get_or_init(|| by);
+    });
     reaper.abort();
+    // Calls that were cut have been handed to this runtime; their ends are still to be written down.
+    let settled =
+        control.block_on(async { timeout(LAST_SETTLEMENTS, gateway.drain.settled()).await });
+    if settled.is_err() {
+        tracing::error!("some calls could not be settled; the next start does it");
+    }
     gateway.journal.close().context("the audit journal could not be closed in order")?;
     drop(follower);
-    Ok(())
-}
-
-/// Its own threads: settling after a crash and reaping must not wait for calls, nor calls for them.
-fn control_runtime() -> anyhow::Result<Runtime> {
-    let mut builder = Builder::new_multi_thread();
-    builder.worker_threads(1).thread_name("aegis-control").enable_all();
-    builder.build().context("no runtime for the control tasks")
+    Ok(by.get().copied().unwrap_or(StoppedBy::Signal))
 }
 
 async fn reap(gateway: Arc<Gateway>) {
@@ -68,23 +80,23 @@ async fn reap(gateway: Arc<Gateway>) {
 }
 
 /// Returns when the listeners may close: a signal came, others had time to see "not ready", and every call is settled.
-async fn stopped(gateway: &Gateway, stop: &Stop) {
+async fn stopped(gateway: &Gateway, stop: &Stop) -> StoppedBy {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         tracing::error!("signals cannot be watched, so the gateway stops at once");
-        return;
+        return StoppedBy::Signal;
     };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = stop.requested() => {}
-    }
+    let by = tokio::select! {
+        _ = terminate.recv() => StoppedBy::Signal,
+        _ = interrupt.recv() => StoppedBy::Signal,
+        () = stop.requested() => StoppedBy::Request,
+    };
     tracing::info!("draining");
     gateway.drain.start();
     tokio::time::sleep(gateway.config.limits.drain).await;
     gateway.drain.close();
-    if tokio::time::timeout(gateway.config.limits.grace, gateway.drain.settled()).await.is_err() {
+    if timeout(gateway.config.limits.grace, gateway.drain.settled()).await.is_err() {
         let calls = gateway.drain.calls();
         tracing::warn!(
             calls,
@@ -93,4 +105,5 @@ async fn stopped(gateway: &Gateway, stop: &Stop) {
     }
     // The last answers may still be in a socket buffer's hands.
     tokio::time::sleep(FLUSH).await;
+    by
 }

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use aegis_audit_chain::Hash;
 use aegis_audit_chain::note::SecretKey;
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_ship::{FILE_BYTES, Journal, JournalConfig, RealDisk, Recovered};
+use aegis_audit_ship::{Disclosures, FILE_BYTES, Journal, JournalConfig, RealDisk, Recovered};
 use aegis_domain::Ttl;
 use aegis_identity::{KeySet, SigningKey, TokenLimits, TrustedIssuer, Verifier};
 use aegis_state::{EmbeddedConfig, EmbeddedState, Hold, HotState};
 use aegis_telemetry::{Durable, Follower, FollowerConfig, JsonLines, Metrics};
 use anyhow::Context as _;
 use bytes::Bytes;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::corridor::Corridor;
@@ -33,6 +35,8 @@ pub struct Gateway {
     pub policies: Policies,
     pub state: Arc<dyn HotState>,
     pub journal: Journal,
+    /// Opens the digests of records, for those who may look.
+    pub disclosures: Disclosures,
     /// Signs attestations.
     pub region_key: SigningKey,
     /// What attestations name as their issuer.
@@ -42,6 +46,11 @@ pub struct Gateway {
     pub trust: TrustStore,
     pub drain: Arc<Drain>,
     pub metrics: Metrics,
+    /// Settles calls, whatever becomes of the threads that move bytes.
+    pub control: Handle,
+    /// What request bodies in memory may take together, in bytes.
+    pub body_room: Arc<Semaphore>,
+    pub connections: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -63,6 +72,7 @@ pub struct Built {
     pub recovery: Recovery,
     /// Tells the journal to people and machines; dropped after the journal is closed, so that it tells all of it.
     pub follower: Follower,
+    pub control: Runtime,
 }
 
 /// What an earlier life left to be settled.
@@ -74,10 +84,11 @@ pub struct Recovery {
 /// Opens everything; blocks on the disk.
 pub fn build(config: Config) -> anyhow::Result<Built> {
     aegis_dlp::prepare();
+    keys::ensure(&config.data_dir)?;
     let policies = Policies::load(&config)?;
     let trust = trust(&config)?;
     let identify = Identify::new(verifier(&config)?);
-    keys::ensure(&config.data_dir)?;
+    let control = control_runtime()?;
     let region_key = keys::region(&config.data_dir)?;
     let (journal, records) = journal(&config)?;
     let state = EmbeddedState::open(EmbeddedConfig::new(config.data_dir.join("state")))
@@ -92,15 +103,26 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         policies,
         state: Arc::new(state),
         journal,
+        disclosures: Disclosures::new(config.data_dir.join("disclosures")),
         region_key,
         jwks: Bytes::from(jwks),
         resolver: Resolver::default(),
         trust,
         drain: Arc::new(Drain::default()),
         metrics,
+        control: control.handle().clone(),
+        body_room: Arc::new(Semaphore::new(config.limits.bodies_bytes_max)),
+        connections: Arc::new(Semaphore::new(config.limits.connections_max)),
         config,
     };
-    Ok(Built { gateway: Arc::new(gateway), stop: Stop::default(), recovery, follower })
+    Ok(Built { gateway: Arc::new(gateway), stop: Stop::default(), recovery, follower, control })
+}
+
+/// Its own threads: settling and reaping must not wait for calls, nor calls for them.
+fn control_runtime() -> anyhow::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(1).thread_name("aegis-control").enable_all();
+    builder.build().context("no runtime for the control tasks")
 }
 
 /// One JSON line per decision and per outcome in `decisions.jsonl`, and the counters behind `/metrics`.
@@ -117,6 +139,18 @@ fn follower(config: &Config, journal: &Journal, metrics: Metrics) -> anyhow::Res
         .context("the decision lines cannot be written")?;
     Follower::start(follow, vec![Box::new(lines), Box::new(metrics)])
         .context("the journal cannot be followed")
+}
+
+/// Finds what `build` would trip over, without opening anything that is written to.
+pub fn preflight(config: &Config) -> Vec<anyhow::Error> {
+    let mut found: Vec<anyhow::Error> = Vec::new();
+    found.extend(Policies::check(config).err().map(anyhow::Error::from));
+    found.extend(trust(config).err());
+    found.extend(verifier(config).err());
+    if let Some(tls) = &config.listen.tls {
+        found.extend(crate::door::check_tls(tls).err());
+    }
+    found
 }
 
 fn trust(config: &Config) -> anyhow::Result<TrustStore> {

@@ -9,6 +9,8 @@ const MAGIC: &[u8; 8] = b"AEGISWAL";
 const VERSION: u32 = 1;
 /// Length and checksum before each record.
 pub const FRAME_OVERHEAD: usize = 8;
+/// How much unused room is passed over at a time.
+const BLOCK: usize = 4_096;
 
 /// Why bytes are not a log file, or not a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -120,7 +122,14 @@ impl<'a> Frames<'a> {
 
     /// What stands from the current offset to the last byte that is not zero.
     pub fn leftover(&self) -> &'a [u8] {
-        let rest = self.bytes.get(self.offset..).unwrap_or_default();
+        let mut rest = self.bytes.get(self.offset..).unwrap_or_default();
+        // Most of a file is room that was never written; it is passed over by the block.
+        while let Some((before, last)) = rest.split_last_chunk::<BLOCK>() {
+            if *last != [0; BLOCK] {
+                break;
+            }
+            rest = before;
+        }
         let used = rest.iter().rposition(|byte| *byte != 0).map_or(0, |at| at.saturating_add(1));
         rest.get(..used).unwrap_or_default()
     }
@@ -195,10 +204,13 @@ mod tests {
         let (header, _) = Frames::open(&bytes).unwrap();
         assert_eq!((header.origin.as_str(), header.first), ("d/r/w/1", 5));
         assert_eq!(read(&bytes), (vec![&b"one"[..], b"two"], None));
-        bytes.resize(4096, 0);
-        assert_eq!(read(&bytes), (vec![&b"one"[..], b"two"], None));
-        bytes.push(1);
-        assert_eq!(read(&bytes).1, Some(FrameError::Trailing));
+        for room in [4_096, 8_192, 70_000] {
+            bytes.resize(room, 0);
+            assert_eq!(read(&bytes), (vec![&b"one"[..], b"two"], None));
+            bytes.push(1);
+            assert_eq!(read(&bytes).1, Some(FrameError::Trailing));
+            bytes.pop();
+        }
     }
 
     #[test]

@@ -242,6 +242,16 @@ impl Journal {
         self.shared.durable.subscribe()
     }
 
+    /// Whether a record appended now could get to disk.
+    pub fn health(&self) -> Result<(), JournalError> {
+        let state = self.shared.state.lock();
+        match state.failed {
+            Some(kind) => Err(JournalError::Failed(kind)),
+            None if state.closing => Err(JournalError::Closed),
+            None => Ok(()),
+        }
+    }
+
     /// Head over everything placed so far, durable or not.
     pub fn head(&self) -> Head {
         self.shared.state.lock().sequencer.head()

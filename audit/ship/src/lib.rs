@@ -4,6 +4,8 @@
 //! is on disk, and the first disk error ends the stream for good.
 
 mod anchor;
+mod costs;
+mod disclosures;
 mod disk;
 mod error;
 mod journal;
@@ -15,6 +17,8 @@ mod tail;
 mod wal;
 mod writer;
 
+pub use costs::recorded_costs;
+pub use disclosures::Disclosures;
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::JournalError;
 pub use journal::{Journal, Pending, Position, Sealed, WallClock};

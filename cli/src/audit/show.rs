@@ -1,8 +1,9 @@
 //! `aegisctl audit show`: everything on record about one decision.
 //!
-//! Not here: proving that the record is in the log. Invariant: what is shown is the stored record and where it stands,
-//! nothing computed from it but its leaf hash.
+//! Not here: proving that the record is in the log. Invariant: what is shown is the stored record, where it stands,
+//! its leaf hash, and only such disclosures as open a digest in it.
 
+use aegis_audit_chain::disclosure::Disclosure;
 use aegis_audit_chain::record::{Entry, Record};
 use aegis_audit_chain::{Hash, Origin};
 use aegis_domain::DecisionId;
@@ -43,6 +44,9 @@ pub(super) fn run(args: &ShowArgs, home: &Home, screen: &Screen) -> Result<Exit,
         })?;
     }
     progress.done();
+    for value in &mut found {
+        disclose(value, home, args.id);
+    }
     if found.is_empty() {
         let message = format!("no record of decision {} in this journal", args.id);
         return Err(Failure::Unknown { message });
@@ -80,11 +84,44 @@ fn describe(origin: &Origin, record: &Record, bytes: &[u8]) -> Result<Value, Fai
     Ok(json!({ "log": origin.as_str(), "seq": record.head.seq, "leaf": leaf, "record": stored }))
 }
 
+/// Adds what opens the record's digests, where it is still kept; a value whose digest is not in the record is left out.
+fn disclose(value: &mut Value, home: &Home, id: DecisionId) {
+    let stored = value.get("record").cloned().unwrap_or_default();
+    let tenant = stored.get("tenant").and_then(Value::as_str).unwrap_or_default();
+    let text = stored.to_string();
+    let mut opened = serde_json::Map::new();
+    for line in kept_lines(home, tenant) {
+        let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
+        if line.get("id").and_then(Value::as_str) != Some(id.as_str()) {
+            continue;
+        }
+        let disclosures = line.get("sd").and_then(Value::as_array).into_iter().flatten();
+        for disclosure in disclosures.filter_map(Value::as_str).filter_map(Disclosure::parse) {
+            let (disclosure, name, plain) = disclosure;
+            if text.contains(&disclosure.digest().to_string()) {
+                opened.insert(name, plain);
+            }
+        }
+    }
+    if let Some(members) = value.as_object_mut().filter(|_| !opened.is_empty()) {
+        members.insert("disclosed".to_owned(), Value::Object(opened));
+    }
+}
+
+fn kept_lines(home: &Home, tenant: &str) -> Vec<String> {
+    let files = std::fs::read_dir(home.disclosures(tenant)).into_iter().flatten().flatten();
+    let texts = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());
+    texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
 fn rows(sheet: &mut Sheet, value: &Value) {
     let kind = value.pointer("/record/k").cloned().unwrap_or_default();
     for name in ["log", "seq", "leaf"] {
         let place = value.get(name).cloned().unwrap_or_default();
         sheet.row(vec![kind.clone(), name.into(), place]);
+    }
+    for (name, plain) in value.get("disclosed").and_then(Value::as_object).into_iter().flatten() {
+        sheet.row(vec![kind.clone(), format!("disclosed {name}").into(), plain.clone()]);
     }
     let members = value.get("record").and_then(Value::as_object).into_iter().flatten();
     for (name, value) in members.filter(|(name, _)| name.as_str() != "k") {

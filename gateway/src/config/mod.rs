@@ -61,6 +61,9 @@ pub struct Limits {
     pub head_deadline: Duration,
     pub body_bytes_max: usize,
     pub body_deadline: Duration,
+    /// What all bodies in memory may take together.
+    pub bodies_bytes_max: usize,
+    pub connections_max: usize,
     pub idle: Duration,
     /// How long a drain waits between "not ready" and closing the listeners.
     pub drain: Duration,
@@ -75,6 +78,8 @@ impl Default for Limits {
             head_deadline: Duration::from_secs(10),
             body_bytes_max: 8 * 1_024 * 1_024,
             body_deadline: Duration::from_secs(30),
+            bodies_bytes_max: 512 * 1_024 * 1_024,
+            connections_max: 20_000,
             idle: Duration::from_secs(60),
             drain: Duration::from_secs(3),
             grace: Duration::from_secs(30),
@@ -94,6 +99,8 @@ pub struct IdentityConfig {
 pub struct IssuerConfig {
     pub issuer: String,
     pub jwks: PathBuf,
+    /// The tenants it may speak for; `None` is all of them, and then there is no other issuer.
+    pub tenants: Option<BTreeSet<TenantId>>,
 }
 
 /// One tenant: its home region, policy, agents, tools and money.

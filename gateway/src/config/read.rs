@@ -108,11 +108,11 @@ fn listen(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Liste
 
 fn limits(node: &Node, problems: &mut Problems) -> Option<Limits> {
     const BODY_CEILING: usize = 256 * 1_024 * 1_024;
+    const ALL_BODIES_CEILING: usize = 64 * 1_024 * 1_024 * 1_024;
     let mut limits = Limits::default();
     let mut map = node.mapping(problems)?;
     let mut span = |name, problems: &mut Problems, default: Duration| {
-        let read = map.optional(name, problems, Node::duration);
-        read.map_or(default, |ttl| Duration::from_millis(ttl.ms()))
+        map.optional(name, problems, positive).unwrap_or(default)
     };
     limits.head_deadline = span("head_deadline", problems, limits.head_deadline);
     limits.body_deadline = span("body_deadline", problems, limits.body_deadline);
@@ -129,8 +129,25 @@ fn limits(node: &Node, problems: &mut Problems) -> Option<Limits> {
         count("headers_max", problems, 8..=HEADERS_CEILING, limits.head.headers_max);
     limits.body_bytes_max =
         count("body_bytes_max", problems, 0..=BODY_CEILING, limits.body_bytes_max);
+    limits.bodies_bytes_max =
+        count("bodies_bytes_max", problems, 1_024..=ALL_BODIES_CEILING, limits.bodies_bytes_max);
+    limits.connections_max =
+        count("connections_max", problems, 1..=1_000_000, limits.connections_max);
+    if limits.bodies_bytes_max < limits.body_bytes_max {
+        problems.report(map.position(), "`bodies_bytes_max` is less than one body may have");
+    }
     map.finish(problems);
     Some(limits)
+}
+
+/// A length of time that is not none at all.
+pub(super) fn positive(node: &Node, problems: &mut Problems) -> Option<Duration> {
+    let ttl = node.duration(problems)?;
+    if ttl.ms() == 0 {
+        problems.report(node.position(), "expected more than no time at all");
+        return None;
+    }
+    Some(Duration::from_millis(ttl.ms()))
 }
 
 fn identity(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<IdentityConfig> {
@@ -141,12 +158,26 @@ fn identity(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Ide
             let mut map = node.mapping(problems)?;
             let issuer = map.required("issuer", problems, Node::text);
             let jwks = map.required("jwks", problems, |n, p| folder.path(n, p));
+            let tenants = map
+                .optional("tenants", problems, |n, p| n.list(p, Node::parsed::<TenantId>))
+                .map(BTreeSet::from_iter);
+            let position = map.position();
             map.finish(problems);
-            Some(IssuerConfig { issuer: issuer?, jwks: jwks? })
+            Some((position, IssuerConfig { issuer: issuer?, jwks: jwks?, tenants }))
         })
     });
     map.finish(problems);
-    Some(IdentityConfig { audience: audience?, issuers: issuers? })
+    let issuers = issuers?;
+    let is_shared = issuers.len() > 1;
+    for (position, _) in issuers.iter().filter(|(_, one)| is_shared && one.tenants.is_none()) {
+        let help = "with several issuers each says for whom it may speak: `tenants: [acme]`";
+        problems.report_with_help(*position, "`tenants` is missing", help);
+    }
+    if issuers.is_empty() {
+        problems.report(node.position(), "at least one issuer must be trusted");
+    }
+    let issuers = issuers.into_iter().map(|(_, issuer)| issuer).collect();
+    Some(IdentityConfig { audience: audience?, issuers })
 }
 
 /// A tenant before it has its name, which is the key it stands under.

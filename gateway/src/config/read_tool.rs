@@ -13,7 +13,7 @@ use aegis_domain::{CallKind, Host, Region, Scheme, Secret, ToolName, Ttl};
 use aegis_policy::document::{Mapping, Node, Problems};
 use ipnet::IpNet;
 
-use super::read::usd;
+use super::read::{positive, usd};
 use super::{BodyMode, Credential, Protocol, ToolBinding, Upstream};
 
 /// The folder that relative paths start from.
@@ -49,10 +49,12 @@ pub(super) fn tool(node: &Node, problems: &mut Problems, folder: &Folder) -> Opt
     });
     let rules = [("deny", OutageRule::DenyAll), ("allow_free_reads", OutageRule::AllowFreeReads)];
     let outage = map.optional("on_state_outage", problems, |n, p| n.choice(p, &rules));
-    let connect = map.optional("connect_timeout", problems, Node::duration);
-    let read = map.optional("read_timeout", problems, Node::duration);
+    let connect = map.optional("connect_timeout", problems, positive);
+    let read = map.optional("read_timeout", problems, positive);
+    if matches!((&price, body), (Some(Price::PerToken(_)), Some(BodyMode::Stream))) {
+        problems.report(map.position(), "a body that streams by unread cannot be priced by token");
+    }
     map.finish(problems);
-    let read_timeout = read.map_or(Duration::from_secs(60), |ttl| Duration::from_millis(ttl.ms()));
     Some(ToolBinding {
         upstreams: upstreams?,
         addresses: addresses.unwrap_or_default(),
@@ -64,9 +66,8 @@ pub(super) fn tool(node: &Node, problems: &mut Problems, folder: &Folder) -> Opt
         kind,
         body: body.unwrap_or(BodyMode::Inspect),
         body_bytes_max,
-        connect_timeout: connect
-            .map_or(Duration::from_secs(5), |ttl| Duration::from_millis(ttl.ms())),
-        read_timeout,
+        connect_timeout: connect.unwrap_or(Duration::from_secs(5)),
+        read_timeout: read.unwrap_or(Duration::from_secs(60)),
         outage: outage.unwrap_or(OutageRule::DenyAll),
         hold: HOLD,
     })
@@ -115,7 +116,9 @@ impl std::str::FromStr for Upstream {
         };
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
         let authority = authority.ok_or(UpstreamError::Form)?;
-        if uri.query().is_some() {
+        let after_host = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+        let has_bad_port = !after_host.is_empty() && authority.port_u16().is_none();
+        if uri.query().is_some() || has_bad_port {
             return Err(UpstreamError::Form);
         }
         let host = authority.host().trim_matches(['[', ']']);
@@ -221,7 +224,14 @@ mod tests {
     fn an_upstream_is_a_plain_url() {
         let upstream: Upstream = "https://api.example.com/base/".parse().unwrap();
         assert_eq!((upstream.port, upstream.base_path.as_str()), (443, "/base"));
-        for bad in ["api.example.com", "ftp://a", "https://u:p@a", "https://a?x=1", "https://"] {
+        for bad in [
+            "api.example.com",
+            "ftp://a",
+            "https://u:p@a",
+            "https://a?x=1",
+            "https://",
+            "https://a:99999",
+        ] {
             assert!(bad.parse::<Upstream>().is_err(), "{bad}");
         }
     }

@@ -53,11 +53,13 @@ impl Front {
     async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
         let mut carried: Option<HttpPersistentSettings> = None;
         loop {
-            let (head, _underway) = self.next_head(&mut stream).await;
+            let (head, underway) = self.next_head(&mut stream).await;
             match head {
                 Head::Over => return,
                 Head::Refused(reason) => return self.refuse(stream, reason).await,
                 Head::Http2(prefix) => {
+                    // Its calls count themselves; the connection may stay idle for long.
+                    drop(underway);
                     let stream = Box::new(Prefixed::new(stream, prefix.freeze()));
                     ServerApp::process_new(&self.proxy, stream, shutdown).await;
                     return;
@@ -150,11 +152,14 @@ impl ServerApp for Front {
     async fn process_new(
         self: &Arc<Self>,
         stream: Stream,
-        shutdown: &ShutdownWatch,
+        _shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
+        let shutdown = &self.gateway.drain.shutdown();
         if self.gateway.drain.is_closing() {
             return None;
         }
+        // Above the limit a connection is closed at once; waiting ones would take room as well.
+        let _room = Arc::clone(&self.gateway.connections).try_acquire_owned().ok()?;
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             return ServerApp::process_new(&self.proxy, stream, shutdown).await;
         }

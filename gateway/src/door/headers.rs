@@ -3,8 +3,6 @@
 //! Not here: what the values mean. Invariant: nothing that begins with `aegis-` travels upstream, and nothing an
 //! upstream sends under such a name reaches an agent.
 
-use std::collections::BTreeSet;
-
 use http::header::{CONNECTION, HeaderMap, HeaderName};
 
 pub const AEGIS_AUTHORIZATION: HeaderName = HeaderName::from_static("aegis-authorization");
@@ -20,10 +18,71 @@ pub fn is_ours(name: &HeaderName) -> bool {
     name.as_str().starts_with("aegis-")
 }
 
-/// Headers of one connection only (RFC 9110 §7.6.1), those that `Connection` names included.
-pub fn hop_by_hop(headers: &HeaderMap) -> BTreeSet<String> {
-    const ALWAYS: [&str; 8] = [
+/// Whether the headers say only what every reader understands alike: `Connection` names nothing but itself, and no
+/// header asks for another method or path than the one that is judged.
+pub fn are_plain(headers: &HeaderMap) -> bool {
+    const OPTIONS: [&str; 5] = ["close", "keep-alive", "upgrade", "te", "http2-settings"];
+    let connection = headers.get_all(CONNECTION).into_iter();
+    let is_plain_connection = connection.map(|value| value.to_str().unwrap_or("?")).all(|list| {
+        list.split(',').all(|option| OPTIONS.contains(&option.trim().to_ascii_lowercase().as_str()))
+    });
+    is_plain_connection && !OVERRIDES.iter().any(|name| headers.contains_key(*name))
+}
+
+/// Headers by which some servers take another method or path than the request line's.
+const OVERRIDES: [&str; 7] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-method",
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+];
+
+/// Whether a header tells where a request came from; upstreams are not told, least of all by the agent.
+pub fn is_forwarding(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name == "forwarded" || name == "via" || name == "x-real-ip" || name.starts_with("x-forwarded-")
+}
+
+/// What a policy's scan should see of the headers: everything but what HTTP clients always send.
+pub fn free_text(headers: &HeaderMap) -> String {
+    const USUAL: [&str; 22] = [
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "authorization",
+        "cache-control",
         "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "if-none-match",
+        "sec-websocket-extensions",
+        "sec-websocket-key",
+        "sec-websocket-protocol",
+        "sec-websocket-version",
+        "te",
+        "traceparent",
+        "tracestate",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    ];
+    let free = headers.iter().filter(|(name, _)| !USUAL.contains(&name.as_str()) && !is_ours(name));
+    let lines = free
+        .map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+    lines.collect()
+}
+
+/// Whether a header is of one connection only (RFC 9110 §7.6.1). `are_plain` has refused those that `Connection` names.
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    const ALWAYS: [&str; 9] = [
+        "connection",
+        "http2-settings",
         "keep-alive",
         "proxy-connection",
         "proxy-authenticate",
@@ -32,7 +91,31 @@ pub fn hop_by_hop(headers: &HeaderMap) -> BTreeSet<String> {
         "transfer-encoding",
         "upgrade",
     ];
-    let named = headers.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
-    let named = named.flat_map(|list| list.split(',')).map(|name| name.trim().to_ascii_lowercase());
-    ALWAYS.into_iter().map(str::to_owned).chain(named).collect()
+    ALWAYS.contains(&name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &'static str, value: &'static str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, http::HeaderValue::from_static(value));
+        headers
+    }
+
+    #[test]
+    fn connection_may_name_nothing_that_others_judge_by() {
+        assert!(are_plain(&of("connection", "keep-alive, Upgrade")));
+        for name in ["content-type", "host", "authorization", "x-a", ""] {
+            assert!(!are_plain(&of("connection", name)), "{name}");
+        }
+        assert!(!are_plain(&of("x-http-method-override", "DELETE")));
+    }
+
+    #[test]
+    fn what_an_agent_writes_into_headers_of_its_own_is_seen() {
+        assert_eq!(free_text(&of("x-note", "123-45-6789")), "x-note: 123-45-6789\n");
+        assert_eq!(free_text(&of("user-agent", "curl")), "");
+    }
 }

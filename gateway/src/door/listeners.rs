@@ -3,6 +3,7 @@
 //! Not here: what is said on them. Invariant: a listener that cannot be built fails the start.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -16,7 +17,9 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora_core::services::listening::Service;
 use pingora_proxy::http_proxy;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
+use crate::config::TlsListen;
 use crate::door::{Front, Ops, ToolRoute};
 use crate::wire::Gateway;
 
@@ -33,13 +36,18 @@ pub struct Listeners {
 impl Listeners {
     pub fn new(gateway: &Arc<Gateway>) -> anyhow::Result<Self> {
         let config = &gateway.config;
+        let tls = config.listen.tls.as_ref().map(|tls| tls.address);
+        for address in config.listen.plain.into_iter().chain(tls).chain([config.listen.metrics]) {
+            check_free(address)?;
+        }
         let mut server = Server::new_with_opt_and_conf(None, server_conf());
         let mut front = Service::new("agents".to_owned(), front(gateway, &server.configuration));
-        if let Some(address) = config.listen.plain {
-            front.add_tcp(&address.to_string());
-        }
+        // Bound in this order: whoever finds the plain door open may use both (`Ops`).
         if let Some(tls) = &config.listen.tls {
             front.add_tls_with_settings(&tls.address.to_string(), None, tls_settings(tls)?);
+        }
+        if let Some(address) = config.listen.plain {
+            front.add_tcp(&address.to_string());
         }
         let mut ops = Service::new(
             "operators".to_owned(),
@@ -70,17 +78,39 @@ fn front(gateway: &Arc<Gateway>, conf: &Arc<ServerConf>) -> Front {
     Front::new(proxy, Arc::clone(gateway))
 }
 
-fn tls_settings(tls: &crate::config::TlsListen) -> anyhow::Result<TlsSettings> {
+fn tls_settings(tls: &TlsListen) -> anyhow::Result<TlsSettings> {
+    check_tls(tls)?;
     let path = |path: &std::path::Path| {
         path.to_str().map(str::to_owned).context("a certificate path is not UTF-8")
     };
-    // Pingora reads the files at the first connection and panics; reading them here makes it an error at the start.
-    for file in [&tls.certificate, &tls.key] {
-        std::fs::metadata(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    }
     let mut settings = TlsSettings::intermediate(&path(&tls.certificate)?, &path(&tls.key)?)?;
     settings.enable_h2();
     Ok(settings)
+}
+
+/// Whether certificate and key can be served. Pingora would find out in a task of its own, and panic there.
+pub fn check_tls(tls: &TlsListen) -> anyhow::Result<()> {
+    let about = |what: &str, path: &std::path::Path| {
+        format!("the {what} {} cannot be used", path.display())
+    };
+    let chain = CertificateDer::pem_file_iter(&tls.certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| about("certificate", &tls.certificate))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key).with_context(|| about("key", &tls.key))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .with_context(|| about("certificate", &tls.certificate))?;
+    Ok(())
+}
+
+/// Whether an address can be listened on. Pingora would try for half a minute and then panic in a task of its own.
+fn check_free(address: SocketAddr) -> anyhow::Result<()> {
+    std::net::TcpListener::bind(address)
+        .map(drop)
+        .with_context(|| format!("{address} cannot be listened on"))
 }
 
 fn server_conf() -> ServerConf {

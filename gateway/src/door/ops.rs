@@ -4,23 +4,40 @@
 //! until the last.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aegis_telemetry::Readiness;
 use async_trait::async_trait;
 use http::{Response, StatusCode};
 use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
+use tokio::net::TcpStream;
 
 use crate::wire::Gateway;
 
 /// Serves what operators and load balancers ask for.
 pub struct Ops {
     gateway: Arc<Gateway>,
+    /// Whether the agents' doors have been seen open.
+    is_open: AtomicBool,
 }
 
 impl Ops {
     pub fn new(gateway: Arc<Gateway>) -> Self {
-        Self { gateway }
+        Self { gateway, is_open: AtomicBool::new(false) }
+    }
+
+    /// Services begin side by side, so this door may be open before those of the agents: someone knocks there first.
+    async fn agents_can_call(&self) -> bool {
+        if self.is_open.load(Ordering::Acquire) {
+            return true;
+        }
+        let listen = &self.gateway.config.listen;
+        let last = listen.plain.or(listen.tls.as_ref().map(|tls| tls.address));
+        let Some(last) = last else { return false };
+        let is_open = TcpStream::connect(last).await.is_ok();
+        self.is_open.store(is_open, Ordering::Release);
+        is_open
     }
 
     async fn readiness(&self) -> (StatusCode, String) {
@@ -34,6 +51,12 @@ impl Ops {
     async fn ask_readiness(&self) -> (StatusCode, String) {
         if self.gateway.drain.is_draining() {
             return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
+        }
+        if !self.agents_can_call().await {
+            return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
+        }
+        if let Err(error) = self.gateway.journal.health() {
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n"));
         }
         match self.gateway.state.health().await {
             Ok(()) => (StatusCode::OK, "ready\n".to_owned()),

@@ -28,8 +28,18 @@ struct Replay {
     inner: Box<ServerSession>,
     home: Mutex<Sender<Box<ServerSession>>>,
     /// What is still to be handed out in this attempt.
-    left: Option<Bytes>,
+    left: Bytes,
     body: Bytes,
+}
+
+/// How much is handed out at a time: between two pieces Pingora looks for an early answer and a client that left.
+const PIECE_BYTES: usize = 64 * 1_024;
+
+impl Replay {
+    fn piece(&mut self) -> Option<Bytes> {
+        let bytes = self.left.len().min(PIECE_BYTES);
+        (bytes > 0).then(|| self.left.split_to(bytes))
+    }
 }
 
 /// Puts the judged body in the place of what the client sent.
@@ -37,7 +47,7 @@ pub(super) fn install(slot: &mut Box<ServerSession>, body: Bytes) -> Return {
     let inner = std::mem::replace(slot, Box::new(placeholder()));
     let (home, back) = channel();
     // An empty body ends with the head; handing it out would send a frame after the end.
-    let left = Some(body.clone()).filter(|body| !body.is_empty());
+    let left = body.clone();
     **slot =
         ServerSession::new_custom(Box::new(Replay { inner, home: Mutex::new(home), left, body }));
     Return(Mutex::new(back))
@@ -72,7 +82,7 @@ impl CustomSession for Replay {
         self.inner.req_header_mut()
     }
     async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
-        Ok(self.left.take())
+        Ok(self.piece())
     }
     async fn drain_request_body(&mut self) -> Result<()> {
         Ok(())
@@ -120,7 +130,7 @@ impl CustomSession for Replay {
         self.inner.shutdown().await;
     }
     fn is_body_done(&mut self) -> bool {
-        self.left.is_none()
+        self.left.is_empty()
     }
     /// Called when the response ends and once more at the end of the session.
     async fn finish(&mut self) -> Result<()> {
@@ -130,9 +140,12 @@ impl CustomSession for Replay {
         self.body.is_empty()
     }
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
-        match self.left.take() {
-            Some(body) if !no_body_expected => Ok(Some(body)),
-            _ => self.inner.read_body_or_idle(true).await,
+        if no_body_expected {
+            return self.inner.read_body_or_idle(true).await;
+        }
+        match self.piece() {
+            Some(piece) => Ok(Some(piece)),
+            None => self.inner.read_body_or_idle(true).await,
         }
     }
     fn body_bytes_sent(&self) -> usize {
@@ -156,13 +169,15 @@ impl CustomSession for Replay {
     fn pseudo_raw_h1_request_header(&self) -> Bytes {
         self.inner.to_h1_raw()
     }
-    fn enable_retry_buffering(&mut self) {}
+    /// Called once at the start of each attempt: the whole judged body is offered again, never what the client sent.
+    fn enable_retry_buffering(&mut self) {
+        self.left = self.body.clone();
+    }
     fn retry_buffer_truncated(&self) -> bool {
         false
     }
-    /// On a retry the whole judged body is offered again, never what the client sent.
     fn get_retry_buffer(&self) -> Option<Bytes> {
-        self.left.is_none().then(|| self.body.clone())
+        None
     }
     async fn finish_custom(&mut self) -> Result<()> {
         Ok(())

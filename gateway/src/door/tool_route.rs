@@ -10,21 +10,22 @@ use aegis_domain::{Method, Reason};
 use aegis_telemetry::Metrics;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::header::{EXPECT, HeaderName, UPGRADE};
+use http::header::{EXPECT, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
-use crate::context::{Arrival, CallContext};
+use crate::context::{Arrival, CallContext, Received};
 use crate::corridor::{Admission, BodySource};
 use crate::door::answer::{Answer, Refusal};
 use crate::door::{headers, replay};
 use crate::drain::Underway;
-use crate::rooms::forward;
+use crate::rooms::forward::{self, Reach};
 use crate::rooms::settle::{End, Settlement};
 use crate::wire::Gateway;
 
@@ -43,6 +44,8 @@ pub struct Visit {
     settlement: Option<Settlement>,
     /// Why forwarding failed, once it has.
     failure: Option<Reason>,
+    /// How many addresses of the upstream were tried in vain.
+    attempts: usize,
 }
 
 /// Shows a call in `aegis_calls_in_flight` for as long as it lives.
@@ -69,16 +72,12 @@ impl ToolRoute {
     /// Answers what is ours; true when it was.
     async fn serve_own(&self, session: &mut Session) -> Result<bool> {
         let header = session.req_header();
-        let path = header.uri.path();
-        if !path.starts_with("/.") && !path.starts_with("/-") {
+        let is_jwks = header.uri.path() == "/.well-known/jwks.json";
+        if !is_jwks || header.method != http::Method::GET {
             return Ok(false);
         }
-        let is_jwks = path == "/.well-known/jwks.json" && header.method == http::Method::GET;
-        let (status, body) = match is_jwks {
-            true => (200, self.gateway.jwks.clone()),
-            false => (404, Bytes::from_static(b"{}")),
-        };
-        let mut head = ResponseHeader::build(status, Some(2))?;
+        let body = self.gateway.jwks.clone();
+        let mut head = ResponseHeader::build(200, Some(2))?;
         head.insert_header("content-type", "application/json")?;
         head.insert_header("content-length", body.len())?;
         session.write_response_header(Box::new(head), false).await?;
@@ -89,7 +88,7 @@ impl ToolRoute {
     async fn admit(&self, session: &mut Session, visit: &mut Visit) -> Result<Option<Refusal>> {
         let now = clock::now();
         let corridor = self.gateway.corridor();
-        let Some(arrival) = arrival(session) else {
+        let Some(arrival) = arrival(&mut session.downstream_session) else {
             return Ok(Some(corridor.refuse_unread(Reason::MalformedRequest).await));
         };
         let traceparent = arrival.headers.get("traceparent").and_then(|value| value.to_str().ok());
@@ -97,7 +96,10 @@ impl ToolRoute {
             return Ok(Some(Refusal::nameless()));
         };
         let mut call = CallContext::new(id, trace, now);
-        let mut body = DownstreamBody { session: &mut session.downstream_session };
+        let mut body = DownstreamBody {
+            session: &mut session.downstream_session,
+            room: &self.gateway.body_room,
+        };
         let admission = corridor.admit(&mut call, &arrival, &mut body).await;
         visit.is_upgrade = arrival.is_upgrade;
         let call = visit.call.insert(call);
@@ -106,6 +108,9 @@ impl ToolRoute {
             Admission::LetThrough => {
                 visit.settlement = Settlement::begin(&self.gateway, call);
                 let judged = call.outgoing.as_ref().and_then(|outgoing| outgoing.body.clone());
+                if judged.is_none() && arrival.headers.contains_key(EXPECT) {
+                    session.write_continue_response().await?;
+                }
                 let has_none = arrival.is_upgrade || session.downstream_session.is_body_empty();
                 if let Some(body) = judged.filter(|_| !has_none) {
                     visit.body_home = Some(replay::install(&mut session.downstream_session, body));
@@ -129,6 +134,7 @@ impl ProxyHttp for ToolRoute {
             body_home: None,
             settlement: None,
             failure: None,
+            attempts: 0,
         }
     }
 
@@ -138,6 +144,8 @@ impl ProxyHttp for ToolRoute {
         if self.gateway.drain.is_draining() {
             session.set_keepalive(None);
         }
+        // An agent that stops reading must not hold its call, its hold and an upstream connection for ever.
+        session.downstream_session.set_write_timeout(Some(self.gateway.config.limits.idle));
         if self.serve_own(session).await? {
             return Ok(true);
         }
@@ -145,6 +153,7 @@ impl ProxyHttp for ToolRoute {
             None => Ok(false),
             Some(refusal) => {
                 send(session, refusal.answer()).await?;
+                take_rest(&mut session.downstream_session).await;
                 Ok(true)
             }
         }
@@ -162,7 +171,7 @@ impl ProxyHttp for ToolRoute {
         let Some((permit, identified, read)) = parts else {
             return Err(refused(Reason::Unavailable, visit));
         };
-        match forward::peer(&self.gateway, permit, identified, read, visit.is_upgrade).await {
+        match forward::peer(&self.gateway, permit, (identified, read), visit.reach()).await {
             Ok(peer) => Ok(Box::new(peer)),
             Err(reason) => Err(refused(reason, visit)),
         }
@@ -180,7 +189,13 @@ impl ProxyHttp for ToolRoute {
         let path = outgoing.path_and_query.as_bytes();
         let mut judged = RequestHeader::build(outgoing.method.clone(), path, size)?;
         judged.set_version(upstream.version);
+        let is_http2 = upstream.version == http::Version::HTTP_2;
         for (name, value) in &outgoing.headers {
+            // HTTP/2 frames bodies by itself (RFC 9113 §8.2.2), and only it forwards trailers.
+            let other = if is_http2 { TRANSFER_ENCODING } else { TE };
+            if *name == other {
+                continue;
+            }
             judged.append_header(name.clone(), value.clone())?;
         }
         *upstream = judged;
@@ -236,6 +251,10 @@ impl ProxyHttp for ToolRoute {
         error: Box<Error>,
     ) -> Box<Error> {
         visit.failure = Some(failure(&error));
+        visit.attempts = visit.attempts.saturating_add(1);
+        let mut error = error;
+        // Nothing was sent, so another address of the same name may be tried.
+        error.set_retry(true);
         error
     }
 
@@ -245,6 +264,9 @@ impl ProxyHttp for ToolRoute {
         error: &Error,
         visit: &mut Visit,
     ) -> FailToProxy {
+        if let Some(home) = visit.body_home.take() {
+            replay::restore(&mut session.downstream_session, &home);
+        }
         let reason = *visit.failure.get_or_insert_with(|| failure(error));
         let is_untouched = session.response_written().is_none();
         if is_untouched && reason != Reason::AgentGone {
@@ -270,14 +292,50 @@ impl ProxyHttp for ToolRoute {
         }
     }
 
+    /// The outcome record says it, once, and without a URL.
     fn suppress_error_log(&self, _session: &Session, _visit: &Visit, _error: &Error) -> bool {
-        // The outcome record says it, once.
         true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _visit: &Visit,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+
+    fn request_summary(&self, _session: &Session, visit: &Visit) -> String {
+        visit.call.as_ref().map(|call| call.id.to_string()).unwrap_or_default()
     }
 }
 
+impl Visit {
+    fn reach(&self) -> Reach {
+        Reach { is_upgrade: self.is_upgrade, attempts: self.attempts }
+    }
+}
+
+/// Reads what is left of a refused body for a moment: a reset would take the answer away from a client that still
+/// writes (RFC 9112 §9.6).
+async fn take_rest(session: &mut ServerSession) {
+    if session.is_http2() || session.is_body_done() {
+        return;
+    }
+    session.set_total_drain_timeout(Some(LINGER));
+    if let Err(error) = session.drain_request_body().await {
+        tracing::debug!(%error, "a refused client sent more than it should");
+    }
+}
+
+/// How long a refused client may go on sending.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// What the door knows of the request, or `None` when it is nothing a call can be made of.
-fn arrival(session: &Session) -> Option<Arrival> {
+fn arrival(session: &mut ServerSession) -> Option<Arrival> {
+    let is_bodiless = session.is_body_empty();
     let header = session.req_header();
     let target = header.uri.path_and_query()?;
     let peer = session.client_addr().and_then(|address| address.as_inet()).map(|inet| inet.ip());
@@ -286,7 +344,12 @@ fn arrival(session: &Session) -> Option<Arrival> {
         .headers
         .get(UPGRADE)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    if is_upgrade && (!is_websocket || header.method != http::Method::GET) {
+    // A handshake is a GET of HTTP/1.1 without a body (RFC 6455 §4.1); anything else could smuggle one past the judge.
+    let is_handshake = is_websocket
+        && is_bodiless
+        && header.method == http::Method::GET
+        && header.version == http::Version::HTTP_11;
+    if (is_upgrade && !is_handshake) || !headers::are_plain(&header.headers) {
         return None;
     }
     Some(Arrival {
@@ -302,52 +365,68 @@ fn arrival(session: &Session) -> Option<Arrival> {
 /// The request body as it waits on the connection.
 struct DownstreamBody<'a> {
     session: &'a mut ServerSession,
+    /// What all bodies in memory may take together.
+    room: &'a Arc<Semaphore>,
 }
 
 #[async_trait]
 impl BodySource for DownstreamBody<'_> {
-    async fn read_whole(&mut self, bytes_max: usize, deadline: Duration) -> Result<Bytes, Reason> {
+    async fn read_whole(
+        &mut self,
+        bytes_max: usize,
+        deadline: Duration,
+    ) -> Result<Received, Reason> {
         let announced = self.session.get_header("content-length");
         let announced = announced.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         if announced.is_some_and(|bytes| bytes > bytes_max) {
-            self.session.set_keepalive(None);
-            return Err(Reason::BodyTooLarge);
+            return Err(self.gave_up(Reason::BodyTooLarge));
         }
-        if self.session.is_upgrade_req() || self.session.is_body_empty() {
-            return Ok(Bytes::new());
+        if self.session.is_body_empty() {
+            return Ok(Received::default());
         }
         if self.session.get_header(EXPECT).is_some() {
             self.session.write_continue_response().await.map_err(|_| Reason::AgentGone)?;
         }
-        let deadline = Instant::now() + deadline;
-        let mut whole = BytesMut::with_capacity(announced.unwrap_or(0).min(bytes_max));
-        loop {
-            match timeout_at(deadline, self.session.read_request_body()).await {
-                Ok(Ok(Some(piece))) => whole.extend_from_slice(&piece),
-                Ok(Ok(None)) => return Ok(whole.freeze()),
-                Ok(Err(error)) => return Err(self.broken(&error)),
-                Err(_) => return Err(self.gave_up(Reason::RequestTimeout)),
-            }
-            if whole.len() > bytes_max {
-                return Err(self.gave_up(Reason::BodyTooLarge));
-            }
+        match timeout_at(Instant::now() + deadline, self.pieces(bytes_max)).await {
+            Ok(Ok(received)) => Ok(received),
+            Ok(Err(reason)) => Err(self.gave_up(reason)),
+            Err(_) => Err(self.gave_up(Reason::RequestTimeout)),
         }
     }
 }
 
 impl DownstreamBody<'_> {
+    async fn pieces(&mut self, bytes_max: usize) -> Result<Received, Reason> {
+        let mut whole = BytesMut::new();
+        let mut room: Option<OwnedSemaphorePermit> = None;
+        while let Some(piece) = self.session.read_request_body().await.map_err(|e| broken(&e))? {
+            if whole.len().saturating_add(piece.len()) > bytes_max {
+                return Err(Reason::BodyTooLarge);
+            }
+            let bytes = u32::try_from(piece.len()).map_err(|_| Reason::BodyTooLarge)?;
+            let more = Arc::clone(self.room).acquire_many_owned(bytes).await;
+            let more = more.map_err(|_| Reason::Unavailable)?;
+            match &mut room {
+                Some(room) => room.merge(more),
+                None => room = Some(more),
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(Received { bytes: whole.freeze(), room })
+    }
+
     /// After half a body the connection can carry no further call.
     fn gave_up(&mut self, reason: Reason) -> Reason {
         self.session.set_keepalive(None);
         reason
     }
+}
 
-    fn broken(&mut self, error: &Error) -> Reason {
-        self.gave_up(match error.etype() {
-            ErrorType::ReadError | ErrorType::ConnectionClosed => Reason::AgentGone,
-            ErrorType::ReadTimedout => Reason::RequestTimeout,
-            _ => Reason::MalformedRequest,
-        })
+fn broken(error: &Error) -> Reason {
+    match error.etype() {
+        ErrorType::ReadError | ErrorType::ConnectionClosed => Reason::AgentGone,
+        ErrorType::ReadTimedout => Reason::RequestTimeout,
+        _ => Reason::MalformedRequest,
     }
 }
 

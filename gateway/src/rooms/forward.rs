@@ -17,8 +17,8 @@ use aegis_domain::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HOST,
-    HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, HeaderName,
+    HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use pingora_core::protocols::ALPN;
 use pingora_core::protocols::tls::CaType;
@@ -27,7 +27,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use crate::config::{BodyMode, Protocol, ToolBinding};
 use crate::context::{Arrival, Identified, Read};
 use crate::door::headers;
-use crate::rooms::identify::Carriage;
+use crate::rooms::identify;
 use crate::rooms::seal::Permit;
 use crate::wire::Gateway;
 
@@ -46,6 +46,7 @@ pub struct Outgoing {
     pub body: Option<Bytes>,
     pub redactions: BTreeMap<Detector, u32>,
     pub attachments_removed: u32,
+    pub fields_removed: u32,
 }
 
 /// Builds what will be sent if the decision lets it through.
@@ -86,10 +87,11 @@ pub fn prepare(
         body,
         redactions,
         attachments_removed: redacted.attachments_removed,
+        fields_removed: redacted.fields_removed,
     })
 }
 
-/// What an obligation cannot reach must not leave: a body nobody read, or a finding in the path.
+/// What an obligation cannot reach must not leave: a body nobody read, or a finding in the path or a header.
 fn check_reachable(read: &Read, obligations: &[Obligation]) -> Result<(), Reason> {
     if obligations.is_empty() {
         return Ok(());
@@ -97,7 +99,7 @@ fn check_reachable(read: &Read, obligations: &[Obligation]) -> Result<(), Reason
     if read.dlp == DlpFacts::NotScanned {
         return Err(Reason::Unredactable);
     }
-    let in_path = aegis_dlp::scan_query(&read.call.path).counts;
+    let in_path = aegis_dlp::scan_query(&read.call.path).and(read.header_scan.clone()).counts;
     let is_stuck = obligations.iter().any(|obligation| match obligation {
         Obligation::Redact { detectors } => {
             detectors.iter().any(|detector| in_path.get(detector).is_some_and(|count| *count > 0))
@@ -115,18 +117,15 @@ fn outgoing_headers(
     trace: &TraceContext,
     body: Option<&Bytes>,
 ) -> Result<HeaderMap, Reason> {
-    let hop_by_hop = headers::hop_by_hop(&arrival.headers);
-    let carriage = Carriage::of(&arrival.headers);
+    let token = identify::token_text(&arrival.headers).unwrap_or_default();
     let mut out = HeaderMap::with_capacity(arrival.headers.len());
     for (name, value) in &arrival.headers {
-        let is_token = *name == AUTHORIZATION && carriage == Carriage::Authorization;
         let is_reframed =
             [HOST, CONTENT_LENGTH, CONTENT_ENCODING, EXPECT, TRACEPARENT].contains(name);
-        if !is_token
-            && !is_reframed
-            && !headers::is_ours(name)
-            && !hop_by_hop.contains(name.as_str())
-        {
+        let is_ours_alone = headers::is_ours(name) || headers::is_forwarding(name);
+        // The token stays here wherever the agent put it.
+        let is_token = !token.is_empty() && holds(value.as_bytes(), token.as_bytes());
+        if !is_token && !is_reframed && !is_ours_alone && !headers::is_hop_by_hop(name) {
             out.append(name.clone(), value.clone());
         }
     }
@@ -140,6 +139,9 @@ fn outgoing_headers(
         Some(_) => {}
         None => carry_framing(&arrival.headers, &mut out),
     }
+    if arrival.headers.get(TE).is_some_and(|value| value == "trailers") {
+        out.insert(TE, HeaderValue::from_static("trailers"));
+    }
     if arrival.is_upgrade {
         out.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         out.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -152,6 +154,10 @@ fn outgoing_headers(
         out.insert(credential.header.clone(), credential.value.expose().clone());
     }
     Ok(out)
+}
+
+fn holds(value: &[u8], token: &[u8]) -> bool {
+    value.windows(token.len()).any(|window| window == token)
 }
 
 /// A body that streams keeps the framing it came with, which the gate has checked.
@@ -221,13 +227,20 @@ impl TrustStore {
     }
 }
 
+/// How an upstream is to be reached this time.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    pub is_upgrade: bool,
+    /// Connections that failed before.
+    pub attempts: usize,
+}
+
 /// Resolves, checks and describes the upstream of a permitted call.
 pub async fn peer(
     gateway: &Gateway,
     permit: &Permit,
-    identified: &Identified,
-    read: &Read,
-    is_upgrade: bool,
+    (identified, read): (&Identified, &Read),
+    reach: Reach,
 ) -> Result<HttpPeer, Reason> {
     let binding = &read.binding;
     let call = &read.call;
@@ -236,7 +249,7 @@ pub async fn peer(
         true => gateway.resolver.resolve(&call.host).await?,
         false => binding.resolve.clone(),
     };
-    let address = checked(&addresses, binding)?;
+    let address = checked(&addresses, binding, reach.attempts)?;
     let is_tls = call.scheme == Scheme::Https;
     let mut peer =
         HttpPeer::new(SocketAddr::new(address, call.port), is_tls, call.host.as_str().to_owned());
@@ -249,24 +262,26 @@ pub async fn peer(
     options.idle_timeout = Some(UPSTREAM_IDLE);
     options.max_h2_streams = STREAMS_MAX;
     options.ca = binding.ca_file.as_ref().and_then(|path| gateway.trust.0.get(path)).cloned();
-    options.alpn = match (binding.protocol, is_upgrade) {
+    options.alpn = match (binding.protocol, reach.is_upgrade) {
         (_, true) | (Protocol::Http1, _) => ALPN::H1,
         (Protocol::Http2, false) => ALPN::H2,
         (Protocol::Auto, false) => ALPN::H2H1,
     };
-    if binding.protocol == Protocol::Http2 && !is_tls {
+    if binding.protocol == Protocol::Http2 && !is_tls && !reach.is_upgrade {
         options.set_http_version(2, 2);
     }
     Ok(peer)
 }
 
 /// Every address a name has must be allowed: one bad answer spoils the name.
-fn checked(addresses: &[IpAddr], binding: &ToolBinding) -> Result<IpAddr, Reason> {
+fn checked(addresses: &[IpAddr], binding: &ToolBinding, attempts: usize) -> Result<IpAddr, Reason> {
     let forbidden = addresses.iter().any(|address| may_dial(*address, &binding.addresses).is_err());
     if forbidden {
         return Err(Reason::AddressForbidden);
     }
-    addresses.first().copied().ok_or(Reason::UpstreamUnresolved)
+    // After a connection failed, the next address has its turn.
+    let turn = attempts.checked_rem(addresses.len()).unwrap_or(0);
+    addresses.get(turn).copied().ok_or(Reason::UpstreamUnresolved)
 }
 
 /// Calls share a connection only when tenant, tool and CA are the same, and so the credential is.

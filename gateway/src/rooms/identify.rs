@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use aegis_domain::{AgentIdentity, Reason, Secret, Timestamp};
+use aegis_domain::{AgentIdentity, Reason, Secret, TenantId, Timestamp};
 use aegis_identity::{TokenCache, VerifiedToken, Verifier};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -17,25 +17,6 @@ use crate::door::headers::AEGIS_AUTHORIZATION;
 /// Checks tokens and looks their agents up.
 #[derive(Debug)]
 pub struct Identify(TokenCache);
-
-/// Where the agent's own token stood, so that `forward` knows which header is whose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carriage {
-    /// In `Authorization`: the upstream credential, if any, is brokered.
-    Authorization,
-    /// In `Aegis-Authorization`: `Authorization` is the agent's own upstream credential.
-    AegisAuthorization,
-}
-
-impl Carriage {
-    pub fn of(headers: &HeaderMap) -> Self {
-        if headers.contains_key(AEGIS_AUTHORIZATION) {
-            Carriage::AegisAuthorization
-        } else {
-            Carriage::Authorization
-        }
-    }
-}
 
 impl Identify {
     pub fn new(verifier: Verifier) -> Self {
@@ -52,6 +33,9 @@ impl Identify {
         let token = bearer(headers)?;
         let verified = self.0.verify(token.expose(), now).map_err(|error| error.reason())?;
         let claims = verified.claims();
+        if !may_speak(config, &claims.issuer, &claims.tenant) {
+            return Err(Reason::TokenIssuer);
+        }
         let tenant = config.tenants.get(&claims.tenant).ok_or(Reason::AgentUnknown)?;
         let agent = tenant.agents.get(&claims.agent).ok_or(Reason::AgentUnknown)?;
         if tenant.org != claims.org || agent.standing == Standing::Disabled {
@@ -62,15 +46,25 @@ impl Identify {
     }
 }
 
+/// Whether the issuer is trusted for this tenant, and not only at all.
+fn may_speak(config: &Config, issuer: &str, tenant: &TenantId) -> bool {
+    let mut trusted = config.identity.issuers.iter().filter(|trusted| trusted.issuer == issuer);
+    trusted.any(|trusted| trusted.tenants.as_ref().is_none_or(|tenants| tenants.contains(tenant)))
+}
+
+/// The text of the token a call carries, wherever it stands.
+pub fn token_text(headers: &HeaderMap) -> Option<&str> {
+    bearer(headers).ok().map(|token| *token.expose())
+}
+
 /// How many verified tokens are remembered: 65,536 agents' worth, a few tens of megabytes at most.
 const TOKENS_CACHED_MAX: usize = 65_536;
 
 /// The one token of a call; two of them are a contradiction, not a choice.
 fn bearer(headers: &HeaderMap) -> Result<Secret<&str>, Reason> {
-    let name = match Carriage::of(headers) {
-        Carriage::Authorization => AUTHORIZATION,
-        Carriage::AegisAuthorization => AEGIS_AUTHORIZATION,
-    };
+    // An agent that keeps its own upstream credential in `Authorization` carries its token in our header.
+    let is_apart = headers.contains_key(AEGIS_AUTHORIZATION);
+    let name = if is_apart { AEGIS_AUTHORIZATION } else { AUTHORIZATION };
     let mut values = headers.get_all(name).iter();
     let value = values.next().ok_or(Reason::TokenMissing)?;
     if values.next().is_some() {

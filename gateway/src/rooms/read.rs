@@ -3,17 +3,21 @@
 //! Not here: decoding formats and finding personal data (`dlp`). Invariant: a parameter has one source and one value;
 //! whatever could be read two ways is refused.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use aegis_dlp::{ContentKind, DlpError};
+use aegis_dlp::{ContentCoding, ContentKind, DlpError, Scan};
 use aegis_domain::{DlpFacts, EgressCall, Params, ParamsHash, Reason, ToolName};
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use serde_json::{Value, json};
 
 use crate::config::{BodyMode, ToolBinding, Upstream};
-use crate::context::{Arrival, Identified, Read, Stopwatch};
+use crate::context::{Arrival, Decoding, Identified, Read, Received, Stopwatch};
 use crate::corridor::BodySource;
+use crate::door::headers;
+use crate::policies::TenantPolicy;
 use crate::wire::Gateway;
 
 /// Reads route, parameters and body of a call.
@@ -29,33 +33,69 @@ pub async fn read(
     let (route, path) = split_route(&arrival.path)?;
     let binding = tenant.tools.get(&route).ok_or(Reason::UnknownTool)?;
     let upstream = binding.upstream(&gateway.config.region).ok_or(Reason::WrongRegion)?;
+    let limits = &gateway.config.limits;
+    let bytes_max = binding.body_bytes_max.unwrap_or(limits.body_bytes_max);
     let waiting = Instant::now();
     let received = match binding.body {
-        BodyMode::Inspect => {
-            let limits = &gateway.config.limits;
-            let bytes_max = binding.body_bytes_max.unwrap_or(limits.body_bytes_max);
-            source.read_whole(bytes_max, limits.body_deadline).await?
-        }
-        BodyMode::Stream => Bytes::new(),
+        BodyMode::Inspect => source.read_whole(bytes_max, limits.body_deadline).await?,
+        BodyMode::Stream => Received::default(),
     };
     clock.leave_out(waiting);
-    let content = ContentKind::parse(header(&arrival.headers, CONTENT_TYPE)?);
-    let params_hash = ParamsHash::of(&received);
-    let received_bytes = length(&received);
-    let body = decode(received, &arrival.headers, gateway.config.limits.body_bytes_max)?;
-    let mut call = plain_call(route, upstream, path, arrival);
-    call.params = params(&body, &content, arrival.query.as_deref())?;
-    call.params_hash = params_hash;
-    call.body_bytes = length(&body);
-    let tool = policy.enforced.resolve(&call).cloned();
-    add_path_params(&mut call, &policy, tool.as_ref())?;
-    call.kind = binding
-        .kind
-        .or_else(|| tool.as_ref().and_then(|name| policy.enforced.tool(name)).map(|tool| tool.kind))
-        .unwrap_or_else(|| call.method.kind());
-    call.estimated_cost = binding.price.estimate(&call.params, call.body_bytes);
-    let dlp = scan(&body, &content, &call, binding);
-    Ok(Read { binding: binding.clone(), policy, tool, call, received_bytes, body, content, dlp })
+    let call = plain_call(route, upstream, path, arrival);
+    let call = Unread { call, policy, binding, arrival, bytes_max };
+    if received.bytes.len() > LONG_BODY_BYTES {
+        // Long bodies take milliseconds to read; the calls that share this thread go on elsewhere meanwhile.
+        return tokio::task::block_in_place(|| call.read(received));
+    }
+    call.read(received)
+}
+
+/// Bodies above this are read off the threads that move bytes.
+const LONG_BODY_BYTES: usize = 256 * 1_024;
+
+/// A call whose body is there but has not been looked into.
+struct Unread<'a> {
+    call: EgressCall,
+    policy: Arc<TenantPolicy>,
+    binding: &'a Arc<ToolBinding>,
+    arrival: &'a Arrival,
+    bytes_max: usize,
+}
+
+impl Unread<'_> {
+    fn read(self, received: Received) -> Result<Read, Reason> {
+        let Unread { mut call, policy, binding, arrival, bytes_max } = self;
+        let headers = &arrival.headers;
+        let content = ContentKind::parse(header(headers, CONTENT_TYPE)?);
+        call.params_hash = ParamsHash::of(&received.bytes);
+        let received_bytes = length(&received.bytes);
+        let (body, decoding) = decode(received.bytes, headers, bytes_max)?;
+        call.params = params(&body, &content, arrival.query.as_deref())?;
+        call.body_bytes = length(&body);
+        let tool = policy.enforced.resolve(&call).cloned();
+        add_path_params(&mut call, &policy, tool.as_ref())?;
+        let info = tool.as_ref().and_then(|name| policy.enforced.tool(name));
+        let kind = binding.kind.or_else(|| info.map(|tool| tool.kind));
+        call.kind = kind.unwrap_or_else(|| call.method.kind());
+        call.estimated_cost = binding.price.estimate(&call.params, call.body_bytes);
+        let free_text = headers::free_text(headers);
+        let header_scan = aegis_dlp::scan(free_text.as_bytes(), &ContentKind::Text);
+        let dlp = scan(&body, &content, &call, binding)
+            .map_or(DlpFacts::NotScanned, |scan| scan.and(header_scan.clone()).into_facts());
+        Ok(Read {
+            binding: Arc::clone(binding),
+            policy,
+            tool,
+            call,
+            received_bytes,
+            body,
+            room: received.room,
+            content,
+            header_scan,
+            decoding,
+            dlp,
+        })
+    }
 }
 
 fn length(bytes: &Bytes) -> u64 {
@@ -100,10 +140,15 @@ fn header(headers: &HeaderMap, name: http::HeaderName) -> Result<Option<&str>, R
 }
 
 /// Undoes the content encoding, so that what is judged and what is sent is the same plain body.
-fn decode(body: Bytes, headers: &HeaderMap, bytes_max: usize) -> Result<Bytes, Reason> {
+fn decode(body: Bytes, headers: &HeaderMap, bytes_max: usize) -> Result<(Bytes, Decoding), Reason> {
     let coding = aegis_dlp::ContentCoding::parse(header(headers, CONTENT_ENCODING)?)
         .map_err(|error| error.reason())?;
-    aegis_dlp::decode_body(&body, coding, bytes_max).map_err(|error| error.reason())
+    let decoding = match coding {
+        ContentCoding::Identity => Decoding::None,
+        ContentCoding::Gzip | ContentCoding::Deflate => Decoding::Undone,
+    };
+    let body = aegis_dlp::decode_body(&body, coding, bytes_max).map_err(|error| error.reason())?;
+    Ok((body, decoding))
 }
 
 fn plain_call(route: ToolName, upstream: &Upstream, path: String, arrival: &Arrival) -> EgressCall {
@@ -137,41 +182,51 @@ fn params(body: &[u8], content: &ContentKind, query: Option<&str>) -> Result<Par
     Ok(params)
 }
 
-/// What a body says by name; text and unknown types have no parameters and are only scanned.
+/// What a body says by name. A body without names is one parameter, `_body`, an object: a policy that does not declare
+/// it denies the call, because many servers read JSON whatever the content type says.
 fn body_params(body: &[u8], content: &ContentKind) -> Result<Params, DlpError> {
     match content {
         ContentKind::Json => aegis_dlp::json_params(body),
         ContentKind::Form => aegis_dlp::form_params(body),
         ContentKind::Multipart { boundary } => aegis_dlp::multipart_params(body, boundary),
-        ContentKind::Text | ContentKind::Other => Ok(Params::new()),
+        ContentKind::Text | ContentKind::Other => {
+            Ok(Params::from_iter([(WHOLE_BODY.to_owned(), json!({ "bytes": body.len() }))]))
+        }
     }
 }
 
+/// The parameter that stands for a body without names.
+const WHOLE_BODY: &str = "_body";
+
 fn add_path_params(
     call: &mut EgressCall,
-    policy: &crate::policies::TenantPolicy,
+    policy: &TenantPolicy,
     tool: Option<&ToolName>,
 ) -> Result<(), Reason> {
     let Some(tool) = tool else { return Ok(()) };
     for (name, value) in policy.enforced.path_params(tool, &call.path) {
-        add(&mut call.params, name, serde_json::Value::String(value))?;
+        add(&mut call.params, name, Value::String(value))?;
     }
     Ok(())
 }
 
-fn add(params: &mut Params, name: String, value: serde_json::Value) -> Result<(), Reason> {
+fn add(params: &mut Params, name: String, value: Value) -> Result<(), Reason> {
     if params.insert(name, value).is_some() { Err(Reason::UnreadableBody) } else { Ok(()) }
 }
 
-fn scan(body: &[u8], content: &ContentKind, call: &EgressCall, binding: &ToolBinding) -> DlpFacts {
+/// `None` for a body that streams by unread.
+fn scan(
+    body: &[u8],
+    content: &ContentKind,
+    call: &EgressCall,
+    binding: &ToolBinding,
+) -> Option<Scan> {
     if binding.body == BodyMode::Stream {
-        return DlpFacts::NotScanned;
+        return None;
     }
     let query = call.query.as_deref().unwrap_or_default();
-    let scan = aegis_dlp::scan(body, content)
-        .and(aegis_dlp::scan_query(query))
-        .and(aegis_dlp::scan_query(&call.path));
-    scan.into_facts()
+    let rest = aegis_dlp::scan_query(query).and(aegis_dlp::scan_query(&call.path));
+    Some(aegis_dlp::scan(body, content).and(rest))
 }
 
 #[cfg(test)]
@@ -205,6 +260,13 @@ mod tests {
             assert_eq!(split_route(path).err(), Some(Reason::MalformedRequest), "{path}");
         }
         assert_eq!(split_route("/UPPER/a").err(), Some(Reason::UnknownTool));
+    }
+
+    #[test]
+    fn a_body_without_names_is_a_parameter_that_policy_must_know() {
+        let kind = ContentKind::parse(Some("text/plain"));
+        let params = params(br#"{"admin":true}"#, &kind, None).unwrap();
+        assert_eq!(params["_body"], json!({ "bytes": 14 }));
     }
 
     #[test]

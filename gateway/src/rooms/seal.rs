@@ -3,6 +3,7 @@
 //! Not here: the journal (`audit/ship`) and the record's bytes (`audit/chain`). Invariant: this is the only maker of a
 //! `Permit`, and it makes one only after the record is on disk.
 
+use aegis_audit_chain::disclosure::Disclosure;
 use aegis_audit_chain::record::{
     BodyDigest, BudgetHold, DecisionEntry, Dest, Of, OutcomeEntry, Redaction, Usage as TokensUsed,
 };
@@ -10,14 +11,13 @@ use aegis_audit_chain::{Hash, Origin};
 use aegis_audit_ship::{JournalError, Position, Sealed as OnDisk};
 use aegis_decide::Usage;
 use aegis_domain::{
-    AgentId, Decision, DecisionId, Detector, Jti, MicroUsd, Reason, RuleId, TenantId, ToolName,
-    Verdict,
+    AgentId, Decision, DecisionId, MicroUsd, Reason, RuleId, TenantId, ToolName, Verdict,
 };
-use aegis_state::{BudgetScope, BudgetWindow, Hold};
+use aegis_state::Hold;
 use bytes::Bytes;
 
 use crate::clock;
-use crate::context::{Arrival, CallContext, Read};
+use crate::context::{Arrival, CallContext, Decoding, Read};
 use crate::rooms::read;
 use crate::wire::Gateway;
 
@@ -52,9 +52,9 @@ pub struct Sealed {
 
 /// How a call that was let through ended.
 #[derive(Debug)]
-pub struct Outcome<'a> {
+pub struct Outcome {
     pub id: DecisionId,
-    pub hold: &'a Hold,
+    pub estimate: MicroUsd,
     pub reason: Reason,
     pub status: Option<u16>,
     pub body_bytes: u64,
@@ -78,8 +78,10 @@ pub async fn seal(
     arrival: &Arrival,
 ) -> Result<(), Reason> {
     let mut entry = DecisionEntry::of(&decision, gateway.config.region.clone());
-    describe_caller(&mut entry, ctx)?;
-    describe_call(&mut entry, ctx, arrival)?;
+    let mut told = Vec::new();
+    describe_caller(&mut entry, ctx, &mut told)?;
+    describe_call(&mut entry, ctx, arrival, &mut told)?;
+    keep(gateway, ctx, &told);
     if let Verdict::ApprovalNeeded(approval) = &decision.verdict {
         entry.approval_id = Some(approval.id);
     }
@@ -126,33 +128,48 @@ async fn record(
     Ok(())
 }
 
-fn describe_caller(entry: &mut DecisionEntry, ctx: &CallContext) -> Result<(), Reason> {
+/// Puts what the digests stand for where it can be erased. A digest that cannot be opened later is a loss, not a
+/// reason to refuse the call.
+fn keep(gateway: &Gateway, ctx: &CallContext, told: &[Disclosure]) {
+    let Some(identified) = ctx.identified.as_ref().filter(|_| !told.is_empty()) else { return };
+    let kept = gateway.disclosures.keep(&identified.tenant.id, ctx.arrived, ctx.id, told);
+    if let Err(error) = kept {
+        tracing::error!(decision = %ctx.id, %error, "disclosures could not be kept");
+    }
+}
+
+/// A salted digest of a value; what opens it is added to `told`.
+fn salted(told: &mut Vec<Disclosure>, name: &str, value: &str) -> Result<Hash, Reason> {
+    let salt = clock::random().map_err(|_| Reason::Unavailable)?;
+    let disclosure = Disclosure::new(salt, name, &value.into());
+    let digest = disclosure.digest();
+    told.push(disclosure);
+    Ok(digest)
+}
+
+fn describe_caller(
+    entry: &mut DecisionEntry,
+    ctx: &CallContext,
+    told: &mut Vec<Disclosure>,
+) -> Result<(), Reason> {
     let Some(identified) = &ctx.identified else { return Ok(()) };
     let agent = &identified.agent;
     entry.tenant = Some(agent.tenant.clone());
     entry.org = Some(agent.org.clone());
     entry.agent = Some(agent.agent.clone());
     entry.parent_agent = agent.parent_agent.clone();
-    entry.jti = Some(jti_digest(&agent.jti)?);
+    entry.jti = Some(salted(told, "jti", agent.jti.as_str())?);
     entry.token_use = Some(agent.token_use);
     Ok(())
-}
-
-fn jti_digest(jti: &Jti) -> Result<Hash, Reason> {
-    salted(jti.as_str().as_bytes())
-}
-
-fn salted(value: &[u8]) -> Result<Hash, Reason> {
-    let salt = clock::random().map_err(|_| Reason::Unavailable)?;
-    Ok(Hash::salted(&salt, value))
 }
 
 fn describe_call(
     entry: &mut DecisionEntry,
     ctx: &CallContext,
     arrival: &Arrival,
+    told: &mut Vec<Disclosure>,
 ) -> Result<(), Reason> {
-    let Some(Read { call, tool, body, received_bytes, .. }) = &ctx.read else {
+    let Some(Read { call, tool, body, received_bytes, decoding, .. }) = &ctx.read else {
         // Refused before it was read whole: the route is all that can be told.
         entry.route = read::route_of(&arrival.path);
         return Ok(());
@@ -164,18 +181,26 @@ fn describe_call(
         host: call.host.clone(),
         port: call.port,
         method: arrival.method.clone(),
-        path: salted(call.path.as_bytes())?,
+        path: salted(told, "path", &call.path)?,
     });
+    if let Some(query) = &call.query {
+        entry.sd.push(salted(told, "query", query)?);
+    }
     entry.body_in = Some(BodyDigest {
         sha256: Hash::from_bytes(*call.params_hash.as_bytes()),
         size: *received_bytes,
     });
     if let Some(outgoing) = &ctx.outgoing {
-        entry.body_out = outgoing.body.as_ref().map(|out| leaving(out, body, entry.body_in));
-        entry.redactions = outgoing
-            .redactions
-            .iter()
-            .filter_map(|(detector, count)| redaction(*detector, *count))
+        let came = entry.body_in.filter(|_| *decoding == Decoding::None);
+        entry.body_out = outgoing.body.as_ref().map(|out| leaving(out, body, came));
+        let blanked =
+            outgoing.redactions.iter().map(|(detector, count)| (detector.as_str(), *count));
+        let removed =
+            [("attachments", outgoing.attachments_removed), ("fields", outgoing.fields_removed)];
+        entry.redactions = blanked
+            .chain(removed)
+            .filter(|(_, count)| *count > 0)
+            .filter_map(|(rule, count)| redaction(rule, count))
             .collect();
     }
     entry.budget = ctx.hold.as_ref().map(budget);
@@ -192,23 +217,14 @@ fn leaving(out: &Bytes, body: &Bytes, came: Option<BodyDigest>) -> BodyDigest {
     }
 }
 
-fn redaction(detector: Detector, count: u32) -> Option<Redaction> {
-    let rule = RuleId::parse(detector.as_str()).ok()?;
+fn redaction(rule: &str, count: u32) -> Option<Redaction> {
+    let rule = RuleId::parse(rule).ok()?;
     Some(Redaction { rule, count })
 }
 
 fn budget(hold: &Hold) -> BudgetHold {
-    let keys = hold.budgets.iter().map(|budget| {
-        let window = match budget.key.window {
-            BudgetWindow::Day => "day",
-            BudgetWindow::Month => "month",
-        };
-        match &budget.key.scope {
-            BudgetScope::Tenant => format!("tenant/{window}"),
-            BudgetScope::Agent(agent) => format!("agent:{agent}/{window}"),
-        }
-    });
-    BudgetHold { keys: keys.collect(), held: hold.estimate }
+    let keys = hold.budgets.iter().map(|budget| budget.key.to_string()).collect();
+    BudgetHold { keys, held: hold.estimate }
 }
 
 fn attest(
@@ -244,7 +260,7 @@ fn attest(
 pub async fn outcome(
     gateway: &Gateway,
     sealed: &Sealed,
-    outcome: &Outcome<'_>,
+    outcome: &Outcome,
 ) -> Result<(), JournalError> {
     let entry = OutcomeEntry {
         tenant: sealed.tenant.clone(),
@@ -254,7 +270,7 @@ pub async fn outcome(
         status: outcome.status,
         bytes: outcome.body_bytes,
         cost: outcome.cost,
-        est_cost: outcome.hold.estimate,
+        est_cost: outcome.estimate,
         dur_us: outcome.duration_us,
         reason: outcome.reason,
         usage: outcome.usage.map(|usage| TokensUsed {

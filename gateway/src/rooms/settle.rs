@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use aegis_decide::{Progress, Usage};
+use aegis_decide::{Progress, Usage, UsageReader};
 use aegis_domain::{DecisionId, MicroUsd, Reason};
 use aegis_state::Hold;
 use http::HeaderMap;
@@ -16,7 +16,6 @@ use crate::config::ToolBinding;
 use crate::context::{CallContext, Stopwatch};
 use crate::drain::Underway;
 use crate::rooms::seal::{self, Outcome, Sealed};
-use crate::rooms::usage::UsageReader;
 use crate::wire::Gateway;
 
 /// How a forwarded call ended.
@@ -35,7 +34,8 @@ pub struct Settlement {
 struct Open {
     id: DecisionId,
     sealed: Sealed,
-    hold: Hold,
+    /// `None` for a read that went on without hot state.
+    hold: Option<Hold>,
     binding: Arc<ToolBinding>,
     clock: Stopwatch,
     watched: Watched,
@@ -59,7 +59,7 @@ impl Settlement {
         let open = Open {
             id: call.id,
             sealed: call.sealed.as_ref()?.sealed.clone(),
-            hold: call.hold.take()?,
+            hold: call.hold.take(),
             binding: Arc::clone(&read.binding),
             clock: Stopwatch::start(),
             watched: Watched::default(),
@@ -101,12 +101,9 @@ impl Settlement {
     fn close(&mut self, end: End) {
         let Some(open) = self.open.take() else { return };
         let gateway = Arc::clone(&self.gateway);
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(settle(gateway, open, end))),
-            Err(_) => {
-                tracing::warn!(decision = %open.id, "a call is left for the next start to settle")
-            }
-        }
+        // On the control runtime, which outlives those that move bytes.
+        let runtime = gateway.control.clone();
+        drop(runtime.spawn(settle(gateway, open, end)));
     }
 }
 
@@ -120,10 +117,11 @@ async fn settle(gateway: Arc<Gateway>, mut open: Open, end: End) {
     let watched = &mut open.watched;
     let usage = watched.usage.as_mut().and_then(UsageReader::usage);
     let progress = progress(watched, end, usage);
-    let cost = open.binding.price.actual(progress, open.hold.estimate);
+    let estimate = open.hold.as_ref().map_or(MicroUsd::ZERO, |hold| hold.estimate);
+    let cost = open.binding.price.actual(progress, estimate);
     let outcome = Outcome {
         id: open.id,
-        hold: &open.hold,
+        estimate,
         reason: match end {
             End::Complete => Reason::Allowed,
             End::Failed(reason) => reason,
@@ -135,7 +133,11 @@ async fn settle(gateway: Arc<Gateway>, mut open: Open, end: End) {
         duration_us: open.clock.total_us(),
     };
     match seal::outcome(&gateway, &open.sealed, &outcome).await {
-        Ok(()) => charge(&gateway, &open.hold, cost).await,
+        Ok(()) => {
+            if let Some(hold) = &open.hold {
+                charge(&gateway, hold, cost).await;
+            }
+        }
         // Unrecorded outcomes keep their hold: it expires at the estimate, the safe side.
         Err(error) => {
             tracing::error!(decision = %open.id, %error, "an outcome could not be recorded")
@@ -152,20 +154,8 @@ fn progress(watched: &Watched, end: End, usage: Option<Usage>) -> Progress {
         // Half a stream may have been billed whole, unless its usage was already told.
         (Some(_), End::Failed(_)) if watched.is_complete => Progress::Answered(usage),
         (Some(_), End::Failed(_)) => Progress::Unknown(None),
-        (None, End::Failed(reason)) if never_left(reason) => Progress::NotSent,
         (None, End::Complete | End::Failed(_)) => Progress::Unknown(None),
     }
-}
-
-/// Failures that happen before a connection stands.
-fn never_left(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::UpstreamUnresolved
-            | Reason::AddressForbidden
-            | Reason::UpstreamUnreachable
-            | Reason::UpstreamTls
-    )
 }
 
 async fn charge(gateway: &Gateway, hold: &Hold, cost: MicroUsd) {

@@ -1,0 +1,25 @@
+//! The real gateway on loopback, between real agents and a real upstream.
+//!
+//! Not here: rules of single rooms (next to the code) and kill -9 (`kill.rs`). Invariant: no test depends on how fast
+//! anything is; what must wait, waits for an event.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod bodies;
+mod evidence;
+mod life;
+mod money;
+mod probes;
+mod redaction;
+mod refusals;
+mod streams;
+mod upstreams;
+mod wires;
+
+use aegis_testkit::{Building, Plan};
+
+const GATEWAY: &str = env!("CARGO_BIN_EXE_aegis-gateway");
+
+/// The standard building, running.
+async fn house() -> Building {
+    Plan::new().await.start(GATEWAY).await
+}

@@ -1,0 +1,188 @@
+//! The gateway is killed under load, again and again; afterwards every call that left has its record, and every
+//! micro-dollar is accounted for.
+//!
+//! Not here: power cuts, which lose what the kernel had not written (`audit/ship` and `state` test those on a disk of
+//! their own). `AEGIS_KILLS` says how often; the numbers are printed.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::print_stderr, reason = "the numbers are part of the evidence")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use aegis_audit_chain::record::{DecisionEntry, Entry};
+use aegis_audit_chain::verify::Verdict;
+use aegis_domain::{DecisionId, Effect, Timestamp};
+use aegis_state::{BudgetWindow, HotState as _};
+use aegis_testkit::{Answer, Ask, Building, Line, Plan, Script, Wire};
+use serde_json::json;
+
+const GATEWAY: &str = env!("CARGO_BIN_EXE_aegis-gateway");
+const KILLS: usize = 200;
+const CLIENTS: usize = 6;
+const AGENTS: [&str; 2] = ["bot", "second-bot"];
+
+/// What the clients learned.
+#[derive(Default)]
+struct Heard {
+    stop: AtomicBool,
+    sent: AtomicUsize,
+    answered: std::sync::Mutex<BTreeSet<DecisionId>>,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_kill_loses_a_record_or_a_cent() {
+    let kills = std::env::var("AEGIS_KILLS").ok();
+    let kills = kills.map_or(KILLS, |kills| kills.parse().unwrap());
+    // Only `acme` calls; a start is quicker without the others.
+    let plan = Plan::new().await.without("/tenants/other").without("/tenants/abroad");
+    let usage = json!({ "usage": { "prompt_tokens": 7, "completion_tokens": 9 } });
+    plan.upstream().on("/v1/chat/completions", Script::Answer(Answer::json(&usage)));
+    plan.upstream().on("/v1/failing", Script::Answer(Answer::status(500)));
+    let mut house = plan.start(GATEWAY).await;
+    let heard = Heard::default();
+    for kill in 0..kills {
+        heard.stop.store(false, Ordering::Release);
+        let goal = house.upstream().count() + 1 + (kill * 7) % 23;
+        let clients =
+            futures::future::join_all((0..CLIENTS).map(|client| load(&house, &heard, client)));
+        let killed = async {
+            house.upstream().reached(goal).await;
+            house.shoot();
+            heard.stop.store(true, Ordering::Release);
+        };
+        futures::join!(clients, killed);
+        house.ended().await;
+        house.start_again().await;
+    }
+    house.stop().await;
+    account(&house, &heard, kills).await;
+}
+
+/// Calls until told to stop, as fast as answers come, on a connection that is made anew when it breaks.
+async fn load(house: &Building, heard: &Heard, client: usize) {
+    let mut line = None;
+    for turn in client.. {
+        if heard.stop.load(Ordering::Acquire) {
+            return;
+        }
+        if line.is_none() {
+            line = Line::open(house, Wire::Http1).await.ok();
+        }
+        let Some(open) = &mut line else { continue };
+        heard.sent.fetch_add(1, Ordering::Relaxed);
+        match call(house, turn).begin_on(open).await {
+            Ok(answering) => {
+                heard.answered.lock().unwrap().insert(answering.decision_id());
+                if answering.whole().await.broken.is_some() {
+                    line = None;
+                }
+            }
+            Err(_) => line = None,
+        }
+    }
+}
+
+/// Priced by call and by token, let through and refused, answered well and badly.
+fn call(house: &Building, turn: usize) -> Ask<'_> {
+    let agent = house.agent(AGENTS[turn % AGENTS.len()]);
+    match turn % 5 {
+        0 => agent.post("/pay/v1/failing").json(&json!({ "amount": 1 })),
+        1 => agent.post("/pay/v1/out").json(&json!({ "amount": 900 })),
+        2 => agent.post("/model/v1/chat/completions").json(&json!({ "max_tokens": 100 })),
+        _ => agent.post("/pay/v1/out").json(&json!({ "amount": 1 })),
+    }
+}
+
+async fn account(house: &Building, heard: &Heard, kills: usize) {
+    let mut decisions = BTreeMap::new();
+    let mut newest = Timestamp::from_unix_s(0);
+    for record in house.journal().records() {
+        newest = newest.max(Timestamp::from_unix_ns(record.head.ts));
+        if let Entry::Decision(decision) = record.entry {
+            let at = Timestamp::from_unix_ns(record.head.ts);
+            assert!(decisions.insert(decision.id, (at, *decision)).is_none(), "decided twice");
+        }
+    }
+    let seen = every_call_seen_was_allowed_on_record(house, &decisions);
+    for id in heard.answered.lock().unwrap().iter() {
+        assert!(decisions.contains_key(id), "decision {id} was answered and is not on record");
+    }
+    let costs = every_forwarded_call_has_one_cost(house, &decisions);
+    let spent = every_budget_adds_up(house, &decisions, (&costs, newest)).await;
+    let report = house.verify();
+    assert_eq!(report.verdict(), Verdict::Pass, "{:?} {:?}", report.findings, report.gaps);
+    assert_eq!(report.unsettled_count, 0);
+    eprintln!(
+        "kills {kills}, calls sent {}, answered {}, seen by the upstream {seen}, decisions {}, outcomes {}, \
+         streams {}, spent {spent} micro-dollars",
+        heard.sent.load(Ordering::Relaxed),
+        heard.answered.lock().unwrap().len(),
+        decisions.len(),
+        costs.len(),
+        report.streams.len(),
+    );
+}
+
+type Decisions = BTreeMap<DecisionId, (Timestamp, DecisionEntry)>;
+
+fn every_call_seen_was_allowed_on_record(house: &Building, decisions: &Decisions) -> usize {
+    let mut allowed = BTreeSet::new();
+    for (_, decision) in decisions.values() {
+        if matches!(decision.decision, Effect::Allow | Effect::Sanitize) {
+            allowed.insert(decision.trace.unwrap().trace_id_hex());
+        }
+    }
+    let calls = house.upstream().calls();
+    let mut seen = BTreeSet::new();
+    for call in &calls {
+        let trace = call.header("traceparent").unwrap().split('-').nth(1).unwrap().to_owned();
+        assert!(allowed.contains(&trace), "call {trace} left without a record");
+        assert!(seen.insert(trace), "a call was sent twice");
+    }
+    calls.len()
+}
+
+fn every_forwarded_call_has_one_cost(
+    house: &Building,
+    decisions: &Decisions,
+) -> BTreeMap<DecisionId, u64> {
+    let outcomes = house.journal().outcomes();
+    let forwarded = decisions.values().map(|(_, decision)| decision);
+    let forwarded =
+        forwarded.filter(|one| matches!(one.decision, Effect::Allow | Effect::Sanitize));
+    let mut costs = BTreeMap::new();
+    for decision in forwarded {
+        let outcomes = outcomes.get(&decision.id).map(Vec::as_slice).unwrap_or_default();
+        let [outcome] = outcomes else { unreachable!("{} has {outcomes:?}", decision.id) };
+        costs.insert(decision.id, outcome.cost.micro_usd());
+    }
+    assert_eq!(costs.len(), outcomes.len(), "an outcome belongs to no decision");
+    costs
+}
+
+/// What the outcomes cost, by each budget they count against, is what the state has spent.
+async fn every_budget_adds_up(
+    house: &Building,
+    decisions: &Decisions,
+    (costs, now): (&BTreeMap<DecisionId, u64>, Timestamp),
+) -> u64 {
+    let state = house.state();
+    assert_eq!(state.open_holds(), []);
+    let window = BudgetWindow::Month;
+    let mut tenant_spent = 0;
+    for agent in AGENTS.map(Some).into_iter().chain([None]) {
+        let name = agent.map_or("tenant/month".to_owned(), |agent| format!("agent:{agent}/month"));
+        let counts = |decision: &DecisionEntry| {
+            decision.budget.as_ref().is_some_and(|budget| budget.keys.contains(&name))
+        };
+        let recorded: u64 = decisions
+            .values()
+            .filter(|(at, decision)| window.period(*at) == window.period(now) && counts(decision))
+            .filter_map(|(_, decision)| costs.get(&decision.id))
+            .sum();
+        let spend = state.spend(&Building::budget("acme", agent, window), now).await.unwrap();
+        assert_eq!((spend.spent.micro_usd(), spend.held.micro_usd()), (recorded, 0), "{name}");
+        tenant_spent = recorded;
+    }
+    tenant_spent
+}

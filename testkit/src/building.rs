@@ -1,0 +1,252 @@
+//! One running gateway: the real binary, its data directory, and the signals it is stopped with.
+//!
+//! Not here: what it is configured with (`plan`). Invariant: the process never outlives the test, and what it said on
+//! stderr is shown when the test fails.
+
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegis_audit_chain::trust::Trust;
+use aegis_audit_chain::verify::{Depth, Options, Report, verify_region};
+use aegis_domain::{AgentId, TenantId};
+use aegis_identity::{KeySet, SigningKey};
+use aegis_state::{BudgetKey, BudgetScope, BudgetWindow, EmbeddedConfig, EmbeddedState};
+use parking_lot::Mutex;
+use std::path::Path;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+
+use crate::journal::LogFiles;
+use crate::{Agent, Authority, Journal, Plan, Raw, Upstream};
+
+/// How long a debug build on a busy machine may take to begin or to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A gateway and everything around it.
+pub struct Building {
+    binary: String,
+    plan: Plan,
+    running: Option<Child>,
+    stderr: Arc<Mutex<String>>,
+    listener: Option<JoinHandle<()>>,
+}
+
+/// A gateway that ended instead of getting ready.
+#[derive(Debug)]
+pub struct NotStarted {
+    pub status: ExitStatus,
+    pub stderr: String,
+}
+
+impl Plan {
+    /// Starts the binary and waits until it is ready.
+    pub async fn start(self, binary: &str) -> Building {
+        let mut building = self.prepared(binary);
+        building.start_again().await;
+        building
+    }
+
+    /// For a plan that must not start: runs the binary to its end.
+    pub async fn fails(self, binary: &str) -> (NotStarted, Building) {
+        let mut building = self.prepared(binary);
+        let status = building.spawn().wait().await.unwrap();
+        building.heard().await;
+        let stderr = building.stderr();
+        (NotStarted { status, stderr }, building)
+    }
+
+    fn prepared(self, binary: &str) -> Building {
+        self.write_config();
+        let (binary, stderr) = (binary.to_owned(), Arc::default());
+        Building { binary, plan: self, running: None, stderr, listener: None }
+    }
+}
+
+impl Building {
+    fn spawn(&mut self) -> Child {
+        let mut child = Command::new(&self.binary)
+            .args(["run", "--config", "aegis.yaml"])
+            .current_dir(self.plan.data.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let heard = Arc::clone(&self.stderr);
+        self.listener = Some(tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                let mut heard = heard.lock();
+                heard.push_str(&line);
+                heard.push('\n');
+            }
+        }));
+        child
+    }
+
+    /// Waits until everything the ended process said was heard.
+    async fn heard(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            listener.await.unwrap();
+        }
+    }
+
+    /// Starts the binary on the same data directory and ports, and waits until it is ready.
+    pub async fn start_again(&mut self) {
+        assert!(self.running.is_none(), "the gateway is running");
+        self.running = Some(self.spawn());
+        let begun = tokio::time::Instant::now();
+        while !self.is_ready().await {
+            let ended = self.running.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "the gateway ended at once: {ended:?}");
+            assert!(begun.elapsed() < PATIENCE, "the gateway does not get ready");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Whether `/readyz` says yes.
+    pub async fn is_ready(&self) -> bool {
+        let Ok(mut line) = Raw::open(self.plan.ports.metrics.number()).await else { return false };
+        line.send(b"GET /readyz HTTP/1.1\r\nhost: ops\r\nconnection: close\r\n\r\n").await;
+        line.rest().await.starts_with("HTTP/1.1 200")
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends SIGKILL.
+    pub fn shoot(&self) {
+        self.signal("KILL");
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.running.as_ref().and_then(Child::id).unwrap().to_string();
+        let sent = std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the process to end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let mut child = self.running.take().unwrap();
+        let status = tokio::time::timeout(PATIENCE, child.wait()).await;
+        let status = status.expect("the gateway does not end").unwrap();
+        self.heard().await;
+        status
+    }
+
+    /// Sends SIGTERM and waits for the process to end in order.
+    pub async fn stop(&mut self) {
+        self.terminate();
+        let status = self.ended().await;
+        assert!(status.success(), "{status}");
+    }
+
+    /// What the gateway said on stderr so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().clone()
+    }
+
+    /// An agent of the tenant `acme`; `Agent::of` makes it one of another.
+    pub fn agent(&self, name: &str) -> Agent<'_> {
+        Agent::new(self, name)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.plan.ports.plain.number()
+    }
+
+    pub fn tls_port(&self) -> u16 {
+        self.plan.ports.tls.number()
+    }
+
+    /// The upstream that speaks TLS.
+    pub fn upstream(&self) -> &Upstream {
+        &self.plan.upstream
+    }
+
+    /// The upstream that does not.
+    pub fn plain_upstream(&self) -> &Upstream {
+        &self.plan.plain
+    }
+
+    pub fn authority(&self) -> &Authority {
+        &self.plan.authority
+    }
+
+    /// Signs the agents' tokens.
+    pub fn issuer(&self) -> &SigningKey {
+        &self.plan.issuer
+    }
+
+    pub fn data(&self) -> &Path {
+        self.plan.data.path()
+    }
+
+    /// A connection on which anything may be said.
+    pub async fn raw(&self) -> Raw {
+        Raw::open(self.port()).await.unwrap()
+    }
+
+    pub fn journal(&self) -> Journal {
+        Journal::new(self.data().join("audit"))
+    }
+
+    /// The keys the gateway publishes.
+    pub async fn published_keys(&self) -> KeySet {
+        let mut line = self.raw().await;
+        let ask = b"GET /.well-known/jwks.json HTTP/1.1\r\nhost: gw\r\nconnection: close\r\n\r\n";
+        line.send(ask).await;
+        let answer = line.rest().await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        KeySet::from_jwks(body.as_bytes()).unwrap()
+    }
+
+    /// Verifies the audit log as an outsider would, from the files and the trust file alone.
+    pub fn verify(&self) -> Report {
+        let trust = std::fs::read_to_string(self.data().join("trust.txt")).unwrap();
+        let trust = Trust::parse(&trust).unwrap();
+        let options = Options { depth: Depth::Schema, remembered: None };
+        verify_region(&LogFiles(self.data().join("audit")), &trust, &options, &mut |_| {})
+    }
+
+    /// The hot state of a gateway that is not running.
+    pub fn state(&self) -> EmbeddedState {
+        assert!(self.running.is_none(), "the gateway still has it");
+        EmbeddedState::open(EmbeddedConfig::new(self.data().join("state"))).unwrap()
+    }
+
+    /// The name of an agent's budget, or of the whole tenant's.
+    pub fn budget(tenant: &str, agent: Option<&str>, window: BudgetWindow) -> BudgetKey {
+        let scope = match agent {
+            Some(agent) => BudgetScope::Agent(AgentId::parse(agent).unwrap()),
+            None => BudgetScope::Tenant,
+        };
+        BudgetKey { tenant: TenantId::parse(tenant).unwrap(), scope, window }
+    }
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let text = self.stderr();
+            // Shown by the test harness with the failure.
+            drop(std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes()));
+        }
+    }
+}
+
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).unwrap();
+    bytes
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,138 @@
+//! One connection of an agent to the gateway, in each way there is to speak on it.
+//!
+//! Not here: what is said (`agent`). Invariant: a line is one connection; when it breaks it stays broken.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+
+use crate::Building;
+
+pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// How an agent speaks to the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    Http1,
+    /// HTTP/2 without TLS, known beforehand (RFC 9113 §3.3).
+    H2c,
+    TlsHttp1,
+    TlsHttp2,
+}
+
+impl Wire {
+    pub const ALL: [Wire; 4] = [Wire::Http1, Wire::H2c, Wire::TlsHttp1, Wire::TlsHttp2];
+
+    pub fn is_http2(self) -> bool {
+        matches!(self, Wire::H2c | Wire::TlsHttp2)
+    }
+}
+
+/// An open connection to the gateway.
+pub struct Line {
+    sender: Sender,
+}
+
+enum Sender {
+    Http1(http1::SendRequest<Body>),
+    Http2(http2::SendRequest<Body>),
+}
+
+impl Line {
+    /// Connects from 127.0.0.1.
+    pub async fn open(building: &Building, wire: Wire) -> std::io::Result<Self> {
+        Self::open_from(building, wire, IpAddr::V4(Ipv4Addr::LOCALHOST)).await
+    }
+
+    pub(crate) async fn open_from(
+        building: &Building,
+        wire: Wire,
+        source: IpAddr,
+    ) -> std::io::Result<Self> {
+        match wire {
+            Wire::Http1 => Self::http1(dial(building.port(), source).await?).await,
+            Wire::H2c => Self::http2(dial(building.port(), source).await?).await,
+            Wire::TlsHttp1 => Self::http1(tls(building, source, "http/1.1").await?).await,
+            Wire::TlsHttp2 => Self::http2(tls(building, source, "h2").await?).await,
+        }
+    }
+
+    async fn http1<S>(stream: S) -> std::io::Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let opened = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = opened.map_err(std::io::Error::other)?;
+        // Its end is seen by whoever sends on it.
+        tokio::spawn(async move { drop(connection.with_upgrades().await) });
+        Ok(Self { sender: Sender::Http1(sender) })
+    }
+
+    async fn http2<S>(stream: S) -> std::io::Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let opened = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+        let (sender, connection) = opened.map_err(std::io::Error::other)?;
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(Self { sender: Sender::Http2(sender) })
+    }
+
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self.sender, Sender::Http2(_))
+    }
+
+    /// Whether the gateway still has the connection open, as far as is known here.
+    pub async fn is_open(&mut self) -> bool {
+        match &mut self.sender {
+            Sender::Http1(sender) => sender.ready().await.is_ok(),
+            Sender::Http2(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, hyper::Error> {
+        match &mut self.sender {
+            Sender::Http1(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+            Sender::Http2(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+        }
+    }
+}
+
+pub(crate) async fn dial(port: u16, source: IpAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(source, 0))?;
+    let stream = socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn tls(
+    building: &Building,
+    source: IpAddr,
+    protocol: &str,
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let connector = TlsConnector::from(building.authority().client(&[protocol]));
+    let stream = dial(building.tls_port(), source).await?;
+    let name = ServerName::try_from("localhost").unwrap();
+    let stream = connector.connect(name, stream).await?;
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol.as_bytes()));
+    Ok(stream)
+}

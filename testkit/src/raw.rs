@@ -1,0 +1,58 @@
+//! A connection on which a test may say anything, well formed or not.
+//!
+//! Not here: proper calls (`agent`). Invariant: waiting for an answer that does not come fails the test.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::line::dial;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Bytes out, bytes in.
+pub struct Raw {
+    stream: TcpStream,
+    heard: Vec<u8>,
+}
+
+impl Raw {
+    pub(crate) async fn open(port: u16) -> std::io::Result<Self> {
+        let stream = dial(port, IpAddr::V4(Ipv4Addr::LOCALHOST)).await?;
+        Ok(Self { stream, heard: Vec::new() })
+    }
+
+    /// Says this; a peer that has hung up is part of many tests.
+    pub async fn send(&mut self, bytes: &[u8]) {
+        drop(self.stream.write_all(bytes).await);
+    }
+
+    /// Listens until what was heard holds this text; returns everything heard since the last time.
+    pub async fn until(&mut self, text: &str) -> String {
+        while !self.heard_text().contains(text) {
+            let count = self.hear().await;
+            assert!(count > 0, "hung up before {text:?}: {:?}", self.heard_text());
+        }
+        let heard = self.heard_text();
+        self.heard.clear();
+        heard
+    }
+
+    /// Listens until the other side hangs up.
+    pub async fn rest(mut self) -> String {
+        while self.hear().await > 0 {}
+        self.heard_text()
+    }
+
+    async fn hear(&mut self) -> usize {
+        let heard = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.heard)).await;
+        // A reset is an end too.
+        heard.expect("the other side neither speaks nor hangs up").unwrap_or(0)
+    }
+
+    fn heard_text(&self) -> String {
+        String::from_utf8_lossy(&self.heard).into_owned()
+    }
+}
