@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test tools format lint house advisories unit deny
+.PHONY: help run test tools format lint house advisories unit deny figures
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,6 +39,10 @@ deny: advisories ## licences, bans and sources, where cargo-deny is installed
 	else \
 	  echo "skipped: cargo-deny is not installed (cargo install cargo-deny --locked)" >&2; \
 	fi
+
+figures: tools ## measure the gateway beside bare Pingora; minutes, on a quiet machine
+	cargo build --release --package aegis-gateway --package aegis-loadtest
+	cargo run --release --package aegis-loadtest -- figures --work-dir $${CARGO_TARGET_DIR:-target}
 
 tools: ## install missing build tools (as root, on Debian or Ubuntu)
 	@command -v cargo >/dev/null || { \
