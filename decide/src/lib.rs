@@ -8,8 +8,10 @@ mod address;
 mod judge;
 mod outage;
 mod price;
+mod usage;
 
 pub use address::{AddressClass, classify, may_dial};
 pub use judge::{Case, judge, refuse, shadow};
 pub use outage::OutageRule;
 pub use price::{Price, Progress, TokenPrice, Usage};
+pub use usage::UsageReader;

@@ -101,7 +101,10 @@ fn check(path: &std::path::Path) -> ExitCode {
         Err(mistakes) => return complain(&mistakes.into(), 2),
     };
     let found = wire::preflight(&config);
-    found.iter().map(|error| complain(error, 2)).last().unwrap_or(ExitCode::SUCCESS)
+    for error in &found {
+        complain(error, 2);
+    }
+    if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) }
 }
 
 fn log_to_stderr(filter: &str) -> anyhow::Result<()> {

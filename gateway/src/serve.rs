@@ -53,8 +53,8 @@ pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
     let by = Arc::new(OnceLock::new());
     let told = Arc::clone(&by);
     Listeners::new(&gateway)?.run_until(async move {
-        // Set once, because this future runs once.
-        drop(told.set(stopped(&drained, &stop).await));
+        let by = stopped(&drained, &stop).await;
+        told.get_or_init(|| by);
     });
     reaper.abort();
     // Calls that were cut have been handed to this runtime; their ends are still to be written down.

@@ -30,6 +30,20 @@ pub struct BudgetKey {
     pub window: BudgetWindow,
 }
 
+impl std::fmt::Display for BudgetKey {
+    /// As records name it: `tenant/day`, `agent:bot/month`. The tenant is said elsewhere in a record.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let window = match self.window {
+            BudgetWindow::Day => "day",
+            BudgetWindow::Month => "month",
+        };
+        match &self.scope {
+            BudgetScope::Tenant => write!(f, "tenant/{window}"),
+            BudgetScope::Agent(agent) => write!(f, "agent:{agent}/{window}"),
+        }
+    }
+}
+
 /// A budget and the most that may be spent and held in one window. `MicroUsd::MAX` counts without limiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {

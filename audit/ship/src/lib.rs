@@ -4,6 +4,7 @@
 //! is on disk, and the first disk error ends the stream for good.
 
 mod anchor;
+mod costs;
 mod disclosures;
 mod disk;
 mod error;
@@ -16,6 +17,7 @@ mod tail;
 mod wal;
 mod writer;
 
+pub use costs::recorded_costs;
 pub use disclosures::Disclosures;
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::JournalError;

@@ -9,4 +9,3 @@ pub mod judge;
 pub mod read;
 pub mod seal;
 pub mod settle;
-mod usage;

@@ -13,7 +13,7 @@ use aegis_decide::Usage;
 use aegis_domain::{
     AgentId, Decision, DecisionId, MicroUsd, Reason, RuleId, TenantId, ToolName, Verdict,
 };
-use aegis_state::{BudgetScope, BudgetWindow, Hold};
+use aegis_state::Hold;
 use bytes::Bytes;
 
 use crate::clock;
@@ -223,17 +223,8 @@ fn redaction(rule: &str, count: u32) -> Option<Redaction> {
 }
 
 fn budget(hold: &Hold) -> BudgetHold {
-    let keys = hold.budgets.iter().map(|budget| {
-        let window = match budget.key.window {
-            BudgetWindow::Day => "day",
-            BudgetWindow::Month => "month",
-        };
-        match &budget.key.scope {
-            BudgetScope::Tenant => format!("tenant/{window}"),
-            BudgetScope::Agent(agent) => format!("agent:{agent}/{window}"),
-        }
-    });
-    BudgetHold { keys: keys.collect(), held: hold.estimate }
+    let keys = hold.budgets.iter().map(|budget| budget.key.to_string()).collect();
+    BudgetHold { keys, held: hold.estimate }
 }
 
 fn attest(

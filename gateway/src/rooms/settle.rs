@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use aegis_decide::{Progress, Usage};
+use aegis_decide::{Progress, Usage, UsageReader};
 use aegis_domain::{DecisionId, MicroUsd, Reason};
 use aegis_state::Hold;
 use http::HeaderMap;
@@ -16,7 +16,6 @@ use crate::config::ToolBinding;
 use crate::context::{CallContext, Stopwatch};
 use crate::drain::Underway;
 use crate::rooms::seal::{self, Outcome, Sealed};
-use crate::rooms::usage::UsageReader;
 use crate::wire::Gateway;
 
 /// How a forwarded call ended.

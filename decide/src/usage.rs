@@ -1,17 +1,18 @@
 //! What a chat model says it used, read from its answer while that passes by.
 //!
-//! Not here: prices (`decide::price`). Sources: the usage fields of the OpenAI, Anthropic and Gemini APIs.
+//! Not here: prices (`price`). Sources: the usage fields of the OpenAI, Anthropic and Gemini APIs.
 //! Invariant: memory is bounded whatever the upstream sends, and the answer itself is never touched.
 
-use aegis_decide::Usage;
 use serde_json::Value;
+
+use crate::Usage;
 
 /// The longest line of an event stream, and the longest plain answer, that is looked into.
 const LOOKED_AT_MAX: usize = 1_024 * 1_024;
 
 /// Watches one answer.
 #[derive(Debug)]
-pub(super) struct UsageReader {
+pub struct UsageReader {
     shape: Shape,
     pending: Vec<u8>,
     is_overflown: bool,
@@ -26,7 +27,7 @@ enum Shape {
 }
 
 impl UsageReader {
-    pub(super) fn new(content_type: Option<&str>) -> Self {
+    pub fn new(content_type: Option<&str>) -> Self {
         let essence =
             content_type.and_then(|text| text.split(';').next()).unwrap_or_default().trim();
         let shape = match essence.to_ascii_lowercase().as_str() {
@@ -38,7 +39,7 @@ impl UsageReader {
     }
 
     /// Takes the next piece of the answer.
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
+    pub fn feed(&mut self, bytes: &[u8]) {
         match self.shape {
             Shape::Other => {}
             Shape::Json => self.keep(bytes),
@@ -54,7 +55,7 @@ impl UsageReader {
     }
 
     /// What is known so far; complete once the answer is.
-    pub(super) fn usage(&mut self) -> Option<Usage> {
+    pub fn usage(&mut self) -> Option<Usage> {
         if self.shape == Shape::Json && !self.is_overflown {
             let document = serde_json::from_slice(&self.pending).ok();
             self.seen = document.as_ref().and_then(usage_in);
