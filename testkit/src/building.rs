@@ -51,7 +51,9 @@ impl Plan {
     /// For a plan that must not start: runs the binary to its end.
     pub async fn fails(self, binary: &str) -> (NotStarted, Building) {
         let mut building = self.prepared(binary);
-        let status = building.spawn().wait().await.unwrap();
+        let mut child = building.spawn();
+        let status = tokio::time::timeout(PATIENCE, child.wait()).await;
+        let status = status.expect("the gateway runs, though it should not").unwrap();
         building.heard().await;
         let stderr = building.stderr();
         (NotStarted { status, stderr }, building)

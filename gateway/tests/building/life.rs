@@ -62,6 +62,18 @@ async fn a_second_gateway_on_the_same_data_does_not_start() {
 }
 
 #[tokio::test]
+async fn a_port_that_is_taken_fails_the_start() {
+    for listener in ["/listen/plain", "/listen/metrics"] {
+        let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let plan = Plan::new().await.with(listener, json!(address));
+        let (failed, _house) = plan.fails(GATEWAY).await;
+        assert_eq!(failed.status.code(), Some(1), "{}", failed.stderr);
+        assert!(failed.stderr.contains(&address), "{}", failed.stderr);
+    }
+}
+
+#[tokio::test]
 async fn a_drain_loses_no_call_and_readiness_goes_first() {
     let mut house = Plan::new().await.with("/limits/drain", json!("700ms")).start(GATEWAY).await;
     let clients = futures::future::join_all((0..8).map(|_| until_told_to_go(&house)));
