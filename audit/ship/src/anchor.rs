@@ -18,7 +18,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::JournalError;
 use crate::disk::Disk;
 use crate::error::io_error;
-use crate::journal::Shared;
+use crate::journal::{Haste, Shared};
 use crate::registry_log::RegistryLog;
 use crate::stream_reader::{StreamReader, Wants};
 
@@ -38,6 +38,8 @@ pub(crate) struct AnchorSlot {
 #[derive(Debug, Default)]
 struct Slot {
     tree: Option<Frontier>,
+    /// Size of the tree that was taken last.
+    taken: u64,
     end: Option<End>,
 }
 
@@ -50,8 +52,15 @@ enum End {
 
 impl AnchorSlot {
     pub(crate) fn offer(&self, tree: Frontier) {
-        self.slot.lock().tree = Some(tree);
-        self.news.notify_one();
+        let mut slot = self.slot.lock();
+        let is_first = slot.tree.is_none();
+        let is_due = tree.size().saturating_sub(slot.taken) >= ANCHOR_RECORDS;
+        slot.tree = Some(tree);
+        drop(slot);
+        // In between, the anchorer's own clock wakes it: a wake-up for every batch would cost more than the batch.
+        if is_first || is_due {
+            self.news.notify_one();
+        }
     }
 
     pub(crate) fn finish(&self) {
@@ -115,6 +124,7 @@ impl Anchorer {
             let waited = anchored_at.elapsed();
             match slot.tree.as_ref().map(|tree| tree.size().saturating_sub(anchored)) {
                 Some(new) if new >= ANCHOR_RECORDS || waited >= ANCHOR_EVERY => {
+                    slot.taken = anchored.saturating_add(new);
                     return (slot.tree.take(), None);
                 }
                 Some(_) => {
@@ -153,8 +163,10 @@ impl Anchorer {
             root: registry.root,
         };
         // A journal that is closing takes no more; its end is anchored anyway.
-        let _closing =
-            entry.draft().map_err(JournalError::from).and_then(|draft| self.shared.place(draft, 0));
+        let _closing = entry
+            .draft()
+            .map_err(JournalError::from)
+            .and_then(|draft| self.shared.place(draft, 0, Haste::Soon));
     }
 
     fn close(&mut self, tree: Option<Frontier>) -> Result<(), JournalError> {

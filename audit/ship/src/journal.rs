@@ -80,6 +80,16 @@ pub(crate) struct Batch {
     pub(crate) waiters: Vec<oneshot::Sender<()>>,
     /// Queue room the batch holds.
     pub(crate) room: usize,
+    /// Whether someone waits before it does anything else; then the disk is asked at once.
+    pub(crate) is_urgent: bool,
+}
+
+/// Whether a record's owner waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Haste {
+    Now,
+    /// It may share the next record's sync, or gets its own after `writer::UNHURRIED`.
+    Soon,
 }
 
 /// What appenders and the writer share.
@@ -140,6 +150,7 @@ impl Shared {
         &self,
         draft: Draft,
         room: u32,
+        haste: Haste,
     ) -> Result<(Position, oneshot::Receiver<()>), JournalError> {
         let mut state = self.state.lock();
         if let Some(kind) = state.failed {
@@ -148,7 +159,9 @@ impl Shared {
         if state.closing {
             return Err(JournalError::Closed);
         }
-        let idle = state.batch.frames.is_empty();
+        let was_urgent = state.batch.is_urgent;
+        let was_idle = state.batch.frames.is_empty();
+        state.batch.is_urgent |= haste == Haste::Now;
         let now = self.now();
         if let Some(step) = state.sequencer.clock_step(now) {
             self.push(&mut state, step.draft()?, now);
@@ -161,8 +174,9 @@ impl Shared {
         if state.sequencer.unsealed() >= SEAL_RECORDS {
             self.seal(&mut state)?;
         }
+        let is_news = was_idle || state.batch.is_urgent != was_urgent;
         drop(state);
-        if idle {
+        if is_news {
             self.work.notify_one();
         }
         Ok((position, receiver))
@@ -218,7 +232,15 @@ impl Journal {
         let room = room_of(&draft);
         let permit = self.shared.room.acquire_many(room).await;
         permit.map_err(|_| self.shared.refusal())?.forget();
-        self.place(draft, room)
+        self.place(draft, room, Haste::Now)
+    }
+
+    /// `append` for a record that no call waits for: it shares a later record's sync, or gets its own within 5 ms.
+    pub async fn append_unhurried(&self, draft: Draft) -> Result<Pending, JournalError> {
+        let room = room_of(&draft);
+        let permit = self.shared.room.acquire_many(room).await;
+        permit.map_err(|_| self.shared.refusal())?.forget();
+        self.place(draft, room, Haste::Soon)
     }
 
     /// Gives a record its place, or refuses it when the queue is full.
@@ -229,7 +251,7 @@ impl Journal {
             Err(TryAcquireError::NoPermits) => return Err(JournalError::Full),
             Err(TryAcquireError::Closed) => return Err(self.shared.refusal()),
         }
-        self.place(draft, room)
+        self.place(draft, room, Haste::Now)
     }
 
     /// `append` for threads without a runtime.
@@ -277,8 +299,8 @@ impl Journal {
         self.shared.state.lock().failed.map_or(Ok(()), |kind| Err(JournalError::Failed(kind)))
     }
 
-    fn place(&self, draft: Draft, room: u32) -> Result<Pending, JournalError> {
-        let (position, done) = self.shared.place(draft, room)?;
+    fn place(&self, draft: Draft, room: u32, haste: Haste) -> Result<Pending, JournalError> {
+        let (position, done) = self.shared.place(draft, room, haste)?;
         Ok(Pending { position, done, shared: Arc::clone(&self.shared) })
     }
 }

@@ -14,6 +14,9 @@ use crate::wal::Wal;
 /// A segment with records ends after this long.
 const SEAL_EVERY: Duration = Duration::from_secs(10);
 
+/// Records that nobody waits for are written after this long, if no other record takes them along.
+pub(crate) const UNHURRIED: Duration = Duration::from_millis(5);
+
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) wal: Wal,
@@ -39,12 +42,17 @@ impl Writer {
         let mut spare = Batch::default();
         loop {
             let mut state = self.shared.state.lock();
-            while state.batch.frames.is_empty() && !state.closing {
+            while !state.batch.is_urgent && !state.closing {
                 if let Some(kind) = state.failed {
                     return Err(kind.into());
                 }
-                self.shared.work.wait_for(&mut state, SEAL_EVERY);
+                let is_idle = state.batch.frames.is_empty();
+                let wait = if is_idle { SEAL_EVERY } else { UNHURRIED };
+                let is_over = self.shared.work.wait_for(&mut state, wait).timed_out();
                 self.seal_if_due(&mut state)?;
+                if is_over && !state.batch.frames.is_empty() {
+                    break;
+                }
             }
             if let Some(kind) = state.failed {
                 return Err(kind.into());
@@ -69,7 +77,8 @@ impl Writer {
             }
             self.shared.room.add_permits(spare.room);
             self.anchors.offer(tree);
-            (spare.room, spare.frames) = (0, recycled(spare.frames));
+            (spare.room, spare.is_urgent) = (0, false);
+            spare.frames = recycled(spare.frames);
             if closing {
                 return self.wal.finish();
             }

@@ -12,7 +12,9 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use pingora_core::apps::HttpServerOptions;
 use pingora_core::apps::http_app::HttpServer;
+use pingora_core::listeners::ListenerConfig;
 use pingora_core::listeners::tls::TlsSettings;
+use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora_core::services::listening::Service;
@@ -44,10 +46,11 @@ impl Listeners {
         let mut front = Service::new("agents".to_owned(), front(gateway, &server.configuration));
         // Bound in this order: whoever finds the plain door open may use both (`Ops`).
         if let Some(tls) = &config.listen.tls {
-            front.add_tls_with_settings(&tls.address.to_string(), None, tls_settings(tls)?);
+            let listener = ListenerConfig::tcp(tls.address.to_string()).tls(tls_settings(tls)?);
+            front.add_listener(listener.l4_buffer(buffers()));
         }
         if let Some(address) = config.listen.plain {
-            front.add_tcp(&address.to_string());
+            front.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers()));
         }
         let mut ops = Service::new(
             "operators".to_owned(),
@@ -67,6 +70,11 @@ impl Listeners {
         let signal = SignalWatch(Mutex::new(Some(stop)));
         self.server.run(RunArgs { shutdown_signal: Box::new(signal) });
     }
+}
+
+/// Room for a head with its attestation and a small body, so that both leave in one packet's send.
+fn buffers() -> L4BufferSettings {
+    L4BufferSettings::default().write(8 * 1_024)
 }
 
 fn front(gateway: &Arc<Gateway>, conf: &Arc<ServerConf>) -> Front {

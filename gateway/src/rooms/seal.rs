@@ -281,5 +281,5 @@ pub async fn outcome(
         sd: Vec::new(),
     };
     let draft = entry.draft().map_err(JournalError::from)?;
-    gateway.journal.append(draft).await?.durable().await.map(drop)
+    gateway.journal.append_unhurried(draft).await?.durable().await.map(drop)
 }

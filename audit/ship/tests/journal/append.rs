@@ -34,6 +34,20 @@ fn an_append_has_its_place_before_it_is_durable_and_is_found_after_reopening() {
 }
 
 #[test]
+fn a_record_nobody_waits_for_gets_to_disk_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(config(dir.path())).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let draft = || decision(1).draft().unwrap();
+    let alone = runtime.block_on(journal.append_unhurried(draft())).unwrap();
+    assert_eq!(alone.durable_blocking().unwrap().position().seq, 2);
+    let unhurried = runtime.block_on(journal.append_unhurried(draft())).unwrap();
+    let hurried = journal.append_blocking(draft()).unwrap().durable_blocking().unwrap();
+    let shared = unhurried.durable_blocking().unwrap();
+    assert_eq!((shared.position().seq, hurried.position().seq), (3, 4));
+}
+
+#[test]
 fn a_second_process_cannot_open_the_directory() {
     let dir = tempfile::tempdir().unwrap();
     let (_journal, _) = Journal::open(config(dir.path())).unwrap();
