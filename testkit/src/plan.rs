@@ -81,6 +81,10 @@ impl Plan {
     pub fn with(mut self, pointer: &str, value: Value) -> Self {
         let mut place = &mut self.config;
         for name in pointer.split('/').skip(1) {
+            if let (true, Ok(index)) = (place.is_array(), name.parse::<usize>()) {
+                place = &mut place[index];
+                continue;
+            }
             if !place.is_object() {
                 *place = json!({});
             }

@@ -199,6 +199,8 @@ impl ProxyHttp for ToolRoute {
             judged.append_header(name.clone(), value.clone())?;
         }
         *upstream = judged;
+        // A connection stands, so what failed on the way to it is no longer the news.
+        visit.failure = None;
         if let Some(settlement) = &mut visit.settlement {
             settlement.sent();
         }

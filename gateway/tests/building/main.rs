@@ -12,6 +12,7 @@ mod probes;
 mod redaction;
 mod refusals;
 mod streams;
+mod unseen;
 mod upstreams;
 mod wires;
 
