@@ -229,7 +229,8 @@ fn rvm_and_interpreter_agree_on_the_demo_pack() {
             request("GET", "ehr.clinic.test", "/v1/patients/1234567"),
         ),
         good(
-            json!({"amount": 4200, "currency": "USD", "destination": "acct_1A2b3C4d5E"}),
+            // High enough for a question to a human, so that this effect is not left to luck.
+            json!({"amount": 150_000, "currency": "USD", "destination": "acct_1A2b3C4d5E"}),
             request("POST", "api.payments.test", "/v1/payouts"),
         ),
         good(
