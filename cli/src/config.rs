@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use aegis_document::{Document, Mapping, Node, Problems};
 use aegis_domain::{OrgId, TenantId};
-use aegis_policy::document::{Document, Mapping, Node, Problems};
 
 use crate::failure::Failure;
 use crate::home;

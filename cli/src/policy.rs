@@ -5,9 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
+use aegis_document::{Diagnostic, Diagnostics, Document};
 use aegis_policy::cases::{self, CaseReport, CaseResult, RuleCoverage};
-use aegis_policy::document::{Diagnostic, Diagnostics, Document};
-use aegis_policy::{CompileContext, PolicySet, Snapshot};
+use aegis_policy::{CompileContext, Snapshot};
+use aegis_policy_language::PolicySet;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 

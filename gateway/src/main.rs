@@ -120,7 +120,7 @@ fn ran(result: anyhow::Result<()>) -> ExitCode {
 fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
     use std::io::Write as _;
     // Mistakes in a text come one per line, each with its place; anything else as a chain of causes.
-    let written = match error.downcast_ref::<aegis_policy::document::Diagnostics>() {
+    let written = match error.downcast_ref::<aegis_document::Diagnostics>() {
         Some(mistakes) => writeln!(std::io::stderr(), "{mistakes}").map(|()| 2),
         None => writeln!(std::io::stderr(), "aegis-gateway: {error:#}").map(|()| code),
     };

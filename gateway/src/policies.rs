@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aegis_document::{Diagnostics, Document, Position, Problems};
 use aegis_domain::TenantId;
-use aegis_policy::document::{Diagnostics, Document, Position, Problems};
 use aegis_policy::{CompileContext, Snapshot};
 use sha2::{Digest as _, Sha256};
 

@@ -6,8 +6,9 @@
 use std::fs;
 use std::path::Path;
 
-use aegis_policy::document::{Diagnostics, Document};
-use aegis_policy::{CompileContext, PolicySet, Snapshot, cases};
+use aegis_document::{Diagnostics, Document};
+use aegis_policy::{CompileContext, Snapshot, cases};
+use aegis_policy_language::PolicySet;
 use anyhow::Context as _;
 
 use crate::finding::Finding;

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_decide::{OutageRule, Price};
+use aegis_document::Diagnostics;
 use aegis_domain::{
     AgentId, CallKind, Host, OrgId, Region, Scheme, Secret, TenantId, ToolName, Ttl,
 };
-use aegis_policy::document::Diagnostics;
 use aegis_state::{Budgets, Rates};
 use ipnet::IpNet;
 

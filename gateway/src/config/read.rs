@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegis_document::{Diagnostics, Document, Node, Position, Problems};
 use aegis_domain::{AgentId, MicroUsd, OrgId, Region, TenantId, ToolName};
-use aegis_policy::document::{Diagnostics, Document, Node, Position, Problems};
 use aegis_state::{
     Budget, BudgetError, BudgetKey, BudgetScope, BudgetWindow, Budgets, RateLimit, Rates,
 };

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aegis_decide::{OutageRule, Price, TokenPrice};
+use aegis_document::{Mapping, Node, Problems};
 use aegis_domain::{CallKind, Host, Region, Scheme, Secret, ToolName, Ttl};
-use aegis_policy::document::{Mapping, Node, Problems};
 use ipnet::IpNet;
 
 use super::read::{positive, usd};

@@ -11,10 +11,12 @@ use aegis_domain::{
 };
 use serde_json::Value;
 
-use crate::document::Location;
 use crate::evaluation::{PolicyInput, PolicyOutcome};
 use crate::snapshot::Snapshot;
-use crate::source::{Example, ExpectedRules, Mode, PathPattern, PolicySet, Rule, Segment, Tool};
+use aegis_document::Location;
+use aegis_policy_language::{
+    Example, ExpectedRules, Mode, PathPattern, PolicySet, Rule, Segment, Tool,
+};
 
 /// What came of the tests of one set.
 #[derive(Clone, Debug, PartialEq, Eq)]

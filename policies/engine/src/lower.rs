@@ -8,7 +8,6 @@ mod conditions;
 mod data;
 mod linter;
 mod module;
-pub(crate) mod pattern;
 mod shape;
 
 use std::collections::BTreeMap;
@@ -16,9 +15,9 @@ use std::collections::BTreeMap;
 use aegis_domain::ToolName;
 use serde_json::Value;
 
-use crate::canonical;
-use crate::document::{Diagnostics, Location};
-use crate::source::PolicySet;
+use aegis_document::{Diagnostics, Location};
+use aegis_policy_language::PolicySet;
+use aegis_policy_language::canonical;
 
 /// Everything a set compiles to.
 #[derive(Debug)]
@@ -68,33 +67,9 @@ pub(crate) fn lower(set: &PolicySet) -> Result<Lowered, Diagnostics> {
     found.or(lowered)
 }
 
-/// The last part of a tool's package: its name with everything else turned into `_`.
-pub(crate) fn package_of(tool: &ToolName) -> String {
-    let plain: String = tool
-        .as_str()
-        .chars()
-        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '_' })
-        .collect();
-    if plain.starts_with(|c: char| c.is_ascii_digit()) || is_keyword(&plain) {
-        format!("t_{plain}")
-    } else {
-        plain
-    }
-}
-
-/// Rego's keywords, with and without `import rego.v1`.
-const KEYWORDS: [&str; 17] = [
-    "as", "contains", "data", "default", "else", "every", "false", "if", "import", "in", "input",
-    "not", "null", "package", "some", "true", "with",
-];
-
-fn is_keyword(name: &str) -> bool {
-    KEYWORDS.contains(&name)
-}
-
 /// `base.name`, or `base["name"]` where the name is a keyword.
 fn member(base: &str, name: &str) -> String {
-    if is_keyword(name) {
+    if aegis_policy_language::is_keyword(name) {
         format!("{base}[{}]", canonical::string(name))
     } else {
         format!("{base}.{name}")

@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_domain::{Effect, EgressCall, Obligation, PolicyRef, RuleId, TenantId, ToolName, Ttl};
 
-use crate::document::{Diagnostics, Document};
 use crate::evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
 use crate::lower::lower;
 use crate::rego::{Data, Needs, Program, RawDecision, Vocabulary};
-use crate::source::{Condition, Mode, PolicySet, Rule, RuleEffect, Tool};
+use aegis_document::{Diagnostics, Document};
+use aegis_policy_language::{Condition, Mode, PolicySet, Rule, RuleEffect, Tool};
 
 pub use bundle::BundleFile;
 

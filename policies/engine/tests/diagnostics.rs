@@ -1,7 +1,8 @@
 //! Malformed and unwise policies: every finding at once, each where it stands.
 
-use aegis_policy::document::Document;
-use aegis_policy::{CompileContext, PolicySet, Snapshot, lint};
+use aegis_document::Document;
+use aegis_policy::{CompileContext, Snapshot};
+use aegis_policy_language::{PolicySet, lint};
 
 fn errors(text: &str) -> String {
     let compiled = Document::parse("p.yaml", text)

@@ -1,7 +1,8 @@
 //! The shipped packs and cases: they compile, their tests pass, and the tests see every rule fire and not fire.
 
-use aegis_policy::document::Document;
-use aegis_policy::{CompileContext, PolicySet, Snapshot, cases};
+use aegis_document::Document;
+use aegis_policy::{CompileContext, Snapshot, cases};
+use aegis_policy_language::PolicySet;
 
 /// Everything that is wrong with a file, one line each.
 fn shortcomings(file: &str, text: &str, always_firing: &[&str]) -> Vec<String> {

@@ -6,9 +6,9 @@
 use aegis_domain::RuleId;
 
 use super::conditions::{Lines, Lowering, param_reference, presence};
-use crate::canonical;
-use crate::document::Location;
-use crate::source::{Mode, Name, Param, ParamKind, PathPattern, Presence, Segment, Text};
+use aegis_document::Location;
+use aegis_policy_language::canonical;
+use aegis_policy_language::{Mode, Name, Param, ParamKind, PathPattern, Presence, Segment, Text};
 
 /// Lines that must hold, and the reason when they do not.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl Lowering<'_> {
     }
 
     fn typed(&mut self, value: &str, param: &Param) -> Lines {
-        let mut lines = vec![format!("{}({value})", param.kind.guard())];
+        let mut lines = vec![format!("{}({value})", guard(param.kind))];
         if param.kind == ParamKind::Integer {
             lines.push(format!("{value} == floor({value})"));
         }
@@ -183,14 +183,13 @@ fn path_lines(path: &PathPattern) -> Lines {
     lines
 }
 
-impl ParamKind {
-    fn guard(self) -> &'static str {
-        match self {
-            ParamKind::String => "is_string",
-            ParamKind::Integer | ParamKind::Number => "is_number",
-            ParamKind::Boolean => "is_boolean",
-            ParamKind::Array => "is_array",
-            ParamKind::Object => "is_object",
-        }
+/// The built-in that holds exactly for values of a kind.
+fn guard(kind: ParamKind) -> &'static str {
+    match kind {
+        ParamKind::String => "is_string",
+        ParamKind::Integer | ParamKind::Number => "is_number",
+        ParamKind::Boolean => "is_boolean",
+        ParamKind::Array => "is_array",
+        ParamKind::Object => "is_object",
     }
 }

@@ -10,9 +10,9 @@ use aegis_domain::{Detector, ToolName};
 
 use super::data::Sets;
 use super::member;
-use crate::canonical;
-use crate::document::Location;
-use crate::source::{
+use aegis_document::Location;
+use aegis_policy_language::canonical;
+use aegis_policy_language::{
     Condition, Literal, MoneyBound, MoneyFact, Name, Order, PolicySet, Subject, Test, Tool,
 };
 
@@ -93,7 +93,7 @@ impl Lowering<'_> {
         match test {
             Test::Compare(order, bound) => vec![
                 format!("is_number({value})"),
-                format!("{value} {} {}", order.symbol(), canonical::number(bound)),
+                format!("{value} {} {}", symbol(*order), canonical::number(bound)),
             ],
             Test::Equals(literal) => vec![format!("{value} == {}", rego_literal(literal))],
             Test::Differs(literal) => {
@@ -125,7 +125,7 @@ fn money(fact: MoneyFact, order: Order, bound: &MoneyBound) -> Lines {
             other
         }
     };
-    lines.push(format!("{amount} {} {bound}", order.symbol()));
+    lines.push(format!("{amount} {} {bound}", symbol(order)));
     lines
 }
 
@@ -189,22 +189,11 @@ pub(super) fn presence<'c>(conditions: impl Iterator<Item = &'c Condition>) -> L
     lines.into_iter().collect()
 }
 
-impl Order {
-    pub(crate) fn symbol(self) -> &'static str {
-        match self {
-            Order::Gt => ">",
-            Order::Gte => ">=",
-            Order::Lt => "<",
-            Order::Lte => "<=",
-        }
-    }
-}
-
-impl MoneyFact {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            MoneyFact::BudgetRemaining => "budget_remaining",
-            MoneyFact::EstimatedCost => "estimated_cost",
-        }
+fn symbol(order: Order) -> &'static str {
+    match order {
+        Order::Gt => ">",
+        Order::Gte => ">=",
+        Order::Lt => "<",
+        Order::Lte => "<=",
     }
 }

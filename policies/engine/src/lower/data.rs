@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use aegis_domain::Obligation;
 use serde_json::{Map, Value, json};
 
-use crate::source::{PolicySet, Text};
+use aegis_policy_language::{PolicySet, Text};
 
 /// The sets that conditions look things up in, by content.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub(super) fn document(set: &PolicySet, sets: &Sets) -> Value {
         .iter()
         .map(|(name, tool)| (name.to_string(), keys(set.members(&tool.matching.hosts))));
     let tools = set.tools.iter().map(|(name, tool)| {
-        let package = super::package_of(name);
+        let package = aegis_policy_language::package_of(name);
         (name.to_string(), json!({ "class": tool.class.as_str(), "package": package }))
     });
     let calendars = set.calendars.iter().map(|(name, calendar)| {

@@ -11,9 +11,9 @@ use aegis_domain::ToolName;
 use super::Module;
 use super::conditions::{Lines, Lowering};
 use super::data::Sets;
-use crate::canonical;
-use crate::document::Location;
-use crate::source::{Mode, PolicySet, Rule, RuleEffect, Tool};
+use aegis_document::Location;
+use aegis_policy_language::canonical;
+use aegis_policy_language::{Mode, PolicySet, Rule, RuleEffect, Tool};
 
 /// What the rules of a tool become, by effect.
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ pub(super) fn tool_module(
         details.rule(rule, &mut lowering);
     }
     let declared = lowering.declared_params();
-    let package = format!("aegis.tool.{}", super::package_of(name));
+    let package = format!("aegis.tool.{}", aegis_policy_language::package_of(name));
     let mut writer = Writer::default();
     writer.line(&format!(
         "# Compiled by Aegis from the tool {name}. Change the policy, not this file."
@@ -69,7 +69,7 @@ pub(super) fn tool_module(
         }
     }
     Module {
-        path: format!("aegis/tool/{}.rego", super::package_of(name)),
+        path: format!("aegis/tool/{}.rego", aegis_policy_language::package_of(name)),
         package,
         source: writer.text,
         source_map: writer.source_map,

@@ -40,7 +40,7 @@ impl Shape {
         let length = word_length(text);
         let word = text.get(..length)?;
         if self.text.ends_with("data.aegis_data.sets.") || self.text.ends_with("aegis.tool.") {
-            return (!super::is_keyword(word)).then(|| self.take('W', length));
+            return (!aegis_policy_language::is_keyword(word)).then(|| self.take('W', length));
         }
         if word == "input" {
             let length = reference(text)?;
@@ -93,7 +93,8 @@ fn reference(text: &str) -> Option<usize> {
         let rest = text.get(length..)?;
         let step = if let Some(name) = rest.strip_prefix('.') {
             let name = name.get(..word_length(name))?;
-            (!name.is_empty() && !super::is_keyword(name)).then(|| name.len().saturating_add(1))?
+            (!name.is_empty() && !aegis_policy_language::is_keyword(name))
+                .then(|| name.len().saturating_add(1))?
         } else if let Some(key) = rest.strip_prefix('[') {
             let inside = if key.starts_with('"') { json_string(key)? } else { number(key)? };
             (key.get(inside..)?.starts_with(']')).then(|| inside.saturating_add(2))?

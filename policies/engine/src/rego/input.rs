@@ -9,9 +9,8 @@ use aegis_domain::{Detector, DlpFacts, EgressCall, RuleId};
 use regorus::Value;
 
 use super::Input;
-use crate::calendar::Calendar;
 use crate::evaluation::PolicyInput;
-use crate::source::Name;
+use aegis_policy_language::{Calendar, Name, host_candidates};
 
 /// What a tool's program reads beside the call and the agent.
 #[derive(Clone, Debug, Default)]
@@ -135,12 +134,6 @@ impl Vocabulary {
         ];
         object(fixed.into_iter().chain(budget))
     }
-}
-
-/// The host itself, then `*.` before every parent: what a policy's host list may hold to match it.
-pub(crate) fn host_candidates(host: &str) -> impl Iterator<Item = String> {
-    let parents = host.match_indices('.').filter_map(|(dot, _)| host.get(dot..));
-    std::iter::once(host.to_owned()).chain(parents.map(|parent| format!("*{parent}")))
 }
 
 fn object<'k>(members: impl IntoIterator<Item = (&'k Value, Value)>) -> Value {

@@ -10,9 +10,9 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::document::Document;
 use crate::lower::{Lowered, lower};
-use crate::source::PolicySet;
+use aegis_document::Document;
+use aegis_policy_language::{PolicySet, host_candidates};
 
 /// One policy on both engines.
 struct Both {

@@ -6,9 +6,9 @@
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::canonical;
 use crate::lower::Lowered;
-use crate::source::PolicySet;
+use aegis_policy_language::PolicySet;
+use aegis_policy_language::canonical;
 
 /// One file of a bundle; names are relative, without `./`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use aegis_domain::{EgressCall, Method, ToolName};
 
-use crate::rego::host_candidates;
-use crate::source::{Match, Name, PathPattern, PolicySet};
+use aegis_policy_language::host_candidates;
+use aegis_policy_language::{Match, Name, PathPattern, PolicySet};
 
 /// A tool's `match`, ready for look-ups.
 #[derive(Debug)]

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aegis_document::{Diagnostics, Document};
 use aegis_domain::{
     AgentIdentity, CallKind, DlpFacts, EgressCall, MicroUsd, Params, ParamsHash, Region, RuleId,
     Scheme, Timestamp, TokenUse, ToolName,
 };
-use aegis_policy::document::{Diagnostics, Document};
 use aegis_policy::{CompileContext, PolicyInput, PolicyOutcome, Snapshot};
 use serde_json::Value;
 

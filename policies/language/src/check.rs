@@ -6,15 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_domain::{Host, RuleId, ToolName};
 
-use super::condition::{Condition, Literal, Subject, Test};
-use super::tool::{Param, ParamKind, RuleEffect, Tool};
-use super::{ListRef, Name, PolicySet};
-use crate::document::{Diagnostics, Location, nearest};
+use crate::condition::{Condition, Literal, Subject, Test};
+use crate::tool::{Param, ParamKind, RuleEffect, Tool};
+use crate::{ListRef, Name, PolicySet};
+use aegis_document::{Diagnostics, Location, nearest};
 
 /// What the names of checks begin with; no rule may use them.
 const RESERVED: [&str; 6] = ["schema.", "request.", "scope.", "agent.", "egress.", "facts."];
 
-pub(super) fn names_and_types(set: &PolicySet, found: &mut Diagnostics) {
+pub(crate) fn names_and_types(set: &PolicySet, found: &mut Diagnostics) {
     packages(set, found);
     for (name, tool) in &set.tools {
         Checker { set, tool, found }.tool(name);
@@ -31,7 +31,7 @@ pub(super) fn names_and_types(set: &PolicySet, found: &mut Diagnostics) {
 fn packages(set: &PolicySet, found: &mut Diagnostics) {
     let mut seen: BTreeMap<String, &ToolName> = BTreeMap::new();
     for (name, tool) in &set.tools {
-        if let Some(other) = seen.insert(crate::lower::package_of(name), name) {
+        if let Some(other) = seen.insert(crate::rego_name::package_of(name), name) {
             let message = format!("the tools `{other}` and `{name}` differ only in punctuation");
             found.report(&tool.at, message, None);
         }

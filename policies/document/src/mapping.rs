@@ -75,7 +75,7 @@ impl<'n> Mapping<'n> {
 }
 
 /// The known name that a person most likely meant.
-pub(crate) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+pub fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     const LIKENESS_MIN: f64 = 0.7;
     const COMPARED_BYTES_MAX: usize = 64;
     if name.len() > COMPARED_BYTES_MAX {

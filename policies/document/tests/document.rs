@@ -1,7 +1,7 @@
 //! What the decoder of hand-written files promises: every problem at once, each at its place.
 
+use aegis_document::{BYTES_MAX, Diagnostics, Document, Node, Problems};
 use aegis_domain::{Host, TenantId, Ttl};
-use aegis_policy::document::{BYTES_MAX, Diagnostics, Document, Node, Problems};
 use proptest::prelude::*;
 
 fn parse_error(text: &str) -> String {

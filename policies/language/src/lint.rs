@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use aegis_domain::ToolName;
 use serde_json::Number;
 
-use crate::document::Diagnostics;
-use crate::rego::host_candidates;
-use crate::source::{
+use crate::host::host_candidates;
+use crate::{
     Condition, Literal, Name, Order, Param, PathPattern, PolicySet, Presence, Rule, RuleEffect,
     Segment, Subject, Test, Tool,
 };
+use aegis_document::Diagnostics;
 
 /// Everything that is worth a second look, by position.
 pub fn findings(set: &PolicySet) -> Diagnostics {

@@ -10,49 +10,49 @@ use aegis_domain::{
 };
 use serde_json::Value;
 
-use super::name::Name;
-use crate::document::{Location, Mapping, Node, Problems};
+use crate::name::Name;
+use aegis_document::{Location, Mapping, Node, Problems};
 
 /// One call and the expected answer.
 #[derive(Clone, Debug)]
-pub(crate) struct Example {
-    pub(crate) at: Location,
-    pub(crate) name: String,
-    pub(crate) tool: ToolName,
-    pub(crate) scenario: Scenario,
-    pub(crate) params: Params,
-    pub(crate) effect: Effect,
-    pub(crate) rules: ExpectedRules,
+pub struct Example {
+    pub at: Location,
+    pub name: String,
+    pub tool: ToolName,
+    pub scenario: Scenario,
+    pub params: Params,
+    pub effect: Effect,
+    pub rules: ExpectedRules,
     /// Shadow rules that must fire, if the example says.
-    pub(crate) would: Option<BTreeSet<RuleId>>,
+    pub would: Option<BTreeSet<RuleId>>,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum ExpectedRules {
+pub enum ExpectedRules {
     Any,
     Exactly(BTreeSet<RuleId>),
 }
 
 /// The circumstances of a call; `None` leaves the choice to `cases`.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Scenario {
-    pub(crate) agent: Option<ExampleAgent>,
-    pub(crate) now: Option<Timestamp>,
-    pub(crate) host: Option<Host>,
-    pub(crate) method: Option<Method>,
-    pub(crate) path: Option<String>,
-    pub(crate) region: Option<Region>,
-    pub(crate) dlp: Option<DlpFacts>,
-    pub(crate) budget_remaining: Option<MicroUsd>,
-    pub(crate) estimated_cost: Option<MicroUsd>,
-    pub(crate) approved: Option<BTreeSet<RuleId>>,
+pub struct Scenario {
+    pub agent: Option<ExampleAgent>,
+    pub now: Option<Timestamp>,
+    pub host: Option<Host>,
+    pub method: Option<Method>,
+    pub path: Option<String>,
+    pub region: Option<Region>,
+    pub dlp: Option<DlpFacts>,
+    pub budget_remaining: Option<MicroUsd>,
+    pub estimated_cost: Option<MicroUsd>,
+    pub approved: Option<BTreeSet<RuleId>>,
 }
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ExampleAgent {
-    pub(crate) groups: BTreeSet<String>,
-    pub(crate) scopes: BTreeSet<String>,
-    pub(crate) attributes: BTreeMap<String, Value>,
+pub struct ExampleAgent {
+    pub groups: BTreeSet<String>,
+    pub scopes: BTreeSet<String>,
+    pub attributes: BTreeMap<String, Value>,
 }
 
 /// What the examples of a group share; what could not be read is `None`, so that the examples are read all the same.
@@ -63,7 +63,7 @@ struct Group {
 }
 
 /// Reads one group of examples.
-pub(super) fn examples(node: &Node, problems: &mut Problems) -> Option<Vec<Example>> {
+pub(crate) fn examples(node: &Node, problems: &mut Problems) -> Option<Vec<Example>> {
     let mut map = node.mapping(problems)?;
     let group = Group {
         name: map.required("name", problems, Node::text),
@@ -90,7 +90,7 @@ fn scenario(shared: Scenario, map: &mut Mapping<'_>, problems: &mut Problems) ->
         agent: map.optional("agent", problems, agent).or(shared.agent),
         now: map.optional("at", problems, instant).or(shared.now),
         host: map.optional("host", problems, Node::parsed).or(shared.host),
-        method: map.optional("method", problems, super::tool::method).or(shared.method),
+        method: map.optional("method", problems, crate::tool::method).or(shared.method),
         path: map.optional("path", problems, Node::text).or(shared.path),
         region: map.optional("region", problems, Node::parsed).or(shared.region),
         dlp: map.optional("dlp", problems, dlp).or(shared.dlp),

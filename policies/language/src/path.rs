@@ -5,11 +5,11 @@
 
 use std::str::FromStr;
 
-use super::name::{Name, Text};
+use crate::name::{Name, Text};
 
 /// Why a text is not a path pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PathError {
+pub enum PathError {
     #[error("a path begins with `/`")]
     Relative,
     #[error("a path is one line of at most 256 bytes")]
@@ -25,7 +25,7 @@ pub(crate) enum PathError {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Segment {
+pub enum Segment {
     Literal(Text),
     /// An empty segment, as in a trailing slash.
     Empty,
@@ -34,7 +34,7 @@ pub(crate) enum Segment {
 
 /// A pattern for whole paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PathPattern {
+pub struct PathPattern {
     text: Text,
     segments: Vec<Segment>,
     open: bool,
@@ -89,21 +89,21 @@ fn segment(text: &str) -> Result<Segment, PathError> {
 
 impl PathPattern {
     /// The pattern without braces that matches itself only, or its beginning when it is open.
-    pub(crate) fn literal(&self) -> Option<&str> {
+    pub fn literal(&self) -> Option<&str> {
         let literal = self.params().next().is_none();
         literal.then(|| self.text.as_str().trim_end_matches('*'))
     }
 
-    pub(crate) fn segments(&self) -> &[Segment] {
+    pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
 
     /// Whether anything may follow.
-    pub(crate) fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.open
     }
 
-    pub(crate) fn params(&self) -> impl Iterator<Item = &Name> {
+    pub fn params(&self) -> impl Iterator<Item = &Name> {
         self.segments.iter().filter_map(|segment| match segment {
             Segment::Param(name) => Some(name),
             Segment::Literal(_) | Segment::Empty => None,
@@ -111,7 +111,7 @@ impl PathPattern {
     }
 
     /// How many bytes of a path this fixes: the more, the closer the match.
-    pub(crate) fn literal_bytes(&self) -> usize {
+    pub fn literal_bytes(&self) -> usize {
         let bytes = self.segments.iter().map(|segment| match segment {
             Segment::Literal(text) => text.as_str().len().saturating_add(1),
             Segment::Empty | Segment::Param(_) => 1,
@@ -120,7 +120,7 @@ impl PathPattern {
     }
 
     /// The values of the `{name}` segments, if the path matches.
-    pub(crate) fn matches<'p>(&'p self, path: &'p str) -> Option<Vec<(&'p Name, &'p str)>> {
+    pub fn matches<'p>(&'p self, path: &'p str) -> Option<Vec<(&'p Name, &'p str)>> {
         let mut parts = path.strip_prefix('/')?.split('/');
         let mut params = Vec::new();
         for segment in &self.segments {

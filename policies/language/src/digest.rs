@@ -6,9 +6,9 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::canonical;
-use crate::document::Document;
+use aegis_document::Document;
 
-pub(super) fn of(documents: &[Document]) -> String {
+pub(crate) fn of(documents: &[Document]) -> String {
     let mut documents: Vec<&Document> = documents.iter().collect();
     documents.sort_by_key(|document| document.file());
     let texts: Vec<String> = documents

@@ -8,14 +8,14 @@ use std::fmt::Write as _;
 use serde_json::{Number, Value};
 
 /// The canonical text of a value.
-pub(crate) fn json(value: &Value) -> String {
+pub fn json(value: &Value) -> String {
     let mut text = String::new();
     write(value, &mut text);
     text
 }
 
 /// A number without an exponent.
-pub(crate) fn number(number: &Number) -> String {
+pub fn number(number: &Number) -> String {
     match number.as_f64() {
         Some(value) if number.is_f64() => value.to_string(),
         Some(_) | None => number.to_string(),
@@ -23,12 +23,12 @@ pub(crate) fn number(number: &Number) -> String {
 }
 
 /// A text as a JSON string, which is also a Rego string.
-pub(crate) fn string(text: &str) -> String {
+pub fn string(text: &str) -> String {
     Value::from(text).to_string()
 }
 
 /// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().saturating_mul(2));
     for byte in bytes {
         // Writing to a string cannot fail.

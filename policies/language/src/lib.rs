@@ -1,14 +1,20 @@
 //! The policy language as people write it, typed: one tenant's tools, rules and tests for one environment.
 //!
-//! Not here: what it compiles to (`lower`) and what is merely unwise (`lint`). Invariant: every name in a
+//! Not here: what it compiles to (`policies/engine`) and what is merely unwise (`lint`). Invariant: every name in a
 //! `PolicySet` is declared, and every test fits the type of what it tests.
 
+mod calendar;
+pub mod canonical;
 mod check;
 mod condition;
 mod digest;
 mod example;
+mod host;
+pub mod lint;
 mod name;
 mod path;
+mod pattern;
+mod rego_name;
 mod tool;
 
 use std::collections::BTreeMap;
@@ -16,44 +22,46 @@ use std::fmt::Display;
 
 use aegis_domain::{Detector, Obligation, TenantId, ToolName, Ttl};
 
-use crate::calendar::{self, Calendar};
-use crate::document::{Diagnostics, Document, Location, Node, Problems};
+use aegis_document::{Diagnostics, Document, Location, Node, Problems};
 
-pub(crate) use condition::{Condition, Literal, MoneyBound, MoneyFact, Order, Subject, Test};
-pub(crate) use example::{Example, ExpectedRules};
-pub(crate) use name::{Label, Name, Text};
-pub(crate) use path::{PathPattern, Segment};
-pub(crate) use tool::{Match, Mode, Param, ParamKind, Presence, Rule, RuleEffect, Tool};
+pub use calendar::Calendar;
+pub use condition::{Condition, Literal, MoneyBound, MoneyFact, Order, Subject, Test};
+pub use example::{Example, ExpectedRules};
+pub use host::host_candidates;
+pub use name::{Label, Name, Text};
+pub use path::{PathPattern, Segment};
+pub use rego_name::{is_keyword, package_of};
+pub use tool::{Match, Mode, Param, ParamKind, Presence, Rule, RuleEffect, Tool};
 
 /// One tenant's policy for one environment, from one or several files.
 #[derive(Clone, Debug)]
 pub struct PolicySet {
-    pub(crate) tenant: TenantId,
-    pub(crate) env: Label,
-    pub(crate) lists: BTreeMap<Name, Vec<Text>>,
-    pub(crate) calendars: BTreeMap<Name, Calendar>,
-    pub(crate) approvals: BTreeMap<Name, Approval>,
-    pub(crate) obligations: BTreeMap<Name, Vec<Obligation>>,
-    pub(crate) tools: BTreeMap<ToolName, Tool>,
-    pub(crate) examples: Vec<Example>,
+    pub tenant: TenantId,
+    pub env: Label,
+    pub lists: BTreeMap<Name, Vec<Text>>,
+    pub calendars: BTreeMap<Name, Calendar>,
+    pub approvals: BTreeMap<Name, Approval>,
+    pub obligations: BTreeMap<Name, Vec<Obligation>>,
+    pub tools: BTreeMap<ToolName, Tool>,
+    pub examples: Vec<Example>,
     /// SHA-256 of the canonical JSON of the source, lower-case hex.
-    pub(crate) digest: String,
+    pub digest: String,
 }
 
 /// A list in place or by name.
 #[derive(Clone, Debug)]
-pub(crate) enum ListRef {
+pub enum ListRef {
     Inline(Vec<Text>),
     Named { name: Name, at: Location },
 }
 
 /// Whom to ask, and how long the answer may take.
 #[derive(Clone, Debug)]
-pub(crate) struct Approval {
-    pub(crate) route: Text,
-    pub(crate) quorum: u32,
-    pub(crate) expires: Ttl,
-    pub(crate) bind: Vec<Name>,
+pub struct Approval {
+    pub route: Text,
+    pub quorum: u32,
+    pub expires: Ttl,
+    pub bind: Vec<Name>,
 }
 
 const LIST_MAX: usize = 100_000;
@@ -101,7 +109,7 @@ impl PolicySet {
     }
 
     /// The members of a list, wherever it stands.
-    pub(crate) fn members<'s>(&'s self, list: &'s ListRef) -> &'s [Text] {
+    pub fn members<'s>(&'s self, list: &'s ListRef) -> &'s [Text] {
         match list {
             ListRef::Inline(members) => members,
             ListRef::Named { name, .. } => {

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 /// Why a text is not what it was offered as.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NameError {
+pub enum NameError {
     #[error("a name is 1 to 64 of `A-Z a-z 0-9 _` and does not begin with a digit")]
     Name,
     #[error("a label is 1 to 63 of `a-z 0-9 -`")]
@@ -23,10 +23,10 @@ macro_rules! checked_text {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub(crate) struct $name(Box<str>);
+        pub struct $name(Box<str>);
 
         impl $name {
-            pub(crate) fn as_str(&self) -> &str {
+            pub fn as_str(&self) -> &str {
                 &self.0
             }
         }

@@ -6,12 +6,12 @@
 use aegis_domain::Detector;
 use serde_json::{Number, Value};
 
-use super::name::{Name, Text};
-use super::{ListRef, text_list};
-use crate::document::{Location, Mapping, Node, Problems};
+use crate::name::{Name, Text};
+use crate::{ListRef, text_list};
+use aegis_document::{Location, Mapping, Node, Problems};
 
 #[derive(Clone, Debug)]
-pub(crate) enum Condition {
+pub enum Condition {
     Always,
     All(Vec<Condition>),
     Any(Vec<Condition>),
@@ -36,7 +36,7 @@ pub(crate) enum Condition {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Subject {
+pub enum Subject {
     Param(Name),
     Agent(Name),
     /// `method`, `path` or `region`.
@@ -45,19 +45,29 @@ pub(crate) enum Subject {
 
 /// An amount that the gateway supplies, in micro-USD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum MoneyFact {
+pub enum MoneyFact {
     BudgetRemaining,
     EstimatedCost,
 }
 
+impl MoneyFact {
+    /// The key under `context`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MoneyFact::BudgetRemaining => "budget_remaining",
+            MoneyFact::EstimatedCost => "estimated_cost",
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
-pub(crate) enum MoneyBound {
+pub enum MoneyBound {
     Fact(MoneyFact),
     MicroUsd(u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
+pub enum Order {
     Gt,
     Gte,
     Lt,
@@ -65,7 +75,7 @@ pub(crate) enum Order {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Test {
+pub enum Test {
     Compare(Order, Number),
     Equals(Literal),
     Differs(Literal),
@@ -76,7 +86,7 @@ pub(crate) enum Test {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Literal {
+pub enum Literal {
     Bool(bool),
     Number(Number),
     Text(Text),
@@ -100,7 +110,7 @@ const OPERATORS: [&str; 10] =
     ["gt", "gte", "lt", "lte", "eq", "neq", "in", "prefix", "suffix", "contains"];
 
 /// Reads `always` or one of the mappings.
-pub(super) fn condition(node: &Node, problems: &mut Problems) -> Option<Condition> {
+pub(crate) fn condition(node: &Node, problems: &mut Problems) -> Option<Condition> {
     if node.as_text() == Some("always") {
         return Some(Condition::Always);
     }
@@ -155,7 +165,7 @@ fn branches(node: &Node, problems: &mut Problems) -> Option<Vec<Condition>> {
 }
 
 /// Reads a list of detector names that is not empty.
-pub(super) fn detectors(node: &Node, problems: &mut Problems) -> Option<Vec<Detector>> {
+pub(crate) fn detectors(node: &Node, problems: &mut Problems) -> Option<Vec<Detector>> {
     let named = Detector::ALL.map(|detector| (detector.as_str(), detector));
     let mut detectors = node.list(problems, |item, p| item.choice(p, &named))?;
     if detectors.is_empty() {
@@ -222,7 +232,7 @@ fn test(map: &mut Mapping<'_>, problems: &mut Problems) -> Option<Test> {
 }
 
 /// Reads a number that is exact.
-pub(super) fn number(node: &Node, problems: &mut Problems) -> Option<Number> {
+pub(crate) fn number(node: &Node, problems: &mut Problems) -> Option<Number> {
     match node.json(problems)? {
         Value::Number(number) => Some(number),
         Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
@@ -246,7 +256,7 @@ fn literal(node: &Node, problems: &mut Problems) -> Option<Literal> {
 
 impl Condition {
     /// Calls `visit` for this condition and all inside it.
-    pub(crate) fn walk<'c>(&'c self, visit: &mut impl FnMut(&'c Condition)) {
+    pub fn walk<'c>(&'c self, visit: &mut impl FnMut(&'c Condition)) {
         visit(self);
         match self {
             Condition::All(inner) | Condition::Any(inner) => {

@@ -8,58 +8,58 @@ use std::collections::BTreeMap;
 use aegis_domain::{CallKind, Effect, Method, Region, RuleId};
 use serde_json::Number;
 
-use super::condition::{Condition, condition, number};
-use super::name::{Name, Text};
-use super::path::PathPattern;
-use super::{ListRef, text_list};
-use crate::document::{Location, Node, Problems};
+use crate::condition::{Condition, condition, number};
+use crate::name::{Name, Text};
+use crate::path::PathPattern;
+use crate::{ListRef, text_list};
+use aegis_document::{Location, Node, Problems};
 
 #[derive(Clone, Debug)]
-pub(crate) struct Tool {
-    pub(crate) at: Location,
-    pub(crate) class: CallKind,
-    pub(crate) matching: Match,
-    pub(crate) allow: Allow,
-    pub(crate) params: BTreeMap<Name, Param>,
-    pub(crate) rules: Vec<Rule>,
+pub struct Tool {
+    pub at: Location,
+    pub class: CallKind,
+    pub matching: Match,
+    pub allow: Allow,
+    pub params: BTreeMap<Name, Param>,
+    pub rules: Vec<Rule>,
 }
 
 /// Which requests are calls of the tool.
 #[derive(Clone, Debug)]
-pub(crate) struct Match {
-    pub(crate) hosts: ListRef,
-    pub(crate) methods: Vec<Method>,
-    pub(crate) paths: Vec<PathPattern>,
+pub struct Match {
+    pub hosts: ListRef,
+    pub methods: Vec<Method>,
+    pub paths: Vec<PathPattern>,
 }
 
 /// Who may call: every scope, one of the groups, from one of the regions.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Allow {
-    pub(crate) scopes: Vec<RuleId>,
-    pub(crate) groups: Option<ListRef>,
-    pub(crate) regions: Option<Vec<Region>>,
+pub struct Allow {
+    pub scopes: Vec<RuleId>,
+    pub groups: Option<ListRef>,
+    pub regions: Option<Vec<Region>>,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Param {
-    pub(crate) at: Location,
-    pub(crate) kind: ParamKind,
-    pub(crate) required: Presence,
-    pub(crate) min: Option<Number>,
-    pub(crate) max: Option<Number>,
-    pub(crate) one_of: Option<ListRef>,
-    pub(crate) pattern: Option<String>,
-    pub(crate) max_length: Option<u32>,
+pub struct Param {
+    pub at: Location,
+    pub kind: ParamKind,
+    pub required: Presence,
+    pub min: Option<Number>,
+    pub max: Option<Number>,
+    pub one_of: Option<ListRef>,
+    pub pattern: Option<String>,
+    pub max_length: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Presence {
+pub enum Presence {
     Required,
     Optional,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ParamKind {
+pub enum ParamKind {
     String,
     Integer,
     Number,
@@ -69,17 +69,17 @@ pub(crate) enum ParamKind {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Rule {
-    pub(crate) at: Location,
-    pub(crate) id: RuleId,
-    pub(crate) effect: RuleEffect,
-    pub(crate) when: Condition,
-    pub(crate) mode: Mode,
+pub struct Rule {
+    pub at: Location,
+    pub id: RuleId,
+    pub effect: RuleEffect,
+    pub when: Condition,
+    pub mode: Mode,
 }
 
 impl Rule {
     /// What a person wrote beside the rule, if it denies.
-    pub(crate) fn reason(&self) -> Option<&Text> {
+    pub fn reason(&self) -> Option<&Text> {
         match &self.effect {
             RuleEffect::Deny { reason } => reason.as_ref(),
             RuleEffect::ApprovalNeeded { .. } | RuleEffect::Sanitize { .. } => None,
@@ -87,7 +87,7 @@ impl Rule {
     }
 
     /// How strong the rule is when it fires.
-    pub(crate) fn level(&self) -> Effect {
+    pub fn level(&self) -> Effect {
         match &self.effect {
             RuleEffect::Deny { .. } => Effect::Deny,
             RuleEffect::ApprovalNeeded { .. } => Effect::ApprovalNeeded,
@@ -97,14 +97,14 @@ impl Rule {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum RuleEffect {
+pub enum RuleEffect {
     Deny { reason: Option<Text> },
     ApprovalNeeded { approval: Name },
     Sanitize { obligation: Name },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     Enforce,
     /// Evaluated and reported, without effect.
     Shadow,
@@ -112,7 +112,7 @@ pub(crate) enum Mode {
 
 const RULES_MAX: usize = 500;
 
-pub(super) fn tool(node: &Node, problems: &mut Problems) -> Option<Tool> {
+pub(crate) fn tool(node: &Node, problems: &mut Problems) -> Option<Tool> {
     let mut map = node.mapping(problems)?;
     let classes = [("read", CallKind::Read), ("write", CallKind::Write)];
     let class = map.required("class", problems, |class, p| class.choice(p, &classes));
@@ -156,7 +156,7 @@ fn filled_list<T>(
     Some(items)
 }
 
-pub(super) fn method(node: &Node, problems: &mut Problems) -> Option<Method> {
+pub(crate) fn method(node: &Node, problems: &mut Problems) -> Option<Method> {
     let method = Method::parse(&node.text(problems)?);
     if method.is_none() {
         problems.report(node.position(), "a method is 1 to 32 of `A-Z 0-9 -`");
@@ -206,7 +206,7 @@ fn param(node: &Node, problems: &mut Problems) -> Option<Param> {
     map.finish(problems);
     let required = if required == Some(true) { Presence::Required } else { Presence::Optional };
     let at = problems.locate(node.position());
-    let pattern = pattern.and_then(|text| match crate::lower::pattern::portable(&text) {
+    let pattern = pattern.and_then(|text| match crate::pattern::portable(&text) {
         Ok(pattern) => Some(pattern),
         Err(error) => {
             problems.report(at.position, format!("`pattern`: {error}"));

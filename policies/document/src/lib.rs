@@ -1,6 +1,6 @@
 //! A text a person wrote, as a tree that knows where everything stands: YAML, and so JSON.
 //!
-//! Not here: what the text means; policies (`source`) and the gateway's config decode their own types from it.
+//! Not here: what the text means; policies (`policies/language`) and the gateway's config decode their own types from it.
 //! Invariant: every node has a position, no key occurs twice, nothing is shared (no anchors, aliases or tags),
 //! and nothing is deeper than `DEPTH_MAX`. All problems of a text are reported together.
 
@@ -15,8 +15,7 @@ use std::sync::Arc;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span as YamlSpan};
 
 pub use diagnostic::{Diagnostic, Diagnostics, Problems};
-pub use mapping::Mapping;
-pub(crate) use mapping::nearest;
+pub use mapping::{Mapping, nearest};
 pub use node::{Location, Node, Position};
 
 use node::{Content, Entry};

@@ -9,22 +9,22 @@ use aegis_domain::Timestamp;
 use jiff::civil::{Date, Weekday};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
-use crate::document::{Node, Problems};
+use aegis_document::{Node, Problems};
 
 #[derive(Clone, Debug)]
-pub(crate) struct Calendar {
+pub struct Calendar {
     tz: TimeZone,
     weekly: Vec<Window>,
     holidays: BTreeSet<Date>,
     /// As written, for readers of the bundle.
-    pub(crate) text: CalendarText,
+    pub text: CalendarText,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct CalendarText {
-    pub(crate) tz: String,
-    pub(crate) weekly: Vec<String>,
-    pub(crate) holidays: Vec<String>,
+pub struct CalendarText {
+    pub tz: String,
+    pub weekly: Vec<String>,
+    pub holidays: Vec<String>,
 }
 
 /// Some days of the week, from one minute of the day up to another.
@@ -47,7 +47,7 @@ const DAYS: [(&str, Weekday); 7] = [
 
 impl Calendar {
     /// Whether the calendar is open; `None` for an instant that no calendar can hold.
-    pub(crate) fn is_open(&self, now: Timestamp) -> Option<bool> {
+    pub fn is_open(&self, now: Timestamp) -> Option<bool> {
         let second = i64::try_from(now.unix_s()).ok()?;
         let local = jiff::Timestamp::from_second(second).ok()?.to_zoned(self.tz.clone());
         let minute = u16::try_from(local.hour()).ok()?.checked_mul(60)?;
@@ -136,7 +136,7 @@ fn holiday(node: &Node, problems: &mut Problems) -> Option<(String, Date)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::Document;
+    use aegis_document::Document;
 
     fn berlin() -> Calendar {
         let text = "{ tz: Europe/Berlin, weekly: ['Mon-Fri 08:00-20:00'], holidays: [2026-12-25] }";
