@@ -5,6 +5,7 @@
 pub mod answer;
 mod front;
 mod gate;
+mod handshake;
 pub mod headers;
 mod listeners;
 mod ops;

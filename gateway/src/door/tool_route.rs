@@ -23,6 +23,7 @@ use crate::clock;
 use crate::context::{Arrival, CallContext, Received};
 use crate::corridor::{Admission, BodySource};
 use crate::door::answer::{Answer, Refusal};
+use crate::door::handshake::{self, Upgrade};
 use crate::door::{headers, replay};
 use crate::drain::Underway;
 use crate::rooms::forward::{self, Reach};
@@ -111,7 +112,11 @@ impl ToolRoute {
                 if judged.is_none() && arrival.headers.contains_key(EXPECT) {
                     session.write_continue_response().await?;
                 }
-                let has_none = arrival.is_upgrade || session.downstream_session.is_body_empty();
+                if arrival.is_upgrade {
+                    handshake::keep_open(&mut session.downstream_session)?;
+                    return Ok(None);
+                }
+                let has_none = session.downstream_session.is_body_empty();
                 if let Some(body) = judged.filter(|_| !has_none) {
                     visit.body_home = Some(replay::install(&mut session.downstream_session, body));
                 }
@@ -209,10 +214,14 @@ impl ProxyHttp for ToolRoute {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         visit: &mut Visit,
     ) -> Result<()> {
+        let is_final = !response.status.is_informational();
+        if visit.is_upgrade && is_final && visit.body_home.is_none() {
+            visit.body_home = Some(handshake::declined(&mut session.downstream_session));
+        }
         let ours: Vec<HeaderName> =
             response.headers.keys().filter(|name| headers::is_ours(name)).cloned().collect();
         for name in ours {
@@ -337,21 +346,11 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// What the door knows of the request, or `None` when it is nothing a call can be made of.
 fn arrival(session: &mut ServerSession) -> Option<Arrival> {
-    let is_bodiless = session.is_body_empty();
     let header = session.req_header();
     let target = header.uri.path_and_query()?;
     let peer = session.client_addr().and_then(|address| address.as_inet()).map(|inet| inet.ip());
-    let is_upgrade = header.headers.contains_key(UPGRADE);
-    let is_websocket = header
-        .headers
-        .get(UPGRADE)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    // A handshake is a GET of HTTP/1.1 without a body (RFC 6455 §4.1); anything else could smuggle one past the judge.
-    let is_handshake = is_websocket
-        && is_bodiless
-        && header.method == http::Method::GET
-        && header.version == http::Version::HTTP_11;
-    if (is_upgrade && !is_handshake) || !headers::are_plain(&header.headers) {
+    let upgrade = handshake::wanted(header);
+    if upgrade == Upgrade::Refused || !headers::are_plain(&header.headers) {
         return None;
     }
     Some(Arrival {
@@ -360,7 +359,7 @@ fn arrival(session: &mut ServerSession) -> Option<Arrival> {
         query: target.query().map(str::to_owned),
         headers: header.headers.clone(),
         peer,
-        is_upgrade,
+        is_upgrade: upgrade == Upgrade::WebSocket,
     })
 }
 
@@ -383,7 +382,8 @@ impl BodySource for DownstreamBody<'_> {
         if announced.is_some_and(|bytes| bytes > bytes_max) {
             return Err(self.gave_up(Reason::BodyTooLarge));
         }
-        if self.session.is_body_empty() {
+        let is_handshake = self.session.get_header(UPGRADE).is_some();
+        if is_handshake || self.session.is_body_empty() {
             return Ok(Received::default());
         }
         if self.session.get_header(EXPECT).is_some() {

@@ -145,6 +145,8 @@ fn outgoing_headers(
     if arrival.is_upgrade {
         out.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         out.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        // The session says that a body may follow (`door/handshake`); Pingora would announce chunks of it.
+        out.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     if matches!(read.binding.price, aegis_decide::Price::PerToken(_)) {
         // Usage is read from the answer, so the answer must be readable.

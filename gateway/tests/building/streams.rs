@@ -4,13 +4,14 @@
 //! anything back would never get to the end.
 
 use aegis_domain::Reason;
-use aegis_testkit::{Gate, Script, Wire};
+use aegis_testkit::{Answer, Gate, Plan, Script, Wire};
 use bytes::Bytes;
 use futures::channel::mpsc;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
-use crate::house;
+use crate::{GATEWAY, house};
 
 #[tokio::test]
 async fn events_arrive_before_the_upstream_sends_the_next() {
@@ -81,6 +82,61 @@ async fn an_allowed_websocket_carries_both_ways() {
                 assert_eq!(heard, message.as_bytes());
             }
         }
+    }
+}
+
+/// Accepts every handshake before it has come, then sends back what follows.
+async fn accept_unasked(listener: TcpListener) {
+    const ACCEPTED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+        upgrade: websocket\r\n\r\n";
+    while let Ok((mut stream, _)) = listener.accept().await {
+        stream.write_all(ACCEPTED).await.unwrap();
+        tokio::spawn(async move {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let (mut from, mut to) = stream.split();
+            drop(tokio::io::copy(&mut from, &mut to).await);
+        });
+    }
+}
+
+/// The answer is there before the gateway looks for it, as when its thread has to wait for its turn.
+#[tokio::test]
+async fn a_websocket_stays_open_however_early_it_was_accepted() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(accept_unasked(listener));
+    let early = json!({
+        "upstream": format!("http://open.test:{port}"), "resolve": ["127.0.0.1"],
+        "addresses": ["127.0.0.0/8"], "protocol": "http1", "price": { "per_call_usd": "0.01" },
+    });
+    let house = Plan::new().await.tool("early", early).start(GATEWAY).await;
+    // Which of two things that are ready is taken first is left to chance.
+    for _ in 0..20 {
+        let ask = house.agent("bot").get("/early/v1/socket");
+        let ask = HANDSHAKE.iter().fold(ask, |ask, (name, value)| ask.header(name, value));
+        let mut tunnel = ask.begin().await.tunnel().await;
+        for message in [b"hello", b"again"] {
+            tunnel.write_all(message).await.unwrap();
+            let mut heard = [0; 5];
+            tunnel.read_exact(&mut heard).await.unwrap();
+            assert_eq!(&heard, message);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_the_upstream_declines_is_answered_as_any_call() {
+    let house = house().await;
+    house.upstream().on("/v1/socket", Script::Answer(Answer::status(426).body("no sockets")));
+    for tool in ["open-h1", "stream"] {
+        let ask = house.agent("bot").get(&format!("/{tool}/v1/socket"));
+        let ask = HANDSHAKE.iter().fold(ask, |ask, (name, value)| ask.header(name, value));
+        let reply = ask.send().await;
+        assert_eq!((reply.status.as_u16(), reply.text().as_ref()), (426, "no sockets"), "{tool}");
+        assert!(reply.broken.is_none());
     }
 }
 
