@@ -14,10 +14,10 @@ use aegis_state::Hold;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::config::{Tenant, ToolBinding};
 use crate::policies::TenantPolicy;
 use crate::rooms::forward::Outgoing;
 use crate::rooms::seal::{Held, Permit};
+use aegis_config::{Tenant, ToolBinding};
 
 /// What the door knows of a call before any room has looked at it.
 #[derive(Clone, Debug)]

@@ -8,9 +8,9 @@ use std::thread::JoinHandle;
 use aegis_demo::{AfterScenario, DemoOptions, DemoUpstream};
 use anyhow::Context as _;
 
-use crate::config::Config;
 use crate::serve::{self, Stop, StoppedBy};
 use crate::{keys, wire};
+use aegis_config::Config;
 
 /// Prepares the data directory, starts upstream and gateway, and plays the scenario.
 pub fn run(options: &DemoOptions) -> anyhow::Result<()> {

@@ -4,7 +4,6 @@
 //! Invariant: Pingora is used in `door` and `rooms::forward` only, so that everything else can be read without it.
 
 pub mod clock;
-pub mod config;
 pub mod context;
 pub mod corridor;
 pub mod dev;

@@ -6,8 +6,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use aegis_config::Config;
 use aegis_demo::{AfterScenario, DemoOptions, Ports, Source};
-use aegis_gateway::config::Config;
 use aegis_gateway::{clock, dev, serve, wire};
 use clap::{Parser, Subcommand};
 

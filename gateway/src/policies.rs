@@ -12,7 +12,7 @@ use aegis_domain::TenantId;
 use aegis_policy::{CompileContext, Snapshot};
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{Config, Tenant};
+use aegis_config::{Config, Tenant};
 
 /// What one tenant's calls are judged by.
 #[derive(Debug)]

@@ -18,7 +18,6 @@ use bytes::Bytes;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Semaphore;
 
-use crate::config::Config;
 use crate::corridor::Corridor;
 use crate::drain::Drain;
 use crate::policies::Policies;
@@ -27,6 +26,7 @@ use crate::rooms::forward::TrustStore;
 use crate::rooms::identify::Identify;
 use crate::serve::Stop;
 use crate::{clock, files, keys};
+use aegis_config::Config;
 
 /// Everything a call meets on its way.
 pub struct Gateway {

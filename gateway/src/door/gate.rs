@@ -3,17 +3,8 @@
 //! Not here: reading bytes off the socket (`front`) and HTTP/2, whose framing the h2 library checks.
 //! Invariant: what passes has exactly one framing, one Host and plain line endings (RFC 9112 §§2.2, 3.2, 6.1).
 
+use aegis_config::{HEADERS_CEILING, HeadLimits};
 use aegis_domain::Reason;
-
-/// Limits on a request head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeadLimits {
-    pub bytes_max: usize,
-    pub headers_max: usize,
-}
-
-/// The most headers any configuration may allow; it bounds the parser's table.
-pub const HEADERS_CEILING: usize = 256;
 
 /// What is known of the bytes read so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,9 +21,9 @@ use pingora_core::services::listening::Service;
 use pingora_proxy::http_proxy;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
-use crate::config::TlsListen;
 use crate::door::{Front, Ops, ToolRoute};
 use crate::wire::Gateway;
+use aegis_config::TlsListen;
 
 /// Idle connections kept to upstreams.
 const POOL_MAX: usize = 1_024;

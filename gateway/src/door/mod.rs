@@ -14,7 +14,6 @@ mod replay;
 mod tool_route;
 
 pub use front::Front;
-pub use gate::{HEADERS_CEILING, HeadLimits};
 pub use listeners::{Listeners, check_tls};
 pub use ops::Ops;
 pub use tool_route::ToolRoute;

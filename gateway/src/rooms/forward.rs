@@ -24,12 +24,12 @@ use pingora_core::protocols::ALPN;
 use pingora_core::protocols::tls::CaType;
 use pingora_core::upstreams::peer::HttpPeer;
 
-use crate::config::{BodyMode, Protocol, ToolBinding};
 use crate::context::{Arrival, Identified, Read};
 use crate::door::headers;
 use crate::rooms::identify;
 use crate::rooms::seal::Permit;
 use crate::wire::Gateway;
+use aegis_config::{BodyMode, Protocol, ToolBinding};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// HTTP/2 streams on one upstream connection; Pingora's default is one.

@@ -10,9 +10,9 @@ use aegis_identity::{TokenCache, VerifiedToken, Verifier};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::config::{Agent, Config, Standing, Tenant};
 use crate::context::Identified;
 use crate::door::headers::AEGIS_AUTHORIZATION;
+use aegis_config::{Agent, Config, Standing, Tenant};
 
 /// Checks tokens and looks their agents up.
 #[derive(Debug)]

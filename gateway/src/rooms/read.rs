@@ -13,12 +13,12 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::{Value, json};
 
-use crate::config::{BodyMode, ToolBinding, Upstream};
 use crate::context::{Arrival, Decoding, Identified, Read, Received, Stopwatch};
 use crate::corridor::BodySource;
 use crate::door::headers;
 use crate::policies::TenantPolicy;
 use crate::wire::Gateway;
+use aegis_config::{BodyMode, ToolBinding, Upstream};
 
 /// Reads route, parameters and body of a call.
 pub async fn read(

@@ -12,11 +12,11 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
 use crate::clock;
-use crate::config::ToolBinding;
 use crate::context::{CallContext, Stopwatch};
 use crate::drain::Underway;
 use crate::rooms::seal::{self, Outcome, Sealed};
 use crate::wire::Gateway;
+use aegis_config::ToolBinding;
 
 /// How a forwarded call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

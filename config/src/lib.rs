@@ -1,6 +1,6 @@
 //! The whole configuration as checked values; `aegis.yaml` becomes this once, or every error is reported together.
 //!
-//! Not here: reading the text (`read`) and building the object graph (`wire`).
+//! Not here: building anything from them (`gateway::wire`).
 //! Invariant: a `Config` that exists is complete: every reference in it resolves, every limit is set.
 
 mod read;
@@ -19,8 +19,6 @@ use aegis_domain::{
 };
 use aegis_state::{Budgets, Rates};
 use ipnet::IpNet;
-
-use crate::door::HeadLimits;
 
 /// Everything one gateway process needs to know before it starts.
 #[derive(Debug)]
@@ -53,6 +51,16 @@ pub struct TlsListen {
     pub certificate: PathBuf,
     pub key: PathBuf,
 }
+
+/// Limits on a request head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    pub bytes_max: usize,
+    pub headers_max: usize,
+}
+
+/// The most headers any configuration may allow; it bounds the parser's table.
+pub const HEADERS_CEILING: usize = 256;
 
 /// Every bound on a call and a connection, with its default.
 #[derive(Clone, Debug)]

@@ -13,8 +13,8 @@ use aegis_document::{Mapping, Node, Problems};
 use aegis_domain::{CallKind, Host, Region, Scheme, Secret, ToolName, Ttl};
 use ipnet::IpNet;
 
-use super::read::{positive, usd};
-use super::{BodyMode, Credential, Protocol, ToolBinding, Upstream};
+use crate::read::{positive, usd};
+use crate::{BodyMode, Credential, Protocol, ToolBinding, Upstream};
 
 /// The folder that relative paths start from.
 pub(super) struct Folder(pub(super) PathBuf);
@@ -218,7 +218,7 @@ fn price(node: &Node, problems: &mut Problems) -> Option<Price> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::*;
 
     #[test]
     fn an_upstream_is_a_plain_url() {

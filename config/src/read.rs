@@ -17,12 +17,11 @@ use aegis_state::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::read_tool::{self, Folder};
-use super::{
-    Agent, Config, IdentityConfig, IssuerConfig, Limits, Listen, PolicyFiles, Standing, Tenant,
-    TlsListen, ToolBinding,
+use crate::read_tool::{self, Folder};
+use crate::{
+    Agent, Config, HEADERS_CEILING, IdentityConfig, IssuerConfig, Limits, Listen, PolicyFiles,
+    Standing, Tenant, TlsListen, ToolBinding,
 };
-use crate::door::HEADERS_CEILING;
 
 pub(super) fn load(path: &Path) -> Result<Config, Diagnostics> {
     let name = path.display().to_string();
