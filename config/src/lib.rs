@@ -121,6 +121,8 @@ pub struct Tenant {
     pub policy: PolicyFiles,
     pub agents: BTreeMap<AgentId, Agent>,
     pub tools: BTreeMap<ToolName, Arc<ToolBinding>>,
+    /// How calls through the forward proxy go to origins that no tool is for, if the policy lets them.
+    pub direct: Arc<ToolBinding>,
 }
 
 #[derive(Debug)]
@@ -212,6 +214,30 @@ impl Config {
         read::load(path)
     }
 }
+
+impl Default for ToolBinding {
+    fn default() -> Self {
+        Self {
+            upstreams: BTreeMap::new(),
+            addresses: Vec::new(),
+            resolve: Vec::new(),
+            ca_file: None,
+            protocol: Protocol::Auto,
+            credential: None,
+            price: Price::Free,
+            kind: None,
+            body: BodyMode::Inspect,
+            body_bytes_max: None,
+            connect_timeout: Duration::from_secs(5),
+            read_timeout: Duration::from_secs(60),
+            outage: OutageRule::DenyAll,
+            hold: HOLD,
+        }
+    }
+}
+
+/// How long money stays held for a call whose end nobody reported; then the estimate is charged.
+const HOLD: Ttl = Ttl::from_s(15 * 60);
 
 impl ToolBinding {
     /// The endpoint for calls made from `region`, if the tool has one there.

@@ -187,6 +187,7 @@ struct RawTenant {
     limits: SpendLimits,
     agents: BTreeMap<AgentId, RawAgent>,
     tools: BTreeMap<ToolName, Arc<ToolBinding>>,
+    direct: Option<ToolBinding>,
 }
 
 struct RawAgent {
@@ -220,8 +221,9 @@ fn named(id: TenantId, raw: RawTenant) -> Result<Tenant, BudgetError> {
         };
         agents.insert(name, agent);
     }
-    let RawTenant { org, region, policy, tools, .. } = raw;
-    Ok(Tenant { id, org, region, policy, agents, tools })
+    let RawTenant { org, region, policy, tools, direct, .. } = raw;
+    let direct = Arc::new(direct.unwrap_or_default());
+    Ok(Tenant { id, org, region, policy, agents, tools, direct })
 }
 
 fn budgets_of(tenant: &TenantId, scope: &BudgetScope, limits: SpendLimits) -> [Budget; 2] {
@@ -246,6 +248,8 @@ fn tenant(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<RawTe
     let agents = map.required("agents", problems, |node, problems| {
         node.map(problems, Node::parsed::<AgentId>, agent)
     });
+    let direct = map
+        .optional("direct", problems, |node, problems| read_tool::direct(node, problems, folder));
     let tools = map.required("tools", problems, |node, problems| {
         node.map(problems, read_tool::name, |node, problems| {
             read_tool::tool(node, problems, folder).map(Arc::new)
@@ -259,6 +263,7 @@ fn tenant(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<RawTe
         limits,
         agents: agents?,
         tools: tools?,
+        direct,
     })
 }
 

@@ -6,11 +6,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use aegis_decide::{OutageRule, Price, TokenPrice};
 use aegis_document::{Mapping, Node, Problems};
-use aegis_domain::{CallKind, Host, Region, Scheme, Secret, ToolName, Ttl};
+use aegis_domain::{CallKind, Host, Region, Scheme, Secret, ToolName};
 use ipnet::IpNet;
 
 use crate::read::{positive, usd};
@@ -32,6 +31,16 @@ pub(super) fn name(node: &Node, problems: &mut Problems) -> Option<ToolName> {
 pub(super) fn tool(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<ToolBinding> {
     let mut map = node.mapping(problems)?;
     let upstreams = upstreams(&mut map, problems);
+    let binding = binding(map, problems, folder);
+    Some(ToolBinding { upstreams: upstreams?, ..binding })
+}
+
+/// How calls to origins go that no tool is for: everything of a tool but where it goes.
+pub(super) fn direct(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<ToolBinding> {
+    Some(binding(node.mapping(problems)?, problems, folder))
+}
+
+fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> ToolBinding {
     let addresses = map.optional("addresses", problems, |n, p| n.list(p, network));
     let resolve = map.optional("resolve", problems, |n, p| n.list(p, Node::parsed::<IpAddr>));
     let ca_file = map.optional("ca_file", problems, |n, p| folder.path(n, p));
@@ -55,26 +64,24 @@ pub(super) fn tool(node: &Node, problems: &mut Problems, folder: &Folder) -> Opt
         problems.report(map.position(), "a body that streams by unread cannot be priced by token");
     }
     map.finish(problems);
-    Some(ToolBinding {
-        upstreams: upstreams?,
+    let usual = ToolBinding::default();
+    ToolBinding {
         addresses: addresses.unwrap_or_default(),
         resolve: resolve.unwrap_or_default(),
         ca_file,
-        protocol: protocol.unwrap_or(Protocol::Auto),
+        protocol: protocol.unwrap_or(usual.protocol),
         credential,
-        price: price.unwrap_or(Price::Free),
+        price: price.unwrap_or(usual.price),
         kind,
-        body: body.unwrap_or(BodyMode::Inspect),
+        body: body.unwrap_or(usual.body),
         body_bytes_max,
-        connect_timeout: connect.unwrap_or(Duration::from_secs(5)),
-        read_timeout: read.unwrap_or(Duration::from_secs(60)),
-        outage: outage.unwrap_or(OutageRule::DenyAll),
-        hold: HOLD,
-    })
+        connect_timeout: connect.unwrap_or(usual.connect_timeout),
+        read_timeout: read.unwrap_or(usual.read_timeout),
+        outage: outage.unwrap_or(usual.outage),
+        upstreams: usual.upstreams,
+        hold: usual.hold,
+    }
 }
-
-/// How long money stays held for a call whose end nobody reported; then the estimate is charged.
-const HOLD: Ttl = Ttl::from_s(15 * 60);
 
 /// `upstream: URL`, or `upstreams: { region: URL }` where each region has its own endpoint.
 fn upstreams(

@@ -124,6 +124,8 @@ reasons! {
     UpstreamUnresolved: Upstream, "check the tool's upstream; retry later";
     /// The upstream's address is one no call may go to.
     AddressForbidden: Upstream, "have the tool's definition name the address, if it is meant";
+    /// The upstream's address is this gateway itself.
+    ProxyLoop: Upstream, "name the upstream itself, not this gateway";
     /// No connection to the upstream.
     UpstreamUnreachable: Upstream, "retry later";
     /// The upstream's certificate or handshake was refused.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aegis_domain::{
-    AgentIdentity, Decision, DecisionId, DlpFacts, EgressCall, Facts, Method, Timestamp, ToolName,
-    TraceContext,
+    AgentIdentity, Decision, DecisionId, DlpFacts, EgressCall, Facts, Host, Method, Scheme, Secret,
+    Timestamp, ToolName, TraceContext,
 };
 use aegis_state::Hold;
 use bytes::Bytes;
@@ -29,6 +29,26 @@ pub struct Arrival {
     pub headers: http::HeaderMap,
     pub peer: Option<IpAddr>,
     pub is_upgrade: bool,
+    pub target: Target,
+    pub presented: Presented,
+}
+
+/// Where the agent asked its call to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To a tool of its tenant: `/<tool>/<path>` on a listener of ours.
+    Route,
+    /// To an origin by name, through the forward proxy.
+    Origin { scheme: Scheme, host: Host, port: u16 },
+}
+
+/// Where the agent's token stands.
+#[derive(Clone, Debug)]
+pub enum Presented {
+    /// In the call's own headers.
+    InHeaders,
+    /// In what was said to the proxy: with the call, or when its tunnel was opened.
+    ToProxy(Secret<String>),
 }
 
 /// One call on its way through the rooms.
@@ -37,6 +57,8 @@ pub struct CallContext {
     pub id: DecisionId,
     pub trace: TraceContext,
     pub arrived: Timestamp,
+    /// Who was asked: refusals of a proxy are told otherwise (RFC 9110 §11.7).
+    pub asked: Asked,
     pub clock: Stopwatch,
     pub identified: Option<Identified>,
     pub read: Option<Read>,
@@ -47,6 +69,14 @@ pub struct CallContext {
     pub sealed: Option<Held>,
     pub permit: Option<Permit>,
     pub outgoing: Option<Outgoing>,
+}
+
+/// As what the agent sees us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// As the server that it calls, also inside a tunnel.
+    Server,
+    Proxy,
 }
 
 /// Room 1's result.
@@ -103,6 +133,7 @@ impl CallContext {
             id,
             trace,
             arrived,
+            asked: Asked::Server,
             clock: Stopwatch::start(),
             identified: None,
             read: None,

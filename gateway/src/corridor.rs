@@ -9,9 +9,9 @@ use aegis_domain::{Decision, HotAnswer, HotRefusal, Reason, Ttl};
 use async_trait::async_trait;
 
 use crate::clock;
-use crate::context::{Arrival, CallContext, Identified, Read, Received};
+use crate::context::{Arrival, Asked, CallContext, Identified, Read, Received};
 use crate::door::answer::Refusal;
-use crate::rooms::{forward, gather, judge, read, seal, settle};
+use crate::rooms::{forward, gather, identify, judge, read, seal, settle};
 use crate::wire::Gateway;
 
 /// Where a door keeps the body until `read` asks for it.
@@ -71,12 +71,13 @@ impl Corridor {
     }
 
     /// Answers a call whose head was refused before it could be read, and records that.
-    pub async fn refuse_unread(&self, reason: Reason) -> Refusal {
+    pub async fn refuse_unread(&self, reason: Reason, asked: Asked) -> Refusal {
         let now = clock::now();
         let (Ok(id), Ok(trace)) = (clock::decision_id(now), clock::trace(None)) else {
             return Refusal::nameless();
         };
         let mut ctx = CallContext::new(id, trace, now);
+        ctx.asked = asked;
         let decision = aegis_decide::refuse(id, reason);
         if let Err(reason) = seal::seal_unread(&self.gateway, &mut ctx, decision).await {
             ctx.decision = Some(aegis_decide::refuse(id, reason));
@@ -91,8 +92,8 @@ impl Corridor {
         body: &mut dyn BodySource,
     ) -> Result<Decision, Reason> {
         let gateway = &self.gateway;
-        let identified =
-            gateway.identify.identify(&arrival.headers, &gateway.config, ctx.arrived)?;
+        let token = identify::token(arrival)?;
+        let identified = gateway.identify.identify(token, &gateway.config, ctx.arrived)?;
         let identified = ctx.identified.insert(identified).clone();
         if identified.tenant.region != gateway.config.region {
             return Err(Reason::WrongRegion);
@@ -154,6 +155,7 @@ impl Corridor {
             home_url: home.and_then(|region| self.gateway.config.regions.get(&region).cloned()),
             attestation: ctx.sealed.as_ref().and_then(|sealed| sealed.attestation.clone()),
             trace_id: ctx.trace.trace_id_hex(),
+            asked: ctx.asked,
             decision,
         }
     }

@@ -3,6 +3,7 @@
 //! Not here: what any part does, and running it (`serve`). Invariant: nothing listens before everything that can fail
 //! has been built.
 
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use aegis_audit_chain::Hash;
@@ -19,6 +20,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Semaphore;
 
 use crate::corridor::Corridor;
+use crate::door::Intercept;
 use crate::drain::Drain;
 use crate::policies::Policies;
 use crate::resolver::Resolver;
@@ -26,6 +28,7 @@ use crate::rooms::forward::TrustStore;
 use crate::rooms::identify::Identify;
 use crate::serve::Stop;
 use crate::{clock, files, keys};
+use aegis_authority::Store;
 use aegis_config::Config;
 
 /// Everything a call meets on its way.
@@ -43,6 +46,8 @@ pub struct Gateway {
     pub issuer: String,
     pub jwks: Bytes,
     pub resolver: Resolver,
+    /// Opens the tunnels of the forward proxy.
+    pub intercept: Intercept,
     pub trust: TrustStore,
     pub drain: Arc<Drain>,
     pub metrics: Metrics,
@@ -62,6 +67,17 @@ impl std::fmt::Debug for Gateway {
 impl Gateway {
     pub fn corridor(self: &Arc<Self>) -> Corridor {
         Corridor::new(Arc::clone(self))
+    }
+
+    /// Whether dialling an address would reach a listener of this process. Only addresses of this host can be bound.
+    pub fn is_itself(&self, address: SocketAddr) -> bool {
+        let listen = &self.config.listen;
+        let tls = listen.tls.as_ref().map(|tls| tls.address);
+        let mut ours = listen.plain.into_iter().chain(tls).chain([listen.metrics]);
+        ours.any(|ours| {
+            let is_heard = ours.ip().is_unspecified() || ours.ip() == address.ip();
+            ours.port() == address.port() && is_heard
+        }) && UdpSocket::bind((address.ip(), 0)).is_ok()
     }
 }
 
@@ -96,6 +112,8 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let recovery = Recovery { records, holds: state.open_holds() };
     let metrics = Metrics::new();
     let follower = follower(&config, &journal, metrics.clone())?;
+    let authority = Store::at(&config.data_dir.join("ca")).open(&config.region, clock::now());
+    let intercept = Intercept::new(authority.context("the proxy's authority cannot be used")?)?;
     let jwks = KeySet::default().with(region_key.public_key().clone())?.to_jwks_json();
     let gateway = Gateway {
         issuer: config.identity.audience.clone(),
@@ -107,6 +125,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         region_key,
         jwks: Bytes::from(jwks),
         resolver: Resolver::default(),
+        intercept,
         trust,
         drain: Arc::new(Drain::default()),
         metrics,

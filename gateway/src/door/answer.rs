@@ -6,9 +6,12 @@
 
 use aegis_domain::{Decision, Fault, Reason, Ttl, Verdict};
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderName, StatusCode};
 
+use crate::context::Asked;
 use crate::door::headers::{
     AEGIS_APPROVAL_ID, AEGIS_ATTESTATION, AEGIS_DECISION_ID, AEGIS_POLICY_VERSION, PROXY_STATUS,
     SHOULD_RETRY,
@@ -23,6 +26,7 @@ pub struct Refusal {
     pub home_url: Option<String>,
     pub attestation: Option<String>,
     pub trace_id: String,
+    pub asked: Asked,
 }
 
 /// A refusal as status, headers and body.
@@ -43,13 +47,22 @@ impl Refusal {
             home_url: None,
             attestation: None,
             trace_id: String::new(),
+            asked: Asked::Server,
         }
     }
 
     pub fn answer(&self) -> Answer {
         let reason = self.decision.verdict.reason();
         let body = Bytes::from(self.problem(reason).to_string());
-        Answer { status: status(reason), headers: self.headers(reason, body.len()), body }
+        Answer { status: self.status(reason), headers: self.headers(reason, body.len()), body }
+    }
+
+    /// A proxy that wants to know who asks says so with a status of its own (RFC 9110 §15.5.8).
+    fn status(&self, reason: Reason) -> StatusCode {
+        match (status(reason), self.asked) {
+            (StatusCode::UNAUTHORIZED, Asked::Proxy) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            (status, Asked::Proxy | Asked::Server) => status,
+        }
     }
 
     fn headers(&self, reason: Reason, length: usize) -> Vec<(HeaderName, String)> {
@@ -78,7 +91,13 @@ impl Refusal {
             headers.push((SHOULD_RETRY, "false".to_owned()));
         }
         if status(reason) == StatusCode::UNAUTHORIZED {
-            headers.push((WWW_AUTHENTICATE, challenge(reason)));
+            match self.asked {
+                Asked::Server => headers.push((WWW_AUTHENTICATE, challenge(reason))),
+                Asked::Proxy => {
+                    headers.push((PROXY_AUTHENTICATE, challenge(reason)));
+                    headers.push((PROXY_AUTHENTICATE, "Basic realm=\"aegis\"".to_owned()));
+                }
+            }
         }
         headers
     }
@@ -90,7 +109,7 @@ impl Refusal {
         let mut problem = serde_json::json!({
             "type": format!("https://aegis.dev/problems/{}", reason.code()),
             "title": title,
-            "status": status(reason).as_u16(),
+            "status": self.status(reason).as_u16(),
             "detail": detail,
             "instance": format!("urn:aegis:decision:{}", decision.id),
             "decision": decision.verdict.effect().as_str(),
@@ -179,6 +198,7 @@ fn status(reason: Reason) -> StatusCode {
         | Reason::UpstreamUnreachable
         | Reason::UpstreamTls
         | Reason::UpstreamFailed
+        | Reason::ProxyLoop
         | Reason::AgentGone
         | Reason::OutcomeUnknown => StatusCode::BAD_GATEWAY,
         Reason::StateUnavailable
@@ -197,6 +217,7 @@ fn proxy_error(reason: Reason) -> &'static str {
     match reason {
         Reason::UpstreamUnresolved => "dns_error",
         Reason::AddressForbidden => "destination_ip_prohibited",
+        Reason::ProxyLoop => "proxy_loop_detected",
         Reason::UpstreamUnreachable => "destination_unavailable",
         Reason::UpstreamTls => "tls_protocol_error",
         Reason::UpstreamTimeout => "http_response_timeout",

@@ -17,8 +17,10 @@ use pingora_proxy::HttpProxy;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::context::Asked;
 use crate::door::answer;
-use crate::door::gate::{self, HeadState};
+use crate::door::connect::{self, Connect};
+use crate::door::gate::{self, HeadState, Place};
 use crate::door::prefixed::Prefixed;
 use crate::door::tool_route::ToolRoute;
 use crate::drain::Underway;
@@ -39,6 +41,8 @@ pub struct Front {
 enum Head {
     Ready(BytesMut),
     Http2(BytesMut),
+    /// The head of a CONNECT, and what came behind it.
+    Connect(BytesMut),
     /// The client left, or was asked to at a drain, between two calls.
     Over,
     Refused(Reason),
@@ -49,28 +53,53 @@ impl Front {
         Self { proxy: Arc::new(proxy), gateway }
     }
 
-    /// Serves calls on one HTTP/1 connection until either side is done.
-    async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+    /// Serves calls on one connection until either side is done, or it turns into a tunnel.
+    async fn serve(
+        &self,
+        mut stream: Stream,
+        place: Place,
+        shutdown: &ShutdownWatch,
+    ) -> Option<(Stream, BytesMut)> {
+        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            ServerApp::process_new(&self.proxy, stream, shutdown).await;
+            return None;
+        }
         let mut carried: Option<HttpPersistentSettings> = None;
         loop {
-            let (head, underway) = self.next_head(&mut stream).await;
+            let (head, underway) = self.next_head(&mut stream, place).await;
             match head {
-                Head::Over => return,
-                Head::Refused(reason) => return self.refuse(stream, reason).await,
+                Head::Over => return None,
+                Head::Refused(reason) => {
+                    self.refuse(stream, reason, Asked::Server).await;
+                    return None;
+                }
+                Head::Connect(head) => return Some((stream, head)),
                 Head::Http2(prefix) => {
                     // Its calls count themselves; the connection may stay idle for long.
                     drop(underway);
                     let stream = Box::new(Prefixed::new(stream, prefix.freeze()));
                     ServerApp::process_new(&self.proxy, stream, shutdown).await;
-                    return;
+                    return None;
                 }
                 Head::Ready(head) => {
                     let session = self.session(stream, head, carried.take());
-                    let Some(reused) = self.proxy.process_new_http(session, shutdown).await else {
-                        return;
-                    };
+                    let reused = self.proxy.process_new_http(session, shutdown).await?;
                     (stream, carried) = reused.consume();
                 }
+            }
+        }
+    }
+
+    /// Opens a tunnel and serves the calls inside.
+    async fn tunnel(&self, stream: Stream, head: BytesMut, shutdown: &ShutdownWatch) {
+        let underway = self.gateway.drain.underway();
+        match connect::open(&self.gateway, stream, head).await {
+            Connect::Over => {}
+            Connect::Refused(stream, reason) => self.refuse(stream, reason, Asked::Proxy).await,
+            Connect::Opened(inside) => {
+                drop(underway);
+                // A tunnel in a tunnel is refused by the gate.
+                drop(self.serve(inside, Place::Tunnel, shutdown).await);
             }
         }
     }
@@ -94,7 +123,7 @@ impl Front {
         session
     }
 
-    async fn next_head(&self, stream: &mut Stream) -> (Head, Option<Underway>) {
+    async fn next_head(&self, stream: &mut Stream, place: Place) -> (Head, Option<Underway>) {
         let limits = &self.gateway.config.limits;
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
         // Until the first byte a quiet client may idle; after it, the whole head has one deadline.
@@ -104,18 +133,19 @@ impl Front {
         };
         let underway = self.gateway.drain.underway();
         let head = match first {
-            Ok(Ok(count)) if count > 0 => self.rest_of_head(stream, buffer).await,
+            Ok(Ok(count)) if count > 0 => self.rest_of_head(stream, buffer, place).await,
             _ => Head::Over,
         };
         (head, Some(underway))
     }
 
-    async fn rest_of_head(&self, stream: &mut Stream, mut buffer: BytesMut) -> Head {
+    async fn rest_of_head(&self, stream: &mut Stream, mut buffer: BytesMut, place: Place) -> Head {
         let limits = &self.gateway.config.limits;
         let deadline = Instant::now() + limits.head_deadline;
         loop {
-            match gate::inspect(&buffer, limits.head) {
+            match gate::inspect(&buffer, limits.head, place) {
                 Ok(HeadState::Complete { .. }) => return Head::Ready(buffer),
+                Ok(HeadState::Connect) => return Head::Connect(buffer),
                 Ok(HeadState::Http2Preface) => return Head::Http2(buffer),
                 Ok(HeadState::Partial) => {}
                 Err(reason) => return Head::Refused(reason),
@@ -129,8 +159,8 @@ impl Front {
     }
 
     /// Answers a head that Pingora will never see, and closes.
-    async fn refuse(&self, mut stream: Stream, reason: Reason) {
-        let refusal = self.gateway.corridor().refuse_unread(reason).await;
+    async fn refuse(&self, mut stream: Stream, reason: Reason, asked: Asked) {
+        let refusal = self.gateway.corridor().refuse_unread(reason, asked).await;
         let bytes = answer::raw_http1(&refusal);
         let sent = timeout(LINGER, async {
             stream.write_all(&bytes).await?;
@@ -160,10 +190,9 @@ impl ServerApp for Front {
         }
         // Above the limit a connection is closed at once; waiting ones would take room as well.
         let _room = Arc::clone(&self.gateway.connections).try_acquire_owned().ok()?;
-        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            return ServerApp::process_new(&self.proxy, stream, shutdown).await;
+        if let Some((stream, head)) = self.serve(stream, Place::Listener, shutdown).await {
+            self.tunnel(stream, head, shutdown).await;
         }
-        self.serve(stream, shutdown).await;
         None
     }
 

@@ -15,12 +15,23 @@ pub(super) enum HeadState {
     Http2Preface,
     /// A whole, acceptable HTTP/1 head of this many bytes.
     Complete { bytes: usize },
+    /// The same, and it asks for a tunnel.
+    Connect,
+}
+
+/// Where a request comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// On a socket of ours, where we are a server and a proxy.
+    Listener,
+    /// In a tunnel, where we are the one origin it was opened for.
+    Tunnel,
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Looks at the first bytes of a connection or of its next request.
-pub(super) fn inspect(bytes: &[u8], limits: HeadLimits) -> Result<HeadState, Reason> {
+pub(super) fn inspect(bytes: &[u8], limits: HeadLimits, place: Place) -> Result<HeadState, Reason> {
     if bytes.starts_with(PREFACE) {
         return Ok(HeadState::Http2Preface);
     }
@@ -40,7 +51,11 @@ pub(super) fn inspect(bytes: &[u8], limits: HeadLimits) -> Result<HeadState, Rea
         Ok(httparse::Status::Complete(length)) => {
             has_plain_lines(bytes.get(..length).unwrap_or_default())?;
             check_request(&request, limits)?;
-            Ok(HeadState::Complete { bytes: length })
+            check_target(&request, place)?;
+            match request.method {
+                Some("CONNECT") => Ok(HeadState::Connect),
+                Some(_) | None => Ok(HeadState::Complete { bytes: length }),
+            }
         }
         Err(httparse::Error::TooManyHeaders) => Err(Reason::HeadTooLarge),
         Err(_) => Err(Reason::MalformedRequest),
@@ -63,11 +78,6 @@ fn check_request(request: &httparse::Request<'_, '_>, limits: HeadLimits) -> Res
     if request.headers.len() > limits.headers_max {
         return Err(Reason::HeadTooLarge);
     }
-    let is_origin_form = request.path.is_some_and(|path| path.starts_with('/'));
-    let is_plain_method = !matches!(request.method, Some("CONNECT" | "TRACE" | "TRACK") | None);
-    if !is_origin_form || !is_plain_method {
-        return Err(Reason::MalformedRequest);
-    }
     let count = |name: &str| {
         request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name)).count()
     };
@@ -83,6 +93,34 @@ fn check_request(request: &httparse::Request<'_, '_>, limits: HeadLimits) -> Res
         return Err(Reason::MalformedRequest);
     }
     request.headers.iter().try_for_each(check_framing_value)
+}
+
+/// The forms of RFC 9112 §3.2 that are meant here; a target that names a host names the one in `Host`.
+fn check_target(request: &httparse::Request<'_, '_>, place: Place) -> Result<(), Reason> {
+    let path = request.path.ok_or(Reason::MalformedRequest)?;
+    let host = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("host"));
+    let is_host =
+        |name: &str| host.is_some_and(|header| header.value.eq_ignore_ascii_case(name.as_bytes()));
+    let has_body = request.headers.iter().any(|header| {
+        let name = header.name;
+        name.eq_ignore_ascii_case("transfer-encoding")
+            || (name.eq_ignore_ascii_case("content-length") && header.value != b"0")
+    });
+    let is_fine = match (request.method, place) {
+        (Some("TRACE" | "TRACK") | None, _) => false,
+        (Some("CONNECT"), Place::Tunnel) => false,
+        (Some("CONNECT"), Place::Listener) => {
+            request.version == Some(1) && is_host(path) && !has_body
+        }
+        (Some(_), _) if path.starts_with('/') => true,
+        (Some(_), Place::Listener) => {
+            let rest = path.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("http://"));
+            let authority = rest.and_then(|_| path.get(7..)?.split(['/', '?', '#']).next());
+            authority.is_some_and(is_host)
+        }
+        (Some(_), Place::Tunnel) => false,
+    };
+    if is_fine { Ok(()) } else { Err(Reason::MalformedRequest) }
 }
 
 /// Framing headers in their one canonical spelling, and no header value with control bytes.
@@ -104,7 +142,7 @@ mod tests {
     const LIMITS: HeadLimits = HeadLimits { bytes_max: 1_024, headers_max: 16 };
 
     fn judge(text: &str) -> Result<HeadState, Reason> {
-        inspect(text.as_bytes(), LIMITS)
+        inspect(text.as_bytes(), LIMITS, Place::Listener)
     }
 
     #[test]
@@ -145,12 +183,27 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: gw\r\nX: a\n\r\n",
             "GET / HTTP/1.1\r\n\r\n",
             "GET http://other/ HTTP/1.1\r\nHost: gw\r\n\r\n",
-            "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
+            "GET https://gw/ HTTP/1.1\r\nHost: gw\r\n\r\n",
+            "CONNECT a:443 HTTP/1.1\r\nHost: b:443\r\n\r\n",
+            "CONNECT a:443 HTTP/1.0\r\nHost: a:443\r\n\r\n",
+            "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\nContent-Length: 5\r\n\r\n",
             "TRACE / HTTP/1.1\r\nHost: gw\r\n\r\n",
             "OPTIONS * HTTP/1.1\r\nHost: gw\r\n\r\n",
             "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
         ] {
             assert_eq!(judge(head), Err(Reason::MalformedRequest), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_asked_by_absolute_form_or_connect_and_a_tunnel_is_not() {
+        let absolute = "GET http://a.test/x HTTP/1.1\r\nHost: a.test\r\n\r\n";
+        assert!(matches!(judge(absolute), Ok(HeadState::Complete { .. })));
+        let connect = "CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n";
+        assert_eq!(judge(connect), Ok(HeadState::Connect));
+        for head in [absolute, connect] {
+            let inside = inspect(head.as_bytes(), LIMITS, Place::Tunnel);
+            assert_eq!(inside, Err(Reason::MalformedRequest), "{head}");
         }
     }
 

@@ -3,17 +3,21 @@
 //! Not here: deciding anything. Invariant: every door walks the same corridor.
 
 pub mod answer;
+mod connect;
 mod front;
 mod gate;
 mod handshake;
 pub mod headers;
+mod intercept;
 mod listeners;
 mod ops;
 mod prefixed;
 mod replay;
+mod target;
 mod tool_route;
 
 pub use front::Front;
+pub use intercept::{Intercept, InterceptError};
 pub use listeners::{Listeners, check_tls};
 pub use ops::Ops;
 pub use tool_route::ToolRoute;

@@ -21,11 +21,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(super) struct Prefixed {
     inner: Stream,
     prefix: Bytes,
+    /// What the tunnel it carries was opened with, for the sessions inside.
+    tunnel: Option<Arc<ProxyDigest>>,
 }
 
 impl Prefixed {
     pub(super) fn new(inner: Stream, prefix: Bytes) -> Self {
-        Self { inner, prefix }
+        Self { inner, prefix, tunnel: None }
+    }
+
+    pub(super) fn in_tunnel(self, tunnel: Arc<ProxyDigest>) -> Self {
+        Self { tunnel: Some(tunnel), ..self }
     }
 }
 
@@ -106,7 +112,7 @@ impl GetTimingDigest for Prefixed {
 
 impl GetProxyDigest for Prefixed {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.inner.get_proxy_digest()
+        self.tunnel.clone().or_else(|| self.inner.get_proxy_digest())
     }
 }
 

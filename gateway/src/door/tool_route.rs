@@ -20,10 +20,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
-use crate::context::{Arrival, CallContext, Received};
+use crate::context::{Arrival, Asked, CallContext, Received};
 use crate::corridor::{Admission, BodySource};
 use crate::door::answer::{Answer, Refusal};
 use crate::door::handshake::{self, Upgrade};
+use crate::door::target::{self, Ask};
 use crate::door::{headers, replay};
 use crate::drain::Underway;
 use crate::rooms::forward::{self, Reach};
@@ -73,7 +74,8 @@ impl ToolRoute {
     /// Answers what is ours; true when it was.
     async fn serve_own(&self, session: &mut Session) -> Result<bool> {
         let header = session.req_header();
-        let is_jwks = header.uri.path() == "/.well-known/jwks.json";
+        let is_jwks = header.uri.path() == "/.well-known/jwks.json"
+            && target::is_route(&session.downstream_session);
         if !is_jwks || header.method != http::Method::GET {
             return Ok(false);
         }
@@ -89,14 +91,16 @@ impl ToolRoute {
     async fn admit(&self, session: &mut Session, visit: &mut Visit) -> Result<Option<Refusal>> {
         let now = clock::now();
         let corridor = self.gateway.corridor();
-        let Some(arrival) = arrival(&mut session.downstream_session) else {
-            return Ok(Some(corridor.refuse_unread(Reason::MalformedRequest).await));
+        let (arrival, asked) = match arrival(&session.downstream_session) {
+            Ok(arrival) => arrival,
+            Err((reason, asked)) => return Ok(Some(corridor.refuse_unread(reason, asked).await)),
         };
         let traceparent = arrival.headers.get("traceparent").and_then(|value| value.to_str().ok());
         let (Ok(id), Ok(trace)) = (clock::decision_id(now), clock::trace(traceparent)) else {
             return Ok(Some(Refusal::nameless()));
         };
         let mut call = CallContext::new(id, trace, now);
+        call.asked = asked;
         let mut body = DownstreamBody {
             session: &mut session.downstream_session,
             room: &self.gateway.body_room,
@@ -344,23 +348,28 @@ async fn take_rest(session: &mut ServerSession) {
 /// How long a refused client may go on sending.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What the door knows of the request, or `None` when it is nothing a call can be made of.
-fn arrival(session: &mut ServerSession) -> Option<Arrival> {
+/// What the door knows of the request and as what it was asked, or why nothing can be made of it.
+fn arrival(session: &ServerSession) -> Result<(Arrival, Asked), (Reason, Asked)> {
     let header = session.req_header();
-    let target = header.uri.path_and_query()?;
+    let malformed = (Reason::MalformedRequest, Asked::Server);
+    let path_and_query = header.uri.path_and_query().ok_or(malformed)?;
     let peer = session.client_addr().and_then(|address| address.as_inet()).map(|inet| inet.ip());
     let upgrade = handshake::wanted(header);
     if upgrade == Upgrade::Refused || !headers::are_plain(&header.headers) {
-        return None;
+        return Err(malformed);
     }
-    Some(Arrival {
-        method: Method::parse(header.method.as_str())?,
-        path: target.path().to_owned(),
-        query: target.query().map(str::to_owned),
+    let Ask { target, presented, asked } = target::ask(session)?;
+    let arrival = Arrival {
+        method: Method::parse(header.method.as_str()).ok_or(malformed)?,
+        path: path_and_query.path().to_owned(),
+        query: path_and_query.query().map(str::to_owned),
         headers: header.headers.clone(),
         peer,
         is_upgrade: upgrade == Upgrade::WebSocket,
-    })
+        target,
+        presented,
+    };
+    Ok((arrival, asked))
 }
 
 /// The request body as it waits on the connection.
@@ -478,5 +487,6 @@ fn upstream_refusal(visit: &Visit, reason: Reason) -> Refusal {
         home_url: None,
         attestation: call.sealed.as_ref().and_then(|held| held.attestation.clone()),
         trace_id: call.trace.trace_id_hex(),
+        asked: call.asked,
     }
 }

@@ -117,7 +117,8 @@ fn outgoing_headers(
     trace: &TraceContext,
     body: Option<&Bytes>,
 ) -> Result<HeaderMap, Reason> {
-    let token = identify::token_text(&arrival.headers).unwrap_or_default();
+    let token = identify::token(arrival)?;
+    let token: &str = token.expose();
     let mut out = HeaderMap::with_capacity(arrival.headers.len());
     for (name, value) in &arrival.headers {
         let is_reframed =
@@ -252,6 +253,9 @@ pub async fn peer(
         false => binding.resolve.clone(),
     };
     let address = checked(&addresses, binding, reach.attempts)?;
+    if gateway.is_itself(SocketAddr::new(address, call.port)) {
+        return Err(Reason::ProxyLoop);
+    }
     let is_tls = call.scheme == Scheme::Https;
     let mut peer =
         HttpPeer::new(SocketAddr::new(address, call.port), is_tls, call.host.as_str().to_owned());

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use aegis_domain::{AgentIdentity, Reason, Secret, TenantId, Timestamp};
 use aegis_identity::{TokenCache, VerifiedToken, Verifier};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 
-use crate::context::Identified;
+use crate::context::{Arrival, Identified, Presented};
 use crate::door::headers::AEGIS_AUTHORIZATION;
 use aegis_config::{Agent, Config, Standing, Tenant};
 
@@ -26,11 +28,10 @@ impl Identify {
     /// Turns the token of a call into a registered agent.
     pub fn identify(
         &self,
-        headers: &HeaderMap,
+        token: Secret<&str>,
         config: &Config,
         now: Timestamp,
     ) -> Result<Identified, Reason> {
-        let token = bearer(headers)?;
         let verified = self.0.verify(token.expose(), now).map_err(|error| error.reason())?;
         let claims = verified.claims();
         if !may_speak(config, &claims.issuer, &claims.tenant) {
@@ -52,9 +53,37 @@ fn may_speak(config: &Config, issuer: &str, tenant: &TenantId) -> bool {
     trusted.any(|trusted| trusted.tenants.as_ref().is_none_or(|tenants| tenants.contains(tenant)))
 }
 
-/// The text of the token a call carries, wherever it stands.
-pub fn token_text(headers: &HeaderMap) -> Option<&str> {
-    bearer(headers).ok().map(|token| *token.expose())
+/// The token a call came with, wherever it stands.
+pub fn token(arrival: &Arrival) -> Result<Secret<&str>, Reason> {
+    match &arrival.presented {
+        Presented::InHeaders => bearer(&arrival.headers),
+        Presented::ToProxy(token) => Ok(Secret::new(token.expose())),
+    }
+}
+
+/// The token in `Proxy-Authorization`: as `Bearer`, or as the password of `Basic`, which is what clients make of
+/// `http://agent:<token>@gateway` in `HTTPS_PROXY` (RFC 9110 §11.7, RFC 7617).
+pub fn proxy_token(headers: &HeaderMap) -> Result<Secret<String>, Reason> {
+    let mut values = headers.get_all(PROXY_AUTHORIZATION).iter();
+    let value = values.next().ok_or(Reason::TokenMissing)?;
+    if values.next().is_some() {
+        return Err(Reason::TokenMalformed);
+    }
+    let text = value.to_str().map_err(|_| Reason::TokenMalformed)?;
+    let (scheme, rest) = text.split_once(' ').ok_or(Reason::TokenMissing)?;
+    let rest = rest.trim_start_matches(' ');
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(Secret::new(rest.to_owned()));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(Reason::TokenMissing);
+    }
+    let decoded = STANDARD.decode(rest).map_err(|_| Reason::TokenMalformed)?;
+    let pair = String::from_utf8(decoded).map_err(|_| Reason::TokenMalformed)?;
+    match pair.split_once(':') {
+        Some((_, "")) | None => Err(Reason::TokenMissing),
+        Some((_, token)) => Ok(Secret::new(token.to_owned())),
+    }
 }
 
 /// How many verified tokens are remembered: 65,536 agents' worth, a few tens of megabytes at most.
@@ -92,5 +121,41 @@ fn identity(verified: &VerifiedToken, tenant: &Tenant, agent: &Agent) -> AgentId
         key_id: verified.key_id().clone(),
         token_use: claims.token_use,
         expires_at: claims.expires_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(value: &str) -> Result<String, Reason> {
+        let headers = HeaderMap::from_iter([(PROXY_AUTHORIZATION, value.parse().unwrap())]);
+        proxy_token(&headers).map(|token| token.expose().clone())
+    }
+
+    #[test]
+    fn a_proxy_is_told_a_token_as_bearer_or_as_a_password() {
+        assert_eq!(told("Bearer a.b.c"), Ok("a.b.c".to_owned()));
+        assert_eq!(told("bearer  a.b.c"), Ok("a.b.c".to_owned()));
+        // agent:a.b.c and :a.b.c
+        assert_eq!(told("Basic YWdlbnQ6YS5iLmM="), Ok("a.b.c".to_owned()));
+        assert_eq!(told("Basic OmEuYi5j"), Ok("a.b.c".to_owned()));
+    }
+
+    #[test]
+    fn anything_else_said_to_a_proxy_is_no_token() {
+        for (value, reason) in [
+            ("Basic YWdlbnQ=", Reason::TokenMissing),
+            ("Basic YWdlbnQ6", Reason::TokenMissing),
+            ("Basic !", Reason::TokenMalformed),
+            ("Digest x", Reason::TokenMissing),
+            ("Bearer", Reason::TokenMissing),
+        ] {
+            assert_eq!(told(value), Err(reason), "{value}");
+        }
+        let one = (PROXY_AUTHORIZATION, http::HeaderValue::from_static("Bearer a"));
+        let mut twice = HeaderMap::from_iter([one.clone()]);
+        twice.append(one.0, one.1);
+        assert_eq!(proxy_token(&twice).err(), Some(Reason::TokenMalformed));
     }
 }

@@ -7,18 +7,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aegis_dlp::{ContentCoding, ContentKind, DlpError, Scan};
-use aegis_domain::{DlpFacts, EgressCall, Params, ParamsHash, Reason, ToolName};
+use aegis_domain::{
+    DlpFacts, EgressCall, Host, Params, ParamsHash, Reason, Region, Scheme, ToolName,
+};
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::{Value, json};
 
-use crate::context::{Arrival, Decoding, Identified, Read, Received, Stopwatch};
+use crate::context::{Arrival, Decoding, Identified, Read, Received, Stopwatch, Target};
 use crate::corridor::BodySource;
 use crate::door::headers;
 use crate::policies::TenantPolicy;
 use crate::wire::Gateway;
-use aegis_config::{BodyMode, ToolBinding, Upstream};
+use aegis_config::{BodyMode, Tenant, ToolBinding, Upstream};
 
 /// Reads route, parameters and body of a call.
 pub async fn read(
@@ -30,9 +32,7 @@ pub async fn read(
 ) -> Result<Read, Reason> {
     let tenant = &identified.tenant;
     let policy = gateway.policies.of(&tenant.id).ok_or(Reason::DefaultDeny)?;
-    let (route, path) = split_route(&arrival.path)?;
-    let binding = tenant.tools.get(&route).ok_or(Reason::UnknownTool)?;
-    let upstream = binding.upstream(&gateway.config.region).ok_or(Reason::WrongRegion)?;
+    let Way { binding, call } = way(tenant, &gateway.config.region, arrival)?;
     let limits = &gateway.config.limits;
     let bytes_max = binding.body_bytes_max.unwrap_or(limits.body_bytes_max);
     let waiting = Instant::now();
@@ -41,7 +41,6 @@ pub async fn read(
         BodyMode::Stream => Received::default(),
     };
     clock.leave_out(waiting);
-    let call = plain_call(route, upstream, path, arrival);
     let call = Unread { call, policy, binding, arrival, bytes_max };
     if received.bytes.len() > LONG_BODY_BYTES {
         // Long bodies take milliseconds to read; the calls that share this thread go on elsewhere meanwhile.
@@ -72,7 +71,10 @@ impl Unread<'_> {
         let (body, decoding) = decode(received.bytes, headers, bytes_max)?;
         call.params = params(&body, &content, arrival.query.as_deref())?;
         call.body_bytes = length(&body);
-        let tool = policy.enforced.resolve(&call).cloned();
+        let tool = match arrival.target {
+            Target::Route => policy.enforced.resolve(&call).cloned(),
+            Target::Origin { .. } => policy.enforced.resolve_any(&call).cloned(),
+        };
         add_path_params(&mut call, &policy, tool.as_ref())?;
         let info = tool.as_ref().and_then(|name| policy.enforced.tool(name));
         let kind = binding.kind.or_else(|| info.map(|tool| tool.kind));
@@ -102,21 +104,91 @@ fn length(bytes: &Bytes) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-/// `/<tool>/<path>` in its normal form: anything two readers could see differently is refused.
-fn split_route(path: &str) -> Result<(ToolName, String), Reason> {
+/// Which of the tenant's bindings a call goes by, and what is known of it before its body.
+struct Way<'t> {
+    binding: &'t Arc<ToolBinding>,
+    call: EgressCall,
+}
+
+fn way<'t>(tenant: &'t Tenant, region: &Region, arrival: &Arrival) -> Result<Way<'t>, Reason> {
+    check_path(&arrival.path)?;
+    match &arrival.target {
+        Target::Route => {
+            let (route, path) = split_route(&arrival.path)?;
+            let binding = tenant.tools.get(&route).ok_or(Reason::UnknownTool)?;
+            let upstream = binding.upstream(region).ok_or(Reason::WrongRegion)?;
+            let path = format!("{}{path}", upstream.base_path);
+            Ok(Way { binding, call: plain_call((route, path), upstream.into(), arrival) })
+        }
+        Target::Origin { scheme, host, port } => {
+            let origin = Origin { scheme: *scheme, host, port: *port };
+            // A tool that is configured for this very place lends its price, credential and trust.
+            let named = tenant.tools.iter().filter_map(|(name, binding)| {
+                let upstream = binding.upstream(region)?;
+                let fits =
+                    origin == upstream.into() && is_below(&arrival.path, &upstream.base_path);
+                fits.then_some((upstream.base_path.len(), name, binding))
+            });
+            let nearest = named.max_by_key(|(length, name, _)| (*length, std::cmp::Reverse(*name)));
+            let (route, binding) = match nearest {
+                Some((_, name, binding)) => (name.clone(), binding),
+                None => {
+                    let direct = ToolName::parse(DIRECT).map_err(|_| Reason::Unavailable)?;
+                    (direct, &tenant.direct)
+                }
+            };
+            let path = arrival.path.clone();
+            Ok(Way { binding, call: plain_call((route, path), origin, arrival) })
+        }
+    }
+}
+
+/// The route of calls through the forward proxy to origins that no tool is configured for.
+const DIRECT: &str = "direct";
+
+/// Where bytes go: the part of an upstream that a call can name itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Origin<'a> {
+    scheme: Scheme,
+    host: &'a Host,
+    port: u16,
+}
+
+impl<'a> From<&'a Upstream> for Origin<'a> {
+    fn from(upstream: &'a Upstream) -> Self {
+        Self { scheme: upstream.scheme, host: &upstream.host, port: upstream.port }
+    }
+}
+
+fn is_below(path: &str, base: &str) -> bool {
+    let rest = path.strip_prefix(base);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Anything in a path that two readers could see differently is refused.
+fn check_path(path: &str) -> Result<(), Reason> {
     let is_normal = path.bytes().all(|byte| (0x21..0x7f).contains(&byte) && byte != b'\\')
+        && path.starts_with('/')
         && !path.contains("//")
         && !path.split('/').any(|segment| segment == "." || segment == "..")
         && !has_disguised_separator(path);
-    let rest = path.strip_prefix('/').filter(|_| is_normal).ok_or(Reason::MalformedRequest)?;
+    if is_normal { Ok(()) } else { Err(Reason::MalformedRequest) }
+}
+
+/// `/<tool>/<path>`.
+fn split_route(path: &str) -> Result<(ToolName, String), Reason> {
+    let rest = path.strip_prefix('/').ok_or(Reason::MalformedRequest)?;
     let (route, rest) = rest.split_once('/').unwrap_or((rest, ""));
     let route = ToolName::parse(route).map_err(|_| Reason::UnknownTool)?;
     Ok((route, format!("/{rest}")))
 }
 
 /// The route of a call that was refused before it was read.
-pub fn route_of(path: &str) -> Option<ToolName> {
-    ToolName::parse(path.strip_prefix('/')?.split('/').next()?).ok()
+pub fn route_of(arrival: &Arrival) -> Option<ToolName> {
+    match arrival.target {
+        Target::Route => ToolName::parse(arrival.path.strip_prefix('/')?.split('/').next()?).ok(),
+        Target::Origin { .. } => ToolName::parse(DIRECT).ok(),
+    }
 }
 
 /// Escapes that decode to a separator, a dot, a NUL or an escape, or that are no escapes at all.
@@ -151,15 +223,19 @@ fn decode(body: Bytes, headers: &HeaderMap, bytes_max: usize) -> Result<(Bytes, 
     Ok((body, decoding))
 }
 
-fn plain_call(route: ToolName, upstream: &Upstream, path: String, arrival: &Arrival) -> EgressCall {
+fn plain_call(
+    (route, path): (ToolName, String),
+    origin: Origin<'_>,
+    arrival: &Arrival,
+) -> EgressCall {
     EgressCall {
         route,
-        scheme: upstream.scheme,
-        host: upstream.host.clone(),
-        port: upstream.port,
+        scheme: origin.scheme,
+        host: origin.host.clone(),
+        port: origin.port,
         kind: arrival.method.kind(),
         method: arrival.method.clone(),
-        path: format!("{}{path}", upstream.base_path),
+        path,
         query: arrival.query.clone(),
         params: Params::new(),
         params_hash: ParamsHash::of(b""),
@@ -257,7 +333,7 @@ mod tests {
             "/t/é",
             "t/a",
         ] {
-            assert_eq!(split_route(path).err(), Some(Reason::MalformedRequest), "{path}");
+            assert_eq!(check_path(path).err(), Some(Reason::MalformedRequest), "{path}");
         }
         assert_eq!(split_route("/UPPER/a").err(), Some(Reason::UnknownTool));
     }

@@ -171,7 +171,7 @@ fn describe_call(
 ) -> Result<(), Reason> {
     let Some(Read { call, tool, body, received_bytes, decoding, .. }) = &ctx.read else {
         // Refused before it was read whole: the route is all that can be told.
-        entry.route = read::route_of(&arrival.path);
+        entry.route = read::route_of(arrival);
         return Ok(());
     };
     entry.tool = tool.clone();

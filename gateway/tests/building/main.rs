@@ -9,6 +9,7 @@ mod evidence;
 mod life;
 mod money;
 mod probes;
+mod proxy;
 mod redaction;
 mod refusals;
 mod streams;

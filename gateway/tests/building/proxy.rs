@@ -1,0 +1,238 @@
+//! The forward proxy: absolute-form and CONNECT, with the calls inside walking the same rooms as a tool route's.
+//!
+//! Not here: that every client library can use it (`clients`). Invariant: whatever an agent says to the proxy, the
+//! upstream sees nothing that was not judged, and every call it sees has a record.
+
+use std::process::Output;
+
+use aegis_domain::{Effect, Reason, TokenUse};
+use aegis_testkit::{Agent, Answer, Building, Plan, Script};
+use serde_json::json;
+use tokio::process::Command;
+
+use crate::{GATEWAY, house};
+
+/// What an agent is given: the proxy's address with its token in it, and a file with the region's authority.
+fn curl(house: &Building, agent: &Agent<'_>) -> Command {
+    let mut curl = Command::new("curl");
+    let proxy = format!("http://agent:{}@127.0.0.1:{}", agent.token(), house.port());
+    curl.env("HTTPS_PROXY", &proxy).env("http_proxy", &proxy).env_remove("NO_PROXY");
+    curl.args(["--silent", "--show-error", "--max-time", "20", "--cacert", "authority.crt"]);
+    curl.args(["--write-out", "\n%{http_code} %{http_connect} %{http_version}"]);
+    curl.current_dir(house.data());
+    curl
+}
+
+/// A running building whose authority lies where curl looks for it.
+async fn opened() -> Building {
+    trusting(house().await)
+}
+
+fn trusting(house: Building) -> Building {
+    let pem = std::fs::read_to_string(house.data().join("ca/authority.pem")).unwrap();
+    let start = pem.find("-----BEGIN CERTIFICATE-----").unwrap();
+    std::fs::write(house.data().join("authority.crt"), &pem[start..]).unwrap();
+    house
+}
+
+async fn says(command: &mut Command) -> (String, String) {
+    let Output { stdout, stderr, .. } = command.output().await.unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    (stdout.into_owned(), stderr.into_owned())
+}
+
+/// The codes that curl wrote behind the body: the answer's, the tunnel's, and the HTTP version.
+fn codes(said: &(String, String)) -> &str {
+    said.0.lines().last().unwrap_or_default()
+}
+
+fn url(house: &Building, path: &str) -> String {
+    format!("https://open.test:{}{path}", house.upstream().port())
+}
+
+#[tokio::test]
+async fn a_call_inside_a_tunnel_is_judged_recorded_and_sent() {
+    let mut house = opened().await;
+    for (flag, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
+        let bot = house.agent("bot");
+        let said = says(
+            curl(&house, &bot)
+                .args([flag, "--json", r#"{"text":"hello"}"#])
+                .arg(url(&house, "/v1/things?page=2")),
+        )
+        .await;
+        assert_eq!(codes(&said), format!("200 200 {version}"), "{said:?}");
+        let last = house.upstream().last();
+        assert_eq!(
+            (last.target.as_str(), last.text()),
+            ("/v1/things?page=2", r#"{"text":"hello"}"#)
+        );
+        assert!(!last.everything().contains(&bot.token()), "the token stays here");
+        let decision = house.journal().decisions().pop().unwrap();
+        assert_eq!(decision.decision, Effect::Allow);
+        assert_eq!(decision.dest.unwrap().host.as_str(), "open.test");
+    }
+    house.stop().await;
+    crate::evidence::assert_verified(&house);
+}
+
+#[tokio::test]
+async fn what_policy_denies_inside_a_tunnel_never_reaches_the_upstream() {
+    let house = opened().await;
+    let bot = house.agent("bot");
+    let said =
+        says(curl(&house, &bot).args(["--json", r#"{"text":"forbidden"}"#]).arg(url(&house, "/x")))
+            .await;
+    assert!(codes(&said).starts_with("403 200"), "{said:?}");
+    assert!(said.0.contains("\"PolicyDenied\""), "{said:?}");
+    assert_eq!(house.upstream().count(), 0);
+    let decision = house.journal().decisions().pop().unwrap();
+    assert_eq!(decision.reason, Reason::PolicyDenied);
+}
+
+#[tokio::test]
+async fn a_tunnel_to_a_host_no_policy_grants_ends_in_a_refusal_that_says_so() {
+    let house = opened().await;
+    let bot = house.agent("bot");
+    let said = says(curl(&house, &bot).arg("https://elsewhere.test/secrets")).await;
+    assert!(codes(&said).starts_with("403 200"), "{said:?}");
+    assert!(said.0.contains("request.host"), "{said:?}");
+}
+
+#[tokio::test]
+async fn one_tunnel_carries_many_calls_and_each_has_its_record() {
+    let house = opened().await;
+    let bot = house.agent("bot");
+    let target = url(&house, "/v1/[1-5]");
+    let said = says(curl(&house, &bot).arg("--http1.1").arg(target)).await;
+    assert_eq!(house.upstream().count(), 5, "{said:?}");
+    assert_eq!(house.journal().decisions().len(), 5);
+}
+
+#[tokio::test]
+async fn a_plain_call_through_the_proxy_is_judged_too() {
+    // Of several tools for one origin the first by name is taken, and that one names no address.
+    let plan = Plan::new().await.without("/tenants/acme/tools/guarded");
+    let house = trusting(plan.start(GATEWAY).await);
+    let bot = house.agent("bot");
+    let plain = format!("http://open.test:{}/v1/plain", house.plain_upstream().port());
+    let said = says(curl(&house, &bot).arg(&plain)).await;
+    assert!(codes(&said).starts_with("200"), "{said:?}");
+    assert_eq!(house.plain_upstream().last().target, "/v1/plain");
+    let last = house.plain_upstream().last();
+    assert!(!last.everything().to_lowercase().contains("proxy-"), "{last:?}");
+    let mut denied = curl(&house, &bot);
+    let denied = says(denied.args(["--json", r#"{"text":"forbidden"}"#]).arg(&plain)).await;
+    assert!(codes(&denied).starts_with("403"), "{denied:?}");
+    assert_eq!(house.plain_upstream().count(), 1);
+}
+
+#[tokio::test]
+async fn without_a_token_the_proxy_asks_for_one_and_opens_nothing() {
+    let house = opened().await;
+    let bot = house.agent("bot");
+    for proxy in ["http://127.0.0.1:", "http://agent:nonsense@127.0.0.1:"] {
+        let proxy = format!("{proxy}{}", house.port());
+        let mut tunnel = curl(&house, &bot);
+        let tunnel = says(tunnel.env("HTTPS_PROXY", &proxy).arg("-v").arg(url(&house, "/x"))).await;
+        assert!(codes(&tunnel).starts_with("000 407"), "{tunnel:?}");
+        assert!(tunnel.1.contains("proxy-authenticate: Bearer"), "{tunnel:?}");
+        let plain = format!("http://open.test:{}/x", house.plain_upstream().port());
+        let mut absolute = curl(&house, &bot);
+        let absolute = says(absolute.env("http_proxy", &proxy).arg(plain)).await;
+        assert!(codes(&absolute).starts_with("407"), "{absolute:?}");
+    }
+    assert_eq!(house.upstream().connections() + house.plain_upstream().connections(), 0);
+    assert!(house.journal().decisions().iter().all(|it| it.decision == Effect::Deny));
+}
+
+#[tokio::test]
+async fn the_name_in_the_tunnel_is_the_name_it_was_opened_for() {
+    let house = opened().await;
+    let bot = house.agent("bot");
+    // Another Host inside.
+    let mut other = curl(&house, &bot);
+    let other = says(other.args(["--header", "host: pay.test"]).arg(url(&house, "/x"))).await;
+    assert!(codes(&other).starts_with("400 200"), "{other:?}");
+    // Another name in the handshake: --connect-to changes what CONNECT names, and not the SNI.
+    let port = house.upstream().port();
+    let mut elsewhere = curl(&house, &bot);
+    let to = format!("pay.test:{port}:open.test:{port}");
+    let target = format!("https://pay.test:{port}/x");
+    let elsewhere = says(elsewhere.args(["--insecure", "--connect-to", &to, &target])).await;
+    assert_eq!(codes(&elsewhere), "000 200 0", "{elsewhere:?}");
+    assert_eq!(house.upstream().count(), 0);
+}
+
+#[tokio::test]
+async fn a_tunnel_holds_tls_and_nothing_else() {
+    let house = opened().await;
+    let token = house.agent("bot").token();
+    let port = house.upstream().port();
+    let connect = format!(
+        "CONNECT open.test:{port} HTTP/1.1\r\nhost: open.test:{port}\r\n\
+         proxy-authorization: Bearer {token}\r\n\r\n"
+    );
+    let mut line = house.raw().await;
+    line.send(connect.as_bytes()).await;
+    line.until("200 Connection Established\r\n\r\n").await;
+    line.send(b"GET /x HTTP/1.1\r\nhost: open.test\r\n\r\n").await;
+    assert_eq!(line.rest().await, "");
+    // The same, all at once.
+    let mut line = house.raw().await;
+    line.send(format!("{connect}GET /x HTTP/1.1\r\nhost: open.test\r\n\r\n").as_bytes()).await;
+    assert!(line.rest().await.ends_with("Established\r\n\r\n"));
+    assert_eq!(house.upstream().connections(), 0);
+}
+
+#[tokio::test]
+async fn an_address_is_checked_for_direct_calls_as_for_any() {
+    // No tool is configured for these; the policy would let them through.
+    let plan =
+        Plan::new().await.policy("acme", "hosts: [open.test]", "hosts: ['*.test', 127.0.0.1]");
+    let house = trusting(plan.start(GATEWAY).await);
+    let bot = house.agent("bot");
+    let loopback = format!("https://127.0.0.1:{}/x", house.upstream().port());
+    let said = says(curl(&house, &bot).arg(&loopback)).await;
+    assert!(said.0.contains("AddressForbidden"), "{said:?}");
+    assert_eq!(house.upstream().connections(), 0);
+}
+
+#[tokio::test]
+async fn a_call_to_the_gateway_itself_is_a_loop() {
+    let direct = json!({ "addresses": ["127.0.0.0/8"] });
+    let plan = Plan::new().await.with("/tenants/acme/direct", direct);
+    let plan = plan.policy("acme", "hosts: [open.test]", "hosts: [127.0.0.1]");
+    let house = trusting(plan.start(GATEWAY).await);
+    let bot = house.agent("bot");
+    for port in [house.port(), house.tls_port()] {
+        let said = says(curl(&house, &bot).arg(format!("https://127.0.0.1:{port}/x"))).await;
+        assert!(said.0.contains("ProxyLoop"), "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn events_and_large_answers_come_through_a_tunnel() {
+    let house = opened().await;
+    let large = "x".repeat(3_000_000);
+    house.upstream().on("/v1/large", Script::Answer(Answer::default().body(large.clone())));
+    let bot = house.agent("bot");
+    let said = says(curl(&house, &bot).arg(url(&house, "/v1/large"))).await;
+    assert_eq!(said.0.lines().next().map(str::len), Some(large.len()));
+    let body = format!("{{\"text\":\"{large}\"}}");
+    std::fs::write(house.data().join("large.json"), &body).unwrap();
+    let said =
+        says(curl(&house, &bot).args(["--json", "@large.json"]).arg(url(&house, "/x"))).await;
+    assert!(codes(&said).starts_with("200 200"), "{:?}", said.1);
+    assert_eq!(house.upstream().last().text().len(), body.len());
+}
+
+#[tokio::test]
+async fn a_token_for_one_call_is_good_for_one_call_in_a_tunnel() {
+    let house = opened().await;
+    let bot = house.agent("bot").claims(|claims| claims.token_use = TokenUse::Once);
+    let mut calls = curl(&house, &bot);
+    let said = says(calls.arg("--http1.1").arg(url(&house, "/v1/[1-2]"))).await;
+    assert!(said.0.contains("TokenReplayed"), "{said:?}");
+    assert_eq!(house.upstream().count(), 1);
+}
