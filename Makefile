@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test tools format lint house advisories unit deny figures
+.PHONY: clients help run test tools format lint house advisories unit deny figures
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -12,7 +12,7 @@ run: tools ## build everything, play the demo on 127.0.0.1 and stay up for your 
 	cargo build --profile quick --locked --package aegis-cli --package aegis-gateway
 	exec "$${CARGO_TARGET_DIR:-target}/quick/aegis-gateway" dev $(ARGS)
 
-test: tools format lint house advisories unit ## everything a change must pass
+test: tools clients format lint house advisories unit ## everything a change must pass
 
 format:
 	cargo fmt --all --check
@@ -43,6 +43,22 @@ deny: advisories ## licences, bans and sources, where cargo-deny is installed
 figures: tools ## measure the gateway beside bare Pingora; minutes, on a quiet machine
 	cargo build --release --package aegis-gateway --package aegis-loadtest
 	cargo run --release --package aegis-loadtest -- figures --work-dir $${CARGO_TARGET_DIR:-target}
+
+CLIENTS := target/clients
+CLIENT_FILES := gateway/tests/clients
+
+clients: ## install the HTTP libraries and SDKs that agents use, for the tests that call with them
+	@command -v node >/dev/null && command -v npm >/dev/null && python3 -m venv --help >/dev/null 2>&1 || { \
+	  echo "python3 with venv, node (20 or later) and npm are needed to test with agents' libraries" >&2; exit 1; }
+	@mkdir -p $(CLIENTS)
+	@cmp -s $(CLIENT_FILES)/requirements.txt $(CLIENTS)/requirements.txt || { \
+	  python3 -m venv $(CLIENTS)/venv && \
+	  $(CLIENTS)/venv/bin/pip install --quiet --disable-pip-version-check -r $(CLIENT_FILES)/requirements.txt && \
+	  cp $(CLIENT_FILES)/requirements.txt $(CLIENTS)/; }
+	@cp $(CLIENT_FILES)/agent.mjs $(CLIENTS)/
+	@cmp -s $(CLIENT_FILES)/package.json $(CLIENTS)/package.json || { \
+	  cp $(CLIENT_FILES)/package.json $(CLIENTS)/ && \
+	  npm install --prefix $(CLIENTS) --silent --no-fund --no-audit; }
 
 tools: ## install missing build tools (as root, on Debian or Ubuntu)
 	@command -v cargo >/dev/null || { \

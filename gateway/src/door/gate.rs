@@ -109,8 +109,10 @@ fn check_target(request: &httparse::Request<'_, '_>, place: Place) -> Result<(),
     let is_fine = match (request.method, place) {
         (Some("TRACE" | "TRACK") | None, _) => false,
         (Some("CONNECT"), Place::Tunnel) => false,
+        // Python's standard library asks in HTTP/1.0, without a Host; others leave the port out of theirs.
         (Some("CONNECT"), Place::Listener) => {
-            request.version == Some(1) && is_host(path) && !has_body
+            let name = path.rsplit_once(':').map_or(path, |(name, _)| name);
+            (host.is_none() || is_host(path) || is_host(name)) && !has_body
         }
         (Some(_), _) if path.starts_with('/') => true,
         (Some(_), Place::Listener) => {
@@ -185,7 +187,8 @@ mod tests {
             "GET http://other/ HTTP/1.1\r\nHost: gw\r\n\r\n",
             "GET https://gw/ HTTP/1.1\r\nHost: gw\r\n\r\n",
             "CONNECT a:443 HTTP/1.1\r\nHost: b:443\r\n\r\n",
-            "CONNECT a:443 HTTP/1.0\r\nHost: a:443\r\n\r\n",
+            "CONNECT a:443 HTTP/1.1\r\nHost: a:444\r\n\r\n",
+            "CONNECT a:443 HTTP/1.1\r\n\r\n",
             "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\nContent-Length: 5\r\n\r\n",
             "TRACE / HTTP/1.1\r\nHost: gw\r\n\r\n",
             "OPTIONS * HTTP/1.1\r\nHost: gw\r\n\r\n",
@@ -200,7 +203,10 @@ mod tests {
         let absolute = "GET http://a.test/x HTTP/1.1\r\nHost: a.test\r\n\r\n";
         assert!(matches!(judge(absolute), Ok(HeadState::Complete { .. })));
         let connect = "CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n";
-        assert_eq!(judge(connect), Ok(HeadState::Connect));
+        for version in [connect, "CONNECT a.test:443 HTTP/1.0\r\n\r\n"] {
+            assert_eq!(judge(version), Ok(HeadState::Connect));
+        }
+        assert_eq!(judge(&connect.replace("t:443\r\n\r", "t\r\n\r")), Ok(HeadState::Connect));
         for head in [absolute, connect] {
             let inside = inspect(head.as_bytes(), LIMITS, Place::Tunnel);
             assert_eq!(inside, Err(Reason::MalformedRequest), "{head}");

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod bodies;
+mod clients;
 mod evidence;
 mod life;
 mod money;

@@ -1,0 +1,213 @@
+//! Clients just work: well-known libraries and programs through `HTTPS_PROXY`, and SDKs through `base_url` too.
+//!
+//! Not here: what the proxy refuses (`proxy`). `make clients` installs the libraries; without them these tests say so and
+//! are skipped, but where `CI` is set they fail. Invariant: a client is configured as its users would, with nothing patched.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use aegis_testkit::{Answer, Building, Gate, Plan, Script};
+use serde_json::json;
+use tokio::process::Command;
+
+use crate::GATEWAY;
+use crate::proxy::trusting;
+
+/// Where `make clients` puts them.
+fn installed() -> Option<PathBuf> {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients");
+    let place = std::env::var_os("AEGIS_CLIENTS").map_or(target, PathBuf::from);
+    if place.join("venv/bin/python").exists() {
+        return Some(place);
+    }
+    let wanted = std::env::var_os("CI").is_some();
+    assert!(!wanted, "the client libraries are not installed: run `make clients`");
+    println!("skipped: the client libraries are not installed; run `make clients`");
+    None
+}
+
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
+
+/// A building in which the calls of every client are allowed.
+async fn building() -> Building {
+    let plan = Plan::new()
+        .await
+        .policy(
+            "acme",
+            "messages: { type: array }",
+            "messages: { type: array }\n      model: { type: string }",
+        )
+        .policy("acme", "[/v1/chat/completions]", "[/v1/chat/completions, /v1/messages]")
+        .policy(
+            "acme",
+            "page: { type: string }",
+            "page: { type: string }\n      service: { type: string }",
+        )
+        .without("/tenants/acme/tools/model/price")
+        .without("/tenants/acme/tools/model/credential");
+    trusting(plan.start(GATEWAY).await)
+}
+
+/// A command in an environment as an agent's would be.
+fn through_proxy(house: &Building, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let token = house.agent("bot").token();
+    let mut command = Command::new(program);
+    let ca = house.data().join("authority.crt");
+    command.env("HTTPS_PROXY", format!("http://agent:{token}@127.0.0.1:{}", house.port()));
+    for name in ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE"] {
+        command.env(name, &ca);
+    }
+    command.env_remove("NO_PROXY").env_remove("no_proxy").env("GIT_TERMINAL_PROMPT", "0");
+    command
+}
+
+async fn says(command: &mut Command) -> String {
+    let Output { stdout, stderr, .. } = command.kill_on_drop(true).output().await.unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    format!("{}{stderr}", stdout.trim_end())
+}
+
+fn origin(house: &Building, host: &str) -> String {
+    format!("https://{host}:{}", house.upstream().port())
+}
+
+#[tokio::test]
+async fn http_libraries_reach_an_upstream_through_the_proxy() {
+    let Some(clients) = installed() else { return };
+    let house = building().await;
+    let url = format!("{}/v1/things", origin(&house, "open.test"));
+    house.upstream().on("/v1/things", Script::Answer(Answer::default().body("received")));
+    let python = clients.join("venv/bin/python");
+    let node = |version: &'static str| {
+        let mut node = through_proxy(&house, "node");
+        node.arg(clients.join("agent.mjs")).arg(&url).arg(version);
+        node
+    };
+    let library = |name: &'static str| {
+        let mut library = through_proxy(&house, &python);
+        library.arg(scripts().join("agent.py")).arg(name).arg(&url);
+        library
+    };
+    for (name, mut command, expected) in [
+        ("requests", library("requests"), "200 received"),
+        ("httpx", library("httpx"), "200 received HTTP/2"),
+        ("aiohttp", library("aiohttp"), "200 received"),
+        ("undici over HTTP/1.1", node("h1"), "200 received"),
+        ("undici over HTTP/2", node("h2"), "200 received"),
+    ] {
+        let before = house.upstream().count();
+        assert_eq!(says(&mut command).await, expected, "{name}");
+        assert_eq!(house.upstream().count(), before + 1, "{name}");
+        assert_eq!(
+            house.upstream().last().text().replace(' ', ""),
+            r#"{"text":"hello"}"#,
+            "{name}"
+        );
+        println!("{name}: {expected}");
+    }
+}
+
+#[tokio::test]
+async fn model_sdks_work_through_the_proxy_and_through_a_base_url() {
+    let Some(clients) = installed() else { return };
+    let house = building().await;
+    let python = clients.join("venv/bin/python");
+    let script = scripts().join("agent.py");
+    for (name, base, path, answer) in [
+        ("openai", "/v1", "/v1/chat/completions", chat()),
+        ("openai_stream", "/v1", "/v1/chat/completions", chat_stream()),
+        ("anthropic", "", "/v1/messages", message()),
+    ] {
+        house.upstream().on(path, answer);
+        let mut proxied = through_proxy(&house, &python);
+        proxied.arg(&script).arg(name).arg(format!("{}{base}", origin(&house, "model.test")));
+        assert_eq!(says(&mut proxied).await, "hi", "{name} through the proxy");
+        let last = house.upstream().last();
+        assert!(last.everything().contains("the-agents-own-key"), "{name}: its own key goes on");
+
+        let mut direct = Command::new(&python);
+        direct.arg(&script).arg(name).arg("unused");
+        direct.env("AEGIS_BASE_URL", format!("http://127.0.0.1:{}/model{base}", house.port()));
+        direct.env("AEGIS_TOKEN", house.agent("bot").token());
+        assert_eq!(says(&mut direct).await, "hi", "{name} through base_url");
+        println!("{name}: through the proxy and through base_url");
+    }
+}
+
+fn chat() -> Script {
+    Script::Answer(Answer::json(&json!({
+        "id": "c", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{
+            "index": 0, "finish_reason": "stop",
+            "message": { "role": "assistant", "content": "hi" },
+        }],
+        "usage": { "prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2 },
+    })))
+}
+
+fn chat_stream() -> Script {
+    let piece = |text: &str| {
+        json!({
+            "id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
+            "choices": [{ "index": 0, "delta": { "content": text }, "finish_reason": null }],
+        })
+        .to_string()
+    };
+    let gate = Gate::default();
+    gate.open(6);
+    Script::Events(vec![piece("h"), piece("i"), "[DONE]".to_owned()], gate)
+}
+
+fn message() -> Script {
+    Script::Answer(Answer::json(&json!({
+        "id": "m", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+        "stop_sequence": null, "content": [{ "type": "text", "text": "hi" }],
+        "usage": { "input_tokens": 1, "output_tokens": 1 },
+    })))
+}
+
+#[tokio::test]
+async fn git_and_pip_work_through_the_proxy() {
+    let Some(clients) = installed() else { return };
+    let house = building().await;
+    let origin = origin(&house, "open.test");
+    // Smart HTTP's first answer (gitprotocol-http): the service, a flush, one reference, a flush.
+    let commit = "95d09f2b10159347eece71399a7e2e907ea3df4f";
+    let reference = format!("{commit} refs/heads/main\0agent=test\n");
+    let refs =
+        format!("001e# service=git-upload-pack\n0000{:04x}{reference}0000", reference.len() + 4);
+    let answer = Answer::default()
+        .header("content-type", "application/x-git-upload-pack-advertisement")
+        .body(refs);
+    house.upstream().on("/repo.git/info/refs", Script::Answer(answer));
+    let mut git = through_proxy(&house, "git");
+    // The proxy's address is in HTTPS_PROXY; its password goes out unasked only as `basic`.
+    git.args(["-c", "http.proxyAuthMethod=basic", "ls-remote"]).arg(format!("{origin}/repo.git"));
+    let said = says(&mut git).await;
+    assert!(said.starts_with(&format!("{commit}\trefs/heads/main")), "{said}");
+    println!("git: ls-remote through the proxy");
+
+    let wheel = "probe-1.0-py3-none-any.whl";
+    let page = format!("<a href=\"/files/{wheel}\">{wheel}</a>");
+    let page = Answer::default().header("content-type", "text/html").body(page);
+    house.upstream().on("/simple/probe/", Script::Answer(page));
+    let packed = Command::new(clients.join("venv/bin/python"))
+        .arg(scripts().join("wheel.py"))
+        .arg(house.data().join(wheel))
+        .status();
+    assert!(packed.await.unwrap().success());
+    let bytes = std::fs::read(house.data().join(wheel)).unwrap();
+    let file = Answer::default().header("content-type", "application/octet-stream").body(bytes);
+    house.upstream().on(&format!("/files/{wheel}"), Script::Answer(file));
+    let mut pip = through_proxy(&house, clients.join("venv/bin/python"));
+    // Isolated from what this machine says of indexes, and so told its authority by hand.
+    pip.args(["-m", "pip", "--isolated", "download", "--no-deps", "--no-cache-dir"]);
+    pip.args(["--retries", "0", "--disable-pip-version-check", "--cert"]);
+    pip.arg(house.data().join("authority.crt")).arg("--index-url").arg(format!("{origin}/simple/"));
+    pip.arg("--dest").arg(house.data().join("downloaded")).arg("probe==1.0");
+    let said = says(&mut pip).await;
+    assert!(house.data().join("downloaded").join(wheel).exists(), "{said}");
+    println!("pip: download through the proxy");
+}
