@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use aegis_domain::{Timestamp, Ttl};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{audit, clock, cost, doctor, init, policy, token};
+use crate::{audit, ca, clock, cost, doctor, init, policy, token};
 
 const AFTER: &str = "\
 Exit codes:
@@ -65,6 +65,7 @@ pub(crate) enum Command {
     Token(token::TokenArgs),
     Policy(policy::PolicyArgs),
     Audit(audit::AuditArgs),
+    Ca(ca::CaArgs),
     Cost(cost::CostArgs),
     /// Print a completion script for a shell.
     #[command(

@@ -8,13 +8,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use aegis_document::{Document, Mapping, Node, Problems};
-use aegis_domain::{OrgId, TenantId};
+use aegis_domain::{OrgId, Region, TenantId};
 
 use crate::failure::Failure;
 use crate::home;
 
 #[derive(Debug)]
 pub(crate) struct Config {
+    pub(crate) region: Region,
     pub(crate) data_dir: PathBuf,
     /// What is listened for, and where.
     pub(crate) listen: BTreeMap<&'static str, SocketAddr>,
@@ -49,6 +50,7 @@ impl Config {
 
 fn config(root: &Node, problems: &mut Problems, folder: &Path) -> Option<Config> {
     let mut map = root.mapping(problems)?;
+    let region = map.required("region", problems, Node::parsed);
     let data_dir =
         map.required("data_dir", problems, |node, problems| path(node, problems, folder));
     let listen = map.required("listen", problems, listen);
@@ -66,7 +68,14 @@ fn config(root: &Node, problems: &mut Problems, folder: &Path) -> Option<Config>
         })
     });
     let (audience, issuers) = identity?;
-    Some(Config { data_dir: data_dir?, listen: listen?, audience, issuers, tenants: tenants? })
+    Some(Config {
+        region: region?,
+        data_dir: data_dir?,
+        listen: listen?,
+        audience,
+        issuers,
+        tenants: tenants?,
+    })
 }
 
 fn listen(node: &Node, problems: &mut Problems) -> Option<BTreeMap<&'static str, SocketAddr>> {

@@ -5,6 +5,7 @@
 
 mod args;
 mod audit;
+mod ca;
 mod clock;
 mod config;
 mod cost;
@@ -48,6 +49,7 @@ fn run(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Token(args) => token::run(&args, &home, screen),
         Command::Policy(args) => policy::run(&args, &home, screen),
         Command::Audit(args) => audit::run(&args, &home, screen),
+        Command::Ca(args) => ca::run(&args, &home, screen),
         Command::Cost(args) => cost::run(&args, &home, screen),
         Command::Completions { shell } => {
             let mut script = Vec::new();

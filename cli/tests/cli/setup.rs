@@ -20,7 +20,7 @@ fn status_of(checks: &serde_json::Value, name: &str) -> String {
     row["status"].as_str().unwrap().to_owned()
 }
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 14] = [
     "init",
     "doctor",
     "token mint",
@@ -31,6 +31,8 @@ const COMMANDS: [&str; 12] = [
     "audit verify",
     "audit tail",
     "audit show",
+    "ca export",
+    "ca rotate",
     "cost report",
     "completions",
 ];

@@ -2,6 +2,7 @@
 //!
 //! Not here: what the proxy refuses (`proxy`). `make clients` installs the libraries; without them these tests say so and
 //! are skipped, but where `CI` is set they fail. Invariant: a client is configured as its users would, with nothing patched.
+#![expect(clippy::print_stdout, reason = "says what was tried and what was skipped")]
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
