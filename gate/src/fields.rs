@@ -30,7 +30,7 @@ impl<'a> Field<'a> {
         }
         let colon = line.iter().position(|&byte| byte == b':').ok_or(Refusal::HeaderName)?;
         let (name, rest) = line.split_at_checked(colon).ok_or(Refusal::HeaderName)?;
-        if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) {
+        if !is_name(name) {
             return Err(Refusal::HeaderName);
         }
         let value = rest.strip_prefix(b":").unwrap_or_default();
@@ -230,9 +230,10 @@ pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     value
 }
 
-/// A `tchar` of RFC 9110 §5.6.2.
-pub(crate) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+/// A token (RFC 9110 §5.6.2).
+pub(crate) fn is_name(name: &[u8]) -> bool {
+    let is_tchar = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
+    !name.is_empty() && name.iter().all(is_tchar)
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 //! Not here: frames, HPACK and floods, which the h2 library checks and bounds; it hands over what it decoded.
 //! Invariant: what passes can be written as an HTTP/1 head without changing its meaning (RFC 9113 §§8.2, 8.3, 10.3).
 
-use crate::fields::{Field, Fields, Known, is_blank};
+use crate::fields::{Field, Fields, Known, is_blank, is_name};
 use crate::lines::is_control;
-use crate::request::{is_name, parse_method};
+use crate::method::parse_method;
 use crate::target::{IsConnect, Resource, Scheme};
 use crate::{Authority, Head, Limits, Refusal, Target};
 

@@ -13,6 +13,7 @@ mod fields;
 mod http2;
 mod limits;
 mod lines;
+mod method;
 mod pace;
 mod path;
 mod refusal;

@@ -19,6 +19,8 @@ pub enum Refusal {
     Method,
     #[error("the method makes an upstream echo what it was sent")]
     EchoMethod,
+    #[error("the method is not one that is served")]
+    UnknownMethod,
 
     #[error("the target has none of the forms that are served")]
     TargetForm,
@@ -113,7 +115,7 @@ impl Refusal {
             Refusal::TargetTooLong => 414,
             Refusal::Expect => 417,
             Refusal::HeadTooLarge | Refusal::LineTooLong | Refusal::TooManyHeaders => 431,
-            Refusal::EchoMethod | Refusal::TransferEncoding => 501,
+            Refusal::EchoMethod | Refusal::UnknownMethod | Refusal::TransferEncoding => 501,
             Refusal::StatusLine
             | Refusal::TooManyInterim
             | Refusal::SwitchUnasked

@@ -3,8 +3,9 @@
 //! Not here: HTTP/2 (`http2`), bodies (`body`), and who may ask for what. Invariant: a head that is returned has one
 //! framing, one authority, one method and one path for every conforming reader (RFC 9112 §§2.2, 3.2, 6.1).
 
-use crate::fields::{Field, Fields, is_token};
+use crate::fields::{Field, Fields};
 use crate::lines::{FirstLine, LineScan, Scanned, lines};
+use crate::method::parse_method;
 use crate::target::IsConnect;
 use crate::{Authority, Framing, Limits, Refusal, Target};
 
@@ -187,17 +188,6 @@ impl<'a> StartLine<'a> {
     }
 }
 
-/// A token, kept narrow: servers that ignore case would see another method than policy does.
-pub(crate) fn parse_method(method: &[u8]) -> Result<&str, Refusal> {
-    let is_plain = method.iter().all(|&b| matches!(b, b'A'..=b'Z' | b'0'..=b'9' | b'-'));
-    let text = std::str::from_utf8(method).map_err(|_| Refusal::Method)?;
-    match text {
-        _ if !is_plain || !(1..=32).contains(&method.len()) => Err(Refusal::Method),
-        "TRACE" | "TRACK" => Err(Refusal::EchoMethod),
-        _ => Ok(text),
-    }
-}
-
 /// A name and two numbers is some version; anything else is no version at all, as in HTTP/0.9.
 fn parse_version(version: &[u8]) -> Result<Version, Refusal> {
     match version {
@@ -295,11 +285,6 @@ pub(crate) fn persistence(fields: &Fields<'_>, version: Version) -> Persistence 
     if stays && !fields.connection.close { Persistence::KeepAlive } else { Persistence::Close }
 }
 
-/// Used by the readers of names that are not on a line of their own.
-pub(crate) fn is_name(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().all(|&byte| is_token(byte))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,7 +293,7 @@ mod tests {
     fn head(text: &str) -> Result<Head<'_>, Refusal> {
         match Head::read(text.as_bytes(), Limits::REQUEST)? {
             Reading::Complete(head) => Ok(head),
-            other => panic!("{text:?}: {other:?}"),
+            Reading::Partial | Reading::Http2Preface => panic!("{text:?} is no whole head"),
         }
     }
 
@@ -334,7 +319,7 @@ mod tests {
         assert_eq!(read("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nrest"), Ok(Reading::Http2Preface));
         assert_eq!(read("PRI * HTTP/2.0\r\n\r\n"), Ok(Reading::Partial));
         assert_eq!(read(""), Ok(Reading::Partial));
-        assert_eq!(read("PRI * HTTP/2.0\r\n\r\nXM"), Err(Refusal::Version));
+        assert_eq!(read("PRI * HTTP/2.0\r\n\r\nXM"), Err(Refusal::UnknownMethod));
     }
 
     #[test]

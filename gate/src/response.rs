@@ -181,7 +181,7 @@ mod tests {
     fn body_of(asked: Asked, text: &str) -> Result<ResponseBody, Refusal> {
         match read(asked, text)? {
             ResponseReading::Final(head) => Ok(head.body),
-            other => panic!("{text:?}: {other:?}"),
+            ResponseReading::Partial | ResponseReading::Interim { .. } => panic!("{text:?}"),
         }
     }
 
