@@ -3,8 +3,7 @@
 //! Not here: frames, HPACK and floods, which the h2 library checks and bounds; it hands over what it decoded.
 //! Invariant: what passes can be written as an HTTP/1 head without changing its meaning (RFC 9113 §§8.2, 8.3, 10.3).
 
-use crate::fields::{Field, Fields, Known, is_blank, is_name};
-use crate::lines::is_control;
+use crate::fields::{Field, Fields, Known};
 use crate::method::parse_method;
 use crate::target::{IsConnect, Resource, Scheme};
 use crate::{Authority, Head, Limits, Refusal, Target};
@@ -92,25 +91,15 @@ fn check_fields<'a>(
         if bytes > limits.head_bytes_max {
             return Err(Refusal::HeadTooLarge);
         }
-        check_bytes(name, value)?;
-        let known = fields.take(Field { name, value })?;
+        if name.iter().any(u8::is_ascii_uppercase) {
+            return Err(Refusal::HeaderName);
+        }
+        let known = fields.take(Field::decoded(name, value)?)?;
         if known.is_some_and(|known| is_of_one_connection(known, value)) {
             return Err(Refusal::ConnectionHeader);
         }
     }
     Ok(fields)
-}
-
-/// Lower-case tokens, and values without edges or line ends that HTTP/1 would read anew.
-fn check_bytes(name: &[u8], value: &[u8]) -> Result<(), Refusal> {
-    if !is_name(name) || name.iter().any(u8::is_ascii_uppercase) {
-        return Err(Refusal::HeaderName);
-    }
-    let has_blank_edge = [value.first(), value.last()].into_iter().flatten().any(|&b| is_blank(b));
-    if has_blank_edge || value.iter().any(|&byte| is_control(byte)) {
-        return Err(Refusal::HeaderValue);
-    }
-    Ok(())
 }
 
 /// Fields that HTTP/2 has no place for (RFC 9113 §8.2.2).

@@ -29,5 +29,7 @@ pub use limits::Limits;
 pub use pace::Pace;
 pub use refusal::Refusal;
 pub use request::{Head, HeadGate, Persistence, Reading, Upgrade, Version};
-pub use response::{Asked, ResponseBody, ResponseGate, ResponseHead, ResponseReading};
+pub use response::{
+    Asked, ResponseBody, ResponseGate, ResponseHead, ResponseReading, check_response,
+};
 pub use target::{Resource, Scheme, Target};

@@ -107,7 +107,8 @@ fn step(rest: &[u8], byte: u8, part: Part) -> Result<Step, Refusal> {
 
 /// Unreserved characters, sub-delimiters, `:`, `@` and `/` (RFC 3986 §3.3).
 fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte)
+    matches!(byte,
+        b'!' | b'$' | b'&'..=b';' | b'=' | b'@'..=b'Z' | b'_' | b'a'..=b'z' | b'~')
 }
 
 /// The byte that a well-formed escape at the start stands for.
@@ -121,9 +122,7 @@ fn escape(rest: &[u8]) -> Option<u8> {
 /// Escapes that some servers decode before they route and others do not: separators, escapes, controls, and the
 /// unreserved characters, which nobody has a reason to escape (RFC 3986 §2.3).
 fn is_hidden_in_path(code: u8) -> bool {
-    matches!(code, b'/' | b'\\' | b'%' | 0..0x20 | 0x7f)
-        || code.is_ascii_alphanumeric()
-        || b"-._~".contains(&code)
+    matches!(code, 0..0x20 | b'%' | b'-'..=b'9' | b'A'..=b'Z' | b'\\' | b'_' | b'a'..=b'z' | b'~' | 0x7f)
 }
 
 /// How many bytes the letter at the start has. RFC 3987 §3.1 says how to write a letter in a URI; other characters

@@ -46,7 +46,7 @@ pub struct ResponseHead {
     pub status: u16,
     pub body: ResponseBody,
     pub persistence: Persistence,
-    /// How many bytes of the buffer the head takes.
+    /// How many bytes of the buffer the head takes; none if it came decoded.
     pub bytes: usize,
 }
 
@@ -80,7 +80,7 @@ impl ResponseGate {
         for line in lines {
             fields.take_of_response(Field::parse(line)?)?;
         }
-        if (100..200).contains(&status) && status != 101 {
+        if is_interim(status) {
             self.interim_left = self.interim_left.checked_sub(1).ok_or(Refusal::TooManyInterim)?;
             bodiless(&fields)?;
             self.scan = LineScan::new(FirstLine::Status, self.limits);
@@ -105,6 +105,41 @@ impl ResponseHead {
             && bytes_behind == 0
             && self.persistence == Persistence::KeepAlive
     }
+}
+
+/// Checks a response whose lines another reader has already taken apart; what it was lenient about before, nobody can
+/// see here. An interim response is one without a body.
+pub fn check_response<'a>(
+    status: u16,
+    version: Version,
+    asked: Asked,
+    list: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+) -> Result<ResponseHead, Refusal> {
+    let mut fields = Fields::default();
+    for (name, value) in list {
+        fields.take_of_response(Field::decoded(name, value)?)?;
+    }
+    let is_http2 = version == Version::Http2;
+    if is_http2 && (fields.transfer_encoding.is_some() || fields.upgrade.is_some()) {
+        return Err(Refusal::ConnectionHeader);
+    }
+    let body = if is_interim(status) {
+        bodiless(&fields)?;
+        ResponseBody::Framed(Framing::None)
+    } else {
+        match body(status, asked, version, &fields)? {
+            // Frames say where it ends.
+            ResponseBody::UntilClose if is_http2 => ResponseBody::Framed(Framing::None),
+            body @ (ResponseBody::Framed(_) | ResponseBody::UntilClose | ResponseBody::Tunnel) => {
+                body
+            }
+        }
+    };
+    Ok(ResponseHead { status, body, persistence: persistence(&fields, version), bytes: 0 })
+}
+
+fn is_interim(status: u16) -> bool {
+    (100..200).contains(&status) && status != 101
 }
 
 /// `HTTP/1.x SP status SP reason`; many servers leave out the last space with the reason.
@@ -249,6 +284,31 @@ mod tests {
         ] {
             let text = format!("{head}\r\n\r\n");
             assert_eq!(read(Asked::Plain, &text), Err(refusal), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn a_decoded_answer_is_held_to_the_same_rules() {
+        let check = |status, version, fields: &[(&str, &str)]| {
+            let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            check_response(status, version, Asked::Plain, fields).map(|head| head.body)
+        };
+        let (length, chunked) = (("content-length", "5"), ("transfer-encoding", "chunked"));
+        let framed = |framing| Ok(ResponseBody::Framed(framing));
+        assert_eq!(check(200, Version::Http11, &[length]), framed(Framing::Length(5)));
+        assert_eq!(check(200, Version::Http11, &[]), Ok(ResponseBody::UntilClose));
+        assert_eq!(check(200, Version::Http2, &[]), framed(Framing::None));
+        assert_eq!(check(103, Version::Http11, &[]), framed(Framing::None));
+        for (status, version, fields, refusal) in [
+            (200, Version::Http11, &[length, chunked][..], Refusal::TwoFramings),
+            (200, Version::Http11, &[length, length], Refusal::Repeated),
+            (103, Version::Http11, &[length], Refusal::BodyOfBodilessResponse),
+            (101, Version::Http11, &[("upgrade", "websocket")], Refusal::SwitchUnasked),
+            (200, Version::Http2, &[chunked], Refusal::ConnectionHeader),
+            (200, Version::Http11, &[("x", "a\nb")], Refusal::HeaderValue),
+            (200, Version::Http11, &[("x y", "a")], Refusal::HeaderName),
+        ] {
+            assert_eq!(check(status, version, fields), Err(refusal), "{fields:?}");
         }
     }
 
