@@ -36,7 +36,7 @@ pub struct Head<'a> {
     pub version: Version,
     pub framing: Framing,
     pub upgrade: Upgrade,
-    /// The client waits for a `100` before it sends its body.
+    /// The client waits for a `100` before it sends its body; one of HTTP/1.0 never does.
     pub expects_continue: bool,
     pub persistence: Persistence,
     /// How many bytes of the buffer the head takes; none in HTTP/2.
@@ -131,7 +131,8 @@ impl<'a> Head<'a> {
             version: start.version,
             framing,
             upgrade: upgrade(&fields, start, framing)?,
-            expects_continue: expects_continue(&fields, framing)?,
+            expects_continue: expects_continue(&fields, framing)?
+                && start.version == Version::Http11,
             persistence: persistence(&fields, start.version),
             bytes: raw.len(),
             raw,
@@ -219,7 +220,7 @@ fn authority<'a>(
     match host {
         Some(host) if host.is_same(&named, default_port) => Ok(named),
         Some(_) => Err(Refusal::HostMismatch),
-        // Python's http.client sends CONNECT in HTTP/1.0 and without a Host.
+        // Python before 3.12 sends CONNECT in HTTP/1.0 and without a Host.
         None if version == Version::Http10 => Ok(named),
         None => Err(Refusal::HostMissing),
     }
@@ -453,6 +454,8 @@ mod tests {
         let (post, host, length) = ("POST / HTTP/1.1", "Host: gw", "Content-Length: 5");
         assert_eq!(expects(&[post, host, length, "Expect: 100-Continue"]), Ok(true));
         assert_eq!(expects(&[post, host, length]), Ok(false));
+        let old = "POST / HTTP/1.0";
+        assert_eq!(expects(&[old, host, length, "Expect: 100-continue"]), Ok(false));
         for lines in [
             &[post, host, length, "Expect: y 100-continue"][..],
             &[post, host, length, "Expect:"],

@@ -3,7 +3,7 @@
 
 use aegis_gate::{
     Asked, BodyGate, Framing, Head, HeadGate, Limits, Progress, Reading, Refusal, ResponseGate,
-    ResponseReading,
+    ResponseReading, Target, Version,
 };
 use proptest::prelude::*;
 
@@ -112,6 +112,9 @@ fn read_in_steps(bytes: &[u8], cuts: &[usize], limits: Limits) -> Result<Option<
 /// Where a body ends when it arrives in pieces.
 fn push_in_steps(framing: Framing, pieces: &[&[u8]]) -> Result<Option<usize>, Refusal> {
     let mut gate = BodyGate::new(framing);
+    if gate.has_ended() {
+        return Ok(Some(0));
+    }
     let mut before = 0;
     for piece in pieces {
         match gate.push(piece)? {
@@ -177,6 +180,11 @@ proptest! {
         let mut other = httparse::Request::new(&mut slots);
         prop_assert_eq!(other.parse(&written), Ok(httparse::Status::Complete(written.len())));
         prop_assert_eq!(other.method, Some(head.method));
+        prop_assert_eq!(other.version, Some(u8::from(head.version == Version::Http11)));
+        if let Target::Origin(resource) = &head.target {
+            let query = resource.query.iter().map(|query| format!("?{query}")).collect::<String>();
+            prop_assert_eq!(other.path, Some(&*format!("{}{query}", resource.path)));
+        }
         let host = other.headers.iter().find(|field| field.name.eq_ignore_ascii_case("host"));
         if let Some(host) = host {
             let value = std::str::from_utf8(host.value).unwrap();
