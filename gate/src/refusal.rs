@@ -1,0 +1,160 @@
+//! Why a head or a body was refused: one variant for each rule of `docs/spec/front-door.md`.
+//!
+//! Not here: which reason the agent reads; the door translates. Invariant: no message quotes what the peer sent.
+
+/// Why a peer's bytes go no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    #[error("a line does not end in CRLF, or a CR or LF stands alone")]
+    LineEnd,
+    #[error("the head holds a NUL or another control byte")]
+    ControlByte,
+    #[error("a header line begins with white space, or would continue another")]
+    Fold,
+    #[error("the first line is not method, target and version between single spaces")]
+    StartLine,
+    #[error("the version is not HTTP/1.0 or HTTP/1.1")]
+    Version,
+    #[error("the method is not 1 to 32 upper-case letters, digits or hyphens")]
+    Method,
+    #[error("the method makes an upstream echo what it was sent")]
+    EchoMethod,
+    #[error("the method is not one that is served")]
+    UnknownMethod,
+
+    #[error("the target has none of the forms that are served")]
+    TargetForm,
+    #[error("the target holds a byte that a URI cannot hold")]
+    TargetByte,
+    #[error("the target has a fragment where its path would end")]
+    Fragment,
+    #[error("an escape in the path is malformed")]
+    Escape,
+    #[error("an escape in the target hides a character that changes its meaning")]
+    HiddenCharacter,
+    #[error("the escapes in the path are not UTF-8")]
+    PathNotUtf8,
+    #[error("the path has a dot segment")]
+    DotSegment,
+    #[error("the path has an empty segment")]
+    EmptySegment,
+    #[error("an authority is not a host with an optional port")]
+    Authority,
+    #[error("a target in authority form has no port")]
+    PortMissing,
+
+    #[error("a header name is not a token, or no colon follows it")]
+    HeaderName,
+    #[error("a header value holds a byte that a value cannot hold")]
+    HeaderValue,
+    #[error("a header name looks like one that frames or routes")]
+    LookAlike,
+    #[error("a header that may come once comes twice")]
+    Repeated,
+    #[error("there is no Host")]
+    HostMissing,
+    #[error("Host and target name different hosts")]
+    HostMismatch,
+    #[error("Content-Length is not a plain decimal number")]
+    ContentLength,
+    #[error("Transfer-Encoding is not chunked alone")]
+    TransferEncoding,
+    #[error("both Content-Length and Transfer-Encoding are given")]
+    TwoFramings,
+    #[error("Transfer-Encoding is given in HTTP/1.0")]
+    OldChunked,
+    #[error("the method takes no body")]
+    BodyOfBodiless,
+    #[error("Connection names more than connection options")]
+    ConnectionOption,
+    #[error("a header asks for another method or path than the first line")]
+    Override,
+    #[error("Upgrade is not a bodiless WebSocket handshake")]
+    Upgrade,
+    #[error("Expect is not 100-continue before a body")]
+    Expect,
+
+    #[error("the head is larger than the limit")]
+    HeadTooLarge,
+    #[error("a header line is longer than the limit")]
+    LineTooLong,
+    #[error("there are more headers than the limit")]
+    TooManyHeaders,
+    #[error("the target is longer than the limit")]
+    TargetTooLong,
+
+    #[error("a chunk size is not 1 to 16 hexadecimal digits")]
+    ChunkSize,
+    #[error("a chunk has an extension")]
+    ChunkExtension,
+    #[error("a chunk does not end where its size says")]
+    ChunkEnd,
+    #[error("a trailer has a name that frames, routes or identifies")]
+    TrailerName,
+
+    #[error("a pseudo header is missing or out of place")]
+    PseudoHeader,
+    #[error("an HTTP/2 message has a header of one HTTP/1 connection")]
+    ConnectionHeader,
+
+    #[error("the status line is malformed")]
+    StatusLine,
+    #[error("too many interim responses come before the final one")]
+    TooManyInterim,
+    #[error("the upstream switches protocols unasked")]
+    SwitchUnasked,
+    #[error("a response that has no body announces one")]
+    BodyOfBodilessResponse,
+}
+
+impl Refusal {
+    /// The status that the RFCs name for a request refused so (RFC 9110 §15.5, RFC 6585 §5); whether it is sent is the
+    /// door's affair. A refused response has none of its own: to the agent it is a bad gateway.
+    pub fn status(self) -> u16 {
+        match self {
+            Refusal::TargetTooLong => 414,
+            Refusal::Expect => 417,
+            Refusal::HeadTooLarge | Refusal::LineTooLong | Refusal::TooManyHeaders => 431,
+            Refusal::EchoMethod | Refusal::UnknownMethod | Refusal::TransferEncoding => 501,
+            Refusal::StatusLine
+            | Refusal::TooManyInterim
+            | Refusal::SwitchUnasked
+            | Refusal::BodyOfBodilessResponse => 502,
+            Refusal::Version => 505,
+            Refusal::LineEnd
+            | Refusal::ControlByte
+            | Refusal::Fold
+            | Refusal::StartLine
+            | Refusal::Method
+            | Refusal::TargetForm
+            | Refusal::TargetByte
+            | Refusal::Fragment
+            | Refusal::Escape
+            | Refusal::HiddenCharacter
+            | Refusal::PathNotUtf8
+            | Refusal::DotSegment
+            | Refusal::EmptySegment
+            | Refusal::Authority
+            | Refusal::PortMissing
+            | Refusal::HeaderName
+            | Refusal::HeaderValue
+            | Refusal::LookAlike
+            | Refusal::Repeated
+            | Refusal::HostMissing
+            | Refusal::HostMismatch
+            | Refusal::ContentLength
+            | Refusal::TwoFramings
+            | Refusal::OldChunked
+            | Refusal::BodyOfBodiless
+            | Refusal::ConnectionOption
+            | Refusal::Override
+            | Refusal::Upgrade
+            | Refusal::ChunkSize
+            | Refusal::ChunkExtension
+            | Refusal::ChunkEnd
+            | Refusal::TrailerName
+            | Refusal::PseudoHeader
+            | Refusal::ConnectionHeader => 400,
+        }
+    }
+}
