@@ -108,53 +108,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The status that the RFCs name for a request refused so (RFC 9110 §15.5, RFC 6585 §5); whether it is sent is the
-    /// door's affair. A refused response has none of its own: to the agent it is a bad gateway.
-    pub fn status(self) -> u16 {
-        match self {
-            Refusal::TargetTooLong => 414,
-            Refusal::Expect => 417,
-            Refusal::HeadTooLarge | Refusal::LineTooLong | Refusal::TooManyHeaders => 431,
-            Refusal::EchoMethod | Refusal::UnknownMethod | Refusal::TransferEncoding => 501,
-            Refusal::StatusLine
-            | Refusal::TooManyInterim
-            | Refusal::SwitchUnasked
-            | Refusal::BodyOfBodilessResponse => 502,
-            Refusal::Version => 505,
-            Refusal::LineEnd
-            | Refusal::ControlByte
-            | Refusal::Fold
-            | Refusal::StartLine
-            | Refusal::Method
-            | Refusal::TargetForm
-            | Refusal::TargetByte
-            | Refusal::Fragment
-            | Refusal::Escape
-            | Refusal::HiddenCharacter
-            | Refusal::PathNotUtf8
-            | Refusal::DotSegment
-            | Refusal::EmptySegment
-            | Refusal::Authority
-            | Refusal::PortMissing
-            | Refusal::HeaderName
-            | Refusal::HeaderValue
-            | Refusal::LookAlike
-            | Refusal::Repeated
-            | Refusal::HostMissing
-            | Refusal::HostMismatch
-            | Refusal::ContentLength
-            | Refusal::TwoFramings
-            | Refusal::OldChunked
-            | Refusal::BodyOfBodiless
-            | Refusal::ConnectionOption
-            | Refusal::Override
-            | Refusal::Upgrade
-            | Refusal::ChunkSize
-            | Refusal::ChunkExtension
-            | Refusal::ChunkEnd
-            | Refusal::TrailerName
-            | Refusal::PseudoHeader
-            | Refusal::ConnectionHeader => 400,
-        }
+    /// Whether the message was too large rather than wrong. What is answered is the door's affair.
+    pub fn is_size(self) -> bool {
+        matches!(
+            self,
+            Refusal::TargetTooLong
+                | Refusal::HeadTooLarge
+                | Refusal::LineTooLong
+                | Refusal::TooManyHeaders
+        )
     }
 }

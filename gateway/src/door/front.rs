@@ -6,7 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegis_config::HeadLimits;
 use aegis_domain::Reason;
+use aegis_gate::{
+    self as gate, Framing, HeadGate, Limits, Pace, Reading, Refusal, Scheme, Target, Upgrade,
+};
 use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
@@ -20,7 +24,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::context::Asked;
 use crate::door::answer;
 use crate::door::connect::{self, Connect};
-use crate::door::gate::{self, HeadState, Place};
+use crate::door::gated::Gated;
 use crate::door::prefixed::Prefixed;
 use crate::door::tool_route::ToolRoute;
 use crate::drain::Underway;
@@ -30,6 +34,9 @@ use crate::wire::Gateway;
 const READ_BYTES: usize = 4_096;
 /// How long a client that was refused gets to take its answer.
 const LINGER: Duration = Duration::from_secs(1);
+/// How fast a body must come once its grace is over, and how long one may take at all.
+const BODY_BYTES_PER_S_MIN: u64 = 256;
+const BODY_TOTAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Stands in front of one `HttpProxy`, on plain and TLS listeners alike.
 pub struct Front {
@@ -37,15 +44,32 @@ pub struct Front {
     gateway: Arc<Gateway>,
 }
 
+/// Where a request comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// On a socket of ours, where we are a server and a proxy.
+    Listener,
+    /// In a tunnel, where we are the one origin it was opened for.
+    Tunnel,
+}
+
 /// What waiting for a head ended in.
 enum Head {
-    Ready(BytesMut),
+    Ready(Message),
     Http2(BytesMut),
     /// The head of a CONNECT, and what came behind it.
     Connect(BytesMut),
     /// The client left, or was asked to at a drain, between two calls.
     Over,
     Refused(Reason),
+}
+
+/// A head that passed the gate, as Pingora is to read it, and what came behind it.
+struct Message {
+    head: BytesMut,
+    behind: BytesMut,
+    framing: Framing,
+    upgrade: Upgrade,
 }
 
 impl Front {
@@ -65,8 +89,9 @@ impl Front {
             return None;
         }
         let mut carried: Option<HttpPersistentSettings> = None;
+        let mut behind = BytesMut::new();
         loop {
-            let (head, underway) = self.next_head(&mut stream, place).await;
+            let (head, underway) = self.next_head(&mut stream, behind, place).await;
             match head {
                 Head::Over => return None,
                 Head::Refused(reason) => {
@@ -81,10 +106,12 @@ impl Front {
                     ServerApp::process_new(&self.proxy, stream, shutdown).await;
                     return None;
                 }
-                Head::Ready(head) => {
-                    let session = self.session(stream, head, carried.take());
+                Head::Ready(message) => {
+                    let session = self.session(stream, message, carried.take());
                     let reused = self.proxy.process_new_http(session, shutdown).await?;
-                    (stream, carried) = reused.consume();
+                    let (gated, settings) = reused.consume();
+                    carried = settings;
+                    (stream, behind) = gated.into_any().downcast::<Gated>().ok()?.into_parts();
                 }
             }
         }
@@ -107,9 +134,22 @@ impl Front {
     fn session(
         &self,
         stream: Stream,
-        head: BytesMut,
+        message: Message,
         carried: Option<HttpPersistentSettings>,
     ) -> ServerSession {
+        let Message { mut head, behind, framing, upgrade } = message;
+        let stream: Stream = match upgrade {
+            // What follows the answer is no message any more, and the connection is never used again.
+            Upgrade::WebSocket => {
+                head.extend_from_slice(&behind);
+                stream
+            }
+            Upgrade::No => {
+                let grace = self.gateway.config.limits.body_deadline;
+                let pace = Pace::at_least(BODY_BYTES_PER_S_MIN, grace, BODY_TOTAL_MAX);
+                Box::new(Gated::new(stream, behind, framing, pace))
+            }
+        };
         let mut session = ServerSession::new_http1(stream);
         let idle_s = self.gateway.config.limits.idle.as_secs();
         session.set_keepalive(Some(idle_s));
@@ -123,9 +163,18 @@ impl Front {
         session
     }
 
-    async fn next_head(&self, stream: &mut Stream, place: Place) -> (Head, Option<Underway>) {
+    async fn next_head(
+        &self,
+        stream: &mut Stream,
+        mut buffer: BytesMut,
+        place: Place,
+    ) -> (Head, Option<Underway>) {
         let limits = &self.gateway.config.limits;
-        let mut buffer = BytesMut::with_capacity(READ_BYTES);
+        if !buffer.is_empty() {
+            let underway = self.gateway.drain.underway();
+            return (self.rest_of_head(stream, buffer, place).await, Some(underway));
+        }
+        buffer.reserve(READ_BYTES);
         // Until the first byte a quiet client may idle; after it, the whole head has one deadline.
         let first = tokio::select! {
             read = timeout(limits.idle, stream.read_buf(&mut buffer)) => read,
@@ -142,13 +191,16 @@ impl Front {
     async fn rest_of_head(&self, stream: &mut Stream, mut buffer: BytesMut, place: Place) -> Head {
         let limits = &self.gateway.config.limits;
         let deadline = Instant::now() + limits.head_deadline;
+        let mut gate = HeadGate::new(gate_limits(limits.head));
         loop {
-            match gate::inspect(&buffer, limits.head, place) {
-                Ok(HeadState::Complete { .. }) => return Head::Ready(buffer),
-                Ok(HeadState::Connect) => return Head::Connect(buffer),
-                Ok(HeadState::Http2Preface) => return Head::Http2(buffer),
-                Ok(HeadState::Partial) => {}
-                Err(reason) => return Head::Refused(reason),
+            match gate.read(&buffer) {
+                Ok(Reading::Partial) => {}
+                Ok(Reading::Http2Preface) => return Head::Http2(buffer),
+                Ok(Reading::Complete(head)) => return self.complete(&head, &buffer, place),
+                Err(refusal) => {
+                    tracing::debug!(%refusal, "a head was refused");
+                    return Head::Refused(reason(refusal));
+                }
             }
             match timeout_at(deadline, stream.read_buf(&mut buffer)).await {
                 Ok(Ok(count)) if count > 0 => {}
@@ -156,6 +208,29 @@ impl Front {
                 Err(_) => return Head::Refused(Reason::RequestTimeout),
             }
         }
+    }
+
+    /// Sorts a head by what it asks for. What Pingora is given is the head with its target in normal form.
+    fn complete(&self, head: &gate::Head<'_>, buffer: &BytesMut, place: Place) -> Head {
+        let is_meant = match (&head.target, place) {
+            (Target::Origin(_), _) | (Target::Authority { .. }, Place::Listener) => true,
+            (Target::Absolute { scheme, .. }, Place::Listener) => *scheme == Scheme::Http,
+            (Target::Absolute { .. } | Target::Authority { .. }, Place::Tunnel) => false,
+        };
+        if !is_meant {
+            return Head::Refused(Reason::MalformedRequest);
+        }
+        if matches!(head.target, Target::Authority { .. }) {
+            return Head::Connect(buffer.clone());
+        }
+        let (came, behind) = buffer.split_at_checked(head.bytes).unwrap_or((buffer, &[]));
+        let rewritten = head.rewritten();
+        Head::Ready(Message {
+            head: BytesMut::from(rewritten.as_deref().unwrap_or(came)),
+            behind: BytesMut::from(behind),
+            framing: head.framing,
+            upgrade: head.upgrade,
+        })
     }
 
     /// Answers a head that Pingora will never see, and closes.
@@ -199,4 +274,15 @@ impl ServerApp for Front {
     async fn cleanup(&self) {
         ServerApp::cleanup(&*self.proxy).await;
     }
+}
+
+/// The configured limits on a head; those on its parts follow from them.
+pub(super) fn gate_limits(head: HeadLimits) -> Limits {
+    Limits { head_bytes_max: head.bytes_max, headers_max: head.headers_max, ..Limits::REQUEST }
+}
+
+/// What a refusal of the gate is called in a record.
+pub(super) fn reason(refusal: Refusal) -> Reason {
+    let is_size = refusal.is_size();
+    if is_size { Reason::HeadTooLarge } else { Reason::MalformedRequest }
 }

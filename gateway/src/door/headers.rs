@@ -3,7 +3,7 @@
 //! Not here: what the values mean. Invariant: nothing that begins with `aegis-` travels upstream, and nothing an
 //! upstream sends under such a name reaches an agent.
 
-use http::header::{CONNECTION, HeaderMap, HeaderName};
+use http::header::{HeaderMap, HeaderName};
 
 pub const AEGIS_AUTHORIZATION: HeaderName = HeaderName::from_static("aegis-authorization");
 pub const AEGIS_ATTESTATION: HeaderName = HeaderName::from_static("aegis-attestation");
@@ -17,28 +17,6 @@ pub const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 pub fn is_ours(name: &HeaderName) -> bool {
     name.as_str().starts_with("aegis-")
 }
-
-/// Whether the headers say only what every reader understands alike: `Connection` names nothing but itself, and no
-/// header asks for another method or path than the one that is judged.
-pub fn are_plain(headers: &HeaderMap) -> bool {
-    const OPTIONS: [&str; 5] = ["close", "keep-alive", "upgrade", "te", "http2-settings"];
-    let connection = headers.get_all(CONNECTION).into_iter();
-    let is_plain_connection = connection.map(|value| value.to_str().unwrap_or("?")).all(|list| {
-        list.split(',').all(|option| OPTIONS.contains(&option.trim().to_ascii_lowercase().as_str()))
-    });
-    is_plain_connection && !OVERRIDES.iter().any(|name| headers.contains_key(*name))
-}
-
-/// Headers by which some servers take another method or path than the request line's.
-const OVERRIDES: [&str; 7] = [
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-method",
-    "x-original-url",
-    "x-original-uri",
-    "x-rewrite-url",
-];
 
 /// Whether a header tells where a request came from; upstreams are not told, least of all by the agent.
 pub fn is_forwarding(name: &HeaderName) -> bool {
@@ -58,7 +36,7 @@ pub fn free_text(headers: &HeaderMap) -> String {
     lines.collect()
 }
 
-/// Whether a header is of one connection only (RFC 9110 §7.6.1). `are_plain` has refused those that `Connection` names.
+/// Whether a header is of one connection only (RFC 9110 §7.6.1). The gate has refused those that `Connection` names.
 pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     const ALWAYS: &str = "connection http2-settings keep-alive proxy-connection proxy-authenticate \
         proxy-authorization te transfer-encoding upgrade";
@@ -77,15 +55,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(name, http::HeaderValue::from_static(value));
         headers
-    }
-
-    #[test]
-    fn connection_may_name_nothing_that_others_judge_by() {
-        assert!(are_plain(&of("connection", "keep-alive, Upgrade")));
-        for name in ["content-type", "host", "authorization", "x-a", ""] {
-            assert!(!are_plain(&of("connection", name)), "{name}");
-        }
-        assert!(!are_plain(&of("x-http-method-override", "DELETE")));
     }
 
     #[test]

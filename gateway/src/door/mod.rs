@@ -5,7 +5,7 @@
 pub mod answer;
 mod connect;
 mod front;
-mod gate;
+mod gated;
 mod handshake;
 pub mod headers;
 mod intercept;

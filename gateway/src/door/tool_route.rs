@@ -3,10 +3,12 @@
 //! Not here: deciding (`corridor`) and reading heads off the wire (`front`). Kept thin, because Pingora is compiled
 //! into this file. Invariant: Pingora asks for a peer only when a permit exists.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_domain::{Method, Reason};
+use aegis_gate::{self as gate, Limits, Pseudo, Target, check_http2};
 use aegis_telemetry::Metrics;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -23,9 +25,8 @@ use crate::clock;
 use crate::context::{Arrival, Asked, CallContext, Received};
 use crate::corridor::{Admission, BodySource};
 use crate::door::answer::{Answer, Refusal};
-use crate::door::handshake::{self, Upgrade};
 use crate::door::target::{self, Ask};
-use crate::door::{headers, replay};
+use crate::door::{front, handshake, headers, replay};
 use crate::drain::Underway;
 use crate::rooms::forward::{self, Reach};
 use crate::rooms::settle::{End, Settlement};
@@ -91,7 +92,8 @@ impl ToolRoute {
     async fn admit(&self, session: &mut Session, visit: &mut Visit) -> Result<Option<Refusal>> {
         let now = clock::now();
         let corridor = self.gateway.corridor();
-        let (arrival, asked) = match arrival(&session.downstream_session) {
+        let limits = front::gate_limits(self.gateway.config.limits.head);
+        let (arrival, asked) = match arrival(&mut session.downstream_session, limits) {
             Ok(arrival) => arrival,
             Err((reason, asked)) => return Ok(Some(corridor.refuse_unread(reason, asked).await)),
         };
@@ -214,6 +216,33 @@ impl ProxyHttp for ToolRoute {
             settlement.sent();
         }
         Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        visit: &mut Visit,
+    ) -> Result<()> {
+        let asked = match (visit.is_upgrade, session.req_header().method == http::Method::HEAD) {
+            (true, _) => gate::Asked::WebSocket,
+            (false, true) => gate::Asked::Head,
+            (false, false) => gate::Asked::Plain,
+        };
+        let version = match response.version {
+            http::Version::HTTP_2 => gate::Version::Http2,
+            http::Version::HTTP_10 => gate::Version::Http10,
+            _ => gate::Version::Http11,
+        };
+        let fields = response.headers.iter();
+        let fields = fields.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        match gate::check_response(response.status.as_u16(), version, asked, fields) {
+            Ok(_) => Ok(()),
+            Err(refusal) => {
+                tracing::debug!(%refusal, "an upstream's answer was refused");
+                Err(refused(Reason::UpstreamFailed, visit))
+            }
+        }
     }
 
     async fn response_filter(
@@ -349,27 +378,66 @@ async fn take_rest(session: &mut ServerSession) {
 const LINGER: Duration = Duration::from_secs(1);
 
 /// What the door knows of the request and as what it was asked, or why nothing can be made of it.
-fn arrival(session: &ServerSession) -> Result<(Arrival, Asked), (Reason, Asked)> {
-    let header = session.req_header();
+fn arrival(
+    session: &mut ServerSession,
+    limits: Limits,
+) -> Result<(Arrival, Asked), (Reason, Asked)> {
     let malformed = (Reason::MalformedRequest, Asked::Server);
-    let path_and_query = header.uri.path_and_query().ok_or(malformed)?;
+    let resource = match session.is_http2() {
+        true => Some(decoded(session, limits).map_err(|reason| (reason, Asked::Server))?),
+        // Its head passed the gate before Pingora read it.
+        false => None,
+    };
+    let header = session.req_header();
+    let (path, query) = match resource {
+        Some(resource) => resource,
+        None => {
+            let target = header.uri.path_and_query().ok_or(malformed)?;
+            (target.path().to_owned(), target.query().map(str::to_owned))
+        }
+    };
     let peer = session.client_addr().and_then(|address| address.as_inet()).map(|inet| inet.ip());
-    let upgrade = handshake::wanted(header);
-    if upgrade == Upgrade::Refused || !headers::are_plain(&header.headers) {
-        return Err(malformed);
-    }
     let Ask { target, presented, asked } = target::ask(session)?;
     let arrival = Arrival {
         method: Method::parse(header.method.as_str()).ok_or(malformed)?,
-        path: path_and_query.path().to_owned(),
-        query: path_and_query.query().map(str::to_owned),
+        path,
+        query,
         headers: header.headers.clone(),
         peer,
-        is_upgrade: upgrade == Upgrade::WebSocket,
+        is_upgrade: header.headers.contains_key(UPGRADE),
         target,
         presented,
     };
     Ok((arrival, asked))
+}
+
+/// Path and query of a request that the HTTP/2 library decoded, after the gate has read it.
+fn decoded(
+    session: &mut ServerSession,
+    limits: Limits,
+) -> Result<(String, Option<String>), Reason> {
+    let has_body = !session.is_body_empty();
+    let header = session.req_header();
+    let path = header.uri.path_and_query().map(http::uri::PathAndQuery::as_str);
+    let pseudo = Pseudo {
+        method: header.method.as_str(),
+        scheme: header.uri.scheme_str(),
+        authority: header.uri.authority().map(http::uri::Authority::as_str),
+        path,
+        has_body,
+    };
+    let fields =
+        header.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+    let head = check_http2(&pseudo, fields, limits).map_err(|refusal| {
+        tracing::debug!(%refusal, "a head was refused");
+        front::reason(refusal)
+    })?;
+    match head.target {
+        Target::Origin(resource) => {
+            Ok((resource.path.into_owned(), resource.query.map(Cow::into_owned)))
+        }
+        Target::Absolute { .. } | Target::Authority { .. } => Err(Reason::MalformedRequest),
+    }
 }
 
 /// The request body as it waits on the connection.
@@ -434,6 +502,13 @@ impl DownstreamBody<'_> {
 }
 
 fn broken(error: &Error) -> Reason {
+    let cause = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    match cause.map(std::io::Error::kind) {
+        // What `Gated` says of a body.
+        Some(std::io::ErrorKind::InvalidData) => return Reason::MalformedRequest,
+        Some(std::io::ErrorKind::TimedOut) => return Reason::RequestTimeout,
+        Some(_) | None => {}
+    }
     match error.etype() {
         ErrorType::ReadError | ErrorType::ConnectionClosed => Reason::AgentGone,
         ErrorType::ReadTimedout => Reason::RequestTimeout,

@@ -72,7 +72,8 @@ async fn odd_targets_methods_and_line_ends_are_refused() {
         "GET http://open.test/x HTTP/1.1\r\nhost: gw\r\n",
         "GET //open.test/x HTTP/1.1\r\nhost: gw\r\n",
         "OPTIONS * HTTP/1.1\r\nhost: gw\r\n",
-        "CONNECT open.test:443 HTTP/1.1\r\nhost: open.test:443\r\n",
+        "CONNECT open.test HTTP/1.1\r\nhost: open.test\r\n",
+        "GET https://open.test/x HTTP/1.1\r\nhost: open.test\r\n",
         "TRACE /open/x HTTP/1.1\r\nhost: gw\r\n",
         "GET /open/x HTTP/1.1\r\n",
         "GET /open/x HTTP/1.1\nhost: gw\n",
@@ -97,6 +98,9 @@ async fn broken_chunks_are_refused_and_nothing_behind_them_runs() {
         "5\r\nhelloXX0\r\n\r\n",
         "fffffffffffffffff\r\nhello\r\n0\r\n\r\n",
         "-1\r\nhello\r\n0\r\n\r\n",
+        "5;x\nhello\r\n0\r\n\r\n",
+        "5;x=y\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhello\r\n0\r\ncontent-length: 3\r\n\r\n",
         "zz\r\n",
     ] {
         let bytes = format!(
@@ -110,26 +114,66 @@ async fn broken_chunks_are_refused_and_nothing_behind_them_runs() {
 }
 
 #[tokio::test]
-async fn a_call_sent_before_the_answer_to_the_last_is_never_half_served() {
+async fn calls_sent_before_the_answer_to_the_last_are_served_in_their_order() {
     let house = house().await;
     let token = house.agent("bot").token();
-    let call = |text: &str| {
+    let call = |text: &str, more: &str| {
         format!(
-            "POST /open-h1/x HTTP/1.1\r\nhost: gw\r\nauthorization: Bearer {token}\r\n\
+            "POST /open-h1/x HTTP/1.1\r\nhost: gw\r\nauthorization: Bearer {token}\r\n{more}\
              content-type: text/plain\r\ncontent-length: {}\r\n\r\n{text}",
             text.len()
         )
     };
-    let mut line = house.raw().await;
-    line.send(format!("{}{}", call("one"), call("two")).as_bytes()).await;
-    let answers = line.rest().await;
-    let served = answers.matches("{\"ok\":true}").count();
-    let bodies: Vec<_> =
-        house.upstream().calls().iter().map(|call| call.text().to_owned()).collect();
-    // One that is not served is not sent on either; its agent sees the connection close (RFC 9112 §9.3.2).
-    assert_eq!(bodies, ["one", "two"][..served]);
-    assert!(served >= 1, "{answers}");
-    assert_eq!(house.journal().decisions().len(), served);
+    let calls = [call("one", ""), call("two", ""), call("three", "connection: close\r\n")].concat();
+    // All at once, and in pieces that end anywhere (RFC 9112 §9.3.2).
+    for piece_bytes in [calls.len(), 7] {
+        let before = house.upstream().count();
+        let mut line = house.raw().await;
+        for piece in calls.as_bytes().chunks(piece_bytes) {
+            line.send(piece).await;
+        }
+        let answers = line.rest().await;
+        assert_eq!(answers.matches("{\"ok\":true}").count(), 3, "{answers}");
+        let bodies: Vec<_> =
+            house.upstream().calls()[before..].iter().map(|call| call.text().to_owned()).collect();
+        assert_eq!(bodies, ["one", "two", "three"]);
+    }
+    assert_eq!(house.journal().decisions().len(), 6);
+}
+
+#[tokio::test]
+async fn a_streamed_body_passes_the_same_gate() {
+    let house = house().await;
+    let token = house.agent("bot").token();
+    for body in ["5\nhello\r\n0\r\n\r\n", "5;x\nhello\r\n0\r\n\r\n", "5\r\nhelloX\r\n0\r\n\r\n"] {
+        let head = format!(
+            "POST /stream/x HTTP/1.1\r\nhost: gw\r\nauthorization: Bearer {token}\r\n\
+             content-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n"
+        );
+        let mut line = house.raw().await;
+        line.send(format!("{head}{body}{}", hidden(&token)).as_bytes()).await;
+        let answer = line.rest().await;
+        assert!(!answer.contains("{\"ok\":true}"), "{body:?}: {answer}");
+    }
+    let seen = house.upstream().calls();
+    assert!(seen.iter().all(|call| !call.target.contains("smuggled")), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_is_cut_off() {
+    let plan = Plan::new().await.with("/limits/body_deadline", json!("400ms"));
+    let house = plan.start(GATEWAY).await;
+    let token = house.agent("bot").token();
+    for tool in ["open-h1", "stream"] {
+        let head = format!(
+            "POST /{tool}/x HTTP/1.1\r\nhost: gw\r\nauthorization: Bearer {token}\r\n\
+             content-type: text/plain\r\ncontent-length: 100\r\n\r\na"
+        );
+        let mut line = house.raw().await;
+        line.send(head.as_bytes()).await;
+        let answer = line.rest().await;
+        assert!(!answer.contains("{\"ok\":true}"), "{tool}: {answer}");
+    }
 }
 
 #[tokio::test]

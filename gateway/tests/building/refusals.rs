@@ -60,7 +60,7 @@ async fn two_tokens_are_a_contradiction() {
     let house = house().await;
     let bot = house.agent("bot");
     let ask = bot.get("/open/x").header("authorization", &format!("Bearer {}", bot.token()));
-    ask.send().await.is_denied(Reason::TokenMalformed);
+    ask.send().await.is_denied(Reason::MalformedRequest);
 }
 
 #[tokio::test]
