@@ -51,6 +51,9 @@ enum Source {
     Segments,
     Region,
     HostCandidates,
+    Mcp,
+    McpServer,
+    McpTool,
     Findings(Detector),
     Calendar(Calendar),
     Approved(RuleId),
@@ -140,6 +143,9 @@ impl Source {
             ["request", "segments"] => Source::Segments,
             ["request", "region"] => Source::Region,
             ["request", "host_candidates"] => Source::HostCandidates,
+            ["request", "mcp"] => Source::Mcp,
+            ["request", "mcp", "server"] => Source::McpServer,
+            ["request", "mcp", "tool"] => Source::McpTool,
             ["facts", "dlp", detector] => Source::Findings(
                 Detector::ALL.into_iter().find(|known| known.as_str() == detector)?,
             ),
@@ -174,6 +180,9 @@ impl Source {
             Source::HostCandidates => Value::from(
                 host_candidates(call.host.as_str()).map(Value::from).collect::<Vec<_>>(),
             ),
+            Source::Mcp => call.mcp.as_ref().map(|_| Value::new_object())?,
+            Source::McpServer => text.value(call.mcp.as_ref()?.server.as_str()),
+            Source::McpTool => text.value(call.mcp.as_ref()?.tool.as_str()),
             Source::Findings(detector) => match input.dlp {
                 DlpFacts::Scanned(counts) => {
                     Value::from(counts.get(detector).copied().unwrap_or(0))
