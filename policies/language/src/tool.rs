@@ -9,6 +9,7 @@ use aegis_domain::{CallKind, Effect, McpCall, Method, Region, RuleId};
 use serde_json::Number;
 
 use crate::condition::{Condition, condition, number};
+use crate::exception::{Exception, exception};
 use crate::name::{Name, Text};
 use crate::path::PathPattern;
 use crate::{ListRef, text_list};
@@ -22,6 +23,16 @@ pub struct Tool {
     pub allow: Allow,
     pub params: BTreeMap<Name, Param>,
     pub rules: Vec<Rule>,
+    pub exceptions: Vec<Exception>,
+    pub unknown_params: UnknownParams,
+}
+
+/// What becomes of a call with parameters that the tool does not declare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownParams {
+    Deny,
+    /// They are taken out of body and query before the call leaves, which makes its effect `sanitize`.
+    Strip,
 }
 
 /// Which requests are calls of the tool: HTTP requests, or MCP calls of one tool of one server.
@@ -115,7 +126,7 @@ pub enum Mode {
 
 const RULES_MAX: usize = 500;
 
-pub(crate) fn tool(node: &Node, problems: &mut Problems) -> Option<Tool> {
+pub(crate) fn tool(node: &Node, problems: &mut Problems, default: UnknownParams) -> Option<Tool> {
     let mut map = node.mapping(problems)?;
     let classes = [("read", CallKind::Read), ("write", CallKind::Write)];
     let class = map.required("class", problems, |class, p| class.choice(p, &classes));
@@ -123,7 +134,19 @@ pub(crate) fn tool(node: &Node, problems: &mut Problems) -> Option<Tool> {
     let allow = map.required("allow", problems, allow);
     let params = map.optional("params", problems, |n, p| n.map(p, Node::parsed, param));
     let rules = map.optional("rules", problems, |n, p| n.list(p, rule));
+    let exceptions = map.optional("exceptions", problems, |n, p| n.list(p, exception));
+    let unknown = map.get("unknown_params").map(|node| (node, unknown_params(node, problems)));
     map.finish(problems);
+    let is_mcp = matching.as_ref().is_some_and(|matching| matching.mcp.is_some());
+    let unknown_params = match unknown {
+        Some((node, Some(UnknownParams::Strip))) if is_mcp => {
+            problems.report(node.position(), "nothing can be stripped from an MCP call");
+            UnknownParams::Deny
+        }
+        Some((_, said)) => said.unwrap_or(default),
+        None if is_mcp => UnknownParams::Deny,
+        None => default,
+    };
     if rules.as_ref().is_some_and(|rules| rules.len() > RULES_MAX) {
         problems.report(node.position(), format!("a tool has at most {RULES_MAX} rules"));
     }
@@ -134,7 +157,13 @@ pub(crate) fn tool(node: &Node, problems: &mut Problems) -> Option<Tool> {
         allow: allow?,
         params: params.unwrap_or_default(),
         rules: rules.unwrap_or_default(),
+        exceptions: exceptions.unwrap_or_default(),
+        unknown_params,
     })
+}
+
+pub(crate) fn unknown_params(node: &Node, problems: &mut Problems) -> Option<UnknownParams> {
+    node.choice(problems, &[("deny", UnknownParams::Deny), ("strip", UnknownParams::Strip)])
 }
 
 fn matching(node: &Node, problems: &mut Problems) -> Option<Match> {
@@ -167,7 +196,7 @@ pub(crate) fn mcp(node: &Node, problems: &mut Problems) -> Option<McpCall> {
     Some(McpCall { server: server?, tool: tool? })
 }
 
-fn filled_list<T>(
+pub(crate) fn filled_list<T>(
     node: &Node,
     problems: &mut Problems,
     decode: impl FnMut(&Node, &mut Problems) -> Option<T>,
@@ -226,7 +255,7 @@ fn param(node: &Node, problems: &mut Problems) -> Option<Param> {
     let max = map.optional("max", problems, number);
     let one_of = map.optional("in", problems, text_list);
     let pattern = map.optional("pattern", problems, Node::text);
-    let max_length = map.optional("max_length", problems, |n, p| n.integer(p, 0..=1_048_576));
+    let max_length = map.optional("max_length", problems, |n, p| n.integer(p, 0..=65_536));
     map.finish(problems);
     let required = if required == Some(true) { Presence::Required } else { Presence::Optional };
     let at = problems.locate(node.position());

@@ -8,7 +8,9 @@ use aegis_domain::{McpCall, RuleId};
 use super::conditions::{Lines, Lowering, param_reference, presence};
 use aegis_document::Location;
 use aegis_policy_language::canonical;
-use aegis_policy_language::{Mode, Name, Param, ParamKind, PathPattern, Presence, Segment, Text};
+use aegis_policy_language::{
+    Mode, Name, Param, ParamKind, PathPattern, Presence, Segment, Text, UnknownParams,
+};
 
 /// Lines that must hold, and the reason when they do not.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(super) struct Check {
     pub(super) at: Location,
 }
 
+/// What undeclared parameters are reported as, denied or stripped.
+pub(super) const UNKNOWN_PARAM: &str = "schema.unknown-param";
 /// The MCP call that the gateway read off the body; absent in other requests.
 const MCP: &str = "input.request.mcp";
 
@@ -36,7 +40,10 @@ impl Lowering<'_> {
         checks.push(Check { reason: "schema.params".to_owned(), lines: object, at });
         let tool = self.tool;
         checks.extend(tool.params.iter().map(|(name, param)| self.param(name, param)));
-        checks.push(self.unknown_param());
+        if tool.unknown_params == UnknownParams::Deny {
+            let unknown = self.unknown_params();
+            checks.push(self.check(UNKNOWN_PARAM, vec![format!("not {unknown}")]));
+        }
         checks.extend(self.facts());
         checks
     }
@@ -139,15 +146,15 @@ impl Lowering<'_> {
         lines
     }
 
-    fn unknown_param(&mut self) -> Check {
+    /// The name that is true when there is a parameter nobody declared.
+    pub(super) fn unknown_params(&mut self) -> String {
         let at = self.tool.at.clone();
         let lines = vec![
             "is_object(input.params)".to_owned(),
             "some k, _ in input.params".to_owned(),
             "not_declared(k)".to_owned(),
         ];
-        let unknown = self.name(&at, vec![lines]);
-        self.check("schema.unknown-param", vec![format!("not {unknown}")])
+        self.name(&at, vec![lines])
     }
 
     /// The set of declared parameters, for `declared(k)`.
@@ -160,7 +167,8 @@ impl Lowering<'_> {
     /// Facts the host must supply are no optional parameters: without them the tool's rules cannot be trusted.
     fn facts(&self) -> Option<Check> {
         let enforced = self.tool.rules.iter().filter(|rule| rule.mode == Mode::Enforce);
-        let lines = presence(enforced.map(|rule| &rule.when));
+        let excepted = self.set.exceptions_of(self.tool).map(|exception| &exception.when);
+        let lines = presence(enforced.map(|rule| &rule.when).chain(excepted));
         (!lines.is_empty()).then(|| self.check("facts.missing", lines))
     }
 }
