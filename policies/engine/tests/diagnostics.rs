@@ -228,6 +228,26 @@ p.yaml:21:100: there is no parameter `mount`
     assert_eq!(errors(&UNLIKELY.replace("strip", "deny")), expected);
 }
 
+#[test]
+fn a_named_list_must_hold_what_its_place_takes() {
+    let text = "\
+apiVersion: aegis.dev/v1
+kind: PolicySet
+metadata: { tenant: demo, env: dev }
+lists: { words: [GET, 'get it'], none: [] }
+tools:
+  a: { class: read, match: { hosts: [a.test], methods: $words, paths: $words }, allow: { scopes: $wrds, regions: $none } }
+";
+    let expected = "\
+p.yaml:6:56: in the list `words`: a method is 1 to 32 of `A-Z 0-9 -`
+p.yaml:6:71: in the list `words`: a path begins with `/`
+p.yaml:6:71: in the list `words`: a path begins with `/`
+p.yaml:6:98: there is no list `wrds`
+    help: did you mean `words`?
+p.yaml:6:114: the list `none` is empty and matches nothing";
+    assert_eq!(errors(text), expected);
+}
+
 const UNWISE: &str = "\
 apiVersion: aegis.dev/v1
 kind: PolicySet

@@ -118,6 +118,31 @@ fn a_wildcard_host_matches_at_any_depth_below_it_and_not_itself() {
     }
 }
 
+#[test]
+fn a_named_list_may_stand_wherever_a_list_of_texts_may() {
+    let lists = "lists: { h: [api.test], m: [POST, PUT], p: [/pay, '/pay/{id}'], g: [finance], s: [pay], r: [eu-west-1], c: [USD] }";
+    let grant = "match: { hosts: $h, methods: $m, paths: $p }\n    allow: { groups: $g, scopes: $s, regions: $r }";
+    let rules = "    - { id: r, effect: deny, when: { not: { param: c, in: $c } } }";
+    let text = one_tool("{ c: { type: string, in: $c }, id: { type: string } }", rules)
+        .replace("kind: PolicySet", &format!("kind: PolicySet\n{lists}"))
+        .replace(
+            "match: { hosts: [api.test], methods: [POST], paths: [/pay] }\n    allow: { groups: [finance], scopes: [pay] }",
+            grant,
+        );
+    assert!(text.contains(grant));
+    let snapshot = compile(&text).unwrap();
+    let scene = Scene::new("pay", "PUT", "api.test", "/pay/7");
+    assert_eq!(scene.clone().answer(&snapshot), "deny r");
+    assert_eq!(scene.with(&[("c", json!("USD"))]).answer(&snapshot), "allow");
+    let mut other = Scene::new("pay", "GET", "x.test", "/other").with(&[("c", json!("USD"))]);
+    other.region = "us-1".parse().unwrap();
+    other.agent.scopes.clear();
+    other.agent.groups.clear();
+    let expected =
+        "deny agent.group,request.host,request.method,request.path,request.region,scope.pay";
+    assert_eq!(other.answer(&snapshot), expected);
+}
+
 // MCP.
 
 const MCP_TOOL: &str = "match: { mcp: { server: files, tool: delete_file } }";

@@ -8,7 +8,7 @@ use aegis_domain::{Host, Obligation, RuleId, ToolName};
 
 use crate::condition::{Condition, ContextFact, Literal, Subject, Test};
 use crate::tool::{Param, ParamKind, RuleEffect, Tool};
-use crate::{Exception, ListRef, Name, PolicySet};
+use crate::{Exception, ListRef, Name, PolicySet, Text};
 use aegis_document::{Diagnostics, Location, nearest};
 
 /// What the names of checks begin with; no rule may use them.
@@ -38,6 +38,28 @@ fn packages(set: &PolicySet, found: &mut Diagnostics) {
             found.report(&tool.at, message, None);
         }
     }
+}
+
+/// The members of a named list; says so when there are none.
+pub(crate) fn members<'l>(
+    lists: &'l BTreeMap<Name, Vec<Text>>,
+    name: &Name,
+    at: &Location,
+    found: &mut Diagnostics,
+) -> &'l [Text] {
+    let members = lists.get(name).map(Vec::as_slice);
+    match members {
+        Some([]) => {
+            let message = format!("the list `{name}` is empty and matches nothing");
+            found.report(at, message, None);
+        }
+        Some(_) => {}
+        None => {
+            let names: Vec<&str> = lists.keys().map(Name::as_str).collect();
+            undeclared("list", name.as_str(), &names, at, found);
+        }
+    }
+    members.unwrap_or_default()
 }
 
 /// What an answer is bound to is a parameter of some tool that asks for it.
@@ -149,17 +171,7 @@ impl Checker<'_> {
 
     fn list(&mut self, list: &ListRef) {
         let ListRef::Named { name, at } = list else { return };
-        match self.set.lists.get(name) {
-            Some(members) if members.is_empty() => {
-                let message = format!("the list `{name}` is empty and matches nothing");
-                self.found.report(at, message, None);
-            }
-            Some(_) => {}
-            None => {
-                let names: Vec<&str> = self.set.lists.keys().map(Name::as_str).collect();
-                undeclared("list", name.as_str(), &names, at, self.found);
-            }
-        }
+        members(&self.set.lists, name, at, self.found);
     }
 
     fn param(&mut self, param: &Param) {

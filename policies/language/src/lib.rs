@@ -15,6 +15,7 @@ pub mod lint;
 mod name;
 mod path;
 mod pattern;
+mod reference;
 mod rego_name;
 mod tool;
 
@@ -91,6 +92,7 @@ impl PolicySet {
             return Err(found.sorted());
         };
         set.digest = digest::of(documents);
+        reference::fill_in(&mut set, &mut found);
         check::names_and_types(&set, &mut found);
         found.or(set)
     }
@@ -223,15 +225,8 @@ fn list(node: &Node, problems: &mut Problems) -> Option<Vec<Text>> {
 
 /// Reads `[a, b]` or `$name`.
 fn text_list(node: &Node, problems: &mut Problems) -> Option<ListRef> {
-    if let Some(name) = node.as_text().and_then(|text| text.strip_prefix('$')) {
-        let at = problems.locate(node.position());
-        return match name.parse() {
-            Ok(name) => Some(ListRef::Named { name, at }),
-            Err(error) => {
-                problems.report(node.position(), format!("after `$`: {error}"));
-                None
-            }
-        };
+    if node.as_text().is_some_and(|text| text.starts_with('$')) {
+        return reference::name(node, problems).map(|(name, at)| ListRef::Named { name, at });
     }
     let members = list(node, problems)?;
     if members.is_empty() {

@@ -12,6 +12,7 @@ use crate::condition::{Condition, condition, number};
 use crate::exception::{Exception, exception};
 use crate::name::{Name, Text};
 use crate::path::PathPattern;
+use crate::reference::{self, Place, Reference};
 use crate::{ListRef, text_list};
 use aegis_document::{Location, Node, Problems};
 
@@ -25,6 +26,8 @@ pub struct Tool {
     pub rules: Vec<Rule>,
     pub exceptions: Vec<Exception>,
     pub unknown_params: UnknownParams,
+    /// Lists that other parts of the set hold, until they have been put in their places.
+    pub(crate) references: Vec<Reference>,
 }
 
 /// What becomes of a call with parameters that the tool does not declare.
@@ -130,8 +133,9 @@ pub(crate) fn tool(node: &Node, problems: &mut Problems, default: UnknownParams)
     let mut map = node.mapping(problems)?;
     let classes = [("read", CallKind::Read), ("write", CallKind::Write)];
     let class = map.required("class", problems, |class, p| class.choice(p, &classes));
-    let matching = map.required("match", problems, matching);
-    let allow = map.required("allow", problems, allow);
+    let mut references = Vec::new();
+    let matching = map.required("match", problems, |n, p| matching(n, p, &mut references));
+    let allow = map.required("allow", problems, |n, p| allow(n, p, &mut references));
     let params = map.optional("params", problems, |n, p| n.map(p, Node::parsed, param));
     let rules = map.optional("rules", problems, |n, p| n.list(p, rule));
     let exceptions = map.optional("exceptions", problems, |n, p| n.list(p, exception));
@@ -159,6 +163,7 @@ pub(crate) fn tool(node: &Node, problems: &mut Problems, default: UnknownParams)
         rules: rules.unwrap_or_default(),
         exceptions: exceptions.unwrap_or_default(),
         unknown_params,
+        references,
     })
 }
 
@@ -166,7 +171,11 @@ pub(crate) fn unknown_params(node: &Node, problems: &mut Problems) -> Option<Unk
     node.choice(problems, &[("deny", UnknownParams::Deny), ("strip", UnknownParams::Strip)])
 }
 
-fn matching(node: &Node, problems: &mut Problems) -> Option<Match> {
+fn matching(
+    node: &Node,
+    problems: &mut Problems,
+    references: &mut Vec<Reference>,
+) -> Option<Match> {
     let mut map = node.mapping(problems)?;
     if let Some(call) = map.get("mcp") {
         let call = mcp(call, problems);
@@ -182,8 +191,12 @@ fn matching(node: &Node, problems: &mut Problems) -> Option<Match> {
         return Some(Match { hosts, methods: Vec::new(), paths: Vec::new(), mcp: Some(call?) });
     }
     let hosts = map.required("hosts", problems, text_list);
-    let methods = map.required("methods", problems, |n, p| filled_list(n, p, method));
-    let paths = map.required("paths", problems, |n, p| filled_list(n, p, Node::parsed));
+    let methods = map.required("methods", problems, |n, p| {
+        reference::list(n, p, (Place::Methods, references), method)
+    });
+    let paths = map.required("paths", problems, |n, p| {
+        reference::list(n, p, (Place::Paths, references), Node::parsed)
+    });
     map.finish(problems);
     Some(Match { hosts: hosts?, methods: methods?, paths: paths?, mcp: None })
 }
@@ -210,31 +223,48 @@ pub(crate) fn filled_list<T>(
 }
 
 pub(crate) fn method(node: &Node, problems: &mut Problems) -> Option<Method> {
-    let method = Method::parse(&node.text(problems)?);
-    if method.is_none() {
-        problems.report(node.position(), "a method is 1 to 32 of `A-Z 0-9 -`");
-    }
-    method
+    read_by(method_of, node, problems)
 }
 
-fn allow(node: &Node, problems: &mut Problems) -> Option<Allow> {
+pub(crate) fn method_of(text: &str) -> Result<Method, &'static str> {
+    Method::parse(text).ok_or("a method is 1 to 32 of `A-Z 0-9 -`")
+}
+
+fn read_by<T>(
+    read: fn(&str) -> Result<T, &'static str>,
+    node: &Node,
+    problems: &mut Problems,
+) -> Option<T> {
+    match read(&node.text(problems)?) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            problems.report(node.position(), error);
+            None
+        }
+    }
+}
+
+fn allow(node: &Node, problems: &mut Problems, references: &mut Vec<Reference>) -> Option<Allow> {
     let mut map = node.mapping(problems)?;
-    let scopes = map.optional("scopes", problems, |n, p| filled_list(n, p, scope));
+    let scopes = map.optional("scopes", problems, |n, p| {
+        reference::list(n, p, (Place::Scopes, references), scope)
+    });
     let groups = map.optional("groups", problems, text_list);
-    let regions = map.optional("regions", problems, |n, p| filled_list(n, p, Node::parsed));
+    let regions = map.optional("regions", problems, |n, p| {
+        reference::list(n, p, (Place::Regions, references), Node::parsed)
+    });
     map.finish(problems);
     Some(Allow { scopes: scopes.unwrap_or_default(), groups, regions })
 }
 
-/// A scope is held as the id of the check that asks for it: `scope.<scope>`.
 fn scope(node: &Node, problems: &mut Problems) -> Option<RuleId> {
-    match RuleId::parse(&format!("scope.{}", node.text(problems)?)) {
-        Ok(id) => Some(id),
-        Err(_) => {
-            problems.report(node.position(), "a scope is 1 to 122 of `A-Z a-z 0-9 . _ - : / @`");
-            None
-        }
-    }
+    read_by(scope_of, node, problems)
+}
+
+/// A scope is held as the id of the check that asks for it: `scope.<scope>`.
+pub(crate) fn scope_of(text: &str) -> Result<RuleId, &'static str> {
+    let allowed = "a scope is 1 to 122 of `A-Z a-z 0-9 . _ - : / @`";
+    RuleId::parse(&format!("scope.{text}")).map_err(|_| allowed)
 }
 
 fn param(node: &Node, problems: &mut Problems) -> Option<Param> {
