@@ -5,9 +5,12 @@
 
 pub mod cases;
 mod evaluation;
+pub mod explain;
 mod lower;
 mod rego;
+pub mod replay;
 mod snapshot;
+mod wording;
 
 pub use evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
 pub use snapshot::{BundleFile, CompileContext, Snapshot};

@@ -4,6 +4,7 @@
 //! `EngineError`. Every evaluation has a VM of its own and is bounded in instructions and time.
 
 mod input;
+mod interpreter;
 
 use std::fmt::Display;
 use std::num::NonZeroU32;
@@ -21,6 +22,7 @@ use crate::evaluation::EngineError;
 use crate::lower::Module;
 
 pub(crate) use input::{Needs, Vocabulary};
+pub(crate) use interpreter::{document, interpret};
 
 /// One tool's decision, ready to run; shared between threads.
 #[derive(Clone, Debug)]

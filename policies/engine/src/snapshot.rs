@@ -12,7 +12,7 @@ use aegis_domain::{Effect, EgressCall, Obligation, PolicyRef, RuleId, TenantId, 
 
 use crate::evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
 use crate::lower::lower;
-use crate::rego::{Data, Needs, Program, RawDecision, Vocabulary};
+use crate::rego::{Data, Input, Needs, Program, RawDecision, Vocabulary};
 use aegis_document::{Diagnostics, Document};
 use aegis_policy_language::{Condition, Mode, PolicySet, Rule, RuleEffect, Tool};
 
@@ -159,10 +159,28 @@ impl Snapshot {
 
     /// Asks the policy about one call. An error means deny.
     pub fn evaluate(&self, input: &PolicyInput<'_>) -> Result<PolicyOutcome, EngineError> {
-        let tool = self.tools.get(input.tool).filter(|_| input.agent.tenant == self.tenant);
-        let Some(tool) = tool else { return default_deny() };
-        let document = self.vocabulary.input(input, &tool.needs);
+        let Some((tool, document)) = self.document(input) else { return default_deny() };
         self.outcome(tool, tool.program.decide(&self.data, document)?)
+    }
+
+    /// The tool of a call and what its program is told.
+    fn document(&self, input: &PolicyInput<'_>) -> Option<(&CompiledTool, Input)> {
+        let tool = self.tools.get(input.tool).filter(|_| input.agent.tenant == self.tenant)?;
+        Some((tool, self.vocabulary.input(input, &tool.needs)))
+    }
+
+    /// What the tool's program would be told; `None` for a call that no tool of this tenant is for.
+    pub(crate) fn input_of(&self, input: &PolicyInput<'_>) -> Option<Input> {
+        self.document(input).map(|(_, document)| document)
+    }
+
+    /// The outcome that a decision of the tool's program stands for.
+    pub(crate) fn outcome_of(
+        &self,
+        tool: &ToolName,
+        raw: RawDecision,
+    ) -> Result<PolicyOutcome, EngineError> {
+        self.outcome(self.tools.get(tool).ok_or(EngineError::Undefined)?, raw)
     }
 
     fn outcome(&self, tool: &CompiledTool, raw: RawDecision) -> Result<PolicyOutcome, EngineError> {

@@ -26,7 +26,7 @@ use aegis_document::{Diagnostics, Document, Location, Node, Problems};
 
 pub use calendar::Calendar;
 pub use condition::{Condition, Literal, MoneyBound, MoneyFact, Order, Subject, Test};
-pub use example::{Example, ExpectedRules};
+pub use example::{DescribedCall, Example, ExpectedRules, Scenario};
 pub use host::host_candidates;
 pub use name::{Label, Name, Text};
 pub use path::{PathPattern, Segment};

@@ -97,7 +97,8 @@ impl Lowering<'_> {
         Check { reason: format!("schema.{name}"), lines, at: param.at.clone() }
     }
 
-    fn typed(&mut self, value: &str, param: &Param) -> Lines {
+    /// The lines that hold for values the parameter may have.
+    pub(super) fn typed(&mut self, value: &str, param: &Param) -> Lines {
         let mut lines = vec![format!("{}({value})", guard(param.kind))];
         if param.kind == ParamKind::Integer {
             lines.push(format!("{value} == floor({value})"));

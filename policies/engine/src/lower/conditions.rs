@@ -110,7 +110,7 @@ impl Lowering<'_> {
     }
 }
 
-fn is_condition_name(line: &str) -> bool {
+pub(super) fn is_condition_name(line: &str) -> bool {
     line.strip_prefix('c').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 

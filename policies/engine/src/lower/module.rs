@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use aegis_domain::ToolName;
 
 use super::Module;
-use super::conditions::{Lines, Lowering};
+use super::conditions::{Lines, Lowering, Named};
 use super::data::Sets;
 use aegis_document::Location;
 use aegis_policy_language::canonical;
@@ -61,15 +61,25 @@ pub(super) fn tool_module(
     writer.clean("sanitize_clean", &details.sanitize_clean);
     writer.line(DECISION);
     writer.details(&details);
-    writer.line(&format!("\ndeclared(k) if {declared}[k]\n\nnot_declared(k) if not declared(k)"));
-    for named in &lowering.named {
-        for body in &named.bodies {
-            writer.origin(&named.at);
-            writer.rule(&named.name, body);
-        }
-    }
+    writer.conditions(&declared, &lowering.named);
     Module {
         path: format!("aegis/tool/{}.rego", aegis_policy_language::package_of(name)),
+        package,
+        source: writer.text,
+        source_map: writer.source_map,
+    }
+}
+
+/// The named conditions of a tool and nothing that decides.
+pub(super) fn conditions_module(lowering: &mut Lowering<'_>) -> Module {
+    let declared = lowering.declared_params();
+    let sanitised = aegis_policy_language::package_of(lowering.name);
+    let package = format!("aegis.tool.{sanitised}");
+    let mut writer = Writer::default();
+    writer.line(&format!("package {package}"));
+    writer.conditions(&declared, &lowering.named);
+    Module {
+        path: format!("aegis/tool/{sanitised}.rego"),
         package,
         source: writer.text,
         source_map: writer.source_map,
@@ -159,6 +169,16 @@ impl Writer {
             body.push("true".to_owned());
         }
         self.rule(head, &body);
+    }
+
+    fn conditions(&mut self, declared: &str, conditions: &[Named]) {
+        self.line(&format!("\ndeclared(k) if {declared}[k]\n\nnot_declared(k) if not declared(k)"));
+        for named in conditions {
+            for body in &named.bodies {
+                self.origin(&named.at);
+                self.rule(&named.name, body);
+            }
+        }
     }
 
     fn details(&mut self, details: &Details) {
