@@ -15,7 +15,7 @@ use crate::evaluation::{PolicyInput, PolicyOutcome};
 use crate::snapshot::Snapshot;
 use aegis_document::Location;
 use aegis_policy_language::{
-    DescribedCall, Example, ExpectedRules, Mode, PathPattern, PolicySet, Rule, Scenario, Segment,
+    Condition, DescribedCall, Example, ExpectedRules, Mode, PathPattern, PolicySet, Rule, Scenario, Segment,
     Tool,
 };
 
@@ -36,7 +36,7 @@ pub struct CaseResult {
     pub failure: Option<String>,
 }
 
-/// Whether any test saw a rule fire, and any test of its tool saw it not fire.
+/// Whether any test saw a rule fire, and any test of its tool saw it not fire; `when: always` is taken for the latter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleCoverage {
     pub tool: ToolName,
@@ -92,7 +92,7 @@ fn coverage(
                 rule: rule.id.clone(),
                 at: rule.at.clone(),
                 fired: seen(true),
-                not_fired: seen(false),
+                not_fired: seen(false) || matches!(rule.when, Condition::Always),
             }
         })
         .collect()
