@@ -15,8 +15,8 @@ use crate::evaluation::{PolicyInput, PolicyOutcome};
 use crate::snapshot::Snapshot;
 use aegis_document::Location;
 use aegis_policy_language::{
-    Condition, DescribedCall, Example, ExpectedRules, Mode, PathPattern, PolicySet, Rule, Scenario, Segment,
-    Tool,
+    Condition, DescribedCall, Example, ExpectedRules, Mode, PathPattern, PolicySet, Rule, Scenario,
+    Segment, Tool,
 };
 
 /// What came of the tests of one set.

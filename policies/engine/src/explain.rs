@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 
 use crate::evaluation::{EngineError, PolicyInput, PolicyOutcome};
 use crate::lower::{CheckProbe, Inspection, Probe, inspect, parts};
-use crate::rego::{Data, Input, document, interpret};
+use crate::projection::{Projection, Reads};
+use crate::rego::{Data, document, interpret};
 use crate::snapshot::Snapshot;
 use crate::wording;
 
@@ -20,7 +21,7 @@ use crate::wording;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
     pub outcome: PolicyOutcome,
-    /// Where the tool stands; `None` when the call is for no tool of the policy, which denies it.
+    /// Where the tool stands; `None` for a call of no tool of the policy, or too large to be looked at: both are denied.
     pub tool: Option<Location>,
     pub checks: Vec<CheckFinding>,
     /// In the order of the file.
@@ -90,6 +91,8 @@ pub enum Truth {
 pub struct Reading {
     /// Such as `params.amount`.
     pub path: String,
+    /// How closely it is looked at: where only the type counts, a text stands here empty.
+    pub reads: Reads,
     pub value: Option<Value>,
 }
 
@@ -107,33 +110,32 @@ pub fn explain(
     snapshot: &Snapshot,
     input: &PolicyInput<'_>,
 ) -> Result<Explanation, ExplainError> {
-    match snapshot.input_of(input) {
-        Some(told) => of_input(set, snapshot, input.tool, &told),
-        None => unknown(snapshot.evaluate(input)?),
-    }
+    explain_projected(set, snapshot, input.tool, &snapshot.projected_input(input))
 }
 
-fn unknown(outcome: PolicyOutcome) -> Result<Explanation, ExplainError> {
-    Ok(Explanation { outcome, tool: None, checks: Vec::new(), rules: Vec::new() })
-}
-
-fn of_input(
+/// Explains a call of which a record kept what the policy saw.
+pub fn explain_projected(
     set: &PolicySet,
     snapshot: &Snapshot,
     name: &ToolName,
-    told: &Input,
+    input: &Value,
 ) -> Result<Explanation, ExplainError> {
+    let (told, tool) = (snapshot.told(name, input), set.tools.get(name));
+    let (Some(told), Some(tool)) = (told, tool) else {
+        let outcome = snapshot.evaluate_projected(name, input)?;
+        return Ok(Explanation { outcome, tool: None, checks: Vec::new(), rules: Vec::new() });
+    };
     let inspection = inspect(set, name).map_err(ExplainError::Source)?;
-    let tool = set.tools.get(name).ok_or(EngineError::Undefined)?;
     let Inspection { tool: module, probes, data, checks, rules } =
         inspection.ok_or(EngineError::Undefined)?;
     let data = Data::new(&data);
-    let raw = interpret(&module, &data, told)?;
+    let raw = interpret(&module, &data, &told)?;
     let ctx = Context {
-        probed: document(&probes, &data, told)?,
-        sets: Fired::of(&document(&module, &data, told)?),
+        probed: document(&probes, &data, &told)?,
+        sets: Fired::of(&document(&module, &data, &told)?),
         effect: raw.effect,
-        input: told.to_json()?,
+        input: told.to_json(),
+        projection: snapshot.projection(name),
     };
     Ok(Explanation {
         outcome: snapshot.outcome_of(name, raw)?,
@@ -159,14 +161,15 @@ impl Fired {
 }
 
 /// What was found out about one call.
-struct Context {
+struct Context<'p> {
     probed: Map<String, Value>,
     sets: Fired,
     effect: Effect,
     input: Value,
+    projection: Option<&'p Projection>,
 }
 
-impl Context {
+impl Context<'_> {
     fn holds(&self, probe: &Probe) -> bool {
         self.probed.get(&probe.name) == Some(&Value::Bool(true))
     }
@@ -247,7 +250,10 @@ impl Context {
             Value::Array(items) => items.get(step.parse::<usize>().ok()?),
             _ => value.get(step),
         });
-        Some(Reading { path: steps.join("."), value: value.cloned() })
+        let pointer = format!("/{}", steps.join("/"));
+        let mut kept = self.projection.into_iter().flat_map(Projection::paths);
+        let reads = kept.find(|(path, _)| *path == pointer).map_or(Reads::Value, |(_, it)| it);
+        Some(Reading { path: steps.join("."), reads, value: value.cloned() })
     }
 }
 

@@ -7,10 +7,12 @@ pub mod cases;
 mod evaluation;
 pub mod explain;
 mod lower;
+mod projection;
 mod rego;
 pub mod replay;
 mod snapshot;
 mod wording;
 
 pub use evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
+pub use projection::{Projection, Reads};
 pub use snapshot::{BundleFile, CompileContext, Snapshot};

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use aegis_domain::ToolName;
 use serde_json::Value;
 
+use crate::projection::{Projection, Reads};
 use aegis_document::{Diagnostics, Location};
 use aegis_policy_language::PolicySet;
 use aegis_policy_language::canonical;
@@ -37,6 +38,8 @@ pub(crate) struct Module {
     pub(crate) path: String,
     pub(crate) package: String,
     pub(crate) source: String,
+    /// What it reads of the input.
+    pub(crate) reads: Projection,
     /// Which line of the policy each emitted rule comes from, by the line of its head.
     pub(crate) source_map: Vec<(usize, Location)>,
 }
@@ -72,6 +75,15 @@ fn lint(module: &Module, found: &mut Diagnostics) {
     }
 }
 
+/// What a module reads, and what the dispatcher before it does.
+fn reads(source: &str) -> Projection {
+    let mut reads = linter::reads(source);
+    for part in ["tenant", "tool"] {
+        reads.add(&[part.to_owned()], Reads::Value);
+    }
+    reads
+}
+
 /// `base.name`, or `base["name"]` where the name is a keyword.
 fn member(base: &str, name: &str) -> String {
     if aegis_policy_language::is_keyword(name) {
@@ -102,6 +114,7 @@ fn dispatcher(set: &PolicySet) -> Module {
         path: "aegis/egress.rego".to_owned(),
         package: "aegis.egress".to_owned(),
         source,
+        reads: Projection::default(),
         source_map: Vec::new(),
     }
 }

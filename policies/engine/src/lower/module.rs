@@ -65,6 +65,7 @@ pub(super) fn tool_module(
     Module {
         path: format!("aegis/tool/{}.rego", aegis_policy_language::package_of(name)),
         package,
+        reads: super::reads(&writer.text),
         source: writer.text,
         source_map: writer.source_map,
     }
@@ -81,6 +82,7 @@ pub(super) fn conditions_module(lowering: &mut Lowering<'_>) -> Module {
     Module {
         path: format!("aegis/tool/{sanitised}.rego"),
         package,
+        reads: super::reads(&writer.text),
         source: writer.text,
         source_map: writer.source_map,
     }

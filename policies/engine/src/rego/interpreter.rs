@@ -17,13 +17,6 @@ use crate::lower::Module;
 const TIMER: ExecutionTimerConfig =
     ExecutionTimerConfig { limit: Duration::from_secs(5), check_interval: CHECK_EVERY };
 
-impl Input {
-    /// What the program is told, as JSON.
-    pub(crate) fn to_json(&self) -> Result<Json, EngineError> {
-        serde_json::to_value(&self.0).map_err(|_| EngineError::Malformed)
-    }
-}
-
 /// What the module's own ladder decides, on the interpreter.
 pub(crate) fn interpret(
     module: &Module,
