@@ -5,12 +5,13 @@
 
 use std::path::PathBuf;
 
-use aegis_domain::DecisionId;
+use aegis_document::Location;
+use aegis_domain::{DecisionId, Effect, RuleId};
 use aegis_policy::Reads;
 use aegis_policy::cases::Scene;
 use aegis_policy::explain::{
-    CheckFinding, Explanation, Finding, Reading, RuleFinding, Standing, Truth, explain,
-    explain_projected,
+    CheckFinding, ExceptionFinding, Explanation, Finding, Reading, RuleFinding, Standing, Truth,
+    explain, explain_projected,
 };
 use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
@@ -86,6 +87,7 @@ fn word(standing: Standing) -> &'static str {
         Standing::Decides => "decides",
         Standing::Outranked => "outranked",
         Standing::Approved => "approved",
+        Standing::Excepted => "excepted",
         Standing::Shadow => "shadow",
     }
 }
@@ -113,6 +115,10 @@ fn value_text(reading: &Reading) -> String {
     }
 }
 
+fn listed(ids: &[RuleId]) -> String {
+    ids.iter().map(RuleId::as_str).collect::<Vec<_>>().join(", ")
+}
+
 /// The explanation for people.
 struct Page<'a> {
     policy: &'a Policy,
@@ -130,6 +136,10 @@ impl Page<'_> {
             lines.push("\nrules".to_owned());
         }
         explained.rules.iter().for_each(|rule| lines.extend(self.rule(rule)));
+        if !explained.exceptions.is_empty() {
+            lines.push("\nexceptions".to_owned());
+        }
+        explained.exceptions.iter().for_each(|it| lines.extend(self.exception(it)));
         lines.push(String::new());
         lines.join("\n")
     }
@@ -137,12 +147,9 @@ impl Page<'_> {
     fn verdict(&self, explained: &Explanation) -> Vec<String> {
         let outcome = &explained.outcome;
         let mood = match outcome.effect {
-            aegis_domain::Effect::Allow => Mood::Good,
-            aegis_domain::Effect::Sanitize | aegis_domain::Effect::ApprovalNeeded => Mood::Doubtful,
-            aegis_domain::Effect::Deny => Mood::Bad,
-        };
-        let listed = |ids: &[aegis_domain::RuleId]| {
-            ids.iter().map(aegis_domain::RuleId::as_str).collect::<Vec<_>>().join(", ")
+            Effect::Allow => Mood::Good,
+            Effect::Sanitize | Effect::ApprovalNeeded => Mood::Doubtful,
+            Effect::Deny => Mood::Bad,
         };
         let effect = self.screen.paint(mood, outcome.effect.as_str());
         let mut lines = vec![format!("{effect}  {}", listed(&outcome.rules)).trim_end().to_owned()];
@@ -151,15 +158,23 @@ impl Page<'_> {
         lines.extend(outcome.obligations.iter().map(|it| format!("  obligation   {it:?}")));
         let approvals = &outcome.approval_routes;
         lines.extend(approvals.iter().map(|name| format!("  approval     {name}")));
-        if !outcome.would.is_empty() {
-            lines.push(format!("  would        {}", listed(&outcome.would)));
+        for (name, ids) in [("would", &outcome.would), ("exceptions", &outcome.exceptions)] {
+            if !ids.is_empty() {
+                lines.push(format!("  {name:<12} {}", listed(ids)));
+            }
         }
         lines
     }
 
     fn check(&self, check: &CheckFinding) -> Vec<String> {
         let in_order = check.standing == Standing::Quiet;
-        let (mood, state) = if in_order { (Mood::Good, "ok") } else { (Mood::Bad, "DENIES") };
+        let (mood, state) = match (in_order, check.effect) {
+            (true, _) => (Mood::Good, "ok"),
+            (false, Effect::Deny) => (Mood::Bad, "DENIES"),
+            (false, Effect::Allow | Effect::Sanitize | Effect::ApprovalNeeded) => {
+                (Mood::Doubtful, "strips")
+            }
+        };
         let asks = check.broken.as_deref().unwrap_or(&check.asks);
         let readings = check.readings.iter();
         let readings: Vec<String> =
@@ -182,7 +197,9 @@ impl Page<'_> {
         let mood = match rule.standing {
             Standing::Quiet => Mood::Plain,
             Standing::Decides => Mood::Bad,
-            Standing::Outranked | Standing::Approved | Standing::Shadow => Mood::Doubtful,
+            Standing::Outranked | Standing::Approved | Standing::Excepted | Standing::Shadow => {
+                Mood::Doubtful
+            }
         };
         let state = format!("{:<9}", word(rule.standing));
         let state = self.screen.paint(mood, &state);
@@ -194,7 +211,19 @@ impl Page<'_> {
         lines
     }
 
-    fn source(&self, at: &aegis_document::Location) -> String {
+    fn exception(&self, exception: &ExceptionFinding) -> Vec<String> {
+        let state = if exception.holds { "holds    " } else { "does not " };
+        let mood = if exception.holds { Mood::Doubtful } else { Mood::Plain };
+        let state = self.screen.paint(mood, state);
+        let mut lines = vec![
+            format!("  {state}  {}  from {}", exception.id, listed(&exception.rules)),
+            self.source(&exception.at),
+        ];
+        self.finding(&exception.condition, 8, &mut lines);
+        lines
+    }
+
+    fn source(&self, at: &Location) -> String {
         format!("        {at}: {}", self.policy.line(at.position.line))
     }
 
@@ -219,13 +248,13 @@ impl Page<'_> {
 
 fn to_json(explained: &Explanation) -> Value {
     let outcome = &explained.outcome;
-    let ids =
-        |ids: &[aegis_domain::RuleId]| -> Value { ids.iter().map(|id| id.as_str()).collect() };
+    let ids = |ids: &[RuleId]| -> Value { ids.iter().map(|id| id.as_str()).collect() };
     let obligations = outcome.obligations.iter().map(|it| format!("{it:?}"));
     let checks = explained.checks.iter().map(|check| {
         json!({
             "id": check.id,
             "at": check.at.to_string(),
+            "effect": check.effect.as_str(),
             "in_order": check.standing == Standing::Quiet,
             "asks": check.asks,
             "broken": check.broken,
@@ -242,6 +271,15 @@ fn to_json(explained: &Explanation) -> Value {
             "condition": finding_json(&rule.condition),
         })
     });
+    let exceptions = explained.exceptions.iter().map(|exception| {
+        json!({
+            "id": exception.id.as_str(),
+            "at": exception.at.to_string(),
+            "from": ids(&exception.rules),
+            "holds": exception.holds,
+            "condition": finding_json(&exception.condition),
+        })
+    });
     json!({
         "effect": outcome.effect.as_str(),
         "rules_fired": ids(&outcome.rules),
@@ -249,9 +287,11 @@ fn to_json(explained: &Explanation) -> Value {
         "obligations": obligations.collect::<Vec<_>>(),
         "approvals": outcome.approval_routes,
         "would": ids(&outcome.would),
+        "exceptions_used": ids(&outcome.exceptions),
         "tool_at": explained.tool.as_ref().map(ToString::to_string),
         "checks": checks.collect::<Vec<_>>(),
         "rules": rules.collect::<Vec<_>>(),
+        "exceptions": exceptions.collect::<Vec<_>>(),
     })
 }
 

@@ -5,10 +5,10 @@
 
 use std::path::PathBuf;
 
-use aegis_domain::{Effect, RuleId};
+use aegis_domain::{Effect, Obligation, RuleId};
+use aegis_policy::Snapshot;
 use aegis_policy::cases::Scene;
 use aegis_policy::replay::{Before, Impact};
-use aegis_policy::{PolicyOutcome, Snapshot};
 use clap::Args;
 use serde_json::Value;
 
@@ -66,7 +66,7 @@ pub(super) fn run(args: &SimulateArgs, home: &Home, screen: &Screen) -> Result<E
         let mut cells = vec![
             now.effect.as_str().into(),
             call.scene.tool().as_str().into(),
-            rules(&now.rules),
+            now.rules,
             call.name.clone().into(),
         ];
         if let Some(candidate) = &candidate {
@@ -75,7 +75,7 @@ pub(super) fn run(args: &SimulateArgs, home: &Home, screen: &Screen) -> Result<E
             let impact = Impact::between(before, then.effect, &then.obligations);
             changed = changed.saturating_add(usize::from(impact.is_some()));
             let impact = impact.map(Impact::as_str);
-            cells.extend([then.effect.as_str().into(), rules(&then.rules), impact.into()]);
+            cells.extend([then.effect.as_str().into(), then.rules, impact.into()]);
         }
         sheet.row_in(mood(now.effect), cells);
     }
@@ -88,21 +88,26 @@ pub(super) fn run(args: &SimulateArgs, home: &Home, screen: &Screen) -> Result<E
     Ok(Exit::Ok)
 }
 
-/// An engine error is a denial.
-fn answer(snapshot: &Snapshot, scene: &Scene) -> PolicyOutcome {
-    snapshot.evaluate(&scene.input()).unwrap_or_else(|_| PolicyOutcome {
-        effect: Effect::Deny,
-        rules: Vec::new(),
-        detail: None,
-        obligations: Vec::new(),
-        approval_routes: Vec::new(),
-        approval_ttl: None,
-        would: Vec::new(),
-    })
+/// What of an outcome is shown and compared.
+struct Answer {
+    effect: Effect,
+    rules: Value,
+    obligations: Vec<Obligation>,
 }
 
-fn rules(ids: &[RuleId]) -> Value {
-    ids.iter().map(RuleId::as_str).collect()
+fn answer(snapshot: &Snapshot, scene: &Scene) -> Answer {
+    match snapshot.evaluate(&scene.input()) {
+        Ok(outcome) => Answer {
+            effect: outcome.effect,
+            rules: outcome.rules.iter().map(RuleId::as_str).collect(),
+            obligations: outcome.obligations,
+        },
+        Err(error) => Answer {
+            effect: Effect::Deny,
+            rules: error.to_string().into(),
+            obligations: Vec::new(),
+        },
+    }
 }
 
 fn mood(effect: Effect) -> Mood {

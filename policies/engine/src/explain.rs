@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 
 use aegis_document::{Diagnostics, Location};
 use aegis_domain::{Effect, RuleId, ToolName};
-use aegis_policy_language::{Condition, Mode, PolicySet, Rule, Tool};
+use aegis_policy_language::{Condition, Exception, Mode, PolicySet, Rule, Tool};
 use serde_json::{Map, Value};
 
 use crate::evaluation::{EngineError, PolicyInput, PolicyOutcome};
-use crate::lower::{CheckProbe, Inspection, Probe, inspect, parts};
+use crate::lower::{CheckProbe, ExceptionProbe, Inspection, Probe, UNKNOWN_PARAM, inspect, parts};
 use crate::projection::{Projection, Reads};
 use crate::rego::{Data, document, interpret};
 use crate::snapshot::Snapshot;
@@ -26,6 +26,7 @@ pub struct Explanation {
     pub checks: Vec<CheckFinding>,
     /// In the order of the file.
     pub rules: Vec<RuleFinding>,
+    pub exceptions: Vec<ExceptionFinding>,
 }
 
 /// A check of `match`, `allow` or `params`.
@@ -35,6 +36,8 @@ pub struct CheckFinding {
     pub at: Location,
     /// What it asks for, as far as its name does not say.
     pub asks: String,
+    /// What it does to a call that is not in order.
+    pub effect: Effect,
     pub standing: Standing,
     /// The bound that the value does not keep.
     pub broken: Option<String>,
@@ -52,6 +55,8 @@ pub enum Standing {
     Outranked,
     /// It fires, and its approval has been granted.
     Approved,
+    /// It fires, and an exception lifts it.
+    Excepted,
     /// It fires without effect, being in shadow.
     Shadow,
 }
@@ -62,6 +67,17 @@ pub struct RuleFinding {
     pub at: Location,
     pub effect: Effect,
     pub standing: Standing,
+    pub condition: Finding,
+}
+
+/// An exception from rules of the tool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExceptionFinding {
+    pub id: RuleId,
+    pub at: Location,
+    pub rules: Vec<RuleId>,
+    /// It has not expired and its condition holds.
+    pub holds: bool,
     pub condition: Finding,
 }
 
@@ -123,25 +139,40 @@ pub fn explain_projected(
     let (told, tool) = (snapshot.told(name, input), set.tools.get(name));
     let (Some(told), Some(tool)) = (told, tool) else {
         let outcome = snapshot.evaluate_projected(name, input)?;
-        return Ok(Explanation { outcome, tool: None, checks: Vec::new(), rules: Vec::new() });
+        return Ok(Explanation {
+            outcome,
+            tool: None,
+            checks: Vec::new(),
+            rules: Vec::new(),
+            exceptions: Vec::new(),
+        });
     };
     let inspection = inspect(set, name).map_err(ExplainError::Source)?;
-    let Inspection { tool: module, probes, data, checks, rules } =
-        inspection.ok_or(EngineError::Undefined)?;
-    let data = Data::new(&data);
-    let raw = interpret(&module, &data, &told)?;
+    let inspection = inspection.ok_or(EngineError::Undefined)?;
+    let Inspection { tool: module, probes, .. } = &inspection;
+    let data = Data::new(&inspection.data);
+    let raw = interpret(module, &data, &told)?;
     let ctx = Context {
-        probed: document(&probes, &data, &told)?,
-        sets: Fired::of(&document(&module, &data, &told)?),
+        probed: document(probes, &data, &told)?,
+        sets: Fired::of(&document(module, &data, &told)?),
         effect: raw.effect,
         input: told.to_json(),
         projection: snapshot.projection(name),
     };
+    let exceptions: Vec<ExceptionFinding> = set
+        .exceptions_of(tool)
+        .zip(&inspection.exceptions)
+        .map(|(exception, probe)| ctx.exception(exception, probe))
+        .collect();
+    let rules = tool.rules.iter().zip(&inspection.rules);
+    let checks = inspection.checks.iter().map(|check| ctx.check(tool, check));
+    let stripped = inspection.stripped.iter().map(|probe| ctx.stripped(tool, probe));
     Ok(Explanation {
         outcome: snapshot.outcome_of(name, raw)?,
         tool: Some(tool.at.clone()),
-        checks: checks.iter().map(|check| ctx.check(tool, check)).collect(),
-        rules: tool.rules.iter().zip(&rules).map(|(rule, probe)| ctx.rule(rule, probe)).collect(),
+        checks: checks.chain(stripped).collect(),
+        rules: rules.map(|(rule, probe)| ctx.rule(rule, probe, &exceptions)).collect(),
+        exceptions,
     })
 }
 
@@ -181,16 +212,46 @@ impl Context<'_> {
             asks: wording::check(tool, &check.reason),
             id: check.reason.clone(),
             at: check.at.clone(),
+            effect: Effect::Deny,
             standing: if in_order { Standing::Quiet } else { Standing::Decides },
             broken: broken.filter(|_| !in_order).map(|(text, _)| text.clone()),
             readings: self.readings(&check.probe.reads),
         }
     }
 
-    fn rule(&self, rule: &Rule, probe: &Probe) -> RuleFinding {
+    fn stripped(&self, tool: &Tool, probe: &Probe) -> CheckFinding {
+        let standing = match self.holds(probe) {
+            false => Standing::Quiet,
+            true if self.effect == Effect::Sanitize => Standing::Decides,
+            true => Standing::Outranked,
+        };
+        CheckFinding {
+            id: UNKNOWN_PARAM.to_owned(),
+            at: tool.at.clone(),
+            asks: "undeclared parameters are stripped".to_owned(),
+            effect: Effect::Sanitize,
+            standing,
+            broken: None,
+            readings: self.readings(&probe.reads),
+        }
+    }
+
+    fn exception(&self, exception: &Exception, probe: &ExceptionProbe) -> ExceptionFinding {
+        ExceptionFinding {
+            id: exception.id.clone(),
+            at: exception.at.clone(),
+            rules: exception.rules.clone(),
+            holds: self.holds(&probe.in_effect) && self.holds(&probe.when),
+            condition: self.finding(&exception.when, &probe.when, &exception.at, true),
+        }
+    }
+
+    fn rule(&self, rule: &Rule, probe: &Probe, exceptions: &[ExceptionFinding]) -> RuleFinding {
         let fires = self.holds(probe);
+        let lifted = exceptions.iter().any(|it| it.holds && it.rules.contains(&rule.id));
         let standing = match rule.mode {
             _ if !fires => Standing::Quiet,
+            _ if lifted => Standing::Excepted,
             Mode::Shadow => Standing::Shadow,
             Mode::Enforce if !self.sets.has(rule.id.as_str()) => Standing::Approved,
             Mode::Enforce if rule.level() == self.effect => Standing::Decides,

@@ -21,7 +21,9 @@ use aegis_document::{Diagnostics, Location};
 use aegis_policy_language::PolicySet;
 use aegis_policy_language::canonical;
 
-pub(crate) use probes::{CheckProbe, Inspection, Probe, inspect, parts};
+pub(crate) use checks::UNKNOWN_PARAM;
+pub(crate) use data::obligations;
+pub(crate) use probes::{CheckProbe, ExceptionProbe, Inspection, Probe, inspect, parts};
 
 /// Everything a set compiles to.
 #[derive(Debug)]
@@ -103,7 +105,7 @@ fn dispatcher(set: &PolicySet) -> Module {
          pkg := data.aegis_data.tools[input.tool].package\n\
          \n\
          default decision := {{\"effect\": \"deny\", \"rules\": [\"egress.default-deny\"], \
-         \"obligations\": [], \"approvals\": [], \"would\": []}}\n\
+         \"obligations\": [], \"approvals\": [], \"would\": [], \"exceptions\": []}}\n\
          \n\
          decision := data.aegis.tool[pkg].decision if {{\n\
          \tinput.tenant == {tenant}\n\

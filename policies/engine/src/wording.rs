@@ -3,7 +3,8 @@
 //! Not here: whether they hold. Invariant: nothing a call holds is ever part of the words.
 
 use aegis_policy_language::{
-    Condition, ListRef, Literal, MoneyBound, Order, ParamKind, PathPattern, Subject, Test, Tool,
+    Condition, ContextFact, ListRef, Literal, MoneyBound, Order, ParamKind, PathPattern, Subject,
+    Test, Tool,
 };
 
 /// One condition, without what is inside it.
@@ -30,6 +31,9 @@ pub(crate) fn condition(condition: &Condition) -> String {
                 Subject::Param(name) => format!("param {name}"),
                 Subject::Agent(name) => format!("agent {name}"),
                 Subject::Request(part) => format!("request {part}"),
+                Subject::Fact(detector) => format!("fact dlp.{}", detector.as_str()),
+                Subject::Context(ContextFact::Money(fact)) => format!("context {}", fact.as_str()),
+                Subject::Context(ContextFact::Calendar(name)) => format!("context calendar.{name}"),
             };
             format!("{subject} {}", test(asked))
         }
@@ -107,6 +111,12 @@ pub(crate) fn check(tool: &Tool, reason: &str) -> String {
         }
         "request.host" => list(&matching.hosts),
         "request.region" => listed(tool.allow.regions.as_deref().unwrap_or_default()),
+        "request.mcp-server" => {
+            matching.mcp.as_ref().map(|mcp| mcp.server.to_string()).unwrap_or_default()
+        }
+        "request.mcp-tool" => {
+            matching.mcp.as_ref().map(|mcp| mcp.tool.to_string()).unwrap_or_default()
+        }
         "agent.group" => tool.allow.groups.as_ref().map(list).unwrap_or_default(),
         _ => String::new(),
     }

@@ -203,3 +203,51 @@ fn a_call_of_no_tool_is_denied_without_findings() {
     assert_eq!(explained.tool, None);
     assert!(explained.checks.is_empty() && explained.rules.is_empty());
 }
+
+const WHOLE: &str = "apiVersion: aegis.dev/v1
+kind: PolicySet
+metadata: { tenant: demo, env: dev }
+approvals: { fin: { route: 'slack:#fin', expires: 15m } }
+tools:
+  pay:
+    class: write
+    match: { hosts: [api.test], methods: [POST], paths: [/pay] }
+    allow: { groups: [finance] }
+    params: { amount: { type: integer, required: true } }
+    unknown_params: strip
+    rules:
+    - { id: big, effect: deny, when: { param: amount, gt: 100 } }
+    - { id: ask, effect: approval_needed, when: { context: estimated_cost, gt: 5 }, approval: fin }
+    exceptions:
+    - { id: migration, owner: ops, reason: moving, expires: 2027-01-01T00:00:00Z, rules: [big], when: { agent: tier, eq: gold } }
+tests:
+- name: pay
+  tool: pay
+  agent: { groups: [finance], attributes: { tier: gold } }
+  at: 2026-11-20T10:00:00Z
+  cases:
+  - { params: { amount: 200 }, expect: allow, exceptions: [migration] }
+  - { params: { amount: 200 }, at: 2027-02-01T00:00:00Z, expect: { deny: [big] } }
+  - { params: { amount: 200, more: 1 }, expect: { sanitize: [schema.unknown-param] } }
+  - { params: { amount: 200, more: 1 }, estimated_cost: 9, expect: { approval_needed: [ask] } }
+";
+
+#[test]
+fn exceptions_and_stripping_are_explained_as_they_are_evaluated() {
+    let policy = Policy::new(WHOLE);
+    let explained: Vec<Explanation> = policy
+        .set
+        .examples
+        .iter()
+        .map(|example| policy.agree(&Scene::of(&policy.set, example).unwrap().input()))
+        .collect();
+    let big = |at: usize| (rule(&explained[at], "big").standing, explained[at].exceptions[0].holds);
+    assert_eq!(big(0), (Standing::Excepted, true));
+    assert_eq!(big(1), (Standing::Decides, false));
+    let strips =
+        |at: usize| explained[at].checks.last().map(|check| (check.effect, check.standing));
+    assert_eq!(strips(0), Some((Effect::Sanitize, Standing::Quiet)));
+    assert_eq!(strips(2), Some((Effect::Sanitize, Standing::Decides)));
+    assert_eq!(strips(3), Some((Effect::Sanitize, Standing::Outranked)));
+    assert_eq!(rule(&explained[3], "ask").condition.text, "context estimated_cost gt 5");
+}

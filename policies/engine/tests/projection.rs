@@ -43,6 +43,7 @@ fn a_projection_names_every_path_and_how_closely_it_is_read() {
         "/params/opts type",
         "/params/s value",
         "/request/host_candidates value",
+        "/request/mcp type",
         "/request/method value",
         "/request/path value",
         "/tenant value",

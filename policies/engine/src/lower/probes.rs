@@ -3,16 +3,20 @@
 //! Not here: what decides calls (`module`) and what probes are told as (`explain`). Invariant: a probe has the lines that
 //! the tool's own module has for the same part, from the same lowering, so it cannot mean anything else.
 
+use std::collections::BTreeMap;
+
 use aegis_domain::ToolName;
 use serde_json::Value;
 
-use super::conditions::{Lines, Lowering, is_condition_name, param_reference};
+use super::conditions::{Lines, Lowering, in_effect, is_condition_name, param_reference};
 use super::data::{self, Sets};
 use super::shape::Shape;
 use super::{Module, lint, module};
 use crate::wording;
 use aegis_document::{Diagnostics, Location};
-use aegis_policy_language::{Condition, Name, Param, PolicySet, Presence};
+use aegis_policy_language::{
+    Condition, Exception, Name, Param, PolicySet, Presence, UnknownParams,
+};
 
 /// One tool, ready to be looked into.
 #[derive(Debug)]
@@ -23,8 +27,19 @@ pub(crate) struct Inspection {
     pub(crate) probes: Module,
     pub(crate) data: Value,
     pub(crate) checks: Vec<CheckProbe>,
+    /// There are undeclared parameters, and the tool has them stripped.
+    pub(crate) stripped: Option<Probe>,
     /// One for each rule of the tool, in the order of the file.
     pub(crate) rules: Vec<Probe>,
+    /// One for each exception from rules of the tool, as `PolicySet::exceptions_of` gives them.
+    pub(crate) exceptions: Vec<ExceptionProbe>,
+}
+
+/// An exception holds when both are true.
+#[derive(Debug)]
+pub(crate) struct ExceptionProbe {
+    pub(crate) in_effect: Probe,
+    pub(crate) when: Probe,
 }
 
 /// A part of a condition: true exactly when the rule of this name is.
@@ -68,15 +83,30 @@ pub(crate) fn inspect(set: &PolicySet, name: &ToolName) -> Result<Option<Inspect
         set.tools.iter().map(|(of, tool)| (of, module::tool_module(set, (of, tool), &mut sets)));
     let found = modules.by_ref().collect::<Vec<_>>().into_iter().find(|(of, _)| *of == name);
     let (Some((_, decides)), Some(tool)) = (found, set.tools.get(name)) else { return Ok(None) };
-    let mut lowering = Lowering { set, name, tool, sets: &mut sets, named: Vec::new() };
+    let (named, exceptions) = (Vec::new(), BTreeMap::new());
+    let mut lowering = Lowering { set, name, tool, sets: &mut sets, named, exceptions };
     let checks = lowering.check_probes();
+    let stripped = (tool.unknown_params == UnknownParams::Strip).then(|| {
+        let unknown = lowering.unknown_params();
+        lowering.probe_of(&tool.at, vec![unknown], Vec::new())
+    });
     let rules = tool.rules.iter().map(|rule| lowering.probe(&rule.when, &rule.at)).collect();
+    let exceptions = set.exceptions_of(tool);
+    let exceptions = exceptions.map(|exception| lowering.exception_probe(exception)).collect();
     let probes = module::conditions_module(&mut lowering);
     let mut refused = Diagnostics::default();
     lint(&decides, &mut refused);
     lint(&probes, &mut refused);
     let data = data::document(set, &sets);
-    refused.or(Some(Inspection { tool: decides, probes, data, checks, rules }))
+    refused.or(Some(Inspection {
+        tool: decides,
+        probes,
+        data,
+        checks,
+        stripped,
+        rules,
+        exceptions,
+    }))
 }
 
 impl Lowering<'_> {
@@ -84,6 +114,14 @@ impl Lowering<'_> {
         let lines = self.condition(condition, at);
         let inside = parts(condition).into_iter().map(|part| self.probe(part, at)).collect();
         self.probe_of(at, lines, inside)
+    }
+
+    fn exception_probe(&mut self, exception: &Exception) -> ExceptionProbe {
+        let lines = vec![in_effect(exception)];
+        ExceptionProbe {
+            in_effect: self.probe_of(&exception.at, lines, Vec::new()),
+            when: self.probe(&exception.when, &exception.at),
+        }
     }
 
     fn probe_of(&mut self, at: &Location, lines: Lines, parts: Vec<Probe>) -> Probe {
