@@ -10,4 +10,5 @@ mod rego;
 mod snapshot;
 
 pub use evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
+pub use rego::{Interpreter, LoadError, RawDecision};
 pub use snapshot::{BundleFile, CompileContext, Snapshot};
