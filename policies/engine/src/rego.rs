@@ -183,6 +183,3 @@ fn texts(value: &Value) -> Option<Vec<String>> {
     texts.sort();
     Some(texts)
 }
-
-#[cfg(test)]
-mod tests;
