@@ -3,6 +3,7 @@
 //! Pure: no files, clock, network or randomness; the set and `now` are arguments.
 //! Invariant: only Rego that this crate emitted and its linter accepted is ever evaluated.
 
+mod bundle;
 pub mod cases;
 mod evaluation;
 mod hostile;
@@ -10,7 +11,11 @@ mod lower;
 mod rego;
 mod snapshot;
 
+pub use bundle::{
+    Archive, BUNDLE_BYTES_MAX, Bundle, BundleError, BundleFile, Manifest, SIGNATURE_BYTES_MAX,
+    SIGNATURE_TYPE, SignatureError,
+};
 pub use evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
 pub use hostile::Hostile;
 pub use rego::{Interpreter, LoadError, RawDecision};
-pub use snapshot::{BundleFile, CompileContext, Snapshot};
+pub use snapshot::{CompileContext, Snapshot, SourceError};
