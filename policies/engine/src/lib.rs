@@ -8,6 +8,7 @@ pub mod cases;
 mod evaluation;
 mod hostile;
 mod lower;
+pub mod opa_tests;
 mod rego;
 mod snapshot;
 
