@@ -147,6 +147,12 @@ fn evaluate(
     snapshot.evaluate(&scene.input()).map_err(|error| error.to_string())
 }
 
+/// The input document of an example, as every engine reads it.
+pub fn document(snapshot: &Snapshot, set: &PolicySet, example: &Example) -> Result<Value, String> {
+    let scene = Scene::of(set, example).map_err(|error| error.to_string())?;
+    Ok(snapshot.projected_input(&scene.input()))
+}
+
 /// A call in its circumstances, with nothing left unsaid.
 #[derive(Clone, Debug)]
 pub struct Scene {
