@@ -14,8 +14,19 @@ use aegis_document::{Diagnostics, Location, nearest};
 /// What the names of checks begin with; no rule may use them.
 const RESERVED: [&str; 6] = ["schema.", "request.", "scope.", "agent.", "egress.", "facts."];
 
+/// Each level is a call of one generated rule by another; engines recurse there, and a deep enough stack of them ends
+/// the process.
+const DEPTH_MAX: usize = 16;
+/// In all tools of a set together.
+const RULES_MAX: usize = 2_000;
+
 pub(crate) fn names_and_types(set: &PolicySet, found: &mut Diagnostics) {
     packages(set, found);
+    let rules: usize = set.tools.values().map(|tool| tool.rules.len()).sum();
+    if let Some(tool) = set.tools.values().next().filter(|_| rules > RULES_MAX) {
+        let message = format!("the tools of a set have at most {RULES_MAX} rules together");
+        found.report(&tool.at, message, None);
+    }
     for (name, tool) in &set.tools {
         Checker { set, tool, found }.tool(name);
     }
@@ -159,11 +170,15 @@ impl Checker<'_> {
                     self.found.report(&exception.at, message, None);
                 }
             }
-            self.conditions(&exception.when);
+            self.conditions(&exception.when, &exception.at);
         }
     }
 
-    fn conditions(&mut self, whole: &Condition) {
+    fn conditions(&mut self, whole: &Condition, at: &Location) {
+        if whole.depth() > DEPTH_MAX {
+            let message = format!("conditions stand in each other at most {DEPTH_MAX} deep");
+            self.found.report(at, message, None);
+        }
         let mut parts = Vec::new();
         whole.walk(&mut |condition| parts.push(condition));
         parts.into_iter().for_each(|condition| self.condition(condition));
@@ -214,7 +229,7 @@ impl Checker<'_> {
                     self.keeps_envelope(obligation, &rule.at);
                 }
             }
-            self.conditions(&rule.when);
+            self.conditions(&rule.when, &rule.at);
         }
     }
 

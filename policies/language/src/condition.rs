@@ -296,6 +296,22 @@ fn literal(node: &Node, problems: &mut Problems) -> Option<Literal> {
 }
 
 impl Condition {
+    /// How many conditions stand in each other, at the deepest place.
+    pub(crate) fn depth(&self) -> usize {
+        let below = match self {
+            Condition::All(inner) | Condition::Any(inner) => {
+                inner.iter().map(Condition::depth).max().unwrap_or(0)
+            }
+            Condition::Not(inner) => inner.depth(),
+            Condition::Always
+            | Condition::Dlp(_)
+            | Condition::Calendar { .. }
+            | Condition::Money { .. }
+            | Condition::Leaf { .. } => 0,
+        };
+        below.saturating_add(1)
+    }
+
     /// Calls `visit` for this condition and all inside it.
     pub fn walk<'c>(&'c self, visit: &mut impl FnMut(&'c Condition)) {
         visit(self);

@@ -19,6 +19,9 @@ use aegis_policy_language::{
 
 pub(super) type Lines = Vec<String>;
 
+/// A body keeps its values in 255 registers of the RVM, and a line takes up to six of them.
+const BODY_LINES_MAX: usize = 40;
+
 /// A named condition: true when any of its bodies is.
 #[derive(Debug)]
 pub(super) struct Named {
@@ -55,12 +58,31 @@ impl Lowering<'_> {
         }
     }
 
+    /// The lines of all groups, or names for some of them each where one body would be too long. A group stays whole,
+    /// since a guard counts for its own body only.
+    pub(super) fn packed(&mut self, at: &Location, mut groups: Vec<Lines>) -> Lines {
+        while groups.len() > 1 && groups.iter().map(Vec::len).sum::<usize>() > BODY_LINES_MAX {
+            let mut bodies: Vec<Lines> = Vec::new();
+            for group in groups {
+                match bodies.last_mut() {
+                    Some(body) if body.len().saturating_add(group.len()) <= BODY_LINES_MAX => {
+                        body.extend(group);
+                    }
+                    Some(_) | None => bodies.push(group),
+                }
+            }
+            groups = bodies.into_iter().map(|body| vec![self.name_of(at, body)]).collect();
+        }
+        groups.concat()
+    }
+
     /// The lines that hold exactly when the condition does.
     pub(super) fn condition(&mut self, condition: &Condition, at: &Location) -> Lines {
         match condition {
             Condition::Always => vec!["true".to_owned()],
             Condition::All(parts) => {
-                parts.iter().flat_map(|part| self.condition(part, at)).collect()
+                let groups = parts.iter().map(|part| self.condition(part, at)).collect();
+                self.packed(at, groups)
             }
             Condition::Any(parts) => {
                 let bodies = parts.iter().map(|part| self.condition(part, at)).collect();

@@ -17,14 +17,17 @@ use aegis_document::Location;
 use aegis_policy_language::canonical;
 use aegis_policy_language::{Mode, PolicySet, Rule, RuleEffect, Tool, UnknownParams};
 
+/// Detail set, member, name of the condition, place in the policy.
+type Member = (&'static str, String, String, Location);
+
 /// What the rules of a tool become, by effect.
 #[derive(Debug, Default)]
 struct Details {
-    deny_clean: Lines,
-    approval_clean: Lines,
-    sanitize_clean: Lines,
+    deny_clean: Vec<Lines>,
+    approval_clean: Vec<Lines>,
+    sanitize_clean: Vec<Lines>,
     /// `<set> contains "<member>" if <lines>`, in the order of the file.
-    members: Vec<(&'static str, String, String, Location)>,
+    members: Vec<Member>,
 }
 
 /// The detail sets, in the order in which they are written.
@@ -48,7 +51,7 @@ pub(super) fn tool_module(
     let mut details = Details::default();
     for check in lowering.checks() {
         let condition = lowering.name_of(&check.at, check.lines.clone());
-        details.deny_clean.extend(check.lines);
+        details.deny_clean.push(check.lines);
         details.add(DENY, &check.reason, &format!("not {condition}"), &check.at);
     }
     for rule in &tool.rules {
@@ -56,17 +59,20 @@ pub(super) fn tool_module(
     }
     details.strip(&mut lowering);
     let declared = lowering.declared_params();
+    let Details { deny_clean, approval_clean, sanitize_clean, members } = details;
+    let clean = [deny_clean, approval_clean, sanitize_clean]
+        .map(|groups| lowering.packed(&tool.at, groups));
     let package = format!("aegis.tool.{}", aegis_policy_language::package_of(name));
     let mut writer = Writer::default();
     writer.line(&format!(
         "# Compiled by Aegis from the tool {name}. Change the policy, not this file."
     ));
     writer.line(&format!("package {package}"));
-    writer.clean("deny_clean", &details.deny_clean);
-    writer.clean("approval_clean", &details.approval_clean);
-    writer.clean("sanitize_clean", &details.sanitize_clean);
+    for (head, body) in ["deny_clean", "approval_clean", "sanitize_clean"].iter().zip(&clean) {
+        writer.clean(head, body);
+    }
     writer.line(DECISION);
-    writer.details(&details);
+    writer.details(&members);
     writer.conditions(&declared, &lowering.named);
     Module {
         path: file_of(&aegis_policy_language::package_of(name)),
@@ -119,19 +125,19 @@ impl Details {
         match (rule.mode, &rule.effect) {
             (Mode::Shadow, _) => self.add(WOULD, id, &fires, at),
             (Mode::Enforce, RuleEffect::Deny { .. }) => {
-                self.deny_clean.push(format!("not {fires}"));
+                self.deny_clean.push(vec![format!("not {fires}")]);
                 self.add(DENY, id, &fires, at);
             }
             (Mode::Enforce, RuleEffect::ApprovalNeeded { approval }) => {
                 let granted = format!("input.context.approved[{}] == true", canonical::string(id));
                 let granted = lowering.name(at, vec![vec![granted]]);
                 let pending = lowering.name(at, vec![vec![fires, format!("not {granted}")]]);
-                self.approval_clean.push(format!("not {pending}"));
+                self.approval_clean.push(vec![format!("not {pending}")]);
                 self.add(APPROVAL, id, &pending, at);
                 self.add(APPROVALS, approval.as_str(), &pending, at);
             }
             (Mode::Enforce, RuleEffect::Sanitize { obligation }) => {
-                self.sanitize_clean.push(format!("not {fires}"));
+                self.sanitize_clean.push(vec![format!("not {fires}")]);
                 self.add(SANITIZE, id, &fires, at);
                 self.add(OBLIGATIONS, obligation.as_str(), &fires, at);
             }
@@ -161,7 +167,7 @@ impl Details {
         if lowering.tool.unknown_params == UnknownParams::Strip {
             let unknown = lowering.unknown_params();
             let at = &lowering.tool.at;
-            self.sanitize_clean.push(format!("not {unknown}"));
+            self.sanitize_clean.push(vec![format!("not {unknown}")]);
             self.add(SANITIZE, UNKNOWN_PARAM, &unknown, at);
             self.add(OBLIGATIONS, &data::stripping(lowering.name), &unknown, at);
         }
@@ -231,10 +237,10 @@ impl Writer {
         }
     }
 
-    fn details(&mut self, details: &Details) {
+    fn details(&mut self, members: &[Member]) {
         for set in DETAILS {
             let mut written = BTreeSet::new();
-            for (_, member, when, at) in details.members.iter().filter(|(of, ..)| *of == set) {
+            for (_, member, when, at) in members.iter().filter(|(of, ..)| *of == set) {
                 if !written.insert((member, when)) {
                     continue;
                 }
