@@ -50,7 +50,7 @@ pub struct PolicyRef {
     /// `<tenant>/<env>@<version>+<digest>`.
     pub revision: String,
     pub version: u64,
-    /// SHA-256 of the compiled bundle, lower-case hex.
+    /// SHA-256 of the bundle without its signature, lower-case hex.
     pub bundle_sha256: String,
 }
 
@@ -104,6 +104,8 @@ pub struct Decision {
     pub detail: Option<String>,
     /// Ids of shadow rules that would have fired.
     pub would: Vec<RuleId>,
+    /// Ids of the policy's exceptions without which another rule would have held the call.
+    pub exceptions: Vec<RuleId>,
     /// What a policy version in shadow would have decided, where one runs.
     pub shadow: Option<Effect>,
     pub policy: Option<PolicyRef>,

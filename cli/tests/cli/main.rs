@@ -1,10 +1,17 @@
 //! The real `aegisctl`, typed at: output, words, exit codes.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+<<<<<<< HEAD
 mod ca;
+=======
+mod calls;
+mod guide;
+>>>>>>> h-lang
 mod journal;
 mod ledger;
 mod policy;
+mod recorder;
+mod replay;
 mod setup;
 mod support;
 mod token;

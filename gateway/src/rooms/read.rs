@@ -237,6 +237,7 @@ fn plain_call(
         method: arrival.method.clone(),
         path,
         query: arrival.query.clone(),
+        mcp: None,
         params: Params::new(),
         params_hash: ParamsHash::of(b""),
         body_bytes: 0,

@@ -3,12 +3,15 @@
 //! Not here: the rules people wrote. Invariant: a check denies unless its lines hold, so whatever is missing,
 //! mistyped or unforeseen denies.
 
-use aegis_domain::RuleId;
+use aegis_domain::{McpCall, RuleId};
 
 use super::conditions::{Lines, Lowering, param_reference, presence};
 use aegis_document::Location;
 use aegis_policy_language::canonical;
-use aegis_policy_language::{Mode, Name, Param, ParamKind, PathPattern, Presence, Segment, Text};
+use aegis_policy_language::{
+    Mode, Name, Param, ParamKind, PathPattern, Presence, Segment, Text, UnknownParams,
+};
+use aegis_policy_language::{PlainPattern, Run, plain_pattern};
 
 /// Lines that must hold, and the reason when they do not.
 #[derive(Debug)]
@@ -18,10 +21,19 @@ pub(super) struct Check {
     pub(super) at: Location,
 }
 
+/// What undeclared parameters are reported as, denied or stripped.
+pub(crate) const UNKNOWN_PARAM: &str = "schema.unknown-param";
+/// The MCP call that the gateway read off the body; absent in other requests.
+const MCP: &str = "input.request.mcp";
+
 impl Lowering<'_> {
     pub(super) fn checks(&mut self) -> Vec<Check> {
         let at = self.tool.at.clone();
-        let mut checks = vec![self.method(), self.path(), self.host()];
+        let mut checks = match &self.tool.matching.mcp {
+            Some(call) => self.mcp(call),
+            None => vec![self.method(), self.path(), self.no_mcp()],
+        };
+        checks.extend(self.host());
         checks.extend(self.region());
         checks.extend(self.tool.allow.scopes.iter().map(|id| scope(id, &at)));
         checks.extend(self.groups());
@@ -29,7 +41,10 @@ impl Lowering<'_> {
         checks.push(Check { reason: "schema.params".to_owned(), lines: object, at });
         let tool = self.tool;
         checks.extend(tool.params.iter().map(|(name, param)| self.param(name, param)));
-        checks.push(self.unknown_param());
+        if tool.unknown_params == UnknownParams::Deny {
+            let unknown = self.unknown_params();
+            checks.push(self.check(UNKNOWN_PARAM, vec![format!("not {unknown}")]));
+        }
         checks.extend(self.facts());
         checks
     }
@@ -54,7 +69,26 @@ impl Lowering<'_> {
         self.check("request.path", lines)
     }
 
-    fn host(&mut self) -> Check {
+    /// A request to a server's endpoint may look like any other: what it calls there is for the server's tools to say.
+    fn no_mcp(&mut self) -> Check {
+        let called = vec![format!("is_object({MCP})")];
+        let called = self.name(&self.tool.at.clone(), vec![called]);
+        self.check("request.mcp", vec![format!("not {called}")])
+    }
+
+    fn mcp(&self, call: &McpCall) -> Vec<Check> {
+        let (server, tool) =
+            (canonical::string(call.server.as_str()), canonical::string(call.tool.as_str()));
+        vec![
+            self.check("request.mcp-server", vec![format!("{MCP}.server == {server}")]),
+            self.check("request.mcp-tool", vec![format!("{MCP}.tool == {tool}")]),
+        ]
+    }
+
+    fn host(&mut self) -> Option<Check> {
+        if self.set.members(&self.tool.matching.hosts).is_empty() {
+            return None;
+        }
         let tool = canonical::string(self.name.as_str());
         let lines = vec![
             "is_array(input.request.host_candidates)".to_owned(),
@@ -62,7 +96,7 @@ impl Lowering<'_> {
             format!("data.aegis_data.hosts[{tool}][h]"),
         ];
         let name = self.name(&self.tool.at.clone(), vec![lines]);
-        self.check("request.host", vec![name])
+        Some(self.check("request.host", vec![name]))
     }
 
     fn region(&mut self) -> Option<Check> {
@@ -97,7 +131,8 @@ impl Lowering<'_> {
         Check { reason: format!("schema.{name}"), lines, at: param.at.clone() }
     }
 
-    fn typed(&mut self, value: &str, param: &Param) -> Lines {
+    /// The lines that hold for values the parameter may have.
+    pub(super) fn typed(&mut self, value: &str, param: &Param) -> Lines {
         let mut lines = vec![format!("{}({value})", guard(param.kind))];
         if param.kind == ParamKind::Integer {
             lines.push(format!("{value} == floor({value})"));
@@ -108,20 +143,37 @@ impl Lowering<'_> {
         if let Some(list) = &param.one_of {
             lines.push(format!("{}[{value}]", self.sets.reference(self.set.members(list))));
         }
-        let pattern = param.pattern.as_ref();
-        lines.extend(pattern.map(|pattern| format!("regex.match(`{pattern}`, {value})")));
+        lines.extend(param.pattern.iter().flat_map(|pattern| self.pattern(value, pattern)));
         lines
     }
 
-    fn unknown_param(&mut self) -> Check {
+    /// What a text that the pattern is found in fulfils, without a regular expression where that can be said.
+    fn pattern(&mut self, value: &str, pattern: &str) -> Lines {
+        let with = |function: &str, text: &Text| {
+            vec![format!("{function}({value}, {})", canonical::string(text.as_str()))]
+        };
+        match plain_pattern(pattern) {
+            None => vec![format!("regex.match(`{pattern}`, {value})")],
+            Some(PlainPattern::OneOf(texts)) => match texts.as_slice() {
+                [only] => vec![format!("{value} == {}", canonical::string(only.as_str()))],
+                several => vec![format!("{}[{value}]", self.sets.reference(several))],
+            },
+            Some(PlainPattern::Prefix(text)) => with("startswith", &text),
+            Some(PlainPattern::Suffix(text)) => with("endswith", &text),
+            Some(PlainPattern::Contains(text)) => with("contains", &text),
+            Some(PlainPattern::Run(run)) => run_lines(value, &run),
+        }
+    }
+
+    /// The name that is true when there is a parameter nobody declared.
+    pub(super) fn unknown_params(&mut self) -> String {
         let at = self.tool.at.clone();
         let lines = vec![
             "is_object(input.params)".to_owned(),
             "some k, _ in input.params".to_owned(),
             "not_declared(k)".to_owned(),
         ];
-        let unknown = self.name(&at, vec![lines]);
-        self.check("schema.unknown-param", vec![format!("not {unknown}")])
+        self.name(&at, vec![lines])
     }
 
     /// The set of declared parameters, for `declared(k)`.
@@ -134,7 +186,8 @@ impl Lowering<'_> {
     /// Facts the host must supply are no optional parameters: without them the tool's rules cannot be trusted.
     fn facts(&self) -> Option<Check> {
         let enforced = self.tool.rules.iter().filter(|rule| rule.mode == Mode::Enforce);
-        let lines = presence(enforced.map(|rule| &rule.when));
+        let excepted = self.set.exceptions_of(self.tool).map(|exception| &exception.when);
+        let lines = presence(enforced.map(|rule| &rule.when).chain(excepted));
         (!lines.is_empty()).then(|| self.check("facts.missing", lines))
     }
 }
@@ -180,6 +233,25 @@ fn path_lines(path: &PathPattern) -> Lines {
             }
         }
     }
+    lines
+}
+
+/// Trimming takes away what is at the ends; when nothing is left, nothing else was there. The count comes before it, so
+/// that a prefix and a suffix never share characters.
+fn run_lines(value: &str, run: &Run) -> Lines {
+    let mut lines = vec![format!("count({value}) >= {}", run.chars_min)];
+    lines.extend(run.chars_max.map(|max| format!("count({value}) <= {max}")));
+    let mut rest = value.to_owned();
+    for (text, begins, trim) in
+        [(&run.prefix, "startswith", "trim_prefix"), (&run.suffix, "endswith", "trim_suffix")]
+    {
+        if !text.is_empty() {
+            let text = canonical::string(text);
+            lines.push(format!("{begins}({value}, {text})"));
+            rest = format!("{trim}({rest}, {text})");
+        }
+    }
+    lines.push(format!("trim_left({rest}, {}) == \"\"", canonical::string(&run.members)));
     lines
 }
 

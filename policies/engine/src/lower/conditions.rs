@@ -4,19 +4,23 @@
 //! anything but a name, and every typed use has its type guard before it in the same body. OPA drops a rule when a
 //! negated expression looks at something missing, regorus fires it; a negated name means the same to both.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use aegis_domain::{Detector, ToolName};
+use aegis_domain::{Detector, RuleId, ToolName};
 
 use super::data::Sets;
 use super::member;
 use aegis_document::Location;
 use aegis_policy_language::canonical;
 use aegis_policy_language::{
-    Condition, Literal, MoneyBound, MoneyFact, Name, Order, PolicySet, Subject, Test, Tool,
+    Condition, ContextFact, Exception, Literal, MoneyBound, MoneyFact, Name, Order, PolicySet,
+    Subject, Test, Tool,
 };
 
 pub(super) type Lines = Vec<String>;
+
+/// A body keeps its values in 255 registers of the RVM, and a line takes up to six of them.
+const BODY_LINES_MAX: usize = 40;
 
 /// A named condition: true when any of its bodies is.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub(super) struct Lowering<'s> {
     pub(super) tool: &'s Tool,
     pub(super) sets: &'s mut Sets,
     pub(super) named: Vec<Named>,
+    /// The names of exceptions, which several rules may share.
+    pub(super) exceptions: BTreeMap<RuleId, String>,
 }
 
 impl Lowering<'_> {
@@ -52,12 +58,31 @@ impl Lowering<'_> {
         }
     }
 
+    /// The lines of all groups, or names for some of them each where one body would be too long. A group stays whole,
+    /// since a guard counts for its own body only.
+    pub(super) fn packed(&mut self, at: &Location, mut groups: Vec<Lines>) -> Lines {
+        while groups.len() > 1 && groups.iter().map(Vec::len).sum::<usize>() > BODY_LINES_MAX {
+            let mut bodies: Vec<Lines> = Vec::new();
+            for group in groups {
+                match bodies.last_mut() {
+                    Some(body) if body.len().saturating_add(group.len()) <= BODY_LINES_MAX => {
+                        body.extend(group);
+                    }
+                    Some(_) | None => bodies.push(group),
+                }
+            }
+            groups = bodies.into_iter().map(|body| vec![self.name_of(at, body)]).collect();
+        }
+        groups.concat()
+    }
+
     /// The lines that hold exactly when the condition does.
     pub(super) fn condition(&mut self, condition: &Condition, at: &Location) -> Lines {
         match condition {
             Condition::Always => vec!["true".to_owned()],
             Condition::All(parts) => {
-                parts.iter().flat_map(|part| self.condition(part, at)).collect()
+                let groups = parts.iter().map(|part| self.condition(part, at)).collect();
+                self.packed(at, groups)
             }
             Condition::Any(parts) => {
                 let bodies = parts.iter().map(|part| self.condition(part, at)).collect();
@@ -85,6 +110,18 @@ impl Lowering<'_> {
         }
     }
 
+    /// The name that is true while an exception holds.
+    pub(super) fn exception(&mut self, exception: &Exception) -> String {
+        if let Some(name) = self.exceptions.get(&exception.id) {
+            return name.clone();
+        }
+        let mut lines = vec![in_effect(exception)];
+        lines.extend(self.condition(&exception.when, &exception.at));
+        let name = self.name(&exception.at, vec![lines]);
+        self.exceptions.insert(exception.id.clone(), name.clone());
+        name
+    }
+
     fn leaf(&mut self, value: &str, test: &Test, at: &Location) -> Lines {
         let on_text = |function: &str, text: &str| {
             let call = format!("{function}({value}, {})", canonical::string(text));
@@ -110,7 +147,13 @@ impl Lowering<'_> {
     }
 }
 
-fn is_condition_name(line: &str) -> bool {
+/// The host says that the exception has not expired.
+pub(super) fn in_effect(exception: &Exception) -> String {
+    let id = canonical::string(exception.id.as_str());
+    format!("input.context.exceptions[{id}] == true")
+}
+
+pub(super) fn is_condition_name(line: &str) -> bool {
     line.strip_prefix('c').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
@@ -158,6 +201,9 @@ fn reference(subject: &Subject) -> String {
         Subject::Param(name) => param_reference(name),
         Subject::Agent(name) => member("input.agent", name.as_str()),
         Subject::Request(part) => member("input.request", part),
+        Subject::Fact(detector) => dlp_reference(*detector),
+        Subject::Context(ContextFact::Money(fact)) => money_reference(*fact),
+        Subject::Context(ContextFact::Calendar(name)) => calendar_reference(name),
     }
 }
 
@@ -179,11 +225,16 @@ pub(super) fn presence<'c>(conditions: impl Iterator<Item = &'c Condition>) -> L
                     lines.insert(format!("is_number({})", money_reference(*other)));
                 }
             }
-            Condition::Always
-            | Condition::All(_)
-            | Condition::Any(_)
-            | Condition::Not(_)
-            | Condition::Leaf { .. } => {}
+            Condition::Leaf { subject, .. } => match subject {
+                Subject::Fact(_) | Subject::Context(ContextFact::Money(_)) => {
+                    lines.insert(format!("is_number({})", reference(subject)));
+                }
+                Subject::Context(ContextFact::Calendar(_)) => {
+                    lines.insert(format!("is_boolean({})", reference(subject)));
+                }
+                Subject::Param(_) | Subject::Agent(_) | Subject::Request(_) => {}
+            },
+            Condition::Always | Condition::All(_) | Condition::Any(_) | Condition::Not(_) => {}
         });
     }
     lines.into_iter().collect()

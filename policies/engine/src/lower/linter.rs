@@ -7,7 +7,8 @@
 use std::collections::BTreeSet;
 
 use super::module::DECISION;
-use super::shape::Shape;
+use super::shape::{self, Shape};
+use crate::projection::{Projection, Reads};
 
 /// A line outside the subset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ const GUARDS: [&str; 5] =
     ["is_string(R)", "is_number(R)", "is_boolean(R)", "is_array(R)", "is_object(R)"];
 
 /// Body lines whose references need a guard before them in the same body.
-const TYPED: [&str; 21] = [
+const TYPED: [&str; 26] = [
     "R == floor(R)",
     "R > N",
     "R >= N",
@@ -65,6 +66,7 @@ const TYPED: [&str; 21] = [
     "R >= R",
     "R < R",
     "R <= R",
+    "count(R) >= N",
     "count(R) <= N",
     "count(R) == N",
     "count(R) > N",
@@ -72,12 +74,19 @@ const TYPED: [&str; 21] = [
     "endswith(R, S)",
     "contains(R, S)",
     "regex.match(X, R)",
+    "trim_left(R, S) == S",
+    "trim_left(trim_prefix(R, S), S) == S",
+    "trim_left(trim_suffix(R, S), S) == S",
+    "trim_left(trim_suffix(trim_prefix(R, S), S), S) == S",
     "some h in R",
     "some g in R",
     "some k, _ in R",
     "S in R",
     "S in object.keys(R)",
 ];
+
+/// Those of them that look at the keys of an object only.
+const KEYED: [&str; 2] = ["some k, _ in R", "S in object.keys(R)"];
 
 /// Every line of a tool's module that is not in the subset.
 pub(super) fn refusals(source: &str) -> Vec<Refusal> {
@@ -101,6 +110,22 @@ pub(super) fn refusals(source: &str) -> Vec<Refusal> {
         refusals.extend(refused.map(|what| Refusal { line: number, what }));
     }
     refusals
+}
+
+/// Everything a module that was not refused reads of the input, and how closely.
+pub(super) fn reads(source: &str) -> Projection {
+    let mut projection = Projection::default();
+    for shape in source.lines().filter_map(|line| Shape::of(line.strip_prefix('\t')?)) {
+        let reads = match shape.text.as_str() {
+            text if GUARDS.contains(&text) => Reads::Type,
+            text if KEYED.contains(&text) => Reads::Keys,
+            _ => Reads::Value,
+        };
+        for reference in &shape.references {
+            projection.add(&shape::path(reference), reads);
+        }
+    }
+    projection
 }
 
 fn body_refusal(line: &str, guarded: &mut BTreeSet<String>) -> Option<&'static str> {

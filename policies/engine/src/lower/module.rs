@@ -3,78 +3,114 @@
 //! Not here: what the conditions are made of. Invariant: order in the policy file does not matter; the ladder is
 //! deny, approval_needed, sanitize, allow, and each step depends on rule names only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use aegis_domain::ToolName;
+use sha2::{Digest as _, Sha256};
 
 use super::Module;
-use super::conditions::{Lines, Lowering};
-use super::data::Sets;
+use super::checks::UNKNOWN_PARAM;
+use super::conditions::{Lines, Lowering, Named};
+use super::data::{self, Sets};
 use aegis_document::Location;
 use aegis_policy_language::canonical;
-use aegis_policy_language::{Mode, PolicySet, Rule, RuleEffect, Tool};
+use aegis_policy_language::{Mode, PolicySet, Rule, RuleEffect, Tool, UnknownParams};
+
+/// Detail set, member, name of the condition, place in the policy.
+type Member = (&'static str, String, String, Location);
 
 /// What the rules of a tool become, by effect.
 #[derive(Debug, Default)]
 struct Details {
-    deny_clean: Lines,
-    approval_clean: Lines,
-    sanitize_clean: Lines,
+    deny_clean: Vec<Lines>,
+    approval_clean: Vec<Lines>,
+    sanitize_clean: Vec<Lines>,
     /// `<set> contains "<member>" if <lines>`, in the order of the file.
-    members: Vec<(&'static str, String, String, Location)>,
+    members: Vec<Member>,
 }
 
 /// The detail sets, in the order in which they are written.
-const DETAILS: [&str; 6] = [DENY, APPROVAL, SANITIZE, OBLIGATIONS, APPROVALS, WOULD];
+pub(super) const DETAILS: [&str; 7] =
+    [DENY, APPROVAL, SANITIZE, OBLIGATIONS, APPROVALS, WOULD, EXCEPTIONS];
 const DENY: &str = "deny";
 const APPROVAL: &str = "approval";
 const SANITIZE: &str = "sanitize";
 const OBLIGATIONS: &str = "obligations";
 const APPROVALS: &str = "approvals";
 const WOULD: &str = "would";
+const EXCEPTIONS: &str = "exceptions";
 
 pub(super) fn tool_module(
     set: &PolicySet,
     (name, tool): (&ToolName, &Tool),
     sets: &mut Sets,
 ) -> Module {
-    let mut lowering = Lowering { set, name, tool, sets, named: Vec::new() };
+    let mut lowering =
+        Lowering { set, name, tool, sets, named: Vec::new(), exceptions: BTreeMap::new() };
     let mut details = Details::default();
     for check in lowering.checks() {
         let condition = lowering.name_of(&check.at, check.lines.clone());
-        details.deny_clean.extend(check.lines);
+        details.deny_clean.push(check.lines);
         details.add(DENY, &check.reason, &format!("not {condition}"), &check.at);
     }
     for rule in &tool.rules {
         details.rule(rule, &mut lowering);
     }
+    details.strip(&mut lowering);
     let declared = lowering.declared_params();
+    let Details { deny_clean, approval_clean, sanitize_clean, members } = details;
+    let clean = [deny_clean, approval_clean, sanitize_clean]
+        .map(|groups| lowering.packed(&tool.at, groups));
     let package = format!("aegis.tool.{}", aegis_policy_language::package_of(name));
     let mut writer = Writer::default();
     writer.line(&format!(
         "# Compiled by Aegis from the tool {name}. Change the policy, not this file."
     ));
     writer.line(&format!("package {package}"));
-    writer.clean("deny_clean", &details.deny_clean);
-    writer.clean("approval_clean", &details.approval_clean);
-    writer.clean("sanitize_clean", &details.sanitize_clean);
-    writer.line(DECISION);
-    writer.details(&details);
-    writer.line(&format!("\ndeclared(k) if {declared}[k]\n\nnot_declared(k) if not declared(k)"));
-    for named in &lowering.named {
-        for body in &named.bodies {
-            writer.origin(&named.at);
-            writer.rule(&named.name, body);
-        }
+    for (head, body) in ["deny_clean", "approval_clean", "sanitize_clean"].iter().zip(&clean) {
+        writer.clean(head, body);
     }
+    writer.line(DECISION);
+    writer.details(&members);
+    writer.conditions(&declared, &lowering.named);
     Module {
-        path: format!("aegis/tool/{}.rego", aegis_policy_language::package_of(name)),
+        path: file_of(&aegis_policy_language::package_of(name)),
         package,
+        reads: super::reads(&writer.text),
         source: writer.text,
         source_map: writer.source_map,
     }
 }
+
+/// The named conditions of a tool and nothing that decides.
+pub(super) fn conditions_module(lowering: &mut Lowering<'_>) -> Module {
+    let declared = lowering.declared_params();
+    let sanitised = aegis_policy_language::package_of(lowering.name);
+    let package = format!("aegis.tool.{sanitised}");
+    let mut writer = Writer::default();
+    writer.line(&format!("package {package}"));
+    writer.conditions(&declared, &lowering.named);
+    Module {
+        path: format!("aegis/tool/{sanitised}.rego"),
+        package,
+        reads: super::reads(&writer.text),
+        source: writer.text,
+        source_map: writer.source_map,
+    }
+}
+
+/// The file of a tool's module. A tar header has room for 100 bytes, so a long name is cut and told apart by a digest;
+/// no package has a dash.
+fn file_of(package: &str) -> String {
+    let digest = canonical::hex(&Sha256::digest(package));
+    match (package.get(..PACKAGE_BYTES_MAX), digest.get(..16)) {
+        (Some(begin), Some(digest)) => format!("aegis/tool/{begin}-{digest}.rego"),
+        (None, _) | (_, None) => format!("aegis/tool/{package}.rego"),
+    }
+}
+
+const PACKAGE_BYTES_MAX: usize = 60;
 
 impl Details {
     fn add(&mut self, detail: &'static str, member: &str, when: &str, at: &Location) {
@@ -84,23 +120,24 @@ impl Details {
     fn rule(&mut self, rule: &Rule, lowering: &mut Lowering<'_>) {
         let lines = lowering.condition(&rule.when, &rule.at);
         let fires = lowering.name_of(&rule.at, lines);
+        let fires = self.excepted(rule, fires, lowering);
         let (id, at) = (rule.id.as_str(), &rule.at);
         match (rule.mode, &rule.effect) {
             (Mode::Shadow, _) => self.add(WOULD, id, &fires, at),
             (Mode::Enforce, RuleEffect::Deny { .. }) => {
-                self.deny_clean.push(format!("not {fires}"));
+                self.deny_clean.push(vec![format!("not {fires}")]);
                 self.add(DENY, id, &fires, at);
             }
             (Mode::Enforce, RuleEffect::ApprovalNeeded { approval }) => {
                 let granted = format!("input.context.approved[{}] == true", canonical::string(id));
                 let granted = lowering.name(at, vec![vec![granted]]);
                 let pending = lowering.name(at, vec![vec![fires, format!("not {granted}")]]);
-                self.approval_clean.push(format!("not {pending}"));
+                self.approval_clean.push(vec![format!("not {pending}")]);
                 self.add(APPROVAL, id, &pending, at);
                 self.add(APPROVALS, approval.as_str(), &pending, at);
             }
             (Mode::Enforce, RuleEffect::Sanitize { obligation }) => {
-                self.sanitize_clean.push(format!("not {fires}"));
+                self.sanitize_clean.push(vec![format!("not {fires}")]);
                 self.add(SANITIZE, id, &fires, at);
                 self.add(OBLIGATIONS, obligation.as_str(), &fires, at);
             }
@@ -108,15 +145,44 @@ impl Details {
     }
 }
 
+impl Details {
+    /// The name that is true when the rule fires and no exception lifts it.
+    fn excepted(&mut self, rule: &Rule, fires: String, lowering: &mut Lowering<'_>) -> String {
+        let (set, tool) = (lowering.set, lowering.tool);
+        let mut lines = vec![fires.clone()];
+        for exception in set.exceptions_of(tool).filter(|found| found.rules.contains(&rule.id)) {
+            let holds = lowering.exception(exception);
+            if rule.mode == Mode::Enforce {
+                let used = vec![fires.clone(), holds.clone()];
+                let used = lowering.name(&exception.at, vec![used]);
+                self.add(EXCEPTIONS, exception.id.as_str(), &used, &exception.at);
+            }
+            lines.push(format!("not {holds}"));
+        }
+        lowering.name_of(&rule.at, lines)
+    }
+
+    /// Undeclared parameters are taken out where the tool does not refuse them.
+    fn strip(&mut self, lowering: &mut Lowering<'_>) {
+        if lowering.tool.unknown_params == UnknownParams::Strip {
+            let unknown = lowering.unknown_params();
+            let at = &lowering.tool.at;
+            self.sanitize_clean.push(vec![format!("not {unknown}")]);
+            self.add(SANITIZE, UNKNOWN_PARAM, &unknown, at);
+            self.add(OBLIGATIONS, &data::stripping(lowering.name), &unknown, at);
+        }
+    }
+}
+
 /// The same for every tool; `linter` knows it by heart.
 pub(super) const DECISION: &str = r#"
-decision := {"effect": "deny", "rules": deny, "obligations": [], "approvals": [], "would": would} if {
+decision := {"effect": "deny", "rules": deny, "obligations": [], "approvals": [], "would": would, "exceptions": exceptions} if {
 	not deny_clean
-} else := {"effect": "approval_needed", "rules": approval, "obligations": obligations, "approvals": approvals, "would": would} if {
+} else := {"effect": "approval_needed", "rules": approval, "obligations": obligations, "approvals": approvals, "would": would, "exceptions": exceptions} if {
 	not approval_clean
-} else := {"effect": "sanitize", "rules": sanitize, "obligations": obligations, "approvals": [], "would": would} if {
+} else := {"effect": "sanitize", "rules": sanitize, "obligations": obligations, "approvals": [], "would": would, "exceptions": exceptions} if {
 	not sanitize_clean
-} else := {"effect": "allow", "rules": [], "obligations": [], "approvals": [], "would": would} if {
+} else := {"effect": "allow", "rules": [], "obligations": [], "approvals": [], "would": would, "exceptions": exceptions} if {
 	true
 }"#;
 
@@ -161,10 +227,20 @@ impl Writer {
         self.rule(head, &body);
     }
 
-    fn details(&mut self, details: &Details) {
+    fn conditions(&mut self, declared: &str, conditions: &[Named]) {
+        self.line(&format!("\ndeclared(k) if {declared}[k]\n\nnot_declared(k) if not declared(k)"));
+        for named in conditions {
+            for body in &named.bodies {
+                self.origin(&named.at);
+                self.rule(&named.name, body);
+            }
+        }
+    }
+
+    fn details(&mut self, members: &[Member]) {
         for set in DETAILS {
             let mut written = BTreeSet::new();
-            for (_, member, when, at) in details.members.iter().filter(|(of, ..)| *of == set) {
+            for (_, member, when, at) in members.iter().filter(|(of, ..)| *of == set) {
                 if !written.insert((member, when)) {
                     continue;
                 }
