@@ -148,7 +148,8 @@ pub fn document(snapshot: &Snapshot, set: &PolicySet, example: &Example) -> Resu
     asked(set, example, |input| snapshot.input_document(input))
 }
 
-fn asked<T>(
+/// Asks anything about the call of an example.
+pub fn asked<T>(
     set: &PolicySet,
     example: &Example,
     ask: impl FnOnce(&PolicyInput<'_>) -> Result<T, EngineError>,
