@@ -6,11 +6,15 @@
 mod bundle;
 pub mod cases;
 mod evaluation;
+pub mod explain;
 mod hostile;
 mod lower;
 pub mod opa_tests;
+mod projection;
 mod rego;
+pub mod replay;
 mod snapshot;
+mod wording;
 
 pub use bundle::{
     Archive, BUNDLE_BYTES_MAX, Bundle, BundleError, BundleFile, Manifest, SIGNATURE_BYTES_MAX,
@@ -18,5 +22,6 @@ pub use bundle::{
 };
 pub use evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
 pub use hostile::Hostile;
+pub use projection::{Projection, Reads};
 pub use rego::{Interpreter, LoadError, RawDecision};
 pub use snapshot::{CompileContext, Snapshot, SourceError};

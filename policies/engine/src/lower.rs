@@ -8,6 +8,7 @@ mod conditions;
 mod data;
 mod linter;
 mod module;
+mod probes;
 mod shape;
 
 use std::collections::BTreeMap;
@@ -15,9 +16,14 @@ use std::collections::BTreeMap;
 use aegis_domain::ToolName;
 use serde_json::Value;
 
+use crate::projection::{Projection, Reads};
 use aegis_document::{Diagnostics, Location};
 use aegis_policy_language::PolicySet;
 use aegis_policy_language::canonical;
+
+pub(crate) use checks::UNKNOWN_PARAM;
+pub(crate) use data::obligations;
+pub(crate) use probes::{CheckProbe, ExceptionProbe, Inspection, Probe, inspect, parts};
 
 /// Everything a set compiles to.
 #[derive(Debug)]
@@ -34,6 +40,8 @@ pub(crate) struct Module {
     pub(crate) path: String,
     pub(crate) package: String,
     pub(crate) source: String,
+    /// What it reads of the input.
+    pub(crate) reads: Projection,
     /// Which line of the policy each emitted rule comes from, by the line of its head.
     pub(crate) source_map: Vec<(usize, Location)>,
 }
@@ -58,13 +66,24 @@ pub(crate) fn lower(set: &PolicySet) -> Result<Lowered, Diagnostics> {
         .collect();
     let lowered = Lowered { dispatcher: dispatcher(set), data: data::document(set, &sets), tools };
     let mut found = Diagnostics::default();
-    for module in lowered.tools.values() {
-        for refusal in linter::refusals(&module.source) {
-            let message = format!("{}:{}: {}", module.path, refusal.line, refusal.what);
-            found.report(&module.origin(refusal.line), message, None);
-        }
-    }
+    lowered.tools.values().for_each(|module| lint(module, &mut found));
     found.or(lowered)
+}
+
+fn lint(module: &Module, found: &mut Diagnostics) {
+    for refusal in linter::refusals(&module.source) {
+        let message = format!("{}:{}: {}", module.path, refusal.line, refusal.what);
+        found.report(&module.origin(refusal.line), message, None);
+    }
+}
+
+/// What a module reads, and what the dispatcher before it does.
+fn reads(source: &str) -> Projection {
+    let mut reads = linter::reads(source);
+    for part in ["tenant", "tool"] {
+        reads.add(&[part.to_owned()], Reads::Value);
+    }
+    reads
 }
 
 /// `base.name`, or `base["name"]` where the name is a keyword.
@@ -86,7 +105,7 @@ fn dispatcher(set: &PolicySet) -> Module {
          pkg := data.aegis_data.tools[input.tool].package\n\
          \n\
          default decision := {{\"effect\": \"deny\", \"rules\": [\"egress.default-deny\"], \
-         \"obligations\": [], \"approvals\": [], \"would\": []}}\n\
+         \"obligations\": [], \"approvals\": [], \"would\": [], \"exceptions\": []}}\n\
          \n\
          decision := data.aegis.tool[pkg].decision if {{\n\
          \tinput.tenant == {tenant}\n\
@@ -97,6 +116,7 @@ fn dispatcher(set: &PolicySet) -> Module {
         path: "aegis/egress.rego".to_owned(),
         package: "aegis.egress".to_owned(),
         source,
+        reads: Projection::default(),
         source_map: Vec::new(),
     }
 }

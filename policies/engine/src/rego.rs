@@ -5,6 +5,7 @@
 
 mod input;
 mod interpreter;
+mod package;
 
 use std::fmt::Display;
 use std::num::NonZeroU32;
@@ -21,8 +22,9 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use crate::evaluation::EngineError;
 use crate::lower::Module;
 
-pub(crate) use input::{Needs, Vocabulary};
+pub(crate) use input::{Plan, TooLarge, UnknownPath};
 pub use interpreter::{Interpreter, LoadError};
+pub(crate) use package::{document, interpret};
 
 /// One tool's decision, ready to run; shared between threads.
 #[derive(Clone, Debug)]
@@ -44,6 +46,7 @@ pub struct RawDecision {
     pub obligations: Vec<String>,
     pub approvals: Vec<String>,
     pub would: Vec<RuleId>,
+    pub exceptions: Vec<RuleId>,
 }
 
 impl RawDecision {
@@ -61,6 +64,7 @@ impl RawDecision {
             obligations: Vec::new(),
             approvals: Vec::new(),
             would: Vec::new(),
+            exceptions: Vec::new(),
         })
     }
 }
@@ -68,10 +72,6 @@ impl RawDecision {
 impl Input {
     pub(crate) fn from_json(document: &serde_json::Value) -> Self {
         Self(Value::from(document.clone()))
-    }
-
-    pub(crate) fn to_json(&self) -> Result<serde_json::Value, EngineError> {
-        serde_json::to_value(&self.0).map_err(|_| EngineError::Malformed)
     }
 }
 
@@ -143,7 +143,7 @@ fn decode(answer: &Value) -> Result<RawDecision, EngineError> {
 
 fn well_formed(answer: &Value) -> Option<RawDecision> {
     let object = answer.as_object().ok()?;
-    if object.len() != 5 {
+    if object.len() != 6 {
         return None;
     }
     let member = |name: &str| object.get(&Value::from(name));
@@ -157,6 +157,7 @@ fn well_formed(answer: &Value) -> Option<RawDecision> {
         obligations: names("obligations")?,
         approvals: names("approvals")?,
         would: ids("would")?,
+        exceptions: ids("exceptions")?,
     };
     let consistent = match decision.effect {
         Effect::Allow => decision.rules.is_empty() && decision.obligations.is_empty(),

@@ -9,14 +9,15 @@ mod resolve;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_domain::{Effect, EgressCall, Obligation, PolicyRef, RuleId, TenantId, ToolName, Ttl};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::bundle::{Bundle, BundleFile, Manifest};
 use crate::evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
-use crate::lower::lower;
-use crate::rego::{Data, Input, Needs, Program, RawDecision, Vocabulary};
+use crate::lower::{Module, lower, obligations};
+use crate::projection::Projection;
+use crate::rego::{CompileError, Data, Input, Plan, Program, RawDecision, TooLarge, UnknownPath};
 use aegis_document::{Diagnostics, Document, Location};
-use aegis_policy_language::{Condition, Mode, PolicySet, Rule, RuleEffect, Tool};
+use aegis_policy_language::{Approval, Mode, PolicySet, Rule, RuleEffect, Tool};
 
 pub use content::SourceError;
 
@@ -39,9 +40,8 @@ pub struct Snapshot {
     bundle: Bundle,
     tools: BTreeMap<ToolName, CompiledTool>,
     obligations: BTreeMap<String, Vec<Obligation>>,
-    approval_ttls: BTreeMap<String, Ttl>,
+    approvals: BTreeMap<String, Approval>,
     data: Data,
-    vocabulary: Vocabulary,
 }
 
 #[derive(Debug)]
@@ -51,7 +51,8 @@ struct CompiledTool {
     program: Program,
     /// The bundle file that holds its module.
     file: String,
-    needs: Needs,
+    projection: Projection,
+    plan: Plan,
     /// What people wrote beside deny rules.
     reasons: BTreeMap<RuleId, String>,
 }
@@ -69,10 +70,9 @@ impl Snapshot {
         let mut tools = BTreeMap::new();
         for (name, tool) in &set.tools {
             let Some(module) = lowered.tools.get(name) else { continue };
-            match Program::compile(module) {
-                Ok(program) => {
-                    let file = module.path.clone();
-                    tools.insert(name.clone(), compiled(set, (name, tool), (program, file)));
+            match ready(set, (name, tool), module) {
+                Ok(ready) => {
+                    tools.insert(name.clone(), ready);
                 }
                 Err(error) => found.report(&tool.at, error.to_string(), None),
             }
@@ -100,18 +100,14 @@ impl Snapshot {
             }
         };
         let bundle_sha256 = bundle.digest().to_owned();
-        let obligations = set.obligations.iter();
         let approvals = set.approvals.iter();
         found.or(Self {
             policy_ref: PolicyRef { revision, version: ctx.version, bundle_sha256 },
             bundle,
             tools,
-            obligations: obligations.map(|(n, parts)| (n.to_string(), parts.clone())).collect(),
-            approval_ttls: approvals
-                .map(|(n, approval)| (n.to_string(), approval.expires))
-                .collect(),
+            obligations: obligations(set),
+            approvals: approvals.map(|(name, asked)| (name.to_string(), asked.clone())).collect(),
             data: Data::new(&lowered.data),
-            vocabulary: Vocabulary::new(),
         })
     }
 
@@ -162,6 +158,11 @@ impl Snapshot {
         self.tools.get(name).map(|tool| &tool.info)
     }
 
+    /// Whom an approval that an outcome names asks, how many of them, and what their answer is bound to.
+    pub fn approval(&self, name: &str) -> Option<&Approval> {
+        self.approvals.get(name)
+    }
+
     /// The tool a call is for, among those that belong to its route. When none matches, the one that comes
     /// closest, so that the refusal names what is wrong; `None` only when the route has no tool at all.
     pub fn resolve(&self, call: &EgressCall) -> Option<&ToolName> {
@@ -193,19 +194,68 @@ impl Snapshot {
         found.map(|(name, value)| (name.to_string(), value.to_owned())).collect()
     }
 
-    /// Asks the policy about one call. An error means deny.
-    pub fn evaluate(&self, input: &PolicyInput<'_>) -> Result<PolicyOutcome, EngineError> {
-        let tool = self.tools.get(input.tool).filter(|_| input.agent.tenant == *self.tenant());
-        let Some(tool) = tool else { return default_deny() };
-        let document = self.vocabulary.input(input, &tool.needs);
-        self.outcome(tool, tool.program.decide(&self.data, document)?)
+    /// What the tool's program reads of an input; `None` for a tool the policy does not have.
+    pub fn projection(&self, tool: &ToolName) -> Option<&Projection> {
+        self.tools.get(tool).map(|tool| &tool.projection)
     }
 
-    /// The document that `evaluate` puts before the program, and stock OPA before the dispatcher.
-    pub fn input_document(&self, input: &PolicyInput<'_>) -> Result<Value, EngineError> {
-        let unknown = Needs::default();
-        let needs = self.tools.get(input.tool).map_or(&unknown, |tool| &tool.needs);
-        self.vocabulary.input(input, needs).to_json()
+    /// Asks the policy about one call. An error means deny.
+    pub fn evaluate(&self, input: &PolicyInput<'_>) -> Result<PolicyOutcome, EngineError> {
+        match self.tools.get(input.tool).filter(|_| input.agent.tenant == *self.tenant()) {
+            Some(tool) => self.decided(tool, tool.plan.input(input)),
+            None => denied_by_host("egress.default-deny"),
+        }
+    }
+
+    /// What the policy sees of a call, and all it sees: the input document that a record keeps, so that the decision
+    /// can be reached again. Of a call that is denied unseen it is the tenant and the tool.
+    pub fn projected_input(&self, input: &PolicyInput<'_>) -> Value {
+        let seen = self.tools.get(input.tool).and_then(|tool| tool.plan.input(input).ok());
+        match seen {
+            Some(seen) => seen.to_json(),
+            None => json!({ "tenant": input.agent.tenant.as_str(), "tool": input.tool.as_str() }),
+        }
+    }
+
+    /// Asks the policy about a recorded input. What this version reads and the record does not hold counts as missing:
+    /// `Projection::lacks` tells beforehand.
+    pub fn evaluate_projected(
+        &self,
+        tool: &ToolName,
+        input: &Value,
+    ) -> Result<PolicyOutcome, EngineError> {
+        let tenant = input.get("tenant").and_then(Value::as_str);
+        match self.tools.get(tool).filter(|_| tenant == Some(self.tenant().as_str())) {
+            Some(tool) => self.decided(tool, tool.plan.recorded(input)),
+            None => denied_by_host("egress.default-deny"),
+        }
+    }
+
+    fn decided(
+        &self,
+        tool: &CompiledTool,
+        input: Result<Input, TooLarge>,
+    ) -> Result<PolicyOutcome, EngineError> {
+        match input {
+            Ok(input) => self.outcome(tool, tool.program.decide(&self.data, input)?),
+            Err(TooLarge) => denied_by_host("schema.too-large"),
+        }
+    }
+
+    /// What the tool's program is told of a recorded input; `None` for what is denied before any program runs.
+    pub(crate) fn told(&self, tool: &ToolName, input: &Value) -> Option<Input> {
+        let tenant = input.get("tenant").and_then(Value::as_str);
+        let tool = self.tools.get(tool).filter(|_| tenant == Some(self.tenant().as_str()))?;
+        tool.plan.recorded(input).ok()
+    }
+
+    /// The outcome that a decision of the tool's program stands for.
+    pub(crate) fn outcome_of(
+        &self,
+        tool: &ToolName,
+        raw: RawDecision,
+    ) -> Result<PolicyOutcome, EngineError> {
+        self.outcome(self.tools.get(tool).ok_or(EngineError::Undefined)?, raw)
     }
 
     /// What the program of the document's tool says to it; `Interpreter::decide` says the same more slowly.
@@ -233,7 +283,8 @@ impl Snapshot {
             obligations
                 .extend_from_slice(self.obligations.get(name).ok_or(EngineError::Malformed)?);
         }
-        let ttls = raw.approvals.iter().map(|name| self.approval_ttls.get(name).copied());
+        let ttls =
+            raw.approvals.iter().map(|name| self.approval(name).map(|approval| approval.expires));
         let ttls: Vec<Ttl> = ttls.collect::<Option<_>>().ok_or(EngineError::Malformed)?;
         let detail = match raw.effect {
             Effect::Deny => raw.rules.iter().find_map(|id| tool.reasons.get(id)).cloned(),
@@ -247,44 +298,57 @@ impl Snapshot {
             approval_routes: raw.approvals,
             approval_ttl: ttls.into_iter().min(),
             would: raw.would,
+            exceptions: raw.exceptions,
         })
     }
 }
 
-fn default_deny() -> Result<PolicyOutcome, EngineError> {
-    let RawDecision { effect, rules, obligations: _, approvals, would } =
-        RawDecision::default_deny()?;
+/// A denial before any program runs: what stock OPA's dispatcher says to an unknown tool or tenant, and what becomes of
+/// a call that is too large to be looked at.
+fn denied_by_host(rule: &str) -> Result<PolicyOutcome, EngineError> {
+    let rule = RuleId::parse(rule).map_err(|_| EngineError::Malformed)?;
     Ok(PolicyOutcome {
-        effect,
-        rules,
+        effect: Effect::Deny,
+        rules: vec![rule],
         detail: None,
         obligations: Vec::new(),
-        approval_routes: approvals,
+        approval_routes: Vec::new(),
         approval_ttl: None,
-        would,
+        would: Vec::new(),
+        exceptions: Vec::new(),
     })
 }
 
-fn compiled(
+/// Why a tool's module does not run.
+#[derive(Debug, thiserror::Error)]
+enum NotReady {
+    #[error(transparent)]
+    Refused(#[from] CompileError),
+    #[error(transparent)]
+    UnknownPath(#[from] UnknownPath),
+}
+
+fn ready(
     set: &PolicySet,
     (name, tool): (&ToolName, &Tool),
-    (program, file): (Program, String),
-) -> CompiledTool {
+    module: &Module,
+) -> Result<CompiledTool, NotReady> {
     let approvals: BTreeSet<String> = tool.rules.iter().filter_map(approval_of).collect();
     let reasons = tool.rules.iter();
     let reasons = reasons.filter_map(|rule| Some((rule.id.clone(), rule.reason()?.to_string())));
-    CompiledTool {
+    Ok(CompiledTool {
         info: ToolInfo {
             name: name.clone(),
             kind: tool.class,
             approvals: approvals.into_iter().collect(),
         },
         matcher: Matcher::new(set, &tool.matching),
-        program,
-        file,
-        needs: needs(set, tool),
+        file: module.path.clone(),
+        program: Program::compile(module)?,
+        plan: Plan::new(&module.reads, set)?,
+        projection: module.reads.clone(),
         reasons: reasons.collect(),
-    }
+    })
 }
 
 fn approval_of(rule: &Rule) -> Option<String> {
@@ -292,21 +356,5 @@ fn approval_of(rule: &Rule) -> Option<String> {
         (RuleEffect::ApprovalNeeded { approval }, Mode::Enforce) => Some(approval.to_string()),
         (RuleEffect::ApprovalNeeded { .. }, Mode::Shadow)
         | (RuleEffect::Deny { .. } | RuleEffect::Sanitize { .. }, _) => None,
-    }
-}
-
-fn needs(set: &PolicySet, tool: &Tool) -> Needs {
-    let mut names = BTreeSet::new();
-    for rule in &tool.rules {
-        rule.when.walk(&mut |condition| {
-            if let Condition::Calendar { name, .. } = condition {
-                names.insert(name);
-            }
-        });
-    }
-    let calendars = names.into_iter().filter_map(|name| Some((name, set.calendars.get(name)?)));
-    Needs {
-        calendars: calendars.map(|(name, calendar)| (name.clone(), calendar.clone())).collect(),
-        segments: tool.matching.paths.iter().any(|path| path.literal().is_none()),
     }
 }

@@ -52,7 +52,7 @@ fn a_policy_has_this_digest_on_every_machine() {
     let bundle = compile(SMALL).bundle().clone();
     let signed = sign(&bundle, &key()).archive().unwrap();
     assert_eq!(bundle.manifest().revision, "acme/prod@7+c8aed62761ce.v2");
-    assert_eq!(bundle.digest(), "7166eae32ad88daafea19c539710598a4288e11e5e35e194cb31b26f871ee03f");
+    assert_eq!(bundle.digest(), "69891d4224a26c574dcdf730778ab3f390b5de6c8dc37ede8b6a09592ee60a8f");
     assert_eq!(signed.sha256, "9a93b165898db5643314dd0442955a352fba2eb5dfed4839eb4db1c257b55ce4");
 }
 

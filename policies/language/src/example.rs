@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_domain::{
-    Detector, DlpFacts, Effect, Host, Method, MicroUsd, Params, Region, RuleId, Timestamp, ToolName,
+    Detector, DlpFacts, Effect, Host, McpCall, Method, MicroUsd, Params, Region, RuleId, Timestamp,
+    ToolName,
 };
 use serde_json::Value;
 
 use crate::name::Name;
-use aegis_document::{Location, Mapping, Node, Problems};
+use aegis_document::{Diagnostics, Document, Location, Mapping, Node, Problems};
 
 /// One call and the expected answer.
 #[derive(Clone, Debug)]
@@ -25,12 +26,36 @@ pub struct Example {
     pub rules: ExpectedRules,
     /// Shadow rules that must fire, if the example says.
     pub would: Option<BTreeSet<RuleId>>,
+    /// Exceptions that must be used, if the example says.
+    pub exceptions: Option<BTreeSet<RuleId>>,
 }
 
 #[derive(Clone, Debug)]
 pub enum ExpectedRules {
     Any,
     Exactly(BTreeSet<RuleId>),
+}
+
+/// A call as a person describes it, of which nothing is expected.
+#[derive(Clone, Debug)]
+pub struct DescribedCall {
+    pub tool: ToolName,
+    pub scenario: Scenario,
+    pub params: Params,
+}
+
+impl DescribedCall {
+    /// Reads the keys of a test, without `expect`, from a file of their own.
+    pub fn parse(document: &Document) -> Result<Self, Diagnostics> {
+        document.decode(|node, problems| {
+            let mut map = node.mapping(problems)?;
+            let tool = map.required("tool", problems, Node::parsed);
+            let scenario = scenario(Scenario::default(), &mut map, problems);
+            let params = map.optional("params", problems, params);
+            map.finish(problems);
+            Some(Self { tool: tool?, scenario, params: params.unwrap_or_default() })
+        })
+    }
 }
 
 /// The circumstances of a call; `None` leaves the choice to `cases`.
@@ -42,6 +67,7 @@ pub struct Scenario {
     pub method: Option<Method>,
     pub path: Option<String>,
     pub region: Option<Region>,
+    pub mcp: Option<McpCall>,
     pub dlp: Option<DlpFacts>,
     pub budget_remaining: Option<MicroUsd>,
     pub estimated_cost: Option<MicroUsd>,
@@ -93,6 +119,7 @@ fn scenario(shared: Scenario, map: &mut Mapping<'_>, problems: &mut Problems) ->
         method: map.optional("method", problems, crate::tool::method).or(shared.method),
         path: map.optional("path", problems, Node::text).or(shared.path),
         region: map.optional("region", problems, Node::parsed).or(shared.region),
+        mcp: map.optional("mcp", problems, crate::tool::mcp).or(shared.mcp),
         dlp: map.optional("dlp", problems, dlp).or(shared.dlp),
         budget_remaining: map
             .optional("budget_remaining", problems, money)
@@ -109,6 +136,7 @@ fn case(node: &Node, problems: &mut Problems, (group, number): (&Group, usize)) 
     let params = map.optional("params", problems, params);
     let expect = map.required("expect", problems, expectation);
     let would = map.optional("would", problems, rule_ids);
+    let exceptions = map.optional("exceptions", problems, rule_ids);
     map.finish(problems);
     let (effect, rules) = expect?;
     let name = name.unwrap_or_else(|| number.to_string());
@@ -121,6 +149,7 @@ fn case(node: &Node, problems: &mut Problems, (group, number): (&Group, usize)) 
         effect,
         rules,
         would,
+        exceptions,
     })
 }
 
@@ -180,7 +209,7 @@ fn agent(node: &Node, problems: &mut Problems) -> Option<ExampleAgent> {
     })
 }
 
-fn instant(node: &Node, problems: &mut Problems) -> Option<Timestamp> {
+pub(crate) fn instant(node: &Node, problems: &mut Problems) -> Option<Timestamp> {
     let parsed: Option<jiff::Timestamp> = node.text(problems)?.parse().ok();
     let second = parsed.and_then(|instant| u64::try_from(instant.as_second()).ok());
     if second.is_none() {
