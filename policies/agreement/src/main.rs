@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use aegis_document::Document;
-use aegis_policy::{CompileContext, Interpreter, Snapshot, cases};
+use aegis_policy::cases::Scene;
+use aegis_policy::{CompileContext, Interpreter, Snapshot};
 use aegis_policy_agreement::{Opa, Pack, scaled};
 use aegis_policy_language::PolicySet;
 use anyhow::Context as _;
@@ -52,13 +53,11 @@ fn decisions(pack: &Pack, opa: &mut Opa) -> anyhow::Result<Vec<(&'static str, Ve
     let interpreter = Interpreter::new(&pack.snapshot)?;
     opa.load(pack.snapshot.bundle_files())?;
     let example = pack.set.examples.last().context("a policy without a test")?;
+    let scene = Scene::of(&pack.set, example)?;
     let document = pack.documents.last().context("a policy without a test")?;
     let [mut rvm, mut interpreted, mut by_opa] = [const { Vec::new() }; 3];
     for _ in 0..TURNS {
-        let asked = cases::asked(&pack.set, example, |input| {
-            timed(BY_RVM, || pack.snapshot.evaluate(input).map(|_| ()))
-        });
-        rvm.extend(asked.map_err(anyhow::Error::msg)?);
+        rvm.extend(timed(BY_RVM, || pack.snapshot.evaluate(&scene.input()).map(|_| ()))?);
         interpreted.extend(timed(BY_INTERPRETER, || interpreter.decide(document).map(|_| ()))?);
         by_opa.extend(opa.time("aegis.egress.decision", document, BY_OPA)?);
     }

@@ -15,6 +15,7 @@ pub mod lint;
 mod name;
 mod path;
 mod pattern;
+mod plain;
 mod reference;
 mod rego_name;
 mod tool;
@@ -33,6 +34,7 @@ pub use exception::Exception;
 pub use host::host_candidates;
 pub use name::{Label, Name, Text};
 pub use path::{PathPattern, Segment};
+pub use plain::{PlainPattern, Run, plain_pattern};
 pub use rego_name::{is_keyword, package_of};
 pub use tool::{Match, Mode, Param, ParamKind, Presence, Rule, RuleEffect, Tool, UnknownParams};
 

@@ -11,6 +11,7 @@ use aegis_policy_language::canonical;
 use aegis_policy_language::{
     Mode, Name, Param, ParamKind, PathPattern, Presence, Segment, Text, UnknownParams,
 };
+use aegis_policy_language::{PlainPattern, Run, plain_pattern};
 
 /// Lines that must hold, and the reason when they do not.
 #[derive(Debug)]
@@ -142,9 +143,26 @@ impl Lowering<'_> {
         if let Some(list) = &param.one_of {
             lines.push(format!("{}[{value}]", self.sets.reference(self.set.members(list))));
         }
-        let pattern = param.pattern.as_ref();
-        lines.extend(pattern.map(|pattern| format!("regex.match(`{pattern}`, {value})")));
+        lines.extend(param.pattern.iter().flat_map(|pattern| self.pattern(value, pattern)));
         lines
+    }
+
+    /// What a text that the pattern is found in fulfils, without a regular expression where that can be said.
+    fn pattern(&mut self, value: &str, pattern: &str) -> Lines {
+        let with = |function: &str, text: &Text| {
+            vec![format!("{function}({value}, {})", canonical::string(text.as_str()))]
+        };
+        match plain_pattern(pattern) {
+            None => vec![format!("regex.match(`{pattern}`, {value})")],
+            Some(PlainPattern::OneOf(texts)) => match texts.as_slice() {
+                [only] => vec![format!("{value} == {}", canonical::string(only.as_str()))],
+                several => vec![format!("{}[{value}]", self.sets.reference(several))],
+            },
+            Some(PlainPattern::Prefix(text)) => with("startswith", &text),
+            Some(PlainPattern::Suffix(text)) => with("endswith", &text),
+            Some(PlainPattern::Contains(text)) => with("contains", &text),
+            Some(PlainPattern::Run(run)) => run_lines(value, &run),
+        }
     }
 
     /// The name that is true when there is a parameter nobody declared.
@@ -215,6 +233,25 @@ fn path_lines(path: &PathPattern) -> Lines {
             }
         }
     }
+    lines
+}
+
+/// Trimming takes away what is at the ends; when nothing is left, nothing else was there. The count comes before it, so
+/// that a prefix and a suffix never share characters.
+fn run_lines(value: &str, run: &Run) -> Lines {
+    let mut lines = vec![format!("count({value}) >= {}", run.chars_min)];
+    lines.extend(run.chars_max.map(|max| format!("count({value}) <= {max}")));
+    let mut rest = value.to_owned();
+    for (text, begins, trim) in
+        [(&run.prefix, "startswith", "trim_prefix"), (&run.suffix, "endswith", "trim_suffix")]
+    {
+        if !text.is_empty() {
+            let text = canonical::string(text);
+            lines.push(format!("{begins}({value}, {text})"));
+            rest = format!("{trim}({rest}, {text})");
+        }
+    }
+    lines.push(format!("trim_left({rest}, {}) == \"\"", canonical::string(&run.members)));
     lines
 }
 
