@@ -14,7 +14,7 @@ pub struct Hostile {
 }
 
 /// Where mutations go; parameters three times as often as anything else.
-const SECTIONS: [&str; 9] = [
+const SECTIONS: [&str; 11] = [
     "/params",
     "/params",
     "/params",
@@ -24,6 +24,8 @@ const SECTIONS: [&str; 9] = [
     "/facts/dlp",
     "/context",
     "/context/calendar",
+    "/context/exceptions",
+    "/request/mcp",
 ];
 
 /// Keys that may be set although the document does not have them.

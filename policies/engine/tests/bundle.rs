@@ -53,7 +53,7 @@ fn a_policy_has_this_digest_on_every_machine() {
     let signed = sign(&bundle, &key()).archive().unwrap();
     assert_eq!(bundle.manifest().revision, "acme/prod@7+c8aed62761ce.v2");
     assert_eq!(bundle.digest(), "69891d4224a26c574dcdf730778ab3f390b5de6c8dc37ede8b6a09592ee60a8f");
-    assert_eq!(signed.sha256, "9a93b165898db5643314dd0442955a352fba2eb5dfed4839eb4db1c257b55ce4");
+    assert_eq!(signed.sha256, "4dab5340d44f0c65268c1ff4508c0c1bd4472e3c6e856895e3cc25e5010cf5ea");
 }
 
 #[test]
