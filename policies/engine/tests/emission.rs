@@ -52,6 +52,9 @@ fn the_revision_names_tenant_environment_version_and_source() {
     let manifest: Value = serde_json::from_slice(&manifest.bytes).unwrap();
     assert_eq!(manifest["revision"], json!(policy.revision));
     assert_eq!(manifest["roots"], json!(["aegis", "aegis_data"]));
+    let tool = "payments.create".parse().unwrap();
+    let projection = snapshot.projection(&tool).unwrap().to_json();
+    assert_eq!(manifest["metadata"]["aegis"]["projection"]["payments.create"], projection);
 }
 
 fn module(snapshot: &Snapshot) -> String {

@@ -21,6 +21,7 @@ fn manifest() -> BundleFile {
         version: 1,
         source_digest: "00".repeat(32),
         compiler: "v2".to_owned(),
+        projection: json!({ "t": { "/params": "keys" } }),
     };
     manifest.write()
 }
