@@ -6,7 +6,9 @@
 mod comparison;
 mod opa;
 mod packs;
+mod scaled;
 
 pub use comparison::{Comparison, Mismatch, compare};
 pub use opa::{Answer, Opa, OpaError};
 pub use packs::{Pack, PackError, shipped};
+pub use scaled::scaled;

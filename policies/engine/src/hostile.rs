@@ -13,7 +13,7 @@ pub struct Hostile {
     state: u64,
 }
 
-/// Where mutations go; parameters three times as often as anything else.
+/// Where mutations go, as far as the document has it; parameters three times as often as anything else.
 const SECTIONS: [&str; 11] = [
     "/params",
     "/params",
@@ -58,7 +58,9 @@ impl Hostile {
     }
 
     fn mutate(&mut self, document: &mut Value) {
-        let Some(pointer) = SECTIONS.get(self.below(SECTIONS.len())) else { return };
+        let there = SECTIONS.iter().filter(|pointer| document.pointer(pointer).is_some());
+        let there: Vec<&str> = there.copied().collect();
+        let Some(pointer) = there.get(self.below(there.len())) else { return };
         let kind = self.below(100);
         if kind < 4 {
             let name = if self.below(2) == 0 { "tool" } else { "tenant" };
@@ -202,6 +204,7 @@ fn values() -> Vec<Value> {
         json!({}),
         json!({ "a": 1 }),
         json!({ "0": "v1", "1": "x" }),
+        json!({ "server": "files", "tool": "delete_file" }),
         json!({ "high-value": true, "off-hours": true, "break-glass": 1 }),
     ]);
     values

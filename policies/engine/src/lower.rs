@@ -46,6 +46,14 @@ pub(crate) struct Module {
     pub(crate) source_map: Vec<(usize, Location)>,
 }
 
+impl Lowered {
+    /// Per tool, what its program reads: `{"pay": {"/params/amount": "value", ..}, ..}`.
+    pub(crate) fn projection(&self) -> Value {
+        let tools = self.tools.iter();
+        tools.map(|(name, module)| (name.to_string(), module.reads.to_json())).collect()
+    }
+}
+
 impl Module {
     /// Where in the policy the rule around this emitted line comes from.
     fn origin(&self, line: usize) -> Location {

@@ -110,17 +110,17 @@ impl Program {
 
     pub(crate) fn decide(&self, data: &Data, input: Input) -> Result<RawDecision, EngineError> {
         for _ in 1..TRIES {
-            match self.run(data, input.clone()) {
+            match self.run(data, input.clone(), INSTRUCTIONS_MAX) {
                 Err(VmError::TimeLimitExceeded { .. }) => {}
                 answer => return decode(&answer.map_err(|_| EngineError::Failed)?),
             }
         }
-        decode(&self.run(data, input).map_err(|_| EngineError::Failed)?)
+        decode(&self.run(data, input, INSTRUCTIONS_MAX).map_err(|_| EngineError::Failed)?)
     }
 
-    fn run(&self, data: &Data, input: Input) -> Result<Value, VmError> {
+    fn run(&self, data: &Data, input: Input, instructions_max: usize) -> Result<Value, VmError> {
         let mut vm = RegoVM::new();
-        vm.set_max_instructions(INSTRUCTIONS_MAX);
+        vm.set_max_instructions(instructions_max);
         vm.set_execution_timer_config(Some(TIMER));
         vm.load_program(Arc::clone(&self.0));
         vm.set_data(data.0.clone())?;
@@ -184,3 +184,6 @@ fn texts(value: &Value) -> Option<Vec<String>> {
     texts.sort();
     Some(texts)
 }
+
+#[cfg(test)]
+mod tests;

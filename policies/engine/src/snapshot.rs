@@ -91,6 +91,7 @@ impl Snapshot {
             version: ctx.version,
             source_digest: set.digest.clone(),
             compiler: COMPILER.to_owned(),
+            projection: lowered.projection(),
         };
         let bundle = match content::bundle(set, &lowered, &manifest) {
             Ok(bundle) => bundle,

@@ -52,8 +52,8 @@ fn a_policy_has_this_digest_on_every_machine() {
     let bundle = compile(SMALL).bundle().clone();
     let signed = sign(&bundle, &key()).archive().unwrap();
     assert_eq!(bundle.manifest().revision, "acme/prod@7+c8aed62761ce.v2");
-    assert_eq!(bundle.digest(), "69891d4224a26c574dcdf730778ab3f390b5de6c8dc37ede8b6a09592ee60a8f");
-    assert_eq!(signed.sha256, "4dab5340d44f0c65268c1ff4508c0c1bd4472e3c6e856895e3cc25e5010cf5ea");
+    assert_eq!(bundle.digest(), "21be7ca8d7436673ea068e7661fc6eadc7677409045574c71bb23ce2e971ff94");
+    assert_eq!(signed.sha256, "abbfdd28358c7bad4d8b5543b099557175dbcdc80da2bc594a4500049050f43a");
 }
 
 #[test]

@@ -52,6 +52,9 @@ fn the_revision_names_tenant_environment_version_and_source() {
     let manifest: Value = serde_json::from_slice(&manifest.bytes).unwrap();
     assert_eq!(manifest["revision"], json!(policy.revision));
     assert_eq!(manifest["roots"], json!(["aegis", "aegis_data"]));
+    let tool = "payments.create".parse().unwrap();
+    let projection = snapshot.projection(&tool).unwrap().to_json();
+    assert_eq!(manifest["metadata"]["aegis"]["projection"]["payments.create"], projection);
 }
 
 fn module(snapshot: &Snapshot) -> String {
@@ -164,6 +167,6 @@ fn a_payout_is_judged_with_few_allocations() {
         scene.ask(&snapshot);
     });
     println!("allocations for payments.create: {}", measured.count_total);
-    // Twice what was measured when this was written; regex, input and answer are most of it.
-    assert!(measured.count_total < 600, "{}", measured.count_total);
+    // A quarter above what was measured when this was written; regex, input and answer are most of it.
+    assert!(measured.count_total < 341, "{}", measured.count_total);
 }

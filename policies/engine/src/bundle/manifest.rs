@@ -5,6 +5,7 @@
 
 use aegis_domain::TenantId;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{BundleError, BundleFile, json};
 
@@ -24,6 +25,8 @@ pub struct Manifest {
     pub source_digest: String,
     /// The compiler that wrote the bundle: another one may write other bytes for the same source.
     pub compiler: String,
+    /// Per tool, the input paths that its program reads, as JSON pointers, and how much of each.
+    pub projection: Value,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,6 +52,7 @@ struct About {
     version: u64,
     source_digest: String,
     compiler: String,
+    projection: Value,
 }
 
 impl Manifest {
@@ -58,9 +62,10 @@ impl Manifest {
         if written.roots != ROOTS || written.rego_version != REGO_VERSION {
             return Err(BundleError::Malformed { name: MANIFEST });
         }
-        let About { tenant, env, version, source_digest, compiler } = written.metadata.aegis;
+        let About { tenant, env, version, source_digest, compiler, projection } =
+            written.metadata.aegis;
         let revision = written.revision;
-        Ok(Self { revision, tenant, env, version, source_digest, compiler })
+        Ok(Self { revision, tenant, env, version, source_digest, compiler, projection })
     }
 
     pub(crate) fn write(&self) -> BundleFile {
@@ -75,6 +80,7 @@ impl Manifest {
                     version: self.version,
                     source_digest: self.source_digest.clone(),
                     compiler: self.compiler.clone(),
+                    projection: self.projection.clone(),
                 },
             },
         };
