@@ -20,7 +20,7 @@ fn status_of(checks: &serde_json::Value, name: &str) -> String {
     row["status"].as_str().unwrap().to_owned()
 }
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 19] = [
     "init",
     "doctor",
     "token mint",
@@ -33,6 +33,8 @@ const COMMANDS: [&str; 17] = [
     "policy explain",
     "policy simulate",
     "policy replay",
+    "policy build",
+    "policy verify",
     "audit verify",
     "audit tail",
     "audit show",
