@@ -3,11 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: clients help run test tools format lint house advisories unit deny figures
-=======
-.PHONY: help run test tools format lint house advisories opa unit agreement deny figures policyfigures
->>>>>>> h-lang
+.PHONY: help run test tools clients format lint house advisories opa unit agreement deny figures policyfigures
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14

@@ -3,6 +3,7 @@
 //! Not here: the language (`policies/language`) and the engine (`policies/engine`). Invariant: each file is judged by
 //! itself, as the gateway loads it, and every mistake in every file is shown before a command ends.
 
+mod build;
 mod call;
 mod check;
 mod coverage;
@@ -12,6 +13,7 @@ mod load;
 mod replay;
 mod simulate;
 mod test;
+mod verify;
 
 use clap::{Args, Subcommand};
 
@@ -53,6 +55,8 @@ enum PolicyCommand {
     Explain(Box<explain::ExplainArgs>),
     Simulate(simulate::SimulateArgs),
     Replay(replay::ReplayArgs),
+    Build(build::BuildArgs),
+    Verify(verify::VerifyArgs),
 }
 
 pub(crate) fn run(args: &PolicyArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
@@ -64,5 +68,7 @@ pub(crate) fn run(args: &PolicyArgs, home: &Home, screen: &Screen) -> Result<Exi
         PolicyCommand::Explain(args) => explain::run(args, home, screen),
         PolicyCommand::Simulate(args) => simulate::run(args, home, screen),
         PolicyCommand::Replay(args) => replay::run(args, home, screen),
+        PolicyCommand::Build(args) => build::run(args, home, screen),
+        PolicyCommand::Verify(args) => verify::run(args, home, screen),
     }
 }

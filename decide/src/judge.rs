@@ -10,6 +10,7 @@ use aegis_domain::{
     HotAnswer, HotRefusal, MicroUsd, Reason, Region, RuleId, Timestamp, ToolName, Ttl, Verdict,
 };
 use aegis_policy::{PolicyInput, PolicyOutcome, Snapshot};
+use serde_json::Value;
 
 use crate::outage::{IsFree, OutageRule, without_facts};
 
@@ -44,6 +45,12 @@ pub fn judge(case: &Case<'_>, policy: &Snapshot) -> Decision {
             Decision { degraded, ..judged }
         }
     }
+}
+
+/// What the policy saw of the call, to be kept beside the record; `None` when it was not asked.
+pub fn seen(case: &Case<'_>, policy: &Snapshot) -> Option<Value> {
+    let (budget_left, _) = check_facts(case).ok()?;
+    Some(policy.projected_input(&policy_input(case, case.tool?, budget_left)))
 }
 
 /// What a policy version in shadow would have decided; it changes nothing.
@@ -90,7 +97,21 @@ fn judge_policy(
     blank: Decision,
 ) -> Decision {
     let Some(tool) = case.tool else { return blank };
-    let input = PolicyInput {
+    match policy.evaluate(&policy_input(case, tool, budget_left)) {
+        Err(_) => Decision { verdict: Verdict::Deny(Reason::PolicyEngine), ..blank },
+        Ok(outcome) => decided(case, outcome, blank),
+    }
+}
+
+/// No approval is granted yet.
+static NO_APPROVALS: BTreeSet<RuleId> = BTreeSet::new();
+
+fn policy_input<'a>(
+    case: &Case<'a>,
+    tool: &'a ToolName,
+    budget_left: Option<MicroUsd>,
+) -> PolicyInput<'a> {
+    PolicyInput {
         tool,
         call: case.call,
         agent: case.agent,
@@ -98,11 +119,7 @@ fn judge_policy(
         dlp: &case.facts.dlp,
         now: case.facts.now,
         budget_left,
-        approved: &BTreeSet::new(),
-    };
-    match policy.evaluate(&input) {
-        Err(_) => Decision { verdict: Verdict::Deny(Reason::PolicyEngine), ..blank },
-        Ok(outcome) => decided(case, outcome, blank),
+        approved: &NO_APPROVALS,
     }
 }
 

@@ -11,7 +11,7 @@ mod price;
 mod usage;
 
 pub use address::{AddressClass, classify, may_dial};
-pub use judge::{Case, judge, refuse, shadow};
+pub use judge::{Case, judge, refuse, seen, shadow};
 pub use outage::OutageRule;
 pub use price::{Price, Progress, TokenPrice, Usage};
 pub use usage::UsageReader;

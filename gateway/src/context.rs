@@ -63,6 +63,8 @@ pub struct CallContext {
     pub identified: Option<Identified>,
     pub read: Option<Read>,
     pub facts: Option<Facts>,
+    /// What the policy saw of the call, when it was asked.
+    pub seen: Option<serde_json::Value>,
     /// What the hot state set aside; taken by whoever settles it.
     pub hold: Option<Hold>,
     pub decision: Option<Decision>,
@@ -138,6 +140,7 @@ impl CallContext {
             identified: None,
             read: None,
             facts: None,
+            seen: None,
             hold: None,
             decision: None,
             sealed: None,

@@ -1,12 +1,10 @@
 //! The real `aegisctl`, typed at: output, words, exit codes.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
-<<<<<<< HEAD
+mod bundle;
 mod ca;
-=======
 mod calls;
 mod guide;
->>>>>>> h-lang
 mod journal;
 mod ledger;
 mod policy;

@@ -56,7 +56,7 @@ impl Recorder {
     fn call(&mut self, agent: &str, example: &Example, input: Input) -> DecisionId {
         self.made += 1;
         let now = now();
-        let id = DecisionId::new(now.unix_ms(), [self.made.to_le_bytes()[0]; 10]);
+        let id = DecisionId::new(now.unix_ms(), random(self.made));
         let scene = Scene::of(&self.set, example).unwrap();
         let outcome = self.snapshot.evaluate(&scene.input()).unwrap();
         let reason = match outcome.effect {
@@ -80,7 +80,7 @@ impl Recorder {
     }
 
     fn disclose(&self, entry: &mut DecisionEntry, scene: &Scene, now: Timestamp, input: Input) {
-        let salt = [entry.id.as_str().as_bytes()[20]; 16];
+        let salt = [entry.id.as_str().as_bytes()[25]; 16];
         let mut seen = self.snapshot.projected_input(&scene.input());
         let mut told = vec![Disclosure::new(salt, "jti", &"j".into())];
         if input != Input::NeverKept {
@@ -107,4 +107,11 @@ impl Recorder {
     pub(crate) fn close(self) {
         self.ledger.close();
     }
+}
+
+/// Ten bytes that differ from call to call and sort as the calls do.
+fn random(made: u64) -> [u8; 10] {
+    let mut random = [0; 10];
+    random[2..].copy_from_slice(&made.to_be_bytes());
+    random
 }

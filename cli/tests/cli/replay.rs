@@ -185,3 +185,35 @@ fn what_is_no_record_stops_a_replay() {
     home.run(&[&words[..], &["nowhere"]].concat()).code(3);
     Home::ready().run(&words[..4]).code(3);
 }
+
+/// A measurement, of the program that `AEGISCTL` names: a release build. `REPLAY_RECORDS` sets another number.
+/// The records are those of seven calls over and over, so all work but that of a long index is as in the field.
+#[test]
+#[ignore = "writes and reads half a gigabyte"]
+#[expect(clippy::print_stdout, reason = "the figures are for whoever runs it")]
+fn a_million_recorded_calls_are_replayed_without_being_held() {
+    let records: usize =
+        std::env::var("REPLAY_RECORDS").map_or(1_000_000, |text| text.parse().unwrap());
+    let home = home(Recorder::tests);
+    let lines = stdout(&home.run(&["audit", "tail", "-n", "1000", "-o", "json"]).success());
+    let decisions = lines.lines().filter(|line| line.contains("\"k\":\"decision\""));
+    let decisions: String = decisions.map(|line| format!("{line}\n")).collect();
+    let file = home.path("records.jsonl");
+    fs::write(&file, decisions.repeat(records.div_ceil(decisions.lines().count()))).unwrap();
+    for (threads, baseline) in [("1", false), ("2", false), ("1", true)] {
+        let (old, next) = (home.path("old.yaml"), home.path("next.yaml"));
+        let program = std::env::var("AEGISCTL");
+        let program = program.as_deref().unwrap_or(env!("CARGO_BIN_EXE_aegisctl"));
+        let mut command = std::process::Command::new("/usr/bin/time");
+        command.args(["-f", "%e s, %U user, %S system, %M KiB", program, "--data"]);
+        command.arg(home.path("")).args(["policy", "replay", "--threads", threads]);
+        command.arg("--candidate").arg(next).arg("--from").arg(&file);
+        if baseline {
+            command.arg("--baseline").arg(old);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr).replace('\n', "\n    ");
+        println!("{threads} threads, baseline {baseline}\n    {said}");
+    }
+}

@@ -20,11 +20,7 @@ fn status_of(checks: &serde_json::Value, name: &str) -> String {
     row["status"].as_str().unwrap().to_owned()
 }
 
-<<<<<<< HEAD
-const COMMANDS: [&str; 14] = [
-=======
-const COMMANDS: [&str; 17] = [
->>>>>>> h-lang
+const COMMANDS: [&str; 21] = [
     "init",
     "doctor",
     "token mint",
@@ -37,6 +33,8 @@ const COMMANDS: [&str; 17] = [
     "policy explain",
     "policy simulate",
     "policy replay",
+    "policy build",
+    "policy verify",
     "audit verify",
     "audit tail",
     "audit show",

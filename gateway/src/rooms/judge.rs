@@ -8,9 +8,9 @@ use aegis_domain::{Decision, Region};
 
 use crate::context::{CallContext, Identified, Read};
 
-/// Judges a call whose facts are known.
+/// Judges a call whose facts are known, and keeps what the policy saw of it for `seal`.
 pub fn judge(
-    ctx: &CallContext,
+    ctx: &mut CallContext,
     identified: &Identified,
     read: &Read,
     facts: &aegis_domain::Facts,
@@ -26,6 +26,7 @@ pub fn judge(
         outage: read.binding.outage,
     };
     let decision = aegis_decide::judge(&case, &read.policy.enforced);
+    ctx.seen = aegis_decide::seen(&case, &read.policy.enforced);
     let shadow = read.policy.shadow.as_ref().map(|candidate| {
         let tool = candidate.resolve(&read.call).cloned();
         aegis_decide::shadow(&Case { tool: tool.as_ref(), ..case }, candidate)

@@ -3,7 +3,7 @@
 //! Not here: the journal (`audit/ship`) and the record's bytes (`audit/chain`). Invariant: this is the only maker of a
 //! `Permit`, and it makes one only after the record is on disk.
 
-use aegis_audit_chain::disclosure::Disclosure;
+use aegis_audit_chain::disclosure::{Disclosure, INPUT};
 use aegis_audit_chain::record::{
     BodyDigest, BudgetHold, DecisionEntry, Dest, Of, OutcomeEntry, Redaction, Usage as TokensUsed,
 };
@@ -15,6 +15,7 @@ use aegis_domain::{
 };
 use aegis_state::Hold;
 use bytes::Bytes;
+use serde_json::Value;
 
 use crate::clock;
 use crate::context::{Arrival, CallContext, Decoding, Read};
@@ -81,6 +82,10 @@ pub async fn seal(
     let mut told = Vec::new();
     describe_caller(&mut entry, ctx, &mut told)?;
     describe_call(&mut entry, ctx, arrival, &mut told)?;
+    if let Some(seen) = ctx.seen.take() {
+        // Last, which is where `aegisctl policy replay` looks first.
+        entry.sd.push(salted(&mut told, INPUT, &seen)?);
+    }
     keep(gateway, ctx, &told);
     if let Verdict::ApprovalNeeded(approval) = &decision.verdict {
         entry.approval_id = Some(approval.id);
@@ -139,9 +144,9 @@ fn keep(gateway: &Gateway, ctx: &CallContext, told: &[Disclosure]) {
 }
 
 /// A salted digest of a value; what opens it is added to `told`.
-fn salted(told: &mut Vec<Disclosure>, name: &str, value: &str) -> Result<Hash, Reason> {
+fn salted(told: &mut Vec<Disclosure>, name: &str, value: &Value) -> Result<Hash, Reason> {
     let salt = clock::random().map_err(|_| Reason::Unavailable)?;
-    let disclosure = Disclosure::new(salt, name, &value.into());
+    let disclosure = Disclosure::new(salt, name, value);
     let digest = disclosure.digest();
     told.push(disclosure);
     Ok(digest)
@@ -158,7 +163,7 @@ fn describe_caller(
     entry.org = Some(agent.org.clone());
     entry.agent = Some(agent.agent.clone());
     entry.parent_agent = agent.parent_agent.clone();
-    entry.jti = Some(salted(told, "jti", agent.jti.as_str())?);
+    entry.jti = Some(salted(told, "jti", &agent.jti.as_str().into())?);
     entry.token_use = Some(agent.token_use);
     Ok(())
 }
@@ -181,10 +186,10 @@ fn describe_call(
         host: call.host.clone(),
         port: call.port,
         method: arrival.method.clone(),
-        path: salted(told, "path", &call.path)?,
+        path: salted(told, "path", &call.path.as_str().into())?,
     });
     if let Some(query) = &call.query {
-        entry.sd.push(salted(told, "query", query)?);
+        entry.sd.push(salted(told, "query", &query.as_str().into())?);
     }
     entry.body_in = Some(BodyDigest {
         sha256: Hash::from_bytes(*call.params_hash.as_bytes()),
