@@ -20,7 +20,7 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use crate::evaluation::EngineError;
 use crate::lower::Module;
 
-pub(crate) use input::{Needs, Vocabulary};
+pub(crate) use input::{Plan, TooLarge, UnknownPath};
 
 /// One tool's decision, ready to run; shared between threads.
 #[derive(Clone, Debug)]

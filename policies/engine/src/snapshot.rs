@@ -10,11 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_domain::{Effect, EgressCall, Obligation, PolicyRef, RuleId, TenantId, ToolName, Ttl};
 
+use serde_json::{Value, json};
+
 use crate::evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
-use crate::lower::lower;
-use crate::rego::{Data, Needs, Program, RawDecision, Vocabulary};
+use crate::lower::{Module, lower};
+use crate::projection::Projection;
+use crate::rego::{CompileError, Data, Input, Plan, Program, RawDecision, TooLarge, UnknownPath};
 use aegis_document::{Diagnostics, Document};
-use aegis_policy_language::{Condition, Mode, PolicySet, Rule, RuleEffect, Tool};
+use aegis_policy_language::{Mode, PolicySet, Rule, RuleEffect, Tool};
 
 pub use bundle::BundleFile;
 
@@ -41,7 +44,6 @@ pub struct Snapshot {
     obligations: BTreeMap<String, Vec<Obligation>>,
     approval_ttls: BTreeMap<String, Ttl>,
     data: Data,
-    vocabulary: Vocabulary,
 }
 
 #[derive(Debug)]
@@ -49,7 +51,8 @@ struct CompiledTool {
     info: ToolInfo,
     matcher: Matcher,
     program: Program,
-    needs: Needs,
+    projection: Projection,
+    plan: Plan,
     /// What people wrote beside deny rules.
     reasons: BTreeMap<RuleId, String>,
 }
@@ -67,9 +70,9 @@ impl Snapshot {
         let mut tools = BTreeMap::new();
         for (name, tool) in &set.tools {
             let Some(module) = lowered.tools.get(name) else { continue };
-            match Program::compile(module) {
-                Ok(program) => {
-                    tools.insert(name.clone(), compiled(set, (name, tool), program));
+            match ready(set, (name, tool), module) {
+                Ok(ready) => {
+                    tools.insert(name.clone(), ready);
                 }
                 Err(error) => found.report(&tool.at, error.to_string(), None),
             }
@@ -96,7 +99,6 @@ impl Snapshot {
                 .map(|(n, approval)| (n.to_string(), approval.expires))
                 .collect(),
             data: Data::new(&lowered.data),
-            vocabulary: Vocabulary::new(),
         })
     }
 
@@ -157,12 +159,52 @@ impl Snapshot {
         found.map(|(name, value)| (name.to_string(), value.to_owned())).collect()
     }
 
+    /// What the tool's program reads of an input; `None` for a tool the policy does not have.
+    pub fn projection(&self, tool: &ToolName) -> Option<&Projection> {
+        self.tools.get(tool).map(|tool| &tool.projection)
+    }
+
     /// Asks the policy about one call. An error means deny.
     pub fn evaluate(&self, input: &PolicyInput<'_>) -> Result<PolicyOutcome, EngineError> {
-        let tool = self.tools.get(input.tool).filter(|_| input.agent.tenant == self.tenant);
-        let Some(tool) = tool else { return default_deny() };
-        let document = self.vocabulary.input(input, &tool.needs);
-        self.outcome(tool, tool.program.decide(&self.data, document)?)
+        match self.tools.get(input.tool).filter(|_| input.agent.tenant == self.tenant) {
+            Some(tool) => self.decide(tool, tool.plan.input(input)),
+            None => denied_by_host("egress.default-deny"),
+        }
+    }
+
+    /// What the policy sees of a call, and all it sees: the input document that a record keeps, so that the decision
+    /// can be reached again. Of a call that is denied unseen it is the tenant and the tool.
+    pub fn projected_input(&self, input: &PolicyInput<'_>) -> Value {
+        let seen = self.tools.get(input.tool).and_then(|tool| tool.plan.input(input).ok());
+        match seen {
+            Some(seen) => seen.to_json(),
+            None => json!({ "tenant": input.agent.tenant.as_str(), "tool": input.tool.as_str() }),
+        }
+    }
+
+    /// Asks the policy about a recorded input. What this version reads and the record does not hold counts as missing:
+    /// `Projection::lacks` tells beforehand.
+    pub fn evaluate_projected(
+        &self,
+        tool: &ToolName,
+        input: &Value,
+    ) -> Result<PolicyOutcome, EngineError> {
+        let tenant = input.get("tenant").and_then(Value::as_str);
+        match self.tools.get(tool).filter(|_| tenant == Some(self.tenant.as_str())) {
+            Some(tool) => self.decide(tool, tool.plan.recorded(input)),
+            None => denied_by_host("egress.default-deny"),
+        }
+    }
+
+    fn decide(
+        &self,
+        tool: &CompiledTool,
+        input: Result<Input, TooLarge>,
+    ) -> Result<PolicyOutcome, EngineError> {
+        match input {
+            Ok(input) => self.outcome(tool, tool.program.decide(&self.data, input)?),
+            Err(TooLarge) => denied_by_host("schema.too-large"),
+        }
     }
 
     fn outcome(&self, tool: &CompiledTool, raw: RawDecision) -> Result<PolicyOutcome, EngineError> {
@@ -189,9 +231,10 @@ impl Snapshot {
     }
 }
 
-/// What stock OPA's dispatcher says to an unknown tool or tenant.
-fn default_deny() -> Result<PolicyOutcome, EngineError> {
-    let rule = RuleId::parse("egress.default-deny").map_err(|_| EngineError::Malformed)?;
+/// A denial before any program runs: what stock OPA's dispatcher says to an unknown tool or tenant, and what becomes of
+/// a call that is too large to be looked at.
+fn denied_by_host(rule: &str) -> Result<PolicyOutcome, EngineError> {
+    let rule = RuleId::parse(rule).map_err(|_| EngineError::Malformed)?;
     Ok(PolicyOutcome {
         effect: Effect::Deny,
         rules: vec![rule],
@@ -203,21 +246,35 @@ fn default_deny() -> Result<PolicyOutcome, EngineError> {
     })
 }
 
-fn compiled(set: &PolicySet, (name, tool): (&ToolName, &Tool), program: Program) -> CompiledTool {
+/// Why a tool's module does not run.
+#[derive(Debug, thiserror::Error)]
+enum NotReady {
+    #[error(transparent)]
+    Refused(#[from] CompileError),
+    #[error(transparent)]
+    UnknownPath(#[from] UnknownPath),
+}
+
+fn ready(
+    set: &PolicySet,
+    (name, tool): (&ToolName, &Tool),
+    module: &Module,
+) -> Result<CompiledTool, NotReady> {
     let approvals: BTreeSet<String> = tool.rules.iter().filter_map(approval_of).collect();
     let reasons = tool.rules.iter();
     let reasons = reasons.filter_map(|rule| Some((rule.id.clone(), rule.reason()?.to_string())));
-    CompiledTool {
+    Ok(CompiledTool {
         info: ToolInfo {
             name: name.clone(),
             kind: tool.class,
             approvals: approvals.into_iter().collect(),
         },
         matcher: Matcher::new(set, &tool.matching),
-        program,
-        needs: needs(set, tool),
+        program: Program::compile(module)?,
+        plan: Plan::new(&module.reads, set)?,
+        projection: module.reads.clone(),
         reasons: reasons.collect(),
-    }
+    })
 }
 
 fn approval_of(rule: &Rule) -> Option<String> {
@@ -225,21 +282,5 @@ fn approval_of(rule: &Rule) -> Option<String> {
         (RuleEffect::ApprovalNeeded { approval }, Mode::Enforce) => Some(approval.to_string()),
         (RuleEffect::ApprovalNeeded { .. }, Mode::Shadow)
         | (RuleEffect::Deny { .. } | RuleEffect::Sanitize { .. }, _) => None,
-    }
-}
-
-fn needs(set: &PolicySet, tool: &Tool) -> Needs {
-    let mut names = BTreeSet::new();
-    for rule in &tool.rules {
-        rule.when.walk(&mut |condition| {
-            if let Condition::Calendar { name, .. } = condition {
-                names.insert(name);
-            }
-        });
-    }
-    let calendars = names.into_iter().filter_map(|name| Some((name, set.calendars.get(name)?)));
-    Needs {
-        calendars: calendars.map(|(name, calendar)| (name.clone(), calendar.clone())).collect(),
-        segments: tool.matching.paths.iter().any(|path| path.literal().is_none()),
     }
 }

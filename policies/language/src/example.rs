@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_domain::{
-    Detector, DlpFacts, Effect, Host, Method, MicroUsd, Params, Region, RuleId, Timestamp, ToolName,
+    Detector, DlpFacts, Effect, Host, McpCall, Method, MicroUsd, Params, Region, RuleId, Timestamp,
+    ToolName,
 };
 use serde_json::Value;
 
@@ -42,6 +43,7 @@ pub struct Scenario {
     pub method: Option<Method>,
     pub path: Option<String>,
     pub region: Option<Region>,
+    pub mcp: Option<McpCall>,
     pub dlp: Option<DlpFacts>,
     pub budget_remaining: Option<MicroUsd>,
     pub estimated_cost: Option<MicroUsd>,
@@ -93,6 +95,7 @@ fn scenario(shared: Scenario, map: &mut Mapping<'_>, problems: &mut Problems) ->
         method: map.optional("method", problems, crate::tool::method).or(shared.method),
         path: map.optional("path", problems, Node::text).or(shared.path),
         region: map.optional("region", problems, Node::parsed).or(shared.region),
+        mcp: map.optional("mcp", problems, crate::tool::mcp).or(shared.mcp),
         dlp: map.optional("dlp", problems, dlp).or(shared.dlp),
         budget_remaining: map
             .optional("budget_remaining", problems, money)

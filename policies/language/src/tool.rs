@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use aegis_domain::{CallKind, Effect, Method, Region, RuleId};
+use aegis_domain::{CallKind, Effect, McpCall, Method, Region, RuleId};
 use serde_json::Number;
 
 use crate::condition::{Condition, condition, number};
@@ -24,12 +24,15 @@ pub struct Tool {
     pub rules: Vec<Rule>,
 }
 
-/// Which requests are calls of the tool.
+/// Which requests are calls of the tool: HTTP requests, or MCP calls of one tool of one server.
 #[derive(Clone, Debug)]
 pub struct Match {
+    /// For MCP also an empty list in place: any host, since the server's name says which one it is.
     pub hosts: ListRef,
+    /// Empty for MCP, as are the paths.
     pub methods: Vec<Method>,
     pub paths: Vec<PathPattern>,
+    pub mcp: Option<McpCall>,
 }
 
 /// Who may call: every scope, one of the groups, from one of the regions.
@@ -136,11 +139,32 @@ pub(crate) fn tool(node: &Node, problems: &mut Problems) -> Option<Tool> {
 
 fn matching(node: &Node, problems: &mut Problems) -> Option<Match> {
     let mut map = node.mapping(problems)?;
+    if let Some(call) = map.get("mcp") {
+        let call = mcp(call, problems);
+        let hosts = map.optional("hosts", problems, text_list);
+        let hosts = hosts.unwrap_or_else(|| ListRef::Inline(Vec::new()));
+        for name in ["methods", "paths"] {
+            if let Some(other) = map.get(name) {
+                let message = format!("`{name}` says nothing beside `mcp`");
+                problems.report(other.position(), message);
+            }
+        }
+        map.finish(problems);
+        return Some(Match { hosts, methods: Vec::new(), paths: Vec::new(), mcp: Some(call?) });
+    }
     let hosts = map.required("hosts", problems, text_list);
     let methods = map.required("methods", problems, |n, p| filled_list(n, p, method));
     let paths = map.required("paths", problems, |n, p| filled_list(n, p, Node::parsed));
     map.finish(problems);
-    Some(Match { hosts: hosts?, methods: methods?, paths: paths? })
+    Some(Match { hosts: hosts?, methods: methods?, paths: paths?, mcp: None })
+}
+
+pub(crate) fn mcp(node: &Node, problems: &mut Problems) -> Option<McpCall> {
+    let mut map = node.mapping(problems)?;
+    let server = map.required("server", problems, Node::parsed);
+    let tool = map.required("tool", problems, Node::parsed);
+    map.finish(problems);
+    Some(McpCall { server: server?, tool: tool? })
 }
 
 fn filled_list<T>(

@@ -3,7 +3,7 @@
 //! Not here: the rules people wrote. Invariant: a check denies unless its lines hold, so whatever is missing,
 //! mistyped or unforeseen denies.
 
-use aegis_domain::RuleId;
+use aegis_domain::{McpCall, RuleId};
 
 use super::conditions::{Lines, Lowering, param_reference, presence};
 use aegis_document::Location;
@@ -18,10 +18,17 @@ pub(super) struct Check {
     pub(super) at: Location,
 }
 
+/// The MCP call that the gateway read off the body; absent in other requests.
+const MCP: &str = "input.request.mcp";
+
 impl Lowering<'_> {
     pub(super) fn checks(&mut self) -> Vec<Check> {
         let at = self.tool.at.clone();
-        let mut checks = vec![self.method(), self.path(), self.host()];
+        let mut checks = match &self.tool.matching.mcp {
+            Some(call) => self.mcp(call),
+            None => vec![self.method(), self.path(), self.no_mcp()],
+        };
+        checks.extend(self.host());
         checks.extend(self.region());
         checks.extend(self.tool.allow.scopes.iter().map(|id| scope(id, &at)));
         checks.extend(self.groups());
@@ -54,7 +61,26 @@ impl Lowering<'_> {
         self.check("request.path", lines)
     }
 
-    fn host(&mut self) -> Check {
+    /// A request to a server's endpoint may look like any other: what it calls there is for the server's tools to say.
+    fn no_mcp(&mut self) -> Check {
+        let called = vec![format!("is_object({MCP})")];
+        let called = self.name(&self.tool.at.clone(), vec![called]);
+        self.check("request.mcp", vec![format!("not {called}")])
+    }
+
+    fn mcp(&self, call: &McpCall) -> Vec<Check> {
+        let (server, tool) =
+            (canonical::string(call.server.as_str()), canonical::string(call.tool.as_str()));
+        vec![
+            self.check("request.mcp-server", vec![format!("{MCP}.server == {server}")]),
+            self.check("request.mcp-tool", vec![format!("{MCP}.tool == {tool}")]),
+        ]
+    }
+
+    fn host(&mut self) -> Option<Check> {
+        if self.set.members(&self.tool.matching.hosts).is_empty() {
+            return None;
+        }
         let tool = canonical::string(self.name.as_str());
         let lines = vec![
             "is_array(input.request.host_candidates)".to_owned(),
@@ -62,7 +88,7 @@ impl Lowering<'_> {
             format!("data.aegis_data.hosts[{tool}][h]"),
         ];
         let name = self.name(&self.tool.at.clone(), vec![lines]);
-        self.check("request.host", vec![name])
+        Some(self.check("request.host", vec![name]))
     }
 
     fn region(&mut self) -> Option<Check> {

@@ -71,6 +71,7 @@ pub(super) fn tool_module(
     Module {
         path: format!("aegis/tool/{}.rego", aegis_policy_language::package_of(name)),
         package,
+        reads: super::reads(&writer.text),
         source: writer.text,
         source_map: writer.source_map,
     }

@@ -63,6 +63,24 @@ impl Shape {
     }
 }
 
+/// The parts of a reference after `input`; an index ends it, since the list before it is read as a whole.
+pub(super) fn path(reference: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    let mut rest = reference.strip_prefix("input").unwrap_or_default();
+    while let Some(next) = rest.strip_prefix('.') {
+        let (name, after) = next.split_at(word_length(next));
+        parts.push(name.to_owned());
+        rest = after;
+        while let Some(key) = rest.strip_prefix('[') {
+            let Some(length) = json_string(key) else { return parts };
+            let (text, after) = key.split_at(length);
+            parts.extend(serde_json::from_str::<String>(text).ok());
+            rest = after.strip_prefix(']').unwrap_or_default();
+        }
+    }
+    parts
+}
+
 fn is_condition(word: &str) -> bool {
     let numbered = |rest: &str| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit());
     word.strip_prefix('c').is_some_and(numbered)
