@@ -70,7 +70,7 @@ fn untested(path: &str, set: &PolicySet, report: &cases::CaseReport) -> Vec<Find
     let checks = set.tools.iter().flat_map(|(name, tool)| {
         let refused = refused(set, name);
         let unseen =
-            checks(tool).into_iter().filter(move |check| !refused.contains(check.as_str()));
+            checks(set, tool).into_iter().filter(move |check| !refused.contains(check.as_str()));
         unseen.map(move |check| {
             let problem = format!("no test of {name} is denied by {check}");
             finding(path, &tool.at, problem, "name it in the `deny` that a case expects")
@@ -90,11 +90,16 @@ fn refused<'s>(set: &'s PolicySet, tool: &ToolName) -> BTreeSet<&'s str> {
 }
 
 /// The names of the checks that a tool's match, grant and parameters make.
-fn checks(tool: &Tool) -> Vec<String> {
-    let matching = ["request.host", "request.method", "request.path", "schema.unknown-param"];
+fn checks(set: &PolicySet, tool: &Tool) -> Vec<String> {
+    let host = (!set.members(&tool.matching.hosts).is_empty()).then_some("request.host");
+    let matching: &[&str] = match tool.matching.mcp {
+        Some(_) => &["request.mcp-server", "request.mcp-tool", "schema.unknown-param"],
+        None => &["request.mcp", "request.method", "request.path", "schema.unknown-param"],
+    };
     let groups = tool.allow.groups.as_ref().map(|_| "agent.group");
     let regions = tool.allow.regions.as_ref().map(|_| "request.region");
-    let fixed = matching.into_iter().chain(groups).chain(regions).map(str::to_owned);
+    let fixed =
+        matching.iter().copied().chain(host).chain(groups).chain(regions).map(str::to_owned);
     let scopes = tool.allow.scopes.iter().map(|scope| scope.as_str().to_owned());
     let params = tool.params.keys().map(|param| format!("schema.{param}"));
     fixed.chain(scopes).chain(params).collect()
@@ -127,11 +132,12 @@ tests:
   - { params: {}, expect: allow }
   - name: grant
     agent: {}
+    mcp: { server: s, tool: t }
     host: b.example
     method: PUT
     path: /x
     params: { x: 1 }
-    expect: { deny: [agent.group, request.host, request.method, request.path, schema.unknown-param] }
+    expect: { deny: [agent.group, request.host, request.mcp, request.method, request.path, schema.unknown-param] }
 ";
 
     fn check_pack(text: &str) -> Vec<String> {
