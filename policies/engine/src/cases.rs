@@ -118,13 +118,15 @@ fn mismatch(example: &Example, outcome: &PolicyOutcome) -> Option<String> {
         };
         return Some(format!("expected {expected}, got {}", described(outcome.effect, &found)));
     }
-    let would: BTreeSet<RuleId> = outcome.would.iter().cloned().collect();
-    match &example.would {
-        Some(ids) if *ids != would => {
-            Some(format!("expected shadow rules [{}], got [{}]", listed(ids), listed(&would)))
-        }
-        Some(_) | None => None,
-    }
+    let beside = [
+        ("shadow rules", &example.would, &outcome.would),
+        ("exceptions", &example.exceptions, &outcome.exceptions),
+    ];
+    beside.into_iter().find_map(|(what, expected, found)| {
+        let found: BTreeSet<RuleId> = found.iter().cloned().collect();
+        let expected = expected.as_ref().filter(|ids| **ids != found)?;
+        Some(format!("expected {what} [{}], got [{}]", listed(expected), listed(&found)))
+    })
 }
 
 fn described(effect: Effect, ids: &BTreeSet<RuleId>) -> String {

@@ -20,6 +20,8 @@ use aegis_document::{Diagnostics, Location};
 use aegis_policy_language::PolicySet;
 use aegis_policy_language::canonical;
 
+pub(crate) use data::obligations;
+
 /// Everything a set compiles to.
 #[derive(Debug)]
 pub(crate) struct Lowered {
@@ -98,7 +100,7 @@ fn dispatcher(set: &PolicySet) -> Module {
          pkg := data.aegis_data.tools[input.tool].package\n\
          \n\
          default decision := {{\"effect\": \"deny\", \"rules\": [\"egress.default-deny\"], \
-         \"obligations\": [], \"approvals\": [], \"would\": []}}\n\
+         \"obligations\": [], \"approvals\": [], \"would\": [], \"exceptions\": []}}\n\
          \n\
          decision := data.aegis.tool[pkg].decision if {{\n\
          \tinput.tenant == {tenant}\n\

@@ -13,11 +13,11 @@ use aegis_domain::{Effect, EgressCall, Obligation, PolicyRef, RuleId, TenantId, 
 use serde_json::{Value, json};
 
 use crate::evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
-use crate::lower::{Module, lower};
+use crate::lower::{Module, lower, obligations};
 use crate::projection::Projection;
 use crate::rego::{CompileError, Data, Input, Plan, Program, RawDecision, TooLarge, UnknownPath};
 use aegis_document::{Diagnostics, Document};
-use aegis_policy_language::{Mode, PolicySet, Rule, RuleEffect, Tool};
+use aegis_policy_language::{Approval, Mode, PolicySet, Rule, RuleEffect, Tool};
 
 pub use bundle::BundleFile;
 
@@ -42,7 +42,7 @@ pub struct Snapshot {
     files: Vec<BundleFile>,
     tools: BTreeMap<ToolName, CompiledTool>,
     obligations: BTreeMap<String, Vec<Obligation>>,
-    approval_ttls: BTreeMap<String, Ttl>,
+    approvals: BTreeMap<String, Approval>,
     data: Data,
 }
 
@@ -86,7 +86,6 @@ impl Snapshot {
         );
         let files = bundle::files(set, &lowered, &revision, ctx.version);
         let bundle_sha256 = bundle::digest(&files);
-        let obligations = set.obligations.iter();
         let approvals = set.approvals.iter();
         found.or(Self {
             policy_ref: PolicyRef { revision, version: ctx.version, bundle_sha256 },
@@ -94,10 +93,8 @@ impl Snapshot {
             source_digest: set.digest.clone(),
             files,
             tools,
-            obligations: obligations.map(|(n, parts)| (n.to_string(), parts.clone())).collect(),
-            approval_ttls: approvals
-                .map(|(n, approval)| (n.to_string(), approval.expires))
-                .collect(),
+            obligations: obligations(set),
+            approvals: approvals.map(|(name, asked)| (name.to_string(), asked.clone())).collect(),
             data: Data::new(&lowered.data),
         })
     }
@@ -126,6 +123,11 @@ impl Snapshot {
 
     pub fn tool(&self, name: &ToolName) -> Option<&ToolInfo> {
         self.tools.get(name).map(|tool| &tool.info)
+    }
+
+    /// Whom an approval that an outcome names asks, how many of them, and what their answer is bound to.
+    pub fn approval(&self, name: &str) -> Option<&Approval> {
+        self.approvals.get(name)
     }
 
     /// The tool a call is for, among those that belong to its route. When none matches, the one that comes
@@ -213,7 +215,8 @@ impl Snapshot {
             obligations
                 .extend_from_slice(self.obligations.get(name).ok_or(EngineError::Malformed)?);
         }
-        let ttls = raw.approvals.iter().map(|name| self.approval_ttls.get(name).copied());
+        let ttls =
+            raw.approvals.iter().map(|name| self.approval(name).map(|approval| approval.expires));
         let ttls: Vec<Ttl> = ttls.collect::<Option<_>>().ok_or(EngineError::Malformed)?;
         let detail = match raw.effect {
             Effect::Deny => raw.rules.iter().find_map(|id| tool.reasons.get(id)).cloned(),
@@ -227,6 +230,7 @@ impl Snapshot {
             approval_routes: raw.approvals,
             approval_ttl: ttls.into_iter().min(),
             would: raw.would,
+            exceptions: raw.exceptions,
         })
     }
 }
@@ -243,6 +247,7 @@ fn denied_by_host(rule: &str) -> Result<PolicyOutcome, EngineError> {
         approval_routes: Vec::new(),
         approval_ttl: None,
         would: Vec::new(),
+        exceptions: Vec::new(),
     })
 }
 

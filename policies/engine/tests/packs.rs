@@ -39,6 +39,12 @@ fn the_four_domains_are_tested_both_ways() {
 }
 
 #[test]
+fn every_construct_is_tested_both_ways() {
+    let text = include_str!("../../cases/constructs.yaml");
+    assert_eq!(shortcomings("constructs.yaml", text, &[]), Vec::<String>::new());
+}
+
+#[test]
 fn a_wrong_expectation_fails_at_its_line() {
     let text = include_str!("../../packs/demo.yaml");
     let wrong = text.replace("would: [long-output] }", "would: [] }").replacen(

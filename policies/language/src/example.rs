@@ -26,6 +26,8 @@ pub struct Example {
     pub rules: ExpectedRules,
     /// Shadow rules that must fire, if the example says.
     pub would: Option<BTreeSet<RuleId>>,
+    /// Exceptions that must be used, if the example says.
+    pub exceptions: Option<BTreeSet<RuleId>>,
 }
 
 #[derive(Clone, Debug)]
@@ -112,6 +114,7 @@ fn case(node: &Node, problems: &mut Problems, (group, number): (&Group, usize)) 
     let params = map.optional("params", problems, params);
     let expect = map.required("expect", problems, expectation);
     let would = map.optional("would", problems, rule_ids);
+    let exceptions = map.optional("exceptions", problems, rule_ids);
     map.finish(problems);
     let (effect, rules) = expect?;
     let name = name.unwrap_or_else(|| number.to_string());
@@ -124,6 +127,7 @@ fn case(node: &Node, problems: &mut Problems, (group, number): (&Group, usize)) 
         effect,
         rules,
         would,
+        exceptions,
     })
 }
 
@@ -183,7 +187,7 @@ fn agent(node: &Node, problems: &mut Problems) -> Option<ExampleAgent> {
     })
 }
 
-fn instant(node: &Node, problems: &mut Problems) -> Option<Timestamp> {
+pub(crate) fn instant(node: &Node, problems: &mut Problems) -> Option<Timestamp> {
     let parsed: Option<jiff::Timestamp> = node.text(problems)?.parse().ok();
     let second = parsed.and_then(|instant| u64::try_from(instant.as_second()).ok());
     if second.is_none() {

@@ -8,7 +8,10 @@ use aegis_domain::{McpCall, RuleId};
 use super::conditions::{Lines, Lowering, param_reference, presence};
 use aegis_document::Location;
 use aegis_policy_language::canonical;
-use aegis_policy_language::{Mode, Name, Param, ParamKind, PathPattern, Presence, Segment, Text};
+use aegis_policy_language::{
+    Mode, Name, Param, ParamKind, PathPattern, Presence, Segment, Text, UnknownParams,
+};
+use aegis_policy_language::{PlainPattern, Run, plain_pattern};
 
 /// Lines that must hold, and the reason when they do not.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub(super) struct Check {
     pub(super) at: Location,
 }
 
+/// What undeclared parameters are reported as, denied or stripped.
+pub(super) const UNKNOWN_PARAM: &str = "schema.unknown-param";
 /// The MCP call that the gateway read off the body; absent in other requests.
 const MCP: &str = "input.request.mcp";
 
@@ -36,7 +41,10 @@ impl Lowering<'_> {
         checks.push(Check { reason: "schema.params".to_owned(), lines: object, at });
         let tool = self.tool;
         checks.extend(tool.params.iter().map(|(name, param)| self.param(name, param)));
-        checks.push(self.unknown_param());
+        if tool.unknown_params == UnknownParams::Deny {
+            let unknown = self.unknown_params();
+            checks.push(self.check(UNKNOWN_PARAM, vec![format!("not {unknown}")]));
+        }
         checks.extend(self.facts());
         checks
     }
@@ -134,20 +142,37 @@ impl Lowering<'_> {
         if let Some(list) = &param.one_of {
             lines.push(format!("{}[{value}]", self.sets.reference(self.set.members(list))));
         }
-        let pattern = param.pattern.as_ref();
-        lines.extend(pattern.map(|pattern| format!("regex.match(`{pattern}`, {value})")));
+        lines.extend(param.pattern.iter().flat_map(|pattern| self.pattern(value, pattern)));
         lines
     }
 
-    fn unknown_param(&mut self) -> Check {
+    /// What a text that the pattern is found in fulfils, without a regular expression where that can be said.
+    fn pattern(&mut self, value: &str, pattern: &str) -> Lines {
+        let with = |function: &str, text: &Text| {
+            vec![format!("{function}({value}, {})", canonical::string(text.as_str()))]
+        };
+        match plain_pattern(pattern) {
+            None => vec![format!("regex.match(`{pattern}`, {value})")],
+            Some(PlainPattern::OneOf(texts)) => match texts.as_slice() {
+                [only] => vec![format!("{value} == {}", canonical::string(only.as_str()))],
+                several => vec![format!("{}[{value}]", self.sets.reference(several))],
+            },
+            Some(PlainPattern::Prefix(text)) => with("startswith", &text),
+            Some(PlainPattern::Suffix(text)) => with("endswith", &text),
+            Some(PlainPattern::Contains(text)) => with("contains", &text),
+            Some(PlainPattern::Run(run)) => run_lines(value, &run),
+        }
+    }
+
+    /// The name that is true when there is a parameter nobody declared.
+    pub(super) fn unknown_params(&mut self) -> String {
         let at = self.tool.at.clone();
         let lines = vec![
             "is_object(input.params)".to_owned(),
             "some k, _ in input.params".to_owned(),
             "not_declared(k)".to_owned(),
         ];
-        let unknown = self.name(&at, vec![lines]);
-        self.check("schema.unknown-param", vec![format!("not {unknown}")])
+        self.name(&at, vec![lines])
     }
 
     /// The set of declared parameters, for `declared(k)`.
@@ -160,7 +185,8 @@ impl Lowering<'_> {
     /// Facts the host must supply are no optional parameters: without them the tool's rules cannot be trusted.
     fn facts(&self) -> Option<Check> {
         let enforced = self.tool.rules.iter().filter(|rule| rule.mode == Mode::Enforce);
-        let lines = presence(enforced.map(|rule| &rule.when));
+        let excepted = self.set.exceptions_of(self.tool).map(|exception| &exception.when);
+        let lines = presence(enforced.map(|rule| &rule.when).chain(excepted));
         (!lines.is_empty()).then(|| self.check("facts.missing", lines))
     }
 }
@@ -206,6 +232,25 @@ fn path_lines(path: &PathPattern) -> Lines {
             }
         }
     }
+    lines
+}
+
+/// Trimming takes away what is at the ends; when nothing is left, nothing else was there. The count comes before it, so
+/// that a prefix and a suffix never share characters.
+fn run_lines(value: &str, run: &Run) -> Lines {
+    let mut lines = vec![format!("count({value}) >= {}", run.chars_min)];
+    lines.extend(run.chars_max.map(|max| format!("count({value}) <= {max}")));
+    let mut rest = value.to_owned();
+    for (text, begins, trim) in
+        [(&run.prefix, "startswith", "trim_prefix"), (&run.suffix, "endswith", "trim_suffix")]
+    {
+        if !text.is_empty() {
+            let text = canonical::string(text);
+            lines.push(format!("{begins}({value}, {text})"));
+            rest = format!("{trim}({rest}, {text})");
+        }
+    }
+    lines.push(format!("trim_left({rest}, {}) == \"\"", canonical::string(&run.members)));
     lines
 }
 

@@ -56,7 +56,7 @@ const GUARDS: [&str; 5] =
     ["is_string(R)", "is_number(R)", "is_boolean(R)", "is_array(R)", "is_object(R)"];
 
 /// Body lines whose references need a guard before them in the same body.
-const TYPED: [&str; 21] = [
+const TYPED: [&str; 26] = [
     "R == floor(R)",
     "R > N",
     "R >= N",
@@ -66,6 +66,7 @@ const TYPED: [&str; 21] = [
     "R >= R",
     "R < R",
     "R <= R",
+    "count(R) >= N",
     "count(R) <= N",
     "count(R) == N",
     "count(R) > N",
@@ -73,6 +74,10 @@ const TYPED: [&str; 21] = [
     "endswith(R, S)",
     "contains(R, S)",
     "regex.match(X, R)",
+    "trim_left(R, S) == S",
+    "trim_left(trim_prefix(R, S), S) == S",
+    "trim_left(trim_suffix(R, S), S) == S",
+    "trim_left(trim_suffix(trim_prefix(R, S), S), S) == S",
     "some h in R",
     "some g in R",
     "some k, _ in R",

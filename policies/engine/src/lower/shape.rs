@@ -3,6 +3,8 @@
 //! Not here: which shapes are allowed (`linter`). Invariant: letters stand only for what was read as such; a line in
 //! which a capital letter stands anywhere else has no shape.
 
+use super::module::DETAILS;
+
 /// `startswith(input.params.s, "a")` has the shape `startswith(R, S)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
@@ -51,8 +53,7 @@ impl Shape {
             return Some(self.take('C', length));
         }
         // `contains` is a detail's operator and a function; the sets have names of their own.
-        if matches!(word, "deny" | "approval" | "sanitize" | "obligations" | "approvals" | "would")
-        {
+        if DETAILS.contains(&word) {
             return Some(self.take('D', length));
         }
         let plain = !word.bytes().any(|byte| byte.is_ascii_uppercase());

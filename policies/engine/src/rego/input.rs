@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use aegis_domain::{Detector, DlpFacts, RuleId};
+use aegis_domain::{Detector, DlpFacts, RuleId, Timestamp};
 use regorus::Value;
 use serde_json::Value as Json;
 
@@ -51,11 +51,14 @@ enum Source {
     Segments,
     Region,
     HostCandidates,
+    Host,
     Mcp,
     McpServer,
     McpTool,
     Findings(Detector),
     Calendar(Calendar),
+    /// When the exception ends.
+    Exception(Timestamp),
     Approved(RuleId),
     Money(MoneyFact),
 }
@@ -143,6 +146,7 @@ impl Source {
             ["request", "segments"] => Source::Segments,
             ["request", "region"] => Source::Region,
             ["request", "host_candidates"] => Source::HostCandidates,
+            ["request", "host"] => Source::Host,
             ["request", "mcp"] => Source::Mcp,
             ["request", "mcp", "server"] => Source::McpServer,
             ["request", "mcp", "tool"] => Source::McpTool,
@@ -151,6 +155,10 @@ impl Source {
             ),
             ["context", "calendar", name] => {
                 Source::Calendar(set.calendars.get(&name.parse().ok()?)?.clone())
+            }
+            ["context", "exceptions", id] => {
+                let found = set.all_exceptions().find(|exception| exception.id.as_str() == id)?;
+                Source::Exception(found.expires)
             }
             ["context", "approved", rule] => Source::Approved(rule.parse().ok()?),
             ["context", "budget_remaining"] => Source::Money(MoneyFact::BudgetRemaining),
@@ -180,6 +188,7 @@ impl Source {
             Source::HostCandidates => Value::from(
                 host_candidates(call.host.as_str()).map(Value::from).collect::<Vec<_>>(),
             ),
+            Source::Host => text.value(call.host.as_str()),
             Source::Mcp => call.mcp.as_ref().map(|_| Value::new_object())?,
             Source::McpServer => text.value(call.mcp.as_ref()?.server.as_str()),
             Source::McpTool => text.value(call.mcp.as_ref()?.tool.as_str()),
@@ -190,6 +199,7 @@ impl Source {
                 DlpFacts::NotScanned => return None,
             },
             Source::Calendar(calendar) => Value::from(calendar.is_open(input.now)?),
+            Source::Exception(expires) => Value::from(input.now < *expires),
             Source::Approved(rule) => input.approved.contains(rule).then(|| Value::from(true))?,
             Source::Money(MoneyFact::BudgetRemaining) => {
                 Value::from(input.budget_left?.micro_usd())

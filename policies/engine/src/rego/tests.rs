@@ -55,7 +55,7 @@ struct Mutation {
     value: Json,
 }
 
-const SECTIONS: [&str; 8] = [
+const SECTIONS: [&str; 10] = [
     "/params",
     "/params",
     "/params",
@@ -64,6 +64,8 @@ const SECTIONS: [&str; 8] = [
     "/facts/dlp",
     "/context",
     "/context/calendar",
+    "/context/exceptions",
+    "/request/mcp",
 ];
 
 fn hostile() -> impl Strategy<Value = Json> {
@@ -122,8 +124,8 @@ fn mutations() -> impl Strategy<Value = Vec<Mutation>> {
 }
 
 /// Values that reach the rules of the policies under test.
-fn telling() -> [(&'static str, Json); 10] {
-    [
+fn telling() -> Vec<(&'static str, Json)> {
+    vec![
         ("/params/amount", json!(30_000)),
         ("/params/amount", json!(200_000)),
         ("/params/amount", json!(450_000)),
@@ -132,6 +134,18 @@ fn telling() -> [(&'static str, Json); 10] {
         ("/context/calendar/office_hours", json!(false)),
         ("/context/approved", json!({"high-value": true, "off-hours": true})),
         ("/context/budget_remaining", json!(5)),
+        ("/context/calendar/office", json!(false)),
+        ("/context/exceptions", json!({"EX-batch": true, "EX-trial": true})),
+        ("/context/exceptions", json!({"EX-batch": 1, "EX-trial": "true"})),
+        ("/context/estimated_cost", json!(1001)),
+        ("/params/memo", json!("batch")),
+        ("/params/colour", json!("red")),
+        ("/params/recursive", json!(true)),
+        ("/request/mcp", json!({"server": "files", "tool": "delete_file"})),
+        ("/request/mcp/tool", json!("delete_files")),
+        ("/request/region", json!("us-east-1")),
+        ("/agent/level", json!(4)),
+        ("/facts/dlp/email", json!(3)),
         ("/facts/dlp/ssn", json!(1)),
         ("/facts/dlp/secret", json!(2)),
     ]
@@ -140,7 +154,11 @@ fn telling() -> [(&'static str, Json); 10] {
 fn mutate(document: &mut Json, mutation: &Mutation) {
     if mutation.kind >= 70 {
         let (pointer, value) = mutation.key.get(&telling()).clone();
-        document.pointer_mut(pointer).into_iter().for_each(|place| *place = value.clone());
+        let (section, name) = pointer.rsplit_once('/').unwrap();
+        let section = document.pointer_mut(section).and_then(Json::as_object_mut);
+        section.into_iter().for_each(|map| {
+            map.insert(name.to_owned(), value.clone());
+        });
         return;
     }
     let Some(section) = document.pointer_mut(mutation.section) else { return };
@@ -169,12 +187,13 @@ fn good(params: Json, request: Json) -> Json {
         "agent": {
             "id": "agent-1", "purpose": "treatment", "tier": "silver", "break_glass": false,
             "groups": ["clinical", "eng", "finance"],
-            "scopes": ["ehr:read", "ehr:write", "files:write", "hooks:post", "llm:call", "payments:read", "payments:write"],
+            "scopes": ["ehr:read", "ehr:write", "files:write", "pay:write", "hooks:post", "llm:call", "payments:read", "payments:write"],
         },
         "facts": {"dlp": {"ssn": 0, "email": 0, "dob": 0, "card": 0, "secret": 0}},
         "context": {
             "budget_remaining": 500, "estimated_cost": 10, "approved": {},
-            "calendar": {"eu_hours": true, "office_hours": true},
+            "calendar": {"eu_hours": true, "office_hours": true, "office": true},
+            "exceptions": {"EX-batch": false, "EX-trial": false},
         },
     });
     document["params"] = params;
@@ -210,6 +229,89 @@ fn agrees(policy: &str, documents: &[Json]) -> BTreeMap<String, usize> {
     });
     outcome.unwrap();
     effects.into_inner()
+}
+
+/// Patterns with a plain form of each kind, and some without.
+const PATTERNS: [&str; 22] = [
+    "^acct_",
+    "^a{0,2}b*",
+    "_x$",
+    r"c*\.pdf$",
+    "ab",
+    "[x-z]?ab(c|d)*",
+    "^ab$",
+    "^(USD|EUR|GBP)$",
+    "^(ab|abab?)$",
+    "^[ab][01]?$",
+    "^(?i)us$",
+    "^[0-9]{2,4}$",
+    "^[ab]*$",
+    "^[ab]+$",
+    "^aba[ab]{1,2}ba$",
+    "^ab[ab]{0,3}ab$",
+    r"^[a-c\-\]\\\x22]{3}x$",
+    "^acct_[A-Za-z0-9]{8,24}$",
+    "^[ -~]{1,9}$",
+    "^[^a]+$",
+    "^a+b+$",
+    "^.b$",
+];
+
+/// Texts that nearly fit, and any others.
+fn near(pattern: &'static str) -> impl Strategy<Value = String> {
+    let fits = proptest::string::string_regex(pattern.trim_matches(['^', '$']))
+        .unwrap_or_else(|_| proptest::string::string_regex("[ab]{0,6}").unwrap());
+    let odd =
+        prop::sample::select(vec!["", "", "", "a", "b", "x", "\n", "é", "ſ", "\u{0}", "ab", "USD"]);
+    prop_oneof![
+        4 => (odd.clone(), fits, odd).prop_map(|(before, text, after)| before.to_owned() + &text + after),
+        2 => "[ab]{0,8}",
+        1 => any::<String>(),
+    ]
+}
+
+/// Patterns and texts that go with them.
+fn patterned() -> impl Strategy<Value = (usize, String)> {
+    (0..PATTERNS.len()).prop_flat_map(|index| (Just(index), near(PATTERNS[index])))
+}
+
+#[test]
+fn a_plain_form_holds_exactly_when_the_pattern_is_found() {
+    let tools = PATTERNS.iter().enumerate().map(|(index, pattern)| {
+        format!(
+            "  t{index:02}: {{ class: read, match: {{ hosts: [a.test], methods: [GET], paths: [/] }}, allow: {{}}, \
+             params: {{ s: {{ type: string, required: true, pattern: {} }} }} }}\n",
+            json!(pattern)
+        )
+    });
+    let head =
+        "apiVersion: aegis.dev/v1\nkind: PolicySet\nmetadata: { tenant: acme, env: dev }\ntools:\n";
+    let text = head.to_owned() + &tools.collect::<String>();
+    let set = PolicySet::parse(&[Document::parse("p.yaml", &text).unwrap()]).unwrap();
+    let lowered = lower(&set).unwrap();
+    let regexes = lowered.tools.values().filter(|module| module.source.contains("regex.match"));
+    assert_eq!(regexes.count(), 4);
+    let both = Both::new(&lowered);
+    let seen = std::cell::RefCell::new([0, 0]);
+    let mut runner =
+        TestRunner::new(Config { cases: 4_000, failure_persistence: None, ..Config::default() });
+    let outcome = runner.run(&patterned(), |(index, text)| {
+        let document = json!({
+            "params": {"s": text},
+            "request": {"method": "GET", "path": "/", "host_candidates": ["a.test"]},
+        });
+        let expected = regex::Regex::new(PATTERNS[index]).unwrap().is_match(&text);
+        for decision in both.decide(index, &document) {
+            let effect = decision.map(|decision| decision.effect);
+            let wanted = if expected { Effect::Allow } else { Effect::Deny };
+            prop_assert_eq!(effect, Some(wanted), "{} on {:?}", PATTERNS[index], text);
+        }
+        seen.borrow_mut()[usize::from(expected)] += 1;
+        Ok(())
+    });
+    outcome.unwrap();
+    let seen = seen.into_inner();
+    assert!(seen.iter().all(|seen| *seen > 400), "{seen:?}");
 }
 
 #[test]
@@ -264,5 +366,24 @@ fn rvm_and_interpreter_agree_on_the_four_domains() {
         ),
     ];
     let effects = agrees(include_str!("../../../cases/four-domains.yaml"), &documents);
+    assert!(effects.len() == 4 && effects.values().all(|seen| *seen >= 5), "{effects:?}");
+}
+
+#[test]
+fn rvm_and_interpreter_agree_on_every_construct() {
+    let mut deletion = request("POST", "a.mcp.example", "/mcp");
+    deletion["mcp"] = json!({"server": "files", "tool": "delete_file"});
+    let documents = [
+        good(json!({"path": "/projects/a", "recursive": false}), deletion),
+        good(json!({"org": "acme", "note": "n"}), request("GET", "notes.example", "/acme/notes/n")),
+        good(
+            json!({
+                "amount": 90_000, "currency": "USD", "account": "acct_1A2b3C4d5E", "kind": "once",
+                "file": "a.csv", "rate": 0.4, "urgent": false, "tags": [], "extra": {}, "id": "p7",
+            }),
+            request("PUT", "eu.pay.example", "/v1/pay/p7"),
+        ),
+    ];
+    let effects = agrees(include_str!("../../../cases/constructs.yaml"), &documents);
     assert!(effects.len() == 4 && effects.values().all(|seen| *seen >= 5), "{effects:?}");
 }
