@@ -61,7 +61,7 @@ fn judge(path: &str, text: &str) -> Result<Vec<Finding>, Diagnostics> {
     Ok(findings)
 }
 
-/// The rules that no test sees both ways, and the checks that no test sees refuse.
+/// The rules that no test sees both ways, the checks that no test sees refuse, the exceptions that no test uses.
 fn untested(path: &str, set: &PolicySet, report: &cases::CaseReport) -> Vec<Finding> {
     let rules = report.uncovered().map(|rule| {
         let problem = format!("no test sees the rule {} of {} both ways", rule.rule, rule.tool);
@@ -76,7 +76,14 @@ fn untested(path: &str, set: &PolicySet, report: &cases::CaseReport) -> Vec<Find
             finding(path, &tool.at, problem, "name it in the `deny` that a case expects")
         })
     });
-    rules.chain(checks).collect()
+    let used: BTreeSet<&RuleId> =
+        set.examples.iter().filter_map(|example| example.exceptions.as_ref()).flatten().collect();
+    let exceptions = set.all_exceptions().filter(|exception| !used.contains(&exception.id));
+    let exceptions = exceptions.map(|exception| {
+        let problem = format!("no test uses the exception {}", exception.id);
+        finding(path, &exception.at, problem, "add a case that expects it, and one after its end")
+    });
+    rules.chain(checks).chain(exceptions).collect()
 }
 
 /// What the tests of a tool expect to be denied by.
@@ -185,6 +192,20 @@ tests:
             unseen[0].starts_with(
                 "policies/packs/llm/p.yaml:11: no test sees the rule secrets of t.read both ways"
             ),
+            "{unseen:?}"
+        );
+    }
+
+    #[test]
+    fn an_exception_that_no_test_uses_is_found_at_its_line() {
+        let text = "exceptions:\n\
+            - { id: once, owner: a, reason: b, expires: 2027-01-01T00:00:00Z, rules: [secrets] }\n\
+            tests:";
+        let rule = "    rules:\n    - { id: secrets, effect: deny, when: { dlp: [secret] } }\n";
+        let unseen = check_pack(&GOOD.replace("tests:", &format!("{rule}{text}")));
+        assert!(
+            unseen.iter().any(|line| line
+                .starts_with("policies/packs/llm/p.yaml:13: no test uses the exception once")),
             "{unseen:?}"
         );
     }
