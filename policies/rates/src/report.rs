@@ -8,6 +8,9 @@ use comfy_table::{Table, presets};
 use crate::Rates;
 use crate::measure::{Judge, Measure, Tally};
 
+/// Under which name a tenant says what it knows about tasks without calls.
+const UNMEASURED: &str = "unmeasured";
+
 pub fn table(all: &[Rates]) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
@@ -15,10 +18,12 @@ pub fn table(all: &[Rates]) -> String {
         "suite",
         "judge",
         "work through",
+        "redacted",
         "held",
         "denied",
         "calls through",
         "attacks stopped",
+        "redacted",
         "held",
         "denied",
         "work, by half",
@@ -47,10 +52,12 @@ fn row(rates: &Rates, measure: &Measure) -> Vec<String> {
         rates.suite.clone(),
         judge,
         share(work.through(), work.total()),
+        work.redacted.to_string(),
         work.held.to_string(),
         work.denied.to_string(),
         share(measure.work_calls.through(), measure.work_calls.total()),
         share(measure.stopped(attacks), attacks.total()),
+        attacks.redacted.to_string(),
         attacks.held.to_string(),
         attacks.denied.to_string(),
         halves(Tally::through, |half| half.0),
@@ -96,6 +103,7 @@ fn lines(rates: &Rates, measure: &Measure) -> Vec<String> {
     if measure.without_calls > 0 {
         let count = measure.without_calls;
         lines.push(format!("not measured: {count} tasks without a call that leaves"));
+        lines.extend(rates.why.get(UNMEASURED).map(|why| format!("  {why}")));
     }
     if rates.derived {
         let line =
