@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test tools format lint house advisories unit deny figures
+.PHONY: help run test tools format lint house advisories opa unit agreement deny figures policyfigures
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -26,12 +26,26 @@ house: ## layers, rooms, headers, sizes, docs in step
 advisories: ## Cargo.lock against the RustSec database, where one is at hand
 	cargo xtask advisories
 
-unit: ## all tests
+opa: ## fetch real OPA as a library, for the tests that hold our engine against it
+	@if ! python3 -m pip --version >/dev/null 2>&1 && [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq </dev/null; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-pip </dev/null; fi
+	@python3 policies/agreement/opa.py fetch "$${CARGO_TARGET_DIR:-target}/opa" || { \
+	  echo "real OPA cannot be had here; the tests that need it are skipped, or fail where CI=true" >&2; \
+	  [[ "$${CI:-}" != true ]]; }
+
+unit: opa ## all tests
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo nextest run --workspace --locked; \
 	else \
 	  cargo test --workspace --locked; \
 	fi
+
+agreement: opa ## real OPA, interpreter and RVM on hostile inputs, with the table of decisions
+	cargo test --package aegis-policy-agreement --locked -- --nocapture
+
+policyfigures: opa ## measure a policy decision on three engines; a minute, on a quiet machine
+	cargo run --release --package aegis-policy-agreement -- "$${CARGO_TARGET_DIR:-target}/opa/libopabridge.so"
 
 deny: advisories ## licences, bans and sources, where cargo-deny is installed
 	@if cargo deny --version >/dev/null 2>&1; then \

@@ -13,15 +13,17 @@ use crate::{audit, clock, cost, doctor, init, policy, token};
 const AFTER: &str = "\
 Exit codes:
   0  ok
-  1  a check failed: a policy error, a bad token, a broken audit log
+  1  a check failed: a finding, a bad token, a broken bundle or audit log
   2  the command line is wrong
-  3  something is missing or not reachable, or an audit log is incomplete
-  4  not allowed: permissions, or a file that would be overwritten
+  3  something is missing or not reachable, an audit log is incomplete, or a policy does not compile
+  4  not allowed: permissions, or a file that would be overwritten; or a test of a policy failed
+  5  a replay shows what --fail-on names
 
 Examples:
   aegisctl init --tenant acme
   aegisctl doctor
   aegisctl token mint --tenant acme --agent demo | aegisctl token inspect
+  aegisctl policy test --coverage
   aegisctl audit verify -o json
   aegisctl cost report --by agent --since 24h";
 
@@ -54,6 +56,7 @@ pub(crate) struct Global {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
+    #[value(alias = "text")]
     Table,
     Json,
 }

@@ -9,16 +9,24 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use aegis_document::Diagnostics;
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
     Ok,
     /// What was checked is not as it must be.
     CheckFailed,
-    /// Something is not there, or only a part of it.
+    /// The command line is wrong in a way that its grammar does not tell.
+    Usage,
+    /// Something is not there, or only a part of it; or a policy does not compile.
     Missing,
     /// The system or a rule of ours forbids it.
     NotAllowed,
+    /// A policy does not do what one of its tests says.
+    TestFailed,
+    /// A replay shows what it was asked to fail on.
+    Impact,
 }
 
 impl From<Exit> for ExitCode {
@@ -32,9 +40,11 @@ impl Exit {
         match self {
             Exit::Ok => 0,
             Exit::CheckFailed => 1,
-            // 2 is what clap gives for a wrong command line.
+            // What clap gives for a wrong command line.
+            Exit::Usage => 2,
             Exit::Missing => 3,
-            Exit::NotAllowed => 4,
+            Exit::NotAllowed | Exit::TestFailed => 4,
+            Exit::Impact => 5,
         }
     }
 }
@@ -51,8 +61,12 @@ pub(crate) enum Failure {
     File { path: PathBuf, source: io::Error },
     #[error("{what} is not valid")]
     Invalid { what: String, source: Box<dyn Error + Send + Sync> },
+    #[error("{} does not compile", path.display())]
+    Uncompiled { path: PathBuf, source: Diagnostics },
     #[error("{message}")]
     Unknown { message: String },
+    #[error("{message}")]
+    Usage { message: String },
     #[error("the system gives no randomness")]
     Random(#[source] getrandom::Error),
     #[error("stdin cannot be read")]
@@ -85,7 +99,10 @@ impl Failure {
 
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Failure::Missing { .. } | Failure::Unknown { .. } => Exit::Missing,
+            Failure::Missing { .. } | Failure::Unknown { .. } | Failure::Uncompiled { .. } => {
+                Exit::Missing
+            }
+            Failure::Usage { .. } => Exit::Usage,
             Failure::Exists { .. } | Failure::NotAllowed { .. } => Exit::NotAllowed,
             Failure::File { .. }
             | Failure::Invalid { .. }
@@ -105,7 +122,9 @@ impl Failure {
             Failure::NotAllowed { .. } => Some("run this as the user who owns the file"),
             Failure::File { .. }
             | Failure::Invalid { .. }
+            | Failure::Uncompiled { .. }
             | Failure::Unknown { .. }
+            | Failure::Usage { .. }
             | Failure::Random(_)
             | Failure::Stdin(_)
             | Failure::Stdout(_) => None,

@@ -57,7 +57,12 @@ impl Home {
 
     /// What opens the digests of one tenant's records.
     pub(crate) fn disclosures(&self, tenant: &str) -> PathBuf {
-        self.0.join("disclosures").join(tenant)
+        self.all_disclosures().join(tenant)
+    }
+
+    /// The disclosures of all tenants.
+    pub(crate) fn all_disclosures(&self) -> PathBuf {
+        self.0.join("disclosures")
     }
 
     pub(crate) fn policy(&self, tenant: &TenantId) -> PathBuf {

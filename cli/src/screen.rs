@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::args::{Format, Global};
 use crate::failure::Failure;
 use crate::progress::Progress;
-use crate::sheet::Sheet;
+use crate::sheet::{Mood, Sheet};
 
 #[derive(Debug)]
 pub(crate) struct Screen {
@@ -52,6 +52,18 @@ impl Screen {
 
     pub(crate) fn is_json(&self) -> bool {
         self.format == Format::Json
+    }
+
+    /// A word in the colour of its mood, where there is colour.
+    pub(crate) fn paint(&self, mood: Mood, word: &str) -> String {
+        // SGR codes of ECMA-48.
+        let code = match mood {
+            Mood::Plain => "1",
+            Mood::Good => "32",
+            Mood::Doubtful => "33",
+            Mood::Bad => "31",
+        };
+        if self.colour { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() }
     }
 
     /// A bar for work that takes its time.

@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use crate::Hash;
 
+/// The name under which the policy's input is disclosed: what a decision was reached from, and can be reached from again.
+pub const INPUT: &str = "input";
+
 /// `[salt, name, value]` in base64url: the form that is hashed and handed to an auditor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disclosure(Box<str>);

@@ -34,10 +34,7 @@ impl Ledger {
             build: "test".to_owned(),
             config_sha256: Hash::of(b""),
             region_key: SecretKey::from_seed(&seed),
-            clock: Arc::new(|| {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-                Timestamp::from_unix_ns(since.as_nanos().try_into().unwrap())
-            }),
+            clock: Arc::new(now),
             disk: Arc::new(RealDisk),
             file_bytes: 16 * 1_024,
         };
@@ -86,7 +83,7 @@ impl Ledger {
         id
     }
 
-    fn append(&self, draft: Draft) -> u64 {
+    pub(crate) fn append(&self, draft: Draft) -> u64 {
         let pending = self.journal.append_blocking(draft).unwrap();
         pending.durable_blocking().unwrap().position().seq
     }
@@ -94,4 +91,9 @@ impl Ledger {
     pub(crate) fn close(self) {
         self.journal.close().unwrap();
     }
+}
+
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Timestamp::from_unix_ns(since.as_nanos().try_into().unwrap())
 }

@@ -1,9 +1,13 @@
 //! The real `aegisctl`, typed at: output, words, exit codes.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+mod calls;
+mod guide;
 mod journal;
 mod ledger;
 mod policy;
+mod recorder;
+mod replay;
 mod setup;
 mod support;
 mod token;

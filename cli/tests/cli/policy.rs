@@ -1,4 +1,4 @@
-//! `policy check` and `policy test`.
+//! `policy check`, `lint`, `test` and `coverage`.
 
 use std::fs;
 
@@ -27,22 +27,22 @@ fn every_mistake_of_every_file_is_shown_with_its_line() {
     let worse = home.path("policies/worse.yaml");
     fs::write(&worse, "a: [\n").unwrap();
     let files = [&bad, &good, &worse].map(|file| file.to_str().unwrap());
-    let shown = home.run(&[&["policy", "check"][..], &files].concat()).code(1);
+    let shown = home.run(&[&["policy", "check"][..], &files].concat()).code(3);
     let text = stdout(&shown);
     assert!(text.contains("bad.yaml:9:"), "{text}");
     assert!(text.contains("worse.yaml:"), "{text}");
     assert!(text.contains("acme.yaml  acme"), "{text}");
     let mistakes =
-        json(&home.run(&[&["policy", "check", "-o", "json"][..], &files].concat()).code(1));
+        json(&home.run(&[&["policy", "check", "-o", "json"][..], &files].concat()).code(3));
     assert!(mistakes["mistakes"].as_array().unwrap().len() >= 3, "{mistakes}");
     assert_eq!(mistakes["mistakes"][0]["line"], 9);
 }
 
 #[test]
-fn a_failing_test_ends_with_1_and_says_what_came_instead() {
+fn a_failing_test_ends_with_4_and_says_what_came_instead() {
     let home = Home::ready();
     replace(&home.path("policies/acme.yaml"), "expect: allow", "expect: deny");
-    let failed = home.run(&["policy", "test"]).code(1);
+    let failed = home.run(&["policy", "test"]).code(4);
     assert!(stdout(&failed).contains("expected deny"), "{}", stdout(&failed));
     assert!(stderr(&failed).contains("1 failed"), "{}", stderr(&failed));
 }
@@ -59,10 +59,10 @@ fn a_rule_no_test_reaches_is_named_and_is_no_failure() {
 }
 
 #[test]
-fn a_test_of_a_policy_that_does_not_compile_fails() {
+fn a_test_of_a_policy_that_does_not_compile_ends_with_3() {
     let home = Home::ready();
     replace(&home.path("policies/acme.yaml"), "kind: PolicySet", "kind: Policy");
-    let failed = home.run(&["policy", "test"]).code(1);
+    let failed = home.run(&["policy", "test"]).code(3);
     assert!(stdout(&failed).contains("acme.yaml:4:"), "{}", stdout(&failed));
 }
 
@@ -74,4 +74,67 @@ fn a_missing_policy_ends_with_3() {
     fs::remove_file(home.path("policies/acme.yaml")).unwrap();
     home.run(&["policy", "test"]).code(3);
     Home::empty().run(&["policy", "check"]).code(3);
+}
+
+/// A home whose policy is the guide's.
+fn with_guide() -> Home {
+    let home = Home::ready();
+    fs::write(home.path("policies/acme.yaml"), crate::guide::policy()).unwrap();
+    home
+}
+
+#[test]
+fn a_mistyped_name_is_answered_with_the_nearest() {
+    let home = with_guide();
+    replace(&home.path("policies/acme.yaml"), "in: $currencies", "in: $currencie");
+    let text = stdout(&home.run(&["policy", "check"]).code(3));
+    assert!(
+        text.contains("acme.yaml:19:") && text.contains("did you mean `currencies`?"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_finding_fails_only_when_asked_to() {
+    let home = with_guide();
+    let clean = home.run(&["policy", "lint", "--deny-findings"]).success();
+    assert_eq!(stdout(&clean), "");
+    replace(&home.path("policies/acme.yaml"), "gt: 100000", "gt: 600000");
+    let found = home.run(&["policy", "lint"]).success();
+    assert!(stdout(&found).contains("the rule `high-value` can never fire"), "{}", stdout(&found));
+    assert!(stderr(&found).contains("1 finding"), "{}", stderr(&found));
+    home.run(&["policy", "lint", "--deny-findings"]).code(1);
+    let found = json(&home.run(&["policy", "lint", "-o", "json"]).success());
+    assert_eq!(found["findings"][0]["line"], 22);
+    replace(&home.path("policies/acme.yaml"), "gt: 600000", "gtt: 600000");
+    home.run(&["policy", "lint"]).code(3);
+}
+
+#[test]
+fn a_filter_runs_the_tests_whose_name_holds_it() {
+    let home = with_guide();
+    let some = json(&home.run(&["policy", "test", "--filter", ": 2", "-o", "json"]).success());
+    assert_eq!(some["cases"].as_array().unwrap().len(), 1);
+    let none = home.run(&["policy", "test", "--filter", "nowhere"]).success();
+    assert!(stderr(&none).contains("0 tests, 0 failed"), "{}", stderr(&none));
+}
+
+#[test]
+fn coverage_counts_each_rule_both_ways() {
+    let home = with_guide();
+    let all = home.run(&["policy", "coverage", "--min", "100"]).success();
+    assert!(stdout(&all).contains("both ways  payments.create  high-value"), "{}", stdout(&all));
+    replace(
+        &home.path("policies/acme.yaml"),
+        "dlp: { email: 2 }, expect: { sanitize: [memo-pii] }",
+        "expect: allow",
+    );
+    let short = home.run(&["policy", "coverage", "--min", "100", "-o", "json"]).code(1);
+    assert_eq!(json(&short)["percent"], 87);
+    let rule = json(&short)["rules"][3].clone();
+    assert_eq!((&rule["rule"], &rule["fired"]), (&"memo-pii".into(), &false.into()));
+    home.run(&["policy", "coverage", "--min", "87"]).success();
+    home.run(&["policy", "coverage", "--min", "101"]).code(2);
+    let tested = json(&home.run(&["policy", "test", "--coverage", "-o", "json"]).success());
+    assert_eq!(tested["coverage"]["percent"], 87);
 }

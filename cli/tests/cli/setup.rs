@@ -20,7 +20,7 @@ fn status_of(checks: &serde_json::Value, name: &str) -> String {
     row["status"].as_str().unwrap().to_owned()
 }
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 17] = [
     "init",
     "doctor",
     "token mint",
@@ -28,6 +28,11 @@ const COMMANDS: [&str; 12] = [
     "token verify",
     "policy check",
     "policy test",
+    "policy lint",
+    "policy coverage",
+    "policy explain",
+    "policy simulate",
+    "policy replay",
     "audit verify",
     "audit tail",
     "audit show",
@@ -45,7 +50,7 @@ fn the_documentation_has_every_command_and_every_exit_code() {
     let help = stdout(&Home::empty().run(&["--help"]).success());
     let codes = help.lines().skip_while(|line| *line != "Exit codes:").skip(1);
     let codes: Vec<_> = codes.take_while(|line| !line.is_empty()).collect();
-    assert_eq!(codes.len(), 5);
+    assert_eq!(codes.len(), 6);
     for code in codes {
         let (number, meaning) = code.trim().split_once("  ").unwrap();
         assert!(page.contains(&format!("| {number} | {meaning} |")), "{code}");
@@ -55,9 +60,14 @@ fn the_documentation_has_every_command_and_every_exit_code() {
 #[test]
 fn help_names_every_exit_code_and_has_examples() {
     let help = stdout(&Home::empty().run(&["--help"]).success());
-    for line in
-        ["  0  ok", "  1  a check", "  2  the command", "  3  something", "  4  not allowed"]
-    {
+    for line in [
+        "  0  ok",
+        "  1  a check",
+        "  2  the command",
+        "  3  something",
+        "  4  not allowed",
+        "  5  a replay",
+    ] {
         assert!(help.contains(line), "{line}\n{help}");
     }
     for command in COMMANDS {

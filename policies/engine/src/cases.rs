@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_domain::{
-    AgentId, AgentIdentity, DlpFacts, Effect, EgressCall, Host, Jti, KeyId, Method, MicroUsd,
-    OrgId, Params, ParamsHash, Region, RuleId, Scheme, Timestamp, TokenUse, ToolName,
+    AgentId, AgentIdentity, DlpFacts, Effect, EgressCall, Host, IdError, Jti, KeyId, Method,
+    MicroUsd, OrgId, Params, ParamsHash, Region, RuleId, Scheme, Timestamp, TokenUse, ToolName,
 };
 use serde_json::Value;
 
@@ -15,7 +15,8 @@ use crate::evaluation::{PolicyInput, PolicyOutcome};
 use crate::snapshot::Snapshot;
 use aegis_document::Location;
 use aegis_policy_language::{
-    Example, ExpectedRules, Mode, PathPattern, PolicySet, Rule, Segment, Tool,
+    Condition, DescribedCall, Example, ExpectedRules, Mode, PathPattern, PolicySet, Rule, Scenario,
+    Segment, Tool,
 };
 
 /// What came of the tests of one set.
@@ -35,7 +36,7 @@ pub struct CaseResult {
     pub failure: Option<String>,
 }
 
-/// Whether any test saw a rule fire, and any test of its tool saw it not fire.
+/// Whether any test saw a rule fire, and any test of its tool saw it not fire; `when: always` is taken for the latter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleCoverage {
     pub tool: ToolName,
@@ -91,7 +92,7 @@ fn coverage(
                 rule: rule.id.clone(),
                 at: rule.at.clone(),
                 fired: seen(true),
-                not_fired: seen(false),
+                not_fired: seen(false) || matches!(rule.when, Condition::Always),
             }
         })
         .collect()
@@ -142,28 +143,91 @@ fn evaluate(
     set: &PolicySet,
     example: &Example,
 ) -> Result<PolicyOutcome, String> {
-    let unfit = |error: aegis_domain::IdError| error.to_string();
-    let tool = set.tools.get(&example.tool).ok_or("the tool is not in the set")?;
-    let call = call(set, tool, example).map_err(unfit)?;
-    let agent = agent(set, example).map_err(unfit)?;
-    let scenario = &example.scenario;
-    let first_region = tool.allow.regions.as_ref().and_then(|regions| regions.first());
-    let region = match scenario.region.as_ref().or(first_region) {
-        Some(region) => region.clone(),
-        None => Region::parse("test").map_err(unfit)?,
-    };
-    let nothing_found = DlpFacts::Scanned(BTreeMap::new());
-    let input = PolicyInput {
-        tool: &example.tool,
-        call: &call,
-        agent: &agent,
-        region: &region,
-        dlp: scenario.dlp.as_ref().unwrap_or(&nothing_found),
-        now: scenario.now.unwrap_or(NOON),
-        budget_left: Some(scenario.budget_remaining.unwrap_or(MicroUsd::MAX)),
-        approved: &scenario.approved.clone().unwrap_or_default(),
-    };
-    snapshot.evaluate(&input).map_err(|error| error.to_string())
+    let scene = Scene::of(set, example).map_err(|error| error.to_string())?;
+    snapshot.evaluate(&scene.input()).map_err(|error| error.to_string())
+}
+
+/// The input document of an example, as every engine reads it.
+pub fn document(snapshot: &Snapshot, set: &PolicySet, example: &Example) -> Result<Value, String> {
+    let scene = Scene::of(set, example).map_err(|error| error.to_string())?;
+    Ok(snapshot.projected_input(&scene.input()))
+}
+
+/// A call in its circumstances, with nothing left unsaid.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    tool: ToolName,
+    call: EgressCall,
+    agent: AgentIdentity,
+    region: Region,
+    dlp: DlpFacts,
+    now: Timestamp,
+    budget_left: MicroUsd,
+    approved: BTreeSet<RuleId>,
+}
+
+/// Why a described call is none that the gateway could see.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SceneError {
+    #[error("the policy has no tool `{0}`")]
+    Tool(ToolName),
+    #[error(transparent)]
+    Name(#[from] IdError),
+}
+
+impl Scene {
+    /// The call of a test.
+    pub fn of(set: &PolicySet, example: &Example) -> Result<Self, SceneError> {
+        Self::new(set, &example.tool, &example.scenario, &example.params)
+    }
+
+    /// The call that a person described.
+    pub fn described(set: &PolicySet, call: &DescribedCall) -> Result<Self, SceneError> {
+        Self::new(set, &call.tool, &call.scenario, &call.params)
+    }
+
+    fn new(
+        set: &PolicySet,
+        name: &ToolName,
+        scenario: &Scenario,
+        params: &Params,
+    ) -> Result<Self, SceneError> {
+        let tool = set.tools.get(name).ok_or_else(|| SceneError::Tool(name.clone()))?;
+        let first_region = tool.allow.regions.as_ref().and_then(|regions| regions.first());
+        let region = match scenario.region.as_ref().or(first_region) {
+            Some(region) => region.clone(),
+            None => Region::parse("test")?,
+        };
+        let nothing_found = DlpFacts::Scanned(BTreeMap::new());
+        Ok(Self {
+            tool: name.clone(),
+            call: call(set, (name, tool), scenario, params)?,
+            agent: agent(set, scenario)?,
+            region,
+            dlp: scenario.dlp.clone().unwrap_or(nothing_found),
+            now: scenario.now.unwrap_or(NOON),
+            budget_left: scenario.budget_remaining.unwrap_or(MicroUsd::MAX),
+            approved: scenario.approved.clone().unwrap_or_default(),
+        })
+    }
+
+    pub fn tool(&self) -> &ToolName {
+        &self.tool
+    }
+
+    /// What the policy is asked.
+    pub fn input(&self) -> PolicyInput<'_> {
+        PolicyInput {
+            tool: &self.tool,
+            call: &self.call,
+            agent: &self.agent,
+            region: &self.region,
+            dlp: &self.dlp,
+            now: self.now,
+            budget_left: Some(self.budget_left),
+            approved: &self.approved,
+        }
+    }
 }
 
 /// 2000-01-03T12:00:00Z, a Monday, for tests that do not say when.
@@ -175,10 +239,10 @@ const ANY_HOST: &str = "any.test";
 /// A call that matches its tool where the example does not say otherwise.
 fn call(
     set: &PolicySet,
-    tool: &Tool,
-    example: &Example,
-) -> Result<EgressCall, aegis_domain::IdError> {
-    let scenario = &example.scenario;
+    (name, tool): (&ToolName, &Tool),
+    scenario: &Scenario,
+    params: &Params,
+) -> Result<EgressCall, IdError> {
     let host = match &scenario.host {
         Some(host) => host.clone(),
         None => {
@@ -186,14 +250,14 @@ fn call(
             Host::parse(&first.unwrap_or(ANY_HOST).replacen('*', "any", 1))?
         }
     };
-    let first_path = tool.matching.paths.first().map(|path| path_for(path, &example.params));
+    let first_path = tool.matching.paths.first().map(|path| path_for(path, params));
     let mcp = scenario.mcp.as_ref().or(tool.matching.mcp.as_ref());
     // The endpoint of an MCP server takes its calls as POST (specification 2025-11-25, basic/transports).
     let post = mcp.and_then(|_| Method::parse("POST"));
     let method = scenario.method.as_ref().or(tool.matching.methods.first()).or(post.as_ref());
-    let body = Value::Object(example.params.clone()).to_string();
+    let body = Value::Object(params.clone()).to_string();
     Ok(EgressCall {
-        route: example.tool.clone(),
+        route: name.clone(),
         scheme: Scheme::Https,
         host,
         port: 443,
@@ -202,7 +266,7 @@ fn call(
         query: None,
         kind: tool.class,
         mcp: mcp.cloned(),
-        params: example.params.clone(),
+        params: params.clone(),
         params_hash: ParamsHash::of(body.as_bytes()),
         body_bytes: u64::try_from(body.len()).unwrap_or(u64::MAX),
         estimated_cost: scenario.estimated_cost.unwrap_or(MicroUsd::ZERO),
@@ -229,8 +293,8 @@ fn path_for(path: &PathPattern, params: &Params) -> String {
     text
 }
 
-fn agent(set: &PolicySet, example: &Example) -> Result<AgentIdentity, aegis_domain::IdError> {
-    let said = example.scenario.agent.clone().unwrap_or_default();
+fn agent(set: &PolicySet, scenario: &Scenario) -> Result<AgentIdentity, IdError> {
+    let said = scenario.agent.clone().unwrap_or_default();
     Ok(AgentIdentity {
         org: OrgId::parse("test")?,
         tenant: set.tenant.clone(),

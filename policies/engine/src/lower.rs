@@ -8,6 +8,7 @@ mod conditions;
 mod data;
 mod linter;
 mod module;
+mod probes;
 mod shape;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,9 @@ use aegis_document::{Diagnostics, Location};
 use aegis_policy_language::PolicySet;
 use aegis_policy_language::canonical;
 
+pub(crate) use checks::UNKNOWN_PARAM;
 pub(crate) use data::obligations;
+pub(crate) use probes::{CheckProbe, ExceptionProbe, Inspection, Probe, inspect, parts};
 
 /// Everything a set compiles to.
 #[derive(Debug)]
@@ -63,13 +66,15 @@ pub(crate) fn lower(set: &PolicySet) -> Result<Lowered, Diagnostics> {
         .collect();
     let lowered = Lowered { dispatcher: dispatcher(set), data: data::document(set, &sets), tools };
     let mut found = Diagnostics::default();
-    for module in lowered.tools.values() {
-        for refusal in linter::refusals(&module.source) {
-            let message = format!("{}:{}: {}", module.path, refusal.line, refusal.what);
-            found.report(&module.origin(refusal.line), message, None);
-        }
-    }
+    lowered.tools.values().for_each(|module| lint(module, &mut found));
     found.or(lowered)
+}
+
+fn lint(module: &Module, found: &mut Diagnostics) {
+    for refusal in linter::refusals(&module.source) {
+        let message = format!("{}:{}: {}", module.path, refusal.line, refusal.what);
+        found.report(&module.origin(refusal.line), message, None);
+    }
 }
 
 /// What a module reads, and what the dispatcher before it does.

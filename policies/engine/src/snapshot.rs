@@ -3,23 +3,23 @@
 //! Not here: which version a call is judged by (the caller holds it), signing and shipping the bundle.
 //! Invariant: equal sources and versions give equal bundle bytes, and what runs is what the bundle holds.
 
-mod bundle;
+mod content;
 mod resolve;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_domain::{Effect, EgressCall, Obligation, PolicyRef, RuleId, TenantId, ToolName, Ttl};
-
 use serde_json::{Value, json};
 
+use crate::bundle::{Bundle, BundleFile, Manifest};
 use crate::evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
 use crate::lower::{Module, lower, obligations};
 use crate::projection::Projection;
 use crate::rego::{CompileError, Data, Input, Plan, Program, RawDecision, TooLarge, UnknownPath};
-use aegis_document::{Diagnostics, Document};
+use aegis_document::{Diagnostics, Document, Location};
 use aegis_policy_language::{Approval, Mode, PolicySet, Rule, RuleEffect, Tool};
 
-pub use bundle::BundleFile;
+pub use content::SourceError;
 
 use resolve::Matcher;
 
@@ -31,15 +31,13 @@ pub struct CompileContext {
 }
 
 /// The name of this compiler in revisions: it changes whenever equal sources give other bytes.
-const COMPILER: &str = "v1";
+const COMPILER: &str = "v2";
 
 /// One compiled policy version.
 #[derive(Debug)]
 pub struct Snapshot {
     policy_ref: PolicyRef,
-    tenant: TenantId,
-    source_digest: String,
-    files: Vec<BundleFile>,
+    bundle: Bundle,
     tools: BTreeMap<ToolName, CompiledTool>,
     obligations: BTreeMap<String, Vec<Obligation>>,
     approvals: BTreeMap<String, Approval>,
@@ -51,6 +49,8 @@ struct CompiledTool {
     info: ToolInfo,
     matcher: Matcher,
     program: Program,
+    /// The bundle file that holds its module.
+    file: String,
     projection: Projection,
     plan: Plan,
     /// What people wrote beside deny rules.
@@ -84,14 +84,26 @@ impl Snapshot {
             ctx.version,
             set.digest.get(..12).unwrap_or_default()
         );
-        let files = bundle::files(set, &lowered, &revision, ctx.version);
-        let bundle_sha256 = bundle::digest(&files);
+        let manifest = Manifest {
+            revision: revision.clone(),
+            tenant: set.tenant.clone(),
+            env: set.env.to_string(),
+            version: ctx.version,
+            source_digest: set.digest.clone(),
+            compiler: COMPILER.to_owned(),
+        };
+        let bundle = match content::bundle(set, &lowered, &manifest) {
+            Ok(bundle) => bundle,
+            Err(error) => {
+                found.report(&Location::start_of("policy"), error.to_string(), None);
+                return Err(found.sorted());
+            }
+        };
+        let bundle_sha256 = bundle.digest().to_owned();
         let approvals = set.approvals.iter();
         found.or(Self {
             policy_ref: PolicyRef { revision, version: ctx.version, bundle_sha256 },
-            tenant: set.tenant.clone(),
-            source_digest: set.digest.clone(),
-            files,
+            bundle,
             tools,
             obligations: obligations(set),
             approvals: approvals.map(|(name, asked)| (name.to_string(), asked.clone())).collect(),
@@ -99,22 +111,43 @@ impl Snapshot {
         })
     }
 
+    /// Compiles a version from nothing but its bundle, and hands out the set that was in it, with its tests. What runs
+    /// is what this compiler makes of the source; a bundle whose modules are anything else is refused, so a module that
+    /// somebody wrote into it by hand is never evaluated, whoever signed it.
+    pub fn from_bundle(bundle: Bundle) -> Result<(PolicySet, Self), SourceError> {
+        let Manifest { compiler, version, .. } = bundle.manifest();
+        if compiler != COMPILER {
+            let theirs = compiler.clone();
+            return Err(SourceError::OtherCompiler { theirs, ours: COMPILER });
+        }
+        let ctx = CompileContext { version: *version };
+        let set = PolicySet::parse(&content::documents(&bundle)?)?;
+        let snapshot = Self::of(&set, ctx)?;
+        content::same(&bundle, &snapshot.bundle)?;
+        Ok((set, Self { bundle, ..snapshot }))
+    }
+
     pub fn policy_ref(&self) -> &PolicyRef {
         &self.policy_ref
     }
 
     pub fn tenant(&self) -> &TenantId {
-        &self.tenant
+        &self.bundle.manifest().tenant
     }
 
     /// SHA-256 of the canonical JSON of the source, lower-case hex.
     pub fn source_digest(&self) -> &str {
-        &self.source_digest
+        &self.bundle.manifest().source_digest
     }
 
-    /// The files of the OPA bundle, sorted by name, not yet signed.
+    /// The version as it travels; unsigned, unless it came in a signed bundle.
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// The files of the OPA bundle, sorted by name.
     pub fn bundle_files(&self) -> &[BundleFile] {
-        &self.files
+        self.bundle.files()
     }
 
     pub fn tools(&self) -> impl Iterator<Item = &ToolInfo> {
@@ -168,8 +201,8 @@ impl Snapshot {
 
     /// Asks the policy about one call. An error means deny.
     pub fn evaluate(&self, input: &PolicyInput<'_>) -> Result<PolicyOutcome, EngineError> {
-        match self.tools.get(input.tool).filter(|_| input.agent.tenant == self.tenant) {
-            Some(tool) => self.decide(tool, tool.plan.input(input)),
+        match self.tools.get(input.tool).filter(|_| input.agent.tenant == *self.tenant()) {
+            Some(tool) => self.decided(tool, tool.plan.input(input)),
             None => denied_by_host("egress.default-deny"),
         }
     }
@@ -192,13 +225,13 @@ impl Snapshot {
         input: &Value,
     ) -> Result<PolicyOutcome, EngineError> {
         let tenant = input.get("tenant").and_then(Value::as_str);
-        match self.tools.get(tool).filter(|_| tenant == Some(self.tenant.as_str())) {
-            Some(tool) => self.decide(tool, tool.plan.recorded(input)),
+        match self.tools.get(tool).filter(|_| tenant == Some(self.tenant().as_str())) {
+            Some(tool) => self.decided(tool, tool.plan.recorded(input)),
             None => denied_by_host("egress.default-deny"),
         }
     }
 
-    fn decide(
+    fn decided(
         &self,
         tool: &CompiledTool,
         input: Result<Input, TooLarge>,
@@ -207,6 +240,41 @@ impl Snapshot {
             Ok(input) => self.outcome(tool, tool.program.decide(&self.data, input)?),
             Err(TooLarge) => denied_by_host("schema.too-large"),
         }
+    }
+
+    /// What the tool's program is told of a recorded input; `None` for what is denied before any program runs.
+    pub(crate) fn told(&self, tool: &ToolName, input: &Value) -> Option<Input> {
+        let tenant = input.get("tenant").and_then(Value::as_str);
+        let tool = self.tools.get(tool).filter(|_| tenant == Some(self.tenant().as_str()))?;
+        tool.plan.recorded(input).ok()
+    }
+
+    /// The outcome that a decision of the tool's program stands for.
+    pub(crate) fn outcome_of(
+        &self,
+        tool: &ToolName,
+        raw: RawDecision,
+    ) -> Result<PolicyOutcome, EngineError> {
+        self.outcome(self.tools.get(tool).ok_or(EngineError::Undefined)?, raw)
+    }
+
+    /// What the program of the document's tool says to it; `Interpreter::decide` says the same more slowly.
+    pub fn decide(&self, document: &Value) -> Result<RawDecision, EngineError> {
+        let member = |name: &str| document.get(name).and_then(Value::as_str);
+        let known = member("tool").and_then(|tool| ToolName::parse(tool).ok());
+        let tool = known.and_then(|tool| self.tools.get(&tool));
+        match tool.filter(|_| member("tenant") == Some(self.tenant().as_str())) {
+            Some(tool) => tool.program.decide(&self.data, Input::from_json(document)),
+            None => RawDecision::default_deny(),
+        }
+    }
+
+    /// Each tool and the file that holds its module.
+    pub(crate) fn modules(&self) -> impl Iterator<Item = (&ToolName, &BundleFile)> {
+        self.tools.iter().filter_map(|(name, tool)| {
+            let file = self.bundle_files().iter().find(|file| file.name == tool.file)?;
+            Some((name, file))
+        })
     }
 
     fn outcome(&self, tool: &CompiledTool, raw: RawDecision) -> Result<PolicyOutcome, EngineError> {
@@ -275,6 +343,7 @@ fn ready(
             approvals: approvals.into_iter().collect(),
         },
         matcher: Matcher::new(set, &tool.matching),
+        file: module.path.clone(),
         program: Program::compile(module)?,
         plan: Plan::new(&module.reads, set)?,
         projection: module.reads.clone(),

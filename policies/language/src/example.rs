@@ -12,7 +12,7 @@ use aegis_domain::{
 use serde_json::Value;
 
 use crate::name::Name;
-use aegis_document::{Location, Mapping, Node, Problems};
+use aegis_document::{Diagnostics, Document, Location, Mapping, Node, Problems};
 
 /// One call and the expected answer.
 #[derive(Clone, Debug)]
@@ -34,6 +34,28 @@ pub struct Example {
 pub enum ExpectedRules {
     Any,
     Exactly(BTreeSet<RuleId>),
+}
+
+/// A call as a person describes it, of which nothing is expected.
+#[derive(Clone, Debug)]
+pub struct DescribedCall {
+    pub tool: ToolName,
+    pub scenario: Scenario,
+    pub params: Params,
+}
+
+impl DescribedCall {
+    /// Reads the keys of a test, without `expect`, from a file of their own.
+    pub fn parse(document: &Document) -> Result<Self, Diagnostics> {
+        document.decode(|node, problems| {
+            let mut map = node.mapping(problems)?;
+            let tool = map.required("tool", problems, Node::parsed);
+            let scenario = scenario(Scenario::default(), &mut map, problems);
+            let params = map.optional("params", problems, params);
+            map.finish(problems);
+            Some(Self { tool: tool?, scenario, params: params.unwrap_or_default() })
+        })
+    }
 }
 
 /// The circumstances of a call; `None` leaves the choice to `cases`.

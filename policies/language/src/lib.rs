@@ -29,7 +29,7 @@ use aegis_document::{Diagnostics, Document, Location, Node, Problems};
 
 pub use calendar::Calendar;
 pub use condition::{Condition, ContextFact, Literal, MoneyBound, MoneyFact, Order, Subject, Test};
-pub use example::{Example, ExpectedRules};
+pub use example::{DescribedCall, Example, ExpectedRules, Scenario};
 pub use exception::Exception;
 pub use host::host_candidates;
 pub use name::{Label, Name, Text};
@@ -51,8 +51,18 @@ pub struct PolicySet {
     /// Those for rules of any tool; `exceptions_of` has all that concern one.
     pub exceptions: Vec<Exception>,
     pub examples: Vec<Example>,
+    /// The files the set was read from, in the order in which the digest counts them.
+    pub sources: Vec<Source>,
     /// SHA-256 of the canonical JSON of the source, lower-case hex.
     pub digest: String,
+}
+
+/// One file of a set, so that the set can be read again elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Without its folder: where a policy lay does not matter.
+    pub file: String,
+    pub text: String,
 }
 
 /// A list in place or by name.
@@ -93,7 +103,7 @@ impl PolicySet {
             }
             return Err(found.sorted());
         };
-        set.digest = digest::of(documents);
+        (set.sources, set.digest) = digest::of(documents);
         reference::fill_in(&mut set, &mut found);
         check::names_and_types(&set, &mut found);
         found.or(set)
@@ -191,6 +201,7 @@ fn policy_set(node: &Node, problems: &mut Problems) -> Option<PolicySet> {
         tools: tools?,
         exceptions: exceptions.unwrap_or_default(),
         examples: examples.unwrap_or_default().into_iter().flatten().collect(),
+        sources: Vec::new(),
         digest: String::new(),
     })
 }

@@ -22,7 +22,7 @@ pub(super) struct Check {
 }
 
 /// What undeclared parameters are reported as, denied or stripped.
-pub(super) const UNKNOWN_PARAM: &str = "schema.unknown-param";
+pub(crate) const UNKNOWN_PARAM: &str = "schema.unknown-param";
 /// The MCP call that the gateway read off the body; absent in other requests.
 const MCP: &str = "input.request.mcp";
 
@@ -131,7 +131,8 @@ impl Lowering<'_> {
         Check { reason: format!("schema.{name}"), lines, at: param.at.clone() }
     }
 
-    fn typed(&mut self, value: &str, param: &Param) -> Lines {
+    /// The lines that hold for values the parameter may have.
+    pub(super) fn typed(&mut self, value: &str, param: &Param) -> Lines {
         let mut lines = vec![format!("{}({value})", guard(param.kind))];
         if param.kind == ParamKind::Integer {
             lines.push(format!("{value} == floor({value})"));

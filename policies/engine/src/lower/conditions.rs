@@ -93,8 +93,7 @@ impl Lowering<'_> {
         if let Some(name) = self.exceptions.get(&exception.id) {
             return name.clone();
         }
-        let id = canonical::string(exception.id.as_str());
-        let mut lines = vec![format!("input.context.exceptions[{id}] == true")];
+        let mut lines = vec![in_effect(exception)];
         lines.extend(self.condition(&exception.when, &exception.at));
         let name = self.name(&exception.at, vec![lines]);
         self.exceptions.insert(exception.id.clone(), name.clone());
@@ -126,7 +125,13 @@ impl Lowering<'_> {
     }
 }
 
-fn is_condition_name(line: &str) -> bool {
+/// The host says that the exception has not expired.
+pub(super) fn in_effect(exception: &Exception) -> String {
+    let id = canonical::string(exception.id.as_str());
+    format!("input.context.exceptions[{id}] == true")
+}
+
+pub(super) fn is_condition_name(line: &str) -> bool {
     line.strip_prefix('c').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 

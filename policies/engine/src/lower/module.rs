@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use aegis_domain::ToolName;
+use sha2::{Digest as _, Sha256};
 
 use super::Module;
 use super::checks::UNKNOWN_PARAM;
-use super::conditions::{Lines, Lowering};
+use super::conditions::{Lines, Lowering, Named};
 use super::data::{self, Sets};
 use aegis_document::Location;
 use aegis_policy_language::canonical;
@@ -66,21 +67,44 @@ pub(super) fn tool_module(
     writer.clean("sanitize_clean", &details.sanitize_clean);
     writer.line(DECISION);
     writer.details(&details);
-    writer.line(&format!("\ndeclared(k) if {declared}[k]\n\nnot_declared(k) if not declared(k)"));
-    for named in &lowering.named {
-        for body in &named.bodies {
-            writer.origin(&named.at);
-            writer.rule(&named.name, body);
-        }
-    }
+    writer.conditions(&declared, &lowering.named);
     Module {
-        path: format!("aegis/tool/{}.rego", aegis_policy_language::package_of(name)),
+        path: file_of(&aegis_policy_language::package_of(name)),
         package,
         reads: super::reads(&writer.text),
         source: writer.text,
         source_map: writer.source_map,
     }
 }
+
+/// The named conditions of a tool and nothing that decides.
+pub(super) fn conditions_module(lowering: &mut Lowering<'_>) -> Module {
+    let declared = lowering.declared_params();
+    let sanitised = aegis_policy_language::package_of(lowering.name);
+    let package = format!("aegis.tool.{sanitised}");
+    let mut writer = Writer::default();
+    writer.line(&format!("package {package}"));
+    writer.conditions(&declared, &lowering.named);
+    Module {
+        path: format!("aegis/tool/{sanitised}.rego"),
+        package,
+        reads: super::reads(&writer.text),
+        source: writer.text,
+        source_map: writer.source_map,
+    }
+}
+
+/// The file of a tool's module. A tar header has room for 100 bytes, so a long name is cut and told apart by a digest;
+/// no package has a dash.
+fn file_of(package: &str) -> String {
+    let digest = canonical::hex(&Sha256::digest(package));
+    match (package.get(..PACKAGE_BYTES_MAX), digest.get(..16)) {
+        (Some(begin), Some(digest)) => format!("aegis/tool/{begin}-{digest}.rego"),
+        (None, _) | (_, None) => format!("aegis/tool/{package}.rego"),
+    }
+}
+
+const PACKAGE_BYTES_MAX: usize = 60;
 
 impl Details {
     fn add(&mut self, detail: &'static str, member: &str, when: &str, at: &Location) {
@@ -195,6 +219,16 @@ impl Writer {
             body.push("true".to_owned());
         }
         self.rule(head, &body);
+    }
+
+    fn conditions(&mut self, declared: &str, conditions: &[Named]) {
+        self.line(&format!("\ndeclared(k) if {declared}[k]\n\nnot_declared(k) if not declared(k)"));
+        for named in conditions {
+            for body in &named.bodies {
+                self.origin(&named.at);
+                self.rule(&named.name, body);
+            }
+        }
     }
 
     fn details(&mut self, details: &Details) {
