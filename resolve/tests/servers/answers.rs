@@ -34,7 +34,7 @@ async fn a_name_is_asked_for_once_while_its_answer_holds() {
 async fn a_name_that_is_rebound_gains_nothing() {
     let script = vec![addresses(&[PUBLIC], 0), addresses(&["169.254.169.254"], 0)];
     let server = NameServer::start([("rebind.test", script)]).await;
-    let floor = Duration::from_millis(200);
+    let floor = Duration::from_millis(500);
     let resolver = server.resolver(|limits| limits.found.0 = floor);
 
     let first = resolve(&resolver, "rebind.test").await.unwrap();

@@ -44,12 +44,12 @@ async fn a_late_answer_is_as_good_as_none() {
 async fn a_failing_server_is_asked_again_after_the_failure_has_ended() {
     let script = vec![Reply::ServerFailure; 6];
     let server = NameServer::start([("a.test", script)]).await;
-    let resolver = server.resolver(|limits| limits.failed = Duration::from_millis(200));
+    let resolver = server.resolver(|limits| limits.failed = Duration::from_millis(500));
     assert_eq!(resolve(&resolver, "a.test").await, UNRESOLVED);
     let asked = server.asked("a.test");
     assert_eq!(resolve(&resolver, "a.test").await, UNRESOLVED);
     assert_eq!(server.asked("a.test"), asked, "the failure is held");
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
     assert_eq!(resolve(&resolver, "a.test").await, UNRESOLVED);
     assert!(server.asked("a.test") > asked);
 }
