@@ -149,8 +149,12 @@ text_id!(
 text_id!(
     /// A host as it is judged and dialled: lower-case DNS name, IPv4 address, or IPv6 address without brackets.
     /// Each has one spelling, so two hosts are the same exactly when their texts are (`docs/spec/addresses.md`).
-    Host, "a host", 253, "a-z 0-9 . - _ :", |byte| is_name(byte) || byte == b':', is_canonical_host
+    Host, "a host", 253, "a-z 0-9 . - _ :", is_host_byte, is_canonical_host
 );
+
+fn is_host_byte(byte: u8) -> bool {
+    is_name(byte) || byte == b':'
+}
 
 /// An IPv6 address in RFC 5952's spelling, a dotted quad, or a name that no resolver could take for an address.
 fn is_canonical_host(text: &str) -> bool {
@@ -173,6 +177,11 @@ fn is_number(label: &str) -> bool {
 }
 
 impl Host {
+    /// Whether `parse` accepts the text; for readers that keep nothing.
+    pub fn is_host(text: &str) -> bool {
+        text.len() <= Self::MAX_BYTES && text.bytes().all(is_host_byte) && is_canonical_host(text)
+    }
+
     /// The address this host is, unless it is a name.
     pub fn address(&self) -> Option<IpAddr> {
         self.0.parse().ok()
@@ -362,6 +371,7 @@ mod tests {
             "0x7f.1.example",
         ] {
             assert_eq!(Host::parse(good).map(String::from), Ok(good.to_owned()));
+            assert!(Host::is_host(good), "{good:?}");
         }
         for bad in [
             "a.",
@@ -383,9 +393,10 @@ mod tests {
             "a:80",
             "2001:DB8::1",
         ] {
-            assert!(Host::parse(bad).is_err(), "{bad:?}");
+            assert!(Host::parse(bad).is_err() && !Host::is_host(bad), "{bad:?}");
         }
-        assert!(Host::parse(&format!("{}.example", "a".repeat(64))).is_err());
+        let long = format!("{}.example", "a".repeat(64));
+        assert!(Host::parse(&long).is_err() && !Host::is_host(&long));
     }
 
     #[test]
