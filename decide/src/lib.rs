@@ -4,13 +4,11 @@
 //! Invariant: whatever is unknown, missing or malformed ends in a refusal with a reason.
 #![deny(clippy::wildcard_enum_match_arm, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
-mod address;
 mod judge;
 mod outage;
 mod price;
 mod usage;
 
-pub use address::{AddressClass, classify, may_dial};
 pub use judge::{Case, judge, refuse, seen, shadow};
 pub use outage::OutageRule;
 pub use price::{Price, Progress, TokenPrice, Usage};

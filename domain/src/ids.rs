@@ -4,6 +4,7 @@
 //! a file name, a Redis key or a header.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,6 +20,8 @@ pub enum IdError {
     TooLong { what: &'static str, max: usize },
     #[error("{what} may hold only {allowed}")]
     Alphabet { what: &'static str, allowed: &'static str },
+    #[error("{what} is not written in its one canonical form")]
+    Form { what: &'static str },
 }
 
 fn checked(
@@ -41,7 +44,8 @@ fn checked(
 }
 
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $allowed:literal, $is_allowed:expr) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $allowed:literal, $is_allowed:expr
+        $(, $has_form:path)?) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -54,6 +58,9 @@ macro_rules! text_id {
             /// Checks the text and takes it over.
             pub fn parse(text: &str) -> Result<Self, IdError> {
                 checked(text, $what, $max, $allowed, $is_allowed)?;
+                $(if !$has_form(text) {
+                    return Err(IdError::Form { what: $what });
+                })?
                 Ok(Self(text.into()))
             }
 
@@ -145,8 +152,51 @@ text_id!(
 );
 text_id!(
     /// A host as it is judged and dialled: lower-case DNS name, IPv4 address, or IPv6 address without brackets.
-    Host, "a host", 253, "a-z 0-9 . - _ :", |byte| is_name(byte) || byte == b':'
+    /// Each has one spelling, so two hosts are the same exactly when their texts are (`docs/spec/addresses.md`).
+    Host, "a host", 253, "a-z 0-9 . - _ :", is_host_byte, is_canonical_host
 );
+
+fn is_host_byte(byte: u8) -> bool {
+    is_name(byte) || byte == b':'
+}
+
+/// An IPv6 address in RFC 5952's spelling, a dotted quad, or a name that no resolver could take for an address.
+fn is_canonical_host(text: &str) -> bool {
+    if text.contains(':') {
+        return text.parse::<Ipv6Addr>().is_ok_and(|address| address.to_string() == text);
+    }
+    let mut labels = text.split('.');
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let is_last_number = text.rsplit('.').next().is_some_and(is_number);
+    if is_last_number { text.parse::<Ipv4Addr>().is_ok() } else { labels.all(is_label) }
+}
+
+/// What an address parser reads as a number (WHATWG URL, "ends in a number checker"), so `0x7f.1` is no name.
+fn is_number(label: &str) -> bool {
+    let hex = label.strip_prefix("0x");
+    let is_hex = hex.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    is_hex || (!label.is_empty() && label.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+impl Host {
+    /// Whether `parse` accepts the text; for readers that keep nothing.
+    pub fn is_host(text: &str) -> bool {
+        text.len() <= Self::MAX_BYTES && text.bytes().all(is_host_byte) && is_canonical_host(text)
+    }
+
+    /// The address this host is, unless it is a name.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.0.parse().ok()
+    }
+}
+
+impl From<IpAddr> for Host {
+    fn from(address: IpAddr) -> Self {
+        Self(address.to_string().into())
+    }
+}
 
 impl KeyId {
     /// The name a key has by itself (RFC 7638 §3): SHA-256 over its canonical JWK, base64url, 43 characters.
@@ -309,6 +359,58 @@ mod tests {
             assert!(TenantId::parse(bad).is_err(), "{bad:?}");
         }
         assert_eq!(TenantId::parse("acme-1").unwrap().as_str(), "acme-1");
+    }
+
+    #[test]
+    fn a_host_has_one_spelling_and_a_name_is_never_an_address_in_disguise() {
+        for good in [
+            "api.example.com",
+            "payment_api",
+            "xn--bcher-kva.example",
+            "r3---sn.example",
+            "192.0.2.1",
+            "::1",
+            "2001:db8::1",
+            "1.2.3.4.example",
+            "0x7f.1.example",
+        ] {
+            assert_eq!(Host::parse(good).map(String::from), Ok(good.to_owned()));
+            assert!(Host::is_host(good), "{good:?}");
+        }
+        for bad in [
+            "a.",
+            ".a",
+            "a..b",
+            "-a",
+            "a-.b",
+            "A",
+            "127.1",
+            "0x7f.1",
+            "017700000001",
+            "1.2.3.04",
+            "0x",
+            "a.0x1f",
+            "::0",
+            "0:0:0:0:0:0:0:1",
+            "[::1]",
+            "::1:",
+            "a:80",
+            "2001:DB8::1",
+        ] {
+            assert!(Host::parse(bad).is_err() && !Host::is_host(bad), "{bad:?}");
+        }
+        let long = format!("{}.example", "a".repeat(64));
+        assert!(Host::parse(&long).is_err() && !Host::is_host(&long));
+    }
+
+    #[test]
+    fn an_address_is_a_host_and_the_host_is_that_address() {
+        for text in ["192.0.2.1", "::ffff:192.0.2.1", "::1.2.3.4", "64:ff9b::1", "::"] {
+            let address: IpAddr = text.parse().unwrap();
+            let host = Host::from(address);
+            assert_eq!(Host::parse(host.as_str()).unwrap().address(), Some(address), "{host}");
+        }
+        assert_eq!(Host::parse("example.com").unwrap().address(), None);
     }
 
     #[test]

@@ -13,7 +13,6 @@ pub mod files;
 pub mod keys;
 pub mod policies;
 pub mod recover;
-pub mod resolver;
 pub mod rooms;
 pub mod serve;
 pub mod wire;

@@ -1,16 +1,16 @@
 //! Room 6: the call as it leaves: built before it is recorded, dialled only with a permit.
 //!
-//! Not here: resolving names (`resolver`) and moving bytes (Pingora). Invariants: the address dialled is the one
+//! Not here: resolving names (`resolve`) and moving bytes (Pingora). Invariants: the address dialled is the one
 //! checked; connections are never shared between tenants, tools or credentials; the agent's token stays here.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegis_decide::may_dial;
+use aegis_address::Dialable;
 use aegis_domain::{
     Decision, Detector, DlpFacts, Obligation, Reason, Scheme, TraceContext, Verdict,
 };
@@ -29,7 +29,7 @@ use crate::door::headers;
 use crate::rooms::identify;
 use crate::rooms::seal::Permit;
 use crate::wire::Gateway;
-use aegis_config::{BodyMode, Protocol, ToolBinding};
+use aegis_config::{BodyMode, Protocol};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// HTTP/2 streams on one upstream connection; Pingora's default is one.
@@ -252,7 +252,12 @@ pub async fn peer(
         true => gateway.resolver.resolve(&call.host).await?,
         false => binding.resolve.clone(),
     };
-    let address = checked(&addresses, binding, reach.attempts)?;
+    let dialable = Dialable::check(addresses, &binding.addresses).map_err(|error| {
+        tracing::info!(host = %call.host, %error, "the upstream may not be dialled");
+        error.reason()
+    })?;
+    // After a connection failed, the next address has its turn.
+    let address = dialable.turn(reach.attempts);
     if gateway.is_itself(SocketAddr::new(address, call.port)) {
         return Err(Reason::ProxyLoop);
     }
@@ -277,17 +282,6 @@ pub async fn peer(
         options.set_http_version(2, 2);
     }
     Ok(peer)
-}
-
-/// Every address a name has must be allowed: one bad answer spoils the name.
-fn checked(addresses: &[IpAddr], binding: &ToolBinding, attempts: usize) -> Result<IpAddr, Reason> {
-    let forbidden = addresses.iter().any(|address| may_dial(*address, &binding.addresses).is_err());
-    if forbidden {
-        return Err(Reason::AddressForbidden);
-    }
-    // After a connection failed, the next address has its turn.
-    let turn = attempts.checked_rem(addresses.len()).unwrap_or(0);
-    addresses.get(turn).copied().ok_or(Reason::UpstreamUnresolved)
 }
 
 /// Calls share a connection only when tenant, tool and CA are the same, and so the credential is.

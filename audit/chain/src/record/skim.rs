@@ -3,7 +3,7 @@
 //! Not here: reading records for use (`Entry::parse`). Invariant: a record is accepted here exactly when `Entry::parse`
 //! accepts it; a property holds the two together.
 
-use aegis_domain::{DecisionId, Effect, MicroUsd};
+use aegis_domain::{DecisionId, Effect, Host, MicroUsd};
 
 use super::decision::{
     Mode, OutcomeDue, parse_call_kind, parse_degraded, parse_reason, parse_token_use, parse_trace,
@@ -145,7 +145,7 @@ fn name(text: &str) -> Option<()> {
 }
 
 fn host(text: &str) -> Option<()> {
-    within(text, 253, |byte| is_name(byte) || byte == b':')
+    Host::is_host(text).then_some(())
 }
 
 fn token(text: &str) -> Option<()> {
