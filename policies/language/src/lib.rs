@@ -14,8 +14,10 @@ pub mod lint;
 mod name;
 mod path;
 mod pattern;
+mod place;
 mod rego_name;
 mod tool;
+mod truth;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -30,6 +32,7 @@ pub use example::{Example, ExpectedRules};
 pub use host::host_candidates;
 pub use name::{Label, Name, Text};
 pub use path::{PathPattern, Segment};
+pub use place::Declared;
 pub use rego_name::{is_keyword, package_of};
 pub use tool::{Match, Mode, Param, ParamKind, Presence, Rule, RuleEffect, Tool};
 
@@ -44,6 +47,8 @@ pub struct PolicySet {
     pub obligations: BTreeMap<Name, Vec<Obligation>>,
     pub tools: BTreeMap<ToolName, Tool>,
     pub examples: Vec<Example>,
+    /// Where the declarations stand.
+    pub places: BTreeMap<(Declared, Name), Location>,
     /// SHA-256 of the canonical JSON of the source, lower-case hex.
     pub digest: String,
 }
@@ -85,6 +90,7 @@ impl PolicySet {
             }
             return Err(found.sorted());
         };
+        set.places = documents.iter().flat_map(place::places).collect();
         set.digest = digest::of(documents);
         check::names_and_types(&set, &mut found);
         found.or(set)
@@ -163,6 +169,7 @@ fn policy_set(node: &Node, problems: &mut Problems) -> Option<PolicySet> {
         obligations: obligations.unwrap_or_default(),
         tools: tools?,
         examples: examples.unwrap_or_default().into_iter().flatten().collect(),
+        places: BTreeMap::new(),
         digest: String::new(),
     })
 }
