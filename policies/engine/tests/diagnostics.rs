@@ -155,7 +155,7 @@ tools:
     - { id: all, effect: deny, when: { any: [ { param: n, lte: 5 }, { param: n, gt: 5 } ] } }
   four:
     class: write
-    match: { hosts: ['b.test'], methods: [POST], paths: ['/v1/x'] }
+    match: { hosts: ['b.example'], methods: [POST], paths: ['/v1/x'] }
     allow: { groups: [a] }
     params: { n: { type: integer, required: true } }
     rules:
@@ -164,7 +164,7 @@ tools:
     - { id: clean, effect: sanitize, when: always, obligation: blank }
   five:
     class: write
-    match: { hosts: ['c.test'], methods: [POST], paths: ['/v2/x'] }
+    match: { hosts: ['c.example'], methods: [POST], paths: ['/v2/x'] }
     allow: { groups: [a] }
     params: { n: { type: integer, max: 9007199254740993 }, m: { type: integer } }
     rules:
@@ -201,15 +201,13 @@ p.yaml:23:8: `one` and `two` match the same requests [overlapping-tools]
     help: the longer path wins, then the name that sorts first
 p.yaml:23:8: `three` and `two` match the same requests [overlapping-tools]
     help: the longer path wins, then the name that sorts first
-p.yaml:28:64: no value of `e` passes its checks [impossible-param]
+p.yaml:28:56: no value of `e` passes its checks [impossible-param]
     help: its bounds contradict each other; widen one of them
 p.yaml:30:7: the rule `all` denies every call of the tool [always-denies]
     help: narrow its condition, or remove the tool
-p.yaml:32:5: `four` and `two` match the same requests [overlapping-tools]
-    help: the longer path wins, then the name that sorts first
 p.yaml:32:5: the deny rules of this tool leave no call to allow [never-allowed]
     help: every call fires one of them; narrow one, or remove the tool
-p.yaml:45:7: a call that leaves out `n` escapes the rule `exact` [vanishing-deny]
+p.yaml:46:7: a call that leaves out `n` escapes the rule `exact` [vanishing-deny]
     help: make the parameter required, or deny what stays within the limit under a `not`";
     let document = Document::parse("p.yaml", UNWISE).unwrap();
     let set = PolicySet::parse(&[document]).unwrap();
