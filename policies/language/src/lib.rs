@@ -16,6 +16,7 @@ mod path;
 mod pattern;
 mod place;
 mod rego_name;
+mod schema;
 mod tool;
 mod truth;
 
@@ -34,6 +35,7 @@ pub use name::{Label, Name, Text};
 pub use path::{PathPattern, Segment};
 pub use place::Declared;
 pub use rego_name::{is_keyword, package_of};
+pub use schema::{schema, schema_text};
 pub use tool::{Match, Mode, Param, ParamKind, Presence, Rule, RuleEffect, Tool};
 
 /// One tenant's policy for one environment, from one or several files.
