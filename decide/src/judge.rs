@@ -59,6 +59,7 @@ pub fn refuse(id: DecisionId, reason: Reason) -> Decision {
         rules: Vec::new(),
         detail: None,
         would: Vec::new(),
+        exceptions: Vec::new(),
         shadow: None,
         policy: None,
         params_hash: None,
@@ -123,6 +124,7 @@ fn decided(case: &Case<'_>, outcome: PolicyOutcome, blank: Decision) -> Decision
         rules: outcome.rules,
         detail: outcome.detail,
         would: outcome.would,
+        exceptions: outcome.exceptions,
         ..blank
     }
 }

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Host, MicroUsd, ToolName};
+use crate::{Host, McpTool, MicroUsd, ToolName};
 
 /// The parameters policy sees, from path, query and body together.
 pub type Params = serde_json::Map<String, serde_json::Value>;
@@ -87,6 +87,16 @@ impl fmt::Display for ParamsHash {
     }
 }
 
+/// A `tools/call` request of the Model Context Protocol (specification 2025-11-25, server/tools), as the gateway read
+/// it off the body. The `arguments` object is the call's `params`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct McpCall {
+    /// The server, as this gateway's config calls it; what a server says of itself proves nothing.
+    pub server: ToolName,
+    /// `params.name` of the request.
+    pub tool: McpTool,
+}
+
 /// One call an agent wants to make, bounded and parsed, before anyone has judged it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EgressCall {
@@ -101,6 +111,8 @@ pub struct EgressCall {
     /// The query that goes upstream, without `?`.
     pub query: Option<String>,
     pub kind: CallKind,
+    /// The MCP tool that the body calls, when it calls one; host, method and path are then the server's endpoint.
+    pub mcp: Option<McpCall>,
     pub params: Params,
     pub params_hash: ParamsHash,
     pub body_bytes: u64,

@@ -104,6 +104,8 @@ pub struct Decision {
     pub detail: Option<String>,
     /// Ids of shadow rules that would have fired.
     pub would: Vec<RuleId>,
+    /// Ids of the policy's exceptions without which another rule would have held the call.
+    pub exceptions: Vec<RuleId>,
     /// What a policy version in shadow would have decided, where one runs.
     pub shadow: Option<Effect>,
     pub policy: Option<PolicyRef>,

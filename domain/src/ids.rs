@@ -128,6 +128,10 @@ text_id!(
     ToolName, "a tool name", 128, "a-z 0-9 . _ -", is_name
 );
 text_id!(
+    /// The name of a tool as its MCP server announces it: 1 to 128 of `A-Z a-z 0-9 . _ - : / @`.
+    McpTool, "an MCP tool name", 128, "A-Z a-z 0-9 . _ - : / @", is_token
+);
+text_id!(
     /// A rule's or check's name, as reported in a decision: 1 to 128 of `A-Z a-z 0-9 . _ - : / @`.
     RuleId, "a rule id", 128, "A-Z a-z 0-9 . _ - : / @", is_token
 );

@@ -17,12 +17,12 @@ mod time;
 
 pub use agent::{AgentIdentity, TokenUse};
 pub use approval::ApprovalRequest;
-pub use call::{CallKind, EgressCall, Method, Params, ParamsHash, Scheme};
+pub use call::{CallKind, EgressCall, McpCall, Method, Params, ParamsHash, Scheme};
 pub use decision::{Decision, Degraded, Effect, Obligation, PolicyRef, Verdict};
 pub use facts::{DlpFacts, Facts, Grant, HotAnswer, HotRefusal, Outage, RateWindow};
 pub use ids::{
-    AgentId, DecisionId, Detector, Host, IdError, Jti, KeyId, OrgId, Region, RuleId, TenantId,
-    ToolName, TraceContext,
+    AgentId, DecisionId, Detector, Host, IdError, Jti, KeyId, McpTool, OrgId, Region, RuleId,
+    TenantId, ToolName, TraceContext,
 };
 pub use money::{MicroUsd, MoneyError};
 pub use reason::{Fault, Reason};

@@ -161,6 +161,7 @@ fn plain_call(route: ToolName, upstream: &Upstream, path: String, arrival: &Arri
         method: arrival.method.clone(),
         path: format!("{}{path}", upstream.base_path),
         query: arrival.query.clone(),
+        mcp: None,
         params: Params::new(),
         params_hash: ParamsHash::of(b""),
         body_bytes: 0,

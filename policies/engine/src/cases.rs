@@ -118,13 +118,15 @@ fn mismatch(example: &Example, outcome: &PolicyOutcome) -> Option<String> {
         };
         return Some(format!("expected {expected}, got {}", described(outcome.effect, &found)));
     }
-    let would: BTreeSet<RuleId> = outcome.would.iter().cloned().collect();
-    match &example.would {
-        Some(ids) if *ids != would => {
-            Some(format!("expected shadow rules [{}], got [{}]", listed(ids), listed(&would)))
-        }
-        Some(_) | None => None,
-    }
+    let beside = [
+        ("shadow rules", &example.would, &outcome.would),
+        ("exceptions", &example.exceptions, &outcome.exceptions),
+    ];
+    beside.into_iter().find_map(|(what, expected, found)| {
+        let found: BTreeSet<RuleId> = found.iter().cloned().collect();
+        let expected = expected.as_ref().filter(|ids| **ids != found)?;
+        Some(format!("expected {what} [{}], got [{}]", listed(expected), listed(&found)))
+    })
 }
 
 fn described(effect: Effect, ids: &BTreeSet<RuleId>) -> String {
@@ -167,6 +169,9 @@ fn evaluate(
 /// 2000-01-03T12:00:00Z, a Monday, for tests that do not say when.
 const NOON: Timestamp = Timestamp::from_unix_s(946_900_800);
 
+/// Where a call goes whose tool takes every host (RFC 2606 §2).
+const ANY_HOST: &str = "any.test";
+
 /// A call that matches its tool where the example does not say otherwise.
 fn call(
     set: &PolicySet,
@@ -178,11 +183,14 @@ fn call(
         Some(host) => host.clone(),
         None => {
             let first = set.members(&tool.matching.hosts).first().map(|host| host.as_str());
-            Host::parse(&first.unwrap_or_default().replacen('*', "any", 1))?
+            Host::parse(&first.unwrap_or(ANY_HOST).replacen('*', "any", 1))?
         }
     };
     let first_path = tool.matching.paths.first().map(|path| path_for(path, &example.params));
-    let method: Option<&Method> = scenario.method.as_ref().or(tool.matching.methods.first());
+    let mcp = scenario.mcp.as_ref().or(tool.matching.mcp.as_ref());
+    // The endpoint of an MCP server takes its calls as POST (specification 2025-11-25, basic/transports).
+    let post = mcp.and_then(|_| Method::parse("POST"));
+    let method = scenario.method.as_ref().or(tool.matching.methods.first()).or(post.as_ref());
     let body = Value::Object(example.params.clone()).to_string();
     Ok(EgressCall {
         route: example.tool.clone(),
@@ -190,9 +198,10 @@ fn call(
         host,
         port: 443,
         method: method.cloned().ok_or(aegis_domain::IdError::Empty { what: "a method" })?,
-        path: scenario.path.clone().or(first_path).unwrap_or_default(),
+        path: scenario.path.clone().or(first_path).unwrap_or_else(|| "/".to_owned()),
         query: None,
         kind: tool.class,
+        mcp: mcp.cloned(),
         params: example.params.clone(),
         params_hash: ParamsHash::of(body.as_bytes()),
         body_bytes: u64::try_from(body.len()).unwrap_or(u64::MAX),

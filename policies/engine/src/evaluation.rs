@@ -43,6 +43,8 @@ pub struct PolicyOutcome {
     pub approval_ttl: Option<Ttl>,
     /// Ids of shadow rules that fired, sorted; they have no effect.
     pub would: Vec<RuleId>,
+    /// Ids of the exceptions that lifted a rule which fired, sorted.
+    pub exceptions: Vec<RuleId>,
 }
 
 /// What is fixed about a tool, whatever the call.

@@ -6,8 +6,10 @@
 pub mod cases;
 mod evaluation;
 mod lower;
+mod projection;
 mod rego;
 mod snapshot;
 
 pub use evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
+pub use projection::{Projection, Reads};
 pub use snapshot::{BundleFile, CompileContext, Snapshot};

@@ -15,9 +15,12 @@ use std::collections::BTreeMap;
 use aegis_domain::ToolName;
 use serde_json::Value;
 
+use crate::projection::{Projection, Reads};
 use aegis_document::{Diagnostics, Location};
 use aegis_policy_language::PolicySet;
 use aegis_policy_language::canonical;
+
+pub(crate) use data::obligations;
 
 /// Everything a set compiles to.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub(crate) struct Module {
     pub(crate) path: String,
     pub(crate) package: String,
     pub(crate) source: String,
+    /// What it reads of the input.
+    pub(crate) reads: Projection,
     /// Which line of the policy each emitted rule comes from, by the line of its head.
     pub(crate) source_map: Vec<(usize, Location)>,
 }
@@ -67,6 +72,15 @@ pub(crate) fn lower(set: &PolicySet) -> Result<Lowered, Diagnostics> {
     found.or(lowered)
 }
 
+/// What a module reads, and what the dispatcher before it does.
+fn reads(source: &str) -> Projection {
+    let mut reads = linter::reads(source);
+    for part in ["tenant", "tool"] {
+        reads.add(&[part.to_owned()], Reads::Value);
+    }
+    reads
+}
+
 /// `base.name`, or `base["name"]` where the name is a keyword.
 fn member(base: &str, name: &str) -> String {
     if aegis_policy_language::is_keyword(name) {
@@ -86,7 +100,7 @@ fn dispatcher(set: &PolicySet) -> Module {
          pkg := data.aegis_data.tools[input.tool].package\n\
          \n\
          default decision := {{\"effect\": \"deny\", \"rules\": [\"egress.default-deny\"], \
-         \"obligations\": [], \"approvals\": [], \"would\": []}}\n\
+         \"obligations\": [], \"approvals\": [], \"would\": [], \"exceptions\": []}}\n\
          \n\
          decision := data.aegis.tool[pkg].decision if {{\n\
          \tinput.tenant == {tenant}\n\
@@ -97,6 +111,7 @@ fn dispatcher(set: &PolicySet) -> Module {
         path: "aegis/egress.rego".to_owned(),
         package: "aegis.egress".to_owned(),
         source,
+        reads: Projection::default(),
         source_map: Vec::new(),
     }
 }

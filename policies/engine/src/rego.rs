@@ -20,7 +20,7 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use crate::evaluation::EngineError;
 use crate::lower::Module;
 
-pub(crate) use input::{Needs, Vocabulary};
+pub(crate) use input::{Plan, TooLarge, UnknownPath};
 
 /// One tool's decision, ready to run; shared between threads.
 #[derive(Clone, Debug)]
@@ -42,6 +42,7 @@ pub(crate) struct RawDecision {
     pub(crate) obligations: Vec<String>,
     pub(crate) approvals: Vec<String>,
     pub(crate) would: Vec<RuleId>,
+    pub(crate) exceptions: Vec<RuleId>,
 }
 
 /// Why regorus did not take a module that the linter accepted.
@@ -112,7 +113,7 @@ fn decode(answer: &Value) -> Result<RawDecision, EngineError> {
 
 fn well_formed(answer: &Value) -> Option<RawDecision> {
     let object = answer.as_object().ok()?;
-    if object.len() != 5 {
+    if object.len() != 6 {
         return None;
     }
     let member = |name: &str| object.get(&Value::from(name));
@@ -126,6 +127,7 @@ fn well_formed(answer: &Value) -> Option<RawDecision> {
         obligations: names("obligations")?,
         approvals: names("approvals")?,
         would: ids("would")?,
+        exceptions: ids("exceptions")?,
     };
     let consistent = match decision.effect {
         Effect::Allow => decision.rules.is_empty() && decision.obligations.is_empty(),

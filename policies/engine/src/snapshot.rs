@@ -10,11 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_domain::{Effect, EgressCall, Obligation, PolicyRef, RuleId, TenantId, ToolName, Ttl};
 
+use serde_json::{Value, json};
+
 use crate::evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
-use crate::lower::lower;
-use crate::rego::{Data, Needs, Program, RawDecision, Vocabulary};
+use crate::lower::{Module, lower, obligations};
+use crate::projection::Projection;
+use crate::rego::{CompileError, Data, Input, Plan, Program, RawDecision, TooLarge, UnknownPath};
 use aegis_document::{Diagnostics, Document};
-use aegis_policy_language::{Condition, Mode, PolicySet, Rule, RuleEffect, Tool};
+use aegis_policy_language::{Approval, Mode, PolicySet, Rule, RuleEffect, Tool};
 
 pub use bundle::BundleFile;
 
@@ -39,9 +42,8 @@ pub struct Snapshot {
     files: Vec<BundleFile>,
     tools: BTreeMap<ToolName, CompiledTool>,
     obligations: BTreeMap<String, Vec<Obligation>>,
-    approval_ttls: BTreeMap<String, Ttl>,
+    approvals: BTreeMap<String, Approval>,
     data: Data,
-    vocabulary: Vocabulary,
 }
 
 #[derive(Debug)]
@@ -49,7 +51,8 @@ struct CompiledTool {
     info: ToolInfo,
     matcher: Matcher,
     program: Program,
-    needs: Needs,
+    projection: Projection,
+    plan: Plan,
     /// What people wrote beside deny rules.
     reasons: BTreeMap<RuleId, String>,
 }
@@ -67,9 +70,9 @@ impl Snapshot {
         let mut tools = BTreeMap::new();
         for (name, tool) in &set.tools {
             let Some(module) = lowered.tools.get(name) else { continue };
-            match Program::compile(module) {
-                Ok(program) => {
-                    tools.insert(name.clone(), compiled(set, (name, tool), program));
+            match ready(set, (name, tool), module) {
+                Ok(ready) => {
+                    tools.insert(name.clone(), ready);
                 }
                 Err(error) => found.report(&tool.at, error.to_string(), None),
             }
@@ -83,7 +86,6 @@ impl Snapshot {
         );
         let files = bundle::files(set, &lowered, &revision, ctx.version);
         let bundle_sha256 = bundle::digest(&files);
-        let obligations = set.obligations.iter();
         let approvals = set.approvals.iter();
         found.or(Self {
             policy_ref: PolicyRef { revision, version: ctx.version, bundle_sha256 },
@@ -91,12 +93,9 @@ impl Snapshot {
             source_digest: set.digest.clone(),
             files,
             tools,
-            obligations: obligations.map(|(n, parts)| (n.to_string(), parts.clone())).collect(),
-            approval_ttls: approvals
-                .map(|(n, approval)| (n.to_string(), approval.expires))
-                .collect(),
+            obligations: obligations(set),
+            approvals: approvals.map(|(name, asked)| (name.to_string(), asked.clone())).collect(),
             data: Data::new(&lowered.data),
-            vocabulary: Vocabulary::new(),
         })
     }
 
@@ -124,6 +123,11 @@ impl Snapshot {
 
     pub fn tool(&self, name: &ToolName) -> Option<&ToolInfo> {
         self.tools.get(name).map(|tool| &tool.info)
+    }
+
+    /// Whom an approval that an outcome names asks, how many of them, and what their answer is bound to.
+    pub fn approval(&self, name: &str) -> Option<&Approval> {
+        self.approvals.get(name)
     }
 
     /// The tool a call is for, among those that belong to its route. When none matches, the one that comes
@@ -157,12 +161,52 @@ impl Snapshot {
         found.map(|(name, value)| (name.to_string(), value.to_owned())).collect()
     }
 
+    /// What the tool's program reads of an input; `None` for a tool the policy does not have.
+    pub fn projection(&self, tool: &ToolName) -> Option<&Projection> {
+        self.tools.get(tool).map(|tool| &tool.projection)
+    }
+
     /// Asks the policy about one call. An error means deny.
     pub fn evaluate(&self, input: &PolicyInput<'_>) -> Result<PolicyOutcome, EngineError> {
-        let tool = self.tools.get(input.tool).filter(|_| input.agent.tenant == self.tenant);
-        let Some(tool) = tool else { return default_deny() };
-        let document = self.vocabulary.input(input, &tool.needs);
-        self.outcome(tool, tool.program.decide(&self.data, document)?)
+        match self.tools.get(input.tool).filter(|_| input.agent.tenant == self.tenant) {
+            Some(tool) => self.decide(tool, tool.plan.input(input)),
+            None => denied_by_host("egress.default-deny"),
+        }
+    }
+
+    /// What the policy sees of a call, and all it sees: the input document that a record keeps, so that the decision
+    /// can be reached again. Of a call that is denied unseen it is the tenant and the tool.
+    pub fn projected_input(&self, input: &PolicyInput<'_>) -> Value {
+        let seen = self.tools.get(input.tool).and_then(|tool| tool.plan.input(input).ok());
+        match seen {
+            Some(seen) => seen.to_json(),
+            None => json!({ "tenant": input.agent.tenant.as_str(), "tool": input.tool.as_str() }),
+        }
+    }
+
+    /// Asks the policy about a recorded input. What this version reads and the record does not hold counts as missing:
+    /// `Projection::lacks` tells beforehand.
+    pub fn evaluate_projected(
+        &self,
+        tool: &ToolName,
+        input: &Value,
+    ) -> Result<PolicyOutcome, EngineError> {
+        let tenant = input.get("tenant").and_then(Value::as_str);
+        match self.tools.get(tool).filter(|_| tenant == Some(self.tenant.as_str())) {
+            Some(tool) => self.decide(tool, tool.plan.recorded(input)),
+            None => denied_by_host("egress.default-deny"),
+        }
+    }
+
+    fn decide(
+        &self,
+        tool: &CompiledTool,
+        input: Result<Input, TooLarge>,
+    ) -> Result<PolicyOutcome, EngineError> {
+        match input {
+            Ok(input) => self.outcome(tool, tool.program.decide(&self.data, input)?),
+            Err(TooLarge) => denied_by_host("schema.too-large"),
+        }
     }
 
     fn outcome(&self, tool: &CompiledTool, raw: RawDecision) -> Result<PolicyOutcome, EngineError> {
@@ -171,7 +215,8 @@ impl Snapshot {
             obligations
                 .extend_from_slice(self.obligations.get(name).ok_or(EngineError::Malformed)?);
         }
-        let ttls = raw.approvals.iter().map(|name| self.approval_ttls.get(name).copied());
+        let ttls =
+            raw.approvals.iter().map(|name| self.approval(name).map(|approval| approval.expires));
         let ttls: Vec<Ttl> = ttls.collect::<Option<_>>().ok_or(EngineError::Malformed)?;
         let detail = match raw.effect {
             Effect::Deny => raw.rules.iter().find_map(|id| tool.reasons.get(id)).cloned(),
@@ -185,13 +230,15 @@ impl Snapshot {
             approval_routes: raw.approvals,
             approval_ttl: ttls.into_iter().min(),
             would: raw.would,
+            exceptions: raw.exceptions,
         })
     }
 }
 
-/// What stock OPA's dispatcher says to an unknown tool or tenant.
-fn default_deny() -> Result<PolicyOutcome, EngineError> {
-    let rule = RuleId::parse("egress.default-deny").map_err(|_| EngineError::Malformed)?;
+/// A denial before any program runs: what stock OPA's dispatcher says to an unknown tool or tenant, and what becomes of
+/// a call that is too large to be looked at.
+fn denied_by_host(rule: &str) -> Result<PolicyOutcome, EngineError> {
+    let rule = RuleId::parse(rule).map_err(|_| EngineError::Malformed)?;
     Ok(PolicyOutcome {
         effect: Effect::Deny,
         rules: vec![rule],
@@ -200,24 +247,39 @@ fn default_deny() -> Result<PolicyOutcome, EngineError> {
         approval_routes: Vec::new(),
         approval_ttl: None,
         would: Vec::new(),
+        exceptions: Vec::new(),
     })
 }
 
-fn compiled(set: &PolicySet, (name, tool): (&ToolName, &Tool), program: Program) -> CompiledTool {
+/// Why a tool's module does not run.
+#[derive(Debug, thiserror::Error)]
+enum NotReady {
+    #[error(transparent)]
+    Refused(#[from] CompileError),
+    #[error(transparent)]
+    UnknownPath(#[from] UnknownPath),
+}
+
+fn ready(
+    set: &PolicySet,
+    (name, tool): (&ToolName, &Tool),
+    module: &Module,
+) -> Result<CompiledTool, NotReady> {
     let approvals: BTreeSet<String> = tool.rules.iter().filter_map(approval_of).collect();
     let reasons = tool.rules.iter();
     let reasons = reasons.filter_map(|rule| Some((rule.id.clone(), rule.reason()?.to_string())));
-    CompiledTool {
+    Ok(CompiledTool {
         info: ToolInfo {
             name: name.clone(),
             kind: tool.class,
             approvals: approvals.into_iter().collect(),
         },
         matcher: Matcher::new(set, &tool.matching),
-        program,
-        needs: needs(set, tool),
+        program: Program::compile(module)?,
+        plan: Plan::new(&module.reads, set)?,
+        projection: module.reads.clone(),
         reasons: reasons.collect(),
-    }
+    })
 }
 
 fn approval_of(rule: &Rule) -> Option<String> {
@@ -225,21 +287,5 @@ fn approval_of(rule: &Rule) -> Option<String> {
         (RuleEffect::ApprovalNeeded { approval }, Mode::Enforce) => Some(approval.to_string()),
         (RuleEffect::ApprovalNeeded { .. }, Mode::Shadow)
         | (RuleEffect::Deny { .. } | RuleEffect::Sanitize { .. }, _) => None,
-    }
-}
-
-fn needs(set: &PolicySet, tool: &Tool) -> Needs {
-    let mut names = BTreeSet::new();
-    for rule in &tool.rules {
-        rule.when.walk(&mut |condition| {
-            if let Condition::Calendar { name, .. } = condition {
-                names.insert(name);
-            }
-        });
-    }
-    let calendars = names.into_iter().filter_map(|name| Some((name, set.calendars.get(name)?)));
-    Needs {
-        calendars: calendars.map(|(name, calendar)| (name.clone(), calendar.clone())).collect(),
-        segments: tool.matching.paths.iter().any(|path| path.literal().is_none()),
     }
 }

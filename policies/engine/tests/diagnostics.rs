@@ -64,7 +64,7 @@ p.yaml:17:10: `pattern`: a word boundary (`\\b`) means different things to diffe
 p.yaml:19:7: `approval` is missing
 p.yaml:19:13: a rule id may hold only A-Z a-z 0-9 . _ - : / @
 p.yaml:19:51: a test has exactly one of `gt`, `gte`, `lt`, `lte`, `eq`, `neq`, `in`, `prefix`, `suffix`, `contains`
-p.yaml:20:36: a condition has exactly one of `all`, `any`, `not`, `param`, `agent`, `request`, `dlp`, `calendar`, `budget_remaining`, `estimated_cost`
+p.yaml:20:36: a condition has exactly one of `all`, `any`, `not`, `param`, `agent`, `request`, `fact`, `context`, `dlp`, `calendar`, `budget_remaining`, `estimated_cost`
 p.yaml:20:38: unknown key `parm`
     help: did you mean `param`?
 p.yaml:20:49: unknown key `approval`
@@ -120,6 +120,132 @@ p.yaml:18:59: there is no calendar `hours`
 p.yaml:20:33: there is no tool `a.c`
     help: did you mean `a.b`?";
     assert_eq!(errors(INCOHERENT), expected);
+}
+
+/// What MCP, exceptions, stripping, redaction, facts and context add.
+const NEWER: &str = "\
+apiVersion: aegis.dev/v1
+kind: PolicySet
+metadata: { tenant: demo, env: dev }
+defaults: { unknown_params: stripp }
+calendars: { hours: { tz: UTC, weekly: ['Mon 08:00-20:00'] } }
+approvals: { fin: { route: x, expires: 15m, bind: [amout] } }
+obligations: { o: { redact: { detectors: [ssn], in: [bodi] } }, k: { keep_fields: [id] } }
+tools:
+  one:
+    class: write
+    match: { mcp: { server: Files, tol: x }, paths: [/x] }
+    unknown_params: strip
+    allow: {}
+  two:
+    class: write
+    match: { mcp: { server: files, tool: 'a b' } }
+    allow: {}
+    rules:
+    - { id: a, effect: deny, when: { fact: dlp.emial, gt: 1 } }
+    - { id: b, effect: deny, when: { context: budget, gt: 1 } }
+    - { id: c, effect: deny, when: { request: hots, eq: x } }
+    exceptions:
+    - { id: E1, owner: me, rules: [] }
+    - { id: E2, owner: me, reason: r, expires: tomorrow, rules: [a], when: { parm: x } }
+";
+
+#[test]
+fn the_newer_constructs_say_what_is_wrong_with_them() {
+    let expected = "\
+p.yaml:4:29: expected one of `deny`, `strip`, found the text `stripp`
+    help: did you mean `strip`?
+p.yaml:7:54: redaction covers the whole `body`
+    help: to blank a field whatever it holds, name it under `fields`
+p.yaml:11:19: `tool` is missing
+p.yaml:11:29: a tool name may hold only a-z 0-9 . _ -
+p.yaml:11:36: unknown key `tol`
+    help: did you mean `tool`?
+p.yaml:11:53: `paths` says nothing beside `mcp`
+p.yaml:16:42: an MCP tool name may hold only A-Z a-z 0-9 . _ - : / @
+p.yaml:19:44: expected one of `dlp.ssn`, `dlp.email`, `dlp.dob`, `dlp.card`, `dlp.secret`, found the text `dlp.emial`
+    help: did you mean `dlp.email`?
+p.yaml:20:47: expected one of `budget_remaining`, `estimated_cost`, `calendar.<name>`, found the text `budget`
+    help: did you mean `budget_remaining`?
+p.yaml:21:47: expected one of `host`, `method`, `path`, `region`, found the text `hots`
+    help: did you mean `host`?
+p.yaml:23:7: `expires` is missing
+p.yaml:23:7: `reason` is missing
+p.yaml:23:35: an empty list matches nothing
+p.yaml:24:48: an instant is written like 2026-11-20T10:00:00Z
+p.yaml:24:76: a condition has exactly one of `all`, `any`, `not`, `param`, `agent`, `request`, `fact`, `context`, `dlp`, `calendar`, `budget_remaining`, `estimated_cost`
+p.yaml:24:78: unknown key `parm`
+    help: did you mean `param`?";
+    assert_eq!(errors(NEWER), expected);
+}
+
+const UNLIKELY: &str = "\
+apiVersion: aegis.dev/v1
+kind: PolicySet
+metadata: { tenant: demo, env: dev }
+calendars: { hours: { tz: UTC, weekly: ['Mon 08:00-20:00'] } }
+approvals: { fin: { route: x, expires: 15m, bind: [amout, amount] } }
+obligations: { keep: { keep_fields: [id] } }
+exceptions:
+- { id: E1, owner: me, reason: r, expires: 2027-01-01T00:00:00Z, rules: [high, hihg, schema.amount, san] }
+tools:
+  pay:
+    class: write
+    match: { mcp: { server: files, tool: x } }
+    unknown_params: strip
+    allow: {}
+    params: { amount: { type: integer } }
+    rules:
+    - { id: high, effect: approval_needed, when: { context: calendar.huors, eq: true }, approval: fin }
+    - { id: type, effect: deny, when: { any: [ { context: calendar.hours, gt: 1 }, { fact: dlp.ssn, eq: a } ] } }
+    - { id: san, effect: sanitize, when: always, obligation: keep }
+    exceptions:
+    - { id: E1, owner: me, reason: r, expires: 2027-01-01T00:00:00Z, rules: [typo], when: { param: mount, gt: 1 } }
+";
+
+#[test]
+fn names_in_the_newer_constructs_are_checked_together() {
+    let mcp = "p.yaml:13:21: nothing can be stripped from an MCP call";
+    assert_eq!(errors(UNLIKELY), mcp);
+    let expected = "\
+p.yaml:5:19: there is no parameter `amout`
+    help: did you mean `amount`?
+p.yaml:8:3: `san` sanitizes; an exception cannot lift that
+p.yaml:8:3: `schema.amount` is a check; an exception lifts rules only
+p.yaml:8:3: there is no rule `hihg`
+    help: did you mean `high`?
+p.yaml:17:61: there is no calendar `huors`
+    help: did you mean `hours`?
+p.yaml:18:59: the test does not fit the type of what it tests
+p.yaml:18:92: the test does not fit the type of what it tests
+p.yaml:19:7: `keep` would drop the envelope of an MCP call
+    help: `keep_fields` counts the outermost fields of the body only
+p.yaml:21:7: a second exception `E1` in this set
+p.yaml:21:7: there is no rule `typo`
+    help: did you mean `type`?
+p.yaml:21:100: there is no parameter `mount`
+    help: did you mean `amount`?";
+    assert_eq!(errors(&UNLIKELY.replace("strip", "deny")), expected);
+}
+
+#[test]
+fn a_named_list_must_hold_what_its_place_takes() {
+    let text = "\
+apiVersion: aegis.dev/v1
+kind: PolicySet
+metadata: { tenant: demo, env: dev }
+lists: { words: [GET, 'get it'], none: [] }
+tools:
+  a: { class: read, match: { hosts: [a.test], methods: $words, paths: $words }, allow: { scopes: $wrds, regions: $none } }
+";
+    let expected = "\
+p.yaml:6:56: in the list `words`: a method is 1 to 32 of `A-Z 0-9 -`
+p.yaml:6:71: in the list `words`: a path begins with `/`
+p.yaml:6:71: in the list `words`: a path begins with `/`
+p.yaml:6:98: there is no list `wrds`
+    help: did you mean `words`?
+p.yaml:6:114: the list `none` is empty and matches nothing";
+    assert_eq!(errors(text), expected);
 }
 
 const UNWISE: &str = "\

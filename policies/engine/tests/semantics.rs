@@ -5,7 +5,7 @@ mod scene;
 
 use std::collections::BTreeMap;
 
-use aegis_domain::{Detector, DlpFacts, MicroUsd, Obligation, Timestamp, Ttl};
+use aegis_domain::{Detector, DlpFacts, McpCall, MicroUsd, Obligation, Timestamp, Ttl};
 use aegis_policy::Snapshot;
 use scene::{Scene, compile, demo, one_tool};
 use serde_json::{Value, json};
@@ -116,6 +116,109 @@ fn a_wildcard_host_matches_at_any_depth_below_it_and_not_itself() {
     ] {
         assert_eq!(Scene::new("pay", "POST", host, "/pay").answer(&snapshot), expected, "{host}");
     }
+}
+
+#[test]
+fn a_named_list_may_stand_wherever_a_list_of_texts_may() {
+    let lists = "lists: { h: [api.test], m: [POST, PUT], p: [/pay, '/pay/{id}'], g: [finance], s: [pay], r: [eu-west-1], c: [USD] }";
+    let grant = "match: { hosts: $h, methods: $m, paths: $p }\n    allow: { groups: $g, scopes: $s, regions: $r }";
+    let rules = "    - { id: r, effect: deny, when: { not: { param: c, in: $c } } }";
+    let text = one_tool("{ c: { type: string, in: $c }, id: { type: string } }", rules)
+        .replace("kind: PolicySet", &format!("kind: PolicySet\n{lists}"))
+        .replace(
+            "match: { hosts: [api.test], methods: [POST], paths: [/pay] }\n    allow: { groups: [finance], scopes: [pay] }",
+            grant,
+        );
+    assert!(text.contains(grant));
+    let snapshot = compile(&text).unwrap();
+    let scene = Scene::new("pay", "PUT", "api.test", "/pay/7");
+    assert_eq!(scene.clone().answer(&snapshot), "deny r");
+    assert_eq!(scene.with(&[("c", json!("USD"))]).answer(&snapshot), "allow");
+    let mut other = Scene::new("pay", "GET", "x.test", "/other").with(&[("c", json!("USD"))]);
+    other.region = "us-1".parse().unwrap();
+    other.agent.scopes.clear();
+    other.agent.groups.clear();
+    let expected =
+        "deny agent.group,request.host,request.method,request.path,request.region,scope.pay";
+    assert_eq!(other.answer(&snapshot), expected);
+}
+
+// MCP.
+
+const MCP_TOOL: &str = "match: { mcp: { server: files, tool: delete_file } }";
+
+fn mcp_policy(matching: &str) -> Snapshot {
+    let text = one_tool("{ path: { type: string, required: true } }", "      []");
+    compile(&text.replace("match: { hosts: [api.test], methods: [POST], paths: [/pay] }", matching))
+        .unwrap()
+}
+
+fn mcp_call(server: &str, tool: &str) -> Scene {
+    let mut scene = Scene::pay().with(&[("path", json!("/a"))]);
+    let (server, tool) = (server.parse().unwrap(), tool.parse().unwrap());
+    scene.call.mcp = Some(McpCall { server, tool });
+    scene
+}
+
+#[test]
+fn an_mcp_tool_is_matched_by_server_and_name_whatever_the_endpoint() {
+    let snapshot = mcp_policy(MCP_TOOL);
+    let mut scene = mcp_call("files", "delete_file");
+    scene.call.path = "/anything".to_owned();
+    scene.call.host = "mcp.test".parse().unwrap();
+    assert_eq!(scene.answer(&snapshot), "allow");
+    for (server, tool, expected) in [
+        ("files", "read_file", "deny request.mcp-tool"),
+        ("files", "delete_file.", "deny request.mcp-tool"),
+        ("other", "delete_file", "deny request.mcp-server"),
+        ("other", "read_file", "deny request.mcp-server,request.mcp-tool"),
+    ] {
+        assert_eq!(mcp_call(server, tool).answer(&snapshot), expected);
+    }
+    let plain = Scene::pay().with(&[("path", json!("/a"))]);
+    assert_eq!(plain.answer(&snapshot), "deny request.mcp-server,request.mcp-tool");
+}
+
+#[test]
+fn an_mcp_tool_may_name_the_hosts_as_well() {
+    let snapshot =
+        mcp_policy("match: { hosts: ['*.mcp.test'], mcp: { server: files, tool: delete_file } }");
+    let mut scene = mcp_call("files", "delete_file");
+    assert_eq!(scene.answer(&snapshot), "deny request.host");
+    scene.call.host = "a.mcp.test".parse().unwrap();
+    assert_eq!(scene.answer(&snapshot), "allow");
+}
+
+#[test]
+fn a_tool_of_plain_requests_refuses_mcp_calls() {
+    let snapshot = policy("{ path: { type: string } }", "      []");
+    assert_eq!(Scene::pay().answer(&snapshot), "allow");
+    assert_eq!(mcp_call("files", "delete_file").answer(&snapshot), "deny request.mcp");
+}
+
+#[test]
+fn an_mcp_call_finds_an_mcp_tool_and_never_one_by_path() {
+    let tools = [
+        ("mcp", "match: { hosts: [api.test], methods: [POST], paths: [/pay] }"),
+        ("mcp.other", "match: { mcp: { server: mail, tool: delete } }"),
+        ("mcp.read", "match: { mcp: { server: files, tool: read } }"),
+        ("mcp.delete", "match: { mcp: { server: files, tool: delete } }"),
+    ];
+    let tools = tools
+        .map(|(name, matching)| format!("  {name}: {{ class: write, {matching}, allow: {{}} }}\n"));
+    let head = "apiVersion: aegis.dev/v1\nkind: PolicySet\nmetadata: { tenant: demo, env: dev }\n";
+    let snapshot = compile(&format!("{head}tools:\n{}", tools.concat())).unwrap();
+    let found = |mcp: Option<(&str, &str)>| {
+        let mut scene = mcp.map_or_else(Scene::pay, |(server, tool)| mcp_call(server, tool));
+        scene.call.route = "mcp".parse().unwrap();
+        snapshot.resolve(&scene.call).unwrap().to_string()
+    };
+    assert_eq!(found(None), "mcp");
+    assert_eq!(found(Some(("files", "delete"))), "mcp.delete");
+    assert_eq!(found(Some(("mail", "delete"))), "mcp.other");
+    assert_eq!(found(Some(("files", "read"))), "mcp.read");
+    // Nothing matches: some MCP tool refuses it, never the tool whose path holds.
+    assert_ne!(found(Some(("files", "write"))), "mcp");
 }
 
 // Clause 2: precedence, and clause 3: what is reported.
@@ -318,6 +421,206 @@ fn a_shadow_rule_is_reported_at_every_effect_and_changes_none() {
         assert_eq!(found, would);
     }
     assert!(snapshot.tool(&"pay".parse().unwrap()).unwrap().approvals.is_empty());
+}
+
+// Clause 8: exceptions.
+
+const EXCEPTED: &str = "
+    - { id: big, effect: deny, when: { param: x, gt: 10 }, reason: too big }
+    - { id: odd, effect: approval_needed, when: { param: x, gt: 5 }, approval: fin }
+    - { id: san, effect: sanitize, when: { param: x, gt: 0 }, obligation: blank }
+    - { id: sh, effect: deny, mode: shadow, when: { param: x, gt: 10 } }
+    exceptions:
+    - { id: EX-1, owner: ops@demo.test, reason: migration, expires: 2026-11-20T12:00:00Z, rules: [big, sh], when: { param: who, eq: batch } }
+    - { id: EX-2, owner: ops@demo.test, reason: trial, expires: 2026-11-20T12:00:00Z, rules: [odd] }";
+
+fn excepted(x: i64, who: &str, hour: u64) -> (String, Vec<String>, Vec<String>) {
+    let snapshot = policy("{ x: { type: integer }, who: { type: string } }", EXCEPTED);
+    let mut scene = Scene::pay().with(&[("x", json!(x)), ("who", json!(who))]);
+    scene.now = Timestamp::from_unix_s(1_795_132_800 + hour * 3_600);
+    let outcome = scene.ask(&snapshot);
+    let texts = |ids: &[aegis_domain::RuleId]| ids.iter().map(ToString::to_string).collect();
+    (scene.answer(&snapshot), texts(&outcome.exceptions), texts(&outcome.would))
+}
+
+#[test]
+fn an_exception_lifts_the_rules_it_names_while_its_condition_holds_and_is_reported() {
+    let both = vec!["EX-1".to_owned(), "EX-2".to_owned()];
+    assert_eq!(excepted(20, "batch", 11), ("sanitize san".to_owned(), both, vec![]));
+    let (answer, used, would) = excepted(20, "other", 11);
+    assert_eq!((answer.as_str(), used.as_slice()), ("deny big", &["EX-2".to_owned()][..]));
+    assert_eq!(would, ["sh"]);
+    let used = vec!["EX-2".to_owned()];
+    assert_eq!(excepted(7, "batch", 11), ("sanitize san".to_owned(), used, vec![]));
+    // What did not fire was not lifted.
+    assert_eq!(excepted(1, "batch", 11), ("sanitize san".to_owned(), vec![], vec![]));
+}
+
+#[test]
+fn an_exception_that_has_expired_has_no_effect() {
+    for hour in [12, 13, 24 * 365] {
+        let (answer, used, _) = excepted(20, "batch", hour);
+        assert_eq!((answer.as_str(), used.len()), ("deny big", 0));
+        assert_eq!(excepted(7, "batch", hour).0, "approval_needed odd");
+    }
+}
+
+#[test]
+fn an_exception_of_the_set_lifts_the_rule_in_every_tool_that_has_it() {
+    let rule = "    - { id: r, effect: deny, when: { param: x, gt: 1 } }\n";
+    let exception = "exceptions:\n- { id: EX, owner: a, reason: b, expires: 2027-01-01T00:00:00Z, rules: [r], when: { param: x, lt: 9 } }\n";
+    let snapshot =
+        compile(&format!("{}{exception}", one_tool("{ x: { type: integer } }", rule))).unwrap();
+    let answer = |x: i64| Scene::pay().with(&[("x", json!(x))]).answer(&snapshot);
+    assert_eq!((answer(5).as_str(), answer(9).as_str()), ("allow", "deny r"));
+}
+
+#[test]
+fn an_exception_never_lifts_a_check() {
+    let snapshot = policy("{ x: { type: integer }, who: { type: string } }", EXCEPTED);
+    let mut scene = Scene::pay().with(&[("x", json!(20)), ("who", json!("batch"))]);
+    scene.now = Timestamp::from_unix_s(1_795_132_800);
+    assert_eq!(scene.answer(&snapshot), "sanitize san");
+    scene.agent.scopes.clear();
+    assert_eq!(scene.answer(&snapshot), "deny scope.pay");
+}
+
+#[test]
+fn a_fact_that_only_an_exception_reads_must_be_there_as_well() {
+    let rules = "    - { id: r, effect: deny, when: always }
+    exceptions: [ { id: EX, owner: a, reason: b, expires: 2027-01-01T00:00:00Z, rules: [r], when: { not: { dlp: [ssn] } } } ]";
+    let snapshot = policy("{}", rules);
+    let mut scene = Scene::pay();
+    assert_eq!(scene.answer(&snapshot), "allow");
+    scene.dlp = found(&[Detector::Ssn]);
+    assert_eq!(scene.answer(&snapshot), "deny r");
+    scene.dlp = DlpFacts::NotScanned;
+    assert_eq!(scene.answer(&snapshot), "deny facts.missing");
+}
+
+// Unknown parameters that are stripped.
+
+fn stripping(rules: &str) -> Snapshot {
+    let text = one_tool("{ x: { type: integer }, y: { type: string } }", rules);
+    compile(&text.replace("    class: write", "    class: write\n    unknown_params: strip"))
+        .unwrap()
+}
+
+#[test]
+fn stripped_parameters_are_a_sanitize_that_keeps_the_declared_fields() {
+    let snapshot = stripping("      []");
+    let keep = Obligation::KeepFields { fields: vec!["x".to_owned(), "y".to_owned()] };
+    assert_eq!(Scene::pay().with(&[("x", json!(1))]).answer(&snapshot), "allow");
+    let scene = Scene::pay().with(&[("x", json!(1)), ("z", json!(1))]);
+    assert_eq!(scene.answer(&snapshot), "sanitize schema.unknown-param");
+    assert_eq!(scene.ask(&snapshot).obligations, [keep]);
+    let scene = Scene::pay().with(&[("x", json!("1")), ("z", json!(1))]);
+    assert_eq!(scene.answer(&snapshot), "deny schema.x");
+}
+
+#[test]
+fn stripping_stands_beside_other_rules_as_any_sanitize_rule_does() {
+    let snapshot = stripping(APPROVALS);
+    let scene = Scene::pay().with(&[("x", json!(2)), ("z", json!(1))]);
+    assert_eq!(scene.answer(&snapshot), "approval_needed one");
+    assert_eq!(scene.ask(&snapshot).obligations.len(), 1);
+    let mut scene = Scene::pay().with(&[("x", json!(1)), ("z", json!(1))]);
+    scene.dlp = found(&[Detector::Ssn]);
+    assert_eq!(scene.answer(&snapshot), "sanitize san,schema.unknown-param");
+    assert_eq!(scene.ask(&snapshot).obligations.len(), 3);
+}
+
+#[test]
+fn a_default_strips_where_the_tool_says_nothing_and_the_call_is_no_mcp_call() {
+    let with = |more: &str| {
+        let text = one_tool("{}", "      []")
+            .replace("kind: PolicySet", "kind: PolicySet\ndefaults: { unknown_params: strip }");
+        let plain = "match: { hosts: [api.test], methods: [POST], paths: [/pay] }";
+        compile(&text.replace(plain, &more.replace("PLAIN", plain))).unwrap()
+    };
+    let scene = Scene::pay().with(&[("z", json!(1))]);
+    assert_eq!(scene.answer(&with("PLAIN")), "sanitize schema.unknown-param");
+    let denied = with("PLAIN\n    unknown_params: deny");
+    assert_eq!(scene.answer(&denied), "deny schema.unknown-param");
+    let mcp = mcp_call("files", "delete_file").answer(&with(MCP_TOOL));
+    assert_eq!(mcp, "deny schema.unknown-param");
+}
+
+// Leaves on what the gateway supplies.
+
+#[test]
+fn facts_and_context_are_leaves_with_their_presence_checked() {
+    let snapshot = policy(
+        "{}",
+        "    - { id: many, effect: deny, when: { fact: dlp.email, gt: 3 } }
+    - { id: some, effect: approval_needed, when: { fact: dlp.email, eq: 2 }, approval: fin }
+    - { id: dear, effect: deny, when: { context: estimated_cost, gte: 100 } }
+    - { id: poor, effect: deny, when: { context: budget_remaining, lt: 7 } }
+    - { id: shut, effect: deny, when: { context: calendar.hours, eq: false } }",
+    );
+    let answer = |change: &dyn Fn(&mut Scene)| {
+        let mut scene = Scene::pay();
+        change(&mut scene);
+        scene.answer(&snapshot)
+    };
+    let emails = |count| DlpFacts::Scanned([(Detector::Email, count)].into());
+    assert_eq!(answer(&|_| ()), "allow");
+    assert_eq!(answer(&|scene| scene.dlp = emails(4)), "deny many");
+    assert_eq!(answer(&|scene| scene.dlp = emails(2)), "approval_needed some");
+    assert_eq!(answer(&|scene| scene.call.estimated_cost = MicroUsd::new(100)), "deny dear");
+    assert_eq!(answer(&|scene| scene.budget_left = Some(MicroUsd::new(6))), "deny poor");
+    let night = Timestamp::from_unix_s(1_795_168_800 + 12 * 3_600);
+    assert_eq!(answer(&|scene| scene.now = night), "deny shut");
+    assert_eq!(answer(&|scene| scene.dlp = DlpFacts::NotScanned), "deny facts.missing");
+    assert_eq!(answer(&|scene| scene.budget_left = None), "deny facts.missing");
+}
+
+#[test]
+fn the_request_has_leaves_too() {
+    let snapshot = policy(
+        "{}",
+        "    - { id: host, effect: deny, when: { request: host, suffix: .evil.test } }
+    - { id: path, effect: deny, when: { request: path, neq: /pay } }
+    - { id: method, effect: deny, when: { not: { request: method, in: [POST] } } }
+    - { id: region, effect: deny, when: { request: region, prefix: us- } }",
+    );
+    assert_eq!(Scene::pay().answer(&snapshot), "allow");
+    let mut scene = Scene::new("pay", "PUT", "a.evil.test", "/paid");
+    scene.region = "us-east-1".parse().unwrap();
+    let expected = "deny host,method,path,region,request.host,request.method,request.path";
+    assert_eq!(scene.answer(&snapshot), expected);
+}
+
+#[test]
+fn conditions_nest_and_every_effect_has_a_shadow() {
+    let snapshot = policy(
+        "{ a: { type: integer }, b: { type: integer }, c: { type: integer } }",
+        "    - { id: nest, effect: deny, when: { any: [ { all: [ { param: a, eq: 1 }, { not: { any: [ { param: b, eq: 1 }, { not: { param: c, eq: 1 } } ] } } ] }, { not: { not: { param: a, eq: 9 } } } ] } }
+    - { id: s-deny, effect: deny, mode: shadow, when: { param: a, eq: 5 } }
+    - { id: s-appr, effect: approval_needed, mode: shadow, when: { param: a, eq: 5 }, approval: fin }
+    - { id: s-san, effect: sanitize, mode: shadow, when: { param: a, eq: 5 }, obligation: blank }",
+    );
+    for a in [1, 2, 5, 9] {
+        for b in [0, 1] {
+            for c in [0, 1] {
+                let fires = (a == 1 && !(b == 1 || c != 1)) || a == 9;
+                let scene = Scene::pay().with(&[("a", json!(a)), ("b", json!(b)), ("c", json!(c))]);
+                let expected = if fires { "deny nest" } else { "allow" };
+                assert_eq!(scene.answer(&snapshot), expected, "{a} {b} {c}");
+                let would = scene.ask(&snapshot).would.len();
+                assert_eq!(would, if a == 5 { 3 } else { 0 });
+            }
+        }
+    }
+}
+
+#[test]
+fn an_approval_carries_quorum_and_what_it_is_bound_to() {
+    let snapshot = demo();
+    let fin = snapshot.approval("fin").unwrap();
+    let bound: Vec<&str> = fin.bind.iter().map(|name| name.as_str()).collect();
+    assert_eq!((fin.quorum, bound), (1, vec!["amount", "currency", "destination"]));
+    assert!(snapshot.approval("gone").is_none());
 }
 
 // Finding the tool.

@@ -4,11 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aegis_domain::{Host, RuleId, ToolName};
+use aegis_domain::{Host, Obligation, RuleId, ToolName};
 
-use crate::condition::{Condition, Literal, Subject, Test};
+use crate::condition::{Condition, ContextFact, Literal, Subject, Test};
 use crate::tool::{Param, ParamKind, RuleEffect, Tool};
-use crate::{ListRef, Name, PolicySet};
+use crate::{Exception, ListRef, Name, PolicySet, Text};
 use aegis_document::{Diagnostics, Location, nearest};
 
 /// What the names of checks begin with; no rule may use them.
@@ -19,6 +19,8 @@ pub(crate) fn names_and_types(set: &PolicySet, found: &mut Diagnostics) {
     for (name, tool) in &set.tools {
         Checker { set, tool, found }.tool(name);
     }
+    approvals(set, found);
+    exceptions(set, found);
     for example in &set.examples {
         if !set.tools.contains_key(&example.tool) {
             let names: Vec<&str> = set.tools.keys().map(ToolName::as_str).collect();
@@ -34,6 +36,75 @@ fn packages(set: &PolicySet, found: &mut Diagnostics) {
         if let Some(other) = seen.insert(crate::rego_name::package_of(name), name) {
             let message = format!("the tools `{other}` and `{name}` differ only in punctuation");
             found.report(&tool.at, message, None);
+        }
+    }
+}
+
+/// The members of a named list; says so when there are none.
+pub(crate) fn members<'l>(
+    lists: &'l BTreeMap<Name, Vec<Text>>,
+    name: &Name,
+    at: &Location,
+    found: &mut Diagnostics,
+) -> &'l [Text] {
+    let members = lists.get(name).map(Vec::as_slice);
+    match members {
+        Some([]) => {
+            let message = format!("the list `{name}` is empty and matches nothing");
+            found.report(at, message, None);
+        }
+        Some(_) => {}
+        None => {
+            let names: Vec<&str> = lists.keys().map(Name::as_str).collect();
+            undeclared("list", name.as_str(), &names, at, found);
+        }
+    }
+    members.unwrap_or_default()
+}
+
+/// What an answer is bound to is a parameter of some tool that asks for it.
+fn approvals(set: &PolicySet, found: &mut Diagnostics) {
+    for (name, approval) in &set.approvals {
+        let asks = |tool: &&Tool| {
+            tool.rules.iter().any(|rule| {
+                matches!(&rule.effect, RuleEffect::ApprovalNeeded { approval } if approval == name)
+            })
+        };
+        let tools: Vec<&Tool> = set.tools.values().filter(asks).collect();
+        let params = tools.iter().flat_map(|tool| tool.params.keys());
+        let known: Vec<&str> = params.map(Name::as_str).collect();
+        for bound in approval.bind.iter().filter(|_| !tools.is_empty()) {
+            if !known.contains(&bound.as_str()) {
+                undeclared("parameter", bound.as_str(), &known, &approval.at, found);
+            }
+        }
+    }
+}
+
+/// Exceptions have names of their own, and those of the set name rules that some tool has.
+fn exceptions(set: &PolicySet, found: &mut Diagnostics) {
+    let mut seen: BTreeSet<&RuleId> = BTreeSet::new();
+    for exception in set.all_exceptions() {
+        if !seen.insert(&exception.id) {
+            let message = format!("a second exception `{}` in this set", exception.id);
+            found.report(&exception.at, message, None);
+        }
+    }
+    let rules = set.tools.values().flat_map(|tool| &tool.rules);
+    let known: Vec<&str> = rules.map(|rule| rule.id.as_str()).collect();
+    for exception in &set.exceptions {
+        liftable(exception, &known, found);
+    }
+}
+
+/// Reports what an exception names and no rule is.
+fn liftable(exception: &Exception, known: &[&str], found: &mut Diagnostics) {
+    for rule in exception.rules.iter().map(RuleId::as_str) {
+        if RESERVED.iter().any(|prefix| rule.starts_with(prefix)) {
+            let message = format!("`{rule}` is a check; an exception lifts rules only");
+            found.report(&exception.at, message, None);
+        } else if !known.contains(&rule) {
+            undeclared("rule", rule, known, &exception.at, found);
         }
     }
 }
@@ -71,21 +142,36 @@ impl Checker<'_> {
         }
         tool.params.values().for_each(|param| self.param(param));
         self.rules();
+        self.exceptions();
+    }
+
+    fn exceptions(&mut self) {
+        let tool = self.tool;
+        let known: Vec<&str> = tool.rules.iter().map(|rule| rule.id.as_str()).collect();
+        for exception in &tool.exceptions {
+            liftable(exception, &known, self.found);
+        }
+        for exception in self.set.exceptions_of(tool) {
+            let named = tool.rules.iter().filter(|rule| exception.rules.contains(&rule.id));
+            for rule in named {
+                if matches!(rule.effect, RuleEffect::Sanitize { .. }) {
+                    let message = format!("`{}` sanitizes; an exception cannot lift that", rule.id);
+                    self.found.report(&exception.at, message, None);
+                }
+            }
+            self.conditions(&exception.when);
+        }
+    }
+
+    fn conditions(&mut self, whole: &Condition) {
+        let mut parts = Vec::new();
+        whole.walk(&mut |condition| parts.push(condition));
+        parts.into_iter().for_each(|condition| self.condition(condition));
     }
 
     fn list(&mut self, list: &ListRef) {
         let ListRef::Named { name, at } = list else { return };
-        match self.set.lists.get(name) {
-            Some(members) if members.is_empty() => {
-                let message = format!("the list `{name}` is empty and matches nothing");
-                self.found.report(at, message, None);
-            }
-            Some(_) => {}
-            None => {
-                let names: Vec<&str> = self.set.lists.keys().map(Name::as_str).collect();
-                undeclared("list", name.as_str(), &names, at, self.found);
-            }
-        }
+        members(&self.set.lists, name, at, self.found);
     }
 
     fn param(&mut self, param: &Param) {
@@ -125,11 +211,21 @@ impl Checker<'_> {
                 }
                 RuleEffect::Sanitize { obligation } => {
                     self.declared("obligation", obligation, self.set.obligations.keys(), &rule.at);
+                    self.keeps_envelope(obligation, &rule.at);
                 }
             }
-            let mut leaves = Vec::new();
-            rule.when.walk(&mut |condition| leaves.push(condition));
-            leaves.into_iter().for_each(|condition| self.condition(condition));
+            self.conditions(&rule.when);
+        }
+    }
+
+    /// The fields of an MCP call's body are those of its envelope, not the arguments that policy sees.
+    fn keeps_envelope(&mut self, obligation: &Name, at: &Location) {
+        let parts = self.set.obligations.get(obligation).map(Vec::as_slice).unwrap_or_default();
+        let drops = parts.iter().any(|part| matches!(part, Obligation::KeepFields { .. }));
+        if drops && self.tool.matching.mcp.is_some() {
+            let message = format!("`{obligation}` would drop the envelope of an MCP call");
+            let help = "`keep_fields` counts the outermost fields of the body only";
+            self.found.report(at, message, Some(help.to_owned()));
         }
     }
 
@@ -155,8 +251,17 @@ impl Checker<'_> {
                 if let Test::In(list) = test {
                     self.list(list);
                 }
-                if let Subject::Param(name) = subject {
-                    self.declared("parameter", name, self.tool.params.keys(), at);
+                match subject {
+                    Subject::Param(name) => {
+                        self.declared("parameter", name, self.tool.params.keys(), at);
+                    }
+                    Subject::Context(ContextFact::Calendar(name)) => {
+                        self.declared("calendar", name, self.set.calendars.keys(), at);
+                    }
+                    Subject::Agent(_)
+                    | Subject::Request(_)
+                    | Subject::Fact(_)
+                    | Subject::Context(ContextFact::Money(_)) => {}
                 }
                 if let Some(kind) = self.kind_of(subject)
                     && !fits(test, kind)
@@ -178,6 +283,8 @@ impl Checker<'_> {
         match subject {
             Subject::Param(name) => self.tool.params.get(name).map(|param| param.kind),
             Subject::Request(_) => Some(ParamKind::String),
+            Subject::Fact(_) | Subject::Context(ContextFact::Money(_)) => Some(ParamKind::Integer),
+            Subject::Context(ContextFact::Calendar(_)) => Some(ParamKind::Boolean),
             Subject::Agent(_) => None,
         }
     }

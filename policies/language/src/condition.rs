@@ -39,8 +39,19 @@ pub enum Condition {
 pub enum Subject {
     Param(Name),
     Agent(Name),
-    /// `method`, `path` or `region`.
+    /// `host`, `method`, `path` or `region`.
     Request(&'static str),
+    /// How often a detector found something.
+    Fact(Detector),
+    Context(ContextFact),
+}
+
+/// What the gateway supplies under `context`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContextFact {
+    Money(MoneyFact),
+    /// Whether the calendar is open.
+    Calendar(Name),
 }
 
 /// An amount that the gateway supplies, in micro-USD.
@@ -92,13 +103,15 @@ pub enum Literal {
     Text(Text),
 }
 
-const SUBJECTS: [&str; 10] = [
+const SUBJECTS: [&str; 12] = [
     "all",
     "any",
     "not",
     "param",
     "agent",
     "request",
+    "fact",
+    "context",
     "dlp",
     "calendar",
     "budget_remaining",
@@ -106,6 +119,10 @@ const SUBJECTS: [&str; 10] = [
 ];
 const ORDERS: [(&str, Order); 4] =
     [("gt", Order::Gt), ("gte", Order::Gte), ("lt", Order::Lt), ("lte", Order::Lte)];
+const MONEY: [(&str, MoneyFact); 2] = [
+    ("budget_remaining", MoneyFact::BudgetRemaining),
+    ("estimated_cost", MoneyFact::EstimatedCost),
+];
 const OPERATORS: [&str; 10] =
     ["gt", "gte", "lt", "lte", "eq", "neq", "in", "prefix", "suffix", "contains"];
 
@@ -178,17 +195,13 @@ pub(crate) fn detectors(node: &Node, problems: &mut Problems) -> Option<Vec<Dete
 }
 
 fn money(fact: MoneyFact, node: &Node, problems: &mut Problems) -> Option<Condition> {
-    let facts = [
-        ("budget_remaining", MoneyFact::BudgetRemaining),
-        ("estimated_cost", MoneyFact::EstimatedCost),
-    ];
     let mut map = node.mapping(problems)?;
     let names = ORDERS.map(|(name, _)| name);
     let found = exactly_one(&mut map, &names, "an amount's test", problems);
     map.finish(problems);
     let (name, value) = found?;
     let bound = if value.as_text().is_some() {
-        MoneyBound::Fact(value.choice(problems, &facts)?)
+        MoneyBound::Fact(value.choice(problems, &MONEY)?)
     } else {
         MoneyBound::MicroUsd(value.integer(problems, 0..=aegis_domain::MicroUsd::MAX.micro_usd())?)
     };
@@ -200,9 +213,17 @@ fn subject(kind: &str, value: &Node, problems: &mut Problems) -> Option<Subject>
     match kind {
         "param" => value.parsed(problems).map(Subject::Param),
         "request" => {
-            let parts = ["method", "path", "region"].map(|part| (part, part));
+            let parts = ["host", "method", "path", "region"].map(|part| (part, part));
             value.choice(problems, &parts).map(Subject::Request)
         }
+        "fact" => {
+            let names =
+                Detector::ALL.map(|detector| (format!("dlp.{}", detector.as_str()), detector));
+            let named: Vec<(&str, Detector)> =
+                names.iter().map(|(name, detector)| (name.as_str(), *detector)).collect();
+            value.choice(problems, &named).map(Subject::Fact)
+        }
+        "context" => context(value, problems).map(Subject::Context),
         _ => {
             let name: Name = value.parsed(problems)?;
             if matches!(name.as_str(), "scopes" | "groups") {
@@ -212,6 +233,26 @@ fn subject(kind: &str, value: &Node, problems: &mut Problems) -> Option<Subject>
                 return None;
             }
             Some(Subject::Agent(name))
+        }
+    }
+}
+
+/// Reads `budget_remaining`, `estimated_cost` or `calendar.<name>`.
+fn context(value: &Node, problems: &mut Problems) -> Option<ContextFact> {
+    let Some(name) = value.as_text().and_then(|text| text.strip_prefix("calendar.")) else {
+        let found = MONEY.iter().find(|(name, _)| value.as_text() == Some(*name));
+        if found.is_none() {
+            let mut known = MONEY.map(|(name, _)| (name, ())).to_vec();
+            known.push(("calendar.<name>", ()));
+            value.choice(problems, &known);
+        }
+        return found.map(|(_, fact)| ContextFact::Money(*fact));
+    };
+    match name.parse() {
+        Ok(name) => Some(ContextFact::Calendar(name)),
+        Err(error) => {
+            problems.report(value.position(), format!("after `calendar.`: {error}"));
+            None
         }
     }
 }

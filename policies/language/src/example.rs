@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_domain::{
-    Detector, DlpFacts, Effect, Host, Method, MicroUsd, Params, Region, RuleId, Timestamp, ToolName,
+    Detector, DlpFacts, Effect, Host, McpCall, Method, MicroUsd, Params, Region, RuleId, Timestamp,
+    ToolName,
 };
 use serde_json::Value;
 
@@ -25,6 +26,8 @@ pub struct Example {
     pub rules: ExpectedRules,
     /// Shadow rules that must fire, if the example says.
     pub would: Option<BTreeSet<RuleId>>,
+    /// Exceptions that must be used, if the example says.
+    pub exceptions: Option<BTreeSet<RuleId>>,
 }
 
 #[derive(Clone, Debug)]
@@ -42,6 +45,7 @@ pub struct Scenario {
     pub method: Option<Method>,
     pub path: Option<String>,
     pub region: Option<Region>,
+    pub mcp: Option<McpCall>,
     pub dlp: Option<DlpFacts>,
     pub budget_remaining: Option<MicroUsd>,
     pub estimated_cost: Option<MicroUsd>,
@@ -93,6 +97,7 @@ fn scenario(shared: Scenario, map: &mut Mapping<'_>, problems: &mut Problems) ->
         method: map.optional("method", problems, crate::tool::method).or(shared.method),
         path: map.optional("path", problems, Node::text).or(shared.path),
         region: map.optional("region", problems, Node::parsed).or(shared.region),
+        mcp: map.optional("mcp", problems, crate::tool::mcp).or(shared.mcp),
         dlp: map.optional("dlp", problems, dlp).or(shared.dlp),
         budget_remaining: map
             .optional("budget_remaining", problems, money)
@@ -109,6 +114,7 @@ fn case(node: &Node, problems: &mut Problems, (group, number): (&Group, usize)) 
     let params = map.optional("params", problems, params);
     let expect = map.required("expect", problems, expectation);
     let would = map.optional("would", problems, rule_ids);
+    let exceptions = map.optional("exceptions", problems, rule_ids);
     map.finish(problems);
     let (effect, rules) = expect?;
     let name = name.unwrap_or_else(|| number.to_string());
@@ -121,6 +127,7 @@ fn case(node: &Node, problems: &mut Problems, (group, number): (&Group, usize)) 
         effect,
         rules,
         would,
+        exceptions,
     })
 }
 
@@ -180,7 +187,7 @@ fn agent(node: &Node, problems: &mut Problems) -> Option<ExampleAgent> {
     })
 }
 
-fn instant(node: &Node, problems: &mut Problems) -> Option<Timestamp> {
+pub(crate) fn instant(node: &Node, problems: &mut Problems) -> Option<Timestamp> {
     let parsed: Option<jiff::Timestamp> = node.text(problems)?.parse().ok();
     let second = parsed.and_then(|instant| u64::try_from(instant.as_second()).ok());
     if second.is_none() {

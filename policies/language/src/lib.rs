@@ -9,12 +9,14 @@ mod check;
 mod condition;
 mod digest;
 mod example;
+mod exception;
 mod host;
 pub mod lint;
 mod name;
 mod path;
 mod pattern;
 mod place;
+mod reference;
 mod rego_name;
 mod schema;
 mod tool;
@@ -28,15 +30,16 @@ use aegis_domain::{Detector, Obligation, TenantId, ToolName, Ttl};
 use aegis_document::{Diagnostics, Document, Location, Node, Problems};
 
 pub use calendar::Calendar;
-pub use condition::{Condition, Literal, MoneyBound, MoneyFact, Order, Subject, Test};
+pub use condition::{Condition, ContextFact, Literal, MoneyBound, MoneyFact, Order, Subject, Test};
 pub use example::{Example, ExpectedRules};
+pub use exception::Exception;
 pub use host::host_candidates;
 pub use name::{Label, Name, Text};
 pub use path::{PathPattern, Segment};
 pub use place::Declared;
 pub use rego_name::{is_keyword, package_of};
 pub use schema::{schema, schema_text};
-pub use tool::{Match, Mode, Param, ParamKind, Presence, Rule, RuleEffect, Tool};
+pub use tool::{Match, Mode, Param, ParamKind, Presence, Rule, RuleEffect, Tool, UnknownParams};
 
 /// One tenant's policy for one environment, from one or several files.
 #[derive(Clone, Debug)]
@@ -48,6 +51,8 @@ pub struct PolicySet {
     pub approvals: BTreeMap<Name, Approval>,
     pub obligations: BTreeMap<Name, Vec<Obligation>>,
     pub tools: BTreeMap<ToolName, Tool>,
+    /// Those for rules of any tool; `exceptions_of` has all that concern one.
+    pub exceptions: Vec<Exception>,
     pub examples: Vec<Example>,
     /// Where the declarations stand.
     pub places: BTreeMap<(Declared, Name), Location>,
@@ -65,6 +70,7 @@ pub enum ListRef {
 /// Whom to ask, and how long the answer may take.
 #[derive(Clone, Debug)]
 pub struct Approval {
+    pub at: Location,
     pub route: Text,
     pub quorum: u32,
     pub expires: Ttl,
@@ -94,6 +100,7 @@ impl PolicySet {
         };
         set.places = documents.iter().flat_map(place::places).collect();
         set.digest = digest::of(documents);
+        reference::fill_in(&mut set, &mut found);
         check::names_and_types(&set, &mut found);
         found.or(set)
     }
@@ -113,7 +120,21 @@ impl PolicySet {
         join_map("approval", &mut self.approvals, part.approvals, &at, found);
         join_map("obligation", &mut self.obligations, part.obligations, &at, found);
         join_map("tool", &mut self.tools, part.tools, &at, found);
+        self.exceptions.extend(part.exceptions);
         self.examples.extend(part.examples);
+    }
+
+    /// The exceptions that lift rules of the tool: its own, and those of the set that name one of its rules.
+    pub fn exceptions_of<'s>(&'s self, tool: &'s Tool) -> impl Iterator<Item = &'s Exception> {
+        let concerns = |exception: &&Exception| {
+            tool.rules.iter().any(|rule| exception.rules.contains(&rule.id))
+        };
+        tool.exceptions.iter().chain(self.exceptions.iter().filter(concerns))
+    }
+
+    /// Every exception, wherever it stands.
+    pub fn all_exceptions(&self) -> impl Iterator<Item = &Exception> {
+        self.exceptions.iter().chain(self.tools.values().flat_map(|tool| &tool.exceptions))
     }
 
     /// The members of a list, wherever it stands.
@@ -148,14 +169,18 @@ fn policy_set(node: &Node, problems: &mut Problems) -> Option<PolicySet> {
     map.required("apiVersion", problems, |v, p| v.choice(p, &[("aegis.dev/v1", ())]));
     map.required("kind", problems, |kind, p| kind.choice(p, &[("PolicySet", ())]));
     let metadata = map.required("metadata", problems, metadata);
-    map.optional("defaults", problems, defaults);
+    let unknown_params = map.optional("defaults", problems, defaults);
+    let unknown_params = unknown_params.unwrap_or(UnknownParams::Deny);
     let lists = map.optional("lists", problems, |n, p| n.map(p, Node::parsed, list));
     let calendars =
         map.optional("calendars", problems, |n, p| n.map(p, Node::parsed, calendar::calendar));
     let approvals = map.optional("approvals", problems, |n, p| n.map(p, Node::parsed, approval));
     let obligations =
         map.optional("obligations", problems, |n, p| n.map(p, Node::parsed, obligation));
-    let tools = map.required("tools", problems, |n, p| n.map(p, Node::parsed, tool::tool));
+    let tools = map.required("tools", problems, |n, p| {
+        n.map(p, Node::parsed, |tool, p| tool::tool(tool, p, unknown_params))
+    });
+    let exceptions = map.optional("exceptions", problems, |n, p| n.list(p, exception::exception));
     let examples = map.optional("tests", problems, |n, p| n.list(p, example::examples));
     if tools.as_ref().is_some_and(|tools| tools.len() > TOOLS_MAX) {
         problems.report(node.position(), format!("more than {TOOLS_MAX} tools"));
@@ -170,6 +195,7 @@ fn policy_set(node: &Node, problems: &mut Problems) -> Option<PolicySet> {
         approvals: approvals.unwrap_or_default(),
         obligations: obligations.unwrap_or_default(),
         tools: tools?,
+        exceptions: exceptions.unwrap_or_default(),
         examples: examples.unwrap_or_default().into_iter().flatten().collect(),
         places: BTreeMap::new(),
         digest: String::new(),
@@ -186,14 +212,15 @@ fn metadata(node: &Node, problems: &mut Problems) -> Option<(TenantId, Label)> {
     tenant.zip(env)
 }
 
-/// Each default has one legal value; a file may still spell it out.
-fn defaults(node: &Node, problems: &mut Problems) -> Option<()> {
+/// All but one have one legal value; a file may still spell it out.
+fn defaults(node: &Node, problems: &mut Problems) -> Option<UnknownParams> {
     let mut map = node.mapping(problems)?;
-    for name in ["effect", "on_error", "unknown_params"] {
+    for name in ["effect", "on_error"] {
         map.optional(name, problems, |value, p| value.choice(p, &[("deny", ())]));
     }
+    let unknown_params = map.optional("unknown_params", problems, tool::unknown_params);
     map.finish(problems);
-    Some(())
+    unknown_params
 }
 
 fn list(node: &Node, problems: &mut Problems) -> Option<Vec<Text>> {
@@ -207,15 +234,8 @@ fn list(node: &Node, problems: &mut Problems) -> Option<Vec<Text>> {
 
 /// Reads `[a, b]` or `$name`.
 fn text_list(node: &Node, problems: &mut Problems) -> Option<ListRef> {
-    if let Some(name) = node.as_text().and_then(|text| text.strip_prefix('$')) {
-        let at = problems.locate(node.position());
-        return match name.parse() {
-            Ok(name) => Some(ListRef::Named { name, at }),
-            Err(error) => {
-                problems.report(node.position(), format!("after `$`: {error}"));
-                None
-            }
-        };
+    if node.as_text().is_some_and(|text| text.starts_with('$')) {
+        return reference::name(node, problems).map(|(name, at)| ListRef::Named { name, at });
     }
     let members = list(node, problems)?;
     if members.is_empty() {
@@ -236,7 +256,8 @@ fn approval(node: &Node, problems: &mut Problems) -> Option<Approval> {
         problems.report(node.position(), "the approval expires at once");
     }
     let (quorum, bind) = (quorum.unwrap_or(1), bind.unwrap_or_default());
-    Some(Approval { route: route?, quorum, expires: expires?, bind })
+    let at = problems.locate(node.position());
+    Some(Approval { at, route: route?, quorum, expires: expires?, bind })
 }
 
 fn obligation(node: &Node, problems: &mut Problems) -> Option<Vec<Obligation>> {
@@ -261,10 +282,24 @@ type Redaction = (Option<Vec<Detector>>, Option<Vec<String>>);
 
 fn redact(node: &Node, problems: &mut Problems) -> Option<Redaction> {
     let mut map = node.mapping(problems)?;
-    let detectors = map.optional("detectors", problems, condition::detectors);
-    let fields = map.optional("fields", problems, fields);
+    let detectors = map.get("detectors").map(|n| condition::detectors(n, problems));
+    let fields = map.get("fields").map(|n| fields(n, problems));
+    map.optional("in", problems, |n, p| tool::filled_list(n, p, whole_body));
     map.finish(problems);
-    Some((detectors, fields))
+    if detectors.is_none() && fields.is_none() {
+        problems.report(node.position(), "name `detectors` or `fields` to blank");
+    }
+    Some((detectors.flatten(), fields.flatten()))
+}
+
+/// What the detectors look at is all that leaves, body and query; a part of it cannot be left out.
+fn whole_body(node: &Node, problems: &mut Problems) -> Option<()> {
+    if node.as_text() == Some("body") {
+        return Some(());
+    }
+    let help = "to blank a field whatever it holds, name it under `fields`";
+    problems.report_with_help(node.position(), "redaction covers the whole `body`", help);
+    None
 }
 
 /// Names of body fields; these may be any text, since they never reach Rego.

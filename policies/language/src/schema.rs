@@ -27,10 +27,12 @@ pub fn schema() -> Value {
     let definitions = [
         ("name", text(NAME, &["spare"])),
         ("label", text(LABEL, &["acme-prod"])),
+        ("list_name", text("^\\$[A-Za-z_][A-Za-z0-9_]{0,63}$", &["$spare"])),
         ("region", text(LABEL, &["eu-west-1"])),
         ("tool_name", text(TOOL_NAME, &["payments.create"])),
         ("rule_id", text("^[A-Za-z0-9._:/@-]{1,128}$", &["high-value"])),
         ("method", text("^[A-Z0-9-]{1,32}$", &["POST"])),
+        ("instant", json!({ "type": "string", "examples": ["2026-11-20T10:00:00Z"] })),
         ("micro_usd", integer(0, aegis_domain::MicroUsd::MAX.micro_usd())),
         ("text", json!({ "type": "string", "minLength": 1, "maxLength": 256, "examples": ["a"] })),
         ("texts", texts()),
@@ -38,6 +40,8 @@ pub fn schema() -> Value {
         ("condition", condition::condition()),
         ("param", tool::param()),
         ("rule", tool::rule()),
+        ("exception", tool::exception()),
+        ("mcp", tool::mcp()),
         ("tool", tool::tool()),
     ];
     let definitions = definitions.into_iter().map(|(name, shape)| (name.to_owned(), shape));
@@ -121,16 +125,18 @@ fn defaults() -> Value {
         optional(
             "unknown_params",
             "What becomes of a call with parameters that are not declared.",
-            deny(),
+            choice(["deny", "strip"]),
         ),
     ])
 }
 
 /// A list in place or by name.
 fn texts() -> Value {
-    let named = text("^\\$[A-Za-z_][A-Za-z0-9_]{0,63}$", &["$spare"]);
-    let inline = with(list(defined("text"), 1), "maxItems", crate::LIST_MAX.into());
-    one_of([named, inline])
+    named_or(with(list(defined("text"), 1), "maxItems", crate::LIST_MAX.into()))
+}
+
+fn named_or(list: Value) -> Value {
+    one_of([defined("list_name"), list])
 }
 
 fn calendar() -> Value {
@@ -166,14 +172,16 @@ fn approval() -> Value {
 
 fn obligation() -> Value {
     let fields = || list(defined("text"), 1);
-    let redact = sized(
+    let whole =
+        || optional("in", "What is looked through: the whole body.", list(choice(["body"]), 1));
+    let redact = one_of([
         object([
-            optional("detectors", "Blank what these find.", defined("detectors")),
+            required("detectors", "Blank what these find.", defined("detectors")),
             optional("fields", "Blank these fields, at any depth.", fields()),
+            whole(),
         ]),
-        1,
-        2,
-    );
+        object([required("fields", "Blank these fields, at any depth.", fields()), whole()]),
+    ]);
     // Not to strip is nothing to ask for, so editors are shown only the other choice.
     let strip = with(boolean(), "examples", json!([true]));
     let parts = [

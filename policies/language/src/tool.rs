@@ -5,12 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use aegis_domain::{CallKind, Effect, Method, Region, RuleId};
+use aegis_domain::{CallKind, Effect, McpCall, Method, Region, RuleId};
 use serde_json::Number;
 
 use crate::condition::{Condition, condition, number};
+use crate::exception::{Exception, exception};
 use crate::name::{Name, Text};
 use crate::path::PathPattern;
+use crate::reference::{self, Place, Reference};
 use crate::{ListRef, text_list};
 use aegis_document::{Location, Node, Problems};
 
@@ -22,14 +24,29 @@ pub struct Tool {
     pub allow: Allow,
     pub params: BTreeMap<Name, Param>,
     pub rules: Vec<Rule>,
+    pub exceptions: Vec<Exception>,
+    pub unknown_params: UnknownParams,
+    /// Lists that other parts of the set hold, until they have been put in their places.
+    pub(crate) references: Vec<Reference>,
 }
 
-/// Which requests are calls of the tool.
+/// What becomes of a call with parameters that the tool does not declare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownParams {
+    Deny,
+    /// They are taken out of body and query before the call leaves, which makes its effect `sanitize`.
+    Strip,
+}
+
+/// Which requests are calls of the tool: HTTP requests, or MCP calls of one tool of one server.
 #[derive(Clone, Debug)]
 pub struct Match {
+    /// For MCP also an empty list in place: any host, since the server's name says which one it is.
     pub hosts: ListRef,
+    /// Empty for MCP, as are the paths.
     pub methods: Vec<Method>,
     pub paths: Vec<PathPattern>,
+    pub mcp: Option<McpCall>,
 }
 
 /// Who may call: every scope, one of the groups, from one of the regions.
@@ -112,15 +129,28 @@ pub enum Mode {
 
 const RULES_MAX: usize = 500;
 
-pub(crate) fn tool(node: &Node, problems: &mut Problems) -> Option<Tool> {
+pub(crate) fn tool(node: &Node, problems: &mut Problems, default: UnknownParams) -> Option<Tool> {
     let mut map = node.mapping(problems)?;
     let classes = [("read", CallKind::Read), ("write", CallKind::Write)];
     let class = map.required("class", problems, |class, p| class.choice(p, &classes));
-    let matching = map.required("match", problems, matching);
-    let allow = map.required("allow", problems, allow);
+    let mut references = Vec::new();
+    let matching = map.required("match", problems, |n, p| matching(n, p, &mut references));
+    let allow = map.required("allow", problems, |n, p| allow(n, p, &mut references));
     let params = map.optional("params", problems, |n, p| n.map(p, Node::parsed, param));
     let rules = map.optional("rules", problems, |n, p| n.list(p, rule));
+    let exceptions = map.optional("exceptions", problems, |n, p| n.list(p, exception));
+    let unknown = map.get("unknown_params").map(|node| (node, unknown_params(node, problems)));
     map.finish(problems);
+    let is_mcp = matching.as_ref().is_some_and(|matching| matching.mcp.is_some());
+    let unknown_params = match unknown {
+        Some((node, Some(UnknownParams::Strip))) if is_mcp => {
+            problems.report(node.position(), "nothing can be stripped from an MCP call");
+            UnknownParams::Deny
+        }
+        Some((_, said)) => said.unwrap_or(default),
+        None if is_mcp => UnknownParams::Deny,
+        None => default,
+    };
     if rules.as_ref().is_some_and(|rules| rules.len() > RULES_MAX) {
         problems.report(node.position(), format!("a tool has at most {RULES_MAX} rules"));
     }
@@ -131,19 +161,55 @@ pub(crate) fn tool(node: &Node, problems: &mut Problems) -> Option<Tool> {
         allow: allow?,
         params: params.unwrap_or_default(),
         rules: rules.unwrap_or_default(),
+        exceptions: exceptions.unwrap_or_default(),
+        unknown_params,
+        references,
     })
 }
 
-fn matching(node: &Node, problems: &mut Problems) -> Option<Match> {
-    let mut map = node.mapping(problems)?;
-    let hosts = map.required("hosts", problems, text_list);
-    let methods = map.required("methods", problems, |n, p| filled_list(n, p, method));
-    let paths = map.required("paths", problems, |n, p| filled_list(n, p, Node::parsed));
-    map.finish(problems);
-    Some(Match { hosts: hosts?, methods: methods?, paths: paths? })
+pub(crate) fn unknown_params(node: &Node, problems: &mut Problems) -> Option<UnknownParams> {
+    node.choice(problems, &[("deny", UnknownParams::Deny), ("strip", UnknownParams::Strip)])
 }
 
-fn filled_list<T>(
+fn matching(
+    node: &Node,
+    problems: &mut Problems,
+    references: &mut Vec<Reference>,
+) -> Option<Match> {
+    let mut map = node.mapping(problems)?;
+    if let Some(call) = map.get("mcp") {
+        let call = mcp(call, problems);
+        let hosts = map.optional("hosts", problems, text_list);
+        let hosts = hosts.unwrap_or_else(|| ListRef::Inline(Vec::new()));
+        for name in ["methods", "paths"] {
+            if let Some(other) = map.get(name) {
+                let message = format!("`{name}` says nothing beside `mcp`");
+                problems.report(other.position(), message);
+            }
+        }
+        map.finish(problems);
+        return Some(Match { hosts, methods: Vec::new(), paths: Vec::new(), mcp: Some(call?) });
+    }
+    let hosts = map.required("hosts", problems, text_list);
+    let methods = map.required("methods", problems, |n, p| {
+        reference::list(n, p, (Place::Methods, references), method)
+    });
+    let paths = map.required("paths", problems, |n, p| {
+        reference::list(n, p, (Place::Paths, references), Node::parsed)
+    });
+    map.finish(problems);
+    Some(Match { hosts: hosts?, methods: methods?, paths: paths?, mcp: None })
+}
+
+pub(crate) fn mcp(node: &Node, problems: &mut Problems) -> Option<McpCall> {
+    let mut map = node.mapping(problems)?;
+    let server = map.required("server", problems, Node::parsed);
+    let tool = map.required("tool", problems, Node::parsed);
+    map.finish(problems);
+    Some(McpCall { server: server?, tool: tool? })
+}
+
+pub(crate) fn filled_list<T>(
     node: &Node,
     problems: &mut Problems,
     decode: impl FnMut(&Node, &mut Problems) -> Option<T>,
@@ -157,31 +223,48 @@ fn filled_list<T>(
 }
 
 pub(crate) fn method(node: &Node, problems: &mut Problems) -> Option<Method> {
-    let method = Method::parse(&node.text(problems)?);
-    if method.is_none() {
-        problems.report(node.position(), "a method is 1 to 32 of `A-Z 0-9 -`");
-    }
-    method
+    read_by(method_of, node, problems)
 }
 
-fn allow(node: &Node, problems: &mut Problems) -> Option<Allow> {
+pub(crate) fn method_of(text: &str) -> Result<Method, &'static str> {
+    Method::parse(text).ok_or("a method is 1 to 32 of `A-Z 0-9 -`")
+}
+
+fn read_by<T>(
+    read: fn(&str) -> Result<T, &'static str>,
+    node: &Node,
+    problems: &mut Problems,
+) -> Option<T> {
+    match read(&node.text(problems)?) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            problems.report(node.position(), error);
+            None
+        }
+    }
+}
+
+fn allow(node: &Node, problems: &mut Problems, references: &mut Vec<Reference>) -> Option<Allow> {
     let mut map = node.mapping(problems)?;
-    let scopes = map.optional("scopes", problems, |n, p| filled_list(n, p, scope));
+    let scopes = map.optional("scopes", problems, |n, p| {
+        reference::list(n, p, (Place::Scopes, references), scope)
+    });
     let groups = map.optional("groups", problems, text_list);
-    let regions = map.optional("regions", problems, |n, p| filled_list(n, p, Node::parsed));
+    let regions = map.optional("regions", problems, |n, p| {
+        reference::list(n, p, (Place::Regions, references), Node::parsed)
+    });
     map.finish(problems);
     Some(Allow { scopes: scopes.unwrap_or_default(), groups, regions })
 }
 
-/// A scope is held as the id of the check that asks for it: `scope.<scope>`.
 fn scope(node: &Node, problems: &mut Problems) -> Option<RuleId> {
-    match RuleId::parse(&format!("scope.{}", node.text(problems)?)) {
-        Ok(id) => Some(id),
-        Err(_) => {
-            problems.report(node.position(), "a scope is 1 to 122 of `A-Z a-z 0-9 . _ - : / @`");
-            None
-        }
-    }
+    read_by(scope_of, node, problems)
+}
+
+/// A scope is held as the id of the check that asks for it: `scope.<scope>`.
+pub(crate) fn scope_of(text: &str) -> Result<RuleId, &'static str> {
+    let allowed = "a scope is 1 to 122 of `A-Z a-z 0-9 . _ - : / @`";
+    RuleId::parse(&format!("scope.{text}")).map_err(|_| allowed)
 }
 
 fn param(node: &Node, problems: &mut Problems) -> Option<Param> {
@@ -202,7 +285,7 @@ fn param(node: &Node, problems: &mut Problems) -> Option<Param> {
     let max = map.optional("max", problems, number);
     let one_of = map.optional("in", problems, text_list);
     let pattern = map.optional("pattern", problems, Node::text);
-    let max_length = map.optional("max_length", problems, |n, p| n.integer(p, 0..=1_048_576));
+    let max_length = map.optional("max_length", problems, |n, p| n.integer(p, 0..=65_536));
     map.finish(problems);
     let required = if required == Some(true) { Presence::Required } else { Presence::Optional };
     let at = problems.locate(node.position());

@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use aegis_domain::Detector;
 
 use crate::{
-    Condition, Literal, MoneyBound, MoneyFact, Name, Order, Param, ParamKind, PathPattern,
-    PolicySet, Presence, Subject, Test, Text, Tool,
+    Condition, ContextFact, Literal, Match, MoneyBound, MoneyFact, Name, Order, Param, ParamKind,
+    PathPattern, PolicySet, Presence, Subject, Test, Text, Tool,
 };
 use interval::{Exact, Interval};
 use texts::{Pattern, TextBounds, TextTest};
@@ -86,9 +86,12 @@ impl<'s> Calls<'s> {
         let params = tool.params.iter().filter(|(_, param)| param.kind == ParamKind::String);
         let mut texts: BTreeMap<Key<'s>, TextBounds<'s>> =
             params.map(|(name, param)| (Key::Param(name), declared(set, param))).collect();
-        let methods = tool.matching.methods.iter().map(|method| method.as_str()).collect();
-        texts.insert(Key::Request("method"), one_of(methods));
-        texts.insert(Key::Request("path"), paths(&tool.matching.paths));
+        let Match { methods, paths, mcp, .. } = &tool.matching;
+        if mcp.is_none() {
+            let methods = methods.iter().map(|method| method.as_str()).collect();
+            texts.insert(Key::Request("method"), one_of(methods));
+            texts.insert(Key::Request("path"), self::paths(paths));
+        }
         if let Some(regions) = &tool.allow.regions {
             let regions = regions.iter().map(|region| region.as_str()).collect();
             texts.insert(Key::Request("region"), one_of(regions));
@@ -148,7 +151,7 @@ impl<'s> Calls<'s> {
     fn step<'b>(&'b self, goal: Goal<'b>, branch: &mut Branch<'b>) -> Walk {
         let Claim { set, condition, holds } = match goal {
             Goal::Found(detector) => {
-                return self.narrow(branch, Key::Dlp(detector), (Question::Bool(true), true));
+                return self.narrow(branch, Key::Dlp(detector), (FOUND, true));
             }
             Goal::Claim(claim) => claim,
         };
@@ -166,8 +169,7 @@ impl<'s> Calls<'s> {
             }
             Condition::Dlp(detectors) => {
                 for detector in detectors {
-                    let key = Key::Dlp(*detector);
-                    if self.narrow(branch, key, (Question::Bool(true), false)) == Walk::Closed {
+                    if self.narrow(branch, Key::Dlp(*detector), (FOUND, false)) == Walk::Closed {
                         return Walk::Closed;
                     }
                 }
@@ -212,8 +214,8 @@ impl<'s> Calls<'s> {
             },
             Key::Agent(_) => Values::any(&self.open),
             Key::Request(_) => Values::texts(self.texts.get(&key).unwrap_or(&self.open)),
-            Key::Calendar(_) | Key::Dlp(_) => Values::booleans(),
-            Key::Money(_) => {
+            Key::Calendar(_) => Values::booleans().or_missing(true),
+            Key::Dlp(_) | Key::Money(_) => {
                 let mut amounts = Interval::all(true);
                 amounts.keep(Order::Gte, Exact::Integer(0));
                 Values::numbers(amounts).or_missing(true)
@@ -245,6 +247,9 @@ impl<'s> Calls<'s> {
         values.or_missing(param.required == Presence::Optional)
     }
 }
+
+/// A detector found something: it counted more than nothing.
+const FOUND: Question<'static> = Question::Order(Order::Gt, Exact::Integer(0));
 
 /// Something that must be so on a branch.
 #[derive(Clone, Copy, Debug)]
@@ -284,6 +289,9 @@ fn key_of(subject: &Subject) -> Key<'_> {
         Subject::Param(name) => Key::Param(name),
         Subject::Agent(name) => Key::Agent(name),
         Subject::Request(part) => Key::Request(part),
+        Subject::Fact(detector) => Key::Dlp(*detector),
+        Subject::Context(ContextFact::Money(fact)) => Key::Money(*fact),
+        Subject::Context(ContextFact::Calendar(name)) => Key::Calendar(name),
     }
 }
 

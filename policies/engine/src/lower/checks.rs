@@ -3,12 +3,14 @@
 //! Not here: the rules people wrote. Invariant: a check denies unless its lines hold, so whatever is missing,
 //! mistyped or unforeseen denies.
 
-use aegis_domain::RuleId;
+use aegis_domain::{McpCall, RuleId};
 
 use super::conditions::{Lines, Lowering, param_reference, presence};
 use aegis_document::Location;
 use aegis_policy_language::canonical;
-use aegis_policy_language::{Mode, Name, Param, ParamKind, PathPattern, Presence, Segment, Text};
+use aegis_policy_language::{
+    Mode, Name, Param, ParamKind, PathPattern, Presence, Segment, Text, UnknownParams,
+};
 
 /// Lines that must hold, and the reason when they do not.
 #[derive(Debug)]
@@ -18,10 +20,19 @@ pub(super) struct Check {
     pub(super) at: Location,
 }
 
+/// What undeclared parameters are reported as, denied or stripped.
+pub(super) const UNKNOWN_PARAM: &str = "schema.unknown-param";
+/// The MCP call that the gateway read off the body; absent in other requests.
+const MCP: &str = "input.request.mcp";
+
 impl Lowering<'_> {
     pub(super) fn checks(&mut self) -> Vec<Check> {
         let at = self.tool.at.clone();
-        let mut checks = vec![self.method(), self.path(), self.host()];
+        let mut checks = match &self.tool.matching.mcp {
+            Some(call) => self.mcp(call),
+            None => vec![self.method(), self.path(), self.no_mcp()],
+        };
+        checks.extend(self.host());
         checks.extend(self.region());
         checks.extend(self.tool.allow.scopes.iter().map(|id| scope(id, &at)));
         checks.extend(self.groups());
@@ -29,7 +40,10 @@ impl Lowering<'_> {
         checks.push(Check { reason: "schema.params".to_owned(), lines: object, at });
         let tool = self.tool;
         checks.extend(tool.params.iter().map(|(name, param)| self.param(name, param)));
-        checks.push(self.unknown_param());
+        if tool.unknown_params == UnknownParams::Deny {
+            let unknown = self.unknown_params();
+            checks.push(self.check(UNKNOWN_PARAM, vec![format!("not {unknown}")]));
+        }
         checks.extend(self.facts());
         checks
     }
@@ -54,7 +68,26 @@ impl Lowering<'_> {
         self.check("request.path", lines)
     }
 
-    fn host(&mut self) -> Check {
+    /// A request to a server's endpoint may look like any other: what it calls there is for the server's tools to say.
+    fn no_mcp(&mut self) -> Check {
+        let called = vec![format!("is_object({MCP})")];
+        let called = self.name(&self.tool.at.clone(), vec![called]);
+        self.check("request.mcp", vec![format!("not {called}")])
+    }
+
+    fn mcp(&self, call: &McpCall) -> Vec<Check> {
+        let (server, tool) =
+            (canonical::string(call.server.as_str()), canonical::string(call.tool.as_str()));
+        vec![
+            self.check("request.mcp-server", vec![format!("{MCP}.server == {server}")]),
+            self.check("request.mcp-tool", vec![format!("{MCP}.tool == {tool}")]),
+        ]
+    }
+
+    fn host(&mut self) -> Option<Check> {
+        if self.set.members(&self.tool.matching.hosts).is_empty() {
+            return None;
+        }
         let tool = canonical::string(self.name.as_str());
         let lines = vec![
             "is_array(input.request.host_candidates)".to_owned(),
@@ -62,7 +95,7 @@ impl Lowering<'_> {
             format!("data.aegis_data.hosts[{tool}][h]"),
         ];
         let name = self.name(&self.tool.at.clone(), vec![lines]);
-        self.check("request.host", vec![name])
+        Some(self.check("request.host", vec![name]))
     }
 
     fn region(&mut self) -> Option<Check> {
@@ -113,15 +146,15 @@ impl Lowering<'_> {
         lines
     }
 
-    fn unknown_param(&mut self) -> Check {
+    /// The name that is true when there is a parameter nobody declared.
+    pub(super) fn unknown_params(&mut self) -> String {
         let at = self.tool.at.clone();
         let lines = vec![
             "is_object(input.params)".to_owned(),
             "some k, _ in input.params".to_owned(),
             "not_declared(k)".to_owned(),
         ];
-        let unknown = self.name(&at, vec![lines]);
-        self.check("schema.unknown-param", vec![format!("not {unknown}")])
+        self.name(&at, vec![lines])
     }
 
     /// The set of declared parameters, for `declared(k)`.
@@ -134,7 +167,8 @@ impl Lowering<'_> {
     /// Facts the host must supply are no optional parameters: without them the tool's rules cannot be trusted.
     fn facts(&self) -> Option<Check> {
         let enforced = self.tool.rules.iter().filter(|rule| rule.mode == Mode::Enforce);
-        let lines = presence(enforced.map(|rule| &rule.when));
+        let excepted = self.set.exceptions_of(self.tool).map(|exception| &exception.when);
+        let lines = presence(enforced.map(|rule| &rule.when).chain(excepted));
         (!lines.is_empty()).then(|| self.check("facts.missing", lines))
     }
 }

@@ -4,16 +4,17 @@
 //! anything but a name, and every typed use has its type guard before it in the same body. OPA drops a rule when a
 //! negated expression looks at something missing, regorus fires it; a negated name means the same to both.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use aegis_domain::{Detector, ToolName};
+use aegis_domain::{Detector, RuleId, ToolName};
 
 use super::data::Sets;
 use super::member;
 use aegis_document::Location;
 use aegis_policy_language::canonical;
 use aegis_policy_language::{
-    Condition, Literal, MoneyBound, MoneyFact, Name, Order, PolicySet, Subject, Test, Tool,
+    Condition, ContextFact, Exception, Literal, MoneyBound, MoneyFact, Name, Order, PolicySet,
+    Subject, Test, Tool,
 };
 
 pub(super) type Lines = Vec<String>;
@@ -34,6 +35,8 @@ pub(super) struct Lowering<'s> {
     pub(super) tool: &'s Tool,
     pub(super) sets: &'s mut Sets,
     pub(super) named: Vec<Named>,
+    /// The names of exceptions, which several rules may share.
+    pub(super) exceptions: BTreeMap<RuleId, String>,
 }
 
 impl Lowering<'_> {
@@ -83,6 +86,19 @@ impl Lowering<'_> {
             Condition::Money { fact, order, bound } => money(*fact, *order, bound),
             Condition::Leaf { subject, test, .. } => self.leaf(&reference(subject), test, at),
         }
+    }
+
+    /// The name that is true while an exception holds.
+    pub(super) fn exception(&mut self, exception: &Exception) -> String {
+        if let Some(name) = self.exceptions.get(&exception.id) {
+            return name.clone();
+        }
+        let id = canonical::string(exception.id.as_str());
+        let mut lines = vec![format!("input.context.exceptions[{id}] == true")];
+        lines.extend(self.condition(&exception.when, &exception.at));
+        let name = self.name(&exception.at, vec![lines]);
+        self.exceptions.insert(exception.id.clone(), name.clone());
+        name
     }
 
     fn leaf(&mut self, value: &str, test: &Test, at: &Location) -> Lines {
@@ -158,6 +174,9 @@ fn reference(subject: &Subject) -> String {
         Subject::Param(name) => param_reference(name),
         Subject::Agent(name) => member("input.agent", name.as_str()),
         Subject::Request(part) => member("input.request", part),
+        Subject::Fact(detector) => dlp_reference(*detector),
+        Subject::Context(ContextFact::Money(fact)) => money_reference(*fact),
+        Subject::Context(ContextFact::Calendar(name)) => calendar_reference(name),
     }
 }
 
@@ -179,11 +198,16 @@ pub(super) fn presence<'c>(conditions: impl Iterator<Item = &'c Condition>) -> L
                     lines.insert(format!("is_number({})", money_reference(*other)));
                 }
             }
-            Condition::Always
-            | Condition::All(_)
-            | Condition::Any(_)
-            | Condition::Not(_)
-            | Condition::Leaf { .. } => {}
+            Condition::Leaf { subject, .. } => match subject {
+                Subject::Fact(_) | Subject::Context(ContextFact::Money(_)) => {
+                    lines.insert(format!("is_number({})", reference(subject)));
+                }
+                Subject::Context(ContextFact::Calendar(_)) => {
+                    lines.insert(format!("is_boolean({})", reference(subject)));
+                }
+                Subject::Param(_) | Subject::Agent(_) | Subject::Request(_) => {}
+            },
+            Condition::Always | Condition::All(_) | Condition::Any(_) | Condition::Not(_) => {}
         });
     }
     lines.into_iter().collect()

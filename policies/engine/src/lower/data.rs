@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use aegis_domain::Obligation;
+use aegis_domain::{Obligation, RuleId, ToolName};
 use serde_json::{Map, Value, json};
 
-use aegis_policy_language::{PolicySet, Text};
+use aegis_policy_language::{Exception, PolicySet, Text, UnknownParams};
 
 /// The sets that conditions look things up in, by content.
 #[derive(Debug)]
@@ -79,19 +79,50 @@ pub(super) fn document(set: &PolicySet, sets: &Sets) -> Value {
         });
         (name.to_string(), value)
     });
-    let obligations = set
-        .obligations
+    let obligations = obligations(set);
+    let obligations = obligations
         .iter()
-        .map(|(name, parts)| (name.to_string(), parts.iter().map(obligation).collect::<Value>()));
+        .map(|(name, parts)| (name.clone(), parts.iter().map(obligation).collect::<Value>()));
     json!({
         "sets": sets.collect::<Map<_, _>>(),
         "hosts": hosts.collect::<Map<_, _>>(),
         "tools": tools.collect::<Map<_, _>>(),
         "calendars": calendars.collect::<Map<_, _>>(),
         "approvals": approvals.collect::<Map<_, _>>(),
+        "exceptions": set.all_exceptions().map(exception).collect::<Map<_, _>>(),
         "obligations": obligations.collect::<Map<_, _>>(),
         "reasons": reasons(set),
     })
+}
+
+/// Every obligation a decision can name: those of the set, and what strips undeclared parameters from a tool's calls.
+pub(crate) fn obligations(set: &PolicySet) -> BTreeMap<String, Vec<Obligation>> {
+    let named = set.obligations.iter().map(|(name, parts)| (name.to_string(), parts.clone()));
+    let stripping =
+        set.tools.iter().filter(|(_, tool)| tool.unknown_params == UnknownParams::Strip).map(
+            |(name, tool)| {
+                let fields = tool.params.keys().map(|param| param.to_string()).collect();
+                (stripping(name), vec![Obligation::KeepFields { fields }])
+            },
+        );
+    named.chain(stripping).collect()
+}
+
+/// What the obligation to strip a tool's calls is called; no obligation of the set can have this name.
+pub(super) fn stripping(tool: &ToolName) -> String {
+    format!("strip:{tool}")
+}
+
+/// For readers of the bundle, and for hosts that compute `input.context.exceptions`.
+fn exception(exception: &Exception) -> (String, Value) {
+    let rules: Vec<&str> = exception.rules.iter().map(RuleId::as_str).collect();
+    let value = json!({
+        "owner": exception.owner.as_str(),
+        "reason": exception.reason.as_str(),
+        "expires_unix_s": exception.expires.unix_s(),
+        "rules": rules,
+    });
+    (exception.id.to_string(), value)
 }
 
 fn obligation(obligation: &Obligation) -> Value {

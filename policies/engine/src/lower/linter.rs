@@ -7,7 +7,8 @@
 use std::collections::BTreeSet;
 
 use super::module::DECISION;
-use super::shape::Shape;
+use super::shape::{self, Shape};
+use crate::projection::{Projection, Reads};
 
 /// A line outside the subset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +80,9 @@ const TYPED: [&str; 21] = [
     "S in object.keys(R)",
 ];
 
+/// Those of them that look at the keys of an object only.
+const KEYED: [&str; 2] = ["some k, _ in R", "S in object.keys(R)"];
+
 /// Every line of a tool's module that is not in the subset.
 pub(super) fn refusals(source: &str) -> Vec<Refusal> {
     let ladder: BTreeSet<&str> = DECISION.lines().collect();
@@ -101,6 +105,22 @@ pub(super) fn refusals(source: &str) -> Vec<Refusal> {
         refusals.extend(refused.map(|what| Refusal { line: number, what }));
     }
     refusals
+}
+
+/// Everything a module that was not refused reads of the input, and how closely.
+pub(super) fn reads(source: &str) -> Projection {
+    let mut projection = Projection::default();
+    for shape in source.lines().filter_map(|line| Shape::of(line.strip_prefix('\t')?)) {
+        let reads = match shape.text.as_str() {
+            text if GUARDS.contains(&text) => Reads::Type,
+            text if KEYED.contains(&text) => Reads::Keys,
+            _ => Reads::Value,
+        };
+        for reference in &shape.references {
+            projection.add(&shape::path(reference), reads);
+        }
+    }
+    projection
 }
 
 fn body_refusal(line: &str, guarded: &mut BTreeSet<String>) -> Option<&'static str> {

@@ -3,17 +3,18 @@
 //! Not here: what the conditions are made of. Invariant: order in the policy file does not matter; the ladder is
 //! deny, approval_needed, sanitize, allow, and each step depends on rule names only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use aegis_domain::ToolName;
 
 use super::Module;
+use super::checks::UNKNOWN_PARAM;
 use super::conditions::{Lines, Lowering};
-use super::data::Sets;
+use super::data::{self, Sets};
 use aegis_document::Location;
 use aegis_policy_language::canonical;
-use aegis_policy_language::{Mode, PolicySet, Rule, RuleEffect, Tool};
+use aegis_policy_language::{Mode, PolicySet, Rule, RuleEffect, Tool, UnknownParams};
 
 /// What the rules of a tool become, by effect.
 #[derive(Debug, Default)]
@@ -26,20 +27,23 @@ struct Details {
 }
 
 /// The detail sets, in the order in which they are written.
-const DETAILS: [&str; 6] = [DENY, APPROVAL, SANITIZE, OBLIGATIONS, APPROVALS, WOULD];
+pub(super) const DETAILS: [&str; 7] =
+    [DENY, APPROVAL, SANITIZE, OBLIGATIONS, APPROVALS, WOULD, EXCEPTIONS];
 const DENY: &str = "deny";
 const APPROVAL: &str = "approval";
 const SANITIZE: &str = "sanitize";
 const OBLIGATIONS: &str = "obligations";
 const APPROVALS: &str = "approvals";
 const WOULD: &str = "would";
+const EXCEPTIONS: &str = "exceptions";
 
 pub(super) fn tool_module(
     set: &PolicySet,
     (name, tool): (&ToolName, &Tool),
     sets: &mut Sets,
 ) -> Module {
-    let mut lowering = Lowering { set, name, tool, sets, named: Vec::new() };
+    let mut lowering =
+        Lowering { set, name, tool, sets, named: Vec::new(), exceptions: BTreeMap::new() };
     let mut details = Details::default();
     for check in lowering.checks() {
         let condition = lowering.name_of(&check.at, check.lines.clone());
@@ -49,6 +53,7 @@ pub(super) fn tool_module(
     for rule in &tool.rules {
         details.rule(rule, &mut lowering);
     }
+    details.strip(&mut lowering);
     let declared = lowering.declared_params();
     let package = format!("aegis.tool.{}", aegis_policy_language::package_of(name));
     let mut writer = Writer::default();
@@ -71,6 +76,7 @@ pub(super) fn tool_module(
     Module {
         path: format!("aegis/tool/{}.rego", aegis_policy_language::package_of(name)),
         package,
+        reads: super::reads(&writer.text),
         source: writer.text,
         source_map: writer.source_map,
     }
@@ -84,6 +90,7 @@ impl Details {
     fn rule(&mut self, rule: &Rule, lowering: &mut Lowering<'_>) {
         let lines = lowering.condition(&rule.when, &rule.at);
         let fires = lowering.name_of(&rule.at, lines);
+        let fires = self.excepted(rule, fires, lowering);
         let (id, at) = (rule.id.as_str(), &rule.at);
         match (rule.mode, &rule.effect) {
             (Mode::Shadow, _) => self.add(WOULD, id, &fires, at),
@@ -108,15 +115,44 @@ impl Details {
     }
 }
 
+impl Details {
+    /// The name that is true when the rule fires and no exception lifts it.
+    fn excepted(&mut self, rule: &Rule, fires: String, lowering: &mut Lowering<'_>) -> String {
+        let (set, tool) = (lowering.set, lowering.tool);
+        let mut lines = vec![fires.clone()];
+        for exception in set.exceptions_of(tool).filter(|found| found.rules.contains(&rule.id)) {
+            let holds = lowering.exception(exception);
+            if rule.mode == Mode::Enforce {
+                let used = vec![fires.clone(), holds.clone()];
+                let used = lowering.name(&exception.at, vec![used]);
+                self.add(EXCEPTIONS, exception.id.as_str(), &used, &exception.at);
+            }
+            lines.push(format!("not {holds}"));
+        }
+        lowering.name_of(&rule.at, lines)
+    }
+
+    /// Undeclared parameters are taken out where the tool does not refuse them.
+    fn strip(&mut self, lowering: &mut Lowering<'_>) {
+        if lowering.tool.unknown_params == UnknownParams::Strip {
+            let unknown = lowering.unknown_params();
+            let at = &lowering.tool.at;
+            self.sanitize_clean.push(format!("not {unknown}"));
+            self.add(SANITIZE, UNKNOWN_PARAM, &unknown, at);
+            self.add(OBLIGATIONS, &data::stripping(lowering.name), &unknown, at);
+        }
+    }
+}
+
 /// The same for every tool; `linter` knows it by heart.
 pub(super) const DECISION: &str = r#"
-decision := {"effect": "deny", "rules": deny, "obligations": [], "approvals": [], "would": would} if {
+decision := {"effect": "deny", "rules": deny, "obligations": [], "approvals": [], "would": would, "exceptions": exceptions} if {
 	not deny_clean
-} else := {"effect": "approval_needed", "rules": approval, "obligations": obligations, "approvals": approvals, "would": would} if {
+} else := {"effect": "approval_needed", "rules": approval, "obligations": obligations, "approvals": approvals, "would": would, "exceptions": exceptions} if {
 	not approval_clean
-} else := {"effect": "sanitize", "rules": sanitize, "obligations": obligations, "approvals": [], "would": would} if {
+} else := {"effect": "sanitize", "rules": sanitize, "obligations": obligations, "approvals": [], "would": would, "exceptions": exceptions} if {
 	not sanitize_clean
-} else := {"effect": "allow", "rules": [], "obligations": [], "approvals": [], "would": would} if {
+} else := {"effect": "allow", "rules": [], "obligations": [], "approvals": [], "would": would, "exceptions": exceptions} if {
 	true
 }"#;
 

@@ -3,6 +3,8 @@
 //! Not here: which shapes are allowed (`linter`). Invariant: letters stand only for what was read as such; a line in
 //! which a capital letter stands anywhere else has no shape.
 
+use super::module::DETAILS;
+
 /// `startswith(input.params.s, "a")` has the shape `startswith(R, S)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
@@ -51,8 +53,7 @@ impl Shape {
             return Some(self.take('C', length));
         }
         // `contains` is a detail's operator and a function; the sets have names of their own.
-        if matches!(word, "deny" | "approval" | "sanitize" | "obligations" | "approvals" | "would")
-        {
+        if DETAILS.contains(&word) {
             return Some(self.take('D', length));
         }
         let plain = !word.bytes().any(|byte| byte.is_ascii_uppercase());
@@ -61,6 +62,24 @@ impl Shape {
             length
         })
     }
+}
+
+/// The parts of a reference after `input`; an index ends it, since the list before it is read as a whole.
+pub(super) fn path(reference: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    let mut rest = reference.strip_prefix("input").unwrap_or_default();
+    while let Some(next) = rest.strip_prefix('.') {
+        let (name, after) = next.split_at(word_length(next));
+        parts.push(name.to_owned());
+        rest = after;
+        while let Some(key) = rest.strip_prefix('[') {
+            let Some(length) = json_string(key) else { return parts };
+            let (text, after) = key.split_at(length);
+            parts.extend(serde_json::from_str::<String>(text).ok());
+            rest = after.strip_prefix(']').unwrap_or_default();
+        }
+    }
+    parts
 }
 
 fn is_condition(word: &str) -> bool {

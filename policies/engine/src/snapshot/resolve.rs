@@ -1,11 +1,11 @@
-//! Which tool a call is for: the one whose host, method and path hold, or else the one that comes closest.
+//! Which tool a call is for: the one whose host, method and path (or MCP names) hold, or else the one that comes closest.
 //!
 //! Not here: whether the call is allowed. Invariant: resolving never lets a call through; the tool's program checks
-//! host, method and path again, so a wrong guess is a refusal with a less helpful reason.
+//! them again, so a wrong guess is a refusal with a less helpful reason.
 
 use std::collections::BTreeSet;
 
-use aegis_domain::{EgressCall, Method, ToolName};
+use aegis_domain::{EgressCall, McpCall, Method, ToolName};
 
 use aegis_policy_language::host_candidates;
 use aegis_policy_language::{Match, Name, PathPattern, PolicySet};
@@ -17,12 +17,17 @@ pub(super) struct Matcher {
     methods: Vec<Method>,
     /// Longest literal part first.
     paths: Vec<PathPattern>,
+    mcp: Option<McpCall>,
 }
 
 /// How well a call fits; what stands first counts most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Closeness {
+    /// Both speak MCP or neither does.
+    protocol: bool,
+    /// For MCP, the tool's name.
     path: bool,
+    /// For MCP, the server's name as well.
     host: bool,
     method: bool,
     /// Bytes of the path that the best pattern fixes.
@@ -40,14 +45,32 @@ impl Matcher {
         let mut paths = matching.paths.clone();
         paths.sort_by_key(|path| std::cmp::Reverse(path.literal_bytes()));
         let hosts = set.members(&matching.hosts).iter().map(|host| host.to_string());
-        Self { hosts: hosts.collect(), methods: matching.methods.clone(), paths }
+        Self {
+            hosts: hosts.collect(),
+            methods: matching.methods.clone(),
+            paths,
+            mcp: matching.mcp.clone(),
+        }
     }
 
     pub(super) fn closeness(&self, call: &EgressCall) -> Closeness {
+        let host = self.hosts.is_empty()
+            || host_candidates(call.host.as_str()).any(|name| self.hosts.contains(&name));
+        if let Some(wanted) = &self.mcp {
+            let called = call.mcp.as_ref();
+            return Closeness {
+                protocol: called.is_some(),
+                path: called.is_some_and(|called| called.tool == wanted.tool),
+                host: host && called.is_some_and(|called| called.server == wanted.server),
+                method: true,
+                literal_bytes: 0,
+            };
+        }
         let path = self.paths.iter().find(|path| path.matches(&call.path).is_some());
         Closeness {
+            protocol: call.mcp.is_none(),
             path: path.is_some(),
-            host: host_candidates(call.host.as_str()).any(|name| self.hosts.contains(&name)),
+            host,
             method: self.methods.contains(&call.method),
             literal_bytes: path.map_or(0, PathPattern::literal_bytes),
         }

@@ -69,6 +69,7 @@ impl Scene {
                 path: path.to_owned(),
                 query: None,
                 kind: CallKind::Write,
+                mcp: None,
                 params: Params::new(),
                 params_hash: ParamsHash::of(b""),
                 body_bytes: 0,

@@ -39,6 +39,8 @@ codes! {
     IneffectiveRule = "ineffective-rule",
     /// The shadow rule fires only where an enforced one already has its effect.
     RedundantShadow = "redundant-shadow",
+    /// No call that passes the checks is one that the exception is for.
+    UnreachableException = "unreachable-exception",
     /// No value passes the checks of the parameter.
     ImpossibleParam = "impossible-param",
     /// A limit on an optional parameter that a call escapes by leaving it out.

@@ -1,7 +1,7 @@
 //! Pairs of tools that one request could belong to equally well.
 //!
 //! Not here: which of them gets the request (`policies/engine`, `snapshot::resolve`). Invariant: a pair that is named
-//! has a request in common; the work is bounded by `HOSTS_MAX` comparisons, after which pairs go unnamed.
+//! has a request in common; the work is bounded by `COMPARED_MAX` comparisons, after which pairs go unnamed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,20 +9,17 @@ use aegis_domain::ToolName;
 
 use super::finding::{Code, Findings};
 use crate::host::host_candidates;
-use crate::{ListRef, PathPattern, PolicySet, Segment, Tool};
+use crate::{ListRef, Match, PathPattern, PolicySet, Segment, Tool};
 
-/// How many host names are compared in all.
-const HOSTS_MAX: usize = 5_000_000;
+/// How many host names and paths are compared in all.
+const COMPARED_MAX: usize = 5_000_000;
 
 pub(super) fn overlaps(set: &PolicySet, found: &mut Findings) {
-    let mut hosts = Hosts { set, closures: BTreeMap::new(), left: HOSTS_MAX };
+    let mut hosts = Hosts { set, closures: BTreeMap::new(), left: COMPARED_MAX };
     let tools: Vec<(&ToolName, &Tool)> = set.tools.iter().collect();
     for (index, (name, tool)) in tools.iter().enumerate() {
         for (other_name, other) in tools.iter().take(index) {
-            let (a, b) = (&tool.matching, &other.matching);
-            let methods = a.methods.iter().any(|method| b.methods.contains(method));
-            let paths = a.paths.iter().any(|x| b.paths.iter().any(|y| paths_overlap(x, y)));
-            if methods && paths && hosts.overlap(&a.hosts, &b.hosts) {
+            if hosts.answer_alike(&tool.matching, &other.matching) {
                 let message = format!("`{other_name}` and `{name}` match the same requests");
                 let help = "the longer path wins, then the name that sorts first";
                 found.add(Code::OverlappingTools, &tool.at, message, help);
@@ -40,6 +37,20 @@ struct Hosts<'s> {
 }
 
 impl Hosts<'_> {
+    fn answer_alike(&mut self, a: &Match, b: &Match) -> bool {
+        // An MCP call belongs only to a tool that names its server and tool, on any host if none is named.
+        if a.mcp.is_some() || b.mcp.is_some() {
+            let any = |list: &ListRef| matches!(list, ListRef::Inline(hosts) if hosts.is_empty());
+            let hosts = any(&a.hosts) || any(&b.hosts) || self.overlap(&a.hosts, &b.hosts);
+            return a.mcp == b.mcp && hosts;
+        }
+        self.left = self.left.saturating_sub(a.paths.len().saturating_mul(b.paths.len()));
+        let methods = a.methods.iter().any(|method| b.methods.contains(method));
+        let paths =
+            self.left > 0 && a.paths.iter().any(|x| b.paths.iter().any(|y| paths_overlap(x, y)));
+        methods && paths && self.overlap(&a.hosts, &b.hosts)
+    }
+
     /// Whether some name matches both lists: a pattern of one covers a host of the other.
     fn overlap(&mut self, one: &ListRef, other: &ListRef) -> bool {
         let (a, b) = (self.set.members(one), self.set.members(other));

@@ -1,15 +1,17 @@
-//! Rules that can never fire, always do, change nothing, or let through what they seem to stop.
+//! Rules and exceptions that can never fire, always do, change nothing, or let through what they seem to stop.
 //!
-//! Not here: the reasoning (`truth`). Invariant: a finding about a rule holds for every call that the checks of its
+//! Not here: the reasoning (`truth`). A rule that an exception may lift proves nothing about others. Invariant: a finding about a rule holds for every call that the checks of its
 //! tool let through and whose facts the host supplied.
 
 use std::collections::BTreeSet;
 
-use aegis_domain::Effect;
+use aegis_domain::{Effect, RuleId};
 
 use super::finding::{Code, Findings};
 use crate::truth::{Calls, Claim, Key, keys};
-use crate::{Condition, Mode, Name, PolicySet, Presence, Rule, RuleEffect, Subject, Test, Tool};
+use crate::{
+    Condition, Exception, Mode, Name, PolicySet, Presence, Rule, RuleEffect, Subject, Test, Tool,
+};
 
 /// The rules of one tool under examination.
 pub(super) struct Examination<'s> {
@@ -24,17 +26,24 @@ impl<'s> Examination<'s> {
         if !self.params_have_values() {
             return;
         }
+        self.tool.exceptions.iter().for_each(|exception| self.can_hold(exception));
         let live: Vec<&Rule> = self.tool.rules.iter().filter(|rule| self.can_fire(rule)).collect();
         let (enforced, shadow): (Vec<&Rule>, Vec<&Rule>) =
             live.into_iter().partition(|rule| rule.mode == Mode::Enforce);
-        let denies: Vec<&Rule> =
-            enforced.iter().copied().filter(|rule| rule.level() == Effect::Deny).collect();
-        if self.leave_no_call(&denies) {
+        let lifted: BTreeSet<&RuleId> =
+            self.set.exceptions_of(self.tool).flat_map(|exception| &exception.rules).collect();
+        let firm: Vec<&Rule> =
+            enforced.iter().copied().filter(|rule| !lifted.contains(&rule.id)).collect();
+        let is_deny = |rule: &&Rule| rule.level() == Effect::Deny;
+        let firm_denies: Vec<&Rule> = firm.iter().copied().filter(is_deny).collect();
+        if self.leave_no_call(&firm_denies) {
             return;
         }
-        self.without_effect(&enforced);
-        shadow.iter().for_each(|rule| self.redundant(rule, &enforced));
-        denies.iter().for_each(|rule| self.vanishing(rule, &denies));
+        self.without_effect(&enforced, &firm);
+        shadow.iter().for_each(|rule| self.redundant(rule, &firm));
+        enforced.iter().filter(|rule| is_deny(rule)).for_each(|rule| {
+            self.vanishing(rule, &firm_denies);
+        });
         enforced.iter().for_each(|rule| self.unbound(rule));
     }
 
@@ -70,6 +79,15 @@ impl<'s> Examination<'s> {
         false
     }
 
+    fn can_hold(&mut self, exception: &Exception) {
+        let claim = Claim { set: self.set, condition: &exception.when, holds: true };
+        if !self.calls.allow(&[claim]) {
+            let message = format!("the exception `{}` is for no call at all", exception.id);
+            let help = "its condition contradicts itself or the checks of the tool";
+            self.found.add(Code::UnreachableException, &exception.at, message, help);
+        }
+    }
+
     fn leave_no_call(&mut self, denies: &[&Rule]) -> bool {
         for rule in denies {
             if !self.calls.allow(&[self.claim(rule, false)]) {
@@ -90,8 +108,8 @@ impl<'s> Examination<'s> {
     }
 
     /// Goes from the last rule to the first, so that of two equal rules the later one is named.
-    fn without_effect(&mut self, enforced: &[&Rule]) {
-        let mut kept: Vec<&Rule> = enforced.to_vec();
+    fn without_effect(&mut self, enforced: &[&Rule], firm: &[&Rule]) {
+        let mut kept: Vec<&Rule> = firm.to_vec();
         for rule in enforced.iter().rev() {
             let stands_in = |other: &&&Rule| {
                 other.id != rule.id

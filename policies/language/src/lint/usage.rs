@@ -6,11 +6,14 @@
 use std::collections::BTreeSet;
 
 use super::finding::{Code, Findings};
-use crate::{Condition, Declared, ListRef, Name, PolicySet, RuleEffect, Test, Tool};
+use crate::{
+    Condition, ContextFact, Declared, ListRef, Name, PolicySet, RuleEffect, Subject, Test, Tool,
+};
 
 pub(super) fn unused(set: &PolicySet, found: &mut Findings) {
     let mut used = BTreeSet::new();
     set.tools.values().for_each(|tool| uses(tool, &mut used));
+    set.all_exceptions().for_each(|exception| in_condition(&exception.when, &mut used));
     for ((declared, name), at) in &set.places {
         if !used.contains(&(*declared, name)) {
             let message = format!("the {} `{name}` is never used", declared.as_str());
@@ -28,6 +31,7 @@ fn uses<'s>(tool: &'s Tool, used: &mut BTreeSet<(Declared, &'s Name)>) {
     list(&tool.matching.hosts);
     tool.allow.groups.iter().for_each(&mut list);
     tool.params.values().filter_map(|param| param.one_of.as_ref()).for_each(&mut list);
+    used.extend(tool.references.iter().map(|reference| (Declared::List, &reference.name)));
     for rule in &tool.rules {
         match &rule.effect {
             RuleEffect::Deny { .. } => {}
@@ -38,22 +42,21 @@ fn uses<'s>(tool: &'s Tool, used: &mut BTreeSet<(Declared, &'s Name)>) {
                 used.insert((Declared::Obligation, obligation));
             }
         }
-        rule.when.walk(&mut |part| match part {
-            Condition::Leaf { test: Test::In(ListRef::Named { name, .. }), .. } => {
-                used.insert((Declared::List, name));
-            }
-            Condition::Calendar { name, .. } => {
-                used.insert((Declared::Calendar, name));
-            }
-            Condition::Always
-            | Condition::All(_)
-            | Condition::Any(_)
-            | Condition::Not(_)
-            | Condition::Dlp(_)
-            | Condition::Money { .. }
-            | Condition::Leaf { .. } => {}
-        });
+        in_condition(&rule.when, used);
     }
+}
+
+fn in_condition<'s>(condition: &'s Condition, used: &mut BTreeSet<(Declared, &'s Name)>) {
+    condition.walk(&mut |part| {
+        if let Condition::Leaf { test: Test::In(ListRef::Named { name, .. }), .. } = part {
+            used.insert((Declared::List, name));
+        }
+        if let Condition::Calendar { name, .. }
+        | Condition::Leaf { subject: Subject::Context(ContextFact::Calendar(name)), .. } = part
+        {
+            used.insert((Declared::Calendar, name));
+        }
+    });
 }
 
 /// A tool that asks for neither a group nor a scope.

@@ -5,8 +5,10 @@
 use aegis_domain::Detector;
 use serde_json::{Value, json};
 
-use super::shape::{choice, defined, list, object, one_of, optional, required, sized, with};
+use super::shape::{choice, defined, list, object, one_of, optional, required, sized, text, with};
 use crate::MoneyFact;
+
+const AMOUNTS: [MoneyFact; 2] = [MoneyFact::BudgetRemaining, MoneyFact::EstimatedCost];
 
 pub(super) fn condition() -> Value {
     let inner = || defined("condition");
@@ -26,11 +28,27 @@ pub(super) fn condition() -> Value {
     let always = json!({ "const": "always", "description": "Every call." });
     let leaves = [
         required("param", "A parameter of the call, declared under `params`.", defined("name")),
+        required("fact", "How often a detector found something.", fact()),
+        required(
+            "context",
+            "What the gateway knows: an amount in micro-USD, or whether a calendar is open.",
+            context(),
+        ),
         required("agent", "An attribute of the agent's identity.", agent()),
-        required("request", "A part of the request.", choice(["method", "path", "region"])),
+        required("request", "A part of the request.", choice(["host", "method", "path", "region"])),
     ];
     let nested = nested.into_iter().map(|key| object([key]));
     one_of(std::iter::once(always).chain(nested).chain(leaves.into_iter().map(leaf)))
+}
+
+fn fact() -> Value {
+    let names = Detector::ALL.map(|detector| format!("dlp.{}", detector.as_str()));
+    choice(names.iter().map(String::as_str))
+}
+
+fn context() -> Value {
+    let calendar = text("^calendar\\.[A-Za-z_][A-Za-z0-9_]{0,63}$", &["calendar.spare"]);
+    one_of([choice(AMOUNTS.map(MoneyFact::as_str)), calendar])
 }
 
 /// Scopes and groups are lists, which only `allow` can ask for.
@@ -60,8 +78,7 @@ fn leaf(subject: super::shape::Key) -> Value {
 
 /// An amount against a number of micro-USD or against the other amount.
 fn amount() -> Value {
-    let facts = [MoneyFact::BudgetRemaining, MoneyFact::EstimatedCost].map(MoneyFact::as_str);
-    let bound = || one_of([choice(facts), defined("micro_usd")]);
+    let bound = || one_of([choice(AMOUNTS.map(MoneyFact::as_str)), defined("micro_usd")]);
     let orders = [
         optional("gt", "More than this.", bound()),
         optional("gte", "At least this.", bound()),

@@ -29,20 +29,21 @@ fn case() -> Value {
         ),
         required("expect", "What the policy must decide.", expectation()),
         optional("would", "Exactly these shadow rules fire.", rule_ids()),
+        optional("exceptions", "Exactly these exceptions are used.", rule_ids()),
     ];
     object(own.into_iter().chain(circumstances()))
 }
 
 /// What both a group and a case may say; what neither says is in order.
-fn circumstances() -> [Key; 10] {
-    let instant = json!({ "type": "string", "examples": ["2026-11-20T10:00:00Z"] });
+fn circumstances() -> [Key; 11] {
     let host = text("^[a-z0-9._:-]{1,253}$", &["api.example.com"]);
     [
         optional("agent", "Who calls.", agent()),
-        optional("at", "When: an instant such as 2026-11-20T10:00:00Z.", instant),
+        optional("at", "When: an instant such as 2026-11-20T10:00:00Z.", defined("instant")),
         optional("host", "The host called; the tool's first unless said.", host),
         optional("method", "The method; the tool's first unless said.", defined("method")),
         optional("path", "The path; the tool's first unless said.", any_text("/v1/payouts")),
+        optional("mcp", "The MCP tool that the body calls.", defined("mcp")),
         optional("region", "The region of the gateway.", defined("region")),
         optional("dlp", "How often each detector found something.", dlp()),
         optional(
