@@ -11,6 +11,7 @@ mod digest;
 mod example;
 mod exception;
 mod host;
+mod limits;
 pub mod lint;
 mod name;
 mod path;
@@ -78,7 +79,6 @@ pub struct Approval {
 }
 
 const LIST_MAX: usize = 100_000;
-const TOOLS_MAX: usize = 200;
 
 impl PolicySet {
     /// Reads files that together make one set; all must name the same tenant and environment.
@@ -100,6 +100,9 @@ impl PolicySet {
         };
         set.places = documents.iter().flat_map(place::places).collect();
         set.digest = digest::of(documents);
+        if !limits::are_kept(&set, &mut found) {
+            return Err(found.sorted());
+        }
         reference::fill_in(&mut set, &mut found);
         check::names_and_types(&set, &mut found);
         found.or(set)
@@ -182,9 +185,6 @@ fn policy_set(node: &Node, problems: &mut Problems) -> Option<PolicySet> {
     });
     let exceptions = map.optional("exceptions", problems, |n, p| n.list(p, exception::exception));
     let examples = map.optional("tests", problems, |n, p| n.list(p, example::examples));
-    if tools.as_ref().is_some_and(|tools| tools.len() > TOOLS_MAX) {
-        problems.report(node.position(), format!("more than {TOOLS_MAX} tools"));
-    }
     map.finish(problems);
     let (tenant, env) = metadata?;
     Some(PolicySet {

@@ -29,7 +29,7 @@ pub(crate) struct Effort {
 }
 
 impl Effort {
-    const TOTAL: usize = 20_000_000;
+    const TOTAL: usize = 5_000_000;
     const QUESTION: usize = 50_000;
 
     pub(crate) fn new() -> Self {
