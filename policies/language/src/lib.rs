@@ -7,6 +7,7 @@ mod calendar;
 pub mod canonical;
 mod check;
 mod condition;
+pub mod diff;
 mod digest;
 mod example;
 mod exception;

@@ -88,6 +88,11 @@ fn segment(text: &str) -> Result<Segment, PathError> {
 }
 
 impl PathPattern {
+    /// As written.
+    pub fn as_str(&self) -> &str {
+        self.text.as_str()
+    }
+
     /// The pattern without braces that matches itself only, or its beginning when it is open.
     pub fn literal(&self) -> Option<&str> {
         let literal = self.params().next().is_none();

@@ -9,9 +9,11 @@ mod texts;
 mod values;
 
 use std::cell::Cell;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use aegis_domain::Detector;
+use serde_json::Number;
 
 use crate::{
     Condition, ContextFact, Literal, Match, MoneyBound, MoneyFact, Name, Order, Param, ParamKind,
@@ -293,6 +295,12 @@ fn key_of(subject: &Subject) -> Key<'_> {
         Subject::Context(ContextFact::Money(fact)) => Key::Money(*fact),
         Subject::Context(ContextFact::Calendar(name)) => Key::Calendar(name),
     }
+}
+
+/// How two declared bounds stand to each other; `None` when one is missing.
+pub(crate) fn bounds_order(a: &Option<Number>, b: &Option<Number>) -> Option<Ordering> {
+    let exact = |bound: &Option<Number>| bound.as_ref().and_then(Exact::of);
+    Some(exact(a)?.compare(exact(b)?))
 }
 
 /// What the condition is about.

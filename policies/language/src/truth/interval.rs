@@ -38,7 +38,7 @@ impl Exact {
         }
     }
 
-    fn compare(self, other: Self) -> Ordering {
+    pub(super) fn compare(self, other: Self) -> Ordering {
         match (self, other) {
             (Exact::Integer(a), Exact::Integer(b)) => a.cmp(&b),
             (Exact::Decimal(a), Exact::Decimal(b)) => a.total_cmp(&b),
