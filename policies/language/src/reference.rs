@@ -83,11 +83,11 @@ fn put(
         found.report(at, format!("in the list `{name}`: {error}"), None);
     };
     match place {
-        Place::Scopes => tool.allow.scopes = read(members, |text| scope_of(text), &mut kept),
+        Place::Scopes => tool.allow.scopes = read(members, scope_of, &mut kept),
         Place::Regions => {
             tool.allow.regions = Some(read(members, |text| text.parse(), &mut kept));
         }
-        Place::Methods => tool.matching.methods = read(members, |text| method_of(text), &mut kept),
+        Place::Methods => tool.matching.methods = read(members, method_of, &mut kept),
         Place::Paths => tool.matching.paths = read(members, |text| text.parse(), &mut kept),
     }
 }

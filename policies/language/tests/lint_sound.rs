@@ -386,7 +386,6 @@ fn what_lint_says_of_a_rule_no_call_refutes() {
             "{code:?} is never found: {counts:?}"
         );
     }
-    println!("findings: {counts:?}");
 }
 
 /// What a person would find by trying every call of the small world, lint finds too, most of the time.
@@ -413,6 +412,5 @@ fn lint_misses_few_rules_that_never_fire_in_the_small_world() {
     });
     result.unwrap();
     let (dead, known) = counts.into_inner();
-    println!("{known} of {dead} dead rules are named");
     assert!(known * 10 >= dead * 8, "{known} of {dead}");
 }
