@@ -1,4 +1,9 @@
 //! No text hurts the reader of policies: it never panics, says where, and does not say too much.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "fixtures stand outside test functions"
+)]
 
 use aegis_document::{DIAGNOSTICS_MAX, Diagnostics, Document};
 use aegis_policy_language::{PolicySet, diff, lint};

@@ -1,4 +1,5 @@
 //! Every limit of the language, reached: what is just within it is read, one more is refused where it stands.
+#![expect(clippy::unwrap_used, reason = "fixtures stand outside test functions")]
 
 use std::fmt::Write as _;
 

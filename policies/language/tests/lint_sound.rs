@@ -2,6 +2,11 @@
 //!
 //! Not here: what the findings look like (`policies/engine/tests/diagnostics.rs`). The conditions are evaluated here by
 //! themselves, without the reasoning that lint uses; `policies/engine/tests/fuzzed.rs` asks the compiled policy as well.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "fixtures stand outside test functions"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -152,14 +157,6 @@ fn world(tool: &Tool) -> Vec<Call> {
     let decimals = (-1..=6).map(|n| json!(f64::from(n) / 2.0)).collect();
     let texts = ["a", "ab", "ac", "abc", "a.", "a..", "acb"].map(Value::from);
     let codes = ["USD", "EUR", "GBP"].map(Value::from);
-    let tiers = [
-        None,
-        Some(json!("gold")),
-        Some(json!("a")),
-        Some(json!(2)),
-        Some(json!(true)),
-        Some(Value::Null),
-    ];
     let mut calls = vec![Call { method: "POST", ..Call::default() }];
     let mut each =
         |vary: &dyn Fn(&Call) -> Vec<Call>| calls = calls.iter().flat_map(vary).collect();
@@ -191,6 +188,26 @@ fn world(tool: &Tool) -> Vec<Call> {
                 .collect()
         });
     }
+    calls = circumstances(tool, calls);
+    // Every so many of a world that is too large; the step has no factor in common with what is varied.
+    let step = if calls.len() > CALLS_MAX { 11 * (calls.len() / CALLS_MAX / 11 + 1) } else { 1 };
+    calls.into_iter().step_by(step).collect()
+}
+
+/// The same calls, each in all the circumstances that a rule or exception looks at.
+fn circumstances(tool: &Tool, mut calls: Vec<Call>) -> Vec<Call> {
+    let conditions = format!("{:?}{:?}", tool.rules, tool.exceptions);
+    let seen = |what: &str| conditions.contains(what);
+    let mut each =
+        |vary: &dyn Fn(&Call) -> Vec<Call>| calls = calls.iter().flat_map(vary).collect();
+    let tiers = [
+        None,
+        Some(json!("gold")),
+        Some(json!("a")),
+        Some(json!(2)),
+        Some(json!(true)),
+        Some(Value::Null),
+    ];
     if seen("Agent(") {
         each(&|call| {
             tiers.iter().map(|tier| Call { tier: tier.clone(), ..call.clone() }).collect()
@@ -216,9 +233,7 @@ fn world(tool: &Tool) -> Vec<Call> {
                 .collect()
         });
     }
-    // Every so many of a world that is too large; the step has no factor in common with what is varied.
-    let step = if calls.len() > CALLS_MAX { 11 * (calls.len() / CALLS_MAX / 11 + 1) } else { 1 };
-    calls.into_iter().step_by(step).collect()
+    calls
 }
 
 fn leaf() -> impl Strategy<Value = String> {
