@@ -2,7 +2,8 @@
 
 use aegis_document::Document;
 use aegis_policy::{CompileContext, Snapshot};
-use aegis_policy_language::{PolicySet, lint};
+use aegis_policy_language::PolicySet;
+use aegis_policy_review::lint;
 
 fn errors(text: &str) -> String {
     let compiled = Document::parse("p.yaml", text)

@@ -11,7 +11,7 @@ use aegis_document::Document;
 use aegis_domain::{Detector, DlpFacts, MicroUsd, Timestamp};
 use aegis_policy::{CompileContext, Snapshot};
 use aegis_policy_language::PolicySet;
-use aegis_policy_language::lint::{self, Code};
+use aegis_policy_review::lint::{self, Code};
 use proptest::prelude::*;
 use scene::{Scene, one_tool};
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! Whether a set is whole: every name in it is declared, every test fits its type, no two things share a name.
 //!
-//! Not here: what is legal but unwise (`lint`). Invariant: a set that passes lowers without further questions.
+//! Not here: what is legal but unwise (`policies/review`). Invariant: a set that passes lowers without further questions.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,19 +1,17 @@
 //! The policy language as people write it, typed: one tenant's tools, rules and tests for one environment.
 //!
-//! Not here: what it compiles to (`policies/engine`) and what is merely unwise (`lint`). Invariant: every name in a
+//! Not here: what it compiles to (`policies/engine`) and what is merely unwise (`policies/review`). Invariant: every name in a
 //! `PolicySet` is declared, and every test fits the type of what it tests.
 
 mod calendar;
 pub mod canonical;
 mod check;
 mod condition;
-pub mod diff;
 mod digest;
 mod example;
 mod exception;
 mod host;
 mod limits;
-pub mod lint;
 mod name;
 mod path;
 mod pattern;
@@ -22,7 +20,6 @@ mod reference;
 mod rego_name;
 mod schema;
 mod tool;
-mod truth;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -39,6 +36,7 @@ pub use host::host_candidates;
 pub use name::{Label, Name, Text};
 pub use path::{PathPattern, Segment};
 pub use place::Declared;
+pub use reference::Place;
 pub use rego_name::{is_keyword, package_of};
 pub use schema::{schema, schema_text};
 pub use tool::{Match, Mode, Param, ParamKind, Presence, Rule, RuleEffect, Tool, UnknownParams};

@@ -13,7 +13,7 @@ use aegis_document::{Diagnostics, Location, Node, Problems};
 
 /// Where in a tool a named list goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub enum Place {
     Scopes,
     Regions,
     Methods,

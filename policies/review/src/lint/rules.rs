@@ -9,7 +9,7 @@ use aegis_domain::{Effect, RuleId};
 
 use super::finding::{Code, Findings};
 use crate::truth::{Calls, Claim, Key, keys};
-use crate::{
+use aegis_policy_language::{
     Condition, Exception, Mode, Name, PolicySet, Presence, Rule, RuleEffect, Subject, Test, Tool,
 };
 

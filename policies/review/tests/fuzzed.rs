@@ -6,7 +6,8 @@
 )]
 
 use aegis_document::{DIAGNOSTICS_MAX, Diagnostics, Document};
-use aegis_policy_language::{PolicySet, diff, lint};
+use aegis_policy_language::PolicySet;
+use aegis_policy_review::{diff, lint};
 use proptest::prelude::*;
 
 const PACKS: [&str; 2] =

@@ -9,7 +9,7 @@ use serde_json::Number;
 use super::Effort;
 use super::interval::{Exact, Interval};
 use super::texts::{TextBounds, TextTest, Texts};
-use crate::Order;
+use aegis_policy_language::Order;
 
 /// One question about a value.
 #[derive(Clone, Copy, Debug)]

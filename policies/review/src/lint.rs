@@ -10,8 +10,8 @@ mod usage;
 
 pub use finding::{Code, Finding, Findings};
 
-use crate::PolicySet;
 use crate::truth::{Calls, Effort};
+use aegis_policy_language::PolicySet;
 use rules::Examination;
 
 /// Everything that is worth a second look, by position.

@@ -11,8 +11,8 @@ mod tool;
 
 pub use change::{Change, Direction};
 
-use crate::PolicySet;
 use crate::truth::Effort;
+use aegis_policy_language::PolicySet;
 use change::Changes;
 
 /// Every difference, tools first, by name.

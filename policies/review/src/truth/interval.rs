@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use serde_json::Number;
 
-use crate::Order;
+use aegis_policy_language::Order;
 
 /// A number as it stands in a policy: an integer, or a decimal below 2^53 (`Document` lets in no others).
 #[derive(Clone, Copy, Debug, PartialEq)]

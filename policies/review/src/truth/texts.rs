@@ -8,7 +8,7 @@ use regex_syntax::hir::literal::Extractor;
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Look};
 
 use super::Effort;
-use crate::Text;
+use aegis_policy_language::Text;
 
 /// One question about a text.
 #[derive(Clone, Copy, Debug)]

@@ -11,11 +11,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_document::Document;
-use aegis_policy_language::lint::{self, Code};
 use aegis_policy_language::{
     Condition, ContextFact, Literal, Mode, MoneyBound, MoneyFact, Order, PolicySet, Rule,
     RuleEffect, Subject, Test, Tool,
 };
+use aegis_policy_review::lint::{self, Code};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

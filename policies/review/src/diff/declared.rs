@@ -9,7 +9,7 @@ use aegis_domain::Obligation;
 
 use super::change::{Changes, Direction, Places};
 use super::phrase;
-use crate::{
+use aegis_policy_language::{
     Approval, Calendar, Condition, Declared, Exception, ListRef, Mode, Name, PolicySet, RuleEffect,
     Test, Text,
 };
@@ -87,18 +87,18 @@ fn growth(set: &PolicySet, name: &Name) -> Direction {
     let named = |list: &ListRef| matches!(list, ListRef::Named { name: used, .. } if used == name);
     let mut growth = Direction::Neutral;
     for tool in set.tools.values() {
-        let scopes = |place| tool.references.iter().any(|r| r.place == place && &r.name == name);
+        let scopes = |place| tool.named_lists().any(|used| used == (place, name));
         let grants = tool.params.values().filter_map(|param| param.one_of.as_ref());
         let mut grants = grants.chain(&tool.allow.groups).chain([&tool.matching.hosts]);
         let any = [
-            crate::reference::Place::Regions,
-            crate::reference::Place::Methods,
-            crate::reference::Place::Paths,
+            aegis_policy_language::Place::Regions,
+            aegis_policy_language::Place::Methods,
+            aegis_policy_language::Place::Paths,
         ];
         if grants.any(named) || any.into_iter().any(scopes) {
             growth = growth.and(Direction::Looser);
         }
-        if scopes(crate::reference::Place::Scopes) {
+        if scopes(aegis_policy_language::Place::Scopes) {
             growth = growth.and(Direction::Stricter);
         }
         for rule in tool.rules.iter().filter(|rule| rule.mode == Mode::Enforce) {

@@ -4,7 +4,7 @@
 
 use aegis_document::Document;
 use aegis_policy_language::PolicySet;
-use aegis_policy_language::diff::{self, Direction};
+use aegis_policy_review::diff::{self, Direction};
 
 const BASE: &str = "\
 apiVersion: aegis.dev/v1

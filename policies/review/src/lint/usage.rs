@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::finding::{Code, Findings};
-use crate::{
+use aegis_policy_language::{
     Condition, ContextFact, Declared, ListRef, Name, PolicySet, RuleEffect, Subject, Test, Tool,
 };
 
@@ -31,7 +31,7 @@ fn uses<'s>(tool: &'s Tool, used: &mut BTreeSet<(Declared, &'s Name)>) {
     list(&tool.matching.hosts);
     tool.allow.groups.iter().for_each(&mut list);
     tool.params.values().filter_map(|param| param.one_of.as_ref()).for_each(&mut list);
-    used.extend(tool.references.iter().map(|reference| (Declared::List, &reference.name)));
+    used.extend(tool.named_lists().map(|(_, name)| (Declared::List, name)));
     for rule in &tool.rules {
         match &rule.effect {
             RuleEffect::Deny { .. } => {}

@@ -2,8 +2,10 @@
 //!
 //! Not here: what it means (`truth`). Invariant: conditions with the same line are the same but for their places.
 
-use crate::canonical;
-use crate::{Condition, ContextFact, ListRef, Literal, MoneyBound, Order, Subject, Test};
+use aegis_policy_language::canonical;
+use aegis_policy_language::{
+    Condition, ContextFact, ListRef, Literal, MoneyBound, Order, Subject, Test,
+};
 
 pub(super) fn condition(condition: &Condition) -> String {
     let joined = |parts: &[Condition], word: &str| {
@@ -45,7 +47,7 @@ fn subject(subject: &Subject) -> String {
 }
 
 fn test(test: &Test) -> String {
-    let text = |text: &crate::Text| canonical::string(text.as_str());
+    let text = |text: &aegis_policy_language::Text| canonical::string(text.as_str());
     let literal = |literal: &Literal| match literal {
         Literal::Bool(value) => value.to_string(),
         Literal::Number(number) => canonical::number(number),

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use aegis_domain::ToolName;
 
 use super::finding::{Code, Findings};
-use crate::host::host_candidates;
-use crate::{ListRef, Match, PathPattern, PolicySet, Segment, Tool};
+use aegis_policy_language::host_candidates;
+use aegis_policy_language::{ListRef, Match, PathPattern, PolicySet, Segment, Tool};
 
 /// How many host names and paths are compared in all.
 const COMPARED_MAX: usize = 5_000_000;
@@ -32,7 +32,7 @@ pub(super) fn overlaps(set: &PolicySet, found: &mut Findings) {
 struct Hosts<'s> {
     set: &'s PolicySet,
     /// By the address of the list: every pattern that covers one of its hosts.
-    closures: BTreeMap<*const crate::Text, BTreeSet<String>>,
+    closures: BTreeMap<*const aegis_policy_language::Text, BTreeSet<String>>,
     left: usize,
 }
 

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use aegis_domain::Detector;
 use serde_json::Number;
 
-use crate::{
+use aegis_policy_language::{
     Condition, ContextFact, Literal, Match, MoneyBound, MoneyFact, Name, Order, Param, ParamKind,
     PathPattern, PolicySet, Presence, Subject, Test, Text, Tool,
 };

@@ -11,7 +11,7 @@ use super::change::{Changes, Direction, Places};
 use super::declared::{effect_phrase, exceptions};
 use super::phrase;
 use crate::truth::{Calls, Claim, Effort, bounds_order};
-use crate::{
+use aegis_policy_language::{
     ListRef, Mode, Name, Param, ParamKind, PathPattern, PolicySet, Presence, Rule, Text, Tool,
     UnknownParams,
 };
