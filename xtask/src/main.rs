@@ -12,6 +12,7 @@ mod layers;
 mod packs;
 mod reasons;
 mod rooms;
+mod schema;
 mod sizes;
 mod source;
 mod tree;
@@ -26,8 +27,8 @@ use tree::Tree;
 const USAGE: &str = "\
 cargo xtask <command>
 
-  check               layers, rooms, headers, sizes, documents, policy packs; reads only
-  fix                 regenerates the table of docs/reasons.md
+  check               layers, rooms, headers, sizes, documents, policy packs and schema; reads only
+  fix                 regenerates the table of docs/reasons.md and the schema of policies
   advisories [DB]     Cargo.lock against the RustSec advisory database (a folder or a .tar.gz)
 ";
 
@@ -56,6 +57,7 @@ fn check() -> anyhow::Result<ExitCode> {
     findings.extend(sizes::check(&tree));
     findings.extend(reasons::check(&tree.root)?);
     findings.extend(packs::check(&tree.root)?);
+    findings.extend(schema::check(&tree.root)?);
     let files: usize = tree.crates.iter().map(|krate| krate.sources.len()).sum();
     report("check", &findings, &format!("{} crates, {files} files", tree.crates.len()))
 }
@@ -63,7 +65,8 @@ fn check() -> anyhow::Result<ExitCode> {
 fn fix() -> anyhow::Result<ExitCode> {
     let tree = Tree::read(Path::new("."))?;
     reasons::fix(&tree.root)?;
-    report("fix", &[], reasons::FILE)
+    schema::fix(&tree.root)?;
+    report("fix", &[], &format!("{}, {}", reasons::FILE, schema::FILE))
 }
 
 fn advise(database: Option<&Path>) -> anyhow::Result<ExitCode> {

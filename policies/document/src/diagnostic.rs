@@ -1,11 +1,15 @@
 //! What is wrong with a text, and where: one finding, all findings, and the sheet they are collected on.
 //!
-//! Not here: how they are found. Invariant: diagnostics that came back as an error are sorted by file and position.
+//! Not here: how they are found. Invariant: diagnostics that came back as an error are sorted by file and position, and
+//! at most `DIAGNOSTICS_MAX` of them are kept; the others are counted.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::{Location, Position};
+
+/// The most findings that are kept; nobody reads more, and a hostile text must not make millions.
+pub const DIAGNOSTICS_MAX: usize = 100;
 
 /// One finding, at one place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,37 +32,63 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Every finding of one or several texts, in the order in which they stand there.
+/// The findings of one or several texts, in the order in which they stand there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Diagnostics(Vec<Diagnostic>);
+pub struct Diagnostics {
+    found: Vec<Diagnostic>,
+    omitted: usize,
+}
 
 impl Diagnostics {
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.found.is_empty()
     }
 
+    /// How many are kept.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.found.len()
+    }
+
+    /// How many were only counted.
+    pub fn omitted(&self) -> usize {
+        self.omitted
+    }
+
+    /// Whether further findings are only counted.
+    pub fn is_full(&self) -> bool {
+        self.found.len() >= DIAGNOSTICS_MAX
     }
 
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
-        self.0.iter()
+        self.found.iter()
     }
 
     /// Adds one finding.
     pub fn report(&mut self, at: &Location, message: impl Into<String>, help: Option<String>) {
         let Location { file, position: Position { line, column } } = at.clone();
-        self.0.push(Diagnostic { file, line, column, message: message.into(), help });
+        self.push(Diagnostic { file, line, column, message: message.into(), help });
+    }
+
+    fn push(&mut self, diagnostic: Diagnostic) {
+        if self.is_full() {
+            self.omitted = self.omitted.saturating_add(1);
+        } else {
+            self.found.push(diagnostic);
+        }
     }
 
     /// Adds the findings of another text.
     pub fn merge(&mut self, other: Diagnostics) {
-        self.0.extend(other.0);
+        self.omitted = self.omitted.saturating_add(other.omitted);
+        self.found.extend(other.found);
     }
 
     /// The same findings, by file and position.
     pub fn sorted(mut self) -> Self {
-        self.0.sort();
+        self.found.sort();
+        let over = self.found.len().saturating_sub(DIAGNOSTICS_MAX);
+        self.found.truncate(DIAGNOSTICS_MAX);
+        self.omitted = self.omitted.saturating_add(over);
         self
     }
 
@@ -70,13 +100,16 @@ impl Diagnostics {
 
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, diagnostic) in self.0.iter().enumerate() {
+        for (index, diagnostic) in self.found.iter().enumerate() {
             if index > 0 {
                 writeln!(f)?;
             }
             write!(f, "{diagnostic}")?;
         }
-        Ok(())
+        match self.omitted {
+            0 => Ok(()),
+            more => write!(f, "\nand {more} more"),
+        }
     }
 }
 
@@ -86,12 +119,17 @@ impl std::error::Error for Diagnostics {}
 #[derive(Debug)]
 pub struct Problems {
     file: Arc<str>,
-    found: Vec<Diagnostic>,
+    found: Diagnostics,
 }
 
 impl Problems {
     pub fn new(file: &str) -> Self {
-        Self { file: file.into(), found: Vec::new() }
+        Self { file: file.into(), found: Diagnostics::default() }
+    }
+
+    /// Whether further problems are only counted, so that nobody need look for advice.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.is_full()
     }
 
     pub fn file(&self) -> Arc<str> {
@@ -122,9 +160,8 @@ impl Problems {
     }
 
     /// The findings so far, sorted.
-    pub fn into_diagnostics(mut self) -> Diagnostics {
-        self.found.sort();
-        Diagnostics(self.found)
+    pub fn into_diagnostics(self) -> Diagnostics {
+        self.found.sorted()
     }
 
     /// The value if nothing was reported. A missing value without a report is reported as such.

@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span as YamlSpan};
 
-pub use diagnostic::{Diagnostic, Diagnostics, Problems};
+pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Diagnostics, Problems};
 pub use mapping::{Mapping, nearest};
 pub use node::{Location, Node, Position};
 
 use node::{Content, Entry};
-use scalar::Scalar;
+use scalar::{Excerpt, Scalar};
 
 /// The most bytes a text may have.
 pub const BYTES_MAX: usize = 1 << 20;
@@ -211,8 +211,11 @@ fn is_new_key(problems: &mut Problems, seen: &mut HashMap<String, Position>, key
         return false;
     };
     if let Some(first) = seen.get(name.as_ref()) {
-        let message =
-            format!("`{name}` stands here a second time; the first is at line {}", first.line);
+        let message = format!(
+            "`{}` stands here a second time; the first is at line {}",
+            Excerpt(&name),
+            first.line
+        );
         problems.report(key.position(), message);
         return false;
     }

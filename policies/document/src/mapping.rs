@@ -5,6 +5,7 @@
 
 use super::Problems;
 use super::node::{Entry, Node, Position};
+use super::scalar::Excerpt;
 
 /// A mapping that is being decoded.
 #[must_use = "call `finish`, so that unknown keys are reported"]
@@ -64,8 +65,9 @@ impl<'n> Mapping<'n> {
             if self.asked.contains(&name.as_ref()) && entry.key.as_text().is_some() {
                 continue;
             }
-            let message = format!("unknown key `{}`", name.escape_debug());
-            let help = match nearest(&name, &self.asked) {
+            let message = format!("unknown key `{}`", Excerpt(&name));
+            let near = if problems.is_full() { None } else { nearest(&name, &self.asked) };
+            let help = match near {
                 Some(known) => format!("did you mean `{known}`?"),
                 None => format!("known here: {}", self.asked.join(", ")),
             };

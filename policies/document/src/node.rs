@@ -184,7 +184,8 @@ impl Node {
         }
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         let message = format!("expected one of `{}`, found {}", names.join("`, `"), self.found());
-        match text.and_then(|text| nearest(text, &names)) {
+        let wanted = text.filter(|_| !problems.is_full());
+        match wanted.and_then(|text| nearest(text, &names)) {
             Some(name) => {
                 problems.report_with_help(
                     self.position,

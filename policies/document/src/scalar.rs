@@ -46,14 +46,16 @@ impl fmt::Display for Scalar {
         match self {
             Scalar::Null => f.write_str("nothing"),
             Scalar::Bool(value) => write!(f, "`{value}`"),
-            Scalar::Number { text, .. } | Scalar::Odd(text) => write!(f, "the number `{text}`"),
+            Scalar::Number { text, .. } | Scalar::Odd(text) => {
+                write!(f, "the number `{}`", Excerpt(text))
+            }
             Scalar::Text(text) => write!(f, "the text `{}`", Excerpt(text)),
         }
     }
 }
 
 /// A text cut to what fits a line, with control characters made visible.
-struct Excerpt<'t>(&'t str);
+pub(super) struct Excerpt<'t>(pub(super) &'t str);
 
 impl fmt::Display for Excerpt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

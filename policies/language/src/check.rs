@@ -1,6 +1,6 @@
 //! Whether a set is whole: every name in it is declared, every test fits its type, no two things share a name.
 //!
-//! Not here: what is legal but unwise (`lint`). Invariant: a set that passes lowers without further questions.
+//! Not here: what is legal but unwise (`policies/review`). Invariant: a set that passes lowers without further questions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,8 +34,8 @@ pub(crate) fn names_and_types(set: &PolicySet, found: &mut Diagnostics) {
     exceptions(set, found);
     for example in &set.examples {
         if !set.tools.contains_key(&example.tool) {
-            let names: Vec<&str> = set.tools.keys().map(ToolName::as_str).collect();
-            undeclared("tool", example.tool.as_str(), &names, &example.at, found);
+            let names = set.tools.keys().map(ToolName::as_str);
+            undeclared("tool", example.tool.as_str(), names, &example.at, found);
         }
     }
 }
@@ -66,8 +66,7 @@ pub(crate) fn members<'l>(
         }
         Some(_) => {}
         None => {
-            let names: Vec<&str> = lists.keys().map(Name::as_str).collect();
-            undeclared("list", name.as_str(), &names, at, found);
+            undeclared("list", name.as_str(), lists.keys().map(Name::as_str), at, found);
         }
     }
     members.unwrap_or_default()
@@ -83,10 +82,11 @@ fn approvals(set: &PolicySet, found: &mut Diagnostics) {
         };
         let tools: Vec<&Tool> = set.tools.values().filter(asks).collect();
         let params = tools.iter().flat_map(|tool| tool.params.keys());
-        let known: Vec<&str> = params.map(Name::as_str).collect();
+        let known: BTreeSet<&str> = params.map(Name::as_str).collect();
         for bound in approval.bind.iter().filter(|_| !tools.is_empty()) {
-            if !known.contains(&bound.as_str()) {
-                undeclared("parameter", bound.as_str(), &known, &approval.at, found);
+            if !known.contains(bound.as_str()) {
+                let known = known.iter().copied();
+                undeclared("parameter", bound.as_str(), known, &approval.at, found);
             }
         }
     }
@@ -102,26 +102,34 @@ fn exceptions(set: &PolicySet, found: &mut Diagnostics) {
         }
     }
     let rules = set.tools.values().flat_map(|tool| &tool.rules);
-    let known: Vec<&str> = rules.map(|rule| rule.id.as_str()).collect();
+    let known: BTreeSet<&str> = rules.map(|rule| rule.id.as_str()).collect();
     for exception in &set.exceptions {
         liftable(exception, &known, found);
     }
 }
 
 /// Reports what an exception names and no rule is.
-fn liftable(exception: &Exception, known: &[&str], found: &mut Diagnostics) {
+fn liftable(exception: &Exception, known: &BTreeSet<&str>, found: &mut Diagnostics) {
     for rule in exception.rules.iter().map(RuleId::as_str) {
         if RESERVED.iter().any(|prefix| rule.starts_with(prefix)) {
             let message = format!("`{rule}` is a check; an exception lifts rules only");
             found.report(&exception.at, message, None);
         } else if !known.contains(&rule) {
-            undeclared("rule", rule, known, &exception.at, found);
+            undeclared("rule", rule, known.iter().copied(), &exception.at, found);
         }
     }
 }
 
-fn undeclared(what: &str, name: &str, known: &[&str], at: &Location, found: &mut Diagnostics) {
-    let help = nearest(name, known).map(|known| format!("did you mean `{known}`?"));
+/// The nearest known name is looked for only while somebody will read it.
+fn undeclared<'k>(
+    what: &str,
+    name: &str,
+    known: impl Iterator<Item = &'k str>,
+    at: &Location,
+    found: &mut Diagnostics,
+) {
+    let known: Vec<&str> = if found.is_full() { Vec::new() } else { known.collect() };
+    let help = nearest(name, &known).map(|known| format!("did you mean `{known}`?"));
     found.report(at, format!("there is no {what} `{name}`"), help);
 }
 
@@ -158,7 +166,7 @@ impl Checker<'_> {
 
     fn exceptions(&mut self) {
         let tool = self.tool;
-        let known: Vec<&str> = tool.rules.iter().map(|rule| rule.id.as_str()).collect();
+        let known: BTreeSet<&str> = tool.rules.iter().map(|rule| rule.id.as_str()).collect();
         for exception in &tool.exceptions {
             liftable(exception, &known, self.found);
         }
@@ -222,10 +230,10 @@ impl Checker<'_> {
             match &rule.effect {
                 RuleEffect::Deny { .. } => {}
                 RuleEffect::ApprovalNeeded { approval } => {
-                    self.declared("approval", approval, self.set.approvals.keys(), &rule.at);
+                    self.declared("approval", approval, &self.set.approvals, &rule.at);
                 }
                 RuleEffect::Sanitize { obligation } => {
-                    self.declared("obligation", obligation, self.set.obligations.keys(), &rule.at);
+                    self.declared("obligation", obligation, &self.set.obligations, &rule.at);
                     self.keeps_envelope(obligation, &rule.at);
                 }
             }
@@ -244,23 +252,16 @@ impl Checker<'_> {
         }
     }
 
-    fn declared<'n>(
-        &mut self,
-        what: &str,
-        name: &Name,
-        known: impl Iterator<Item = &'n Name>,
-        at: &Location,
-    ) {
-        let known: Vec<&str> = known.map(Name::as_str).collect();
-        if !known.contains(&name.as_str()) {
-            undeclared(what, name.as_str(), &known, at, self.found);
+    fn declared<V>(&mut self, what: &str, name: &Name, known: &BTreeMap<Name, V>, at: &Location) {
+        if !known.contains_key(name) {
+            undeclared(what, name.as_str(), known.keys().map(Name::as_str), at, self.found);
         }
     }
 
     fn condition(&mut self, condition: &Condition) {
         match condition {
             Condition::Calendar { name, at } => {
-                self.declared("calendar", name, self.set.calendars.keys(), at);
+                self.declared("calendar", name, &self.set.calendars, at);
             }
             Condition::Leaf { subject, test, at } => {
                 if let Test::In(list) = test {
@@ -268,10 +269,10 @@ impl Checker<'_> {
                 }
                 match subject {
                     Subject::Param(name) => {
-                        self.declared("parameter", name, self.tool.params.keys(), at);
+                        self.declared("parameter", name, &self.tool.params, at);
                     }
                     Subject::Context(ContextFact::Calendar(name)) => {
-                        self.declared("calendar", name, self.set.calendars.keys(), at);
+                        self.declared("calendar", name, &self.set.calendars, at);
                     }
                     Subject::Agent(_)
                     | Subject::Request(_)

@@ -1,6 +1,6 @@
 //! The policy language as people write it, typed: one tenant's tools, rules and tests for one environment.
 //!
-//! Not here: what it compiles to (`policies/engine`) and what is merely unwise (`lint`). Invariant: every name in a
+//! Not here: what it compiles to (`policies/engine`) and what is merely unwise (`policies/review`). Invariant: every name in a
 //! `PolicySet` is declared, and every test fits the type of what it tests.
 
 mod calendar;
@@ -11,13 +11,15 @@ mod digest;
 mod example;
 mod exception;
 mod host;
-pub mod lint;
+mod limits;
 mod name;
 mod path;
 mod pattern;
 mod plain;
+mod place;
 mod reference;
 mod rego_name;
+mod schema;
 mod tool;
 
 use std::collections::BTreeMap;
@@ -35,7 +37,10 @@ pub use host::host_candidates;
 pub use name::{Label, Name, Text};
 pub use path::{PathPattern, Segment};
 pub use plain::{PlainPattern, Run, plain_pattern};
+pub use place::Declared;
+pub use reference::Place;
 pub use rego_name::{is_keyword, package_of};
+pub use schema::{schema, schema_text};
 pub use tool::{Match, Mode, Param, ParamKind, Presence, Rule, RuleEffect, Tool, UnknownParams};
 
 /// One tenant's policy for one environment, from one or several files.
@@ -53,6 +58,8 @@ pub struct PolicySet {
     pub examples: Vec<Example>,
     /// The files the set was read from, in the order in which the digest counts them.
     pub sources: Vec<Source>,
+    /// Where the declarations stand.
+    pub places: BTreeMap<(Declared, Name), Location>,
     /// SHA-256 of the canonical JSON of the source, lower-case hex.
     pub digest: String,
 }
@@ -83,7 +90,6 @@ pub struct Approval {
 }
 
 const LIST_MAX: usize = 100_000;
-const TOOLS_MAX: usize = 200;
 
 impl PolicySet {
     /// Reads files that together make one set; all must name the same tenant and environment.
@@ -104,6 +110,10 @@ impl PolicySet {
             return Err(found.sorted());
         };
         (set.sources, set.digest) = digest::of(documents);
+        set.places = documents.iter().flat_map(place::places).collect();
+        if !limits::are_kept(&set, &mut found) {
+            return Err(found.sorted());
+        }
         reference::fill_in(&mut set, &mut found);
         check::names_and_types(&set, &mut found);
         found.or(set)
@@ -186,9 +196,6 @@ fn policy_set(node: &Node, problems: &mut Problems) -> Option<PolicySet> {
     });
     let exceptions = map.optional("exceptions", problems, |n, p| n.list(p, exception::exception));
     let examples = map.optional("tests", problems, |n, p| n.list(p, example::examples));
-    if tools.as_ref().is_some_and(|tools| tools.len() > TOOLS_MAX) {
-        problems.report(node.position(), format!("more than {TOOLS_MAX} tools"));
-    }
     map.finish(problems);
     let (tenant, env) = metadata?;
     Some(PolicySet {
@@ -202,6 +209,7 @@ fn policy_set(node: &Node, problems: &mut Problems) -> Option<PolicySet> {
         exceptions: exceptions.unwrap_or_default(),
         examples: examples.unwrap_or_default().into_iter().flatten().collect(),
         sources: Vec::new(),
+        places: BTreeMap::new(),
         digest: String::new(),
     })
 }
@@ -286,11 +294,14 @@ type Redaction = (Option<Vec<Detector>>, Option<Vec<String>>);
 
 fn redact(node: &Node, problems: &mut Problems) -> Option<Redaction> {
     let mut map = node.mapping(problems)?;
-    let detectors = map.optional("detectors", problems, condition::detectors);
-    let fields = map.optional("fields", problems, fields);
+    let detectors = map.get("detectors").map(|n| condition::detectors(n, problems));
+    let fields = map.get("fields").map(|n| fields(n, problems));
     map.optional("in", problems, |n, p| tool::filled_list(n, p, whole_body));
     map.finish(problems);
-    Some((detectors, fields))
+    if detectors.is_none() && fields.is_none() {
+        problems.report(node.position(), "name `detectors` or `fields` to blank");
+    }
+    Some((detectors.flatten(), fields.flatten()))
 }
 
 /// What the detectors look at is all that leaves, body and query; a part of it cannot be left out.

@@ -26,10 +26,13 @@ pub(crate) enum PatternError {
     Repeats,
     #[error("the pattern compiles to more than 100 KiB")]
     TooLarge,
+    #[error("a range of more than 1024 characters in a pattern with `(?i)`")]
+    WideFold,
 }
 
 const BYTES_MAX: usize = 512;
 const REPEATS_MAX: u32 = 1_000;
+const FOLDED_MAX: u32 = 1_024;
 /// What regorus grants a compiled pattern.
 const COMPILED_BYTES_MAX: usize = 100 * 1024;
 
@@ -48,13 +51,20 @@ pub(crate) fn portable(pattern: &str) -> Result<String, PatternError> {
         .build()
         .parse(pattern)
         .map_err(|error| PatternError::Syntax(error.kind().to_string()))?;
-    let perl = ast::visit(&tree, Portable::default())?;
+    let folds = pattern.contains("(?") && pattern.contains('i');
+    let perl = ast::visit(&tree, Portable { folds, ..Portable::default() })?;
     let pattern = written_out(pattern, &perl);
     if pattern.len() > BYTES_MAX {
         return Err(PatternError::TooLong);
     }
-    let built = RegexBuilder::new(&pattern).size_limit(COMPILED_BYTES_MAX).build();
-    built.map(|_| pattern).map_err(|_| PatternError::TooLarge)
+    Ok(pattern)
+}
+
+/// Whether the engine can hold the compiled pattern. Apart from `portable`, because compiling costs a thousand times as
+/// much: `limits` says how many patterns are compiled.
+pub(crate) fn compiles(pattern: &str) -> Result<(), PatternError> {
+    let built = RegexBuilder::new(pattern).size_limit(COMPILED_BYTES_MAX).build();
+    built.map(|_| ()).map_err(|_| PatternError::TooLarge)
 }
 
 /// A Perl class and whether it stands inside brackets.
@@ -64,6 +74,8 @@ type PerlClass = (ClassPerl, bool);
 #[derive(Debug, Default)]
 struct Portable {
     perl: Vec<PerlClass>,
+    /// Some part of the pattern may ignore case.
+    folds: bool,
     /// The counted repetitions around the current place; their product is what RE2 bounds.
     repeats: Vec<u32>,
 }
@@ -122,7 +134,10 @@ impl Visitor for Portable {
             ClassSetItem::Literal(literal) => literal_is_portable(&literal.kind),
             ClassSetItem::Range(range) => {
                 literal_is_portable(&range.start.kind)?;
-                literal_is_portable(&range.end.kind)
+                literal_is_portable(&range.end.kind)?;
+                // Each character of the range is folded by itself: a tenth of a second for all of Unicode.
+                let width = u32::from(range.end.c).saturating_sub(u32::from(range.start.c));
+                if self.folds && width > FOLDED_MAX { Err(PatternError::WideFold) } else { Ok(()) }
             }
             ClassSetItem::Empty(_) | ClassSetItem::Ascii(_) | ClassSetItem::Union(_) => Ok(()),
         }
@@ -254,7 +269,8 @@ mod tests {
         assert_eq!(portable("a`b"), Err(PatternError::Unquotable));
         assert_eq!(portable("a{1001}"), Err(PatternError::Repeats));
         assert_eq!(portable("((a{20}){20}){20}"), Err(PatternError::Repeats));
-        assert_eq!(portable("[é-\u{10ffff}]{900}"), Err(PatternError::TooLarge));
+        assert_eq!(portable("(?i)[a-\u{10ffff}]"), Err(PatternError::WideFold));
+        assert_eq!(compiles("[é-\u{10ffff}]{900}"), Err(PatternError::TooLarge));
         assert_eq!(portable(&"a".repeat(513)), Err(PatternError::TooLong));
         assert_eq!(portable(&r"\w".repeat(60)), Err(PatternError::TooLong));
     }

@@ -13,20 +13,23 @@ use aegis_document::{Diagnostics, Location, Node, Problems};
 
 /// Where in a tool a named list goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub enum Place {
     Scopes,
     Regions,
     Methods,
     Paths,
 }
 
-/// A list that is still to be put in its place.
+/// A list by its name, and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Reference {
-    place: Place,
-    name: Name,
+    pub(crate) place: Place,
+    pub(crate) name: Name,
     at: Location,
 }
+
+/// Each member is written out in each tool that names the list, and becomes a check or a rule body there.
+const MEMBERS_MAX: usize = 500;
 
 /// Reads `$name`; `None` when the text is no reference or was reported.
 pub(crate) fn name(node: &Node, problems: &mut Problems) -> Option<(Name, Location)> {
@@ -57,9 +60,9 @@ pub(crate) fn list<T>(
 
 pub(crate) fn fill_in(set: &mut PolicySet, found: &mut Diagnostics) {
     for tool in set.tools.values_mut() {
-        for reference in std::mem::take(&mut tool.references) {
-            put(tool, &reference, &set.lists, found);
-        }
+        let references = std::mem::take(&mut tool.references);
+        references.iter().for_each(|reference| put(tool, reference, &set.lists, found));
+        tool.references = references;
     }
 }
 
@@ -69,7 +72,13 @@ fn put(
     lists: &BTreeMap<Name, Vec<Text>>,
     found: &mut Diagnostics,
 ) {
-    let members = check::members(lists, name, at, found);
+    let mut members = check::members(lists, name, at, found);
+    if members.len() > MEMBERS_MAX {
+        let message =
+            format!("the list `{name}` has more than {MEMBERS_MAX} members for this place");
+        found.report(at, message, None);
+        members = &[];
+    }
     let mut kept = |error: String| {
         found.report(at, format!("in the list `{name}`: {error}"), None);
     };

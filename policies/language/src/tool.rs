@@ -30,6 +30,13 @@ pub struct Tool {
     pub(crate) references: Vec<Reference>,
 }
 
+impl Tool {
+    /// The named lists whose members stand in the tool, and where.
+    pub fn named_lists(&self) -> impl Iterator<Item = (Place, &Name)> {
+        self.references.iter().map(|reference| (reference.place, &reference.name))
+    }
+}
+
 /// What becomes of a call with parameters that the tool does not declare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownParams {
