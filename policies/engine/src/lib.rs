@@ -7,6 +7,7 @@ pub mod cases;
 mod evaluation;
 mod lower;
 mod rego;
+pub mod rollout;
 mod snapshot;
 
 pub use evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
