@@ -11,7 +11,7 @@ use aegis_domain::{
 };
 use serde_json::Value;
 
-use crate::evaluation::{PolicyInput, PolicyOutcome};
+use crate::evaluation::{EngineError, PolicyInput, PolicyOutcome};
 use crate::snapshot::Snapshot;
 use aegis_document::Location;
 use aegis_policy_language::{
@@ -140,6 +140,19 @@ fn evaluate(
     set: &PolicySet,
     example: &Example,
 ) -> Result<PolicyOutcome, String> {
+    asked(set, example, |input| snapshot.evaluate(input))
+}
+
+/// The input document of an example, as every engine reads it.
+pub fn document(snapshot: &Snapshot, set: &PolicySet, example: &Example) -> Result<Value, String> {
+    asked(set, example, |input| snapshot.input_document(input))
+}
+
+fn asked<T>(
+    set: &PolicySet,
+    example: &Example,
+    ask: impl FnOnce(&PolicyInput<'_>) -> Result<T, EngineError>,
+) -> Result<T, String> {
     let unfit = |error: aegis_domain::IdError| error.to_string();
     let tool = set.tools.get(&example.tool).ok_or("the tool is not in the set")?;
     let call = call(set, tool, example).map_err(unfit)?;
@@ -161,7 +174,7 @@ fn evaluate(
         budget_left: Some(scenario.budget_remaining.unwrap_or(MicroUsd::MAX)),
         approved: &scenario.approved.clone().unwrap_or_default(),
     };
-    snapshot.evaluate(&input).map_err(|error| error.to_string())
+    ask(&input).map_err(|error| error.to_string())
 }
 
 /// 2000-01-03T12:00:00Z, a Monday, for tests that do not say when.

@@ -5,10 +5,13 @@
 
 pub mod cases;
 mod evaluation;
+mod hostile;
 mod lower;
 mod rego;
 pub mod rollout;
 mod snapshot;
 
 pub use evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
+pub use hostile::Hostile;
+pub use rego::{Interpreter, LoadError, RawDecision};
 pub use snapshot::{BundleFile, CompileContext, Snapshot};

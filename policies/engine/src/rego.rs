@@ -4,6 +4,7 @@
 //! `EngineError`. Every evaluation has a VM of its own and is bounded in instructions and time.
 
 mod input;
+mod interpreter;
 
 use std::fmt::Display;
 use std::num::NonZeroU32;
@@ -21,6 +22,7 @@ use crate::evaluation::EngineError;
 use crate::lower::Module;
 
 pub(crate) use input::{Needs, Vocabulary};
+pub use interpreter::{Interpreter, LoadError};
 
 /// One tool's decision, ready to run; shared between threads.
 #[derive(Clone, Debug)]
@@ -34,14 +36,43 @@ pub(crate) struct Data(Value);
 #[derive(Clone, Debug)]
 pub(crate) struct Input(Value);
 
-/// What a program answers, with names not yet looked up.
+/// What a program answers, with names not yet looked up; each list is sorted, since engines give sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RawDecision {
-    pub(crate) effect: Effect,
-    pub(crate) rules: Vec<RuleId>,
-    pub(crate) obligations: Vec<String>,
-    pub(crate) approvals: Vec<String>,
-    pub(crate) would: Vec<RuleId>,
+pub struct RawDecision {
+    pub effect: Effect,
+    pub rules: Vec<RuleId>,
+    pub obligations: Vec<String>,
+    pub approvals: Vec<String>,
+    pub would: Vec<RuleId>,
+}
+
+impl RawDecision {
+    /// Reads the decision of another engine, as JSON.
+    pub fn from_json(answer: &serde_json::Value) -> Result<Self, EngineError> {
+        decode(&Value::from(answer.clone()))
+    }
+
+    /// What the dispatcher says to an unknown tool or tenant.
+    pub(crate) fn default_deny() -> Result<Self, EngineError> {
+        let rule = RuleId::parse("egress.default-deny").map_err(|_| EngineError::Malformed)?;
+        Ok(Self {
+            effect: Effect::Deny,
+            rules: vec![rule],
+            obligations: Vec::new(),
+            approvals: Vec::new(),
+            would: Vec::new(),
+        })
+    }
+}
+
+impl Input {
+    pub(crate) fn from_json(document: &serde_json::Value) -> Self {
+        Self(Value::from(document.clone()))
+    }
+
+    pub(crate) fn to_json(&self) -> Result<serde_json::Value, EngineError> {
+        serde_json::to_value(&self.0).map_err(|_| EngineError::Malformed)
+    }
 }
 
 /// Why regorus did not take a module that the linter accepted.
@@ -152,6 +183,3 @@ fn texts(value: &Value) -> Option<Vec<String>> {
     texts.sort();
     Some(texts)
 }
-
-#[cfg(test)]
-mod tests;

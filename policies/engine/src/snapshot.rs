@@ -9,10 +9,11 @@ mod resolve;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_domain::{Effect, EgressCall, Obligation, PolicyRef, RuleId, TenantId, ToolName, Ttl};
+use serde_json::Value;
 
 use crate::evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
 use crate::lower::lower;
-use crate::rego::{Data, Needs, Program, RawDecision, Vocabulary};
+use crate::rego::{Data, Input, Needs, Program, RawDecision, Vocabulary};
 use aegis_document::{Diagnostics, Document};
 use aegis_policy_language::{Condition, Mode, PolicySet, Rule, RuleEffect, Tool};
 
@@ -49,6 +50,8 @@ struct CompiledTool {
     info: ToolInfo,
     matcher: Matcher,
     program: Program,
+    /// The bundle file that holds its module.
+    file: String,
     needs: Needs,
     /// What people wrote beside deny rules.
     reasons: BTreeMap<RuleId, String>,
@@ -69,7 +72,8 @@ impl Snapshot {
             let Some(module) = lowered.tools.get(name) else { continue };
             match Program::compile(module) {
                 Ok(program) => {
-                    tools.insert(name.clone(), compiled(set, (name, tool), program));
+                    let file = module.path.clone();
+                    tools.insert(name.clone(), compiled(set, (name, tool), (program, file)));
                 }
                 Err(error) => found.report(&tool.at, error.to_string(), None),
             }
@@ -165,6 +169,32 @@ impl Snapshot {
         self.outcome(tool, tool.program.decide(&self.data, document)?)
     }
 
+    /// The document that `evaluate` puts before the program, and stock OPA before the dispatcher.
+    pub fn input_document(&self, input: &PolicyInput<'_>) -> Result<Value, EngineError> {
+        let unknown = Needs::default();
+        let needs = self.tools.get(input.tool).map_or(&unknown, |tool| &tool.needs);
+        self.vocabulary.input(input, needs).to_json()
+    }
+
+    /// What the program of the document's tool says to it; `Interpreter::decide` says the same more slowly.
+    pub fn decide(&self, document: &Value) -> Result<RawDecision, EngineError> {
+        let member = |name: &str| document.get(name).and_then(Value::as_str);
+        let known = member("tool").and_then(|tool| ToolName::parse(tool).ok());
+        let tool = known.and_then(|tool| self.tools.get(&tool));
+        match tool.filter(|_| member("tenant") == Some(self.tenant.as_str())) {
+            Some(tool) => tool.program.decide(&self.data, Input::from_json(document)),
+            None => RawDecision::default_deny(),
+        }
+    }
+
+    /// Each tool and the file that holds its module.
+    pub(crate) fn modules(&self) -> impl Iterator<Item = (&ToolName, &BundleFile)> {
+        self.tools.iter().filter_map(|(name, tool)| {
+            let file = self.files.iter().find(|file| file.name == tool.file)?;
+            Some((name, file))
+        })
+    }
+
     fn outcome(&self, tool: &CompiledTool, raw: RawDecision) -> Result<PolicyOutcome, EngineError> {
         let mut obligations = Vec::new();
         for name in &raw.obligations {
@@ -189,21 +219,25 @@ impl Snapshot {
     }
 }
 
-/// What stock OPA's dispatcher says to an unknown tool or tenant.
 fn default_deny() -> Result<PolicyOutcome, EngineError> {
-    let rule = RuleId::parse("egress.default-deny").map_err(|_| EngineError::Malformed)?;
+    let RawDecision { effect, rules, obligations: _, approvals, would } =
+        RawDecision::default_deny()?;
     Ok(PolicyOutcome {
-        effect: Effect::Deny,
-        rules: vec![rule],
+        effect,
+        rules,
         detail: None,
         obligations: Vec::new(),
-        approval_routes: Vec::new(),
+        approval_routes: approvals,
         approval_ttl: None,
-        would: Vec::new(),
+        would,
     })
 }
 
-fn compiled(set: &PolicySet, (name, tool): (&ToolName, &Tool), program: Program) -> CompiledTool {
+fn compiled(
+    set: &PolicySet,
+    (name, tool): (&ToolName, &Tool),
+    (program, file): (Program, String),
+) -> CompiledTool {
     let approvals: BTreeSet<String> = tool.rules.iter().filter_map(approval_of).collect();
     let reasons = tool.rules.iter();
     let reasons = reasons.filter_map(|rule| Some((rule.id.clone(), rule.reason()?.to_string())));
@@ -215,6 +249,7 @@ fn compiled(set: &PolicySet, (name, tool): (&ToolName, &Tool), program: Program)
         },
         matcher: Matcher::new(set, &tool.matching),
         program,
+        file,
         needs: needs(set, tool),
         reasons: reasons.collect(),
     }
