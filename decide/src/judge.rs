@@ -11,7 +11,7 @@ use aegis_domain::{
 };
 use aegis_policy::{PolicyInput, PolicyOutcome, Snapshot};
 
-use crate::outage::{IsFree, OutageRule, without_facts};
+use crate::outage::{HotFacts, OutageRule, without_facts};
 
 /// How long a question to a human stands when the policy's route does not say.
 const APPROVAL_TTL: Ttl = Ttl::from_s(15 * 60);
@@ -37,18 +37,20 @@ pub fn judge(case: &Case<'_>, policy: &Snapshot) -> Decision {
         estimated_cost: case.call.estimated_cost,
         ..refuse(case.id, Reason::DefaultDeny)
     };
-    match check_facts(case) {
+    match check_facts(case, policy) {
         Err(reason) => Decision { verdict: Verdict::Deny(reason), ..blank },
         Ok((budget_left, degraded)) => {
             let judged = judge_policy(case, policy, budget_left, blank);
-            Decision { degraded, ..judged }
+            match (degraded, &judged.verdict) {
+                // Without hot state a call goes on untouched or not at all.
+                (Degraded::HotStateOutage, Verdict::Sanitize(_) | Verdict::ApprovalNeeded(_)) => {
+                    Decision { verdict: Verdict::Deny(Reason::StateUnavailable), ..judged }
+                }
+                (Degraded::HotStateOutage, Verdict::Allow | Verdict::Deny(_))
+                | (Degraded::No, _) => Decision { degraded, ..judged },
+            }
         }
     }
-}
-
-/// What a policy version in shadow would have decided; it changes nothing.
-pub fn shadow(case: &Case<'_>, candidate: &Snapshot) -> Effect {
-    judge(case, candidate).verdict.effect()
 }
 
 /// A refusal reached before, or instead of, judging the call.
@@ -59,7 +61,6 @@ pub fn refuse(id: DecisionId, reason: Reason) -> Decision {
         rules: Vec::new(),
         detail: None,
         would: Vec::new(),
-        shadow: None,
         policy: None,
         params_hash: None,
         estimated_cost: MicroUsd::ZERO,
@@ -67,16 +68,17 @@ pub fn refuse(id: DecisionId, reason: Reason) -> Decision {
     }
 }
 
-fn check_facts(case: &Case<'_>) -> Result<(Option<MicroUsd>, Degraded), Reason> {
+fn check_facts(case: &Case<'_>, policy: &Snapshot) -> Result<(Option<MicroUsd>, Degraded), Reason> {
     match case.facts.hot {
         HotAnswer::Granted(grant) => Ok((Some(grant.budget_left), Degraded::No)),
         HotAnswer::Refused(HotRefusal::Replayed) => Err(Reason::TokenReplayed),
         HotAnswer::Refused(HotRefusal::Rate { .. }) => Err(Reason::RateLimited),
         HotAnswer::Refused(HotRefusal::Budget { .. }) => Err(Reason::OutOfBudget),
         HotAnswer::Unanswered(outage) => {
-            let is_free =
-                if case.call.estimated_cost == MicroUsd::ZERO { IsFree::Yes } else { IsFree::No };
-            let degraded = without_facts(case.outage, case.call.kind, is_free, outage)?;
+            let is_free = case.call.estimated_cost == MicroUsd::ZERO;
+            let is_known = case.tool.is_some_and(|tool| policy.may_degrade(tool));
+            let facts = if is_free && is_known { HotFacts::Spare } else { HotFacts::Needed };
+            let degraded = without_facts(case.outage, case.call.kind, facts, outage)?;
             Ok((None, degraded))
         }
     }

@@ -5,13 +5,15 @@
 #![deny(clippy::wildcard_enum_match_arm, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 mod address;
+mod difference;
 mod judge;
 mod outage;
 mod price;
 mod usage;
 
 pub use address::{AddressClass, classify, may_dial};
-pub use judge::{Case, judge, refuse, shadow};
+pub use difference::Difference;
+pub use judge::{Case, judge, refuse};
 pub use outage::OutageRule;
 pub use price::{Price, Progress, TokenPrice, Usage};
 pub use usage::UsageReader;

@@ -104,8 +104,6 @@ pub struct Decision {
     pub detail: Option<String>,
     /// Ids of shadow rules that would have fired.
     pub would: Vec<RuleId>,
-    /// What a policy version in shadow would have decided, where one runs.
-    pub shadow: Option<Effect>,
     pub policy: Option<PolicyRef>,
     /// `None` when the call was refused before its body was read.
     pub params_hash: Option<ParamsHash>,

@@ -4,6 +4,7 @@
 //! Invariant: only Rego that this crate emitted and its linter accepted is ever evaluated.
 
 pub mod cases;
+mod degraded;
 mod evaluation;
 mod hostile;
 mod lower;

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aegis_domain::{Effect, EgressCall, Obligation, PolicyRef, RuleId, TenantId, ToolName, Ttl};
 use serde_json::Value;
 
+use crate::degraded;
 use crate::evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
 use crate::lower::lower;
 use crate::rego::{Data, Input, Needs, Program, RawDecision, Vocabulary};
@@ -39,6 +40,7 @@ pub struct Snapshot {
     source_digest: String,
     files: Vec<BundleFile>,
     tools: BTreeMap<ToolName, CompiledTool>,
+    degradable: BTreeSet<ToolName>,
     obligations: BTreeMap<String, Vec<Obligation>>,
     approval_ttls: BTreeMap<String, Ttl>,
     data: Data,
@@ -85,6 +87,7 @@ impl Snapshot {
             ctx.version,
             set.digest.get(..12).unwrap_or_default()
         );
+        let degradable = degraded::tools(set, &lowered);
         let files = bundle::files(set, &lowered, &revision, ctx.version);
         let bundle_sha256 = bundle::digest(&files);
         let obligations = set.obligations.iter();
@@ -95,6 +98,7 @@ impl Snapshot {
             source_digest: set.digest.clone(),
             files,
             tools,
+            degradable,
             obligations: obligations.map(|(n, parts)| (n.to_string(), parts.clone())).collect(),
             approval_ttls: approvals
                 .map(|(n, approval)| (n.to_string(), approval.expires))
@@ -128,6 +132,11 @@ impl Snapshot {
 
     pub fn tool(&self, name: &ToolName) -> Option<&ToolInfo> {
         self.tools.get(name).map(|tool| &tool.info)
+    }
+
+    /// Whether a read through this tool may go on while the hot state is silent.
+    pub fn may_degrade(&self, tool: &ToolName) -> bool {
+        self.degradable.contains(tool)
     }
 
     /// The tool a call is for, among those that belong to its route. When none matches, the one that comes
