@@ -3,6 +3,7 @@
 //! Pure: no files, clock, network or randomness; the set and `now` are arguments.
 //! Invariant: only Rego that this crate emitted and its linter accepted is ever evaluated.
 
+pub mod activation;
 pub mod cases;
 mod degraded;
 mod evaluation;
