@@ -14,9 +14,10 @@ use aegis_state::Hold;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::policies::TenantPolicy;
+use crate::policies::Judges;
 use crate::rooms::forward::Outgoing;
 use crate::rooms::seal::{Held, Permit};
+use crate::shadow::Job;
 use aegis_config::{Tenant, ToolBinding};
 
 /// What the door knows of a call before any room has looked at it.
@@ -44,6 +45,8 @@ pub struct CallContext {
     /// What the hot state set aside; taken by whoever settles it.
     pub hold: Option<Hold>,
     pub decision: Option<Decision>,
+    /// What a candidate is asked once the call is answered.
+    pub shadow: Option<Box<Job>>,
     pub sealed: Option<Held>,
     pub permit: Option<Permit>,
     pub outgoing: Option<Outgoing>,
@@ -54,6 +57,8 @@ pub struct CallContext {
 pub struct Identified {
     pub agent: Arc<AgentIdentity>,
     pub tenant: Arc<Tenant>,
+    /// Taken once: whatever is said of this call is said under these versions.
+    pub judges: Judges,
 }
 
 /// A request body as it came, and the room it takes in memory.
@@ -67,9 +72,8 @@ pub struct Received {
 #[derive(Debug)]
 pub struct Read {
     pub binding: Arc<ToolBinding>,
-    pub policy: Arc<TenantPolicy>,
     pub tool: Option<ToolName>,
-    pub call: EgressCall,
+    pub call: Arc<EgressCall>,
     /// Length of the body as it came, before its content encoding was undone.
     pub received_bytes: u64,
     pub body: Bytes,
@@ -109,6 +113,7 @@ impl CallContext {
             facts: None,
             hold: None,
             decision: None,
+            shadow: None,
             sealed: None,
             permit: None,
             outgoing: None,

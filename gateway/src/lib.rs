@@ -16,4 +16,5 @@ pub mod recover;
 pub mod resolver;
 pub mod rooms;
 pub mod serve;
+pub mod shadow;
 pub mod wire;

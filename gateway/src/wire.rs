@@ -16,15 +16,16 @@ use aegis_telemetry::{Durable, Follower, FollowerConfig, JsonLines, Metrics};
 use anyhow::Context as _;
 use bytes::Bytes;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::corridor::Corridor;
 use crate::drain::Drain;
-use crate::policies::Policies;
+use crate::policies::{Policies, Reloading};
 use crate::resolver::Resolver;
 use crate::rooms::forward::TrustStore;
 use crate::rooms::identify::Identify;
 use crate::serve::Stop;
+use crate::shadow::{Job, Shadow};
 use crate::{clock, files, keys};
 use aegis_config::Config;
 
@@ -33,6 +34,10 @@ pub struct Gateway {
     pub config: Config,
     pub identify: Identify,
     pub policies: Policies,
+    /// Whose turn it is to change them.
+    pub reloading: Reloading,
+    /// Where calls wait for a candidate's opinion.
+    pub shadow: Shadow,
     pub state: Arc<dyn HotState>,
     pub journal: Journal,
     /// Opens the digests of records, for those who may look.
@@ -73,6 +78,8 @@ pub struct Built {
     /// Tells the journal to people and machines; dropped after the journal is closed, so that it tells all of it.
     pub follower: Follower,
     pub control: Runtime,
+    /// What `shadow` holds, for the thread that asks.
+    pub shadow_jobs: mpsc::Receiver<Job>,
 }
 
 /// What an earlier life left to be settled.
@@ -85,7 +92,7 @@ pub struct Recovery {
 pub fn build(config: Config) -> anyhow::Result<Built> {
     aegis_dlp::prepare();
     keys::ensure(&config.data_dir)?;
-    let policies = Policies::load(&config)?;
+    let policies = Policies::load(&config, clock::now())?;
     let trust = trust(&config)?;
     let identify = Identify::new(verifier(&config)?);
     let control = control_runtime()?;
@@ -95,12 +102,18 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         .context("the hot state cannot be opened")?;
     let recovery = Recovery { records, holds: state.open_holds() };
     let metrics = Metrics::new();
+    for (tenant, store) in policies.iter() {
+        metrics.policy().live(tenant, store.current().live.snapshot().policy_ref().version);
+    }
+    let (shadow, shadow_jobs) = Shadow::new();
     let follower = follower(&config, &journal, metrics.clone())?;
     let jwks = KeySet::default().with(region_key.public_key().clone())?.to_jwks_json();
     let gateway = Gateway {
         issuer: config.identity.audience.clone(),
         identify,
         policies,
+        reloading: Reloading::default(),
+        shadow,
         state: Arc::new(state),
         journal,
         disclosures: Disclosures::new(config.data_dir.join("disclosures")),
@@ -115,7 +128,8 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         connections: Arc::new(Semaphore::new(config.limits.connections_max)),
         config,
     };
-    Ok(Built { gateway: Arc::new(gateway), stop: Stop::default(), recovery, follower, control })
+    let (gateway, stop) = (Arc::new(gateway), Stop::default());
+    Ok(Built { gateway, stop, recovery, follower, control, shadow_jobs })
 }
 
 /// Its own threads: settling and reaping must not wait for calls, nor calls for them.

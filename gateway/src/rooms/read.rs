@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use aegis_dlp::{ContentCoding, ContentKind, DlpError, Scan};
 use aegis_domain::{DlpFacts, EgressCall, Params, ParamsHash, Reason, ToolName};
+use aegis_policy::Snapshot;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -16,7 +17,6 @@ use serde_json::{Value, json};
 use crate::context::{Arrival, Decoding, Identified, Read, Received, Stopwatch};
 use crate::corridor::BodySource;
 use crate::door::headers;
-use crate::policies::TenantPolicy;
 use crate::wire::Gateway;
 use aegis_config::{BodyMode, ToolBinding, Upstream};
 
@@ -29,7 +29,6 @@ pub async fn read(
     clock: &mut Stopwatch,
 ) -> Result<Read, Reason> {
     let tenant = &identified.tenant;
-    let policy = gateway.policies.of(&tenant.id).ok_or(Reason::DefaultDeny)?;
     let (route, path) = split_route(&arrival.path)?;
     let binding = tenant.tools.get(&route).ok_or(Reason::UnknownTool)?;
     let upstream = binding.upstream(&gateway.config.region).ok_or(Reason::WrongRegion)?;
@@ -42,6 +41,7 @@ pub async fn read(
     };
     clock.leave_out(waiting);
     let call = plain_call(route, upstream, path, arrival);
+    let policy = &identified.judges.enforced;
     let call = Unread { call, policy, binding, arrival, bytes_max };
     if received.bytes.len() > LONG_BODY_BYTES {
         // Long bodies take milliseconds to read; the calls that share this thread go on elsewhere meanwhile.
@@ -56,7 +56,7 @@ const LONG_BODY_BYTES: usize = 256 * 1_024;
 /// A call whose body is there but has not been looked into.
 struct Unread<'a> {
     call: EgressCall,
-    policy: Arc<TenantPolicy>,
+    policy: &'a Snapshot,
     binding: &'a Arc<ToolBinding>,
     arrival: &'a Arrival,
     bytes_max: usize,
@@ -72,9 +72,9 @@ impl Unread<'_> {
         let (body, decoding) = decode(received.bytes, headers, bytes_max)?;
         call.params = params(&body, &content, arrival.query.as_deref())?;
         call.body_bytes = length(&body);
-        let tool = policy.enforced.resolve(&call).cloned();
-        add_path_params(&mut call, &policy, tool.as_ref())?;
-        let info = tool.as_ref().and_then(|name| policy.enforced.tool(name));
+        let tool = policy.resolve(&call).cloned();
+        add_path_params(&mut call, policy, tool.as_ref())?;
+        let info = tool.as_ref().and_then(|name| policy.tool(name));
         let kind = binding.kind.or_else(|| info.map(|tool| tool.kind));
         call.kind = kind.unwrap_or_else(|| call.method.kind());
         call.estimated_cost = binding.price.estimate(&call.params, call.body_bytes);
@@ -84,9 +84,8 @@ impl Unread<'_> {
             .map_or(DlpFacts::NotScanned, |scan| scan.and(header_scan.clone()).into_facts());
         Ok(Read {
             binding: Arc::clone(binding),
-            policy,
             tool,
-            call,
+            call: Arc::new(call),
             received_bytes,
             body,
             room: received.room,
@@ -200,11 +199,11 @@ const WHOLE_BODY: &str = "_body";
 
 fn add_path_params(
     call: &mut EgressCall,
-    policy: &TenantPolicy,
+    policy: &Snapshot,
     tool: Option<&ToolName>,
 ) -> Result<(), Reason> {
     let Some(tool) = tool else { return Ok(()) };
-    for (name, value) in policy.enforced.path_params(tool, &call.path) {
+    for (name, value) in policy.path_params(tool, &call.path) {
         add(&mut call.params, name, Value::String(value))?;
     }
     Ok(())
