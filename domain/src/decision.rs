@@ -50,7 +50,7 @@ pub struct PolicyRef {
     /// `<tenant>/<env>@<version>+<digest>`.
     pub revision: String,
     pub version: u64,
-    /// SHA-256 of the compiled bundle, lower-case hex.
+    /// SHA-256 of the bundle without its signature, lower-case hex.
     pub bundle_sha256: String,
 }
 

@@ -21,7 +21,17 @@ const FORBIDDEN: [&str; 7] = ["crit", "b64", "zip", "jwk", "jku", "x5u", "x5c"];
 /// Checks a text that we signed ourselves, such as an attestation, and hands out what was signed.
 /// The type must match exactly, so that nothing signed for one purpose serves another (RFC 8725 §3.11).
 pub fn verify_jws(token: &str, typ: &str, keys: &KeySet) -> Result<Vec<u8>, TokenError> {
-    let jws = Jws::parse(token, JWS_BYTES_MAX)?;
+    verify_jws_within(token, typ, keys, JWS_BYTES_MAX)
+}
+
+/// The same for texts that may be longer, such as the signature of a policy bundle, which lists its files.
+pub fn verify_jws_within(
+    token: &str,
+    typ: &str,
+    keys: &KeySet,
+    bytes_max: usize,
+) -> Result<Vec<u8>, TokenError> {
+    let jws = Jws::parse(token, bytes_max)?;
     if jws.header.typ.as_deref() != Some(typ) {
         return Err(TokenError::TypeUnexpected);
     }

@@ -28,7 +28,7 @@ pub use error::{Part, TokenError};
 pub use inspect::{Inspection, inspect};
 pub use json::JsonError;
 pub use jwk::KeyError;
-pub use jws::verify_jws;
+pub use jws::{verify_jws, verify_jws_within};
 pub use key_set::{KeySet, KeySetError};
 pub use mint::mint;
 pub use public_key::PublicKey;

@@ -10,7 +10,8 @@ use aegis_config::{CandidateFiles, Tenant};
 use aegis_document::{Diagnostics, Document, Location, Position, Problems};
 use aegis_domain::{TenantId, Timestamp};
 use aegis_policy::activation::{Cleared, Gate, Refusal, clear};
-use aegis_policy_language::PolicySet;
+use aegis_policy_language::{PolicySet, canonical};
+use sha2::{Digest as _, Sha256};
 
 use super::{Candidate, Store, TenantPolicy};
 
@@ -81,11 +82,11 @@ impl Loader<'_> {
 
     fn version(&mut self, files: &[PathBuf]) -> Result<Cleared, Refused> {
         let set = read(files)?;
+        let version = self.versions.number(&self.tenant.id, &set);
         let mut known = self.known.iter();
-        if let Some(cleared) = known.find(|one| one.snapshot().source_digest() == set.digest) {
+        if let Some(cleared) = known.find(|one| one.snapshot().policy_ref().version == version) {
             return Ok(cleared.clone());
         }
-        let version = self.versions.number(&self.tenant.id, &set.digest);
         let gate = Gate { tenant: &self.tenant.id, version, inputs: INPUTS, bundle_sha256: None };
         let name = files.first().map(|file| file.display().to_string()).unwrap_or_default();
         clear(&set, &gate).map_err(|refusal| Refused::of(refusal, &name))
@@ -158,7 +159,7 @@ fn about(file: &str, message: String) -> Diagnostics {
     problems.into_diagnostics()
 }
 
-/// Tenant -> digest of the source -> number.
+/// Tenant -> SHA-256 of its files -> number.
 struct Versions {
     path: PathBuf,
     given: BTreeMap<TenantId, BTreeMap<String, u64>>,
@@ -179,10 +180,17 @@ impl Versions {
         Ok(Self { path, given, is_changed: false })
     }
 
-    fn number(&mut self, tenant: &TenantId, digest: &str) -> u64 {
+    /// Names and comments count: they are in the bundle, and a number stands for one bundle.
+    fn number(&mut self, tenant: &TenantId, set: &PolicySet) -> u64 {
+        let mut hash = Sha256::new();
+        for part in set.sources.iter().flat_map(|source| [&source.file, &source.text]) {
+            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.update(part);
+        }
+        let digest = canonical::hex(&hash.finalize());
         let given = self.given.entry(tenant.clone()).or_default();
         let next = given.values().max().copied().unwrap_or(0).saturating_add(1);
-        let number = *given.entry(digest.to_owned()).or_insert(next);
+        let number = *given.entry(digest).or_insert(next);
         self.is_changed |= number == next;
         number
     }

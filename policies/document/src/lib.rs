@@ -30,6 +30,7 @@ pub const DEPTH_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Document {
     file: Arc<str>,
+    text: Arc<str>,
     root: Node,
 }
 
@@ -44,11 +45,16 @@ impl Document {
             Builder::new(&mut problems).read(text)
         };
         let file = problems.file();
-        problems.finish(root).map(|root| Self { file, root })
+        problems.finish(root).map(|root| Self { file, text: text.into(), root })
     }
 
     pub fn file(&self) -> &str {
         &self.file
+    }
+
+    /// The text as it was read.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     pub fn root(&self) -> &Node {

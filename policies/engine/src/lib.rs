@@ -4,6 +4,7 @@
 //! Invariant: only Rego that this crate emitted and its linter accepted is ever evaluated.
 
 pub mod activation;
+mod bundle;
 pub mod cases;
 mod degraded;
 mod evaluation;
@@ -13,7 +14,11 @@ mod rego;
 pub mod rollout;
 mod snapshot;
 
+pub use bundle::{
+    Archive, BUNDLE_BYTES_MAX, Bundle, BundleError, BundleFile, Manifest, SIGNATURE_BYTES_MAX,
+    SIGNATURE_TYPE, SignatureError,
+};
 pub use evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
 pub use hostile::Hostile;
 pub use rego::{Interpreter, LoadError, RawDecision};
-pub use snapshot::{BundleFile, CompileContext, Snapshot};
+pub use snapshot::{CompileContext, Snapshot, SourceError};

@@ -3,7 +3,7 @@
 //! Not here: which version a call is judged by (the caller holds it), signing and shipping the bundle.
 //! Invariant: equal sources and versions give equal bundle bytes, and what runs is what the bundle holds.
 
-mod bundle;
+mod content;
 mod resolve;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,14 +11,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use aegis_domain::{Effect, EgressCall, Obligation, PolicyRef, RuleId, TenantId, ToolName, Ttl};
 use serde_json::Value;
 
+use crate::bundle::{Bundle, BundleFile, Manifest};
 use crate::degraded;
 use crate::evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
 use crate::lower::lower;
 use crate::rego::{Data, Input, Needs, Program, RawDecision, Vocabulary};
-use aegis_document::{Diagnostics, Document};
+use aegis_document::{Diagnostics, Document, Location};
 use aegis_policy_language::{Condition, Mode, PolicySet, Rule, RuleEffect, Tool};
 
-pub use bundle::BundleFile;
+pub use content::SourceError;
 
 use resolve::Matcher;
 
@@ -30,15 +31,13 @@ pub struct CompileContext {
 }
 
 /// The name of this compiler in revisions: it changes whenever equal sources give other bytes.
-const COMPILER: &str = "v1";
+const COMPILER: &str = "v2";
 
 /// One compiled policy version.
 #[derive(Debug)]
 pub struct Snapshot {
     policy_ref: PolicyRef,
-    tenant: TenantId,
-    source_digest: String,
-    files: Vec<BundleFile>,
+    bundle: Bundle,
     tools: BTreeMap<ToolName, CompiledTool>,
     degradable: BTreeSet<ToolName>,
     obligations: BTreeMap<String, Vec<Obligation>>,
@@ -88,15 +87,27 @@ impl Snapshot {
             set.digest.get(..12).unwrap_or_default()
         );
         let degradable = degraded::tools(set, &lowered);
-        let files = bundle::files(set, &lowered, &revision, ctx.version);
-        let bundle_sha256 = bundle::digest(&files);
+        let manifest = Manifest {
+            revision: revision.clone(),
+            tenant: set.tenant.clone(),
+            env: set.env.to_string(),
+            version: ctx.version,
+            source_digest: set.digest.clone(),
+            compiler: COMPILER.to_owned(),
+        };
+        let bundle = match content::bundle(set, &lowered, &manifest) {
+            Ok(bundle) => bundle,
+            Err(error) => {
+                found.report(&Location::start_of("policy"), error.to_string(), None);
+                return Err(found.sorted());
+            }
+        };
+        let bundle_sha256 = bundle.digest().to_owned();
         let obligations = set.obligations.iter();
         let approvals = set.approvals.iter();
         found.or(Self {
             policy_ref: PolicyRef { revision, version: ctx.version, bundle_sha256 },
-            tenant: set.tenant.clone(),
-            source_digest: set.digest.clone(),
-            files,
+            bundle,
             tools,
             degradable,
             obligations: obligations.map(|(n, parts)| (n.to_string(), parts.clone())).collect(),
@@ -108,22 +119,43 @@ impl Snapshot {
         })
     }
 
+    /// Compiles a version from nothing but its bundle, and hands out the set that was in it, with its tests. What runs
+    /// is what this compiler makes of the source; a bundle whose modules are anything else is refused, so a module that
+    /// somebody wrote into it by hand is never evaluated, whoever signed it.
+    pub fn from_bundle(bundle: Bundle) -> Result<(PolicySet, Self), SourceError> {
+        let Manifest { compiler, version, .. } = bundle.manifest();
+        if compiler != COMPILER {
+            let theirs = compiler.clone();
+            return Err(SourceError::OtherCompiler { theirs, ours: COMPILER });
+        }
+        let ctx = CompileContext { version: *version };
+        let set = PolicySet::parse(&content::documents(&bundle)?)?;
+        let snapshot = Self::of(&set, ctx)?;
+        content::same(&bundle, &snapshot.bundle)?;
+        Ok((set, Self { bundle, ..snapshot }))
+    }
+
     pub fn policy_ref(&self) -> &PolicyRef {
         &self.policy_ref
     }
 
     pub fn tenant(&self) -> &TenantId {
-        &self.tenant
+        &self.bundle.manifest().tenant
     }
 
     /// SHA-256 of the canonical JSON of the source, lower-case hex.
     pub fn source_digest(&self) -> &str {
-        &self.source_digest
+        &self.bundle.manifest().source_digest
     }
 
-    /// The files of the OPA bundle, sorted by name, not yet signed.
+    /// The version as it travels; unsigned, unless it came in a signed bundle.
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// The files of the OPA bundle, sorted by name.
     pub fn bundle_files(&self) -> &[BundleFile] {
-        &self.files
+        self.bundle.files()
     }
 
     pub fn tools(&self) -> impl Iterator<Item = &ToolInfo> {
@@ -172,7 +204,7 @@ impl Snapshot {
 
     /// Asks the policy about one call. An error means deny.
     pub fn evaluate(&self, input: &PolicyInput<'_>) -> Result<PolicyOutcome, EngineError> {
-        let tool = self.tools.get(input.tool).filter(|_| input.agent.tenant == self.tenant);
+        let tool = self.tools.get(input.tool).filter(|_| input.agent.tenant == *self.tenant());
         let Some(tool) = tool else { return default_deny() };
         let document = self.vocabulary.input(input, &tool.needs);
         self.outcome(tool, tool.program.decide(&self.data, document)?)
@@ -190,7 +222,7 @@ impl Snapshot {
         let member = |name: &str| document.get(name).and_then(Value::as_str);
         let known = member("tool").and_then(|tool| ToolName::parse(tool).ok());
         let tool = known.and_then(|tool| self.tools.get(&tool));
-        match tool.filter(|_| member("tenant") == Some(self.tenant.as_str())) {
+        match tool.filter(|_| member("tenant") == Some(self.tenant().as_str())) {
             Some(tool) => tool.program.decide(&self.data, Input::from_json(document)),
             None => RawDecision::default_deny(),
         }
@@ -199,7 +231,7 @@ impl Snapshot {
     /// Each tool and the file that holds its module.
     pub(crate) fn modules(&self) -> impl Iterator<Item = (&ToolName, &BundleFile)> {
         self.tools.iter().filter_map(|(name, tool)| {
-            let file = self.files.iter().find(|file| file.name == tool.file)?;
+            let file = self.bundle_files().iter().find(|file| file.name == tool.file)?;
             Some((name, file))
         })
     }

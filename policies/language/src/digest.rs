@@ -1,22 +1,26 @@
 //! The digest that names a policy source: SHA-256 over its canonical JSON.
 //!
-//! Not here: the digest of what it compiles to (`snapshot`). Invariant: comments, layout, key order and the choice
-//! of YAML or JSON do not change it. Several files count in the order of their names, one line each.
+//! Not here: the digest of what it compiles to (`snapshot`). Invariant: comments, layout, key order, the choice of YAML or
+//! JSON and the folders files lie in do not change it. Several files count in the order of their names, one line each.
 
 use sha2::{Digest as _, Sha256};
 
-use crate::canonical;
+use crate::{Source, canonical};
 use aegis_document::Document;
 
-pub(crate) fn of(documents: &[Document]) -> String {
-    let mut documents: Vec<&Document> = documents.iter().collect();
-    documents.sort_by_key(|document| document.file());
-    let texts: Vec<String> = documents
-        .iter()
-        .filter_map(|document| document.decode(|root, problems| root.json(problems)).ok())
-        .map(|json| canonical::json(&json))
-        .collect();
-    canonical::hex(&Sha256::digest(texts.join("\n")))
+/// The files in the order in which they count, and the digest over them.
+pub(crate) fn of(documents: &[Document]) -> (Vec<Source>, String) {
+    let mut files: Vec<(Source, String)> = documents.iter().filter_map(counted).collect();
+    files.sort_by(|(a, a_json), (b, b_json)| (&a.file, a_json).cmp(&(&b.file, b_json)));
+    let (sources, texts): (Vec<Source>, Vec<String>) = files.into_iter().unzip();
+    (sources, canonical::hex(&Sha256::digest(texts.join("\n"))))
+}
+
+/// A file and what of it is hashed.
+fn counted(document: &Document) -> Option<(Source, String)> {
+    let json = document.decode(|root, problems| root.json(problems)).ok()?;
+    let file = document.file().rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
+    Some((Source { file, text: document.text().to_owned() }, canonical::json(&json)))
 }
 
 #[cfg(test)]
@@ -25,7 +29,7 @@ mod tests {
     use crate::canonical::hex;
 
     fn digest(text: &str) -> String {
-        of(&[Document::parse("f", text).unwrap()])
+        of(&[Document::parse("f", text).unwrap()]).1
     }
 
     #[test]
@@ -35,6 +39,14 @@ mod tests {
         assert_eq!(digest(json), expected);
         assert_eq!(digest("# c\nb: [x, 1e-6, true, ~]\na: 1.0\n"), expected);
         assert_ne!(digest("{a: 2}"), digest("{a: 1}"));
+    }
+
+    #[test]
+    fn folders_and_the_order_of_reading_do_not_change_the_digest() {
+        let file = |name: &str, text: &str| Document::parse(name, text).unwrap();
+        let (sources, digest) = of(&[file("x/b", "{b: 1}"), file("y/a", "{a: 1}")]);
+        assert_eq!(sources[0], Source { file: "a".to_owned(), text: "{a: 1}".to_owned() });
+        assert_eq!(digest, of(&[file("a", "{a: 1}"), file("b", "{b: 1}")]).1);
     }
 
     #[test]

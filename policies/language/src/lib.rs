@@ -44,8 +44,18 @@ pub struct PolicySet {
     pub obligations: BTreeMap<Name, Vec<Obligation>>,
     pub tools: BTreeMap<ToolName, Tool>,
     pub examples: Vec<Example>,
+    /// The files the set was read from, in the order in which the digest counts them.
+    pub sources: Vec<Source>,
     /// SHA-256 of the canonical JSON of the source, lower-case hex.
     pub digest: String,
+}
+
+/// One file of a set, so that the set can be read again elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Without its folder: where a policy lay does not matter.
+    pub file: String,
+    pub text: String,
 }
 
 /// A list in place or by name.
@@ -85,7 +95,7 @@ impl PolicySet {
             }
             return Err(found.sorted());
         };
-        set.digest = digest::of(documents);
+        (set.sources, set.digest) = digest::of(documents);
         check::names_and_types(&set, &mut found);
         found.or(set)
     }
@@ -163,6 +173,7 @@ fn policy_set(node: &Node, problems: &mut Problems) -> Option<PolicySet> {
         obligations: obligations.unwrap_or_default(),
         tools: tools?,
         examples: examples.unwrap_or_default().into_iter().flatten().collect(),
+        sources: Vec::new(),
         digest: String::new(),
     })
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use aegis_domain::ToolName;
+use sha2::{Digest as _, Sha256};
 
 use super::Module;
 use super::conditions::{Lines, Lowering};
@@ -69,12 +70,24 @@ pub(super) fn tool_module(
         }
     }
     Module {
-        path: format!("aegis/tool/{}.rego", aegis_policy_language::package_of(name)),
+        path: file_of(&aegis_policy_language::package_of(name)),
         package,
         source: writer.text,
         source_map: writer.source_map,
     }
 }
+
+/// The file of a tool's module. A tar header has room for 100 bytes, so a long name is cut and told apart by a digest;
+/// no package has a dash.
+fn file_of(package: &str) -> String {
+    let digest = canonical::hex(&Sha256::digest(package));
+    match (package.get(..PACKAGE_BYTES_MAX), digest.get(..16)) {
+        (Some(begin), Some(digest)) => format!("aegis/tool/{begin}-{digest}.rego"),
+        (None, _) | (_, None) => format!("aegis/tool/{package}.rego"),
+    }
+}
+
+const PACKAGE_BYTES_MAX: usize = 60;
 
 impl Details {
     fn add(&mut self, detail: &'static str, member: &str, when: &str, at: &Location) {

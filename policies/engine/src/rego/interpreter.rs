@@ -10,8 +10,9 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, Value};
 
 use super::{CHECK_EVERY, RawDecision, decode};
+use crate::bundle::BundleFile;
 use crate::evaluation::EngineError;
-use crate::snapshot::{BundleFile, Snapshot};
+use crate::snapshot::Snapshot;
 
 /// One policy version on the interpreter: slow, and right about undefined values.
 #[derive(Clone)]
