@@ -70,7 +70,7 @@ impl Loader<'_> {
         match (live, next.transpose()) {
             (Ok(live), Ok(next)) => {
                 let candidate = next.map(|(files, version)| candidate(files, version, now));
-                Ok(TenantPolicy { live, candidate: candidate.transpose()?.map(Into::into) })
+                Ok(TenantPolicy::new(live, candidate.transpose()?))
             }
             (Err(mut one), Err(other)) => {
                 one.found.merge(other.found);

@@ -8,7 +8,7 @@ mod reload;
 mod store;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aegis_config::Config;
 use aegis_document::Diagnostics;
@@ -21,6 +21,8 @@ use aegis_policy::rollout::{
 };
 use arc_swap::ArcSwap;
 
+use crate::door::Served;
+
 pub use reload::{Reloading, TenantReload};
 pub use store::{NotHeld, Shelf, Store};
 
@@ -29,10 +31,12 @@ pub use store::{NotHeld, Shelf, Store};
 pub struct Policies(BTreeMap<TenantId, Store>);
 
 /// What one tenant's calls are judged by, from one change to the next.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TenantPolicy {
     pub live: Cleared,
     pub candidate: Option<Arc<Candidate>>,
+    /// The live version as a signed bundle, once somebody has asked for it.
+    served: OnceLock<Option<Served>>,
 }
 
 /// A version that decides for some agents, and is asked without effect about calls of the others.
@@ -92,6 +96,15 @@ impl Policies {
 }
 
 impl TenantPolicy {
+    pub fn new(live: Cleared, candidate: Option<Candidate>) -> Self {
+        Self { live, candidate: candidate.map(Arc::new), served: OnceLock::new() }
+    }
+
+    /// The live version as a bundle; made once.
+    pub fn served(&self, make: impl FnOnce() -> Option<Served>) -> Option<&Served> {
+        self.served.get_or_init(make).as_ref()
+    }
+
     /// Whether nothing would change: the same versions, and the candidate for the same calls. A candidate that was
     /// rolled back begins again.
     fn is_as(&self, other: &TenantPolicy) -> bool {

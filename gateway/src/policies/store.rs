@@ -55,7 +55,7 @@ impl Store {
     pub fn rollback(&self, version: u64) -> Result<(), NotHeld> {
         let mut shelf = self.shelf.lock();
         let live = shelf.find(version).cloned().ok_or(NotHeld(version))?;
-        shelf.swap(&self.current, TenantPolicy { live, candidate: None });
+        shelf.swap(&self.current, TenantPolicy::new(live, None));
         Ok(())
     }
 
@@ -108,7 +108,7 @@ mod tests {
         let set = PolicySet::parse(&[Document::parse("t.yaml", text).unwrap()]).unwrap();
         let tenant = TenantId::parse("acme").unwrap();
         let gate = Gate { tenant: &tenant, version, inputs: 0, bundle_sha256: None };
-        TenantPolicy { live: clear(&set, &gate).unwrap(), candidate: None }
+        TenantPolicy::new(clear(&set, &gate).unwrap(), None)
     }
 
     fn held(store: &Store) -> Vec<u64> {

@@ -8,6 +8,7 @@ mod bodies;
 mod evidence;
 mod life;
 mod money;
+mod policies;
 mod probes;
 mod redaction;
 mod refusals;
