@@ -77,6 +77,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Earlier versions of each tenant's policy that a rollback finds ready.
     pub policies_kept: usize,
+    /// On how many generated inputs two engines must agree before a version goes live.
+    pub policies_compared: usize,
     pub idle: Duration,
     /// How long a drain waits between "not ready" and closing the listeners.
     pub drain: Duration,
@@ -94,6 +96,7 @@ impl Default for Limits {
             bodies_bytes_max: 512 * 1_024 * 1_024,
             connections_max: 20_000,
             policies_kept: 5,
+            policies_compared: 256,
             idle: Duration::from_secs(60),
             drain: Duration::from_secs(3),
             grace: Duration::from_secs(30),

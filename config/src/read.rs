@@ -133,6 +133,8 @@ fn limits(node: &Node, problems: &mut Problems) -> Option<Limits> {
     limits.connections_max =
         count("connections_max", problems, 1..=1_000_000, limits.connections_max);
     limits.policies_kept = count("policies_kept", problems, 0..=50, limits.policies_kept);
+    limits.policies_compared =
+        count("policies_compared", problems, 0..=100_000, limits.policies_compared);
     if limits.bodies_bytes_max < limits.body_bytes_max {
         problems.report(map.position(), "`bodies_bytes_max` is less than one body may have");
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use aegis_config::{CandidateFiles, Tenant};
+use aegis_config::{CandidateFiles, Config, Tenant};
 use aegis_document::{Diagnostics, Document, Location, Position, Problems};
 use aegis_domain::{TenantId, Timestamp};
 use aegis_policy::activation::{Cleared, Gate, Refusal, clear};
@@ -14,9 +14,6 @@ use aegis_policy_language::{PolicySet, canonical};
 use sha2::{Digest as _, Sha256};
 
 use super::{Candidate, Store, TenantPolicy};
-
-/// On how many generated documents both engines must agree: a tenth of a second.
-const INPUTS: usize = 256;
 
 /// Why a tenant's policy is not what its files say.
 #[derive(Debug)]
@@ -28,20 +25,20 @@ pub(super) struct Refused {
 
 /// Clears what the files say; what the store holds already is not cleared again.
 pub(super) fn tenant(
-    data_dir: &Path,
+    config: &Config,
     tenant: &Tenant,
     store: Option<&Store>,
     now: Timestamp,
 ) -> Result<TenantPolicy, Refused> {
-    let mut loader = Loader { tenant, known: known(store), versions: Versions::open(data_dir)? };
+    let mut loader = Loader::new(config, tenant, known(store))?;
     let policy = loader.policy(now)?;
     loader.versions.save()?;
     Ok(policy)
 }
 
 /// Clears what the files say and keeps nothing of it.
-pub(super) fn check(data_dir: &Path, tenant: &Tenant) -> Result<(), Refused> {
-    let mut loader = Loader { tenant, known: Vec::new(), versions: Versions::open(data_dir)? };
+pub(super) fn check(config: &Config, tenant: &Tenant) -> Result<(), Refused> {
+    let mut loader = Loader::new(config, tenant, Vec::new())?;
     loader.policy(Timestamp::from_unix_ns(0)).map(drop)
 }
 
@@ -57,11 +54,18 @@ fn known(store: Option<&Store>) -> Vec<Cleared> {
 
 struct Loader<'a> {
     tenant: &'a Tenant,
+    /// On how many generated documents both engines must agree.
+    inputs: usize,
     known: Vec<Cleared>,
     versions: Versions,
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    fn new(config: &Config, tenant: &'a Tenant, known: Vec<Cleared>) -> Result<Self, Refused> {
+        let versions = Versions::open(&config.data_dir)?;
+        Ok(Self { tenant, inputs: config.limits.policies_compared, known, versions })
+    }
+
     /// Both versions or none: a policy changes whole.
     fn policy(&mut self, now: Timestamp) -> Result<TenantPolicy, Refused> {
         let files = &self.tenant.policy;
@@ -87,7 +91,8 @@ impl Loader<'_> {
         if let Some(cleared) = known.find(|one| one.snapshot().policy_ref().version == version) {
             return Ok(cleared.clone());
         }
-        let gate = Gate { tenant: &self.tenant.id, version, inputs: INPUTS, bundle_sha256: None };
+        let gate =
+            Gate { tenant: &self.tenant.id, version, inputs: self.inputs, bundle_sha256: None };
         let name = files.first().map(|file| file.display().to_string()).unwrap_or_default();
         clear(&set, &gate).map_err(|refusal| Refused::of(refusal, &name))
     }

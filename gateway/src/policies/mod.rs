@@ -65,7 +65,7 @@ impl Policies {
         let mut stores = BTreeMap::new();
         let mut mistakes = Diagnostics::default();
         for tenant in config.tenants.values() {
-            match load::tenant(&config.data_dir, tenant, None, now) {
+            match load::tenant(config, tenant, None, now) {
                 Ok(policy) => {
                     let store = Store::new(policy, config.limits.policies_kept);
                     drop(stores.insert(tenant.id.clone(), store));
@@ -80,7 +80,7 @@ impl Policies {
     pub fn check(config: &Config) -> Result<(), Diagnostics> {
         let mut mistakes = Diagnostics::default();
         for tenant in config.tenants.values() {
-            let checked = load::check(&config.data_dir, tenant);
+            let checked = load::check(config, tenant);
             checked.err().into_iter().for_each(|refused| mistakes.merge(refused.found));
         }
         mistakes.or(())

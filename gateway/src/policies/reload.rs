@@ -62,7 +62,7 @@ fn reload(gateway: &Gateway) -> Option<BTreeMap<TenantId, TenantReload>> {
 
 fn reload_tenant(gateway: &Gateway, tenant: &Tenant, store: &Store) -> TenantReload {
     let before = store.current();
-    let loaded = load::tenant(&gateway.config.data_dir, tenant, Some(store), clock::now());
+    let loaded = load::tenant(&gateway.config, tenant, Some(store), clock::now());
     let (result, mistakes) = match loaded {
         Ok(policy) if policy.is_as(&before) => {
             store.note_refusal(None);
