@@ -138,3 +138,105 @@ fn denied_as(rules: &[RuleId]) -> Reason {
     let default = |rule: &RuleId| rule.as_str() == "egress.default-deny";
     if rules.iter().all(default) { Reason::DefaultDeny } else { Reason::PolicyDenied }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use aegis_document::Document;
+    use aegis_domain::{
+        AgentId, CallKind, DlpFacts, Host, Jti, KeyId, Method, OrgId, Outage, Params, ParamsHash,
+        Scheme, TenantId, TokenUse,
+    };
+    use aegis_policy::CompileContext;
+
+    use super::*;
+
+    const POLICY: &str = "
+apiVersion: aegis.dev/v1
+kind: PolicySet
+metadata: { name: t, tenant: acme, env: prod }
+obligations: { slim: { keep_fields: [id] } }
+tools:
+  plain:
+    class: read
+    match: { hosts: [a.test], methods: [GET], paths: [/x] }
+    allow: {}
+  scanned:
+    class: read
+    match: { hosts: [a.test], methods: [GET], paths: [/x] }
+    allow: {}
+    rules: [{ id: secrets, effect: deny, when: { dlp: [secret] } }]
+  slimmed:
+    class: read
+    match: { hosts: [a.test], methods: [GET], paths: [/x] }
+    allow: {}
+    rules: [{ id: slim, effect: sanitize, when: always, obligation: slim }]
+  written:
+    class: write
+    match: { hosts: [a.test], methods: [GET], paths: [/x] }
+    allow: {}
+";
+
+    /// What becomes of a read through this tool while the hot state is silent and the operator allows such reads.
+    fn in_an_outage(tool: &str, cost: MicroUsd) -> Decision {
+        let tool = ToolName::parse(tool).unwrap();
+        let document = Document::parse("t.yaml", POLICY).unwrap();
+        let policy = Snapshot::compile(&[document], CompileContext { version: 1 }).unwrap();
+        let call = EgressCall {
+            route: tool.clone(),
+            scheme: Scheme::Https,
+            host: Host::parse("a.test").unwrap(),
+            port: 443,
+            method: Method::parse("GET").unwrap(),
+            path: "/x".to_owned(),
+            query: None,
+            kind: CallKind::Read,
+            params: Params::new(),
+            params_hash: ParamsHash::of(b""),
+            body_bytes: 0,
+            estimated_cost: cost,
+        };
+        let agent = AgentIdentity {
+            org: OrgId::parse("acme").unwrap(),
+            tenant: TenantId::parse("acme").unwrap(),
+            agent: AgentId::parse("bot").unwrap(),
+            parent_agent: None,
+            scopes: BTreeSet::new(),
+            groups: BTreeSet::new(),
+            attributes: BTreeMap::new(),
+            jti: Jti::parse("j").unwrap(),
+            key_id: KeyId::parse("k").unwrap(),
+            token_use: TokenUse::Bound,
+            expires_at: Timestamp::from_unix_s(1),
+        };
+        let facts = Facts {
+            now: Timestamp::from_unix_s(0),
+            hot: HotAnswer::Unanswered(Outage::TimedOut),
+            dlp: DlpFacts::Scanned(BTreeMap::new()),
+        };
+        let case = Case {
+            id: DecisionId::new(1, [0; 10]),
+            call: &call,
+            tool: Some(&tool),
+            agent: &agent,
+            facts: &facts,
+            region: &Region::parse("eu-west-1").unwrap(),
+            outage: OutageRule::AllowFreeReads,
+        };
+        judge(&case, &policy)
+    }
+
+    #[test]
+    fn without_hot_state_only_a_free_read_that_needs_no_fact_goes_on_and_says_so() {
+        let plain = in_an_outage("plain", MicroUsd::ZERO);
+        assert_eq!((plain.verdict, plain.degraded), (Verdict::Allow, Degraded::HotStateOutage));
+        let paid = in_an_outage("plain", MicroUsd::new(1));
+        assert_eq!(paid.verdict, Verdict::Deny(Reason::StateUnavailable));
+        for tool in ["scanned", "slimmed", "written"] {
+            let decision = in_an_outage(tool, MicroUsd::ZERO);
+            assert_eq!(decision.verdict, Verdict::Deny(Reason::StateUnavailable), "{tool}");
+            assert_eq!(decision.degraded, Degraded::No, "{tool}");
+        }
+    }
+}

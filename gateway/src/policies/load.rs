@@ -152,7 +152,12 @@ impl Refused {
                 found.report(&Location::start_of(file), message, Some(help));
                 found
             }
-            Refusal::Tenant(_) | Refusal::Digest | Refusal::Unreadable(_) => about(file, message),
+            Refusal::Tenant(_)
+            | Refusal::Version(_)
+            | Refusal::Digest
+            | Refusal::Signature(_)
+            | Refusal::Source(_)
+            | Refusal::Unreadable(_) => about(file, message),
         };
         Self { code, found }
     }

@@ -4,6 +4,7 @@
 //! Not here: reading files, checking signatures, the thread this runs on, what is live (the gateway). Invariant: only
 //! this gate makes a `Cleared`, and a `Cleared` is the only thing a store takes.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use aegis_document::Diagnostics;
@@ -11,10 +12,11 @@ use aegis_domain::{Effect, TenantId, ToolName};
 use aegis_policy_language::{Example, ExpectedRules, ParamKind, PolicySet, Presence, Tool};
 use serde_json::{Value, json};
 
+use crate::bundle::Bundle;
 use crate::cases::{self, CaseResult};
 use crate::hostile::Hostile;
 use crate::rego::{Interpreter, LoadError};
-use crate::snapshot::{CompileContext, Snapshot};
+use crate::snapshot::{CompileContext, Snapshot, SourceError};
 
 /// What a version is held against.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +26,7 @@ pub struct Gate<'a> {
     pub version: u64,
     /// How many generated documents both engines must agree on.
     pub inputs: usize,
-    /// What the compiled bundle must hash to, where it was promised by a signature.
+    /// What the bundle must hash to (`Bundle::digest`), where that was announced.
     pub bundle_sha256: Option<&'a str>,
 }
 
@@ -43,8 +45,14 @@ pub enum Refusal {
     Invalid(Diagnostics),
     #[error("it is for tenant `{0}`")]
     Tenant(TenantId),
-    #[error("the compiled bundle is not the one that was signed")]
+    #[error("it is version {0}")]
+    Version(u64),
+    #[error("its bundle is not the one that was announced")]
     Digest,
+    #[error("its signature does not hold")]
+    Signature(#[source] Box<dyn Error + Send + Sync>),
+    #[error("its bundle cannot be compiled again")]
+    Source(#[source] SourceError),
     #[error("{} of its own tests failed\n{}", .0.len(), listed(.0))]
     Cases(Vec<CaseResult>),
     #[error("the reference engine does not read it")]
@@ -63,7 +71,8 @@ impl Refusal {
         match self {
             Refusal::Invalid(_) => "invalid",
             Refusal::Tenant(_) => "tenant",
-            Refusal::Digest => "digest",
+            Refusal::Version(_) | Refusal::Digest | Refusal::Source(_) => "bundle",
+            Refusal::Signature(_) => "signature",
             Refusal::Cases(_) => "tests",
             Refusal::Unreadable(_) | Refusal::Disagreement { .. } => "engines",
         }
@@ -96,11 +105,28 @@ impl Cleared {
 
 /// Takes a set through the gate; milliseconds to seconds, so never on the way of a call.
 pub fn clear(set: &PolicySet, gate: &Gate<'_>) -> Result<Cleared, Refusal> {
+    let snapshot = Snapshot::of(set, CompileContext { version: gate.version });
+    judged(set, snapshot.map_err(Refusal::Invalid)?, gate)
+}
+
+/// Takes a bundle through the gate. Whose it is comes first: `check` answers for its signature, as in `Bundle::verify`.
+pub fn clear_bundle<E: Error + Send + Sync + 'static>(
+    bundle: Bundle,
+    check: impl FnOnce(&str) -> Result<Vec<u8>, E>,
+    gate: &Gate<'_>,
+) -> Result<Cleared, Refusal> {
+    bundle.verify(check).map_err(|error| Refusal::Signature(Box::new(error)))?;
+    let (set, snapshot) = Snapshot::from_bundle(bundle).map_err(Refusal::Source)?;
+    judged(&set, snapshot, gate)
+}
+
+fn judged(set: &PolicySet, snapshot: Snapshot, gate: &Gate<'_>) -> Result<Cleared, Refusal> {
     if set.tenant != *gate.tenant {
         return Err(Refusal::Tenant(set.tenant.clone()));
     }
-    let snapshot = Snapshot::of(set, CompileContext { version: gate.version });
-    let snapshot = snapshot.map_err(Refusal::Invalid)?;
+    if snapshot.policy_ref().version != gate.version {
+        return Err(Refusal::Version(snapshot.policy_ref().version));
+    }
     let promised = gate.bundle_sha256.unwrap_or(&snapshot.policy_ref().bundle_sha256);
     if promised != snapshot.policy_ref().bundle_sha256 {
         return Err(Refusal::Digest);
@@ -251,7 +277,28 @@ tests:
         assert_eq!(clear(&set(POLICY), &gate(&other)).unwrap_err().code(), "tenant");
         let tenant = acme();
         let promised = Gate { bundle_sha256: Some("00"), ..gate(&tenant) };
-        assert_eq!(clear(&set(POLICY), &promised).unwrap_err().code(), "digest");
+        assert_eq!(clear(&set(POLICY), &promised).unwrap_err().code(), "bundle");
+    }
+
+    #[test]
+    fn a_bundle_is_believed_only_when_its_signature_and_its_source_hold() {
+        let set = set(POLICY);
+        let compiled = Snapshot::of(&set, CompileContext { version: 3 }).unwrap();
+        let payload = compiled.bundle().signing_payload().into_bytes();
+        let good = |_: &str| Ok::<_, std::fmt::Error>(payload.clone());
+        let forged = |_: &str| Err(std::fmt::Error);
+        let signed = compiled.bundle().clone().signed("jwt".to_owned());
+        let tenant = acme();
+        let code = |refused: Result<Cleared, Refusal>| refused.unwrap_err().code();
+
+        let cleared = clear_bundle(signed.clone(), good, &gate(&tenant)).unwrap();
+        assert_eq!(cleared.snapshot().policy_ref(), compiled.policy_ref());
+        assert_eq!(cleared.cases(), 2);
+        assert_eq!(code(clear_bundle(signed.clone(), forged, &gate(&tenant))), "signature");
+        let unsigned = compiled.bundle().clone();
+        assert_eq!(code(clear_bundle(unsigned, good, &gate(&tenant))), "signature");
+        let other = Gate { version: 4, ..gate(&tenant) };
+        assert_eq!(code(clear_bundle(signed, good, &other)), "bundle");
     }
 
     #[test]
