@@ -11,7 +11,7 @@ use aegis_policy::activation::Cleared;
 use aegis_policy::rollout::Progress;
 use bytes::Bytes;
 use http::HeaderValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::policies::{Candidate, Store};
 use crate::wire::Gateway;
@@ -40,20 +40,21 @@ fn described(tenant: &TenantId, store: &Store) -> Value {
     })
 }
 
-fn version(cleared: &Cleared) -> Value {
+fn version(cleared: &Cleared) -> Map<String, Value> {
     let snapshot = cleared.snapshot();
     let policy = snapshot.policy_ref();
-    json!({
-        "version": policy.version,
-        "revision": policy.revision,
-        "source_sha256": snapshot.source_digest(),
-        "bundle_sha256": policy.bundle_sha256,
-        "tests": cleared.cases(),
-        "compared": cleared.inputs(),
-    })
+    let members = [
+        ("version", json!(policy.version)),
+        ("revision", json!(policy.revision)),
+        ("source_sha256", json!(snapshot.source_digest())),
+        ("bundle_sha256", json!(policy.bundle_sha256)),
+        ("tests", json!(cleared.cases())),
+        ("compared", json!(cleared.inputs())),
+    ];
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn candidate(candidate: &Candidate) -> Value {
+fn candidate(candidate: &Candidate) -> Map<String, Value> {
     let state = match candidate.progress() {
         Progress::Running { .. } => "running",
         Progress::Held { .. } => "held",
@@ -61,9 +62,9 @@ fn candidate(candidate: &Candidate) -> Value {
         Progress::RolledBack { .. } => "rolled_back",
     };
     let mut told = version(&candidate.version);
-    told["agents"] = candidate.agents.to_string().into();
-    told["sample"] = candidate.sample.to_string().into();
-    told["state"] = state.into();
+    told.insert("agents".to_owned(), candidate.agents.to_string().into());
+    told.insert("sample".to_owned(), candidate.sample.to_string().into());
+    told.insert("state".to_owned(), state.into());
     told
 }
 

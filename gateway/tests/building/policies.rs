@@ -47,6 +47,12 @@ async fn version_of(house: &Building, agent: &str) -> u64 {
     reply.is_ok().record().policy.unwrap().version
 }
 
+async fn ten_calls(house: &Building) {
+    for _ in 0..10 {
+        version_of(house, "second-bot").await;
+    }
+}
+
 #[tokio::test]
 async fn a_reload_takes_effect_with_the_next_call_and_drops_none() {
     let mut house = house().await;
@@ -60,12 +66,7 @@ async fn a_reload_takes_effect_with_the_next_call_and_drops_none() {
         for round in 0..4_u64 {
             let (from, to) = if round % 2 == 0 { STRICTER } else { (STRICTER.1, STRICTER.0) };
             house.plan().copy(POLICY, POLICY, (from, to));
-            let calls = async {
-                for _ in 0..10 {
-                    version_of(&house, "second-bot").await;
-                }
-            };
-            let (reloaded, ()) = tokio::join!(house.reload(), calls);
+            let (reloaded, ()) = tokio::join!(house.reload(), ten_calls(&house));
             assert_eq!(reloaded.status, 200, "{}", reloaded.text());
             // The text of every other round was live before and keeps its number.
             assert_eq!(version_of(&house, "bot").await, before + (round + 1) % 2);
