@@ -14,11 +14,11 @@ use aegis_state::Hold;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::policies::Judges;
 use crate::rooms::forward::Outgoing;
 use crate::rooms::seal::{Held, Permit};
 use crate::shadow::Job;
 use aegis_config::{Tenant, ToolBinding};
+use aegis_policy_store::Judges;
 
 /// What the door knows of a call before any room has looked at it.
 #[derive(Clone, Debug)]

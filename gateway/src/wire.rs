@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::corridor::Corridor;
 use crate::drain::Drain;
-use crate::policies::{Policies, Reloading};
+use crate::reload::Reloading;
 use crate::resolver::Resolver;
 use crate::rooms::forward::TrustStore;
 use crate::rooms::identify::Identify;
@@ -28,6 +28,7 @@ use crate::serve::Stop;
 use crate::shadow::{Job, Shadow};
 use crate::{clock, files, keys};
 use aegis_config::Config;
+use aegis_policy_store::Policies;
 
 /// Everything a call meets on its way.
 pub struct Gateway {

@@ -16,5 +16,4 @@ mod tool_route;
 pub use front::Front;
 pub use listeners::{Listeners, check_tls};
 pub use ops::Ops;
-pub use policies::Served;
 pub use tool_route::ToolRoute;

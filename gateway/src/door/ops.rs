@@ -95,7 +95,7 @@ impl ServeHttp for Ops {
             }
             "/policies" => (StatusCode::OK, JSON, format!("{:#}\n", policies::list(&self.gateway))),
             path => match policies::bundle(&self.gateway, path) {
-                Some(served) => return bundle(&served, known.as_ref()),
+                Some(served) => return bundle(served, known.as_ref()),
                 None => (StatusCode::NOT_FOUND, TEXT, HELP.to_owned()),
             },
         };
@@ -104,18 +104,18 @@ impl ServeHttp for Ops {
 }
 
 /// The bundle, or word that the client has it.
-fn bundle(served: &Served, known: Option<&HeaderValue>) -> Response<Vec<u8>> {
+fn bundle(served: Served, known: Option<&HeaderValue>) -> Response<Vec<u8>> {
     let is_current = policies::is_current(known, &served.etag);
     let mut response = match is_current {
         true => answer(StatusCode::NOT_MODIFIED, GZIP, Vec::new()),
-        false => answer(StatusCode::OK, GZIP, served.bytes.to_vec()),
+        false => answer(StatusCode::OK, GZIP, served.bytes),
     };
     if is_current {
         // Neither describes what the client has (RFC 9110 §15.4.5).
         response.headers_mut().remove(CONTENT_LENGTH);
         response.headers_mut().remove(CONTENT_TYPE);
     }
-    response.headers_mut().insert(ETAG, served.etag.clone());
+    response.headers_mut().insert(ETAG, served.etag);
     response
 }
 

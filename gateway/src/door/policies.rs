@@ -6,21 +6,20 @@
 use std::sync::Arc;
 
 use aegis_domain::TenantId;
-use aegis_policy::Snapshot;
 use aegis_policy::activation::Cleared;
 use aegis_policy::rollout::Progress;
-use bytes::Bytes;
+use aegis_policy::{Archive, Snapshot};
 use http::HeaderValue;
 use serde_json::{Map, Value, json};
 
-use crate::policies::{Candidate, Store};
 use crate::wire::Gateway;
+use aegis_policy_store::{Candidate, Store};
 
 /// A live version as one file.
 #[derive(Clone, Debug)]
-pub struct Served {
-    pub bytes: Bytes,
-    pub etag: HeaderValue,
+pub(super) struct Served {
+    pub(super) bytes: Vec<u8>,
+    pub(super) etag: HeaderValue,
 }
 
 /// Every tenant's versions.
@@ -95,10 +94,12 @@ pub(super) fn bundle(gateway: &Gateway, path: &str) -> Option<Served> {
     if file.strip_suffix(".tar.gz") != Some(env.as_str()) {
         return None;
     }
-    policy.served(|| served(gateway, snapshot)).cloned()
+    let archive = policy.served(|| signed(gateway, snapshot))?;
+    let etag = HeaderValue::from_str(&format!("\"{}\"", archive.sha256)).ok()?;
+    Some(Served { bytes: archive.bytes.clone(), etag })
 }
 
-fn served(gateway: &Gateway, snapshot: &Snapshot) -> Option<Served> {
+fn signed(gateway: &Gateway, snapshot: &Snapshot) -> Option<Archive> {
     let bundle = snapshot.bundle().clone();
     let payload = bundle.signing_payload();
     let jwt = gateway.region_key.sign(aegis_policy::SIGNATURE_TYPE, payload.as_bytes());
@@ -106,9 +107,7 @@ fn served(gateway: &Gateway, snapshot: &Snapshot) -> Option<Served> {
     let archive = archive.inspect_err(|error| {
         tracing::error!(%error, "a bundle cannot be packed");
     });
-    let archive = archive.ok()?;
-    let etag = HeaderValue::from_str(&format!("\"{}\"", archive.sha256)).ok()?;
-    Some(Served { bytes: archive.bytes.into(), etag })
+    archive.ok()
 }
 
 /// Whether a client has this already (RFC 9110 §13.1.2: a list, compared weakly, or `*`).

@@ -4,6 +4,8 @@
 //! a call. Invariant: a version number stands for one source for ever; the numbers given out are kept beside the data.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use aegis_config::{CandidateFiles, Config, Tenant};
@@ -13,14 +15,14 @@ use aegis_policy::activation::{Cleared, Gate, Refusal, clear};
 use aegis_policy_language::{PolicySet, canonical};
 use sha2::{Digest as _, Sha256};
 
-use super::{Candidate, Store, TenantPolicy};
+use crate::{Candidate, Store, TenantPolicy};
 
 /// Why a tenant's policy is not what its files say.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub struct Refused {
     /// A word for the metric.
-    pub(super) code: &'static str,
-    pub(super) found: Diagnostics,
+    pub code: &'static str,
+    pub found: Diagnostics,
 }
 
 /// Clears what the files say; what the store holds already is not cleared again.
@@ -210,8 +212,18 @@ impl Versions {
             return Ok(());
         }
         let bytes = serde_json::to_vec_pretty(&self.given).map_err(std::io::Error::other);
-        bytes.and_then(|bytes| crate::files::replace(&self.path, &bytes)).map_err(|error| {
+        bytes.and_then(|bytes| replace(&self.path, &bytes)).map_err(|error| {
             Refused::unreadable(&self.path.display().to_string(), error.to_string())
         })
     }
+}
+
+/// Whole or not at all, whatever happens meanwhile.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let beside = path.with_extension("json.new");
+    let mut file = File::create(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -1,6 +1,6 @@
 //! One tenant's policy as it is now, and the versions a rollback finds ready.
 //!
-//! Not here: how a version is cleared (`policies/engine`) and who asks for a change (`reload`). Invariant: a reader never
+//! Not here: how a version is cleared (`policies/engine`) and who asks for a change (the gateway). Invariant: a reader never
 //! waits and never sees half a change; what was live before stays ready until newer versions push it out.
 
 use std::collections::VecDeque;

@@ -1,29 +1,26 @@
 //! The policy versions this gateway decides by, tenant by tenant.
 //!
-//! Not here: the language and the gate (`policies/engine`), reading files (`load`), what is kept for a rollback
-//! (`store`). Invariant: a call takes one `Judges` and is judged, attested and recorded by nothing else.
+//! Not here: the language and the gate (`policies/engine`), and who asks for a change (the gateway). Blocks on the disk
+//! only where it loads. Invariant: a call takes one `Judges` and is judged, attested and recorded by nothing else.
 
 mod load;
-mod reload;
 mod store;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use aegis_config::Config;
+use aegis_config::{Config, Tenant};
 use aegis_document::Diagnostics;
 use aegis_domain::{AgentId, DecisionId, Region, TenantId, Timestamp, Ttl};
-use aegis_policy::Snapshot;
 use aegis_policy::activation::Cleared;
 use aegis_policy::rollout::{
     Bucket, Counts, Guard, Limit, Observed, Progress, Reaction, Rollout, RolloutError, Share, Side,
     Stage,
 };
+use aegis_policy::{Archive, Snapshot};
 use arc_swap::ArcSwap;
 
-use crate::door::Served;
-
-pub use reload::{Reloading, TenantReload};
+pub use load::Refused;
 pub use store::{NotHeld, Shelf, Store};
 
 /// All tenants' policies.
@@ -36,7 +33,7 @@ pub struct TenantPolicy {
     pub live: Cleared,
     pub candidate: Option<Arc<Candidate>>,
     /// The live version as a signed bundle, once somebody has asked for it.
-    served: OnceLock<Option<Served>>,
+    served: OnceLock<Option<Archive>>,
 }
 
 /// A version that decides for some agents, and is asked without effect about calls of the others.
@@ -86,6 +83,16 @@ impl Policies {
         mistakes.or(())
     }
 
+    /// What the files of one tenant say now. What is in memory already is not cleared again.
+    pub fn reload(
+        &self,
+        config: &Config,
+        tenant: &Tenant,
+        now: Timestamp,
+    ) -> Result<TenantPolicy, Refused> {
+        load::tenant(config, tenant, self.of(&tenant.id), now)
+    }
+
     pub fn of(&self, tenant: &TenantId) -> Option<&Store> {
         self.0.get(tenant)
     }
@@ -101,13 +108,13 @@ impl TenantPolicy {
     }
 
     /// The live version as a bundle; made once.
-    pub fn served(&self, make: impl FnOnce() -> Option<Served>) -> Option<&Served> {
+    pub fn served(&self, make: impl FnOnce() -> Option<Archive>) -> Option<&Archive> {
         self.served.get_or_init(make).as_ref()
     }
 
     /// Whether nothing would change: the same versions, and the candidate for the same calls. A candidate that was
     /// rolled back begins again.
-    fn is_as(&self, other: &TenantPolicy) -> bool {
+    pub fn is_as(&self, other: &TenantPolicy) -> bool {
         let version = |cleared: &Cleared| cleared.snapshot().policy_ref().version;
         let next = |policy: &TenantPolicy| {
             let candidate = policy.candidate.as_ref()?;

@@ -10,9 +10,9 @@ use aegis_config::{Config, Tenant};
 use aegis_domain::TenantId;
 use tokio::sync::Mutex;
 
-use super::{Store, load};
 use crate::clock;
 use crate::wire::Gateway;
+use aegis_policy_store::Store;
 
 /// The turn of whoever reloads.
 #[derive(Debug, Default)]
@@ -62,7 +62,7 @@ fn reload(gateway: &Gateway) -> Option<BTreeMap<TenantId, TenantReload>> {
 
 fn reload_tenant(gateway: &Gateway, tenant: &Tenant, store: &Store) -> TenantReload {
     let before = store.current();
-    let loaded = load::tenant(&gateway.config, tenant, Some(store), clock::now());
+    let loaded = gateway.policies.reload(&gateway.config, tenant, clock::now());
     let (result, mistakes) = match loaded {
         Ok(policy) if policy.is_as(&before) => {
             store.note_refusal(None);
