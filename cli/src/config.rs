@@ -33,7 +33,7 @@ pub(crate) struct Issuer {
 #[derive(Debug)]
 pub(crate) struct Tenant {
     pub(crate) org: OrgId,
-    /// The enforced policy, then the one in shadow where there is one.
+    /// The files of the enforced policy, then those of the candidate where there is one.
     pub(crate) policies: Vec<PathBuf>,
 }
 
@@ -104,11 +104,21 @@ fn tenant(node: &Node, problems: &mut Problems, folder: &Path) -> Option<Tenant>
     let org = map.required("org", problems, Node::parsed::<OrgId>);
     let policies = map.required("policy", problems, |node, problems| {
         let mut map = node.mapping(problems)?;
-        let enforce = map.required("enforce", problems, |n, p| path(n, p, folder));
-        let shadow = map.optional("shadow", problems, |n, p| path(n, p, folder));
-        Some([Some(enforce?), shadow].into_iter().flatten().collect())
+        let enforce = map.required("enforce", problems, |n, p| paths(n, p, folder));
+        let candidate = map.optional("candidate", problems, |node, problems| {
+            node.mapping(problems)?.required("files", problems, |n, p| paths(n, p, folder))
+        });
+        Some(enforce?.into_iter().chain(candidate.into_iter().flatten()).collect())
     });
     Some(Tenant { org: org?, policies: policies? })
+}
+
+/// One path, or a list of them.
+fn paths(node: &Node, problems: &mut Problems, folder: &Path) -> Option<Vec<PathBuf>> {
+    if node.as_text().is_some() {
+        return path(node, problems, folder).map(|path| vec![path]);
+    }
+    node.list(problems, |node, problems| path(node, problems, folder))
 }
 
 fn path(node: &Node, problems: &mut Problems, folder: &Path) -> Option<PathBuf> {

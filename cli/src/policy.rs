@@ -7,10 +7,12 @@ mod build;
 mod call;
 mod check;
 mod coverage;
+mod diff;
 mod explain;
 mod lint;
 mod load;
 mod replay;
+mod schema;
 mod simulate;
 mod test;
 mod verify;
@@ -53,10 +55,12 @@ enum PolicyCommand {
     Test(test::TestArgs),
     Coverage(coverage::CoverageArgs),
     Explain(Box<explain::ExplainArgs>),
+    Diff(diff::DiffArgs),
     Simulate(simulate::SimulateArgs),
     Replay(replay::ReplayArgs),
     Build(build::BuildArgs),
     Verify(verify::VerifyArgs),
+    Schema(schema::SchemaArgs),
 }
 
 pub(crate) fn run(args: &PolicyArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
@@ -66,9 +70,11 @@ pub(crate) fn run(args: &PolicyArgs, home: &Home, screen: &Screen) -> Result<Exi
         PolicyCommand::Test(args) => test::run(args, home, screen),
         PolicyCommand::Coverage(args) => coverage::run(args, home, screen),
         PolicyCommand::Explain(args) => explain::run(args, home, screen),
+        PolicyCommand::Diff(args) => diff::run(args, screen),
         PolicyCommand::Simulate(args) => simulate::run(args, home, screen),
         PolicyCommand::Replay(args) => replay::run(args, home, screen),
         PolicyCommand::Build(args) => build::run(args, home, screen),
         PolicyCommand::Verify(args) => verify::run(args, home, screen),
+        PolicyCommand::Schema(_) => schema::run(screen),
     }
 }

@@ -17,12 +17,15 @@ use aegis_document::Diagnostics;
 use aegis_domain::{
     AgentId, CallKind, Host, OrgId, Region, Scheme, Secret, TenantId, ToolName, Ttl,
 };
+use aegis_policy::rollout::Share;
 use aegis_state::{Budgets, Rates};
 use ipnet::IpNet;
 
 /// Everything one gateway process needs to know before it starts.
 #[derive(Debug)]
 pub struct Config {
+    /// Where this was read.
+    pub file: PathBuf,
     pub region: Region,
     /// The name audit origins begin with, such as `audit.example.com`.
     pub domain: String,
@@ -72,6 +75,10 @@ pub struct Limits {
     /// What all bodies in memory may take together.
     pub bodies_bytes_max: usize,
     pub connections_max: usize,
+    /// Earlier versions of each tenant's policy that a rollback finds ready.
+    pub policies_kept: usize,
+    /// On how many generated inputs two engines must agree before a version goes live.
+    pub policies_compared: usize,
     pub idle: Duration,
     /// How long a drain waits between "not ready" and closing the listeners.
     pub drain: Duration,
@@ -88,6 +95,8 @@ impl Default for Limits {
             body_deadline: Duration::from_secs(30),
             bodies_bytes_max: 512 * 1_024 * 1_024,
             connections_max: 20_000,
+            policies_kept: 5,
+            policies_compared: 256,
             idle: Duration::from_secs(60),
             drain: Duration::from_secs(3),
             grace: Duration::from_secs(30),
@@ -125,11 +134,22 @@ pub struct Tenant {
     pub direct: Arc<ToolBinding>,
 }
 
+/// The files of a tenant's policy: the version that decides, and one that may come after it.
 #[derive(Debug)]
 pub struct PolicyFiles {
-    pub enforce: PathBuf,
-    /// A whole version that is judged beside the enforced one and changes nothing.
-    pub shadow: Option<PathBuf>,
+    /// Together one set.
+    pub enforce: Vec<PathBuf>,
+    pub candidate: Option<CandidateFiles>,
+}
+
+#[derive(Debug)]
+pub struct CandidateFiles {
+    /// Together one set.
+    pub files: Vec<PathBuf>,
+    /// The share of agents whose calls it decides.
+    pub agents: Share,
+    /// The share of all other calls that it is asked about, without effect.
+    pub sample: Share,
 }
 
 /// A registered agent.

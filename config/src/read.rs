@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use aegis_document::{Diagnostics, Document, Node, Position, Problems};
 use aegis_domain::{AgentId, MicroUsd, OrgId, Region, TenantId, ToolName};
+use aegis_policy::rollout::Share;
 use aegis_state::{
     Budget, BudgetError, BudgetKey, BudgetScope, BudgetWindow, Budgets, RateLimit, Rates,
 };
@@ -19,8 +20,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::read_tool::{self, Folder};
 use crate::{
-    Agent, Config, HEADERS_CEILING, IdentityConfig, IssuerConfig, Limits, Listen, PolicyFiles,
-    Standing, Tenant, TlsListen, ToolBinding,
+    Agent, CandidateFiles, Config, HEADERS_CEILING, IdentityConfig, IssuerConfig, Limits, Listen,
+    PolicyFiles, Standing, Tenant, TlsListen, ToolBinding,
 };
 
 pub(super) fn load(path: &Path) -> Result<Config, Diagnostics> {
@@ -34,15 +35,13 @@ pub(super) fn load(path: &Path) -> Result<Config, Diagnostics> {
     let folder = Folder(path.parent().unwrap_or(Path::new(".")).to_path_buf());
     let sha256 = Sha256::digest(text.as_bytes()).into();
     let document = Document::parse(&name, &text)?;
-    document.decode(|root, problems| config(root, problems, &folder, sha256))
+    document.decode(|root, problems| {
+        Some(Config { file: path.to_path_buf(), sha256, ..config(root, problems, &folder)? })
+    })
 }
 
-fn config(
-    root: &Node,
-    problems: &mut Problems,
-    folder: &Folder,
-    sha256: [u8; 32],
-) -> Option<Config> {
+/// Where the text came from is filled in by the caller.
+fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Config> {
     let mut map = root.mapping(problems)?;
     let region = map.required("region", problems, Node::parsed::<Region>);
     let domain = map.required("domain", problems, domain);
@@ -76,7 +75,8 @@ fn config(
         identity: identity?,
         regions: regions.unwrap_or_default(),
         tenants: complete,
-        sha256,
+        file: PathBuf::new(),
+        sha256: [0; 32],
     })
 }
 
@@ -132,6 +132,9 @@ fn limits(node: &Node, problems: &mut Problems) -> Option<Limits> {
         count("bodies_bytes_max", problems, 1_024..=ALL_BODIES_CEILING, limits.bodies_bytes_max);
     limits.connections_max =
         count("connections_max", problems, 1..=1_000_000, limits.connections_max);
+    limits.policies_kept = count("policies_kept", problems, 0..=50, limits.policies_kept);
+    limits.policies_compared =
+        count("policies_compared", problems, 0..=100_000, limits.policies_compared);
     if limits.bodies_bytes_max < limits.body_bytes_max {
         problems.report(map.position(), "`bodies_bytes_max` is less than one body may have");
     }
@@ -237,13 +240,7 @@ fn tenant(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<RawTe
     let mut map = node.mapping(problems)?;
     let org = map.required("org", problems, Node::parsed::<OrgId>);
     let region = map.required("region", problems, Node::parsed::<Region>);
-    let policy = map.required("policy", problems, |node, problems| {
-        let mut map = node.mapping(problems)?;
-        let enforce = map.required("enforce", problems, |n, p| folder.path(n, p));
-        let shadow = map.optional("shadow", problems, |n, p| folder.path(n, p));
-        map.finish(problems);
-        Some(PolicyFiles { enforce: enforce?, shadow })
-    });
+    let policy = map.required("policy", problems, |n, p| policy(n, p, folder));
     let limits = map.optional("budgets", problems, spend_limits).unwrap_or_default();
     let agents = map.required("agents", problems, |node, problems| {
         node.map(problems, Node::parsed::<AgentId>, agent)
@@ -265,6 +262,37 @@ fn tenant(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<RawTe
         tools: tools?,
         direct,
     })
+}
+
+fn policy(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<PolicyFiles> {
+    let mut map = node.mapping(problems)?;
+    let enforce = map.required("enforce", problems, |n, p| files(n, p, folder));
+    let candidate = map.optional("candidate", problems, |node, problems| {
+        let mut map = node.mapping(problems)?;
+        let files = map.required("files", problems, |n, p| files(n, p, folder));
+        let agents = map.optional("agents", problems, Node::parsed::<Share>);
+        let sample = map.optional("sample", problems, Node::parsed::<Share>);
+        map.finish(problems);
+        Some(CandidateFiles {
+            files: files?,
+            agents: agents.unwrap_or(Share::NONE),
+            sample: sample.unwrap_or(Share::ALL),
+        })
+    });
+    map.finish(problems);
+    Some(PolicyFiles { enforce: enforce?, candidate })
+}
+
+/// One file, or a list of files that make one set.
+fn files(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Vec<PathBuf>> {
+    if node.as_text().is_some() {
+        return folder.path(node, problems).map(|path| vec![path]);
+    }
+    let files = node.list(problems, |node, problems| folder.path(node, problems))?;
+    if files.is_empty() {
+        problems.report(node.position(), "at least one file must be named");
+    }
+    Some(files)
 }
 
 fn spend_limits(node: &Node, problems: &mut Problems) -> Option<SpendLimits> {

@@ -12,7 +12,7 @@ use aegis_domain::{
 use aegis_policy::{PolicyInput, PolicyOutcome, Snapshot};
 use serde_json::Value;
 
-use crate::outage::{IsFree, OutageRule, without_facts};
+use crate::outage::{HotFacts, OutageRule, without_facts};
 
 /// How long a question to a human stands when the policy's route does not say.
 const APPROVAL_TTL: Ttl = Ttl::from_s(15 * 60);
@@ -38,24 +38,26 @@ pub fn judge(case: &Case<'_>, policy: &Snapshot) -> Decision {
         estimated_cost: case.call.estimated_cost,
         ..refuse(case.id, Reason::DefaultDeny)
     };
-    match check_facts(case) {
+    match check_facts(case, policy) {
         Err(reason) => Decision { verdict: Verdict::Deny(reason), ..blank },
         Ok((budget_left, degraded)) => {
             let judged = judge_policy(case, policy, budget_left, blank);
-            Decision { degraded, ..judged }
+            match (degraded, &judged.verdict) {
+                // Without hot state a call goes on untouched or not at all.
+                (Degraded::HotStateOutage, Verdict::Sanitize(_) | Verdict::ApprovalNeeded(_)) => {
+                    Decision { verdict: Verdict::Deny(Reason::StateUnavailable), ..judged }
+                }
+                (Degraded::HotStateOutage, Verdict::Allow | Verdict::Deny(_))
+                | (Degraded::No, _) => Decision { degraded, ..judged },
+            }
         }
     }
 }
 
 /// What the policy saw of the call, to be kept beside the record; `None` when it was not asked.
 pub fn seen(case: &Case<'_>, policy: &Snapshot) -> Option<Value> {
-    let (budget_left, _) = check_facts(case).ok()?;
+    let (budget_left, _) = check_facts(case, policy).ok()?;
     Some(policy.projected_input(&policy_input(case, case.tool?, budget_left)))
-}
-
-/// What a policy version in shadow would have decided; it changes nothing.
-pub fn shadow(case: &Case<'_>, candidate: &Snapshot) -> Effect {
-    judge(case, candidate).verdict.effect()
 }
 
 /// A refusal reached before, or instead of, judging the call.
@@ -67,7 +69,6 @@ pub fn refuse(id: DecisionId, reason: Reason) -> Decision {
         detail: None,
         would: Vec::new(),
         exceptions: Vec::new(),
-        shadow: None,
         policy: None,
         params_hash: None,
         estimated_cost: MicroUsd::ZERO,
@@ -75,16 +76,17 @@ pub fn refuse(id: DecisionId, reason: Reason) -> Decision {
     }
 }
 
-fn check_facts(case: &Case<'_>) -> Result<(Option<MicroUsd>, Degraded), Reason> {
+fn check_facts(case: &Case<'_>, policy: &Snapshot) -> Result<(Option<MicroUsd>, Degraded), Reason> {
     match case.facts.hot {
         HotAnswer::Granted(grant) => Ok((Some(grant.budget_left), Degraded::No)),
         HotAnswer::Refused(HotRefusal::Replayed) => Err(Reason::TokenReplayed),
         HotAnswer::Refused(HotRefusal::Rate { .. }) => Err(Reason::RateLimited),
         HotAnswer::Refused(HotRefusal::Budget { .. }) => Err(Reason::OutOfBudget),
         HotAnswer::Unanswered(outage) => {
-            let is_free =
-                if case.call.estimated_cost == MicroUsd::ZERO { IsFree::Yes } else { IsFree::No };
-            let degraded = without_facts(case.outage, case.call.kind, is_free, outage)?;
+            let is_free = case.call.estimated_cost == MicroUsd::ZERO;
+            let is_known = case.tool.is_some_and(|tool| policy.may_degrade(tool));
+            let facts = if is_free && is_known { HotFacts::Spare } else { HotFacts::Needed };
+            let degraded = without_facts(case.outage, case.call.kind, facts, outage)?;
             Ok((None, degraded))
         }
     }
@@ -154,4 +156,106 @@ fn expires_at(now: Timestamp, ttl: Option<Ttl>) -> Timestamp {
 fn denied_as(rules: &[RuleId]) -> Reason {
     let default = |rule: &RuleId| rule.as_str() == "egress.default-deny";
     if rules.iter().all(default) { Reason::DefaultDeny } else { Reason::PolicyDenied }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use aegis_document::Document;
+    use aegis_domain::{
+        AgentId, CallKind, DlpFacts, Host, Jti, KeyId, Method, OrgId, Outage, Params, ParamsHash,
+        Scheme, TenantId, TokenUse,
+    };
+    use aegis_policy::CompileContext;
+
+    use super::*;
+
+    const POLICY: &str = "
+apiVersion: aegis.dev/v1
+kind: PolicySet
+metadata: { name: t, tenant: acme, env: prod }
+obligations: { slim: { keep_fields: [id] } }
+tools:
+  plain:
+    class: read
+    match: { hosts: [a.test], methods: [GET], paths: [/x] }
+    allow: {}
+  scanned:
+    class: read
+    match: { hosts: [a.test], methods: [GET], paths: [/x] }
+    allow: {}
+    rules: [{ id: secrets, effect: deny, when: { dlp: [secret] } }]
+  slimmed:
+    class: read
+    match: { hosts: [a.test], methods: [GET], paths: [/x] }
+    allow: {}
+    rules: [{ id: slim, effect: sanitize, when: always, obligation: slim }]
+  written:
+    class: write
+    match: { hosts: [a.test], methods: [GET], paths: [/x] }
+    allow: {}
+";
+
+    /// What becomes of a read through this tool while the hot state is silent and the operator allows such reads.
+    fn in_an_outage(tool: &str, cost: MicroUsd) -> Decision {
+        let tool = ToolName::parse(tool).unwrap();
+        let document = Document::parse("t.yaml", POLICY).unwrap();
+        let policy = Snapshot::compile(&[document], CompileContext { version: 1 }).unwrap();
+        let call = EgressCall {
+            route: tool.clone(),
+            scheme: Scheme::Https,
+            host: Host::parse("a.test").unwrap(),
+            port: 443,
+            method: Method::parse("GET").unwrap(),
+            path: "/x".to_owned(),
+            query: None,
+            kind: CallKind::Read,
+            params: Params::new(),
+            params_hash: ParamsHash::of(b""),
+            body_bytes: 0,
+            estimated_cost: cost,
+        };
+        let agent = AgentIdentity {
+            org: OrgId::parse("acme").unwrap(),
+            tenant: TenantId::parse("acme").unwrap(),
+            agent: AgentId::parse("bot").unwrap(),
+            parent_agent: None,
+            scopes: BTreeSet::new(),
+            groups: BTreeSet::new(),
+            attributes: BTreeMap::new(),
+            jti: Jti::parse("j").unwrap(),
+            key_id: KeyId::parse("k").unwrap(),
+            token_use: TokenUse::Bound,
+            expires_at: Timestamp::from_unix_s(1),
+        };
+        let facts = Facts {
+            now: Timestamp::from_unix_s(0),
+            hot: HotAnswer::Unanswered(Outage::TimedOut),
+            dlp: DlpFacts::Scanned(BTreeMap::new()),
+        };
+        let case = Case {
+            id: DecisionId::new(1, [0; 10]),
+            call: &call,
+            tool: Some(&tool),
+            agent: &agent,
+            facts: &facts,
+            region: &Region::parse("eu-west-1").unwrap(),
+            outage: OutageRule::AllowFreeReads,
+        };
+        judge(&case, &policy)
+    }
+
+    #[test]
+    fn without_hot_state_only_a_free_read_that_needs_no_fact_goes_on_and_says_so() {
+        let plain = in_an_outage("plain", MicroUsd::ZERO);
+        assert_eq!((plain.verdict, plain.degraded), (Verdict::Allow, Degraded::HotStateOutage));
+        let paid = in_an_outage("plain", MicroUsd::new(1));
+        assert_eq!(paid.verdict, Verdict::Deny(Reason::StateUnavailable));
+        for tool in ["scanned", "slimmed", "written"] {
+            let decision = in_an_outage(tool, MicroUsd::ZERO);
+            assert_eq!(decision.verdict, Verdict::Deny(Reason::StateUnavailable), "{tool}");
+            assert_eq!(decision.degraded, Degraded::No, "{tool}");
+        }
+    }
 }

@@ -4,12 +4,14 @@
 //! Invariant: whatever is unknown, missing or malformed ends in a refusal with a reason.
 #![deny(clippy::wildcard_enum_match_arm, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
+mod difference;
 mod judge;
 mod outage;
 mod price;
 mod usage;
 
-pub use judge::{Case, judge, refuse, seen, shadow};
+pub use difference::Difference;
+pub use judge::{Case, judge, refuse, seen};
 pub use outage::OutageRule;
 pub use price::{Price, Progress, TokenPrice, Usage};
 pub use usage::UsageReader;

@@ -9,7 +9,7 @@ use aegis_domain::{CallKind, Degraded, Outage, Reason};
 pub enum OutageRule {
     /// Refuse everything (the default).
     DenyAll,
-    /// Let reads that cost nothing go on, marked as degraded.
+    /// Let reads that cost nothing and whose rules need no fact go on, marked as degraded.
     AllowFreeReads,
 }
 
@@ -17,15 +17,15 @@ pub enum OutageRule {
 pub(crate) fn without_facts(
     rule: OutageRule,
     kind: CallKind,
-    is_free: IsFree,
+    facts: HotFacts,
     outage: Outage,
 ) -> Result<Degraded, Reason> {
-    match (outage, rule, kind, is_free) {
+    match (outage, rule, kind, facts) {
         (
             Outage::Unreachable | Outage::TimedOut | Outage::Storage,
             OutageRule::AllowFreeReads,
             CallKind::Read,
-            IsFree::Yes,
+            HotFacts::Spare,
         ) => Ok(Degraded::HotStateOutage),
         (Outage::Unreachable | Outage::TimedOut | Outage::Storage, _, _, _) => {
             Err(Reason::StateUnavailable)
@@ -33,11 +33,12 @@ pub(crate) fn without_facts(
     }
 }
 
-/// Whether a call's estimate is zero, so that no budget can be overdrawn by it.
+/// Whether a call can be judged without hot state: it costs nothing, so no budget can be overdrawn by it, and the
+/// policy's compiler found that its tool asks for no fact (`Snapshot::may_degrade`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum IsFree {
-    Yes,
-    No,
+pub(crate) enum HotFacts {
+    Spare,
+    Needed,
 }
 
 #[cfg(test)]
@@ -45,12 +46,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_free_reads_go_on_and_only_where_the_operator_said_so() {
+    fn only_reads_that_need_no_fact_go_on_and_only_where_the_operator_said_so() {
         let outage = Outage::TimedOut;
         let allow = OutageRule::AllowFreeReads;
-        assert!(without_facts(allow, CallKind::Read, IsFree::Yes, outage).is_ok());
-        assert!(without_facts(allow, CallKind::Write, IsFree::Yes, outage).is_err());
-        assert!(without_facts(allow, CallKind::Read, IsFree::No, outage).is_err());
-        assert!(without_facts(OutageRule::DenyAll, CallKind::Read, IsFree::Yes, outage).is_err());
+        assert!(without_facts(allow, CallKind::Read, HotFacts::Spare, outage).is_ok());
+        assert!(without_facts(allow, CallKind::Write, HotFacts::Spare, outage).is_err());
+        assert!(without_facts(allow, CallKind::Read, HotFacts::Needed, outage).is_err());
+        assert!(
+            without_facts(OutageRule::DenyAll, CallKind::Read, HotFacts::Spare, outage).is_err()
+        );
     }
 }

@@ -106,8 +106,6 @@ pub struct Decision {
     pub would: Vec<RuleId>,
     /// Ids of the policy's exceptions without which another rule would have held the call.
     pub exceptions: Vec<RuleId>,
-    /// What a policy version in shadow would have decided, where one runs.
-    pub shadow: Option<Effect>,
     pub policy: Option<PolicyRef>,
     /// `None` when the call was refused before its body was read.
     pub params_hash: Option<ParamsHash>,

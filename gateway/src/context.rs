@@ -14,10 +14,11 @@ use aegis_state::Hold;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::policies::TenantPolicy;
 use crate::rooms::forward::Outgoing;
 use crate::rooms::seal::{Held, Permit};
+use crate::shadow::Job;
 use aegis_config::{Tenant, ToolBinding};
+use aegis_policy_store::Judges;
 
 /// What the door knows of a call before any room has looked at it.
 #[derive(Clone, Debug)]
@@ -68,6 +69,8 @@ pub struct CallContext {
     /// What the hot state set aside; taken by whoever settles it.
     pub hold: Option<Hold>,
     pub decision: Option<Decision>,
+    /// What a candidate is asked once the call is answered.
+    pub shadow: Option<Box<Job>>,
     pub sealed: Option<Held>,
     pub permit: Option<Permit>,
     pub outgoing: Option<Outgoing>,
@@ -86,6 +89,8 @@ pub enum Asked {
 pub struct Identified {
     pub agent: Arc<AgentIdentity>,
     pub tenant: Arc<Tenant>,
+    /// Taken once: whatever is said of this call is said under these versions.
+    pub judges: Judges,
 }
 
 /// A request body as it came, and the room it takes in memory.
@@ -99,9 +104,8 @@ pub struct Received {
 #[derive(Debug)]
 pub struct Read {
     pub binding: Arc<ToolBinding>,
-    pub policy: Arc<TenantPolicy>,
     pub tool: Option<ToolName>,
-    pub call: EgressCall,
+    pub call: Arc<EgressCall>,
     /// Length of the body as it came, before its content encoding was undone.
     pub received_bytes: u64,
     pub body: Bytes,
@@ -143,6 +147,7 @@ impl CallContext {
             seen: None,
             hold: None,
             decision: None,
+            shadow: None,
             sealed: None,
             permit: None,
             outgoing: None,

@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
-use aegis_domain::{Decision, HotAnswer, HotRefusal, Reason, Ttl};
+use aegis_domain::{Decision, HotAnswer, HotRefusal, Reason, Ttl, Verdict};
 use async_trait::async_trait;
 
 use crate::clock;
 use crate::context::{Arrival, Asked, CallContext, Identified, Read, Received};
 use crate::door::answer::Refusal;
 use crate::rooms::{forward, gather, identify, judge, read, seal, settle};
+use crate::shadow::Job;
 use crate::wire::Gateway;
 
 /// Where a door keeps the body until `read` asks for it.
@@ -56,6 +57,9 @@ impl Corridor {
             Err(reason) => self.refusal_decision(ctx, reason),
         };
         let sealed = seal::seal(&self.gateway, ctx, decision, arrival).await;
+        if let Some(job) = ctx.shadow.take() {
+            self.gateway.shadow.ask(&self.gateway, *job);
+        }
         match sealed {
             Ok(()) if ctx.permit.is_some() => Admission::LetThrough,
             Ok(()) => {
@@ -93,7 +97,7 @@ impl Corridor {
     ) -> Result<Decision, Reason> {
         let gateway = &self.gateway;
         let token = identify::token(arrival)?;
-        let identified = gateway.identify.identify(token, &gateway.config, ctx.arrived)?;
+        let identified = gateway.identify.identify(token, gateway, (ctx.id, ctx.arrived))?;
         let identified = ctx.identified.insert(identified).clone();
         if identified.tenant.region != gateway.config.region {
             return Err(Reason::WrongRegion);
@@ -101,10 +105,22 @@ impl Corridor {
         let read = read::read(gateway, &identified, arrival, body, &mut ctx.clock).await?;
         let facts = gather::gather(gateway, ctx, &identified, &read, arrival).await;
         let decision = judge::judge(ctx, &identified, &read, &facts, &gateway.config.region);
+        if decision.verdict == Verdict::Deny(Reason::PolicyEngine) {
+            self.engine_failed(&identified);
+        }
+        ctx.shadow = Job::of(ctx, &identified, &read, &facts, &decision).map(Box::new);
         ctx.facts = Some(facts);
         let decision = self.prepare(ctx, &read, arrival, decision);
         ctx.read = Some(read);
         Ok(decision)
+    }
+
+    /// The call is denied already; a candidate that fails decides no further ones.
+    fn engine_failed(&self, Identified { tenant, judges, .. }: &Identified) {
+        self.gateway.metrics.policy().engine_error(&tenant.id);
+        if let Some(candidate) = &judges.rollout {
+            candidate.engine_failed(clock::now());
+        }
     }
 
     /// Builds what would be sent, so that the record can name it; a call that cannot be built is refused.
@@ -123,17 +139,14 @@ impl Corridor {
                 ctx.outgoing = Some(outgoing);
                 decision
             }
-            Err(reason) => Decision { verdict: aegis_domain::Verdict::Deny(reason), ..decision },
+            Err(reason) => Decision { verdict: Verdict::Deny(reason), ..decision },
         }
     }
 
     /// A refusal before judging still names the policy it would have been judged under.
     fn refusal_decision(&self, ctx: &CallContext, reason: Reason) -> Decision {
-        let policy = ctx
-            .identified
-            .as_ref()
-            .and_then(|Identified { tenant, .. }| self.gateway.policies.of(&tenant.id))
-            .map(|policy| policy.enforced.policy_ref().clone());
+        let judges = ctx.identified.as_ref().map(|identified| &identified.judges);
+        let policy = judges.map(|judges| judges.enforced.policy_ref().clone());
         Decision { policy, ..aegis_decide::refuse(ctx.id, reason) }
     }
 

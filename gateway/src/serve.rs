@@ -7,11 +7,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::door::Listeners;
+use crate::shadow::ShadowThread;
 use crate::wire::{Built, Gateway};
 
 /// Asks a running gateway to drain and stop, as SIGTERM does.
@@ -46,9 +47,15 @@ pub enum StoppedBy {
 
 /// Serves until told to stop, then drains.
 pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
-    let Built { gateway, stop, recovery, follower, control } = built;
+    let Built { gateway, stop, recovery, follower, control, shadow_jobs } = built;
     control.block_on(crate::recover::settle(&gateway, recovery))?;
     let reaper = control.spawn(reap(Arc::clone(&gateway)));
+    let reloader = {
+        let _entered = control.enter();
+        let hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
+        control.spawn(reload_on_hangup(Arc::clone(&gateway), hangup))
+    };
+    let shadow = ShadowThread::start(Arc::clone(&gateway), shadow_jobs)?;
     let drained = Arc::clone(&gateway);
     let by = Arc::new(OnceLock::new());
     let told = Arc::clone(&by);
@@ -57,6 +64,8 @@ pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
         told.get_or_init(|| by);
     });
     reaper.abort();
+    reloader.abort();
+    drop(shadow);
     // Calls that were cut have been handed to this runtime; their ends are still to be written down.
     let settled =
         control.block_on(async { timeout(LAST_SETTLEMENTS, gateway.drain.settled()).await });
@@ -76,6 +85,13 @@ async fn reap(gateway: Arc<Gateway>) {
             Ok(holds) => tracing::warn!(holds, "holds expired and were charged at their estimate"),
             Err(error) => tracing::error!(%error, "overdue holds could not be charged"),
         }
+    }
+}
+
+/// SIGHUP asks for the policies to be read again, as it does elsewhere.
+async fn reload_on_hangup(gateway: Arc<Gateway>, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        gateway.reloading.run(&gateway).await;
     }
 }
 

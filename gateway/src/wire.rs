@@ -18,24 +18,30 @@ use aegis_telemetry::{Durable, Follower, FollowerConfig, JsonLines, Metrics};
 use anyhow::Context as _;
 use bytes::Bytes;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::corridor::Corridor;
 use crate::door::Intercept;
 use crate::drain::Drain;
-use crate::policies::Policies;
+use crate::reload::Reloading;
 use crate::rooms::forward::TrustStore;
 use crate::rooms::identify::Identify;
 use crate::serve::Stop;
+use crate::shadow::{Job, Shadow};
 use crate::{clock, files, keys};
 use aegis_authority::Store;
 use aegis_config::Config;
+use aegis_policy_store::Policies;
 
 /// Everything a call meets on its way.
 pub struct Gateway {
     pub config: Config,
     pub identify: Identify,
     pub policies: Policies,
+    /// Whose turn it is to change them.
+    pub reloading: Reloading,
+    /// Where calls wait for a candidate's opinion.
+    pub shadow: Shadow,
     pub state: Arc<dyn HotState>,
     pub journal: Journal,
     /// Opens the digests of records, for those who may look.
@@ -89,6 +95,8 @@ pub struct Built {
     /// Tells the journal to people and machines; dropped after the journal is closed, so that it tells all of it.
     pub follower: Follower,
     pub control: Runtime,
+    /// What `shadow` holds, for the thread that asks.
+    pub shadow_jobs: mpsc::Receiver<Job>,
 }
 
 /// What an earlier life left to be settled.
@@ -101,7 +109,7 @@ pub struct Recovery {
 pub fn build(config: Config) -> anyhow::Result<Built> {
     aegis_dlp::prepare();
     keys::ensure(&config.data_dir)?;
-    let policies = Policies::load(&config)?;
+    let policies = Policies::load(&config, clock::now())?;
     let trust = trust(&config)?;
     let identify = Identify::new(verifier(&config)?);
     let control = control_runtime()?;
@@ -111,6 +119,10 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         .context("the hot state cannot be opened")?;
     let recovery = Recovery { records, holds: state.open_holds() };
     let metrics = Metrics::new();
+    for (tenant, store) in policies.iter() {
+        metrics.policy().live(tenant, store.current().live.snapshot().policy_ref().version);
+    }
+    let (shadow, shadow_jobs) = Shadow::new();
     let follower = follower(&config, &journal, metrics.clone())?;
     let authority = Store::at(&config.data_dir.join("ca")).open(&config.region, clock::now());
     let intercept = Intercept::new(authority.context("the proxy's authority cannot be used")?)?;
@@ -119,6 +131,8 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         issuer: config.identity.audience.clone(),
         identify,
         policies,
+        reloading: Reloading::default(),
+        shadow,
         state: Arc::new(state),
         journal,
         disclosures: Disclosures::new(config.data_dir.join("disclosures")),
@@ -134,7 +148,8 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         connections: Arc::new(Semaphore::new(config.limits.connections_max)),
         config,
     };
-    Ok(Built { gateway: Arc::new(gateway), stop: Stop::default(), recovery, follower, control })
+    let (gateway, stop) = (Arc::new(gateway), Stop::default());
+    Ok(Built { gateway, stop, recovery, follower, control, shadow_jobs })
 }
 
 /// Its own threads: settling and reaping must not wait for calls, nor calls for them.

@@ -7,9 +7,11 @@ mod cursor;
 mod follow;
 mod lines;
 mod metrics;
+mod policy;
 mod streams;
 
 pub use cursor::CursorError;
 pub use follow::{Durable, Event, FollowError, Follower, FollowerConfig, Sink};
 pub use lines::JsonLines;
 pub use metrics::{Metrics, Readiness};
+pub use policy::PolicyMetrics;

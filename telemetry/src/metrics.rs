@@ -1,4 +1,4 @@
-//! Counters and histograms over the journal's records, and the few gauges the gateway sets, as OpenMetrics text.
+//! Counters and histograms over the journal's records, and what the gateway sets and counts itself, as OpenMetrics text.
 //!
 //! Not here: the port they are served on. Invariant: the number of series is bounded, whatever names callers bring.
 
@@ -18,6 +18,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::follow::{Event, Sink};
+use crate::policy::PolicyMetrics;
 
 /// From well below the 0.15 ms that is aimed at to well above the 20 ms that are promised.
 const DECISION_BUCKETS_S: [f64; 14] = [
@@ -72,6 +73,7 @@ struct Inner {
     last_record: Gauge<f64, AtomicU64>,
     calls_in_flight: Gauge,
     ready: Gauge,
+    policy: PolicyMetrics,
     names: Mutex<Names>,
 }
 
@@ -99,6 +101,7 @@ impl Metrics {
             last_record: Gauge::default(),
             calls_in_flight: Gauge::default(),
             ready: Gauge::default(),
+            policy: PolicyMetrics::default(),
             names: Mutex::default(),
         };
         inner.register();
@@ -112,6 +115,11 @@ impl Metrics {
         // Writing into a `String` cannot fail.
         text::encode(&mut out, &self.0.registry).unwrap_or_default();
         out
+    }
+
+    /// What the gateway itself counts about its policies.
+    pub fn policy(&self) -> &PolicyMetrics {
+        &self.0.policy
     }
 
     pub fn call_began(&self) {
@@ -168,6 +176,7 @@ impl Inner {
             self.calls_in_flight.clone(),
         );
         registry.register("aegis_ready", "Whether calls are taken", self.ready.clone());
+        self.policy.register(registry);
     }
 
     fn count(&self, record: &Record) {

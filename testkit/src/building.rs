@@ -126,6 +126,11 @@ impl Building {
         self.signal("KILL");
     }
 
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal("HUP");
+    }
+
     fn signal(&self, name: &str) {
         let id = self.running.as_ref().and_then(Child::id).unwrap().to_string();
         let sent = std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap();
@@ -164,6 +169,21 @@ impl Building {
 
     pub fn tls_port(&self) -> u16 {
         self.plan.ports.tls.number()
+    }
+
+    pub(crate) fn ops_port(&self) -> u16 {
+        self.plan.ports.metrics.number()
+    }
+
+    /// What it was built from, to change files while it runs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Changes a value of the configuration file, by JSON pointer; read at the next reload or start.
+    pub fn reconfigure(&mut self, pointer: &str, value: serde_json::Value) {
+        self.plan.set(pointer, value);
+        self.plan.write_config();
     }
 
     /// The upstream that speaks TLS.

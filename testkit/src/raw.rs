@@ -41,9 +41,14 @@ impl Raw {
     }
 
     /// Listens until the other side hangs up.
-    pub async fn rest(mut self) -> String {
+    pub async fn rest(self) -> String {
+        String::from_utf8_lossy(&self.rest_bytes().await).into_owned()
+    }
+
+    /// The same for what is no text.
+    pub async fn rest_bytes(mut self) -> Vec<u8> {
         while self.hear().await > 0 {}
-        self.heard_text()
+        self.heard
     }
 
     async fn hear(&mut self) -> usize {

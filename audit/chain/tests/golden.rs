@@ -73,7 +73,6 @@ fn full_decision() -> DecisionEntry {
         }),
         rules: vec![rule("payments-small"), rule("card-blanked")],
         would: vec![rule("payments-night")],
-        shadow: Some(Effect::Deny),
         params: Some(ParamsHash::of(b"{}")),
         body_in: Some(BodyDigest { sha256: Hash::of(b"{}"), size: 2 }),
         body_out: Some(BodyDigest { sha256: Hash::of(b"{ }"), size: 3 }),

@@ -1,14 +1,13 @@
 //! `aegisctl policy lint`: what is legal but unwise.
 //!
-//! Not here: how it is found (`policies/language`). Invariant: a finding never changes what a policy does, only how the
+//! Not here: how it is found (`policies/review`). Invariant: a finding never changes what a policy does, only how the
 //! command ends, and only when asked to.
 
 use std::path::PathBuf;
 
-use aegis_document::Diagnostic;
-use aegis_policy_language::lint;
+use aegis_policy_review::lint::{self, Finding};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::load;
 use crate::failure::{Exit, Failure};
@@ -35,19 +34,34 @@ pub(super) struct LintArgs {
 
 pub(super) fn run(args: &LintArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
     let loaded = load::all(&args.files, home)?;
-    let found: Vec<Diagnostic> = loaded
+    let found: Vec<Finding> = loaded
         .policies
         .iter()
         .flat_map(|policy| lint::findings(&policy.set).iter().cloned().collect::<Vec<_>>())
         .collect();
     if screen.is_json() {
         let mistakes = load::to_json(&loaded.mistakes);
-        screen.json(&json!({ "findings": load::to_json(&found), "mistakes": mistakes }))?;
+        let findings: Vec<Value> = found.iter().map(to_json).collect();
+        screen.json(&json!({ "findings": findings, "mistakes": mistakes }))?;
     } else {
         load::tell(&loaded.mistakes, screen)?;
-        load::tell(&found, screen)?;
+        for finding in &found {
+            screen.raw(format!("{finding}\n"))?;
+        }
     }
     screen.say(&counted(found.len(), "finding"));
     let denied = args.deny_findings && !found.is_empty();
     Ok(loaded.ended(if denied { Exit::CheckFailed } else { Exit::Ok }, screen))
+}
+
+fn to_json(finding: &Finding) -> Value {
+    let position = finding.at.position;
+    json!({
+        "code": finding.code.as_str(),
+        "file": &*finding.at.file,
+        "line": position.line,
+        "column": position.column,
+        "message": finding.message,
+        "help": finding.help,
+    })
 }

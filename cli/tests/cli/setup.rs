@@ -20,7 +20,7 @@ fn status_of(checks: &serde_json::Value, name: &str) -> String {
     row["status"].as_str().unwrap().to_owned()
 }
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 23] = [
     "init",
     "doctor",
     "token mint",
@@ -31,6 +31,8 @@ const COMMANDS: [&str; 21] = [
     "policy lint",
     "policy coverage",
     "policy explain",
+    "policy diff",
+    "policy schema",
     "policy simulate",
     "policy replay",
     "policy build",

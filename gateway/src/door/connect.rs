@@ -91,7 +91,9 @@ fn read(bytes: &[u8]) -> Result<(Tunnel, usize), Reason> {
 /// Whether the agent is one of ours, and belongs here.
 fn admit(gateway: &Gateway, tunnel: &Tunnel) -> Result<(), Reason> {
     let token = Secret::new(tunnel.token.expose().as_str());
-    let identified = gateway.identify.identify(token, &gateway.config, clock::now())?;
+    let now = clock::now();
+    let id = clock::decision_id(now).map_err(|_| Reason::Unavailable)?;
+    let identified = gateway.identify.identify(token, gateway, (id, now))?;
     if identified.tenant.region == gateway.config.region {
         Ok(())
     } else {

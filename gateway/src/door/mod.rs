@@ -11,6 +11,7 @@ pub mod headers;
 mod intercept;
 mod listeners;
 mod ops;
+mod policies;
 mod prefixed;
 mod replay;
 mod target;

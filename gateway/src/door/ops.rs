@@ -1,18 +1,20 @@
-//! The operators' door: `/metrics`, `/healthz`, `/readyz` on a port of its own.
+//! The operators' door: metrics, health, policies and their bundles, on a port of its own.
 //!
-//! Not here: counting (`telemetry`). Invariant: readiness is the first thing a drain takes away, and this door answers
-//! until the last.
+//! Not here: counting (`telemetry`), what is said of policies (`policies`). Invariant: readiness is the first thing a
+//! drain takes away, and this door answers until the last. It asks nobody who they are: the network decides who comes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aegis_telemetry::Readiness;
 use async_trait::async_trait;
-use http::{Response, StatusCode};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::{HeaderValue, Response, StatusCode};
 use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
 use tokio::net::TcpStream;
 
+use crate::door::policies::{self, Served};
 use crate::wire::Gateway;
 
 /// Serves what operators and load balancers ask for.
@@ -68,30 +70,68 @@ impl Ops {
 #[async_trait]
 impl ServeHttp for Ops {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
-        let (status, kind, body) = match session.req_header().uri.path() {
-            "/healthz" => (StatusCode::OK, "text/plain", "alive\n".to_owned()),
+        let head = session.req_header();
+        let known = head.headers.get(IF_NONE_MATCH).cloned();
+        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let allowed = if path == RELOAD { "POST" } else { "GET, HEAD" };
+        if !allowed.split(", ").any(|allowed| allowed == method.as_str()) {
+            let mut refused = answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, HELP.into());
+            refused.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+            return refused;
+        }
+        let (status, kind, body) = match path.as_str() {
+            RELOAD => match policies::reload(&self.gateway).await {
+                Ok(told) => (StatusCode::OK, JSON, format!("{told:#}\n")),
+                Err(told) => (StatusCode::UNPROCESSABLE_ENTITY, JSON, format!("{told:#}\n")),
+            },
+            "/healthz" => (StatusCode::OK, TEXT, "alive\n".to_owned()),
             "/readyz" => {
                 let (status, body) = self.readiness().await;
-                (status, "text/plain", body)
+                (status, TEXT, body)
             }
             "/metrics" => {
                 self.readiness().await;
                 (StatusCode::OK, METRICS_TYPE, self.gateway.metrics.render())
             }
-            _ => (
-                StatusCode::NOT_FOUND,
-                "text/plain",
-                "ask for /metrics, /healthz or /readyz\n".to_owned(),
-            ),
+            "/policies" => (StatusCode::OK, JSON, format!("{:#}\n", policies::list(&self.gateway))),
+            path => match policies::bundle(&self.gateway, path) {
+                Some(served) => return bundle(served, known.as_ref()),
+                None => (StatusCode::NOT_FOUND, TEXT, HELP.to_owned()),
+            },
         };
-        let mut response = Response::new(body.into_bytes());
-        *response.status_mut() = status;
-        let length = response.body().len();
-        let headers = response.headers_mut();
-        headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
-        headers.insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(length));
-        response
+        answer(status, kind, body.into_bytes())
     }
 }
 
+/// The bundle, or word that the client has it.
+fn bundle(served: Served, known: Option<&HeaderValue>) -> Response<Vec<u8>> {
+    let is_current = policies::is_current(known, &served.etag);
+    let mut response = match is_current {
+        true => answer(StatusCode::NOT_MODIFIED, GZIP, Vec::new()),
+        false => answer(StatusCode::OK, GZIP, served.bytes),
+    };
+    if is_current {
+        // Neither describes what the client has (RFC 9110 §15.4.5).
+        response.headers_mut().remove(CONTENT_LENGTH);
+        response.headers_mut().remove(CONTENT_TYPE);
+    }
+    response.headers_mut().insert(ETAG, served.etag);
+    response
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
+    let length = body.len();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    response
+}
+
+const RELOAD: &str = "/policies/reload";
+const HELP: &str = "GET /metrics, /healthz, /readyz, /policies, /bundles/<tenant>/<env>.tar.gz; POST /policies/reload\n";
+const TEXT: &str = "text/plain";
+const JSON: &str = "application/json";
+const GZIP: &str = "application/gzip";
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

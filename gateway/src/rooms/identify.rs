@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use aegis_domain::{AgentIdentity, Reason, Secret, TenantId, Timestamp};
+use aegis_domain::{AgentIdentity, DecisionId, Reason, Secret, TenantId, Timestamp};
 use aegis_identity::{TokenCache, VerifiedToken, Verifier};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +14,7 @@ use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 
 use crate::context::{Arrival, Identified, Presented};
 use crate::door::headers::AEGIS_AUTHORIZATION;
+use crate::wire::Gateway;
 use aegis_config::{Agent, Config, Standing, Tenant};
 
 /// Checks tokens and looks their agents up.
@@ -25,13 +26,14 @@ impl Identify {
         Self(TokenCache::new(verifier, TOKENS_CACHED_MAX))
     }
 
-    /// Turns the token of a call into a registered agent.
+    /// Turns the token of a call into a registered agent, and takes the versions that judge it.
     pub fn identify(
         &self,
         token: Secret<&str>,
-        config: &Config,
-        now: Timestamp,
+        gateway: &Gateway,
+        (id, now): (DecisionId, Timestamp),
     ) -> Result<Identified, Reason> {
+        let config = &gateway.config;
         let verified = self.0.verify(token.expose(), now).map_err(|error| error.reason())?;
         let claims = verified.claims();
         if !may_speak(config, &claims.issuer, &claims.tenant) {
@@ -43,7 +45,9 @@ impl Identify {
             return Err(Reason::AgentUnknown);
         }
         let identity = identity(&verified, tenant, agent);
-        Ok(Identified { agent: Arc::new(identity), tenant: Arc::clone(tenant) })
+        let policy = gateway.policies.of(&tenant.id).ok_or(Reason::DefaultDeny)?.current();
+        let judges = policy.judges(&config.region, &identity.agent, id);
+        Ok(Identified { agent: Arc::new(identity), tenant: Arc::clone(tenant), judges })
     }
 }
 

@@ -1,6 +1,6 @@
-//! Room 4: the verdict, and what a shadow version would have said.
+//! Room 4: the verdict.
 //!
-//! Not here: the order of checks (`decide`). Invariant: no await, no clock, no effect; the same input gives the same
+//! Not here: the order of checks (`decide`), and what a candidate would have said (`shadow`). Invariant: no await, no clock, no effect; the same input gives the same
 //! decision.
 
 use aegis_decide::Case;
@@ -25,11 +25,7 @@ pub fn judge(
         region,
         outage: read.binding.outage,
     };
-    let decision = aegis_decide::judge(&case, &read.policy.enforced);
-    ctx.seen = aegis_decide::seen(&case, &read.policy.enforced);
-    let shadow = read.policy.shadow.as_ref().map(|candidate| {
-        let tool = candidate.resolve(&read.call).cloned();
-        aegis_decide::shadow(&Case { tool: tool.as_ref(), ..case }, candidate)
-    });
-    Decision { shadow, ..decision }
+    let policy = &identified.judges.enforced;
+    ctx.seen = aegis_decide::seen(&case, policy);
+    aegis_decide::judge(&case, policy)
 }

@@ -10,6 +10,7 @@ use aegis_dlp::{ContentCoding, ContentKind, DlpError, Scan};
 use aegis_domain::{
     DlpFacts, EgressCall, Host, Params, ParamsHash, Reason, Region, Scheme, ToolName,
 };
+use aegis_policy::Snapshot;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -18,7 +19,6 @@ use serde_json::{Value, json};
 use crate::context::{Arrival, Decoding, Identified, Read, Received, Stopwatch, Target};
 use crate::corridor::BodySource;
 use crate::door::headers;
-use crate::policies::TenantPolicy;
 use crate::wire::Gateway;
 use aegis_config::{BodyMode, Tenant, ToolBinding, Upstream};
 
@@ -31,7 +31,6 @@ pub async fn read(
     clock: &mut Stopwatch,
 ) -> Result<Read, Reason> {
     let tenant = &identified.tenant;
-    let policy = gateway.policies.of(&tenant.id).ok_or(Reason::DefaultDeny)?;
     let Way { binding, call } = way(tenant, &gateway.config.region, arrival)?;
     let limits = &gateway.config.limits;
     let bytes_max = binding.body_bytes_max.unwrap_or(limits.body_bytes_max);
@@ -41,6 +40,7 @@ pub async fn read(
         BodyMode::Stream => Received::default(),
     };
     clock.leave_out(waiting);
+    let policy = &identified.judges.enforced;
     let call = Unread { call, policy, binding, arrival, bytes_max };
     if received.bytes.len() > LONG_BODY_BYTES {
         // Long bodies take milliseconds to read; the calls that share this thread go on elsewhere meanwhile.
@@ -55,7 +55,7 @@ const LONG_BODY_BYTES: usize = 256 * 1_024;
 /// A call whose body is there but has not been looked into.
 struct Unread<'a> {
     call: EgressCall,
-    policy: Arc<TenantPolicy>,
+    policy: &'a Snapshot,
     binding: &'a Arc<ToolBinding>,
     arrival: &'a Arrival,
     bytes_max: usize,
@@ -72,11 +72,11 @@ impl Unread<'_> {
         call.params = params(&body, &content, arrival.query.as_deref())?;
         call.body_bytes = length(&body);
         let tool = match arrival.target {
-            Target::Route => policy.enforced.resolve(&call).cloned(),
-            Target::Origin { .. } => policy.enforced.resolve_any(&call).cloned(),
+            Target::Route => policy.resolve(&call).cloned(),
+            Target::Origin { .. } => policy.resolve_any(&call).cloned(),
         };
-        add_path_params(&mut call, &policy, tool.as_ref())?;
-        let info = tool.as_ref().and_then(|name| policy.enforced.tool(name));
+        add_path_params(&mut call, policy, tool.as_ref())?;
+        let info = tool.as_ref().and_then(|name| policy.tool(name));
         let kind = binding.kind.or_else(|| info.map(|tool| tool.kind));
         call.kind = kind.unwrap_or_else(|| call.method.kind());
         call.estimated_cost = binding.price.estimate(&call.params, call.body_bytes);
@@ -86,9 +86,8 @@ impl Unread<'_> {
             .map_or(DlpFacts::NotScanned, |scan| scan.and(header_scan.clone()).into_facts());
         Ok(Read {
             binding: Arc::clone(binding),
-            policy,
             tool,
-            call,
+            call: Arc::new(call),
             received_bytes,
             body,
             room: received.room,
@@ -277,11 +276,11 @@ const WHOLE_BODY: &str = "_body";
 
 fn add_path_params(
     call: &mut EgressCall,
-    policy: &TenantPolicy,
+    policy: &Snapshot,
     tool: Option<&ToolName>,
 ) -> Result<(), Reason> {
     let Some(tool) = tool else { return Ok(()) };
-    for (name, value) in policy.enforced.path_params(tool, &call.path) {
+    for (name, value) in policy.path_params(tool, &call.path) {
         add(&mut call.params, name, Value::String(value))?;
     }
     Ok(())

@@ -9,6 +9,7 @@ mod clients;
 mod evidence;
 mod life;
 mod money;
+mod policies;
 mod probes;
 mod proxy;
 mod redaction;

@@ -3,8 +3,10 @@
 //! Pure: no files, clock, network or randomness; the set and `now` are arguments.
 //! Invariant: only Rego that this crate emitted and its linter accepted is ever evaluated.
 
+pub mod activation;
 mod bundle;
 pub mod cases;
+mod degraded;
 mod evaluation;
 pub mod explain;
 mod hostile;
@@ -13,6 +15,7 @@ pub mod opa_tests;
 mod projection;
 mod rego;
 pub mod replay;
+pub mod rollout;
 mod snapshot;
 mod wording;
 

@@ -12,6 +12,7 @@ use aegis_domain::{Effect, EgressCall, Obligation, PolicyRef, RuleId, TenantId, 
 use serde_json::{Value, json};
 
 use crate::bundle::{Bundle, BundleFile, Manifest};
+use crate::degraded;
 use crate::evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
 use crate::lower::{Module, lower, obligations};
 use crate::projection::Projection;
@@ -39,6 +40,7 @@ pub struct Snapshot {
     policy_ref: PolicyRef,
     bundle: Bundle,
     tools: BTreeMap<ToolName, CompiledTool>,
+    degradable: BTreeSet<ToolName>,
     obligations: BTreeMap<String, Vec<Obligation>>,
     approvals: BTreeMap<String, Approval>,
     data: Data,
@@ -84,6 +86,7 @@ impl Snapshot {
             ctx.version,
             set.digest.get(..12).unwrap_or_default()
         );
+        let degradable = degraded::tools(set, &lowered);
         let manifest = Manifest {
             revision: revision.clone(),
             tenant: set.tenant.clone(),
@@ -106,6 +109,7 @@ impl Snapshot {
             policy_ref: PolicyRef { revision, version: ctx.version, bundle_sha256 },
             bundle,
             tools,
+            degradable,
             obligations: obligations(set),
             approvals: approvals.map(|(name, asked)| (name.to_string(), asked.clone())).collect(),
             data: Data::new(&lowered.data),
@@ -157,6 +161,11 @@ impl Snapshot {
 
     pub fn tool(&self, name: &ToolName) -> Option<&ToolInfo> {
         self.tools.get(name).map(|tool| &tool.info)
+    }
+
+    /// Whether a read through this tool may go on while the hot state is silent.
+    pub fn may_degrade(&self, tool: &ToolName) -> bool {
+        self.degradable.contains(tool)
     }
 
     /// Whom an approval that an outcome names asks, how many of them, and what their answer is bound to.

@@ -17,7 +17,7 @@ use crate::Hash;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     Enforce,
-    /// Judged beside an enforced version; nothing was held back.
+    /// What another policy version would have decided about the call of the same id; nothing came of it.
     Shadow,
     /// Asked for by `Aegis-Dry-Run` or a tool; nothing was sent.
     DryRun,
@@ -110,7 +110,6 @@ pub struct DecisionEntry {
     pub policy: Option<PolicyRef>,
     pub rules: Vec<RuleId>,
     pub would: Vec<RuleId>,
-    pub shadow: Option<Effect>,
     pub mode: Mode,
     pub decision: Effect,
     pub reason: Reason,
@@ -153,7 +152,6 @@ impl DecisionEntry {
             policy: None,
             rules: Vec::new(),
             would: Vec::new(),
-            shadow: None,
             mode: Mode::Enforce,
             decision,
             reason,
@@ -179,7 +177,6 @@ impl DecisionEntry {
         Self {
             rules: decision.rules.clone(),
             would: decision.would.clone(),
-            shadow: decision.shadow,
             policy: decision.policy.clone(),
             params: decision.params_hash,
             est_cost: decision.estimated_cost,
@@ -235,7 +232,6 @@ impl DecisionEntry {
         }
         w.list("rules", self.rules.iter().map(RuleId::as_str));
         w.list("would", self.would.iter().map(RuleId::as_str));
-        w.opt_text("shadow", self.shadow.map(Effect::as_str));
         w.text("mode", self.mode.as_str());
         w.text("decision", self.decision.as_str());
         w.text("reason", self.reason.code());
@@ -276,7 +272,6 @@ impl DecisionEntry {
             policy: r.object("policy", read_policy)?,
             rules: r.list("rules", |text| RuleId::parse(text).ok())?,
             would: r.list("would", |text| RuleId::parse(text).ok())?,
-            shadow: r.opt("shadow", Effect::parse)?,
             mode: r.parsed("mode", Mode::parse)?,
             decision: r.parsed("decision", Effect::parse)?,
             reason: r.parsed("reason", parse_reason)?,

@@ -71,7 +71,6 @@ fn decision(r: &mut Reader<'_>) -> Result<Skimmed, RecordError> {
     })?;
     r.list("rules", token)?;
     r.list("would", token)?;
-    r.opt("shadow", Effect::parse)?;
     r.parsed("mode", Mode::parse)?;
     let effect = r.parsed("decision", Effect::parse)?;
     r.parsed("reason", parse_reason)?;

@@ -1,0 +1,192 @@
+//! The policy versions this gateway decides by, tenant by tenant.
+//!
+//! Not here: the language and the gate (`policies/engine`), and who asks for a change (the gateway). Blocks on the disk
+//! only where it loads. Invariant: a call takes one `Judges` and is judged, attested and recorded by nothing else.
+
+mod load;
+mod store;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use aegis_config::{Config, Tenant};
+use aegis_document::Diagnostics;
+use aegis_domain::{AgentId, DecisionId, Region, TenantId, Timestamp, Ttl};
+use aegis_policy::activation::Cleared;
+use aegis_policy::rollout::{
+    Bucket, Counts, Guard, Limit, Observed, Progress, Reaction, Rollout, RolloutError, Share, Side,
+    Stage,
+};
+use aegis_policy::{Archive, Snapshot};
+use arc_swap::ArcSwap;
+
+pub use load::Refused;
+pub use store::{NotHeld, Shelf, Store};
+
+/// All tenants' policies.
+#[derive(Debug, Default)]
+pub struct Policies(BTreeMap<TenantId, Store>);
+
+/// What one tenant's calls are judged by, from one change to the next.
+#[derive(Debug)]
+pub struct TenantPolicy {
+    pub live: Cleared,
+    pub candidate: Option<Arc<Candidate>>,
+    /// The live version as a signed bundle, once somebody has asked for it.
+    served: OnceLock<Option<Archive>>,
+}
+
+/// A version that decides for some agents, and is asked without effect about calls of the others.
+#[derive(Debug)]
+pub struct Candidate {
+    pub version: Cleared,
+    pub agents: Share,
+    pub sample: Share,
+    rollout: Rollout,
+    progress: ArcSwap<Progress>,
+}
+
+/// Whom one call is judged by.
+#[derive(Clone, Debug)]
+pub struct Judges {
+    pub enforced: Arc<Snapshot>,
+    /// Asked too, once the call is answered.
+    pub beside: Option<Arc<Snapshot>>,
+    /// Set where the candidate is the one that decides.
+    pub rollout: Option<Arc<Candidate>>,
+}
+
+impl Policies {
+    /// Takes every tenant's files through the gate; every mistake in every file is reported together.
+    pub fn load(config: &Config, now: Timestamp) -> Result<Self, Diagnostics> {
+        let mut stores = BTreeMap::new();
+        let mut mistakes = Diagnostics::default();
+        for tenant in config.tenants.values() {
+            match load::tenant(config, tenant, None, now) {
+                Ok(policy) => {
+                    let store = Store::new(policy, config.limits.policies_kept);
+                    drop(stores.insert(tenant.id.clone(), store));
+                }
+                Err(refused) => mistakes.merge(refused.found),
+            }
+        }
+        mistakes.or(Self(stores))
+    }
+
+    /// Finds every mistake without giving out a version number.
+    pub fn check(config: &Config) -> Result<(), Diagnostics> {
+        let mut mistakes = Diagnostics::default();
+        for tenant in config.tenants.values() {
+            let checked = load::check(config, tenant);
+            checked.err().into_iter().for_each(|refused| mistakes.merge(refused.found));
+        }
+        mistakes.or(())
+    }
+
+    /// What the files of one tenant say now. What is in memory already is not cleared again.
+    pub fn reload(
+        &self,
+        config: &Config,
+        tenant: &Tenant,
+        now: Timestamp,
+    ) -> Result<TenantPolicy, Refused> {
+        load::tenant(config, tenant, self.of(&tenant.id), now)
+    }
+
+    pub fn of(&self, tenant: &TenantId) -> Option<&Store> {
+        self.0.get(tenant)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&TenantId, &Store)> {
+        self.0.iter()
+    }
+}
+
+impl TenantPolicy {
+    pub fn new(live: Cleared, candidate: Option<Candidate>) -> Self {
+        Self { live, candidate: candidate.map(Arc::new), served: OnceLock::new() }
+    }
+
+    /// The live version as a bundle; made once.
+    pub fn served(&self, make: impl FnOnce() -> Option<Archive>) -> Option<&Archive> {
+        self.served.get_or_init(make).as_ref()
+    }
+
+    /// Whether nothing would change: the same versions, and the candidate for the same calls. A candidate that was
+    /// rolled back begins again.
+    pub fn is_as(&self, other: &TenantPolicy) -> bool {
+        let version = |cleared: &Cleared| cleared.snapshot().policy_ref().version;
+        let next = |policy: &TenantPolicy| {
+            let candidate = policy.candidate.as_ref()?;
+            let is_running = matches!(candidate.progress(), Progress::Running { .. });
+            Some((version(&candidate.version), candidate.agents, candidate.sample, is_running))
+        };
+        version(&self.live) == version(&other.live) && next(self) == next(other)
+    }
+
+    /// Whom a call is judged by; the same agent has the same judge until the policy changes.
+    pub fn judges(&self, region: &Region, agent: &AgentId, id: DecisionId) -> Judges {
+        let live = self.live.snapshot();
+        let Some(candidate) = &self.candidate else {
+            return Judges { enforced: Arc::clone(live), beside: None, rollout: None };
+        };
+        let next = candidate.version.snapshot();
+        match candidate.side(region, live.tenant(), agent) {
+            Side::Candidate => Judges {
+                enforced: Arc::clone(next),
+                beside: None,
+                rollout: Some(Arc::clone(candidate)),
+            },
+            Side::Stable => {
+                let is_sampled = candidate.sample.covers(Bucket::of_call(id.as_str()));
+                let beside = is_sampled.then(|| Arc::clone(next));
+                Judges { enforced: Arc::clone(live), beside, rollout: None }
+            }
+        }
+    }
+}
+
+impl Candidate {
+    /// A rollout of one stage, whose share is the operator's and which one failed evaluation ends.
+    fn new(
+        version: Cleared,
+        agents: Share,
+        sample: Share,
+        now: Timestamp,
+    ) -> Result<Self, RolloutError> {
+        let guard = Guard { limit: Limit::EngineErrors, then: Reaction::RollBack };
+        let stage = Stage {
+            regions: Default::default(),
+            tenants: Default::default(),
+            share: agents,
+            min_duration: Ttl::from_s(0),
+            calls_min: 0,
+            guards: vec![guard],
+        };
+        // Named by its content: the same on every node, and another order of agents for another candidate.
+        let rollout = Rollout::new(version.snapshot().source_digest(), vec![stage])?;
+        let progress = ArcSwap::from_pointee(rollout.begin(now));
+        Ok(Self { version, agents, sample, rollout, progress })
+    }
+
+    fn side(&self, region: &Region, tenant: &TenantId, agent: &AgentId) -> Side {
+        self.rollout.side(**self.progress.load(), region, tenant, agent)
+    }
+
+    pub fn progress(&self) -> Progress {
+        **self.progress.load()
+    }
+
+    /// Tells that an evaluation failed for an agent it decides for; from then on the live version decides.
+    pub fn engine_failed(&self, now: Timestamp) {
+        let candidate = Counts { calls: 1, engine_errors: 1, ..Counts::default() };
+        let observed = Observed { candidate, ..Observed::default() };
+        let before = self.progress();
+        let after = self.rollout.step(before, now, &observed);
+        if before != after {
+            let policy = self.version.snapshot().policy_ref();
+            tracing::error!(revision = policy.revision, "a candidate failed and was rolled back");
+            self.progress.store(Arc::new(after));
+        }
+    }
+}
