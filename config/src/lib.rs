@@ -186,6 +186,7 @@ pub struct ToolBinding {
     pub price: Price,
     pub kind: Option<CallKind>,
     pub body: BodyMode,
+    pub speaks: Speaks,
     pub body_bytes_max: Option<usize>,
     pub connect_timeout: Duration,
     pub read_timeout: Duration,
@@ -210,6 +211,15 @@ pub enum Protocol {
     Http2,
     /// HTTP/2 where TLS negotiates it, else HTTP/1.1.
     Auto,
+}
+
+/// What the bodies sent to a tool are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// Whatever their content type says.
+    Http,
+    /// Messages of the Model Context Protocol: a tool call is judged as a call of that tool.
+    Mcp,
 }
 
 /// Whether a body is read and judged, or passed on as it comes.
@@ -247,6 +257,7 @@ impl Default for ToolBinding {
             price: Price::Free,
             kind: None,
             body: BodyMode::Inspect,
+            speaks: Speaks::Http,
             body_bytes_max: None,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(60),

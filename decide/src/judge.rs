@@ -211,6 +211,7 @@ tools:
             path: "/x".to_owned(),
             query: None,
             kind: CallKind::Read,
+            mcp: None,
             params: Params::new(),
             params_hash: ParamsHash::of(b""),
             body_bytes: 0,

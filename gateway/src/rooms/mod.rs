@@ -6,6 +6,7 @@ pub mod forward;
 pub mod gather;
 pub mod identify;
 pub mod judge;
+pub mod mcp;
 pub mod read;
 pub mod seal;
 pub mod settle;

@@ -19,8 +19,9 @@ use serde_json::{Value, json};
 use crate::context::{Arrival, Decoding, Identified, Read, Received, Stopwatch, Target};
 use crate::corridor::BodySource;
 use crate::door::headers;
+use crate::rooms::mcp;
 use crate::wire::Gateway;
-use aegis_config::{BodyMode, Tenant, ToolBinding, Upstream};
+use aegis_config::{BodyMode, Speaks, Tenant, ToolBinding, Upstream};
 
 /// Reads route, parameters and body of a call.
 pub async fn read(
@@ -69,7 +70,15 @@ impl Unread<'_> {
         call.params_hash = ParamsHash::of(&received.bytes);
         let received_bytes = length(&received.bytes);
         let (body, decoding) = decode(received.bytes, headers, bytes_max)?;
-        call.params = params(&body, &content, arrival.query.as_deref())?;
+        let mut said = if body.is_empty() { Params::new() } else { named(&body, &content)? };
+        if binding.speaks == Speaks::Mcp && !body.is_empty() {
+            // Servers read JSON whatever the content type says.
+            if content != ContentKind::Json {
+                return Err(Reason::UnreadableBody);
+            }
+            (call.mcp, said) = mcp::tool_call(&call.route, said)?;
+        }
+        call.params = with_query(said, arrival.query.as_deref())?;
         call.body_bytes = length(&body);
         let tool = match arrival.target {
             Target::Route => policy.resolve(&call).cloned(),
@@ -244,13 +253,12 @@ fn plain_call(
     }
 }
 
+fn named(body: &[u8], content: &ContentKind) -> Result<Params, Reason> {
+    body_params(body, content).map_err(|error| error.reason())
+}
+
 /// Parameters of body and query together; a name that stands in both is refused.
-fn params(body: &[u8], content: &ContentKind, query: Option<&str>) -> Result<Params, Reason> {
-    let mut params = if body.is_empty() {
-        Params::new()
-    } else {
-        body_params(body, content).map_err(|error| error.reason())?
-    };
+fn with_query(mut params: Params, query: Option<&str>) -> Result<Params, Reason> {
     let in_query = query.map(|query| aegis_dlp::form_params(query.as_bytes())).transpose();
     for (name, value) in in_query.map_err(|error| error.reason())?.into_iter().flatten() {
         add(&mut params, name, value)?;
@@ -341,7 +349,7 @@ mod tests {
     #[test]
     fn a_body_without_names_is_a_parameter_that_policy_must_know() {
         let kind = ContentKind::parse(Some("text/plain"));
-        let params = params(br#"{"admin":true}"#, &kind, None).unwrap();
+        let params = named(br#"{"admin":true}"#, &kind).unwrap();
         assert_eq!(params["_body"], json!({ "bytes": 14 }));
     }
 
@@ -349,7 +357,8 @@ mod tests {
     fn a_parameter_in_body_and_query_is_refused() {
         let body = br#"{"amount": 1}"#;
         let kind = ContentKind::parse(Some("application/json"));
-        assert_eq!(params(body, &kind, Some("amount=2")).err(), Some(Reason::UnreadableBody));
-        assert_eq!(params(body, &kind, Some("page=2")).unwrap().len(), 2);
+        let with = |query| with_query(named(body, &kind).unwrap(), Some(query));
+        assert_eq!(with("amount=2").err(), Some(Reason::UnreadableBody));
+        assert_eq!(with("page=2").unwrap().len(), 2);
     }
 }

@@ -8,6 +8,7 @@ mod bodies;
 mod clients;
 mod evidence;
 mod life;
+mod mcp;
 mod money;
 mod policies;
 mod probes;

@@ -3,7 +3,8 @@
 
 use aegis_document::Document;
 use aegis_policy::{CompileContext, Snapshot, cases};
-use aegis_policy_language::{PolicySet, lint};
+use aegis_policy_language::PolicySet;
+use aegis_policy_review::lint;
 
 const SPEC: &str = include_str!("../../../docs/spec/policy.md");
 
