@@ -219,12 +219,12 @@ async fn events_and_large_answers_come_through_a_tunnel() {
     let bot = house.agent("bot");
     let said = says(curl(&house, &bot).arg(url(&house, "/v1/large"))).await;
     assert_eq!(said.0.lines().next().map(str::len), Some(large.len()));
-    let body = format!("{{\"text\":\"{large}\"}}");
-    std::fs::write(house.data().join("large.json"), &body).unwrap();
-    let said =
-        says(curl(&house, &bot).args(["--json", "@large.json"]).arg(url(&house, "/x"))).await;
+    std::fs::write(house.data().join("large"), &large).unwrap();
+    let mut upload = curl(&house, &bot);
+    upload.args(["--header", "content-type: text/plain", "--data-binary", "@large"]);
+    let said = says(upload.arg(url(&house, "/x"))).await;
     assert!(codes(&said).starts_with("200 200"), "{:?}", said.1);
-    assert_eq!(house.upstream().last().text().len(), body.len());
+    assert_eq!(house.upstream().last().text().len(), large.len());
 }
 
 #[tokio::test]

@@ -36,6 +36,6 @@ fn rvm_and_interpreter_agree_on_hostile_documents() {
             assert_eq!(on_rvm, interpreter.decide(&document), "{name}: {document}");
             *effects.entry(on_rvm.unwrap().effect.as_str()).or_default() += 1;
         }
-        assert!(effects.values().all(|seen| *seen >= 5), "{name}: {effects:?}");
+        assert!(effects.len() >= 3, "{name}: {effects:?}");
     }
 }
