@@ -17,7 +17,7 @@ use aegis_document::Diagnostics;
 use aegis_domain::{
     AgentId, CallKind, Host, OrgId, Region, Scheme, Secret, TenantId, ToolName, Ttl,
 };
-use aegis_policy::rollout::Share;
+use aegis_policy_rollout::Share;
 use aegis_state::{Budgets, Rates};
 use ipnet::IpNet;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use aegis_document::{Diagnostics, Document, Node, Position, Problems};
 use aegis_domain::{AgentId, MicroUsd, OrgId, Region, TenantId, ToolName};
-use aegis_policy::rollout::Share;
+use aegis_policy_rollout::Share;
 use aegis_state::{
     Budget, BudgetError, BudgetKey, BudgetScope, BudgetWindow, Budgets, RateLimit, Rates,
 };

@@ -15,10 +15,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
-use crate::door::prefixed::Prefixed;
 use crate::door::target::{Authority, Tunnel};
 use crate::rooms::identify;
 use crate::wire::Gateway;
+use aegis_conduit::Prefixed;
 
 /// RFC 9110 §9.3.6: any 2xx opens the tunnel, and says nothing of a body.
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";

@@ -24,11 +24,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::context::Asked;
 use crate::door::answer;
 use crate::door::connect::{self, Connect};
-use crate::door::gated::Gated;
-use crate::door::prefixed::Prefixed;
 use crate::door::tool_route::ToolRoute;
 use crate::drain::Underway;
 use crate::wire::Gateway;
+use aegis_conduit::Gated;
+use aegis_conduit::Prefixed;
 
 /// How much is read at a time while a head is incomplete.
 const READ_BYTES: usize = 4_096;

@@ -3,17 +3,15 @@
 //! Not here: deciding anything. Invariant: every door walks the same corridor.
 
 pub mod answer;
+mod arrival;
+mod body;
 mod connect;
 mod front;
-mod gated;
-mod handshake;
 pub mod headers;
 mod intercept;
 mod listeners;
 mod ops;
 mod policies;
-mod prefixed;
-mod replay;
 mod target;
 mod tool_route;
 

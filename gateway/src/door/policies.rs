@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use aegis_domain::TenantId;
 use aegis_policy::activation::Cleared;
-use aegis_policy::rollout::Progress;
 use aegis_policy::{Archive, Snapshot};
+use aegis_policy_rollout::Progress;
 use http::HeaderValue;
 use serde_json::{Map, Value, json};
 

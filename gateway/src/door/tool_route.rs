@@ -3,34 +3,33 @@
 //! Not here: deciding (`corridor`) and reading heads off the wire (`front`). Kept thin, because Pingora is compiled
 //! into this file. Invariant: Pingora asks for a peer only when a permit exists.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegis_domain::{Method, Reason};
-use aegis_gate::{self as gate, Limits, Pseudo, Target, check_http2};
+use aegis_domain::Reason;
+use aegis_gate as gate;
 use aegis_telemetry::Metrics;
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
-use http::header::{EXPECT, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use bytes::Bytes;
+use http::header::{EXPECT, HeaderName, TE, TRANSFER_ENCODING};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
-use crate::context::{Arrival, Asked, CallContext, Received};
-use crate::corridor::{Admission, BodySource};
+use crate::context::CallContext;
+use crate::corridor::Admission;
 use crate::door::answer::{Answer, Refusal};
-use crate::door::target::{self, Ask};
-use crate::door::{front, handshake, headers, replay};
+use crate::door::arrival::arrival;
+use crate::door::body::DownstreamBody;
+use crate::door::{front, headers, target};
 use crate::drain::Underway;
 use crate::rooms::forward::{self, Reach};
 use crate::rooms::settle::{End, Settlement};
 use crate::wire::Gateway;
+use aegis_conduit::{handshake, replay};
 
 /// Pingora's view of the gateway.
 pub struct ToolRoute {
@@ -376,145 +375,6 @@ async fn take_rest(session: &mut ServerSession) {
 
 /// How long a refused client may go on sending.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// What the door knows of the request and as what it was asked, or why nothing can be made of it.
-fn arrival(
-    session: &mut ServerSession,
-    limits: Limits,
-) -> Result<(Arrival, Asked), (Reason, Asked)> {
-    let malformed = (Reason::MalformedRequest, Asked::Server);
-    let resource = match session.is_http2() {
-        true => Some(decoded(session, limits).map_err(|reason| (reason, Asked::Server))?),
-        // Its head passed the gate before Pingora read it.
-        false => None,
-    };
-    let header = session.req_header();
-    let (path, query) = match resource {
-        Some(resource) => resource,
-        None => {
-            let target = header.uri.path_and_query().ok_or(malformed)?;
-            (target.path().to_owned(), target.query().map(str::to_owned))
-        }
-    };
-    let peer = session.client_addr().and_then(|address| address.as_inet()).map(|inet| inet.ip());
-    let Ask { target, presented, asked } = target::ask(session)?;
-    let arrival = Arrival {
-        method: Method::parse(header.method.as_str()).ok_or(malformed)?,
-        path,
-        query,
-        headers: header.headers.clone(),
-        peer,
-        is_upgrade: header.headers.contains_key(UPGRADE),
-        target,
-        presented,
-    };
-    Ok((arrival, asked))
-}
-
-/// Path and query of a request that the HTTP/2 library decoded, after the gate has read it.
-fn decoded(
-    session: &mut ServerSession,
-    limits: Limits,
-) -> Result<(String, Option<String>), Reason> {
-    let has_body = !session.is_body_empty();
-    let header = session.req_header();
-    let path = header.uri.path_and_query().map(http::uri::PathAndQuery::as_str);
-    let pseudo = Pseudo {
-        method: header.method.as_str(),
-        scheme: header.uri.scheme_str(),
-        authority: header.uri.authority().map(http::uri::Authority::as_str),
-        path,
-        has_body,
-    };
-    let fields =
-        header.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-    let head = check_http2(&pseudo, fields, limits).map_err(|refusal| {
-        tracing::debug!(%refusal, "a head was refused");
-        front::reason(refusal)
-    })?;
-    match head.target {
-        Target::Origin(resource) => {
-            Ok((resource.path.into_owned(), resource.query.map(Cow::into_owned)))
-        }
-        Target::Absolute { .. } | Target::Authority { .. } => Err(Reason::MalformedRequest),
-    }
-}
-
-/// The request body as it waits on the connection.
-struct DownstreamBody<'a> {
-    session: &'a mut ServerSession,
-    /// What all bodies in memory may take together.
-    room: &'a Arc<Semaphore>,
-}
-
-#[async_trait]
-impl BodySource for DownstreamBody<'_> {
-    async fn read_whole(
-        &mut self,
-        bytes_max: usize,
-        deadline: Duration,
-    ) -> Result<Received, Reason> {
-        let announced = self.session.get_header("content-length");
-        let announced = announced.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        if announced.is_some_and(|bytes| bytes > bytes_max) {
-            return Err(self.gave_up(Reason::BodyTooLarge));
-        }
-        let is_handshake = self.session.get_header(UPGRADE).is_some();
-        if is_handshake || self.session.is_body_empty() {
-            return Ok(Received::default());
-        }
-        if self.session.get_header(EXPECT).is_some() {
-            self.session.write_continue_response().await.map_err(|_| Reason::AgentGone)?;
-        }
-        match timeout_at(Instant::now() + deadline, self.pieces(bytes_max)).await {
-            Ok(Ok(received)) => Ok(received),
-            Ok(Err(reason)) => Err(self.gave_up(reason)),
-            Err(_) => Err(self.gave_up(Reason::RequestTimeout)),
-        }
-    }
-}
-
-impl DownstreamBody<'_> {
-    async fn pieces(&mut self, bytes_max: usize) -> Result<Received, Reason> {
-        let mut whole = BytesMut::new();
-        let mut room: Option<OwnedSemaphorePermit> = None;
-        while let Some(piece) = self.session.read_request_body().await.map_err(|e| broken(&e))? {
-            if whole.len().saturating_add(piece.len()) > bytes_max {
-                return Err(Reason::BodyTooLarge);
-            }
-            let bytes = u32::try_from(piece.len()).map_err(|_| Reason::BodyTooLarge)?;
-            let more = Arc::clone(self.room).acquire_many_owned(bytes).await;
-            let more = more.map_err(|_| Reason::Unavailable)?;
-            match &mut room {
-                Some(room) => room.merge(more),
-                None => room = Some(more),
-            }
-            whole.extend_from_slice(&piece);
-        }
-        Ok(Received { bytes: whole.freeze(), room })
-    }
-
-    /// After half a body the connection can carry no further call.
-    fn gave_up(&mut self, reason: Reason) -> Reason {
-        self.session.set_keepalive(None);
-        reason
-    }
-}
-
-fn broken(error: &Error) -> Reason {
-    let cause = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    match cause.map(std::io::Error::kind) {
-        // What `Gated` says of a body.
-        Some(std::io::ErrorKind::InvalidData) => return Reason::MalformedRequest,
-        Some(std::io::ErrorKind::TimedOut) => return Reason::RequestTimeout,
-        Some(_) | None => {}
-    }
-    match error.etype() {
-        ErrorType::ReadError | ErrorType::ConnectionClosed => Reason::AgentGone,
-        ErrorType::ReadTimedout => Reason::RequestTimeout,
-        _ => Reason::MalformedRequest,
-    }
-}
 
 async fn send(session: &mut Session, answer: Answer) -> Result<()> {
     let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len()))?;

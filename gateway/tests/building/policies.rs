@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use aegis_audit_chain::record::{DecisionEntry, Mode};
 use aegis_domain::{AgentId, DecisionId, Effect, Reason, TenantId};
-use aegis_policy::rollout::{Bucket, Share};
 use aegis_policy::{Bundle, SIGNATURE_BYTES_MAX, SIGNATURE_TYPE};
+use aegis_policy_rollout::{Bucket, Share};
 use aegis_testkit::{Building, Gate, Plan, Script};
 use serde_json::{Value, json};
 

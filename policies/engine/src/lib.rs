@@ -15,7 +15,6 @@ pub mod opa_tests;
 mod projection;
 mod rego;
 pub mod replay;
-pub mod rollout;
 mod snapshot;
 mod wording;
 

@@ -13,11 +13,11 @@ use aegis_config::{Config, Tenant};
 use aegis_document::Diagnostics;
 use aegis_domain::{AgentId, DecisionId, Region, TenantId, Timestamp, Ttl};
 use aegis_policy::activation::Cleared;
-use aegis_policy::rollout::{
+use aegis_policy::{Archive, Snapshot};
+use aegis_policy_rollout::{
     Bucket, Counts, Guard, Limit, Observed, Progress, Reaction, Rollout, RolloutError, Share, Side,
     Stage,
 };
-use aegis_policy::{Archive, Snapshot};
 use arc_swap::ArcSwap;
 
 pub use load::Refused;

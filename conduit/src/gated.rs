@@ -26,7 +26,7 @@ const BEHIND_BYTES_MAX: usize = 64 * 1_024;
 const READ_BYTES: usize = 16 * 1_024;
 
 /// One message, and the connection it comes on.
-pub(super) struct Gated {
+pub struct Gated {
     inner: Stream,
     /// Read, and not handed out yet.
     rest: BytesMut,
@@ -45,14 +45,14 @@ impl std::fmt::Debug for Gated {
 }
 
 impl Gated {
-    pub(super) fn new(inner: Stream, rest: BytesMut, framing: Framing, pace: Pace) -> Self {
+    pub fn new(inner: Stream, rest: BytesMut, framing: Framing, pace: Pace) -> Self {
         let started = Instant::now();
         let timer = Box::pin(sleep_until(started + pace.due(0)));
         Self { inner, rest, body: BodyGate::new(framing), passed: 0, pace, started, timer }
     }
 
     /// The connection, and what came behind the message.
-    pub(super) fn into_parts(self) -> (Stream, BytesMut) {
+    pub fn into_parts(self) -> (Stream, BytesMut) {
         (self.inner, self.rest)
     }
 

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream with a prefix that comes before what the socket holds.
 #[derive(Debug)]
-pub(super) struct Prefixed {
+pub struct Prefixed {
     inner: Stream,
     prefix: Bytes,
     /// What the tunnel it carries was opened with, for the sessions inside.
@@ -26,11 +26,11 @@ pub(super) struct Prefixed {
 }
 
 impl Prefixed {
-    pub(super) fn new(inner: Stream, prefix: Bytes) -> Self {
+    pub fn new(inner: Stream, prefix: Bytes) -> Self {
         Self { inner, prefix, tunnel: None }
     }
 
-    pub(super) fn in_tunnel(self, tunnel: Arc<ProxyDigest>) -> Self {
+    pub fn in_tunnel(self, tunnel: Arc<ProxyDigest>) -> Self {
         Self { tunnel: Some(tunnel), ..self }
     }
 }

@@ -13,18 +13,18 @@ use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use pingora_core::Result;
 use pingora_core::protocols::http::ServerSession;
 
-use super::replay::{self, Return};
+use crate::replay::{self, Return};
 
 /// Keeps the request side open. To be called before anything asks whether the body is done. What an agent sends
 /// before the `101`, against RFC 6455 §4.1, is no chunk and fails the call.
-pub(super) fn keep_open(session: &mut ServerSession) -> Result<()> {
+pub fn keep_open(session: &mut ServerSession) -> Result<()> {
     let header = session.req_header_mut();
     header.remove_header(&CONTENT_LENGTH);
     header.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))
 }
 
 /// The upstream answered with something else, so no body will follow after all.
-pub(super) fn declined(session: &mut Box<ServerSession>) -> Return {
+pub fn declined(session: &mut Box<ServerSession>) -> Return {
     session.set_keepalive(None);
     replay::install(session, Bytes::new())
 }

@@ -44,7 +44,7 @@ fn calm() -> Observed {
 #[test]
 fn buckets_are_those_of_the_published_vectors() {
     let vectors: serde_json::Value =
-        serde_json::from_str(include_str!("../../../../docs/spec/vectors/rollout.json")).unwrap();
+        serde_json::from_str(include_str!("../../../docs/spec/vectors/rollout.json")).unwrap();
     let cases = vectors["buckets"].as_array().unwrap();
     assert!(cases.len() >= 10);
     for case in cases {

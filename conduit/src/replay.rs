@@ -21,7 +21,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 
 /// Gives the real session back.
 #[derive(Debug)]
-pub(super) struct Return(Mutex<Receiver<Box<ServerSession>>>);
+pub struct Return(Mutex<Receiver<Box<ServerSession>>>);
 
 /// A session whose request body is known already.
 struct Replay {
@@ -43,7 +43,7 @@ impl Replay {
 }
 
 /// Puts the judged body in the place of what the client sent.
-pub(super) fn install(slot: &mut Box<ServerSession>, body: Bytes) -> Return {
+pub fn install(slot: &mut Box<ServerSession>, body: Bytes) -> Return {
     let inner = std::mem::replace(slot, Box::new(placeholder()));
     let (home, back) = channel();
     // An empty body ends with the head; handing it out would send a frame after the end.
@@ -54,7 +54,7 @@ pub(super) fn install(slot: &mut Box<ServerSession>, body: Bytes) -> Return {
 }
 
 /// Puts the real session back, so that HTTP/1 keep-alive goes on.
-pub(super) fn restore(slot: &mut Box<ServerSession>, back: &Return) {
+pub fn restore(slot: &mut Box<ServerSession>, back: &Return) {
     drop(std::mem::replace(slot, Box::new(placeholder())));
     if let Ok(real) = back.0.lock().try_recv() {
         *slot = real;

@@ -1,0 +1,12 @@
+//! What stands between a socket and Pingora, so that it reads one judged message at a time.
+//!
+//! Not here: deciding anything, and whose connection it is (`gateway::door`). Invariant: Pingora is handed exactly what was
+//! checked, once, and a connection comes back with whatever was not for it.
+
+mod gated;
+pub mod handshake;
+mod prefixed;
+pub mod replay;
+
+pub use gated::Gated;
+pub use prefixed::Prefixed;
