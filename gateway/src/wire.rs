@@ -108,6 +108,7 @@ pub struct Recovery {
 /// Opens everything; blocks on the disk.
 pub fn build(config: Config) -> anyhow::Result<Built> {
     aegis_dlp::prepare();
+    aegis_policy::prepare();
     keys::ensure(&config.data_dir)?;
     let policies = Policies::load(&config, clock::now())?;
     let trust = trust(&config)?;

@@ -73,6 +73,7 @@ fn full_decision() -> DecisionEntry {
         }),
         rules: vec![rule("payments-small"), rule("card-blanked")],
         would: vec![rule("payments-night")],
+        exceptions: Vec::new(),
         params: Some(ParamsHash::of(b"{}")),
         body_in: Some(BodyDigest { sha256: Hash::of(b"{}"), size: 2 }),
         body_out: Some(BodyDigest { sha256: Hash::of(b"{ }"), size: 3 }),
@@ -285,6 +286,7 @@ fn long_lists_and_texts_are_cut_to_digests_and_a_record_never_outgrows_its_limit
     let long = |n: usize| RuleId::parse(&format!("{n:0>128}")).unwrap();
     decision.rules = (0..500).map(long).collect();
     decision.would = decision.rules.clone();
+    decision.exceptions = decision.rules.clone();
     decision.redactions = decision
         .rules
         .iter()

@@ -300,3 +300,27 @@ async fn a_bundle_is_served_signed_and_only_when_it_is_new() {
     assert_eq!(house.ops("GET", "/policies/reload").await.status, 405);
     assert_eq!(house.ops("POST", path).await.status, 405);
 }
+
+#[tokio::test]
+async fn an_exception_that_was_used_is_on_record_and_an_expired_one_lifts_nothing() {
+    let exception = |expires: &str| {
+        format!(
+            "exceptions:\n- {{ id: migration, owner: secops, reason: moving house, \
+             expires: {expires}, rules: [forbidden-text] }}\nobligations:\n"
+        )
+    };
+    for (expires, used) in [("2099-01-01T00:00:00Z", true), ("2020-01-01T00:00:00Z", false)] {
+        let plan = Plan::new().await.policy("acme", "obligations:\n", &exception(expires));
+        let mut house = plan.start(GATEWAY).await;
+        let call = house.agent("bot").post("/open/x").json(&json!({ "text": "forbidden" }));
+        let reply = call.send().await;
+        let record = match used {
+            true => reply.is_ok().record(),
+            false => reply.is_denied(Reason::PolicyDenied),
+        };
+        let lifted: Vec<&str> = record.exceptions.iter().map(|id| id.as_str()).collect();
+        assert_eq!(lifted, if used { vec!["migration"] } else { Vec::new() });
+        house.stop().await;
+        assert_verified(&house);
+    }
+}

@@ -25,5 +25,5 @@ pub use bundle::{
 pub use evaluation::{EngineError, PolicyInput, PolicyOutcome, ToolInfo};
 pub use hostile::Hostile;
 pub use projection::{Projection, Reads};
-pub use rego::{Interpreter, LoadError, RawDecision};
+pub use rego::{Interpreter, LoadError, RawDecision, prepare};
 pub use snapshot::{CompileContext, Snapshot, SourceError};

@@ -26,6 +26,15 @@ pub(crate) use input::{Plan, TooLarge, UnknownPath};
 pub use interpreter::{Interpreter, LoadError};
 pub(crate) use package::{document, interpret};
 
+/// Patterns kept compiled, for all tenants of a process together: regorus keeps 256 unless told otherwise, and one more
+/// than it keeps is compiled at every call.
+const PATTERNS_KEPT: usize = 1 << 16;
+
+/// Makes room for every tenant's patterns; to be called once, before the first decision.
+pub fn prepare() {
+    regorus::cache::configure(regorus::cache::Config { regex: PATTERNS_KEPT, glob: 0 });
+}
+
 /// One tool's decision, ready to run; shared between threads.
 #[derive(Clone, Debug)]
 pub(crate) struct Program(Arc<RvmProgram>);

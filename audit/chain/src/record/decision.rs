@@ -110,6 +110,8 @@ pub struct DecisionEntry {
     pub policy: Option<PolicyRef>,
     pub rules: Vec<RuleId>,
     pub would: Vec<RuleId>,
+    /// Ids of the policy's exceptions without which another rule would have held the call.
+    pub exceptions: Vec<RuleId>,
     pub mode: Mode,
     pub decision: Effect,
     pub reason: Reason,
@@ -152,6 +154,7 @@ impl DecisionEntry {
             policy: None,
             rules: Vec::new(),
             would: Vec::new(),
+            exceptions: Vec::new(),
             mode: Mode::Enforce,
             decision,
             reason,
@@ -177,6 +180,7 @@ impl DecisionEntry {
         Self {
             rules: decision.rules.clone(),
             would: decision.would.clone(),
+            exceptions: decision.exceptions.clone(),
             policy: decision.policy.clone(),
             params: decision.params_hash,
             est_cost: decision.estimated_cost,
@@ -232,6 +236,7 @@ impl DecisionEntry {
         }
         w.list("rules", self.rules.iter().map(RuleId::as_str));
         w.list("would", self.would.iter().map(RuleId::as_str));
+        w.list("exceptions", self.exceptions.iter().map(RuleId::as_str));
         w.text("mode", self.mode.as_str());
         w.text("decision", self.decision.as_str());
         w.text("reason", self.reason.code());
@@ -272,6 +277,7 @@ impl DecisionEntry {
             policy: r.object("policy", read_policy)?,
             rules: r.list("rules", |text| RuleId::parse(text).ok())?,
             would: r.list("would", |text| RuleId::parse(text).ok())?,
+            exceptions: r.list("exceptions", |text| RuleId::parse(text).ok())?,
             mode: r.parsed("mode", Mode::parse)?,
             decision: r.parsed("decision", Effect::parse)?,
             reason: r.parsed("reason", parse_reason)?,

@@ -71,6 +71,7 @@ fn decision(r: &mut Reader<'_>) -> Result<Skimmed, RecordError> {
     })?;
     r.list("rules", token)?;
     r.list("would", token)?;
+    r.list("exceptions", token)?;
     r.parsed("mode", Mode::parse)?;
     let effect = r.parsed("decision", Effect::parse)?;
     r.parsed("reason", parse_reason)?;
