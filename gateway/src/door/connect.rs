@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use aegis_address::Authority;
 use aegis_domain::{Reason, Secret};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -15,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
-use crate::door::target::{Authority, Tunnel};
+use crate::door::target::Tunnel;
 use crate::rooms::identify;
 use crate::wire::Gateway;
 use aegis_conduit::Prefixed;
@@ -75,7 +76,8 @@ fn read(bytes: &[u8]) -> Result<(Tunnel, usize), Reason> {
     else {
         return Err(Reason::MalformedRequest);
     };
-    let target = request.path.and_then(Authority::parse).ok_or(Reason::MalformedRequest)?;
+    let target = request.path.and_then(|path| Authority::parse(path).ok());
+    let target = target.ok_or(Reason::MalformedRequest)?;
     let port = target.port.ok_or(Reason::MalformedRequest)?;
     let mut headers = HeaderMap::new();
     for header in request.headers.iter() {
