@@ -101,7 +101,8 @@ impl<'p> Builder<'p> {
             let (event, span) = match event {
                 Ok(found) => found,
                 Err(error) => {
-                    self.problems.report(position(*error.marker()), error.info());
+                    let at = within(text, position(*error.marker()));
+                    self.problems.report(at, error.info());
                     return None;
                 }
             };
@@ -221,6 +222,15 @@ fn is_new_key(problems: &mut Problems, seen: &mut HashMap<String, Position>, key
     }
     seen.insert(name.into_owned(), key.position());
     true
+}
+
+/// The parser counts bytes in a directive; a place beyond its line helps nobody.
+fn within(text: &str, at: Position) -> Position {
+    let text = text.replace("\r\n", "\n");
+    let before = usize::try_from(at.line).unwrap_or(usize::MAX).saturating_sub(1);
+    let line = text.split(['\n', '\r']).nth(before).unwrap_or_default();
+    let end = u32::try_from(line.chars().count()).unwrap_or(u32::MAX).saturating_add(1);
+    Position { line: at.line, column: at.column.min(end) }
 }
 
 fn position(marker: Marker) -> Position {

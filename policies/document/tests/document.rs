@@ -164,3 +164,12 @@ proptest! {
         prop_assert_eq!(document.decode(|root, p| root.json(p)).unwrap(), json);
     }
 }
+
+/// The parser counts the bytes of a directive, not its characters.
+#[test]
+fn a_mistake_in_a_directive_is_placed_in_its_line() {
+    let text = ["%", &"\u{1}".repeat(25), "\u{fffd}\u{fffd}\0"].concat();
+    let found = Document::parse("f.yaml", &text).unwrap_err();
+    let columns: Vec<u32> = found.iter().map(|one| one.column).collect();
+    assert_eq!(columns, [30], "one past the last of 29 characters");
+}
