@@ -1,4 +1,4 @@
-//! `policy check`, `lint`, `test` and `coverage`.
+//! `policy check`, `lint`, `test`, `coverage`, `diff` and `schema`.
 
 use std::fs;
 
@@ -137,4 +137,79 @@ fn coverage_counts_each_rule_both_ways() {
     home.run(&["policy", "coverage", "--min", "101"]).code(2);
     let tested = json(&home.run(&["policy", "test", "--coverage", "-o", "json"]).success());
     assert_eq!(tested["coverage"]["percent"], 87);
+}
+
+/// The guide's policy and another version of it, as the arguments of a `diff`.
+fn two_versions(edits: &[(&str, &str)]) -> (Home, [String; 2]) {
+    let home = with_guide();
+    let (old, new) = (home.path("policies/acme.yaml"), home.path("policies/next.yaml"));
+    fs::copy(&old, &new).unwrap();
+    edits.iter().for_each(|(from, to)| replace(&new, from, to));
+    (home, [old, new].map(|file| file.to_str().unwrap().to_owned()))
+}
+
+const ASKS_SOONER: (&str, &str) = ("gt: 100000", "gt: 50000");
+const DENIES_LATER: (&str, &str) = ("max: 500000", "max: 600000");
+const NO_LONGER_ENFORCED: (&str, &str) = ("id: secrets,", "id: secrets, mode: shadow,");
+
+#[test]
+fn a_difference_is_told_with_its_place_and_direction() {
+    let (home, [old, new]) = two_versions(&[ASKS_SOONER, DENIES_LATER, NO_LONGER_ENFORCED]);
+    let shown = home.run(&["policy", "diff", &old, &new]).success();
+    let text = stdout(&shown);
+    let lines: Vec<&str> = text.lines().collect();
+    let at = |line: &str, words: &str| format!("{new}:{line}: tools.payments.create.{words}");
+    let expected = [
+        at("18:15", "params.amount: `max` from 500000 to 600000 [looser]"),
+        at(
+            "22:7",
+            "rules.high-value: fires on amount > 50000, before on amount > 100000 [stricter]",
+        ),
+        at("27:7", "rules.secrets: is no longer enforced [looser] [downgrade]"),
+    ];
+    assert_eq!(lines, expected);
+    assert!(stderr(&shown).contains("3 changes"), "{}", stderr(&shown));
+    let found = json(&home.run(&["policy", "diff", &old, &new, "-o", "json"]).success());
+    let told = |key: &str| {
+        let changes = found.as_array().unwrap();
+        changes.iter().map(|change| change[key].clone()).collect::<serde_json::Value>()
+    };
+    assert_eq!(told("direction"), serde_json::json!(["looser", "stricter", "looser"]));
+    assert_eq!(told("downgrade"), serde_json::json!([false, false, true]));
+    assert_eq!(found[1]["old"], format!("{old}:22:7"));
+    assert_eq!(found[1]["new"], format!("{new}:22:7"));
+}
+
+#[test]
+fn a_difference_fails_only_when_asked_to_and_only_if_it_is_not_stricter() {
+    for (edit, code) in [(ASKS_SOONER, 0), (DENIES_LATER, 1), (NO_LONGER_ENFORCED, 1)] {
+        let (home, [old, new]) = two_versions(&[edit]);
+        home.run(&["policy", "diff", &old, &new]).success();
+        home.run(&["policy", "diff", &old, &new, "--fail-on-looser"]).code(code);
+    }
+    // Some calls are denied now that were not, others no longer.
+    let (home, [old, new]) = two_versions(&[("groups: [finance]", "groups: [eng]")]);
+    home.run(&["policy", "diff", &old, &new, "--fail-on-looser"]).code(1);
+    let (home, [old, new]) = two_versions(&[]);
+    let same = home.run(&["policy", "diff", &old, &new, "--fail-on-looser"]).success();
+    assert_eq!(stdout(&same), "");
+}
+
+#[test]
+fn what_does_not_compile_has_no_differences() {
+    let (home, [good, bad]) = two_versions(&[("in: $currencies", "in: $currencie")]);
+    for files in [[&good, &bad], [&bad, &good]] {
+        let failed = home.run(&["policy", "diff", files[0], files[1]]).code(3);
+        assert!(stderr(&failed).contains("next.yaml:19:"), "{}", stderr(&failed));
+    }
+    home.run(&["policy", "diff", &good, "nowhere.yaml"]).code(3);
+}
+
+#[test]
+fn the_schema_that_is_printed_is_the_one_that_is_shipped() {
+    let printed = Home::empty().run(&["policy", "schema"]).success();
+    assert_eq!(json(&printed)["title"], "Aegis policy set");
+    let path = "/../policies/schema/aegis-policy.schema.json";
+    let shipped = fs::read_to_string([env!("CARGO_MANIFEST_DIR"), path].concat()).unwrap();
+    assert_eq!(stdout(&printed), shipped);
 }

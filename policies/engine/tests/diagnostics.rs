@@ -347,7 +347,20 @@ fn the_shipped_policies_are_clean_but_for_what_is_known() {
     let unbound = "the rule `recursive` tests `recursive`, which its approval `fin` does not bind";
     for (text, expected) in [
         (include_str!("../../packs/demo.yaml"), vec![]),
+        (include_str!("../../packs/finance.yaml"), vec![]),
+        (include_str!("../../packs/healthcare.yaml"), vec![]),
+        (include_str!("../../packs/llm.yaml"), vec![]),
+        (include_str!("../../packs/mcp.yaml"), vec![]),
+        (include_str!("../../packs/msp.yaml"), vec![]),
         (include_str!("../../cases/four-domains.yaml"), vec![unbound]),
+        (
+            include_str!("../../cases/constructs.yaml"),
+            vec![
+                "the rule `urgent` tests `urgent`, which its approval `fin` does not bind",
+                unbound,
+                "every agent of the tenant may call `notes.read`",
+            ],
+        ),
     ] {
         let set = PolicySet::parse(&[Document::parse("p.yaml", text).unwrap()]).unwrap();
         let found = lint::findings(&set);

@@ -101,6 +101,11 @@ fn policy_set() -> Value {
             map(TOOL_NAME, "spare", defined("tool")),
         ),
         optional(
+            "exceptions",
+            "Who may do without which rules of any tool, until when.",
+            list(defined("exception"), 0),
+        ),
+        optional(
             "tests",
             "Example calls and what must come of them.",
             list(example::examples(), 0),

@@ -6,7 +6,9 @@
 
 mod change;
 mod declared;
+mod exception;
 mod phrase;
+mod reach;
 mod tool;
 
 pub use change::{Change, Direction};
@@ -25,5 +27,6 @@ pub fn between(old: &PolicySet, new: &PolicySet) -> Vec<Change> {
     let effort = Effort::new();
     tool::tools((old, new), &effort, &mut changes);
     declared::declarations((old, new), &mut changes);
+    exception::of_sets((old, new), &effort, &mut changes);
     changes.0
 }

@@ -124,18 +124,130 @@ const EDITS: [(&str, &str, &str); 25] = [
     ("env: dev", "env: prod", "metadata: demo/dev becomes demo/prod [unclear]"),
 ];
 
+/// The constructs that `BASE` has not.
+const NEWER: &str = "\
+apiVersion: aegis.dev/v1
+kind: PolicySet
+metadata: { tenant: demo, env: dev }
+defaults: { unknown_params: strip }
+lists: { verbs: [POST, PUT], rights: [pay] }
+obligations: { blank: { redact: { detectors: [ssn] } } }
+exceptions:
+- { id: all, owner: o, reason: r, expires: 2026-11-20T10:00:00Z, rules: [ceiling], when: { param: amount, lt: 2000 } }
+tools:
+  pay:
+    class: write
+    match: { hosts: [a.test], methods: $verbs, paths: [/pay] }
+    allow: { scopes: $rights }
+    params:
+      amount: { type: integer, required: true }
+      memo: { type: string }
+    rules:
+    - { id: ceiling, effect: deny, when: { param: amount, gt: 1000 } }
+    - { id: many, effect: deny, when: { fact: dlp.email, gt: 9 } }
+    - { id: late, effect: deny, when: { context: estimated_cost, gt: 9 } }
+    - { id: away, effect: deny, when: { request: region, neq: eu } }
+    - { id: pii, effect: sanitize, when: { dlp: [ssn] }, obligation: blank }
+  delete:
+    class: write
+    match: { mcp: { server: files, tool: delete } }
+    allow: { groups: [eng] }
+";
+
+const NEWER_EDITS: [(&str, &str, &str); 23] = [
+    ("2026-11-20", "2027-11-20", "p:8:3: exceptions.all: ends later [looser]"),
+    ("2026-11-20", "2025-11-20", "p:8:3: exceptions.all: ends earlier [stricter]"),
+    ("[ceiling]", "[ceiling, many]", "p:8:3: exceptions.all.rules: adds `many` [looser]"),
+    (
+        "lt: 2000",
+        "lt: 3000",
+        "p:8:3: exceptions.all: is for amount < 3000, before amount < 2000 [looser]",
+    ),
+    (
+        "lt: 2000",
+        "lt: 1500",
+        "p:8:3: exceptions.all: is for amount < 1500, before amount < 2000 [stricter]",
+    ),
+    (
+        "lt: 2000",
+        "lte: 1999",
+        "p:8:3: exceptions.all: is written as amount <= 1999, before amount < 2000 [neutral]",
+    ),
+    (
+        "lt: 2000",
+        "gt: 1500",
+        "p:8:3: exceptions.all: is for amount > 1500, before amount < 2000 [unclear]",
+    ),
+    (
+        "id: all,",
+        "id: some,",
+        "p:8:3: exceptions.all: is gone [stricter]\np:8:3: exceptions.some: is new, owned by `o` [looser]",
+    ),
+    ("owner: o", "owner: p", "p:8:3: exceptions.all: has another owner or reason [neutral]"),
+    ("strip }", "deny }", "p:11:5: tools.pay.unknown_params: denies the call [stricter]"),
+    ("      memo: { type: string }\n", "", "p:16:13: tools.pay.params.memo: is gone [unclear]"),
+    (
+        "memo: { type: string }",
+        "memo: { type: string }\n      more: { type: string }",
+        "p:17:13: tools.pay.params.more: is new [unclear]",
+    ),
+    ("[POST, PUT]", "[POST]", "p:5:10: lists.verbs: removes `PUT` [stricter]"),
+    ("rights: [pay]", "rights: [pay, more]", "p:5:30: lists.rights: adds `more` [stricter]"),
+    (
+        "{ scopes: $rights }",
+        "{ scopes: $rights, regions: [eu] }",
+        "p:11:5: tools.pay.allow.regions: is limited [stricter]",
+    ),
+    (
+        "methods: $verbs",
+        "methods: [POST, PUT, PATCH]",
+        "p:11:5: tools.pay.match.methods: adds `PATCH` [looser]",
+    ),
+    ("detectors: [ssn]", "detectors: [ssn], in: [body]", ""),
+    (
+        "email, gt: 9",
+        "email, gt: 8",
+        "p:19:7: tools.pay.rules.many: fires on dlp.email > 8, before on dlp.email > 9 [stricter]",
+    ),
+    (
+        "cost, gt: 9",
+        "cost, gt: 10",
+        "p:20:7: tools.pay.rules.late: fires on estimated_cost > 10, before on estimated_cost > 9 [looser]",
+    ),
+    (
+        "neq: eu",
+        "prefix: eu",
+        "p:21:7: tools.pay.rules.away: fires on request.region begins with \"eu\", before on request.region != \"eu\" [unclear]",
+    ),
+    (
+        "tool: delete }",
+        "tool: read }",
+        "p:24:5: tools.delete.match.mcp: is for `read` of `files` instead of `delete` of `files` [unclear]",
+    ),
+    (
+        "tool: delete } }",
+        "tool: delete }, hosts: [a.test] }",
+        "p:24:5: tools.delete.match.hosts: is limited [stricter]",
+    ),
+    (
+        "{ mcp: { server: files, tool: delete } }",
+        "{ hosts: [a.test], methods: [POST], paths: [/] }",
+        "p:24:5: tools.delete.unknown_params: are taken out of the call [looser]\np:24:5: tools.delete.match: is for plain requests instead of MCP calls [unclear]",
+    ),
+];
+
 fn read(text: &str) -> PolicySet {
     Document::parse("p", text).and_then(|document| PolicySet::parse(&[document])).unwrap()
 }
 
 #[test]
 fn each_edit_is_one_change_in_its_direction() {
-    let base = read(BASE);
-    for (from, to, line) in EDITS {
-        assert!(BASE.contains(from), "{from}");
-        let changes = diff::between(&base, &read(&BASE.replacen(from, to, 1)));
+    let both = EDITS.iter().map(|edit| (BASE, edit));
+    for (base, (from, to, line)) in both.chain(NEWER_EDITS.iter().map(|edit| (NEWER, edit))) {
+        assert!(base.contains(from), "{from}");
+        let changes = diff::between(&read(base), &read(&base.replacen(from, to, 1)));
         let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
-        assert_eq!(lines.join("\n"), line);
+        assert_eq!(lines.join("\n"), *line);
     }
 }
 
@@ -150,9 +262,13 @@ fn there_and_back_the_directions_turn_round() {
 
 #[test]
 fn a_set_does_not_differ_from_itself_however_it_is_laid_out() {
-    for text in
-        [BASE, include_str!("../../packs/demo.yaml"), include_str!("../../cases/four-domains.yaml")]
-    {
+    for text in [
+        BASE,
+        NEWER,
+        include_str!("../../cases/constructs.yaml"),
+        include_str!("../../packs/demo.yaml"),
+        include_str!("../../cases/four-domains.yaml"),
+    ] {
         let commented = format!("# a comment\n{text}");
         assert_eq!(diff::between(&read(text), &read(&commented)), []);
     }

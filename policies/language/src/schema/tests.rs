@@ -79,6 +79,33 @@ fn keys_that_are_unknown_or_missing_are_refused_by_both() {
     }
 }
 
+/// The value of the key that nothing knows, wherever it stands.
+fn unknown(value: &Value) -> Option<&Value> {
+    match value {
+        Value::Object(map) => map.get(samples::UNKNOWN).or_else(|| map.values().find_map(unknown)),
+        Value::Array(items) => items.iter().find_map(unknown),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
+#[test]
+fn whatever_the_decoder_knows_the_schema_names() {
+    let schema = schema();
+    let mut compared = 0;
+    for sample in samples::broken(&schema, &schema) {
+        let Some(named) = unknown(&sample) else { continue };
+        let document = Document::parse("s.json", &sample.to_string()).unwrap();
+        let found = document.decode(crate::policy_set).unwrap_err();
+        let helps = found.iter().filter(|found| found.message.contains(samples::UNKNOWN));
+        let known = helps.filter_map(|found| found.help.as_deref()?.strip_prefix("known here: "));
+        for key in known.flat_map(|known| known.split(", ")) {
+            assert!(named.as_array().unwrap().contains(&key.into()), "`{key}` beside {named}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 1_000, "{compared}");
+}
+
 #[test]
 fn every_key_and_choice_has_a_description() {
     fn visit(shape: &Value, path: &str) {

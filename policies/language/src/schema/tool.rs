@@ -32,7 +32,7 @@ pub(super) fn tool() -> Value {
         ),
         optional(
             "exceptions",
-            "Who may do without which rules, until when.",
+            "Who may do without which rules of this tool, until when.",
             list(defined("exception"), 0),
         ),
         optional(

@@ -1,4 +1,4 @@
-//! Lists, calendars, approvals, obligations and exceptions of two versions.
+//! Lists, calendars, approvals and obligations of two versions.
 //!
 //! Not here: the tools that use them (`tool`). Invariant: the direction of a list that grows is that of every use of it
 //! in the new version; uses that pull apart make it unclear.
@@ -8,10 +8,8 @@ use std::collections::BTreeMap;
 use aegis_domain::Obligation;
 
 use super::change::{Changes, Direction, Places};
-use super::phrase;
 use aegis_policy_language::{
-    Approval, Calendar, Condition, Declared, Exception, ListRef, Mode, Name, PolicySet, RuleEffect,
-    Test, Text,
+    Approval, Calendar, Condition, Declared, ListRef, Mode, Name, PolicySet, RuleEffect, Test, Text,
 };
 
 pub(super) fn declarations((old, new): (&PolicySet, &PolicySet), changes: &mut Changes) {
@@ -57,7 +55,6 @@ pub(super) fn declarations((old, new): (&PolicySet, &PolicySet), changes: &mut C
         changes,
         &mut obligations,
     );
-    exceptions("exceptions", (&old.exceptions, &new.exceptions), changes);
 }
 
 type Compare<'c, V> = &'c mut dyn FnMut(&str, (&V, &V), &Name, Places<'_>, &mut Changes);
@@ -190,54 +187,6 @@ fn covers(one: &Obligation, other: &Obligation) -> bool {
             a.iter().all(|field| b.contains(field))
         }
         (one, other) => one == other,
-    }
-}
-
-/// An exception lifts rules, so having one is looser; one that changed is told by what it says.
-pub(super) fn exceptions(
-    path: &str,
-    (old, new): (&[Exception], &[Exception]),
-    changes: &mut Changes,
-) {
-    for before in old {
-        let path = format!("{path}.{}", before.id);
-        match new.iter().find(|after| after.id == before.id) {
-            None => changes.add(
-                &path,
-                "is gone".to_owned(),
-                Direction::Stricter,
-                (Some(&before.at), None),
-            ),
-            Some(after) => exception(&path, (before, after), changes),
-        }
-    }
-    for after in new.iter().filter(|after| !old.iter().any(|before| before.id == after.id)) {
-        let message = format!("is new, owned by `{}`", after.owner);
-        changes.add(
-            &format!("{path}.{}", after.id),
-            message,
-            Direction::Looser,
-            (None, Some(&after.at)),
-        );
-    }
-}
-
-fn exception(path: &str, (old, new): (&Exception, &Exception), changes: &mut Changes) {
-    let at = (Some(&old.at), Some(&new.at));
-    if old.expires != new.expires {
-        let longer = new.expires > old.expires;
-        let direction = if longer { Direction::Looser } else { Direction::Stricter };
-        let message = if longer { "ends later" } else { "ends earlier" };
-        changes.add(path, message.to_owned(), direction, at);
-    }
-    let ids = (old.rules.iter().map(|id| id.as_str()), new.rules.iter().map(|id| id.as_str()));
-    changes.members(&format!("{path}.rules"), ids, Direction::Looser, at);
-    if phrase::condition(&old.when) != phrase::condition(&new.when) {
-        let message = format!("is for calls with {}", phrase::condition(&new.when));
-        changes.add(path, message, Direction::Unclear, at);
-    }
-    if (&old.owner, &old.reason) != (&new.owner, &new.reason) {
-        changes.add(path, "has another owner or reason".to_owned(), Direction::Neutral, at);
     }
 }
 

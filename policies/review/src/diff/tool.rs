@@ -8,12 +8,14 @@ use std::collections::BTreeSet;
 use aegis_domain::{CallKind, Method, Region, RuleId, ToolName};
 
 use super::change::{Changes, Direction, Places};
-use super::declared::{effect_phrase, exceptions};
+use super::declared::effect_phrase;
+use super::exception::exceptions;
 use super::phrase;
-use crate::truth::{Calls, Claim, Effort, bounds_order};
+use super::reach::reach;
+use crate::truth::{Calls, Effort, bounds_order};
 use aegis_policy_language::{
-    ListRef, Mode, Name, Param, ParamKind, PathPattern, PolicySet, Presence, Rule, Text, Tool,
-    UnknownParams,
+    Exception, ListRef, Mode, Name, Param, ParamKind, PathPattern, Place, PolicySet, Presence,
+    Rule, Text, Tool, UnknownParams,
 };
 
 pub(super) fn tools((old, new): (&PolicySet, &PolicySet), effort: &Effort, changes: &mut Changes) {
@@ -74,21 +76,36 @@ impl<'s> Pair<'s, '_> {
         let calls = Calls::of(self.sets.1, new, effort);
         self.rules(&calls);
         let path = format!("{}.exceptions", self.path);
-        exceptions(&path, (&old.exceptions, &new.exceptions), self.changes);
+        let sets = self.sets;
+        let in_calls = |before: &Exception, after: &Exception| {
+            reach(&calls, sets, (&before.when, &after.when))
+        };
+        exceptions(&path, (&old.exceptions, &new.exceptions), &in_calls, self.changes);
     }
 
     fn add(&mut self, part: &str, message: String, direction: Direction) {
         self.changes.add(&format!("{}.{part}", self.path), message, direction, self.places);
     }
 
+    /// Compares the members of a place; a list that both versions name is told where it is declared.
     fn members<'m>(
         &mut self,
-        part: &str,
-        old: impl Iterator<Item = &'m str>,
-        new: impl Iterator<Item = &'m str>,
+        place: Place,
+        members: (impl Iterator<Item = &'m str>, impl Iterator<Item = &'m str>),
         more: Direction,
     ) {
-        self.changes.members(&format!("{}.{part}", self.path), (old, new), more, self.places);
+        let named = |tool: &'s Tool| tool.named_lists().find(|(found, _)| *found == place);
+        let (old, new) = (named(self.tools.0), named(self.tools.1));
+        if old.is_some() && old == new {
+            return;
+        }
+        let part = match place {
+            Place::Scopes => "allow.scopes",
+            Place::Regions => "allow.regions",
+            Place::Methods => "match.methods",
+            Place::Paths => "match.paths",
+        };
+        self.changes.members(&format!("{}.{part}", self.path), members, more, self.places);
     }
 
     fn texts(&mut self, part: &str, (old, new): (&'s ListRef, &'s ListRef)) {
@@ -98,18 +115,29 @@ impl<'s> Pair<'s, '_> {
             return;
         }
         let (before, after) = (self.sets.0.members(old), self.sets.1.members(new));
-        self.members(
-            part,
-            before.iter().map(Text::as_str),
-            after.iter().map(Text::as_str),
-            Direction::Looser,
-        );
+        let members = (before.iter().map(Text::as_str), after.iter().map(Text::as_str));
+        let path = format!("{}.{part}", self.path);
+        self.changes.members(&path, members, Direction::Looser, self.places);
     }
 
     fn requests(&mut self) {
         let (old, new) = (&self.tools.0.matching, &self.tools.1.matching);
-        if old.mcp != new.mcp {
-            self.add("match.mcp", "is for other calls".to_owned(), Direction::Unclear);
+        let kind = |mcp: bool| if mcp { "MCP calls" } else { "plain requests" };
+        match (&old.mcp, &new.mcp) {
+            (Some(before), Some(after)) if before != after => {
+                let message = format!(
+                    "is for `{}` of `{}` instead of `{}` of `{}`",
+                    after.tool, after.server, before.tool, before.server
+                );
+                self.add("match.mcp", message, Direction::Unclear);
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+            (before, after) => {
+                // Hosts mean the same for both, yet no call is of both kinds.
+                let (before, after) = (kind(before.is_some()), kind(after.is_some()));
+                let message = format!("is for {after} instead of {before}");
+                return self.add("match", message, Direction::Unclear);
+            }
         }
         let any = |list: &ListRef| matches!(list, ListRef::Inline(hosts) if hosts.is_empty());
         match (any(&old.hosts), any(&new.hosts)) {
@@ -119,21 +147,18 @@ impl<'s> Pair<'s, '_> {
             (false, true) => self.add("match.hosts", "is any host".to_owned(), Direction::Looser),
         }
         let methods = |methods: &'s [Method]| methods.iter().map(Method::as_str);
-        self.members(
-            "match.methods",
-            methods(&old.methods),
-            methods(&new.methods),
-            Direction::Looser,
-        );
+        let methods = (methods(&old.methods), methods(&new.methods));
+        self.members(Place::Methods, methods, Direction::Looser);
         let paths = |paths: &'s [PathPattern]| paths.iter().map(PathPattern::as_str);
-        self.members("match.paths", paths(&old.paths), paths(&new.paths), Direction::Looser);
+        self.members(Place::Paths, (paths(&old.paths), paths(&new.paths)), Direction::Looser);
     }
 
     fn callers(&mut self) {
         let (old, new) = (&self.tools.0.allow, &self.tools.1.allow);
         let scopes =
             |ids: &'s [RuleId]| ids.iter().map(|id| id.as_str().trim_start_matches("scope."));
-        self.members("allow.scopes", scopes(&old.scopes), scopes(&new.scopes), Direction::Stricter);
+        let scopes = (scopes(&old.scopes), scopes(&new.scopes));
+        self.members(Place::Scopes, scopes, Direction::Stricter);
         match (&old.groups, &new.groups) {
             (Some(before), Some(after)) => self.texts("allow.groups", (before, after)),
             (None, Some(_)) => {
@@ -147,7 +172,8 @@ impl<'s> Pair<'s, '_> {
         let regions = |regions: &'s Vec<Region>| regions.iter().map(Region::as_str);
         match (&old.regions, &new.regions) {
             (Some(before), Some(after)) => {
-                self.members("allow.regions", regions(before), regions(after), Direction::Looser);
+                let regions = (regions(before), regions(after));
+                self.members(Place::Regions, regions, Direction::Looser);
             }
             (None, Some(_)) => {
                 self.add("allow.regions", "is limited".to_owned(), Direction::Stricter)
@@ -165,24 +191,20 @@ impl<'s> Pair<'s, '_> {
         for name in names {
             let path = format!("{}.params.{name}", self.path);
             let required = |param: &Param| param.required == Presence::Required;
+            // Where it is stripped, a value passes that its checks would have denied.
+            let strips = |tool: &Tool| tool.unknown_params == UnknownParams::Strip;
             match (old.get(name), new.get(name)) {
                 (Some(before), Some(after)) => self.param(&path, (before, after)),
                 (Some(before), None) => {
-                    let direction =
-                        if required(before) { Direction::Unclear } else { Direction::Stricter };
-                    self.changes.add(
-                        &path,
-                        "is gone".to_owned(),
-                        direction,
-                        (Some(&before.at), None),
-                    );
+                    let clear = !required(before) && !strips(self.tools.1);
+                    let direction = if clear { Direction::Stricter } else { Direction::Unclear };
+                    let at = (Some(&before.at), None);
+                    self.changes.add(&path, "is gone".to_owned(), direction, at);
                 }
                 (None, Some(after)) => {
-                    let (word, direction) = if required(after) {
-                        ("is new and required", Direction::Unclear)
-                    } else {
-                        ("is new", Direction::Looser)
-                    };
+                    let clear = !required(after) && !strips(self.tools.0);
+                    let direction = if clear { Direction::Looser } else { Direction::Unclear };
+                    let word = if required(after) { "is new and required" } else { "is new" };
                     self.changes.add(&path, word.to_owned(), direction, (None, Some(&after.at)));
                 }
                 (None, None) => {}
@@ -312,29 +334,10 @@ impl<'s> Pair<'s, '_> {
         }
         let (before, after) = (phrase::condition(&old.when), phrase::condition(&new.when));
         if before != after {
-            let direction = self.reach((old, new), calls);
+            let direction = reach(calls, self.sets, (&old.when, &new.when));
             let word = if direction == Direction::Neutral { "is written as" } else { "fires on" };
             let message = format!("{word} {after}, before on {before}");
             self.changes.add(path, message, decides(direction), at);
-        }
-    }
-
-    /// Whether the condition holds for more calls than before, among those that the new checks let through.
-    fn reach(&self, (old, new): (&Rule, &Rule), calls: &Calls<'_>) -> Direction {
-        let (before, after) = self.sets;
-        let only_old = calls.allow(&[
-            Claim { set: before, condition: &old.when, holds: true },
-            Claim { set: after, condition: &new.when, holds: false },
-        ]);
-        let only_new = calls.allow(&[
-            Claim { set: before, condition: &old.when, holds: false },
-            Claim { set: after, condition: &new.when, holds: true },
-        ]);
-        match (only_old, only_new) {
-            (false, false) => Direction::Neutral,
-            (false, true) => Direction::Stricter,
-            (true, false) => Direction::Looser,
-            (true, true) => Direction::Unclear,
         }
     }
 }

@@ -21,7 +21,12 @@ pub(super) fn overlaps(set: &PolicySet, found: &mut Findings) {
         for (other_name, other) in tools.iter().take(index) {
             if hosts.answer_alike(&tool.matching, &other.matching) {
                 let message = format!("`{other_name}` and `{name}` match the same requests");
-                let help = "the longer path wins, then the name that sorts first";
+                let help = match tool.matching.mcp {
+                    None => "the longer path wins, then the name that sorts first",
+                    Some(_) => {
+                        "the name that sorts first wins; leave one, or tell them apart by `hosts`"
+                    }
+                };
                 found.add(Code::OverlappingTools, &tool.at, message, help);
             }
         }
@@ -37,12 +42,11 @@ struct Hosts<'s> {
 }
 
 impl Hosts<'_> {
+    /// A call that speaks MCP belongs only to a tool that names its server and tool, and such a tool takes no other.
     fn answer_alike(&mut self, a: &Match, b: &Match) -> bool {
-        // An MCP call belongs only to a tool that names its server and tool, on any host if none is named.
         if a.mcp.is_some() || b.mcp.is_some() {
-            let any = |list: &ListRef| matches!(list, ListRef::Inline(hosts) if hosts.is_empty());
-            let hosts = any(&a.hosts) || any(&b.hosts) || self.overlap(&a.hosts, &b.hosts);
-            return a.mcp == b.mcp && hosts;
+            let any = is_any(&a.hosts) || is_any(&b.hosts);
+            return a.mcp == b.mcp && (any || self.overlap(&a.hosts, &b.hosts));
         }
         self.left = self.left.saturating_sub(a.paths.len().saturating_mul(b.paths.len()));
         let methods = a.methods.iter().any(|method| b.methods.contains(method));
@@ -70,6 +74,11 @@ impl Hosts<'_> {
             patterns.iter().any(|pattern| covered.contains(pattern.as_str()))
         })
     }
+}
+
+/// An MCP tool without hosts is for calls to any.
+fn is_any(hosts: &ListRef) -> bool {
+    matches!(hosts, ListRef::Inline(hosts) if hosts.is_empty())
 }
 
 fn paths_overlap(a: &PathPattern, b: &PathPattern) -> bool {

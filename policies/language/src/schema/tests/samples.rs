@@ -1,6 +1,11 @@
 //! Documents made from the schema: each key and each choice once, and each way to break the keys once.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
+
+/// A key that nothing knows, nor anything like it; its value is what the schema knows in its place.
+pub(super) const UNKNOWN: &str = "zzz";
 
 /// How deep conditions are written out in each other.
 const NESTED_MAX: usize = 2;
@@ -96,7 +101,16 @@ impl<'s> Sampler<'s> {
             return self.follow(target).map_or(Vec::new(), |(inside, shape)| inside.broken(shape));
         }
         if let Some(shapes) = shape.get("oneOf").and_then(Value::as_array) {
-            return shapes.iter().flat_map(|shape| self.broken(shape)).collect();
+            let all: BTreeSet<&String> = shapes.iter().flat_map(names).collect();
+            let broken = shapes.iter().flat_map(|shape| self.broken(shape));
+            return broken
+                .map(|mut sample| {
+                    if let Some(known) = sample.get_mut(UNKNOWN) {
+                        *known = json!(all);
+                    }
+                    sample
+                })
+                .collect();
         }
         if let Some(items) = shape.get("items") {
             return self.broken(items).into_iter().map(|item| json!([item])).collect();
@@ -121,7 +135,7 @@ impl<'s> Sampler<'s> {
             map.insert(name.to_owned(), value);
             Value::Object(map)
         };
-        let mut broken = vec![with("unheard_of", json!("a"))];
+        let mut broken = vec![with(UNKNOWN, json!(names(shape).collect::<BTreeSet<_>>()))];
         for name in shape["required"].as_array().unwrap() {
             let mut map = good.clone();
             map.remove(name.as_str().unwrap());
@@ -132,6 +146,11 @@ impl<'s> Sampler<'s> {
         }
         broken
     }
+}
+
+/// The keys that the object names.
+fn names(shape: &Value) -> impl Iterator<Item = &String> {
+    shape.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys)
 }
 
 fn properties(shape: &Value) -> impl Iterator<Item = (&String, &Value)> {
