@@ -40,9 +40,9 @@ fn tools(count: usize, rules: &str) -> String {
 
 #[test]
 fn a_set_has_200_tools_and_2000_rules() {
-    assert_eq!(refusal(&tools(201, "      []")), "policy.yaml:1:1: more than 200 tools");
+    assert_eq!(refusal(&tools(201, "      []")), "policy.yaml:699:5: a set has at most 200 tools");
     let refused = refusal(&tools(5, &rules(401)));
-    assert_eq!(refused, "policy.yaml:6:5: the tools of a set have at most 2000 rules together");
+    assert_eq!(refused, "policy.yaml:2039:7: a set has at most 2000 rules");
 }
 
 #[test]
