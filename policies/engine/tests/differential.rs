@@ -29,7 +29,7 @@ fn rvm_and_interpreter_agree_on_hostile_documents() {
         let examples = set.examples.iter();
         let good = examples.map(|example| cases::document(&snapshot, &set, example).unwrap());
         let mut effects: BTreeMap<&str, usize> = BTreeMap::new();
-        for document in Hostile::new(good.collect(), 1).take(400) {
+        for document in Hostile::new(good.collect(), 1).take(600) {
             // A busy machine trips the wall-clock limit of the RVM now and then.
             let mut asked = std::iter::repeat_with(|| snapshot.decide(&document)).take(5);
             let on_rvm = asked.find(Result::is_ok).unwrap_or(Err(EngineError::Failed));

@@ -17,16 +17,9 @@ const RESERVED: [&str; 6] = ["schema.", "request.", "scope.", "agent.", "egress.
 /// Each level is a call of one generated rule by another; engines recurse there, and a deep enough stack of them ends
 /// the process.
 const DEPTH_MAX: usize = 16;
-/// In all tools of a set together.
-const RULES_MAX: usize = 2_000;
 
 pub(crate) fn names_and_types(set: &PolicySet, found: &mut Diagnostics) {
     packages(set, found);
-    let rules: usize = set.tools.values().map(|tool| tool.rules.len()).sum();
-    if let Some(tool) = set.tools.values().next().filter(|_| rules > RULES_MAX) {
-        let message = format!("the tools of a set have at most {RULES_MAX} rules together");
-        found.report(&tool.at, message, None);
-    }
     for (name, tool) in &set.tools {
         Checker { set, tool, found }.tool(name);
     }
