@@ -1,8 +1,10 @@
-//! The region's certificate authority: short-lived leaves for the hosts whose TLS the forward proxy opens.
+//! The region's certificate authority: short-lived leaves for the hosts whose TLS the forward proxy opens; and the
+//! key that stock OPA verifies its policy bundles with.
 //!
 //! Not here: deciding whether a tunnel may be opened, and TLS itself (`gateway::door`). Invariant: a leaf names
 //! exactly one host, is good for servers only, and never outlives its authority.
 
+mod bundle_key;
 mod store;
 
 use std::net::IpAddr;
@@ -14,6 +16,7 @@ use rcgen::{
 };
 use time::OffsetDateTime;
 
+pub use bundle_key::{BUNDLE_KEY_ID, BundleKey};
 pub use store::{Store, StoreError};
 
 /// How long an authority is good for: agents must be given a new one before that.
@@ -32,6 +35,8 @@ pub enum AuthorityError {
     Mismatch,
     #[error("a certificate could not be made")]
     Making(#[source] rcgen::Error),
+    #[error("the system gives no randomness")]
+    Random,
     #[error("a time lies outside what certificates can say")]
     Time,
     #[error("the host is not one a certificate can name")]

@@ -47,7 +47,7 @@ impl Store {
     /// A new authority in the place of the old one, whose certificate stays in the bundle until it ends.
     pub fn rotate(&self, region: &Region, now: Timestamp) -> Result<Authority, StoreError> {
         if let Some(old) = self.read()? {
-            self.replace(&self.previous(), old.certificate_pem().as_bytes(), 0o644)?;
+            replace(&self.previous(), old.certificate_pem().as_bytes(), 0o644)?;
         }
         self.create(region, now)
     }
@@ -77,12 +77,7 @@ impl Store {
 
     fn read(&self) -> Result<Option<Authority>, StoreError> {
         let path = self.current();
-        let Some(text) = read_file(&path)?.map(Secret::new) else { return Ok(None) };
-        let file = |source| StoreError::File { path: path.clone(), source };
-        let mode = std::fs::metadata(&path).map_err(file)?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(StoreError::TooOpen { path });
-        }
+        let Some(text) = read_secret(&path)? else { return Ok(None) };
         let content = |source| StoreError::Content { path: path.clone(), source };
         let start = text.expose().find("-----BEGIN CERTIFICATE-----").unwrap_or(0);
         let (key, certificate) = text.expose().split_at(start);
@@ -92,27 +87,40 @@ impl Store {
     fn create(&self, region: &Region, now: Timestamp) -> Result<Authority, StoreError> {
         let (authority, key) = Authority::create(region, now)?;
         let both = Secret::new(format!("{}{}", key.expose(), authority.certificate_pem()));
-        self.replace(&self.current(), both.expose().as_bytes(), 0o600)?;
+        replace(&self.current(), both.expose().as_bytes(), 0o600)?;
         Ok(authority)
     }
+}
 
-    fn replace(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
-        let written = || -> std::io::Result<()> {
-            std::fs::create_dir_all(&self.0)?;
-            let beside = path.with_extension("new");
-            // A left-over of a crash may have other permissions.
-            if beside.exists() {
-                std::fs::remove_file(&beside)?;
-            }
-            let mut options = OpenOptions::new();
-            let mut file = options.write(true).create_new(true).mode(mode).open(&beside)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&beside, path)?;
-            File::open(&self.0)?.sync_all()
-        };
-        written().map_err(|source| StoreError::File { path: path.to_owned(), source })
+/// Writes a file whole, with its permissions from its first byte on.
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
+    let written = || -> std::io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)?;
+        let beside = path.with_extension("new");
+        // A left-over of a crash may have other permissions.
+        if beside.exists() {
+            std::fs::remove_file(&beside)?;
+        }
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(mode).open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)?;
+        File::open(folder)?.sync_all()
+    };
+    written().map_err(|source| StoreError::File { path: path.to_owned(), source })
+}
+
+/// A file that only this user may read, if it is there.
+pub(crate) fn read_secret(path: &Path) -> Result<Option<Secret<String>>, StoreError> {
+    let Some(text) = read_file(path)?.map(Secret::new) else { return Ok(None) };
+    let file = |source| StoreError::File { path: path.to_owned(), source };
+    let mode = std::fs::metadata(path).map_err(file)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(StoreError::TooOpen { path: path.to_owned() });
     }
+    Ok(Some(text))
 }
 
 fn read_file(path: &Path) -> Result<Option<String>, StoreError> {

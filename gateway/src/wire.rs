@@ -29,7 +29,7 @@ use crate::rooms::identify::Identify;
 use crate::serve::Stop;
 use crate::shadow::{Job, Shadow};
 use crate::{clock, files, keys};
-use aegis_authority::Store;
+use aegis_authority::{BundleKey, Store};
 use aegis_config::Config;
 use aegis_policy_store::Policies;
 
@@ -52,6 +52,8 @@ pub struct Gateway {
     pub issuer: String,
     pub jwks: Bytes,
     pub resolver: Resolver,
+    /// Signs bundles for OPAs that know no EdDSA.
+    pub bundle_key: BundleKey,
     /// Opens the tunnels of the forward proxy.
     pub intercept: Intercept,
     pub trust: TrustStore,
@@ -127,6 +129,8 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let follower = follower(&config, &journal, metrics.clone())?;
     let authority = Store::at(&config.data_dir.join("ca")).open(&config.region, clock::now());
     let intercept = Intercept::new(authority.context("the proxy's authority cannot be used")?)?;
+    let bundle_key = BundleKey::open(&config.data_dir.join("keys/bundles.pem"))
+        .context("the key of bundles cannot be used")?;
     let jwks = KeySet::default().with(region_key.public_key().clone())?.to_jwks_json();
     let gateway = Gateway {
         issuer: config.identity.audience.clone(),
@@ -140,6 +144,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         region_key,
         jwks: Bytes::from(jwks),
         resolver: Resolver::default(),
+        bundle_key,
         intercept,
         trust,
         drain: Arc::new(Drain::default()),

@@ -94,6 +94,9 @@ impl ServeHttp for Ops {
                 (StatusCode::OK, METRICS_TYPE, self.gateway.metrics.render())
             }
             "/policies" => (StatusCode::OK, JSON, format!("{:#}\n", policies::list(&self.gateway))),
+            "/bundles/es256.pem" => {
+                (StatusCode::OK, TEXT, self.gateway.bundle_key.public_pem().to_owned())
+            }
             path => match policies::bundle(&self.gateway, path) {
                 Some(served) => return bundle(served, known.as_ref()),
                 None => (StatusCode::NOT_FOUND, TEXT, HELP.to_owned()),
@@ -130,7 +133,7 @@ fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Vec
 }
 
 const RELOAD: &str = "/policies/reload";
-const HELP: &str = "GET /metrics, /healthz, /readyz, /policies, /bundles/<tenant>/<env>.tar.gz; POST /policies/reload\n";
+const HELP: &str = "GET /metrics, /healthz, /readyz, /policies, /bundles/<tenant>/<env>[.es256].tar.gz, /bundles/es256.pem; POST /policies/reload\n";
 const TEXT: &str = "text/plain";
 const JSON: &str = "application/json";
 const GZIP: &str = "application/gzip";

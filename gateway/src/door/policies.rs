@@ -13,7 +13,7 @@ use http::HeaderValue;
 use serde_json::{Map, Value, json};
 
 use crate::wire::Gateway;
-use aegis_policy_store::{Candidate, Store};
+use aegis_policy_store::{Candidate, Form, Store};
 
 /// A live version as one file.
 #[derive(Clone, Debug)]
@@ -85,24 +85,30 @@ pub(super) async fn reload(gateway: &Arc<Gateway>) -> Result<Value, Value> {
     if is_refused { Err(told) } else { Ok(told) }
 }
 
-/// The bundle at `/bundles/<tenant>/<env>.tar.gz`.
+/// The bundle at `/bundles/<tenant>/<env>.tar.gz`, or at `/bundles/<tenant>/<env>.es256.tar.gz`.
 pub(super) fn bundle(gateway: &Gateway, path: &str) -> Option<Served> {
     let (tenant, file) = path.strip_prefix("/bundles/")?.split_once('/')?;
     let policy = gateway.policies.of(&TenantId::parse(tenant).ok()?)?.current();
     let snapshot = policy.live.snapshot();
     let env = &snapshot.bundle().manifest().env;
-    if file.strip_suffix(".tar.gz") != Some(env.as_str()) {
-        return None;
-    }
-    let archive = policy.served(|| signed(gateway, snapshot))?;
+    let form = match file.strip_suffix(".tar.gz")?.strip_prefix(env.as_str())? {
+        "" => Form::EdDsa,
+        ".es256" => Form::Es256,
+        _ => return None,
+    };
+    let archive = policy.served(form, || signed(gateway, snapshot, form))?;
     let etag = HeaderValue::from_str(&format!("\"{}\"", archive.sha256)).ok()?;
     Some(Served { bytes: archive.bytes.clone(), etag })
 }
 
-fn signed(gateway: &Gateway, snapshot: &Snapshot) -> Option<Archive> {
+fn signed(gateway: &Gateway, snapshot: &Snapshot, form: Form) -> Option<Archive> {
     let bundle = snapshot.bundle().clone();
     let payload = bundle.signing_payload();
-    let jwt = gateway.region_key.sign(aegis_policy::SIGNATURE_TYPE, payload.as_bytes());
+    let (typ, payload) = (aegis_policy::SIGNATURE_TYPE, payload.as_bytes());
+    let jwt = match form {
+        Form::EdDsa => gateway.region_key.sign(typ, payload),
+        Form::Es256 => gateway.bundle_key.sign(typ, payload).ok()?,
+    };
     let archive = bundle.signed(jwt).archive();
     let archive = archive.inspect_err(|error| {
         tracing::error!(%error, "a bundle cannot be packed");

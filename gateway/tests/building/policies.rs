@@ -5,11 +5,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use aegis_audit_chain::record::{DecisionEntry, Mode};
 use aegis_domain::{AgentId, DecisionId, Effect, Reason, TenantId};
 use aegis_policy::{Bundle, SIGNATURE_BYTES_MAX, SIGNATURE_TYPE};
 use aegis_policy_rollout::{Bucket, Share};
 use aegis_testkit::{Building, Gate, Plan, Script};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde_json::{Value, json};
 
 use crate::evidence::assert_verified;
@@ -293,8 +298,12 @@ async fn a_bundle_is_served_signed_and_only_when_it_is_new() {
     assert_ne!(newer.header("etag"), Some(etag));
     assert_eq!(Bundle::open(&newer.body).unwrap().manifest().version, 2);
 
-    for absent in ["/bundles/acme/prod.tar.gz", "/bundles/nobody/test.tar.gz", "/bundles/acme/test"]
-    {
+    for absent in [
+        "/bundles/acme/test.hs256.tar.gz",
+        "/bundles/acme/prod.tar.gz",
+        "/bundles/nobody/test.tar.gz",
+        "/bundles/acme/test",
+    ] {
         assert_eq!(house.ops("GET", absent).await.status, 404, "{absent}");
     }
     assert_eq!(house.ops("GET", "/policies/reload").await.status, 405);
@@ -323,4 +332,38 @@ async fn an_exception_that_was_used_is_on_record_and_an_expired_one_lifts_nothin
         house.stop().await;
         assert_verified(&house);
     }
+}
+
+/// OPA up to 1.9.0 takes no EdDSA key in the configuration of a bundle that it polls.
+#[tokio::test]
+async fn a_bundle_is_served_with_a_signature_that_older_opas_verify() {
+    let house = house().await;
+    let path = "/bundles/acme/test.es256.tar.gz";
+    let served = house.ops("GET", path).await;
+    assert_eq!(served.status, 200);
+    let pem = house.ops("GET", "/bundles/es256.pem").await.text();
+    let key = pem.lines().filter(|line| !line.starts_with("-----")).collect::<String>();
+    let key = STANDARD.decode(key).unwrap();
+    // An uncompressed point ends the SubjectPublicKeyInfo (RFC 5480 §2.2).
+    let point = &key[key.len() - 65..];
+    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
+    let bundle = Bundle::open(&served.body).unwrap();
+    let check = |jwt: &str| {
+        let (signed, signature) = jwt.rsplit_once('.').unwrap();
+        let (header, payload) = signed.split_once('.').unwrap();
+        let header: Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();
+        assert_eq!((&header["alg"], &header["typ"]), (&json!("ES256"), &json!("JWT")));
+        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        key.verify(signed.as_bytes(), &signature).map_err(|_| std::fmt::Error)?;
+        Ok::<_, std::fmt::Error>(URL_SAFE_NO_PAD.decode(payload).unwrap())
+    };
+    bundle.verify(check).unwrap();
+    let plain = house.ops("GET", "/bundles/acme/test.tar.gz").await;
+    assert_eq!(Bundle::open(&plain.body).unwrap().digest(), bundle.digest());
+    // A signature has chance in it, and the tag stands still all the same.
+    let known = format!("if-none-match: {}\r\n", served.header("etag").unwrap());
+    assert_eq!(house.ops_with("GET", path, &known).await.status, 304);
+    let mode = std::fs::metadata(house.data().join("keys/bundles.pem")).unwrap().permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
 }

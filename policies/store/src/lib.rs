@@ -32,8 +32,16 @@ pub struct Policies(BTreeMap<TenantId, Store>);
 pub struct TenantPolicy {
     pub live: Cleared,
     pub candidate: Option<Arc<Candidate>>,
-    /// The live version as a signed bundle, once somebody has asked for it.
-    served: OnceLock<Option<Archive>>,
+    /// The live version as a bundle in each form, once somebody has asked for it.
+    served: [OnceLock<Option<Archive>>; 2],
+}
+
+/// With which signature a bundle is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    EdDsa,
+    /// For OPAs whose configuration takes no EdDSA key.
+    Es256,
 }
 
 /// A version that decides for some agents, and is asked without effect about calls of the others.
@@ -104,12 +112,17 @@ impl Policies {
 
 impl TenantPolicy {
     pub fn new(live: Cleared, candidate: Option<Candidate>) -> Self {
-        Self { live, candidate: candidate.map(Arc::new), served: OnceLock::new() }
+        Self { live, candidate: candidate.map(Arc::new), served: Default::default() }
     }
 
-    /// The live version as a bundle; made once.
-    pub fn served(&self, make: impl FnOnce() -> Option<Archive>) -> Option<&Archive> {
-        self.served.get_or_init(make).as_ref()
+    /// The live version as a bundle; made once in each form, so that its tag stays the same.
+    pub fn served(&self, form: Form, make: impl FnOnce() -> Option<Archive>) -> Option<&Archive> {
+        let [eddsa, es256] = &self.served;
+        let served = match form {
+            Form::EdDsa => eddsa,
+            Form::Es256 => es256,
+        };
+        served.get_or_init(make).as_ref()
     }
 
     /// Whether nothing would change: the same versions, and the candidate for the same calls. A candidate that was
