@@ -27,7 +27,7 @@ pub fn is_forwarding(name: &HeaderName) -> bool {
 /// What a policy's scan should see of the headers: everything but what HTTP clients always send.
 pub fn free_text(headers: &HeaderMap) -> String {
     const USUAL: &str = "accept accept-encoding accept-language authorization cache-control connection \
-        content-encoding content-length content-type expect host if-none-match \
+        content-encoding content-length content-type expect host if-none-match proxy-authorization proxy-connection \
         sec-websocket-extensions sec-websocket-key sec-websocket-protocol \
         sec-websocket-version te traceparent tracestate transfer-encoding upgrade user-agent";
     let free = headers.iter().filter(|(name, _)| !is_one_of(USUAL, name) && !is_ours(name));
@@ -61,5 +61,7 @@ mod tests {
     fn what_an_agent_writes_into_headers_of_its_own_is_seen() {
         assert_eq!(free_text(&of("x-note", "123-45-6789")), "x-note: 123-45-6789\n");
         assert_eq!(free_text(&of("user-agent", "curl")), "");
+        // A token said to the proxy is no credential that leaves.
+        assert_eq!(free_text(&of("proxy-authorization", "Basic YWdlbnQ6c2VjcmV0")), "");
     }
 }
