@@ -5,6 +5,7 @@
 
 mod gated;
 pub mod handshake;
+mod passes_on;
 mod prefixed;
 pub mod replay;
 
