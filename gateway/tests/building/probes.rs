@@ -1,6 +1,6 @@
 //! Requests that are made to be misread, or never to end.
 //!
-//! Not here: each rule of the gate (`door::gate`). Invariant: nothing of a refused head reaches an upstream, and the
+//! Not here: each rule of the gate (`gate`). Invariant: nothing of a refused head reaches an upstream, and the
 //! refusal is on record.
 
 use aegis_domain::{DecisionId, Reason};
