@@ -173,7 +173,7 @@ pub(crate) fn tool(node: &Node, problems: &mut Problems, default: UnknownParams)
     if rules.as_ref().is_some_and(|rules| rules.len() > RULES_MAX) {
         problems.report(node.position(), format!("a tool has at most {RULES_MAX} rules"));
     }
-    let tool = Tool {
+    Some(Tool {
         at: problems.locate(node.position()),
         class: class?,
         matching: matching?,
@@ -183,26 +183,7 @@ pub(crate) fn tool(node: &Node, problems: &mut Problems, default: UnknownParams)
         exceptions: exceptions.unwrap_or_default(),
         unknown_params,
         references,
-    };
-    if tool.matching.passes_through() {
-        check_unseen(node, &tool, problems);
-    }
-    Some(tool)
-}
-
-/// What cannot be said of a tunnel that nobody looks into.
-fn check_unseen(node: &Node, tool: &Tool, problems: &mut Problems) {
-    let at = node.position();
-    if tool.class == CallKind::Read {
-        let message = "an unopened tunnel may change anything, so its class is `write`";
-        problems.report(at, message);
-    }
-    if !tool.params.is_empty() {
-        problems.report(at, "an unopened tunnel has no parameters");
-    }
-    for rule in tool.rules.iter().filter(|rule| rule.level() == Effect::Sanitize) {
-        problems.report(rule.at.position, "nothing can be taken out of an unopened tunnel");
-    }
+    })
 }
 
 pub(crate) fn unknown_params(node: &Node, problems: &mut Problems) -> Option<UnknownParams> {
