@@ -9,6 +9,7 @@ mod clients;
 mod evidence;
 mod life;
 mod mcp;
+mod modes;
 mod money;
 mod policies;
 mod probes;
