@@ -5,8 +5,10 @@
 
 mod answers;
 mod dialler;
+mod spoken;
 mod trust;
 
 pub use answers::announce;
 pub use dialler::{Dialler, speaks_http2};
+pub use spoken::Spoken;
 pub use trust::{ClientIdentity, Speak, Trust, TrustError, Trusted};

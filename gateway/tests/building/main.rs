@@ -7,6 +7,8 @@
 mod bodies;
 mod clients;
 mod evidence;
+mod floods;
+mod hostile;
 mod life;
 mod mcp;
 mod money;
