@@ -317,3 +317,105 @@ impl<C: Carrier> GetProxyDigest for Answers<C> {
 }
 
 impl<C: Carrier> Peek for Answers<C> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+    /// Our side of a connection, and the upstream's.
+    async fn connection() -> (Answers<Socket>, TcpStream) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let head = ResponseHeader::build(200, Some(0)).unwrap();
+        (Answers::new(Socket::from(ours.unwrap()), Box::new(head)), theirs.unwrap().0)
+    }
+
+    fn announced(answers: &Answers<Socket>, asked: Asked) {
+        let digest = Digest { proxy_digest: answers.get_proxy_digest(), ..Digest::default() };
+        assert!(announce(Some(&digest), asked));
+    }
+
+    async fn asks(answers: &mut Answers<Socket>, asked: Asked) -> Result<()> {
+        announced(answers, asked);
+        answers.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
+        answers.flush().await
+    }
+
+    async fn reads(answers: &mut Answers<Socket>, count: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        answers.read_exact(&mut bytes).await.map(|_| bytes)
+    }
+
+    #[tokio::test]
+    async fn a_connection_serves_call_after_call() {
+        let (mut ours, mut theirs) = connection().await;
+        for _ in 0..3 {
+            asks(&mut ours, Asked::Plain).await.unwrap();
+            theirs.write_all(OK).await.unwrap();
+            assert_eq!(reads(&mut ours, OK.len()).await.unwrap(), OK);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_there_before_a_call_answers_nothing() {
+        let (mut ours, mut theirs) = connection().await;
+        theirs.write_all(OK).await.unwrap();
+        // Nobody has asked, and the bytes are there; until they are seen, this is what a pool's look does.
+        let mut look = [0];
+        assert_eq!(ours.read(&mut look).await.unwrap(), 0);
+        asks(&mut ours, Asked::Plain).await.unwrap_err();
+        assert_eq!(ours.read(&mut look).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_comes_behind_an_answer_is_never_handed_out() {
+        for (asked, said) in [(Asked::Plain, OK.len()), (Asked::Head, OK.len() - 2)] {
+            let (mut ours, mut theirs) = connection().await;
+            asks(&mut ours, asked).await.unwrap();
+            theirs.write_all(&[OK, b"more"].concat()).await.unwrap();
+            let mut heard = Vec::new();
+            ours.read_to_end(&mut heard).await.unwrap();
+            assert_eq!(heard, OK[..said]);
+            asks(&mut ours, Asked::Plain).await.unwrap_err();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disputed_answer_ends_the_connection_with_nothing_handed_out() {
+        for said in [
+            &b"HTTP/1.1 200 OK\ncontent-length: 2\n\nok"[..],
+            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2;x\r\nok\r\n0\r\n\r\n",
+            b"HTTP/1.1 101 S\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+        ] {
+            let (mut ours, mut theirs) = connection().await;
+            asks(&mut ours, Asked::Plain).await.unwrap();
+            theirs.write_all(said).await.unwrap();
+            let refused = reads(&mut ours, 1).await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::InvalidData);
+            assert_eq!(ours.read(&mut [0]).await.unwrap(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_cut_is_told_from_none() {
+        let (mut ours, theirs) = connection().await;
+        asks(&mut ours, Asked::Plain).await.unwrap();
+        drop(theirs);
+        assert_eq!(ours.read(&mut [0]).await.unwrap(), 0);
+        for said in [&OK[..10], &OK[..OK.len() - 1]] {
+            let (mut ours, mut theirs) = connection().await;
+            asks(&mut ours, Asked::Plain).await.unwrap();
+            theirs.write_all(said).await.unwrap();
+            drop(theirs);
+            let mut heard = Vec::new();
+            let cut = ours.read_to_end(&mut heard).await.unwrap_err();
+            assert_eq!(cut.kind(), ErrorKind::UnexpectedEof);
+        }
+    }
+}

@@ -444,8 +444,17 @@ fn failure(error: &Error) -> Reason {
         ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
             Reason::UpstreamTls
         }
+        _ if is_alert(error) => Reason::UpstreamTls,
         _ => Reason::UpstreamFailed,
     }
+}
+
+/// Whether TLS itself broke. In TLS 1.3 an upstream may refuse our certificate only after we took the handshake for done
+/// (RFC 8446 §4.4.2.4).
+fn is_alert(error: &Error) -> bool {
+    let io = error.root_cause().downcast_ref::<std::io::Error>();
+    let tls = io.and_then(|io| io.get_ref()?.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::AlertReceived(_)))
 }
 
 /// The call was decided, and then the way upstream failed.

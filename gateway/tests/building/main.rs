@@ -19,6 +19,7 @@ mod redaction;
 mod refusals;
 mod streams;
 mod unseen;
+mod upstream_tls;
 mod upstreams;
 mod wires;
 
