@@ -7,6 +7,8 @@
 mod bodies;
 mod clients;
 mod evidence;
+mod floods;
+mod hostile;
 mod life;
 mod mcp;
 mod modes;
@@ -19,6 +21,7 @@ mod refusals;
 mod streams;
 mod unopened;
 mod unseen;
+mod upstream_tls;
 mod upstreams;
 mod wires;
 
