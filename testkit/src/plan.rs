@@ -77,6 +77,10 @@ impl Plan {
         std::fs::write(self.data.path().join(name), text).unwrap();
     }
 
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// Where a file of the plan lies.
     pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.data.path().join(name)
