@@ -45,55 +45,51 @@ fn texts(claims: &[(&'static str, &str)]) -> Claims {
     claims.iter().map(|(claim, value)| (*claim, (*value).to_owned())).collect()
 }
 
+const AUD: (&str, &str) = ("aud", r#""https://gw.eu-west-1.example.com""#);
+const IAT: (&str, &str) = ("iat", "1800000000");
+const TOKEN: [(&str, &str); 8] = [
+    ("iss", r#""https://issuer.example""#),
+    AUD,
+    ("exp", "1800000300"),
+    IAT,
+    ("jti", r#""01J9ZK3V5Q""#),
+    ("org", r#""acme""#),
+    ("tenant", r#""acme-eu""#),
+    ("sub", r#""finance-bot""#),
+];
+const ASSERTION: [(&str, &str); 6] = [
+    ("iss", r#""acme/bot""#),
+    ("sub", r#""acme/bot""#),
+    AUD,
+    ("exp", "1800000060"),
+    IAT,
+    ("jti", r#""a1""#),
+];
+const FOREIGN: [(&str, &str); 5] =
+    [("iss", r#""https://idp.example""#), ("sub", r#""bot""#), AUD, ("exp", "1800000300"), IAT];
+const PROOF: [(&str, &str); 4] = [
+    ("jti", r#""p1""#),
+    ("htm", r#""POST""#),
+    ("htu", r#""https://gw.eu-west-1.example.com/payments/v1/charges""#),
+    IAT,
+];
+
 fn kinds() -> Vec<Kind> {
-    let aud = format!("\"{GATEWAY}\"");
-    let token = [
-        ("iss", r#""https://issuer.example""#),
-        ("aud", aud.as_str()),
-        ("exp", "1800000300"),
-        ("iat", "1800000000"),
-        ("jti", r#""01J9ZK3V5Q""#),
-        ("org", r#""acme""#),
-        ("tenant", r#""acme-eu""#),
-        ("sub", r#""finance-bot""#),
-    ];
-    let assertion = [
-        ("iss", r#""acme/bot""#),
-        ("sub", r#""acme/bot""#),
-        ("aud", aud.as_str()),
-        ("exp", "1800000060"),
-        ("iat", "1800000000"),
-        ("jti", r#""a1""#),
-    ];
-    let foreign = [
-        ("iss", r#""https://idp.example""#),
-        ("sub", r#""bot""#),
-        ("aud", aud.as_str()),
-        ("exp", "1800000300"),
-        ("iat", "1800000000"),
-    ];
-    let ath = URL_SAFE_NO_PAD.encode(bound_token(1).digest());
-    let ath = format!("\"{ath}\"");
-    let proof = [
-        ("jti", r#""p1""#),
-        ("htm", r#""POST""#),
-        ("htu", r#""https://gw.eu-west-1.example.com/payments/v1/charges""#),
-        ("iat", "1800000000"),
-        ("ath", ath.as_str()),
-    ];
+    let mut proof = texts(&PROOF);
+    proof.push(("ath", format!("\"{}\"", URL_SAFE_NO_PAD.encode(bound_token(1).digest()))));
     let header = |typ: &str| header_and(&format!(r#","typ":"{typ}""#));
     vec![
         Kind {
             name: "access token",
             header: header("at+jwt"),
-            claims: texts(&token),
+            claims: texts(&TOKEN),
             dates: &["exp", "nbf", "iat"],
             take: |text, keys| verifier_with(keys.clone()).verify(text, now()).is_ok(),
         },
         Kind {
             name: "client assertion",
             header: header("JWT"),
-            claims: texts(&assertion),
+            claims: texts(&ASSERTION),
             dates: &["exp", "nbf", "iat"],
             take: |text, keys| {
                 let read = UnverifiedAssertion::read(text);
@@ -103,21 +99,21 @@ fn kinds() -> Vec<Kind> {
         Kind {
             name: "proof",
             header: proof_header(""),
-            claims: texts(&proof),
+            claims: proof,
             dates: &["iat"],
             take: |text, _| verify_proof(text, &demand(Some(&bound_token(1))), now()).is_ok(),
         },
         Kind {
             name: "foreign token",
             header: header("JWT"),
-            claims: texts(&foreign),
+            claims: texts(&FOREIGN),
             dates: &["exp", "nbf", "iat"],
             take: |text, keys| exchange(keys).verify(text, now()).is_ok(),
         },
         Kind {
             name: "attestation",
             header: header("aegis-att+jwt"),
-            claims: texts(&token),
+            claims: texts(&TOKEN),
             dates: &[],
             take: |text, keys| verify_jws(text, "aegis-att+jwt", keys).is_ok(),
         },
