@@ -7,8 +7,11 @@
 mod bodies;
 mod clients;
 mod evidence;
+mod floods;
+mod hostile;
 mod life;
 mod mcp;
+mod modes;
 mod money;
 mod policies;
 mod probes;
@@ -18,6 +21,7 @@ mod refusals;
 mod streams;
 mod unopened;
 mod unseen;
+mod upstream_tls;
 mod upstreams;
 mod wires;
 
