@@ -133,6 +133,10 @@ impl Plan {
         &self.upstream
     }
 
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     pub(crate) fn write_config(&self) {
         // JSON is YAML, and one line a member gives mistakes a place.
         self.file("aegis.yaml", &format!("{:#}", self.config));

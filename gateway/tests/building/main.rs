@@ -7,6 +7,7 @@
 mod bodies;
 mod clients;
 mod evidence;
+mod inside;
 mod life;
 mod mcp;
 mod money;

@@ -29,9 +29,7 @@ async fn opened() -> Building {
 }
 
 pub(crate) fn trusting(house: Building) -> Building {
-    let pem = std::fs::read_to_string(house.data().join("ca/authority.pem")).unwrap();
-    let start = pem.find("-----BEGIN CERTIFICATE-----").unwrap();
-    std::fs::write(house.data().join("authority.crt"), &pem[start..]).unwrap();
+    std::fs::write(house.data().join("authority.crt"), house.region_authority()).unwrap();
     house
 }
 
