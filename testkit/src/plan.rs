@@ -3,6 +3,8 @@
 //! Not here: running it (`building`). Invariant: a plan without changes is a working gateway with a route for every
 //! kind of upstream there is.
 
+use std::path::PathBuf;
+
 use aegis_identity::{KeySet, SigningKey};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -75,6 +77,16 @@ impl Plan {
     /// Writes a file into the data directory, where the configuration lies too.
     pub fn file(&self, name: &str, text: &str) {
         std::fs::write(self.data.path().join(name), text).unwrap();
+    }
+
+    /// A certificate and its key for one host, as files for a server that is not ours.
+    pub fn certify(&self, host: &str) -> [PathBuf; 2] {
+        let leaf = self.authority.leaf(&[host]);
+        [("pem", leaf.certificate), ("key", leaf.key)].map(|(extension, text)| {
+            let name = format!("{host}.{extension}");
+            self.file(&name, &text);
+            self.data.path().join(name)
+        })
     }
 
     /// Sets one value of the configuration, by JSON pointer; what is missing on the way is made.

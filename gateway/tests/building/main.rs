@@ -6,6 +6,7 @@
 
 mod bodies;
 mod clients;
+mod conversations;
 mod evidence;
 mod inside;
 mod life;
