@@ -99,6 +99,11 @@ async fn http_libraries_reach_an_upstream_through_the_proxy() {
         node.arg(clients.join("agent.mjs")).arg(&url).arg(version);
         node
     };
+    let go = |version: &'static str| {
+        let mut go = through_proxy(&house, clients.join("agent-go"));
+        go.arg(&url).arg(version);
+        go
+    };
     let library = |name: &'static str| {
         let mut library = through_proxy(&house, &python);
         library.arg(scripts().join("agent.py")).arg(name).arg(&url);
@@ -110,6 +115,8 @@ async fn http_libraries_reach_an_upstream_through_the_proxy() {
         ("aiohttp", library("aiohttp"), "200 received"),
         ("undici over HTTP/1.1", node("h1"), "200 received"),
         ("undici over HTTP/2", node("h2"), "200 received"),
+        ("Go over HTTP/1.1", go("h1"), "200 HTTP/1.1 received"),
+        ("Go over HTTP/2", go("h2"), "200 HTTP/2.0 received"),
     ] {
         let before = house.upstream().count();
         assert_eq!(says(&mut command).await, expected, "{name}");
@@ -121,6 +128,29 @@ async fn http_libraries_reach_an_upstream_through_the_proxy() {
         );
         println!("{name}: {expected}");
     }
+}
+
+#[tokio::test]
+async fn go_works_through_a_base_url() {
+    let Some(clients) = installed() else { return };
+    let house = building().await;
+    house.upstream().on("/v1/things", Script::Answer(Answer::default().body("received")));
+    let token = house.agent("bot").token();
+    for (base, authority) in [
+        (format!("http://127.0.0.1:{}", house.port()), "unused"),
+        (format!("https://localhost:{}", house.tls_port()), "ca.pem"),
+    ] {
+        for (version, expected) in
+            [("h1", "200 HTTP/1.1 received"), ("h2", "200 HTTP/2.0 received")]
+        {
+            let mut go = Command::new(clients.join("agent-go"));
+            go.arg(format!("{base}/open/v1/things")).arg(version).arg(&token);
+            go.env("SSL_CERT_FILE", house.data().join(authority));
+            assert_eq!(says(&mut go).await, expected, "{base}");
+            println!("Go at {base}: {expected}");
+        }
+    }
+    assert_eq!(house.upstream().count(), 4);
 }
 
 #[tokio::test]
