@@ -74,6 +74,21 @@ async fn a_call_inside_a_tunnel_is_judged_recorded_and_sent() {
     crate::evidence::assert_verified(&house);
 }
 
+/// So the token does not cross the agent's own network in the clear.
+#[tokio::test]
+async fn a_tunnel_can_be_asked_for_over_tls() {
+    let house = opened().await;
+    let bot = house.agent("bot");
+    for (flag, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
+        let mut curl = curl(&house, &bot);
+        let proxy = format!("https://agent:{}@localhost:{}", bot.token(), house.tls_port());
+        curl.env("HTTPS_PROXY", proxy).args(["--proxy-cacert", "ca.pem", flag]);
+        let said = says(curl.arg(url(&house, "/v1/things"))).await;
+        assert_eq!(codes(&said), format!("200 200 {version}"), "{said:?}");
+    }
+    assert_eq!(house.upstream().count(), 2);
+}
+
 #[tokio::test]
 async fn what_policy_denies_inside_a_tunnel_never_reaches_the_upstream() {
     let house = opened().await;
