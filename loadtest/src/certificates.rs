@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 /// What the upstream's certificate is for.
 pub(crate) const UPSTREAM_NAME: &str = "api.payments.test";
@@ -45,6 +45,8 @@ pub(crate) fn make_authority(file: &Path) -> anyhow::Result<()> {
 
 fn authority() -> anyhow::Result<(CertificateParams, KeyPair)> {
     let mut params = CertificateParams::new(Vec::new())?;
+    // OpenSSL takes a leaf whose names are its issuer's for a certificate that signed itself.
+    params.distinguished_name.push(DnType::CommonName, "load test authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     Ok((params, KeyPair::generate()?))

@@ -67,8 +67,7 @@ impl Stage {
         let mut absent = Vec::new();
         let mitmproxy = if is_there(&options.mitmdump, "--version") {
             let folder = folder.path().join("mitmproxy");
-            let before = (upstream.address, certificates.ca.as_path());
-            Some(mitmproxy::start(&options.mitmdump, &folder, before)?)
+            Some(mitmproxy::start(&options.mitmdump, &folder, &certificates.ca)?)
         } else {
             let how = "`pip install mitmproxy`, or --mitmdump";
             absent.push(format!("mitmproxy ({} cannot be run: {how})", options.mitmdump.display()));

@@ -21,7 +21,7 @@ pub(crate) fn signer() -> Option<&'static str> {
     SIGNERS.into_iter().find(|path| Path::new(path).exists())
 }
 
-/// Starts it before an upstream.
+/// Starts it; it trusts the upstream that this authority vouches for.
 pub(crate) fn start(
     (program, signer): (&Path, &str),
     folder: &Path,
