@@ -85,8 +85,13 @@ impl Plan {
         [("pem", leaf.certificate), ("key", leaf.key)].map(|(extension, text)| {
             let name = format!("{host}.{extension}");
             self.file(&name, &text);
-            self.data.path().join(name)
+            self.path(&name)
         })
+    }
+
+    /// Where a file of the plan lies.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.data.path().join(name)
     }
 
     /// Sets one value of the configuration, by JSON pointer; what is missing on the way is made.

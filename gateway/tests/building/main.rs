@@ -18,6 +18,7 @@ mod proxy;
 mod redaction;
 mod refusals;
 mod streams;
+mod unopened;
 mod unseen;
 mod upstreams;
 mod wires;
