@@ -6,9 +6,11 @@
 
 mod bodies;
 mod clients;
+mod conversations;
 mod evidence;
 mod floods;
 mod hostile;
+mod inside;
 mod life;
 mod mcp;
 mod modes;
