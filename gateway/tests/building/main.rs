@@ -3,6 +3,7 @@
 //! Not here: rules of single rooms (next to the code) and kill -9 (`kill.rs`). Invariant: no test depends on how fast
 //! anything is; what must wait, waits for an event.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::print_stdout, reason = "tests over corpora print their counts")]
 
 mod bodies;
 mod clients;
@@ -11,6 +12,7 @@ mod floods;
 mod hostile;
 mod life;
 mod mcp;
+mod modes;
 mod money;
 mod policies;
 mod probes;
@@ -18,6 +20,7 @@ mod proxy;
 mod redaction;
 mod refusals;
 mod streams;
+mod unopened;
 mod unseen;
 mod upstream_tls;
 mod upstreams;
