@@ -225,6 +225,20 @@ async fn a_call_to_the_gateway_itself_is_a_loop() {
 }
 
 #[tokio::test]
+async fn a_call_that_came_past_a_gateway_of_this_region_is_a_loop() {
+    let house = house().await;
+    let bot = house.agent("bot");
+    bot.get("/open/first").send().await.is_ok();
+    let via = house.upstream().last().header("via").unwrap();
+    assert!(via.starts_with("1.1 aegis-"), "{via}");
+    // As an upstream would send it that is a way back to us.
+    let reply = bot.get("/open/again").header("via", &format!("1.0 fred, {via}")).send().await;
+    reply.is_denied(Reason::ProxyLoop);
+    assert!(reply.header("proxy-status").unwrap().contains("proxy_loop_detected"));
+    assert_eq!(house.upstream().count(), 1);
+}
+
+#[tokio::test]
 async fn events_and_large_answers_come_through_a_tunnel() {
     let house = opened().await;
     let large = "x".repeat(3_000_000);
