@@ -27,6 +27,7 @@ pub(crate) struct Canary {
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) dialled: SocketAddr,
+    pub(crate) is_tls: bool,
     /// The name the TLS handshake asked for.
     pub(crate) sni: Option<String>,
     pub(crate) host: String,
@@ -80,19 +81,22 @@ impl Canary {
         }
         // The first byte of a TLS handshake record (RFC 8446 §5.1).
         if first != [0x16] {
-            return self.answer(socket, dialled, None).await;
+            return self.answer(socket, (dialled, false, None)).await;
         }
         let Ok(start) = LazyConfigAcceptor::new(Default::default(), socket).await else { return };
         let sni = start.client_hello().server_name().map(str::to_owned);
         let name = sni.clone().unwrap_or_else(|| dialled.ip().to_string());
         let config = self.authority.server(&[&name], &["http/1.1"]);
         if let Ok(stream) = start.into_stream(config).await {
-            self.answer(stream, dialled, sni).await;
+            self.answer(stream, (dialled, true, sni)).await;
         }
     }
 
-    async fn answer<S>(&self, mut stream: S, dialled: SocketAddr, sni: Option<String>)
-    where
+    async fn answer<S>(
+        &self,
+        mut stream: S,
+        (dialled, is_tls, sni): (SocketAddr, bool, Option<String>),
+    ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut bytes = Vec::new();
@@ -111,7 +115,8 @@ impl Canary {
                 found.map(|(_, value)| value.to_owned()).unwrap_or_default()
             };
             let (host, traceparent) = (header("host"), header("traceparent"));
-            self.requests.lock().push(Request { dialled, sni: sni.clone(), host, traceparent });
+            let sni = sni.clone();
+            self.requests.lock().push(Request { dialled, is_tls, sni, host, traceparent });
             let answer = match self.redirect(&head) {
                 Some(url) => {
                     format!("HTTP/1.1 302 Found\r\nlocation: {url}\r\ncontent-length: 0\r\n\r\n")

@@ -223,6 +223,7 @@ fn check(run: &Run<'_>, seen: &[&Message], verdict: Verdict) {
     // streams turns out to be none its connection just ends.
     let may_be_silent = verdict == Verdict::BrokenOff || run.sample.bytes.starts_with(b"PRI ");
     assert!(run.heard.status() > 0 || may_be_silent, "{}", told());
+    assert!(run.heard.is_ours(), "{}", told());
     let hidden = seen.iter().any(|message| message.target().contains("smuggled"));
     assert!(!hidden, "{}", told());
     if run.sample.class == Class::LlhttpError {

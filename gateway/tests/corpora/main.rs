@@ -10,13 +10,20 @@
 #![expect(clippy::disallowed_methods, reason = "test data lives in files")]
 
 mod adapt;
+mod canary;
 mod client;
 mod evidence;
 mod framing;
+mod hosts;
 mod house;
 mod http2;
+mod idna_lines;
 mod messages;
+mod name_server;
+mod names;
+mod namespace;
 mod recorder;
+mod ssrf;
 
 use std::path::PathBuf;
 
