@@ -4,7 +4,7 @@
 
 use aegis_domain::{Decision, DecisionId, Reason, Ttl};
 
-use crate::context::Asked;
+use crate::context::{Asked, CallContext};
 
 /// A refusal, whoever hears it.
 #[derive(Debug)]
@@ -19,6 +19,19 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// The call was decided, and then the way upstream failed.
+    pub fn on_the_way(call: &CallContext, reason: Reason) -> Self {
+        let policy = call.decision.as_ref().and_then(|decision| decision.policy.clone());
+        Self {
+            decision: Decision { policy, ..aegis_decide::refuse(call.id, reason) },
+            retry_after: None,
+            home_url: None,
+            attestation: call.sealed.as_ref().and_then(|held| held.attestation.clone()),
+            trace_id: call.trace.trace_id_hex(),
+            asked: call.asked,
+        }
+    }
+
     /// For the case that not even an id could be made.
     pub fn nameless() -> Self {
         let id = DecisionId::new(0, [0; 10]);

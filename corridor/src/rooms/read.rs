@@ -298,14 +298,15 @@ fn add(params: &mut Params, name: String, value: Value) -> Result<(), Reason> {
     if params.insert(name, value).is_some() { Err(Reason::UnreadableBody) } else { Ok(()) }
 }
 
-/// `None` for a body that streams by unread.
+/// `None` for a body that streams by unread, and for what goes through an unopened tunnel.
 fn scan(
     body: &[u8],
     content: &ContentKind,
     call: &EgressCall,
     binding: &ToolBinding,
 ) -> Option<Scan> {
-    if binding.body == BodyMode::Stream {
+    let is_tunnel = call.method.as_str() == "CONNECT";
+    if binding.body == BodyMode::Stream || is_tunnel {
         return None;
     }
     let query = call.query.as_deref().unwrap_or_default();

@@ -10,6 +10,7 @@ mod front;
 mod intercept;
 mod listeners;
 mod ops;
+mod passthrough;
 mod policies;
 mod target;
 mod tool_route;
