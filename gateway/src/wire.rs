@@ -176,8 +176,9 @@ pub fn preflight(config: &Config) -> Vec<anyhow::Error> {
 
 fn trust(config: &Config) -> anyhow::Result<TrustStore> {
     let mut trust = TrustStore::default();
-    for tool in config.tenants.values().flat_map(|tenant| tenant.tools.values()) {
-        if let Some(path) = &tool.ca_file {
+    for tenant in config.tenants.values() {
+        let bindings = tenant.tools.values().chain([&tenant.direct]);
+        for path in bindings.filter_map(|binding| binding.ca_file.as_ref()) {
             trust.add(path)?;
         }
     }

@@ -221,7 +221,12 @@ fn dest(intent: &DecisionEntry) -> &Dest {
 fn agree(request: &Request, judged: &Dest, owners: &BTreeMap<IpAddr, String>) {
     let host = judged.host.as_str();
     let dialled = request.dialled.ip();
-    let named = owners.get(&dialled).cloned().unwrap_or_else(|| dialled.to_string());
+    let named = match owners.get(&dialled) {
+        Some(name) => name.clone(),
+        // The one name that is nobody's to answer (RFC 6761 §6.3).
+        None if host == "localhost" && dialled.is_loopback() => host.to_owned(),
+        None => dialled.to_string(),
+    };
     assert_eq!((named.as_str(), request.dialled.port()), (host, judged.port), "{request:?}");
     let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let default = if request.is_tls { 443 } else { 80 };
