@@ -168,7 +168,13 @@ fn status(reason: Reason) -> StatusCode {
         | Reason::TokenAudience
         | Reason::TokenIssuer
         | Reason::TokenClaims
-        | Reason::TokenReplayed => StatusCode::UNAUTHORIZED,
+        | Reason::TokenReplayed
+        | Reason::TokenRevoked
+        | Reason::TokenMode
+        | Reason::ProofMissing
+        | Reason::ProofInvalid
+        | Reason::ProofNonce
+        | Reason::CertificateMismatch => StatusCode::UNAUTHORIZED,
         Reason::WrongRegion => StatusCode::MISDIRECTED_REQUEST,
         Reason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         // A budget resets in hours: 429 would make SDKs hammer.
@@ -229,6 +235,12 @@ fn proxy_error(reason: Reason) -> &'static str {
         | Reason::TokenIssuer
         | Reason::TokenClaims
         | Reason::TokenReplayed
+        | Reason::TokenRevoked
+        | Reason::TokenMode
+        | Reason::ProofMissing
+        | Reason::ProofInvalid
+        | Reason::ProofNonce
+        | Reason::CertificateMismatch
         | Reason::AgentUnknown
         | Reason::PolicyDenied
         | Reason::Unredactable
