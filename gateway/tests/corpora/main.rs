@@ -5,9 +5,8 @@
 //! without it the tests say that they were skipped.
 //! Invariant: what an upstream saw is what it recorded itself, never what the gateway says that it sent.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
-#![expect(clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::panic, clippy::expect_used, reason = "tests fail by panicking")]
 #![expect(clippy::print_stdout, reason = "the counts are what these tests are for")]
-#![expect(clippy::disallowed_methods, reason = "test data lives in files")]
 
 mod adapt;
 mod canary;

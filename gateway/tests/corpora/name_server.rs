@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 /// The addresses of a name when it is asked for the n-th time; empty for a name that is not there.
-type Rule = Box<dyn Fn(&str, usize) -> Vec<IpAddr> + Send + Sync>;
+pub(crate) type Rule = Box<dyn Fn(&str, usize) -> Vec<IpAddr> + Send + Sync>;
 
 pub(crate) struct NameServer {
     rule: Rule,

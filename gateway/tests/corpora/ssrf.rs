@@ -20,7 +20,7 @@ use crate::client::{Heard, Proxy, dial, say};
 use crate::evidence::Evidence;
 use crate::hosts;
 use crate::house::{Tenant, plan};
-use crate::name_server::NameServer;
+use crate::name_server::{NameServer, Rule};
 use crate::{GATEWAY, corpus, json_lines, namespace, text_of};
 
 const ALLOWED: &str = "198.51.100.10";
@@ -97,7 +97,7 @@ impl Data {
 }
 
 /// What the fixture says, and for `*.nip.io` the address inside the name.
-fn answers(fixture: &Value) -> Box<dyn Fn(&str, usize) -> Vec<IpAddr> + Send + Sync> {
+fn answers(fixture: &Value) -> Rule {
     let mut known: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
     for family in ["a", "aaaa"] {
         for (name, list) in fixture[family].as_object().unwrap() {
