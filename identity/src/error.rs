@@ -38,11 +38,13 @@ pub enum TokenError {
     Json { part: Part, source: JsonError },
     #[error("header member {name} is refused")]
     HeaderForbidden { name: &'static str },
+    #[error("header member {name} is missing")]
+    HeaderMissing { name: &'static str },
     #[error("header member {name} is malformed")]
     HeaderMalformed { name: &'static str },
     #[error("header names no algorithm")]
     AlgorithmMissing,
-    #[error("algorithm is not one of EdDSA, Ed25519, RS256, PS256, ES256")]
+    #[error("algorithm is not one of EdDSA, Ed25519, RS256, PS256, ES256, ES384")]
     AlgorithmUnsupported,
     #[error("token is of another type")]
     TypeUnexpected,
@@ -83,6 +85,7 @@ impl TokenError {
             | TokenError::Base64 { .. }
             | TokenError::Json { .. }
             | TokenError::HeaderForbidden { .. }
+            | TokenError::HeaderMissing { .. }
             | TokenError::HeaderMalformed { .. }
             | TokenError::TypeUnexpected => Reason::TokenMalformed,
             TokenError::AlgorithmMissing

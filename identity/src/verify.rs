@@ -5,8 +5,8 @@
 
 use aegis_domain::{KeyId, Timestamp, Ttl};
 
-use crate::jws::{Jws, check_length, read_object};
-use crate::{Claims, KeySet, Part, TokenError, claims};
+use crate::jws::{Jws, check_length};
+use crate::{Claims, KeySet, TokenError, claims};
 
 /// The types an access token may have (RFC 9068 §2.1 and, for issuers older than it, RFC 7519 §5.1).
 const TYPES: [&str; 3] = ["at+jwt", "application/at+jwt", "JWT"];
@@ -72,8 +72,8 @@ impl Verifier {
     /// Checks one token at one instant.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<VerifiedToken, TokenError> {
         let jws = Jws::parse(token, self.limits.token_bytes_max)?;
-        check_type(jws.header.typ.as_deref())?;
-        let payload = read_object(&jws.payload, Part::Payload)?;
+        jws.header.check_type(&TYPES)?;
+        let payload = jws.claims()?;
         let issuer = self.trusted(claims::issuer(&payload)?)?;
         let key = jws.verify(&issuer.keys)?;
 
@@ -96,33 +96,8 @@ impl Verifier {
             .ok_or(TokenError::IssuerUntrusted)
     }
 
-    /// The claims about time (RFC 7519 §4.1.4 to §4.1.6), which must hold again each time a token is used.
+    /// The claims about time, which must hold again each time a token is used.
     pub(crate) fn check_times(&self, claims: &Claims, now: Timestamp) -> Result<(), TokenError> {
-        let TokenLimits { skew, ttl_max, token_bytes_max: _ } = self.limits;
-        if now >= claims.expires_at.plus(skew) {
-            let ago_s = now.unix_s().saturating_sub(claims.expires_at.unix_s());
-            return Err(TokenError::Expired { ago_s });
-        }
-        if let Some(start) = claims.not_before.filter(|start| now.plus(skew) < *start) {
-            return Err(TokenError::NotYetValid { wait_s: start.since(now).s_ceil() });
-        }
-        if let Some(issued) = claims.issued_at.filter(|issued| now.plus(skew) < *issued) {
-            return Err(TokenError::IssuedInFuture { ahead_s: issued.since(now).s_ceil() });
-        }
-        let born = claims.issued_at.unwrap_or(now);
-        if claims.expires_at > born.plus(ttl_max).plus(skew) {
-            return Err(TokenError::LivesTooLong { ttl_max_s: ttl_max.s_ceil() });
-        }
-        Ok(())
-    }
-}
-
-/// Tokens without a type are common; those with another type were signed for something else.
-fn check_type(typ: Option<&str>) -> Result<(), TokenError> {
-    match typ {
-        Some(typ) if !TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)) => {
-            Err(TokenError::TypeUnexpected)
-        }
-        Some(_) | None => Ok(()),
+        claims.times().check(now, self.limits.skew, self.limits.ttl_max)
     }
 }
