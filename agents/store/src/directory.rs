@@ -110,8 +110,14 @@ impl Directory {
                     let what = "whole entries follow a broken one";
                     return Err(StoreError::Damaged { path, offset: wide(torn), what });
                 }
-                (None, None) => torn_at = Some(offset),
-                (None, Some(_)) => {}
+                (None, torn) => {
+                    let torn = torn.unwrap_or(offset);
+                    if line::ends_in::<Entry>(piece) {
+                        let what = "a whole entry follows a broken line feed";
+                        return Err(StoreError::Damaged { path, offset: wide(torn), what });
+                    }
+                    torn_at = Some(torn);
+                }
             }
             offset = offset.saturating_add(piece.len());
         }

@@ -27,3 +27,9 @@ pub(crate) fn read<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
     }
     serde_json::from_slice(json).ok()
 }
+
+/// Whether a broken line ends in a whole one: then the line feed between them was damaged, and nothing was torn.
+pub(crate) fn ends_in<T: DeserializeOwned>(piece: &[u8]) -> bool {
+    let Some(piece) = piece.strip_suffix(b"\n") else { return false };
+    (1..piece.len()).any(|start| piece.get(start..).is_some_and(|rest| read::<T>(rest).is_some()))
+}

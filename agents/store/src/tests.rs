@@ -13,7 +13,7 @@ use aegis_registry::{Action, Actor, ClientId, Fingerprint, Origin, StateHash, Ta
 use super::*;
 use crate::log::Sink;
 
-fn home() -> tempfile::TempDir {
+fn closed_dir() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o700)).unwrap();
     home
@@ -48,7 +48,7 @@ fn filled(path: &Path, count: u64) -> (Store, Vec<StateHash>) {
 }
 
 fn copy(from: &Path) -> tempfile::TempDir {
-    let to = home();
+    let to = closed_dir();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), to.path().join(entry.file_name())).unwrap();
@@ -58,7 +58,7 @@ fn copy(from: &Path) -> tempfile::TempDir {
 
 #[test]
 fn what_was_answered_for_is_there_after_a_crash_at_every_byte_of_the_log() {
-    let home = home();
+    let home = closed_dir();
     let (store, hashes) = filled(home.path(), 4);
     drop(store);
     let log = fs::read(home.path().join("log")).unwrap();
@@ -78,7 +78,7 @@ fn what_was_answered_for_is_there_after_a_crash_at_every_byte_of_the_log() {
 
 #[test]
 fn a_torn_tail_of_any_bytes_is_cut_off() {
-    let home = home();
+    let home = closed_dir();
     let (store, hashes) = filled(home.path(), 2);
     drop(store);
     let log = fs::read(home.path().join("log")).unwrap();
@@ -91,7 +91,7 @@ fn a_torn_tail_of_any_bytes_is_cut_off() {
 
 #[test]
 fn damage_in_the_middle_is_refused_with_file_and_offset_at_every_byte() {
-    let home = home();
+    let home = closed_dir();
     drop(filled(home.path(), 3));
     let log = fs::read(home.path().join("log")).unwrap();
     let second = log.iter().position(|byte| *byte == b'\n').unwrap() + 1;
@@ -114,7 +114,7 @@ fn damage_in_the_middle_is_refused_with_file_and_offset_at_every_byte() {
 
 #[test]
 fn an_entry_that_is_missing_is_refused_with_its_offset() {
-    let home = home();
+    let home = closed_dir();
     drop(filled(home.path(), 3));
     let log = fs::read_to_string(home.path().join("log")).unwrap();
     let lines: Vec<_> = log.split_inclusive('\n').collect();
@@ -129,7 +129,7 @@ fn an_entry_that_is_missing_is_refused_with_its_offset() {
 
 #[test]
 fn folding_keeps_the_state_and_survives_a_crash_at_every_step() {
-    let home = home();
+    let home = closed_dir();
     let (mut store, hashes) = filled(home.path(), 3);
     let log = fs::read(home.path().join("log")).unwrap();
     store.fold().unwrap();
@@ -139,7 +139,7 @@ fn folding_keeps_the_state_and_survives_a_crash_at_every_step() {
     assert_eq!(hash(&Store::open(home.path()).unwrap()), hashes[3]);
     // While the snapshot is written: it stands beside, half of it.
     for cut in 0..=snapshot.len() {
-        let crashed = home();
+        let crashed = closed_dir();
         for (name, bytes) in [("log", &log[..]), ("snapshot.new", &snapshot[..cut])] {
             fs::write(crashed.path().join(name), bytes).unwrap();
             closed(&crashed.path().join(name));
@@ -159,7 +159,7 @@ fn closed(path: &Path) {
 
 #[test]
 fn a_snapshot_that_is_not_whole_is_refused() {
-    let home = home();
+    let home = closed_dir();
     let (mut store, _) = filled(home.path(), 3);
     store.fold().unwrap();
     drop(store);
@@ -173,7 +173,7 @@ fn a_snapshot_that_is_not_whole_is_refused() {
 
 #[test]
 fn a_long_log_is_folded_and_nothing_is_lost() {
-    let home = home();
+    let home = closed_dir();
     let mut store = Store::open(home.path()).unwrap();
     store.log_bytes_max = 2_000;
     for serial in 1..=30 {
@@ -187,7 +187,7 @@ fn a_long_log_is_folded_and_nothing_is_lost() {
 
 #[test]
 fn a_directory_has_one_process_and_is_closed_to_others() {
-    let home = home();
+    let home = closed_dir();
     let path = home.path().join("registry");
     let (_store, _) = filled(&path, 1);
     assert!(matches!(Store::open(&path), Err(StoreError::Locked { .. })));
@@ -202,7 +202,7 @@ fn a_directory_has_one_process_and_is_closed_to_others() {
 
 #[test]
 fn a_command_sent_again_after_a_restart_is_still_known() {
-    let home = home();
+    let home = closed_dir();
     let (mut store, _) = filled(home.path(), 1);
     let first = store.apply(&command(2), at(2)).unwrap();
     drop(store);
@@ -258,7 +258,7 @@ fn failing(store: &mut Store, fails: &[(&'static str, u32)]) {
 
 #[test]
 fn a_full_disk_refuses_a_command_and_takes_the_next_when_there_is_room() {
-    let home = home();
+    let home = closed_dir();
     let (mut store, hashes) = filled(home.path(), 1);
     failing(&mut store, &[("append", 1)]);
     assert!(matches!(store.apply(&command(2), at(2)), Err(StoreError::File { .. })));
@@ -272,7 +272,7 @@ fn a_full_disk_refuses_a_command_and_takes_the_next_when_there_is_room() {
 #[test]
 fn after_a_failed_sync_nothing_is_accepted_any_more() {
     for fails in [&[("sync", 1)][..], &[("append", 1), ("truncate", 1)]] {
-        let home = home();
+        let home = closed_dir();
         let (mut store, hashes) = filled(home.path(), 1);
         failing(&mut store, fails);
         assert!(matches!(store.apply(&command(2), at(2)), Err(StoreError::File { .. })));
