@@ -3,32 +3,26 @@
 //! Not here: checking what is signed with it (`identity`). Invariant: a key has one spelling and is named by its RFC 7638
 //! thumbprint, whatever `kid` it was brought with; there is never a private member in it.
 
-use std::fmt;
-
 use aegis_domain::KeyId;
-use aegis_identity::{KeySet, KeySetError};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use aegis_identity::{CertificateThumbprint, KeyError, KeySet, PublicKey, ThumbprintError};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Why a key cannot be registered.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AgentKeyError {
     #[error("the JWK is refused")]
-    Jwk(#[source] KeySetError),
-    #[error("the JWK is not an Ed25519, RSA or P-256 key for signatures")]
-    Unusable,
-    #[error("a certificate thumbprint is 32 bytes in base64url without padding (RFC 8705 §3.1)")]
-    Thumbprint,
+    Jwk(#[from] KeyError),
+    #[error("the certificate's thumbprint is refused")]
+    Thumbprint(#[from] ThumbprintError),
 }
 
 /// What an agent proves itself with, spelled as in `cnf` (RFC 7800 §3.2, RFC 8705 §3.1).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AgentKey {
     #[serde(rename = "jwk")]
     Jwk(PublicJwk),
-    #[serde(rename = "x5t#S256")]
+    #[serde(rename = "x5t#S256", with = "thumbprint")]
     Certificate(CertificateThumbprint),
 }
 
@@ -37,55 +31,64 @@ impl AgentKey {
     pub fn id(&self) -> KeyId {
         match self {
             AgentKey::Jwk(jwk) => jwk.id().clone(),
-            AgentKey::Certificate(thumbprint) => thumbprint.key_id(),
+            AgentKey::Certificate(thumbprint) => certificate_id(thumbprint),
         }
     }
 }
 
-/// A public key that checks signatures.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Value", into = "Value")]
-pub struct PublicJwk {
-    id: KeyId,
-    /// The JWK as it is published.
-    text: Box<str>,
+/// What revocations call a certificate.
+pub fn certificate_id(thumbprint: &CertificateThumbprint) -> KeyId {
+    let text = thumbprint.to_string();
+    // 43 characters of base64url always are a key id.
+    KeyId::parse(&text).unwrap_or_else(|_| KeyId::thumbprint(text.as_bytes()))
 }
+
+/// A public key that checks signatures.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Value", into = "Value")]
+pub struct PublicJwk(PublicKey);
 
 impl PublicJwk {
     /// Reads a JWK (RFC 7517) and forgets the name it came with.
-    pub fn parse(mut jwk: Value) -> Result<Self, AgentKeyError> {
-        if let Some(members) = jwk.as_object_mut() {
-            members.remove("kid");
-        }
-        let set = json!({ "keys": [jwk] }).to_string();
-        let set = KeySet::from_jwks(set.as_bytes()).map_err(AgentKeyError::Jwk)?;
-        let set: Value = serde_json::from_str(&set.to_jwks_json()).unwrap_or_default();
-        let jwk = set.pointer("/keys/0").ok_or(AgentKeyError::Unusable)?;
-        let id = jwk.get("kid").and_then(Value::as_str).map(KeyId::parse);
-        let id = id.and_then(Result::ok).ok_or(AgentKeyError::Unusable)?;
-        Ok(Self { id, text: jwk.to_string().into() })
+    pub fn parse(jwk: &Value) -> Result<Self, AgentKeyError> {
+        let key = PublicKey::from_jwk_json(jwk.to_string().as_bytes())?;
+        Ok(Self(key.named_by_thumbprint()))
     }
 
     /// Its RFC 7638 thumbprint.
     pub fn id(&self) -> &KeyId {
-        &self.id
+        self.0.id()
+    }
+
+    pub fn key(&self) -> &PublicKey {
+        &self.0
     }
 
     pub fn to_value(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_default()
+        self.0.to_jwk()
     }
 
-    /// The set of this key alone.
-    pub fn key_set(&self) -> Result<KeySet, AgentKeyError> {
-        let set = format!("{{\"keys\":[{}]}}", self.text);
-        KeySet::from_jwks(set.as_bytes()).map_err(AgentKeyError::Jwk)
+    /// The set of these keys. A key stands in it once.
+    pub fn set<'a>(keys: impl IntoIterator<Item = &'a PublicJwk>) -> KeySet {
+        keys.into_iter().fold(KeySet::default(), |set, key| {
+            let fuller = set.clone().with(key.0.clone());
+            fuller.unwrap_or(set)
+        })
     }
 }
+
+impl PartialEq for PublicJwk {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_value() == other.to_value()
+    }
+}
+
+impl Eq for PublicJwk {}
 
 impl TryFrom<Value> for PublicJwk {
     type Error = AgentKeyError;
     fn try_from(jwk: Value) -> Result<Self, AgentKeyError> {
-        Self::parse(jwk)
+        Self::parse(&jwk)
     }
 }
 
@@ -95,44 +98,22 @@ impl From<PublicJwk> for Value {
     }
 }
 
-/// SHA-256 over the DER of a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct CertificateThumbprint([u8; 32]);
+mod thumbprint {
+    use serde::{Deserializer, Serializer};
 
-impl CertificateThumbprint {
-    pub fn from_digest(sha256: [u8; 32]) -> Self {
-        Self(sha256)
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(
+        thumbprint: &CertificateThumbprint,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_str(thumbprint)
     }
 
-    /// Reads the spelling of `x5t#S256`.
-    pub fn parse(text: &str) -> Result<Self, AgentKeyError> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| AgentKeyError::Thumbprint)?;
-        bytes.try_into().map(Self).map_err(|_| AgentKeyError::Thumbprint)
-    }
-
-    /// The name it has as a key.
-    pub fn key_id(&self) -> KeyId {
-        // 43 characters of base64url are always a key id; the bytes' hash is not needed a second time.
-        KeyId::parse(&self.to_string()).unwrap_or_else(|_| KeyId::thumbprint(&self.0))
-    }
-}
-
-impl fmt::Display for CertificateThumbprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
-    }
-}
-
-impl TryFrom<String> for CertificateThumbprint {
-    type Error = AgentKeyError;
-    fn try_from(text: String) -> Result<Self, AgentKeyError> {
-        Self::parse(&text)
-    }
-}
-
-impl From<CertificateThumbprint> for String {
-    fn from(thumbprint: CertificateThumbprint) -> String {
-        thumbprint.to_string()
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<CertificateThumbprint, D::Error> {
+        let text = String::deserialize(from)?;
+        CertificateThumbprint::parse(&text).map_err(serde::de::Error::custom)
     }
 }

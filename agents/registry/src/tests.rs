@@ -21,7 +21,7 @@ pub(crate) fn name(agent: &str) -> AgentName {
 }
 
 pub(crate) fn jwk(seed: u8) -> PublicJwk {
-    PublicJwk::parse(SigningKey::from_seed([seed; 32]).public_jwk()).unwrap()
+    PublicJwk::parse(&SigningKey::from_seed([seed; 32]).public_jwk()).unwrap()
 }
 
 pub(crate) fn key(seed: u8) -> AgentKey {

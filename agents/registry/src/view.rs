@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 
 use aegis_domain::{AgentId, KeyId, TenantId, Timestamp};
-use aegis_identity::{KeySet, KeySetError};
+use aegis_identity::KeySet;
 use serde::{Deserialize, Serialize};
 
 use crate::listed::{self, file};
 use crate::{
-    Agent, AgentName, Change, Event, Issued, KeyStanding, RegistryError, Revocation, Target,
-    TokenKey, instant,
+    Agent, AgentName, Change, Event, Issued, KeyStanding, PublicJwk, RegistryError, Revocation,
+    Target, TokenKey, instant,
 };
 
 /// The registry as gateways follow it.
@@ -93,9 +93,8 @@ impl View {
     }
 
     /// The same as a set to check tokens with.
-    pub fn key_set(&self, now: Timestamp) -> Result<KeySet, KeySetError> {
-        let keys: Vec<_> = self.published(now).map(|key| key.key.to_value()).collect();
-        KeySet::from_jwks(serde_json::json!({ "keys": keys }).to_string().as_bytes())
+    pub fn key_set(&self, now: Timestamp) -> KeySet {
+        PublicJwk::set(self.published(now).map(|key| &key.key))
     }
 
     pub fn revocations(&self) -> impl Iterator<Item = &Revocation> {
