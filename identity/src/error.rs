@@ -5,7 +5,7 @@
 
 use aegis_domain::Reason;
 
-use crate::JsonError;
+use crate::{JsonError, RevokedBy};
 
 /// One of the three parts of a compact JWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub enum TokenError {
     IssuedInFuture { ahead_s: u64 },
     #[error("token lives longer than {ttl_max_s} s")]
     LivesTooLong { ttl_max_s: u64 },
+    #[error("token was taken back ({by:?})")]
+    Revoked { by: RevokedBy },
 }
 
 impl TokenError {
@@ -103,6 +105,7 @@ impl TokenError {
             TokenError::NotYetValid { .. } | TokenError::IssuedInFuture { .. } => {
                 Reason::TokenNotYetValid
             }
+            TokenError::Revoked { .. } => Reason::TokenRevoked,
         }
     }
 }

@@ -4,12 +4,20 @@
 //! `VerifiedToken` was signed by a key of its own issuer, for one of our audiences, and is in its time.
 
 use aegis_domain::{KeyId, Timestamp, Ttl};
+use sha2::{Digest as _, Sha256};
 
 use crate::jws::{Jws, check_length};
-use crate::{Claims, KeySet, TokenError, claims};
+use crate::{Claims, JwkThumbprint, KeySet, TokenError, claims};
 
 /// The types an access token may have (RFC 9068 §2.1 and, for issuers older than it, RFC 7519 §5.1).
 const TYPES: [&str; 3] = ["at+jwt", "application/at+jwt", "JWT"];
+
+/// SHA-256 over a token as it was sent.
+pub(crate) type TokenDigest = [u8; 32];
+
+pub(crate) fn digest(token: &str) -> TokenDigest {
+    Sha256::digest(token).into()
+}
 
 /// An issuer whose tokens count here.
 #[derive(Clone, Debug)]
@@ -43,6 +51,8 @@ impl Default for TokenLimits {
 pub struct VerifiedToken {
     claims: Claims,
     key_id: KeyId,
+    key: JwkThumbprint,
+    digest: TokenDigest,
 }
 
 impl VerifiedToken {
@@ -53,6 +63,16 @@ impl VerifiedToken {
     /// The key that signed it.
     pub fn key_id(&self) -> &KeyId {
         &self.key_id
+    }
+
+    /// The same key under the name that nobody chose.
+    pub fn key(&self) -> JwkThumbprint {
+        self.key
+    }
+
+    /// SHA-256 over the token as it was sent; `ath` in a proof (RFC 9449 §4.2).
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
     }
 }
 
@@ -71,6 +91,16 @@ impl Verifier {
 
     /// Checks one token at one instant.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<VerifiedToken, TokenError> {
+        check_length(token, self.limits.token_bytes_max)?;
+        self.verify_digested(token, digest(token), now)
+    }
+
+    pub(crate) fn verify_digested(
+        &self,
+        token: &str,
+        digest: TokenDigest,
+        now: Timestamp,
+    ) -> Result<VerifiedToken, TokenError> {
         let jws = Jws::parse(token, self.limits.token_bytes_max)?;
         jws.header.check_type(&TYPES)?;
         let payload = jws.claims()?;
@@ -82,7 +112,8 @@ impl Verifier {
             return Err(TokenError::Audience);
         }
         self.check_times(&claims, now)?;
-        Ok(VerifiedToken { claims, key_id: key.id().clone() })
+        let (key_id, key) = (key.id().clone(), key.thumbprint());
+        Ok(VerifiedToken { claims, key_id, key, digest })
     }
 
     pub(crate) fn check_length(&self, token: &str) -> Result<(), TokenError> {

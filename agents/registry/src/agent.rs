@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_domain::{AgentId, MicroUsd, OrgId, TenantId, Timestamp, Ttl};
+use aegis_identity::Mode;
 use serde::{Deserialize, Serialize};
 
 use crate::listed::Listed;
-use crate::{AgentKey, Attribute, Group, Scope, instant};
+use crate::{AgentKey, Attribute, Group, Scope, instant, mode};
 
 /// What an agent is called in its region.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -31,6 +32,7 @@ pub struct Agent {
     pub scopes: BTreeSet<Scope>,
     pub groups: BTreeSet<Group>,
     pub attributes: BTreeMap<Box<str>, Attribute>,
+    #[serde(with = "mode")]
     pub mode: Mode,
     pub limits: Limits,
     pub standing: Standing,
@@ -77,37 +79,6 @@ impl Standing {
         match self {
             Standing::Active => "active",
             Standing::Disabled => "disabled",
-        }
-    }
-}
-
-/// What keeps an agent's tokens from being used by others (`docs/spec/identity.md`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Reusable, tied to the binding of its first use.
-    Bound,
-    /// Good for one call.
-    Once,
-    /// Each call proves the key (RFC 9449).
-    Proof,
-    /// Each connection proves the certificate (RFC 8705).
-    Mtls,
-}
-
-impl Mode {
-    pub const ALL: [Mode; 4] = [Mode::Bound, Mode::Once, Mode::Proof, Mode::Mtls];
-
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mode| mode.as_str() == name)
-    }
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Mode::Bound => "bound",
-            Mode::Once => "once",
-            Mode::Proof => "proof",
-            Mode::Mtls => "mtls",
         }
     }
 }

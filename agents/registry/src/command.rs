@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::clients::Origin;
 use crate::{
     Actor, Agent, AgentKey, AgentName, Attribute, Code, CodeHash, Group, Limits, Mode, PublicJwk,
-    Revocation, Scope, Standing, Target, TokenKey, instant,
+    Revocation, Scope, Standing, Target, TokenKey, instant, mode,
 };
 
 /// A wish, numbered by whoever has it.
@@ -79,6 +79,7 @@ pub struct NewAgent {
     pub scopes: BTreeSet<Scope>,
     pub groups: BTreeSet<Group>,
     pub attributes: BTreeMap<Box<str>, Attribute>,
+    #[serde(with = "mode")]
     pub mode: Mode,
     pub limits: Limits,
     pub key: Option<AgentKey>,
@@ -91,6 +92,7 @@ pub struct Amendment {
     pub scopes: Option<BTreeSet<Scope>>,
     pub groups: Option<BTreeSet<Group>>,
     pub attributes: Option<BTreeMap<Box<str>, Attribute>>,
+    #[serde(with = "mode::maybe")]
     pub mode: Option<Mode>,
     pub limits: Option<Limits>,
 }

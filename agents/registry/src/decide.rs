@@ -306,7 +306,7 @@ impl Desk<'_> {
                 }
                 changes.extend(view.agents(None).filter_map(|agent| self.without(agent, id)));
             }
-            Target::Token(_) | Target::Tenant(_) => {}
+            Target::Token { .. } | Target::Tenant(_) => {}
         }
         changes.push(Change::Revoked(Revocation::new(target.clone(), self.at).and(earlier)));
         Ok(changes)

@@ -14,6 +14,7 @@ mod decide;
 mod instant;
 mod key;
 mod listed;
+mod mode;
 mod registry;
 mod revocation;
 mod token_key;
@@ -23,7 +24,8 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use agent::{Agent, AgentName, Limits, Mode, Retiring, Standing};
+pub use aegis_identity::Mode;
+pub use agent::{Agent, AgentName, Limits, Retiring, Standing};
 pub use clients::{ClientId, Fingerprint, Origin};
 pub use code::{Code, CodeHash};
 pub use command::{Action, Amendment, Change, Command, Entry, Event, NewAgent, NewCode};

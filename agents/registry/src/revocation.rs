@@ -17,7 +17,10 @@ pub const REVOCATION_MARGIN: Ttl = Ttl::from_s(60 * 60);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
-    Token(Jti),
+    Token {
+        tenant: TenantId,
+        jti: Jti,
+    },
     Agent(AgentName),
     /// A key of an agent or of the region, by its thumbprint. Keys may come back years later, so this never ends.
     Key(KeyId),
@@ -27,10 +30,19 @@ pub enum Target {
 impl Target {
     pub fn kind(&self) -> &'static str {
         match self {
-            Target::Token(_) => "token",
+            Target::Token { .. } => "token",
             Target::Agent(_) => "agent",
             Target::Key(_) => "key",
             Target::Tenant(_) => "tenant",
+        }
+    }
+
+    /// Whom it concerns; keys belong to nobody.
+    pub fn tenant(&self) -> Option<&TenantId> {
+        match self {
+            Target::Token { tenant, .. } | Target::Tenant(tenant) => Some(tenant),
+            Target::Agent(name) => Some(&name.tenant),
+            Target::Key(_) => None,
         }
     }
 }
@@ -54,7 +66,7 @@ impl Revocation {
         let over = now.plus(TOKEN_LIFE_MAX).plus(REVOCATION_MARGIN);
         let until = match target {
             Target::Key(_) => None,
-            Target::Token(_) | Target::Agent(_) | Target::Tenant(_) => Some(over),
+            Target::Token { .. } | Target::Agent(_) | Target::Tenant(_) => Some(over),
         };
         Self { target, before: now, until }
     }

@@ -117,7 +117,7 @@ impl View {
     pub fn revoked(&self, token: &Issued<'_>) -> Option<&Revocation> {
         let whole = |target: Target| self.revocations.get(&target);
         let earlier = |target: Target| whole(target).filter(|it| token.issued_at < it.before);
-        whole(Target::Token(token.jti.clone()))
+        whole(Target::Token { tenant: token.agent.tenant.clone(), jti: token.jti.clone() })
             .or_else(|| token.keys.iter().find_map(|id| whole(Target::Key((*id).clone()))))
             .or_else(|| earlier(Target::Agent(token.agent.clone())))
             .or_else(|| earlier(Target::Tenant(token.agent.tenant.clone())))

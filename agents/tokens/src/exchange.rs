@@ -42,7 +42,9 @@ fn actor<'a>(desk: &Desk<'a>) -> Result<Option<Caller<'a>>, Refusal> {
     let (token, kind) = (desk.form.get("actor_token"), desk.form.get("actor_token_type"));
     match (client, token, kind) {
         (client, None, None) => Ok(client),
-        (None, Some(token), Some(kind)) if FOREIGN.contains(&kind) => foreign(desk, token).map(Some),
+        (None, Some(token), Some(kind)) if FOREIGN.contains(&kind) => {
+            foreign(desk, token).map(Some)
+        }
         (_, Some(_), Some(_)) => Err(Refusal::ClientMethods),
         (_, Some(_), None) => Err(Refusal::Missing { name: "actor_token_type" }),
         (_, None, Some(_)) => Err(Refusal::Missing { name: "actor_token" }),
@@ -117,8 +119,14 @@ fn own(desk: &Desk<'_>, token: &str) -> Result<VerifiedToken, Refusal> {
     let key = bound.and_then(|cnf| cnf.key());
     let key = key.and_then(|key| aegis_domain::KeyId::parse(&key.to_string()).ok());
     let certificate = bound.and_then(|cnf| cnf.certificate()).map(|one| certificate_id(&one));
-    let keys: Vec<_> = [Some(verified.key_id()), key.as_ref(), certificate.as_ref()].into_iter().flatten().collect();
-    let name = |agent: &AgentId, tenant: &TenantId| AgentName { tenant: tenant.clone(), id: agent.clone() };
+    let keys: Vec<_> = [Some(verified.key_id()), key.as_ref(), certificate.as_ref()]
+        .into_iter()
+        .flatten()
+        .collect();
+    let name = |agent: &AgentId, tenant: &TenantId| AgentName {
+        tenant: tenant.clone(),
+        id: agent.clone(),
+    };
     for agent in [&claims.agent].into_iter().chain(&claims.acts_for) {
         let issued = Issued {
             jti: &claims.jti,

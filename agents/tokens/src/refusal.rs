@@ -45,7 +45,9 @@ impl OAuthError {
             OAuthError::UnauthorizedClient => "the client may not use this grant for this subject",
             OAuthError::UnsupportedGrantType => "use client_credentials or token exchange",
             OAuthError::InvalidScope => "a scope is not among those the client may have",
-            OAuthError::InvalidTarget => "the resource or audience is not one this server issues for",
+            OAuthError::InvalidTarget => {
+                "the resource or audience is not one this server issues for"
+            }
             OAuthError::InvalidDpopProof => "the DPoP proof does not count for this request",
         }
     }

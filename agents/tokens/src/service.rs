@@ -76,7 +76,11 @@ impl Pending {
     /// The grant, given an answer to each check.
     pub fn settle(self, answers: &[FirstUse]) -> Result<Grant, Refusal> {
         let all_new = answers.iter().all(|answer| *answer == FirstUse::Yes);
-        if all_new && answers.len() == self.checks.len() { Ok(self.grant) } else { Err(Refusal::Replayed) }
+        if all_new && answers.len() == self.checks.len() {
+            Ok(self.grant)
+        } else {
+            Err(Refusal::Replayed)
+        }
     }
 }
 
@@ -115,7 +119,11 @@ impl<'a> Desk<'a> {
     }
 
     /// What is granted to a caller within bounds.
-    pub(crate) fn pending(&self, caller: Caller<'a>, narrowed: Narrowed) -> Result<Pending, Refusal> {
+    pub(crate) fn pending(
+        &self,
+        caller: Caller<'a>,
+        narrowed: Narrowed,
+    ) -> Result<Pending, Refusal> {
         let Caller { agent, mut checks } = caller;
         let confirmation = self.confirmation(agent, &mut checks)?;
         let grant = Grant {
@@ -176,7 +184,9 @@ impl<'a> Desk<'a> {
     fn audience(&self) -> Result<Vec<String>, Refusal> {
         let asked = (self.form.get("resource"), self.form.get("audience"));
         let wanted = match asked {
-            (Some(resource), Some(audience)) if resource != audience => return Err(Refusal::Target),
+            (Some(resource), Some(audience)) if resource != audience => {
+                return Err(Refusal::Target);
+            }
             (Some(wanted), _) | (None, Some(wanted)) => wanted,
             (None, None) => return Ok(self.service.audiences.clone()),
         };

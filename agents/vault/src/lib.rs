@@ -136,13 +136,15 @@ fn read(path: &Path) -> Result<SigningKey, VaultError> {
     let text = fs::read_to_string(path).map(Secret::new);
     let text = text.map_err(|source| VaultError::File { path: path.to_owned(), source })?;
     let key = SigningKey::from_pkcs8_pem(text.expose()).ok();
-    let is_named = |key: &SigningKey| path.file_stem().is_some_and(|stem| stem == key.key_id().as_str());
+    let is_named =
+        |key: &SigningKey| path.file_stem().is_some_and(|stem| stem == key.key_id().as_str());
     key.filter(is_named).ok_or(VaultError::Content { path: path.to_owned() })
 }
 
 fn check_closed(path: &Path) -> Result<(), VaultError> {
     let file = |source| VaultError::File { path: path.to_owned(), source };
-    let (found, ours) = (fs::metadata(path).map_err(file)?, fs::metadata("/proc/self").map_err(file)?);
+    let (found, ours) =
+        (fs::metadata(path).map_err(file)?, fs::metadata("/proc/self").map_err(file)?);
     if found.mode() & 0o077 != 0 {
         return Err(VaultError::TooOpen { path: path.to_owned() });
     }

@@ -15,11 +15,11 @@ use pingora_http::ResponseHeader;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 
-use crate::clock;
 use crate::door::target::Tunnel;
-use crate::rooms::identify;
 use crate::wire::Gateway;
 use aegis_conduit::Prefixed;
+use aegis_corridor::clock;
+use aegis_corridor::rooms::identify;
 
 /// RFC 9110 §9.3.6: any 2xx opens the tunnel, and says nothing of a body.
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";
@@ -47,7 +47,7 @@ pub(super) async fn open(gateway: &Gateway, mut stream: Stream, mut bytes: Bytes
         return Connect::Refused(stream, reason);
     }
     let early = bytes.split_off(head_bytes.min(bytes.len()));
-    let deadline = Instant::now() + gateway.config.limits.head_deadline;
+    let deadline = Instant::now() + gateway.corridor.config.limits.head_deadline;
     let opening = async {
         stream.write_all(ESTABLISHED).await.ok()?;
         stream.flush().await.ok()?;
@@ -95,8 +95,8 @@ fn admit(gateway: &Gateway, tunnel: &Tunnel) -> Result<(), Reason> {
     let token = Secret::new(tunnel.token.expose().as_str());
     let now = clock::now();
     let id = clock::decision_id(now).map_err(|_| Reason::Unavailable)?;
-    let identified = gateway.identify.identify(token, gateway, (id, now))?;
-    if identified.tenant.region == gateway.config.region {
+    let identified = gateway.corridor.identify.identify(token, &gateway.corridor, (id, now))?;
+    if identified.tenant.region == gateway.corridor.config.region {
         Ok(())
     } else {
         Err(Reason::WrongRegion)

@@ -21,14 +21,14 @@ use pingora_proxy::HttpProxy;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::context::Asked;
 use crate::door::answer;
 use crate::door::connect::{self, Connect};
 use crate::door::tool_route::ToolRoute;
-use crate::drain::Underway;
 use crate::wire::Gateway;
 use aegis_conduit::Gated;
 use aegis_conduit::Prefixed;
+use aegis_corridor::context::Asked;
+use aegis_corridor::drain::Underway;
 
 /// How much is read at a time while a head is incomplete.
 const READ_BYTES: usize = 4_096;
@@ -119,7 +119,7 @@ impl Front {
 
     /// Opens a tunnel and serves the calls inside.
     async fn tunnel(&self, stream: Stream, head: BytesMut, shutdown: &ShutdownWatch) {
-        let underway = self.gateway.drain.underway();
+        let underway = self.gateway.corridor.drain.underway();
         match connect::open(&self.gateway, stream, head).await {
             Connect::Over => {}
             Connect::Refused(stream, reason) => self.refuse(stream, reason, Asked::Proxy).await,
@@ -145,18 +145,18 @@ impl Front {
                 stream
             }
             Upgrade::No => {
-                let grace = self.gateway.config.limits.body_deadline;
+                let grace = self.gateway.corridor.config.limits.body_deadline;
                 let pace = Pace::at_least(BODY_BYTES_PER_S_MIN, grace, BODY_TOTAL_MAX);
                 Box::new(Gated::new(stream, behind, framing, pace))
             }
         };
         let mut session = ServerSession::new_http1(stream);
-        let idle_s = self.gateway.config.limits.idle.as_secs();
+        let idle_s = self.gateway.corridor.config.limits.idle.as_secs();
         session.set_keepalive(Some(idle_s));
         if let Some(settings) = carried {
             settings.apply_to_session(&mut session);
         }
-        if self.gateway.drain.is_draining() {
+        if self.gateway.corridor.drain.is_draining() {
             session.set_keepalive(None);
         }
         session.set_pipelined_prefix(head);
@@ -169,18 +169,18 @@ impl Front {
         mut buffer: BytesMut,
         place: Place,
     ) -> (Head, Option<Underway>) {
-        let limits = &self.gateway.config.limits;
+        let limits = &self.gateway.corridor.config.limits;
         if !buffer.is_empty() {
-            let underway = self.gateway.drain.underway();
+            let underway = self.gateway.corridor.drain.underway();
             return (self.rest_of_head(stream, buffer, place).await, Some(underway));
         }
         buffer.reserve(READ_BYTES);
         // Until the first byte a quiet client may idle; after it, the whole head has one deadline.
         let first = tokio::select! {
             read = timeout(limits.idle, stream.read_buf(&mut buffer)) => read,
-            () = self.gateway.drain.closing() => return (Head::Over, None),
+            () = self.gateway.corridor.drain.closing() => return (Head::Over, None),
         };
-        let underway = self.gateway.drain.underway();
+        let underway = self.gateway.corridor.drain.underway();
         let head = match first {
             Ok(Ok(count)) if count > 0 => self.rest_of_head(stream, buffer, place).await,
             _ => Head::Over,
@@ -189,7 +189,7 @@ impl Front {
     }
 
     async fn rest_of_head(&self, stream: &mut Stream, mut buffer: BytesMut, place: Place) -> Head {
-        let limits = &self.gateway.config.limits;
+        let limits = &self.gateway.corridor.config.limits;
         let deadline = Instant::now() + limits.head_deadline;
         let mut gate = HeadGate::new(gate_limits(limits.head));
         loop {
@@ -235,7 +235,7 @@ impl Front {
 
     /// Answers a head that Pingora will never see, and closes.
     async fn refuse(&self, mut stream: Stream, reason: Reason, asked: Asked) {
-        let refusal = self.gateway.corridor().refuse_unread(reason, asked).await;
+        let refusal = self.gateway.corridor.refuse_unread(reason, asked).await;
         let bytes = answer::raw_http1(&refusal);
         let sent = timeout(LINGER, async {
             stream.write_all(&bytes).await?;
@@ -259,8 +259,8 @@ impl ServerApp for Front {
         stream: Stream,
         _shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let shutdown = &self.gateway.drain.shutdown();
-        if self.gateway.drain.is_closing() {
+        let shutdown = &self.gateway.corridor.drain.shutdown();
+        if self.gateway.corridor.drain.is_closing() {
             return None;
         }
         // Above the limit a connection is closed at once; waiting ones would take room as well.

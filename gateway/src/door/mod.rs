@@ -7,7 +7,6 @@ mod arrival;
 mod body;
 mod connect;
 mod front;
-pub mod headers;
 mod intercept;
 mod listeners;
 mod ops;

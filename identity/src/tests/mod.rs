@@ -8,7 +8,10 @@ mod attacks;
 mod claim_rules;
 mod corpora;
 mod keys;
+mod modes;
+mod proofs;
 mod properties;
+mod revocations;
 mod round_trip;
 mod subjects;
 

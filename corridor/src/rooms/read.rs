@@ -16,24 +16,24 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::{Value, json};
 
+use crate::BodySource;
+use crate::Corridor;
 use crate::context::{Arrival, Decoding, Identified, Read, Received, Stopwatch, Target};
-use crate::corridor::BodySource;
-use crate::door::headers;
+use crate::headers;
 use crate::rooms::mcp;
-use crate::wire::Gateway;
 use aegis_config::{BodyMode, Speaks, Tenant, ToolBinding, Upstream};
 
 /// Reads route, parameters and body of a call.
 pub async fn read(
-    gateway: &Gateway,
+    corridor: &Corridor,
     identified: &Identified,
     arrival: &Arrival,
     source: &mut dyn BodySource,
     clock: &mut Stopwatch,
 ) -> Result<Read, Reason> {
     let tenant = &identified.tenant;
-    let Way { binding, call } = way(tenant, &gateway.config.region, arrival)?;
-    let limits = &gateway.config.limits;
+    let Way { binding, call } = way(tenant, &corridor.config.region, arrival)?;
+    let limits = &corridor.config.limits;
     let bytes_max = binding.body_bytes_max.unwrap_or(limits.body_bytes_max);
     let waiting = Instant::now();
     let received = match binding.body {
