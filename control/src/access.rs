@@ -100,7 +100,11 @@ fn token(path: &Path, name: &str) -> Result<Secret<String>, AccessError> {
         }
         Ok(token) => {
             let mode = fs::metadata(path).map_err(file)?.mode();
-            if mode & 0o077 == 0 { Ok(token) } else { Err(AccessError::TooOpen { path: path.to_owned() }) }
+            if mode & 0o077 == 0 {
+                Ok(token)
+            } else {
+                Err(AccessError::TooOpen { path: path.to_owned() })
+            }
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let token = Secret::new(clock::secret(&format!("aegis-{name}-"))?);

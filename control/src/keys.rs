@@ -60,9 +60,8 @@ pub(crate) async fn rotate(control: &Control, rotation: Rotation) -> Result<Toke
     announced?;
     match wanted {
         Some(Change::Key(key)) => Ok(key),
-        Some(Change::Agent(_) | Change::Revoked(_) | Change::Code(_) | Change::CodeGone(_)) | None => {
-            Err(KeyError::Vault(VaultError::Unknown))
-        }
+        Some(Change::Agent(_) | Change::Revoked(_) | Change::Code(_) | Change::CodeGone(_))
+        | None => Err(KeyError::Vault(VaultError::Unknown)),
     }
 }
 

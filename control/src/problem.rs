@@ -35,7 +35,9 @@ pub(crate) enum Problem {
     Refused(Refusal),
     #[error("the proof of possession is not a signature of the key over this enrolment")]
     Proof,
-    #[error("the registry ends at {serial}, before what is asked for; this node was restored from an older state")]
+    #[error(
+        "the registry ends at {serial}, before what is asked for; this node was restored from an older state"
+    )]
     Rewound { serial: u64 },
     #[error("the registry cannot be written now")]
     Ledger(#[source] LedgerError),
@@ -123,7 +125,10 @@ impl IntoResponse for Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"aegis-control\""));
+            headers.insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"aegis-control\""),
+            );
         }
         answer
     }

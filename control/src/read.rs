@@ -49,7 +49,8 @@ impl Asked {
         }
         let text = value.to_str().ok();
         let tag = text.and_then(|text| text.strip_prefix('"')?.strip_suffix('"')?.parse().ok());
-        tag.map(Some).ok_or_else(|| Problem::Malformed("If-Match is not one entity tag of ours".into()))
+        tag.map(Some)
+            .ok_or_else(|| Problem::Malformed("If-Match is not one entity tag of ours".into()))
     }
 
     /// Who numbers this request: its sender, by `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header).
@@ -92,7 +93,8 @@ impl Page {
 
     pub(crate) fn after(&self) -> Result<Option<AgentName>, Problem> {
         let Some(after) = &self.after else { return Ok(None) };
-        let split = after.split_once('/').map(|(tenant, agent)| (tenant.to_owned(), agent.to_owned()));
+        let split =
+            after.split_once('/').map(|(tenant, agent)| (tenant.to_owned(), agent.to_owned()));
         let name = split.and_then(|pair| agent_name(pair).ok());
         name.map(Some).ok_or_else(|| Problem::Malformed("after is not <tenant>/<agent>".into()))
     }
@@ -100,7 +102,12 @@ impl Page {
 
 /// serde_json quotes names of members and types, and no values but those of enums; positions help most.
 pub(crate) fn malformed(error: serde_json::Error) -> Problem {
-    Problem::Malformed(format!("the body is not what is wanted, at line {} column {}: {}", error.line(), error.column(), kind(&error)))
+    Problem::Malformed(format!(
+        "the body is not what is wanted, at line {} column {}: {}",
+        error.line(),
+        error.column(),
+        kind(&error)
+    ))
 }
 
 fn kind(error: &serde_json::Error) -> String {

@@ -6,7 +6,9 @@
 use aegis_domain::{Timestamp, Ttl};
 use serde_json::{Map, Value};
 
-use crate::{Claims, Confirmation, PublicKey, SigningKey, TokenError, Unsigned, claims, delegation};
+use crate::{
+    Claims, Confirmation, PublicKey, SigningKey, TokenError, Unsigned, claims, delegation,
+};
 
 /// Signs an access token in the profile of RFC 9068; its `client_id` is the agent. Times are cut to seconds.
 pub fn mint(key: &SigningKey, claims: &Claims) -> Result<String, TokenError> {

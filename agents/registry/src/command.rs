@@ -121,6 +121,18 @@ pub struct Event {
     pub changes: Vec<Change>,
 }
 
+impl Event {
+    /// The same without what gateways need not know: enrolment codes.
+    #[must_use]
+    pub fn public(mut self) -> Self {
+        self.changes.retain(|change| match change {
+            Change::Agent(_) | Change::Key(_) | Change::Revoked(_) => true,
+            Change::Code(_) | Change::CodeGone(_) => false,
+        });
+        self
+    }
+}
+
 /// One thing as it is from now on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -143,12 +143,17 @@ pub(super) async fn list(
     State(control): Shared,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Answer {
-    let Query(page) = page.map_err(|_| Problem::Malformed("a query parameter is unknown or malformed".into()))?;
+    let Query(page) =
+        page.map_err(|_| Problem::Malformed("a query parameter is unknown or malformed".into()))?;
     let (limit, after, now) = (page.limit()?, page.after()?, clock::now());
     let registry = control.ledger.read();
     let wanted = |agent: &&Agent| page.tenant.as_ref().is_none_or(|tenant| agent.tenant == *tenant);
-    let mut agents: Vec<&Agent> =
-        registry.view().agents(after.as_ref()).filter(wanted).take(limit.saturating_add(1)).collect();
+    let mut agents: Vec<&Agent> = registry
+        .view()
+        .agents(after.as_ref())
+        .filter(wanted)
+        .take(limit.saturating_add(1))
+        .collect();
     let more = agents.len() > limit;
     agents.truncate(limit);
     let last = agents.last().filter(|_| more);

@@ -52,7 +52,8 @@ pub(super) async fn enrol(
     let code = CodeHash::of(wish.code.trim());
     let key = match (&wish.jwk, &wish.proof, peer.certificate) {
         (Some(jwk), Some(proof), _) => {
-            let jwk = PublicJwk::parse(jwk).map_err(|error| Problem::Malformed(error.to_string()))?;
+            let jwk =
+                PublicJwk::parse(jwk).map_err(|error| Problem::Malformed(error.to_string()))?;
             check_proof(&control.service.issuer, proof, &jwk, code, clock::now())?;
             AgentKey::Jwk(jwk)
         }
@@ -82,9 +83,14 @@ fn check_proof(
     code: CodeHash,
     now: Timestamp,
 ) -> Result<(), Problem> {
-    let payload = verify_jws(proof, PROOF_TYPE, &PublicJwk::set([jwk])).map_err(|_| Problem::Proof)?;
+    let payload =
+        verify_jws(proof, PROOF_TYPE, &PublicJwk::set([jwk])).map_err(|_| Problem::Proof)?;
     let claims: Claims = serde_json::from_slice(&payload).map_err(|_| Problem::Proof)?;
     let signed = Timestamp::from_unix_s(claims.iat);
     let is_young = now < signed.plus(PROOF_AGE_MAX) && signed < now.plus(PROOF_AGE_MAX);
-    if claims.aud == issuer && claims.code == code && is_young { Ok(()) } else { Err(Problem::Proof) }
+    if claims.aud == issuer && claims.code == code && is_young {
+        Ok(())
+    } else {
+        Err(Problem::Proof)
+    }
 }

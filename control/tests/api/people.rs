@@ -1,0 +1,3 @@
+//! a
+//!
+//! Not here: b. Invariant: c.
