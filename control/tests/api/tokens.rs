@@ -3,9 +3,13 @@
 //! Not here: other people's client libraries (`clients`). Invariant: every token that is given is verified with the
 //! published keys, as a gateway does.
 
+use aegis_control::{SubjectSource, SubjectSources};
 use aegis_control_client::client_assertion;
 use aegis_domain::TokenUse;
-use aegis_identity::{Claims, SigningKey, TokenLimits, TrustedIssuer, Verifier};
+use aegis_follow::KeySource;
+use aegis_identity::{
+    Claims, SigningKey, SubjectProfile, SubjectRule, TokenLimits, TrustedIssuer, Verifier,
+};
 use serde_json::{Value, json};
 
 use crate::node::{GATEWAY, Node, jti, now, refusal};
@@ -156,4 +160,54 @@ fn requests_that_are_not_in_order_are_refused_as_rfc_6749_says() {
     }
     let bare = node.anyone().token(&[("grant_type", "client_credentials")], None);
     assert_eq!(refusal(bare), (400, "invalid_request".into()));
+}
+
+#[test]
+fn a_workloads_own_token_is_exchanged_for_the_agent_its_rule_names() {
+    // Arrange: a Kubernetes issuer whose keys are a file, and a rule for its service accounts.
+    let cluster = SigningKey::from_seed([40; 32]);
+    let home = tempfile::tempdir().unwrap();
+    let jwks = home.path().join("cluster.json");
+    std::fs::write(&jwks, json!({ "keys": [cluster.public_jwk()] }).to_string()).unwrap();
+    let acme = aegis_domain::TenantId::parse("acme").unwrap();
+    let rule = SubjectRule::parse("system:serviceaccount:agents:{name}", "{name}", acme).unwrap();
+    let source = SubjectSource {
+        profile: SubjectProfile::Kubernetes,
+        name: "https://kubernetes.default.svc".into(),
+        audiences: vec!["aegis".into()],
+        keys: KeySource::File(jwks),
+        rules: vec![rule],
+    };
+    let node = Node::with(home, SubjectSources { issuers: vec![source], refresh: None });
+    node.register("bot", json!({}));
+    let subject_token = |account: &str, signer: &SigningKey| {
+        let claims = json!({
+            "iss": "https://kubernetes.default.svc",
+            "sub": format!("system:serviceaccount:agents:{account}"),
+            "aud": ["aegis"], "iat": now().unix_s(), "exp": now().unix_s() + 120,
+            "kubernetes.io": { "namespace": "agents", "serviceaccount": { "name": account } },
+        });
+        signer.sign("JWT", claims.to_string().as_bytes())
+    };
+    let exchange = |token: &str| {
+        let form = [
+            ("grant_type", EXCHANGE),
+            ("subject_token", token),
+            ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+        ];
+        node.anyone().token(&form, None)
+    };
+
+    // Act and assert.
+    let answer = exchange(&subject_token("bot", &cluster)).unwrap().body;
+    let claims = verified(&node, &answer["access_token"]);
+    assert_eq!((claims.agent.as_str(), claims.acts_for.len()), ("bot", 0));
+    let life = answer["expires_in"].as_u64().unwrap();
+    assert!(life <= 120, "{life}: no longer than what it was exchanged for");
+    assert_eq!(
+        refusal(exchange(&subject_token("nobody", &cluster))),
+        (400, "invalid_client".into())
+    );
+    let forged = subject_token("bot", &SigningKey::from_seed([41; 32]));
+    assert_eq!(refusal(exchange(&forged)), (400, "invalid_grant".into()));
 }
