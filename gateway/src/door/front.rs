@@ -3,21 +3,21 @@
 //! Not here: what an acceptable head is (`gate`) and what happens to a call (`tool_route`).
 //! Invariant: Pingora never waits for a head; it gets whole, checked heads or none.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_config::HeadLimits;
 use aegis_domain::Reason;
-use aegis_gate::{
-    self as gate, Framing, HeadGate, Limits, Pace, Reading, Refusal, Scheme, Target, Upgrade,
-};
-use async_trait::async_trait;
-use bytes::BytesMut;
+use aegis_gate::{self as gate, Framing, HeadGate, Limits, Pace, Reading, Scheme, Target, Upgrade};
+use bytes::{Bytes, BytesMut};
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
+use pingora_core::listeners::tls::Acceptor;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
+use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -27,8 +27,10 @@ use crate::door::tool_route::ToolRoute;
 use crate::wire::Gateway;
 use aegis_conduit::Gated;
 use aegis_conduit::Prefixed;
+use aegis_conduit::upstream::Dialler;
 use aegis_corridor::context::Asked;
 use aegis_corridor::drain::Underway;
+use aegis_corridor::refusal::Refusal;
 
 /// How much is read at a time while a head is incomplete.
 const READ_BYTES: usize = 4_096;
@@ -38,10 +40,21 @@ const LINGER: Duration = Duration::from_secs(1);
 const BODY_BYTES_PER_S_MIN: u64 = 256;
 const BODY_TOTAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Stands in front of one `HttpProxy`, on plain and TLS listeners alike.
-pub struct Front {
-    proxy: Arc<HttpProxy<ToolRoute>>,
+/// Pingora's part of the work, dialling by our dialler.
+pub(super) type Proxy = HttpProxy<ToolRoute, Dialler>;
+
+/// Stands in front of the proxy, on plain and TLS listeners alike.
+pub(super) struct Front {
+    proxy: Arc<Proxy>,
     gateway: Arc<Gateway>,
+    tls: Option<Encrypted>,
+}
+
+/// The listener that speaks TLS.
+#[derive(Clone)]
+pub(super) struct Encrypted {
+    pub address: SocketAddr,
+    pub config: Arc<ServerConfig>,
 }
 
 /// Where a request comes in.
@@ -73,8 +86,43 @@ struct Message {
 }
 
 impl Front {
-    pub fn new(proxy: HttpProxy<ToolRoute>, gateway: Arc<Gateway>) -> Self {
-        Self { proxy: Arc::new(proxy), gateway }
+    pub(super) fn new(proxy: Arc<Proxy>, gateway: Arc<Gateway>, tls: Option<Encrypted>) -> Self {
+        Self { proxy, gateway, tls }
+    }
+
+    /// Has the connection until its end.
+    pub(super) async fn connected(&self, stream: Stream) {
+        let shutdown = &self.gateway.corridor.drain.shutdown();
+        if self.gateway.corridor.drain.is_closing() {
+            return;
+        }
+        // Above the limit a connection is closed at once; waiting ones would take room as well.
+        let Ok(_room) = Arc::clone(&self.gateway.connections).try_acquire_owned() else { return };
+        let Some(stream) = self.opened(stream).await else { return };
+        if let Some((stream, head)) = self.serve(stream, Place::Listener, shutdown).await {
+            self.tunnel(stream, head, shutdown).await;
+        }
+    }
+
+    /// Takes the encryption off, where the connection came in by the listener that has it.
+    async fn opened(&self, stream: Stream) -> Option<Stream> {
+        let digest = stream.get_socket_digest();
+        let local = digest.as_ref().and_then(|digest| digest.local_addr()?.as_inet().copied());
+        let came_by = |tls: &&Encrypted| {
+            let is_port = local.is_some_and(|local| local.port() == tls.address.port());
+            is_port && (tls.address.ip().is_unspecified() || local == Some(tls.address))
+        };
+        let Some(tls) = self.tls.as_ref().filter(came_by) else { return Some(stream) };
+        let acceptor = Acceptor::from_server_config(Arc::clone(&tls.config));
+        let handshake = acceptor.tls_handshake(Prefixed::new(stream, Bytes::new()));
+        match timeout(self.gateway.corridor.config.limits.head_deadline, handshake).await {
+            Ok(Ok(stream)) => Some(Box::new(stream)),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a handshake failed");
+                None
+            }
+            Err(_) => None,
+        }
     }
 
     /// Serves calls on one connection until either side is done, or it turns into a tunnel.
@@ -102,7 +150,7 @@ impl Front {
                 Head::Http2(prefix) => {
                     // Its calls count themselves; the connection may stay idle for long.
                     drop(underway);
-                    let stream = Box::new(Prefixed::new(stream, prefix.freeze()));
+                    let stream = Box::new(Prefixed::new(stream, prefix.freeze()).in_http2());
                     ServerApp::process_new(&self.proxy, stream, shutdown).await;
                     return None;
                 }
@@ -123,6 +171,7 @@ impl Front {
         match connect::open(&self.gateway, stream, head).await {
             Connect::Over => {}
             Connect::Refused(stream, reason) => self.refuse(stream, reason, Asked::Proxy).await,
+            Connect::Answered(stream, refusal) => answer_and_close(stream, &refusal).await,
             Connect::Opened(inside) => {
                 drop(underway);
                 // A tunnel in a tunnel is refused by the gate.
@@ -234,45 +283,25 @@ impl Front {
     }
 
     /// Answers a head that Pingora will never see, and closes.
-    async fn refuse(&self, mut stream: Stream, reason: Reason, asked: Asked) {
+    async fn refuse(&self, stream: Stream, reason: Reason, asked: Asked) {
         let refusal = self.gateway.corridor.refuse_unread(reason, asked).await;
-        let bytes = answer::raw_http1(&refusal);
-        let sent = timeout(LINGER, async {
-            stream.write_all(&bytes).await?;
-            stream.flush().await?;
-            AsyncWriteExt::shutdown(&mut stream).await?;
-            // Taking what is still on its way keeps the kernel from resetting the answer away.
-            let mut rest = [0; READ_BYTES];
-            while stream.read(&mut rest).await? > 0 {}
-            Ok::<_, std::io::Error>(())
-        });
-        if let Ok(Err(error)) = sent.await {
-            tracing::debug!(%error, "a refused client did not take its answer");
-        }
+        answer_and_close(stream, &refusal).await;
     }
 }
 
-#[async_trait]
-impl ServerApp for Front {
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        _shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        let shutdown = &self.gateway.corridor.drain.shutdown();
-        if self.gateway.corridor.drain.is_closing() {
-            return None;
-        }
-        // Above the limit a connection is closed at once; waiting ones would take room as well.
-        let _room = Arc::clone(&self.gateway.connections).try_acquire_owned().ok()?;
-        if let Some((stream, head)) = self.serve(stream, Place::Listener, shutdown).await {
-            self.tunnel(stream, head, shutdown).await;
-        }
-        None
-    }
-
-    async fn cleanup(&self) {
-        ServerApp::cleanup(&*self.proxy).await;
+async fn answer_and_close(mut stream: Stream, refusal: &Refusal) {
+    let bytes = answer::raw_http1(refusal);
+    let sent = timeout(LINGER, async {
+        stream.write_all(&bytes).await?;
+        stream.flush().await?;
+        AsyncWriteExt::shutdown(&mut stream).await?;
+        // Taking what is still on its way keeps the kernel from resetting the answer away.
+        let mut rest = [0; READ_BYTES];
+        while stream.read(&mut rest).await? > 0 {}
+        Ok::<_, std::io::Error>(())
+    });
+    if let Ok(Err(error)) = sent.await {
+        tracing::debug!(%error, "a refused client did not take its answer");
     }
 }
 
@@ -282,7 +311,7 @@ pub(super) fn gate_limits(head: HeadLimits) -> Limits {
 }
 
 /// What a refusal of the gate is called in a record.
-pub(super) fn reason(refusal: Refusal) -> Reason {
+pub(super) fn reason(refusal: gate::Refusal) -> Reason {
     let is_size = refusal.is_size();
     if is_size { Reason::HeadTooLarge } else { Reason::MalformedRequest }
 }

@@ -10,11 +10,11 @@ mod front;
 mod intercept;
 mod listeners;
 mod ops;
+mod passthrough;
 mod policies;
 mod target;
 mod tool_route;
 
-pub use front::Front;
 pub use intercept::{Intercept, InterceptError};
 pub use listeners::{Listeners, check_tls};
 pub use ops::Ops;

@@ -7,8 +7,11 @@
 mod bodies;
 mod clients;
 mod evidence;
+mod floods;
+mod hostile;
 mod life;
 mod mcp;
+mod modes;
 mod money;
 mod policies;
 mod probes;
@@ -16,7 +19,9 @@ mod proxy;
 mod redaction;
 mod refusals;
 mod streams;
+mod unopened;
 mod unseen;
+mod upstream_tls;
 mod upstreams;
 mod wires;
 
