@@ -26,7 +26,12 @@ pub enum KeyError {
 
 /// Makes the first key where none signs.
 pub(crate) async fn ensure(control: &Control) -> Result<(), KeyError> {
-    let signs = control.ledger.read().view().signing_key(clock::now()).is_some();
+    // A registry that was restored from a copy may name a key whose private half is gone.
+    let held = control.vault.keys();
+    let signs = {
+        let registry = control.ledger.read();
+        registry.view().signing_key(clock::now()).is_some_and(|key| held.contains(key.id()))
+    };
     if let (false, Ok(by)) = (signs, Actor::parse("first start")) {
         let rotation = Rotation { by, once: None, lead: Ttl::from_s(0), overlap: Ttl::from_s(0) };
         rotate(control, rotation).await?;

@@ -4,6 +4,7 @@
 //! when nothing it speaks of can be alive any more.
 
 use aegis_domain::{Jti, KeyId, TenantId, Timestamp, Ttl};
+use aegis_identity::{self as identity, JwkThumbprint};
 use serde::{Deserialize, Serialize};
 
 use crate::listed::Listed;
@@ -78,6 +79,22 @@ impl Revocation {
             self.until = self.until.max(earlier.until).filter(|_| earlier.until.is_some());
         }
         self
+    }
+
+    /// The same in the words of `identity`. `None` cannot happen: a key's name is its thumbprint.
+    pub(crate) fn taken_back(&self) -> Option<identity::Revocation> {
+        let issued_before = self.before;
+        Some(match self.target.clone() {
+            Target::Token { tenant, jti } => {
+                let expires_at = self.until.unwrap_or(self.before);
+                identity::Revocation::Token { tenant, jti, expires_at }
+            }
+            Target::Agent(AgentName { tenant, id: agent }) => {
+                identity::Revocation::Agent { tenant, agent, issued_before }
+            }
+            Target::Tenant(tenant) => identity::Revocation::Tenant { tenant, issued_before },
+            Target::Key(id) => identity::Revocation::Key(JwkThumbprint::parse(id.as_str()).ok()?),
+        })
     }
 
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use aegis_domain::{AgentId, KeyId, TenantId, Timestamp};
-use aegis_identity::KeySet;
+use aegis_identity::{KeySet, Revocations, RevocationsFull};
 use serde::{Deserialize, Serialize};
 
 use crate::listed::{self, file};
@@ -121,6 +121,17 @@ impl View {
             .or_else(|| token.keys.iter().find_map(|id| whole(Target::Key((*id).clone()))))
             .or_else(|| earlier(Target::Agent(token.agent.clone())))
             .or_else(|| earlier(Target::Tenant(token.agent.tenant.clone())))
+    }
+
+    /// The same as the value that a gateway asks with every call (`identity`).
+    pub fn taken_back(&self) -> Result<Revocations, RevocationsFull> {
+        let mut all = Revocations::default();
+        for revocation in self.revocations() {
+            if let Some(taken) = revocation.taken_back() {
+                all.add(taken)?;
+            }
+        }
+        Ok(all)
     }
 
     /// Moves on by one event. Events out of order are refused, because what lies between could be a revocation.

@@ -89,3 +89,13 @@ pub enum Attribute {
     Number(i64),
     Text(Box<str>),
 }
+
+impl From<&Attribute> for serde_json::Value {
+    fn from(attribute: &Attribute) -> Self {
+        match attribute {
+            Attribute::Truth(truth) => (*truth).into(),
+            Attribute::Number(number) => (*number).into(),
+            Attribute::Text(text) => text.as_ref().into(),
+        }
+    }
+}

@@ -69,7 +69,7 @@ impl Narrowed {
     pub(crate) fn expires_at(&self, agent: &Agent, now: Timestamp) -> Result<Timestamp, Refusal> {
         let whole = now.plus(agent.limits.token_ttl());
         let end = self.until.map_or(whole, |until| until.min(whole));
-        if end.unix_s() <= now.unix_s() { Err(Refusal::Revoked) } else { Ok(end) }
+        if end.unix_s() <= now.unix_s() { Err(Refusal::Over) } else { Ok(end) }
     }
 }
 

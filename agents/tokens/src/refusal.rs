@@ -96,6 +96,8 @@ pub enum Refusal {
     Token(#[source] TokenError),
     #[error("the token was revoked, or its agent was")]
     Revoked,
+    #[error("the token to exchange is over")]
+    Over,
     #[error("the subject is another agent than the client")]
     SubjectDisagrees,
     #[error("the client is not a child of the subject")]
@@ -132,7 +134,9 @@ impl Refusal {
             Refusal::Proof(_) | Refusal::ProofTwice | Refusal::ProofMissing => {
                 OAuthError::InvalidDpopProof
             }
-            Refusal::Subject(_) | Refusal::Token(_) | Refusal::Revoked => OAuthError::InvalidGrant,
+            Refusal::Subject(_) | Refusal::Token(_) | Refusal::Revoked | Refusal::Over => {
+                OAuthError::InvalidGrant
+            }
             Refusal::SubjectDisagrees | Refusal::NotAChild | Refusal::Chain => {
                 OAuthError::UnauthorizedClient
             }

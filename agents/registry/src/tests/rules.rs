@@ -2,7 +2,7 @@
 //!
 //! Not here: random histories (`histories`). Invariant: time is given, never read.
 
-use aegis_identity::KeyError;
+use aegis_identity::{Claims, KeyError, KeySet, TokenLimits, TrustedIssuer, Verifier, mint};
 
 use super::*;
 
@@ -205,4 +205,59 @@ fn a_jwk_is_named_by_its_thumbprint_and_holds_no_private_member() {
     assert_eq!(PublicJwk::parse(&value), Err(AgentKeyError::Jwk(KeyError::Private)));
     let symmetric = serde_json::json!({ "kty": "oct" });
     assert_eq!(PublicJwk::parse(&symmetric), Err(AgentKeyError::Jwk(KeyError::Unsupported)));
+}
+
+#[test]
+fn gateways_that_ask_in_the_words_of_identity_are_told_the_same() {
+    let mut desk = Desk::default();
+    desk.register("bot", "one", at(0));
+    for target in [
+        Target::Agent(name("bot")),
+        Target::Tenant(TenantId::parse("other").unwrap()),
+        Target::Key(jwk(5).id().clone()),
+        Target::Token { tenant: name("bot").tenant, jti: Jti::parse("gone").unwrap() },
+    ] {
+        desk.act(Action::Revoke { target }, at(100)).unwrap();
+    }
+    let view = desk.registry.view();
+    let taken = view.taken_back().unwrap();
+    let region = SigningKey::from_seed([9; 32]);
+    for (tenant, agent, jti, issued_s) in [
+        ("acme", "bot", "a", 99),
+        ("acme", "bot", "b", 100),
+        ("acme", "helper", "c", 99),
+        ("acme", "helper", "gone", 200),
+        ("other", "bot", "d", 99),
+        ("other", "bot", "e", 100),
+    ] {
+        let claims = Claims {
+            issuer: "https://a".into(),
+            org: OrgId::parse("acme").unwrap(),
+            tenant: TenantId::parse(tenant).unwrap(),
+            agent: AgentId::parse(agent).unwrap(),
+            parent_agent: None,
+            acts_for: Vec::new(),
+            confirmation: None,
+            scopes: BTreeSet::new(),
+            audience: vec!["https://b".into()],
+            expires_at: at(issued_s + 300),
+            not_before: None,
+            issued_at: Some(at(issued_s)),
+            jti: Jti::parse(jti).unwrap(),
+            token_use: aegis_domain::TokenUse::Bound,
+        };
+        let keys = KeySet::default().with(region.public_key().clone()).unwrap();
+        let issuer =
+            TrustedIssuer { issuer: "https://a".into(), audiences: vec!["https://b".into()], keys };
+        let verifier = Verifier::new(vec![issuer], TokenLimits::default());
+        let verified = verifier.verify(&mint(&region, &claims).unwrap(), at(issued_s)).unwrap();
+        let issued = Issued {
+            jti: &claims.jti,
+            agent: &AgentName { tenant: claims.tenant.clone(), id: claims.agent.clone() },
+            keys: &[verified.key_id()],
+            issued_at: at(issued_s),
+        };
+        let revoked = view.revoked(&issued).is_some();
+        assert_eq!(taken.check(&verified).is_err(), revoked, "{tenant} {agent} {jti}");
+    }
 }
