@@ -209,6 +209,13 @@ impl Building {
         &self.plan.authority
     }
 
+    /// The certificate of the authority in whose name the gateway opens tunnels, in PEM.
+    pub fn region_authority(&self) -> String {
+        let pem = std::fs::read_to_string(self.data().join("ca/authority.pem")).unwrap();
+        let start = pem.find("-----BEGIN CERTIFICATE-----").unwrap();
+        pem[start..].to_owned()
+    }
+
     /// Signs the agents' tokens.
     pub fn issuer(&self) -> &SigningKey {
         &self.plan.issuer

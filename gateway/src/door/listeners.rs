@@ -18,8 +18,11 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora_core::services::listening::Service;
 use pingora_proxy::{ProcessCustomSession, ProxyServiceBuilder};
-use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 
 use crate::door::front::{Encrypted, Front, Proxy};
 use crate::door::{Ops, ToolRoute};
@@ -120,13 +123,29 @@ fn tls_config(tls: &TlsListen) -> anyhow::Result<ServerConfig> {
         .with_context(|| about("certificate", &tls.certificate))?;
     let key = PrivateKeyDer::from_pem_file(&tls.key).with_context(|| about("key", &tls.key))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_no_client_auth()
+        .with_client_cert_verifier(client_verifier(tls, provider)?)
         .with_single_cert(chain, key)
         .with_context(|| about("certificate", &tls.certificate))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// Asks agents for a certificate where there is someone to have signed it. Who has none may go on without: its token may
+/// be enough. Who shows one that is not good is sent away.
+fn client_verifier(
+    tls: &TlsListen,
+    provider: Arc<CryptoProvider>,
+) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
+    let Some(path) = &tls.client_ca else { return Ok(WebPkiClientVerifier::no_client_auth()) };
+    let about = || format!("the client CA {} cannot be used", path.display());
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).with_context(about)? {
+        roots.add(certificate.with_context(about)?).with_context(about)?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    verifier.allow_unauthenticated().build().with_context(about)
 }
 
 /// Whether an address can be listened on. Pingora would try for half a minute and then panic in a task of its own.

@@ -3,12 +3,15 @@
 //! Not here: rules of single rooms (next to the code) and kill -9 (`kill.rs`). Invariant: no test depends on how fast
 //! anything is; what must wait, waits for an event.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::print_stdout, reason = "tests over corpora print their counts")]
 
 mod bodies;
 mod clients;
+mod conversations;
 mod evidence;
 mod floods;
 mod hostile;
+mod inside;
 mod life;
 mod mcp;
 mod modes;

@@ -55,7 +55,7 @@ async fn a_streamed_body_arrives_before_the_agent_sends_the_rest() {
     }
 }
 
-const HANDSHAKE: [(&str, &str); 4] = [
+pub(crate) const HANDSHAKE: [(&str, &str); 4] = [
     ("connection", "upgrade"),
     ("upgrade", "websocket"),
     ("sec-websocket-version", "13"),

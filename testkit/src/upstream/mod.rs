@@ -66,7 +66,12 @@ pub struct Received {
 impl Upstream {
     /// Speaks TLS under these names, HTTP/2 and HTTP/1.1 as negotiated.
     pub async fn tls(authority: &Authority, hosts: &[&str]) -> Self {
-        let config = authority.server(hosts, &["h2", "http/1.1"]);
+        Self::negotiating(authority, hosts, &["h2", "http/1.1"]).await
+    }
+
+    /// Speaks TLS and no other protocols than these, by their names in ALPN.
+    pub async fn negotiating(authority: &Authority, hosts: &[&str], protocols: &[&str]) -> Self {
+        let config = authority.server(hosts, protocols);
         Self::listen(Some(TlsAcceptor::from(config))).await
     }
 
