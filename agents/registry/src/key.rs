@@ -46,13 +46,13 @@ pub fn certificate_id(thumbprint: &CertificateThumbprint) -> KeyId {
 /// A public key that checks signatures.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Value", into = "Value")]
-pub struct PublicJwk(PublicKey);
+pub struct PublicJwk(Box<PublicKey>);
 
 impl PublicJwk {
     /// Reads a JWK (RFC 7517) and forgets the name it came with.
     pub fn parse(jwk: &Value) -> Result<Self, AgentKeyError> {
         let key = PublicKey::from_jwk_json(jwk.to_string().as_bytes())?;
-        Ok(Self(key.named_by_thumbprint()))
+        Ok(Self(Box::new(key.named_by_thumbprint())))
     }
 
     /// Its RFC 7638 thumbprint.
@@ -71,7 +71,7 @@ impl PublicJwk {
     /// The set of these keys. A key stands in it once.
     pub fn set<'a>(keys: impl IntoIterator<Item = &'a PublicJwk>) -> KeySet {
         keys.into_iter().fold(KeySet::default(), |set, key| {
-            let fuller = set.clone().with(key.0.clone());
+            let fuller = set.clone().with(key.key().clone());
             fuller.unwrap_or(set)
         })
     }

@@ -57,7 +57,7 @@ fn write(node: &Node, key: &SigningKey) -> PathBuf {
 #[test]
 fn authlib_gets_a_token_with_private_key_jwt() {
     let Some(clients) = installed() else { return };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/token.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/get_token.py");
     let (answer, claims) = gets(&clients.join("venv/bin/python"), &script, "authlib");
     assert_eq!((&answer["token_type"], &answer["scope"]), (&json!("Bearer"), &json!("pay:read")));
     assert_eq!((claims.agent.as_str(), claims.confirmation), ("bot", None));

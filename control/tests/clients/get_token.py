@@ -1,6 +1,6 @@
 """An agent that gets a token with Authlib, as its documentation says: private_key_jwt and client credentials.
 
-Usage: token.py ISSUER CLIENT_ID KEY_FILE SCOPE. Prints the answer as JSON.
+Usage: get_token.py ISSUER CLIENT_ID KEY_FILE SCOPE. Prints the answer as JSON.
 """
 
 import json
