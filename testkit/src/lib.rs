@@ -12,6 +12,7 @@
 mod agent;
 mod authority;
 mod building;
+pub mod hot;
 mod journal;
 mod line;
 mod ops;

@@ -17,7 +17,7 @@ impl std::ops::Deref for Embedded {
     }
 }
 
-fn fresh(durability: Durability) -> Embedded {
+fn fresh(durability: Durability) -> Option<Embedded> {
     let directory = tempfile::tempdir().unwrap();
     // Small enough that the longer cases go through several compactions.
     let config = EmbeddedConfig {
@@ -25,7 +25,7 @@ fn fresh(durability: Durability) -> Embedded {
         compact_bytes: 16 << 10,
         ..EmbeddedConfig::new(directory.path().into())
     };
-    Embedded { state: EmbeddedState::open(config).unwrap(), _directory: directory }
+    Some(Embedded { state: EmbeddedState::open(config).unwrap(), _directory: directory })
 }
 
 mod relaxed {
