@@ -4,9 +4,11 @@
 //! not installed is told as absent, which fails the test where `CI` is set.
 
 mod cluster;
+mod proxy;
 mod sentinels;
 mod server;
 
 pub use cluster::Cluster;
+pub use proxy::Proxy;
 pub use sentinels::{Cut, Replicated};
-pub use server::{Server, Software};
+pub use server::{Server, Software, free_port};

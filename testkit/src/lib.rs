@@ -23,7 +23,7 @@ mod reply;
 mod upstream;
 
 pub use agent::{Agent, Ask};
-pub use authority::Authority;
+pub use authority::{Authority, Leaf};
 pub use building::{Building, NotStarted};
 pub use journal::{Journal, Outcomes};
 pub use line::{Line, Wire};

@@ -190,10 +190,14 @@ impl Client {
         let script = |attached: &Attached| {
             Ok(scripts::settle(&attached.settle, hold, actual, now, self.config.clock))
         };
-        let reply = self.call(&tenant, self.run(&tenant, now, &script, Await::Answer)).await?;
-        let closed = scripts::closed(&reply).ok_or(Failure::Shape)?;
-        self.resends.lock().confirm(&hold.id);
-        Ok(closed)
+        let reply = self.call(&tenant, self.run(&tenant, now, &script, Await::Answer)).await;
+        let closed = reply.and_then(|reply| scripts::closed(&reply).ok_or(Failure::Shape));
+        let mut resends = self.resends.lock();
+        match &closed {
+            Ok(_) => resends.confirm(&hold.id),
+            Err(_) => resends.fail(&hold.id),
+        }
+        closed
     }
 
     /// Sends a tenant's settlements again, beside whatever else goes on.

@@ -21,8 +21,19 @@ pub(super) struct Sent {
     pub(super) actual: MicroUsd,
     now: Timestamp,
     at: Instant,
-    is_confirmed: bool,
+    standing: Standing,
 }
+
+/// What became of a settlement that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    UnderWay,
+    Failed,
+    Confirmed,
+}
+
+/// Longer than any call takes: what is under way since then was dropped by its caller.
+const UNDER_WAY_MAX: Duration = Duration::from_secs(10);
 
 impl Sent {
     /// The time of the gateway that settled, as far as it has come since.
@@ -50,21 +61,34 @@ impl Resends {
         if self.0.len() >= KEPT_MAX {
             self.0.pop_front();
         }
-        self.0.push_back(Sent { hold: hold.clone(), actual, now, at, is_confirmed: false });
+        let standing = Standing::UnderWay;
+        self.0.push_back(Sent { hold: hold.clone(), actual, now, at, standing });
     }
 
-    /// The newest entries are the ones that are confirmed, so the search is short.
     pub(super) fn confirm(&mut self, id: &DecisionId) {
+        self.mark(id, Standing::Confirmed);
+    }
+
+    pub(super) fn fail(&mut self, id: &DecisionId) {
+        self.mark(id, Standing::Failed);
+    }
+
+    /// The one that was sent last is looked for first.
+    fn mark(&mut self, id: &DecisionId, standing: Standing) {
         if let Some(sent) = self.0.iter_mut().rev().find(|sent| sent.hold.id == *id) {
-            sent.is_confirmed = true;
+            sent.standing = standing;
         }
     }
 
     pub(super) fn of(&self, tenant: &TenantId, again: Again, at: Instant) -> Vec<Sent> {
         let is_due = |sent: &&Sent| {
-            let is_recent = at.saturating_duration_since(sent.at) <= HORIZON;
-            let wanted = !sent.is_confirmed || (again == Again::All && is_recent);
-            sent.hold.tenant == *tenant && wanted
+            let age = at.saturating_duration_since(sent.at);
+            let is_wanted = match sent.standing {
+                Standing::UnderWay => age > UNDER_WAY_MAX,
+                Standing::Failed => true,
+                Standing::Confirmed => again == Again::All && age <= HORIZON,
+            };
+            sent.hold.tenant == *tenant && is_wanted
         };
         self.0.iter().filter(is_due).cloned().collect()
     }
@@ -73,10 +97,60 @@ impl Resends {
         while let Some(oldest) = self.0.front() {
             let age = at.saturating_duration_since(oldest.at);
             let is_over = age > Duration::from_millis(LATE_SETTLE.ms());
-            if !(is_over || (oldest.is_confirmed && age > HORIZON)) {
+            if !(is_over || (oldest.standing == Standing::Confirmed && age > HORIZON)) {
                 break;
             }
             self.0.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aegis_domain::{AgentId, MicroUsd};
+
+    use super::*;
+    use crate::Budgets;
+
+    fn hold(n: u64) -> Hold {
+        Hold {
+            id: DecisionId::new(n, [0; 10]),
+            tenant: TenantId::parse("acme").unwrap(),
+            agent: AgentId::parse("bot").unwrap(),
+            budgets: Budgets::none(),
+            estimate: MicroUsd::ZERO,
+            decided_at: Timestamp::from_unix_s(1),
+            expires_at: Timestamp::from_unix_s(31),
+        }
+    }
+
+    #[test]
+    fn what_no_server_confirmed_is_offered_until_it_is_too_late() {
+        let (mut resends, start) = (Resends::default(), Instant::now());
+        for n in 1..=3 {
+            resends.note(&hold(n), MicroUsd::ZERO, Timestamp::from_unix_s(1), start);
+        }
+        resends.confirm(&hold(1).id);
+        resends.fail(&hold(2).id);
+        let offered = |resends: &Resends, again, s| {
+            let due = resends.of(&hold(1).tenant, again, start + Duration::from_secs(s));
+            due.iter().map(|sent| sent.hold.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(offered(&resends, Again::Unconfirmed, 1), [hold(2)]);
+        assert_eq!(offered(&resends, Again::All, 1), [hold(1), hold(2)]);
+        // The third was dropped by its caller while it was under way.
+        assert_eq!(offered(&resends, Again::All, 121), [hold(2), hold(3)]);
+        let late = start + Duration::from_millis(LATE_SETTLE.ms()) + Duration::from_secs(1);
+        resends.note(&hold(4), MicroUsd::ZERO, Timestamp::from_unix_s(1), late);
+        assert_eq!(resends.0.len(), 1);
+    }
+
+    #[test]
+    fn a_settlement_sent_again_tells_the_time_it_is_sent() {
+        let (mut resends, start) = (Resends::default(), Instant::now());
+        resends.note(&hold(1), MicroUsd::ZERO, Timestamp::from_unix_s(1), start);
+        resends.fail(&hold(1).id);
+        let sent = resends.of(&hold(1).tenant, Again::Unconfirmed, start).remove(0);
+        assert_eq!(sent.now(start + Duration::from_secs(2)), Timestamp::from_unix_s(3));
     }
 }

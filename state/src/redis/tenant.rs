@@ -34,13 +34,11 @@ pub(super) struct Attached {
     line: u64,
     /// All of the epoch that does not change with every beat.
     pub(super) stamp: String,
-    pub(super) run: String,
     /// When the tenant's data came to this run of a server.
     switched_at: Timestamp,
     pub(super) decide: String,
     pub(super) settle: String,
     pub(super) reap: String,
-    pub(super) restore: String,
 }
 
 pub(super) struct Tenant {
@@ -49,6 +47,8 @@ pub(super) struct Tenant {
     pub(super) slot: Slot,
     pub(super) breaker: Mutex<Breaker>,
     attached: ArcSwapOption<Attached>,
+    /// The stamp of the last one.
+    stamp: Mutex<Option<String>>,
     /// Held while attaching, so that one call attaches for all that wait.
     turn: tokio::sync::Mutex<()>,
     known: Mutex<Known>,
@@ -64,6 +64,7 @@ impl Tenant {
             keys,
             breaker: Mutex::default(),
             attached: ArcSwapOption::empty(),
+            stamp: Mutex::default(),
             turn: tokio::sync::Mutex::new(()),
             known: Mutex::new(known),
             lost: Mutex::default(),
@@ -112,10 +113,11 @@ impl Tenant {
             return Err(Failure::Lost(why));
         }
         let attached = Arc::new(self.attach(line, now, config.clock).await?);
-        let before = self.attached.swap(Some(Arc::clone(&attached)));
+        let before = self.stamp.lock().replace(attached.stamp.clone());
+        self.attached.store(Some(Arc::clone(&attached)));
         let changed = match before {
-            Some(before) if before.stamp == attached.stamp => Changed::No,
-            Some(_) | None => Changed::Perhaps,
+            Some(stamp) if stamp != attached.stamp => Changed::Perhaps,
+            Some(_) | None => Changed::No,
         };
         Ok((attached, changed))
     }
@@ -123,20 +125,19 @@ impl Tenant {
     async fn attach(&self, line: &Line, now: Timestamp, clock: Clock) -> Result<Attached, Failure> {
         let wire = line.wire()?;
         let run = self.run_of(wire).await?;
-        let shas = self.load(wire, &run).await?;
-        let [decide, settle, reap, attach, restore] = shas;
+        let [decide, settle, reap, attach, _] = self.load(wire, &run).await?;
         let Known { id, beat_ms } = self.known();
         let mut command = scripts::evalsha(&attach, &[self.keys.epoch()]);
         command
             .arg(clock.tell_us(now))
-            .arg(&run)
+            .arg(run)
             .arg(fresh_id()?)
             .arg(id)
             .arg(beat_ms.saturating_sub(BEHIND_MAX.ms()));
         let epoch = self.epoch(wire.send(command, self.slot).await?)?;
         let switched_at = Timestamp::from_unix_ms(epoch.switched_ms);
         let line = line.number;
-        Ok(Attached { line, stamp: epoch.stamp, run, switched_at, decide, settle, reap, restore })
+        Ok(Attached { line, stamp: epoch.stamp, switched_at, decide, settle, reap })
     }
 
     /// Which process serves the tenant, if it can keep what it is told.

@@ -2,7 +2,7 @@
 //!
 //! Not here: crashes (`embedded_crash`). Invariant: each test has a directory of its own.
 
-use crate::conformance::hot_state_conforms;
+use crate::conformance::{each_alone, hot_state_cases};
 use aegis_state::{Durability, EmbeddedConfig, EmbeddedState};
 
 struct Embedded {
@@ -30,10 +30,10 @@ fn fresh(durability: Durability) -> Option<Embedded> {
 
 mod relaxed {
     use super::*;
-    hot_state_conforms!(fresh(Durability::Relaxed));
+    hot_state_cases!(each_alone, fresh(Durability::Relaxed));
 }
 
 mod strict {
     use super::*;
-    hot_state_conforms!(fresh(Durability::Strict));
+    hot_state_cases!(each_alone, fresh(Durability::Strict));
 }

@@ -65,6 +65,7 @@ impl Replicated {
         let file = sentinel.folder().join("sentinel.conf");
         let text = format!(
             "bind-source-addr {ip}\n\
+             protected-mode no\n\
              sentinel monitor {NAME} {} {} 2\n\
              sentinel down-after-milliseconds {NAME} {ms}\n\
              sentinel failover-timeout {NAME} 3000\n",

@@ -2,7 +2,7 @@
 //!
 //! Not here: several of them (`cluster`, `sentinels`). Invariant: `ask` fails the test on an error reply.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufReader, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -50,6 +50,13 @@ fn beside_the_build() -> Option<PathBuf> {
     test.ancestors().map(|folder| folder.join(inside)).find(|file| file.is_file())
 }
 
+/// A port for a second listener of a server.
+pub fn free_port() -> u16 {
+    // Reserved until the process ends: the value is never dropped.
+    let port = std::mem::ManuallyDrop::new(Port::reserve());
+    port.number()
+}
+
 /// One server process and its folder.
 pub struct Server {
     program: PathBuf,
@@ -93,6 +100,8 @@ impl Server {
         command.args(["--port", &port, "--bind", &self.ip, "--daemonize", "no"]);
         if first.is_none() {
             command.args(["--save", "", "--bind-source-addr", &self.ip]);
+            // Otherwise peers on other addresses of loopback are strangers.
+            command.args(["--protected-mode", "no"]);
         }
         command.arg("--dir").arg(self.folder.path());
         command.args(self.options.iter().skip(usize::from(first.is_some())));

@@ -1,56 +1,195 @@
-//! The suite over Redis and Valkey: single, under Sentinels, and as a Cluster.
+//! The suite over Redis and Valkey: single, under Sentinels, as a Cluster, over TLS and as a user with few rights.
 //!
 //! Not here: the cases (`conformance`). Invariant: see `conformance`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aegis_state::Deployment;
-use aegis_testkit::hot::{Cluster, Replicated, Software};
+use aegis_domain::Secret;
+use aegis_state::{Deployment, Login, RedisConfig, RedisTls, Server as Address};
+use aegis_testkit::Authority;
+use aegis_testkit::hot::{Cluster, Replicated, Server, Software};
 
-use super::stand::{Stand, address, make_old, on_single};
-use crate::conformance::hot_state_conforms;
+use super::stand::{Gateway, Stand, address, make_old, on_single, patient, simulated};
+use crate::conformance::{each_alone, hot_state_cases, one_after_the_other};
 
-fn under_sentinels(program: PathBuf) -> Stand<Replicated> {
-    let servers = Replicated::start(&program, Duration::from_secs(5), &[]);
-    make_old(&servers.servers[0], "acme");
-    make_old(&servers.servers[0], "other");
-    let sentinels = servers.sentinels.iter().map(address).collect();
-    let name = Replicated::NAME.to_owned();
-    Stand::new(Deployment::Sentinel { sentinels, name, login: None }, servers)
+const TENANTS: [&str; 2] = ["acme", "other"];
+
+mod redis {
+    use super::*;
+    hot_state_cases!(each_alone, Software::Redis.installed().map(on_single));
 }
 
-fn on_cluster(program: PathBuf) -> Stand<Cluster> {
-    let cluster = Cluster::start(&program, 3);
-    for tenant in ["acme", "other"] {
-        let owner = cluster.owner(cluster.slot_of(&format!("ag:{{{tenant}}}:e")));
-        make_old(&cluster.nodes[owner], tenant);
+mod valkey {
+    use super::*;
+    hot_state_cases!(each_alone, Software::Valkey.installed().map(on_single));
+}
+
+/// Empties the servers and opens a home that never saw what was there.
+fn fresh(config: &RedisConfig, keepers: &[&Server]) -> Stand<()> {
+    for keeper in keepers {
+        keeper.ask(&["FLUSHALL"]);
     }
+    for tenant in TENANTS {
+        let keeper = keepers.iter().find(|keeper| serves(keeper, tenant)).unwrap();
+        make_old(keeper, tenant);
+    }
+    Stand::over(config.clone(), ())
+}
+
+fn serves(server: &Server, tenant: &str) -> bool {
+    server
+        .try_ask(&["GET", &format!("ag:{{{tenant}}}:e")])
+        .is_some_and(|reply| !reply.starts_with('-'))
+}
+
+fn under_sentinels(program: PathBuf) {
+    let servers = Replicated::start(&program, Duration::from_secs(5), &[]);
+    let config = simulated(super::stand::sentinels(&servers));
+    hot_state_cases!(one_after_the_other, fresh(&config, &[&servers.servers[0]]));
+}
+
+#[test]
+fn redis_under_sentinels_conforms() {
+    Software::Redis.installed().map(under_sentinels);
+}
+
+#[test]
+fn valkey_under_sentinels_conforms() {
+    Software::Valkey.installed().map(under_sentinels);
+}
+
+fn as_a_cluster(program: PathBuf) {
+    let cluster = Cluster::start(&program, 3);
     // One node is told; the others are learnt.
-    Stand::new(Deployment::Cluster(vec![address(&cluster.nodes[0])]), cluster)
+    let config = simulated(Deployment::Cluster(vec![address(&cluster.nodes[0])]));
+    let nodes: Vec<&Server> = cluster.nodes.iter().collect();
+    hot_state_cases!(one_after_the_other, fresh(&config, &nodes));
 }
 
-mod redis_single {
-    use super::*;
-    hot_state_conforms!(Software::Redis.installed().map(on_single));
+#[test]
+fn redis_as_a_cluster_conforms() {
+    Software::Redis.installed().map(as_a_cluster);
 }
 
-mod valkey_single {
-    use super::*;
-    hot_state_conforms!(Software::Valkey.installed().map(on_single));
+#[test]
+fn valkey_as_a_cluster_conforms() {
+    Software::Valkey.installed().map(as_a_cluster);
 }
 
-mod redis_sentinels {
-    use super::*;
-    hot_state_conforms!(Software::Redis.installed().map(under_sentinels));
+/// The rights the documents name, by the line that grants them.
+fn documented_rights() -> Vec<String> {
+    let spec = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/spec/hot-state.md");
+    let spec = std::fs::read_to_string(spec).unwrap();
+    let line = spec.lines().find(|line| line.starts_with("user aegis on ")).unwrap();
+    line.split_whitespace().skip(1).map(str::to_owned).collect()
 }
 
-mod valkey_cluster {
-    use super::*;
-    hot_state_conforms!(Software::Valkey.installed().map(on_cluster));
+/// Grants the documented rights, with a password, on the server.
+fn add_user(server: &Server) -> Login {
+    let rights = documented_rights();
+    let mut command = vec!["ACL", "SETUSER"];
+    command
+        .extend(rights.iter().map(|right| if right.starts_with('#') { ">secret" } else { right }));
+    server.ask(&command);
+    Login { username: Some("aegis".to_owned()), password: Secret::new("secret".to_owned()) }
 }
 
-mod redis_cluster {
-    use super::*;
-    hot_state_conforms!(Software::Redis.installed().map(on_cluster));
+#[test]
+fn the_documented_rights_are_enough() {
+    for software in [Software::Redis, Software::Valkey] {
+        let Some(program) = software.installed() else { continue };
+        let server = Server::start(&program, &[]);
+        let login = Some(add_user(&server));
+        let config = RedisConfig { login, ..simulated(Deployment::Single(address(&server))) };
+        hot_state_cases!(one_after_the_other, fresh(&config, &[&server]));
+    }
+}
+
+#[test]
+fn the_documented_rights_are_enough_under_sentinels_and_in_a_cluster() {
+    let Some(program) = Software::Redis.installed() else { return };
+    let servers = Replicated::start(&program, Duration::from_secs(5), &[]);
+    let logins: Vec<Login> = servers.servers.iter().map(add_user).collect();
+    let config = RedisConfig {
+        login: logins.first().cloned(),
+        ..patient(super::stand::sentinels(&servers))
+    };
+    Gateway::open(config).grants_something();
+
+    let cluster = Cluster::start(&program, 3);
+    let logins: Vec<Login> = cluster.nodes.iter().map(add_user).collect();
+    let deployment = Deployment::Cluster(vec![address(&cluster.nodes[0])]);
+    Gateway::open(RedisConfig { login: logins.first().cloned(), ..patient(deployment) })
+        .grants_something();
+}
+
+#[test]
+fn a_user_with_the_documented_rights_can_do_nothing_else() {
+    let Some(program) = Software::Redis.installed() else { return };
+    let server = Server::start(&program, &[]);
+    add_user(&server);
+    for command in [
+        &["FLUSHALL"][..],
+        &["CONFIG", "SET", "maxmemory", "1"],
+        &["KEYS", "*"],
+        &["GET", "another:key"],
+        &["EVAL", "return 1", "0"],
+        &["REPLICAOF", "NO", "ONE"],
+        &["SHUTDOWN"],
+        &["DEL", "ag:{acme}:e"],
+    ] {
+        let tried = [&["ACL", "DRYRUN", "aegis"], command].concat();
+        assert_ne!(server.ask(&tried), "OK", "{command:?}");
+    }
+}
+
+/// A server that speaks TLS alone, and asks for certificates.
+fn with_tls(
+    program: &std::path::Path,
+    authority: &Authority,
+) -> (Server, tempfile::TempDir, Address) {
+    let folder = tempfile::tempdir().unwrap();
+    let leaf = authority.leaf(&["localhost"]);
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let certificate = write("leaf.pem", &leaf.certificate);
+    let (key, ca) = (write("leaf.key", &leaf.key), write("ca.pem", authority.pem()));
+    let port = aegis_testkit::hot::free_port();
+    let number = port.to_string();
+    let options = ["--tls-port", &number, "--tls-cert-file", &certificate, "--tls-key-file", &key];
+    let asks = ["--tls-ca-cert-file", &ca, "--tls-auth-clients", "yes"];
+    let server = Server::start(program, &[&options[..], &asks].concat());
+    (server, folder, Address { host: "localhost".to_owned(), port })
+}
+
+#[test]
+fn tls_trusts_the_authority_it_is_given_and_shows_its_own_certificate() {
+    for software in [Software::Redis, Software::Valkey] {
+        let Some(program) = software.installed() else { continue };
+        let authority = Authority::default();
+        let (server, _folder, address) = with_tls(&program, &authority);
+        if server.ask(&["CONFIG", "GET", "tls-port"]).is_empty() {
+            continue;
+        }
+        let own = authority.leaf(&["gateway"]);
+        let client = Some((own.certificate.into_bytes(), Secret::new(own.key.into_bytes())));
+        let trusting = |ca: &Authority, client| RedisConfig {
+            tls: Some(RedisTls { ca: Some(ca.pem().as_bytes().to_vec()), client }),
+            ..patient(Deployment::Single(address.clone()))
+        };
+        make_old(&server, "acme");
+        Gateway::open(trusting(&authority, client.clone())).grants_something();
+
+        let stranger = Authority::default();
+        Gateway::begin(trusting(&stranger, client)).stays_unreachable();
+        Gateway::begin(trusting(&authority, None)).stays_unreachable();
+        let elsewhere = Address { host: "127.0.0.1".to_owned(), ..address };
+        let config = trusting(&authority, None);
+        let config = RedisConfig { deployment: Deployment::Single(elsewhere), ..config };
+        Gateway::begin(config).stays_unreachable();
+    }
 }

@@ -3,4 +3,6 @@
 //! Not here: starting servers (`aegis_testkit::hot`). Invariant: each test has servers of its own.
 
 mod conforms;
+mod exact;
+mod outages;
 mod stand;

@@ -7,10 +7,14 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use aegis_domain::TenantId;
-use aegis_state::{Clock, Deployment, HotState as _, RedisConfig, RedisState, Server as Address};
-use aegis_testkit::hot::Server;
+use aegis_domain::{HotAnswer, Outage, TenantId, Timestamp, Ttl};
+use aegis_state::{
+    Ask, Clock, Deployment, HotState as _, RedisConfig, RedisState, Server as Address, TokenCheck,
+};
+use aegis_testkit::hot::{Replicated, Server};
 use tokio::runtime::Runtime;
+
+use crate::conformance::{ask, is_granted};
 
 /// What a call may take where the test is not about time: the machine may be busy.
 pub(crate) const PATIENT: Duration = Duration::from_secs(5);
@@ -58,6 +62,25 @@ impl Gateway {
         Self { state: RedisState::open(config, runtime.handle().clone()).unwrap(), runtime }
     }
 
+    /// Proves that decisions are granted.
+    pub(crate) fn grants_something(&self) {
+        let answer = self.decide_now(live(ask(u64::from(std::process::id()) << 20)));
+        assert!(is_granted(&answer), "{answer:?}");
+    }
+
+    /// Proves that a server that must not be believed never becomes the state.
+    pub(crate) fn stays_unreachable(&self) {
+        for n in 0..10 {
+            let answer = self.decide_now(live(ask(n)));
+            assert_eq!(answer, HotAnswer::Unanswered(Outage::Unreachable));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub(crate) fn decide_now(&self, ask: Ask) -> HotAnswer {
+        self.run(self.state.decide(&ask))
+    }
+
     pub(crate) fn run<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
     }
@@ -81,13 +104,18 @@ impl Deref for Gateway {
 /// A home together with what it stands on.
 pub(crate) struct Stand<S> {
     gateway: Gateway,
-    _servers: S,
+    servers: S,
+}
+
+impl Stand<Server> {
+    pub(crate) fn server(&self) -> &Server {
+        &self.servers
+    }
 }
 
 impl<S> Stand<S> {
-    pub(crate) fn new(deployment: Deployment, servers: S) -> Self {
-        let config = RedisConfig { clock: Clock::Asked, ..patient(deployment) };
-        Self { gateway: Gateway::open(config), _servers: servers }
+    pub(crate) fn over(config: RedisConfig, servers: S) -> Self {
+        Self { gateway: Gateway::open(config), servers }
     }
 }
 
@@ -98,9 +126,42 @@ impl<S> Deref for Stand<S> {
     }
 }
 
+/// A home whose time the tests bring.
+pub(crate) fn simulated(deployment: Deployment) -> RedisConfig {
+    RedisConfig { clock: Clock::Asked, ..patient(deployment) }
+}
+
 pub(crate) fn on_single(program: PathBuf) -> Stand<Server> {
     let server = Server::start(&program, &[]);
     make_old(&server, "acme");
     make_old(&server, "other");
-    Stand::new(Deployment::Single(address(&server)), server)
+    Stand::over(simulated(Deployment::Single(address(&server))), server)
+}
+
+pub(crate) fn sentinels(servers: &Replicated) -> Deployment {
+    let sentinels = servers.sentinels.iter().map(address).collect();
+    Deployment::Sentinel { sentinels, name: Replicated::NAME.to_owned(), login: None }
+}
+
+/// The time now, as a gateway tells it.
+pub(crate) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    Timestamp::from_unix_ns(u64::try_from(since.as_nanos()).unwrap())
+}
+
+/// An ask of this moment with a token issued now.
+pub(crate) fn live(ask: Ask) -> Ask {
+    let now = now();
+    let token =
+        TokenCheck { issued_at: Some(now), expires_at: now.plus(Ttl::from_s(300)), ..ask.token };
+    Ask { now, token, ..ask }
+}
+
+/// Waits for what must become so, with a bound that no sound run comes near.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(30), "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
