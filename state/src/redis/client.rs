@@ -25,8 +25,8 @@ use super::scripts::{self, Closed};
 use super::tenant::{Attached, Changed, Tenant};
 use crate::{Ask, Hold, Settled, StateError};
 
-/// Overdue holds that are charged at the same time.
-const REAPED_AT_ONCE: usize = 64;
+/// Holds that are charged, or settlements that are sent again, at the same time.
+const AT_ONCE: usize = 64;
 
 pub(super) struct Client {
     pub(super) config: Arc<RedisConfig>,
@@ -123,8 +123,10 @@ impl Client {
             let line = self.link.line()?;
             let attaching = tenant.attached(&line, now, &self.config).await;
             let (attached, changed) = attaching.inspect_err(|failure| self.look(&line, failure))?;
-            if changed == Changed::Perhaps {
-                self.send_again(tenant, Again::All);
+            match changed {
+                Changed::No => {}
+                Changed::Server => self.send_again(tenant, Again::All),
+                Changed::Data(at) => self.resends.lock().drop_before(&tenant.id, at),
             }
             match self.send(&line, tenant, script(&attached)?, awaited).await {
                 Ok(reply) if scripts::is_other_epoch(&reply) => tenant.detach(&attached),
@@ -187,11 +189,7 @@ impl Client {
         now: Timestamp,
     ) -> Result<Closed, Failure> {
         let tenant = self.tenant(&hold.tenant);
-        let script = |attached: &Attached| {
-            Ok(scripts::settle(&attached.settle, hold, actual, now, self.config.clock))
-        };
-        let reply = self.call(&tenant, self.run(&tenant, now, &script, Await::Answer)).await;
-        let closed = reply.and_then(|reply| scripts::closed(&reply).ok_or(Failure::Shape));
+        let closed = self.call(&tenant, self.close(&tenant, hold, actual, now)).await;
         let mut resends = self.resends.lock();
         match &closed {
             Ok(_) => resends.confirm(&hold.id),
@@ -200,27 +198,50 @@ impl Client {
         closed
     }
 
+    async fn close(
+        self: &Arc<Self>,
+        tenant: &Tenant,
+        hold: &Hold,
+        actual: MicroUsd,
+        now: Timestamp,
+    ) -> Result<Closed, Failure> {
+        let script = |attached: &Attached| {
+            Ok(scripts::settle(&attached.settle, hold, actual, now, self.config.clock))
+        };
+        let reply = self.run(tenant, now, &script, Await::Answer).await?;
+        scripts::closed(&reply).ok_or(Failure::Shape)
+    }
+
     /// Sends a tenant's settlements again, beside whatever else goes on.
     pub(super) fn send_again(self: &Arc<Self>, tenant: &Tenant, again: Again) {
         let due = self.resends.lock().of(&tenant.id, again, Instant::now());
         if due.is_empty() {
             return;
         }
-        let (client, tenant) = (Arc::clone(self), tenant.id.clone());
+        let (client, tenant) = (Arc::clone(self), self.tenant(&tenant.id));
         let resending: BoxFuture<'static, ()> = Box::pin(async move {
             let mut applied = 0_usize;
-            for sent in &due {
-                applied += usize::from(client.resend(sent).await);
+            for some in due.chunks(AT_ONCE) {
+                let sending = some.iter().map(|sent| client.resend(&tenant, sent));
+                applied += join_all(sending).await.into_iter().filter(|news| *news).count();
             }
-            info!(%tenant, sent = due.len(), applied, "settlements were sent again");
+            info!(tenant = %tenant.id, sent = due.len(), applied, "settlements were sent again");
         });
         drop(self.runtime.spawn(resending));
     }
 
-    /// Whether the settlement was news to the servers.
-    async fn resend(self: &Arc<Self>, sent: &Sent) -> bool {
-        let settled = self.settle(&sent.hold, sent.actual, sent.now(Instant::now())).await;
-        matches!(settled, Ok(Closed::Settled(Settled::Applied)))
+    /// Whether the settlement was news to the servers. No breaker stands before it: nobody waits for it, and one that
+    /// fails is tried again with the next round of reaping.
+    async fn resend(self: &Arc<Self>, tenant: &Tenant, sent: &Sent) -> bool {
+        let now = sent.now(Instant::now());
+        let closing = self.close(tenant, &sent.hold, sent.actual, now);
+        let closed = self.within(closing).await;
+        let mut resends = self.resends.lock();
+        match &closed {
+            Ok(_) => resends.confirm(&sent.hold.id),
+            Err(_) => resends.fail(&sent.hold.id),
+        }
+        matches!(closed, Ok(Closed::Settled(Settled::Applied)))
     }
 
     /// Charges a tenant's overdue holds, at most `max`, and returns how many.
@@ -241,7 +262,7 @@ impl Client {
         let (beat_ms, overdue): (u64, Vec<String>) = found.map_err(|_| Failure::Shape)?;
         tenant.beat(beat_ms);
         let mut charged = 0;
-        for some in overdue.chunks(REAPED_AT_ONCE) {
+        for some in overdue.chunks(AT_ONCE) {
             let expiring = some.iter().map(|member| self.expire(tenant, member, now));
             for expired in join_all(expiring).await {
                 charged += usize::from(expired?);

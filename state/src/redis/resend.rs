@@ -80,6 +80,11 @@ impl Resends {
         }
     }
 
+    /// Drops what was settled before: a sum that was restored has it, and would count it twice.
+    pub(super) fn drop_before(&mut self, tenant: &TenantId, restored_at: Timestamp) {
+        self.0.retain(|sent| sent.hold.tenant != *tenant || sent.now >= restored_at);
+    }
+
     pub(super) fn of(&self, tenant: &TenantId, again: Again, at: Instant) -> Vec<Sent> {
         let is_due = |sent: &&Sent| {
             let age = at.saturating_duration_since(sent.at);

@@ -116,8 +116,10 @@ impl Tenant {
         let before = self.stamp.lock().replace(attached.stamp.clone());
         self.attached.store(Some(Arc::clone(&attached)));
         let changed = match before {
-            Some(stamp) if stamp != attached.stamp => Changed::Perhaps,
-            Some(_) | None => Changed::No,
+            None => Changed::No,
+            Some(before) if before == attached.stamp => Changed::No,
+            Some(before) if id_of(&before) == id_of(&attached.stamp) => Changed::Server,
+            Some(_) => Changed::Data(attached.switched_at),
         };
         Ok((attached, changed))
     }
@@ -207,11 +209,18 @@ impl Tenant {
     }
 }
 
-/// Whether the servers may have forgotten settlements since the last look.
+/// What became of a tenant's data since the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Changed {
     No,
-    Perhaps,
+    /// They are on another server, or its process began anew: what it heard last may be forgotten.
+    Server,
+    /// They were restored, then, from the log that knows every settlement until then.
+    Data(Timestamp),
+}
+
+fn id_of(stamp: &str) -> Option<&str> {
+    stamp.split(':').next()
 }
 
 impl Attached {

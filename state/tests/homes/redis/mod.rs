@@ -4,5 +4,6 @@
 
 mod conforms;
 mod exact;
+mod failover;
 mod outages;
 mod stand;

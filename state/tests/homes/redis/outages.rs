@@ -242,7 +242,10 @@ fn an_old_dump_is_not_taken_for_the_present() {
         server.start_again();
         eventually("it is told", || gateway.decide_now(ask(3, 91)) == STORAGE);
         let error = gateway.run(gateway.health()).unwrap_err();
-        assert_eq!(error.to_string(), "the shared state cannot be trusted: they are older than what was seen");
+        assert_eq!(
+            error.to_string(),
+            "the shared state cannot be trusted: they are older than what was seen"
+        );
         gateway.run(gateway.restore(&tenant(), &[(tenant_day(), usd(20))], at(92))).unwrap();
         // 20 by the log; of the holds in the dump one is open, and it counts.
         assert!(is_granted(&gateway.decide_now(ask(4, 92))));
@@ -337,7 +340,8 @@ fn everything_expires() {
 }
 
 fn everything_is_used(home: &impl Home) {
-    let rates = aegis_state::Rates { minute: crate::conformance::limit(60, 5), ..Default::default() };
+    let rates =
+        aegis_state::Rates { minute: crate::conformance::limit(60, 5), ..Default::default() };
     let both = budgets([(tenant_day(), 1_000), (crate::conformance::agent_month(), 1_000)]);
     for n in 1..4 {
         let ask = Ask { rates, budgets: both.clone(), ..once(n, &format!("j{n}")) };
