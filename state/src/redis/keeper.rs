@@ -26,7 +26,7 @@ use super::sentinel::Sentinels;
 use super::tenant::fit_primary;
 
 /// What making a connection may take.
-const CONNECT: Duration = Duration::from_millis(500);
+const CONNECT: Duration = Duration::from_millis(300);
 /// Between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(100);
 /// How often a quiet line is asked whether it lives.

@@ -3,7 +3,7 @@
 //! Not here: sending. Invariant: a settlement that no server confirmed is offered again until it is too late to count;
 //! sending one twice changes nothing, because `settle` tells duplicates.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use aegis_domain::{DecisionId, MicroUsd, TenantId, Timestamp, Ttl};
@@ -53,16 +53,20 @@ pub(super) enum Again {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Resends(VecDeque<Sent>);
+pub(super) struct Resends {
+    by_id: HashMap<DecisionId, Sent>,
+    /// Oldest first.
+    order: VecDeque<DecisionId>,
+}
 
 impl Resends {
     pub(super) fn note(&mut self, hold: &Hold, actual: MicroUsd, now: Timestamp, at: Instant) {
         self.forget(at);
-        if self.0.len() >= KEPT_MAX {
-            self.0.pop_front();
-        }
         let standing = Standing::UnderWay;
-        self.0.push_back(Sent { hold: hold.clone(), actual, now, at, standing });
+        let sent = Sent { hold: hold.clone(), actual, now, at, standing };
+        if self.by_id.insert(hold.id, sent).is_none() {
+            self.order.push_back(hold.id);
+        }
     }
 
     pub(super) fn confirm(&mut self, id: &DecisionId) {
@@ -73,16 +77,15 @@ impl Resends {
         self.mark(id, Standing::Failed);
     }
 
-    /// The one that was sent last is looked for first.
     fn mark(&mut self, id: &DecisionId, standing: Standing) {
-        if let Some(sent) = self.0.iter_mut().rev().find(|sent| sent.hold.id == *id) {
+        if let Some(sent) = self.by_id.get_mut(id) {
             sent.standing = standing;
         }
     }
 
     /// Drops what was settled before: a sum that was restored has it, and would count it twice.
     pub(super) fn drop_before(&mut self, tenant: &TenantId, restored_at: Timestamp) {
-        self.0.retain(|sent| sent.hold.tenant != *tenant || sent.now >= restored_at);
+        self.by_id.retain(|_, sent| sent.hold.tenant != *tenant || sent.now >= restored_at);
     }
 
     pub(super) fn of(&self, tenant: &TenantId, again: Again, at: Instant) -> Vec<Sent> {
@@ -95,17 +98,22 @@ impl Resends {
             };
             sent.hold.tenant == *tenant && is_wanted
         };
-        self.0.iter().filter(is_due).cloned().collect()
+        self.order.iter().filter_map(|id| self.by_id.get(id)).filter(is_due).cloned().collect()
     }
 
     fn forget(&mut self, at: Instant) {
-        while let Some(oldest) = self.0.front() {
-            let age = at.saturating_duration_since(oldest.at);
-            let is_over = age > Duration::from_millis(LATE_SETTLE.ms());
-            if !(is_over || (oldest.standing == Standing::Confirmed && age > HORIZON)) {
+        while let Some(oldest) = self.order.front() {
+            let is_over = self.by_id.get(oldest).is_none_or(|sent| {
+                let age = at.saturating_duration_since(sent.at);
+                age > Duration::from_millis(LATE_SETTLE.ms())
+                    || (sent.standing == Standing::Confirmed && age > HORIZON)
+            });
+            if !is_over && self.order.len() < KEPT_MAX {
                 break;
             }
-            self.0.pop_front();
+            if let Some(oldest) = self.order.pop_front() {
+                self.by_id.remove(&oldest);
+            }
         }
     }
 }
@@ -147,7 +155,7 @@ mod tests {
         assert_eq!(offered(&resends, Again::All, 121), [hold(2), hold(3)]);
         let late = start + Duration::from_millis(LATE_SETTLE.ms()) + Duration::from_secs(1);
         resends.note(&hold(4), MicroUsd::ZERO, Timestamp::from_unix_s(1), late);
-        assert_eq!(resends.0.len(), 1);
+        assert_eq!(resends.order.len(), 1);
     }
 
     #[test]

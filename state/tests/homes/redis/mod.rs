@@ -5,5 +5,6 @@
 mod conforms;
 mod exact;
 mod failover;
+mod figures;
 mod outages;
 mod stand;
