@@ -1,4 +1,5 @@
-//! What stands between a socket and Pingora, so that it reads one judged message at a time.
+//! What stands between a socket and Pingora, so that it reads one judged message at a time; and the joining
+//! of two sockets that it never sees.
 //!
 //! Not here: deciding anything, and whose connection it is (`gateway::door`). Invariant: Pingora is handed exactly what was
 //! checked, once, and a connection comes back with whatever was not for it.
@@ -8,6 +9,8 @@ pub mod handshake;
 mod passes_on;
 mod prefixed;
 pub mod replay;
+mod splice;
 
 pub use gated::Gated;
 pub use prefixed::Prefixed;
+pub use splice::{Carried, Ended, splice};

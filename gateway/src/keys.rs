@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use aegis_domain::Secret;
 use aegis_identity::{KeyError, KeySet, KeySetError, SigningKey};
 
-use crate::{clock, files};
+use crate::files;
+use aegis_corridor::clock;
 
 /// Why the keys cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -1,19 +1,13 @@
-//! The doors, the seven rooms and the wiring of `aegis-gateway`.
+//! The doors, the room that dials and the wiring of `aegis-gateway`.
 //!
-//! Not here: what is known about policy, tokens, personal data and chains; those are crates of their own.
+//! Not here: the other rooms and their order (`aegis_corridor`), and what is known about policy, tokens and chains.
 //! Invariant: Pingora is used in `door` and `rooms::forward` only, so that everything else can be read without it.
 
-pub mod clock;
-pub mod context;
-pub mod corridor;
 pub mod dev;
 pub mod door;
-pub mod drain;
 pub mod files;
 pub mod keys;
-pub mod recover;
 pub mod reload;
 pub mod rooms;
 pub mod serve;
-pub mod shadow;
 pub mod wire;

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use aegis_config::Config;
+use aegis_corridor::clock;
 use aegis_demo::{AfterScenario, DemoOptions, Ports, Source};
-use aegis_gateway::{clock, dev, serve, wire};
+use aegis_gateway::{dev, serve, wire};
 use clap::{Parser, Subcommand};
 
 /// Memory of closed connections goes back to the system, which neither glibc nor mimalloc does.

@@ -10,8 +10,8 @@ use aegis_config::{Config, Tenant};
 use aegis_domain::TenantId;
 use tokio::sync::Mutex;
 
-use crate::clock;
 use crate::wire::Gateway;
+use aegis_corridor::clock;
 use aegis_policy_store::Store;
 
 /// The turn of whoever reloads.
@@ -35,7 +35,7 @@ impl Reloading {
         let turn = Arc::clone(&self.0).lock_owned().await;
         let gateway = Arc::clone(gateway);
         // The turn goes along: whoever asked may hang up, and the work goes on to its end.
-        let work = gateway.control.clone().spawn_blocking(move || {
+        let work = gateway.corridor.control.clone().spawn_blocking(move || {
             let reloaded = reload(&gateway);
             drop(turn);
             reloaded
@@ -45,16 +45,16 @@ impl Reloading {
 }
 
 fn reload(gateway: &Gateway) -> Option<BTreeMap<TenantId, TenantReload>> {
-    let config = match Config::load(&gateway.config.file) {
+    let config = match Config::load(&gateway.corridor.config.file) {
         Ok(config) => config,
         Err(mistakes) => {
-            gateway.metrics.policy().activation("invalid");
+            gateway.corridor.metrics.policy().activation("invalid");
             tracing::error!(%mistakes, "the configuration cannot be read, so no policy changes");
             return None;
         }
     };
     let tenants = config.tenants.values().filter_map(|tenant| {
-        let store = gateway.policies.of(&tenant.id)?;
+        let store = gateway.corridor.policies.of(&tenant.id)?;
         Some((tenant.id.clone(), reload_tenant(gateway, tenant, store)))
     });
     Some(tenants.collect())
@@ -62,7 +62,7 @@ fn reload(gateway: &Gateway) -> Option<BTreeMap<TenantId, TenantReload>> {
 
 fn reload_tenant(gateway: &Gateway, tenant: &Tenant, store: &Store) -> TenantReload {
     let before = store.current();
-    let loaded = gateway.policies.reload(&gateway.config, tenant, clock::now());
+    let loaded = gateway.corridor.policies.reload(&gateway.corridor.config, tenant, clock::now());
     let (result, mistakes) = match loaded {
         Ok(policy) if policy.is_as(&before) => {
             store.note_refusal(None);
@@ -82,7 +82,7 @@ fn reload_tenant(gateway: &Gateway, tenant: &Tenant, store: &Store) -> TenantRel
         }
     };
     let live = store.current().live.snapshot().policy_ref().version;
-    gateway.metrics.policy().activation(result);
-    gateway.metrics.policy().live(&tenant.id, live);
+    gateway.corridor.metrics.policy().activation(result);
+    gateway.corridor.metrics.policy().live(&tenant.id, live);
     TenantReload { result, live, mistakes }
 }

@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::door::Listeners;
-use crate::shadow::ShadowThread;
 use crate::wire::{Built, Gateway};
+use aegis_corridor::shadow::ShadowThread;
 
 /// Asks a running gateway to drain and stop, as SIGTERM does.
 #[derive(Clone, Debug, Default)]
@@ -48,14 +48,14 @@ pub enum StoppedBy {
 /// Serves until told to stop, then drains.
 pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
     let Built { gateway, stop, recovery, follower, control, shadow_jobs } = built;
-    control.block_on(crate::recover::settle(&gateway, recovery))?;
+    control.block_on(aegis_corridor::recover::settle(&gateway.corridor, recovery))?;
     let reaper = control.spawn(reap(Arc::clone(&gateway)));
     let reloader = {
         let _entered = control.enter();
         let hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
         control.spawn(reload_on_hangup(Arc::clone(&gateway), hangup))
     };
-    let shadow = ShadowThread::start(Arc::clone(&gateway), shadow_jobs)?;
+    let shadow = ShadowThread::start(Arc::clone(&gateway.corridor), shadow_jobs)?;
     let drained = Arc::clone(&gateway);
     let by = Arc::new(OnceLock::new());
     let told = Arc::clone(&by);
@@ -67,12 +67,12 @@ pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
     reloader.abort();
     drop(shadow);
     // Calls that were cut have been handed to this runtime; their ends are still to be written down.
-    let settled =
-        control.block_on(async { timeout(LAST_SETTLEMENTS, gateway.drain.settled()).await });
+    let settled = control
+        .block_on(async { timeout(LAST_SETTLEMENTS, gateway.corridor.drain.settled()).await });
     if settled.is_err() {
         tracing::error!("some calls could not be settled; the next start does it");
     }
-    gateway.journal.close().context("the audit journal could not be closed in order")?;
+    gateway.corridor.journal.close().context("the audit journal could not be closed in order")?;
     drop(follower);
     Ok(by.get().copied().unwrap_or(StoppedBy::Signal))
 }
@@ -80,7 +80,7 @@ pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
 async fn reap(gateway: Arc<Gateway>) {
     loop {
         tokio::time::sleep(REAP_EVERY).await;
-        match gateway.state.reap(crate::clock::now(), REAP_MAX).await {
+        match gateway.corridor.state.reap(aegis_corridor::clock::now(), REAP_MAX).await {
             Ok(0) => {}
             Ok(holds) => tracing::warn!(holds, "holds expired and were charged at their estimate"),
             Err(error) => tracing::error!(%error, "overdue holds could not be charged"),
@@ -109,11 +109,14 @@ async fn stopped(gateway: &Gateway, stop: &Stop) -> StoppedBy {
         () = stop.requested() => StoppedBy::Request,
     };
     tracing::info!("draining");
-    gateway.drain.start();
-    tokio::time::sleep(gateway.config.limits.drain).await;
-    gateway.drain.close();
-    if timeout(gateway.config.limits.grace, gateway.drain.settled()).await.is_err() {
-        let calls = gateway.drain.calls();
+    gateway.corridor.drain.start();
+    tokio::time::sleep(gateway.corridor.config.limits.drain).await;
+    gateway.corridor.drain.close();
+    if timeout(gateway.corridor.config.limits.grace, gateway.corridor.drain.settled())
+        .await
+        .is_err()
+    {
+        let calls = gateway.corridor.drain.calls();
         tracing::warn!(
             calls,
             "calls were still under way when the grace ended; the next start settles them"

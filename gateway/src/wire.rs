@@ -11,45 +11,35 @@ use aegis_audit_chain::note::SecretKey;
 use aegis_audit_chain::trust::Trust;
 use aegis_audit_ship::{Disclosures, FILE_BYTES, Journal, JournalConfig, RealDisk, Recovered};
 use aegis_domain::Ttl;
-use aegis_identity::{KeySet, SigningKey, TokenLimits, TrustedIssuer, Verifier};
+use aegis_identity::{KeySet, TokenLimits, TrustedIssuer, Verifier};
 use aegis_resolve::Resolver;
-use aegis_state::{EmbeddedConfig, EmbeddedState, Hold, HotState};
+use aegis_state::{EmbeddedConfig, EmbeddedState};
 use aegis_telemetry::{Durable, Follower, FollowerConfig, JsonLines, Metrics};
 use anyhow::Context as _;
 use bytes::Bytes;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::corridor::Corridor;
 use crate::door::Intercept;
-use crate::drain::Drain;
 use crate::reload::Reloading;
 use crate::rooms::forward::TrustStore;
-use crate::rooms::identify::Identify;
 use crate::serve::Stop;
-use crate::shadow::{Job, Shadow};
-use crate::{clock, files, keys};
+use crate::{files, keys};
 use aegis_authority::{BundleKey, Store};
 use aegis_config::Config;
+use aegis_corridor::Corridor;
+use aegis_corridor::clock;
+use aegis_corridor::drain::Drain;
+use aegis_corridor::recover::Recovery;
+use aegis_corridor::rooms::identify::Identify;
+use aegis_corridor::shadow::{Job, Shadow};
 use aegis_policy_store::Policies;
 
-/// Everything a call meets on its way.
+/// The corridor, and what doors and dialling need besides.
 pub struct Gateway {
-    pub config: Config,
-    pub identify: Identify,
-    pub policies: Policies,
-    /// Whose turn it is to change them.
+    pub corridor: Arc<Corridor>,
+    /// Whose turn it is to change policies.
     pub reloading: Reloading,
-    /// Where calls wait for a candidate's opinion.
-    pub shadow: Shadow,
-    pub state: Arc<dyn HotState>,
-    pub journal: Journal,
-    /// Opens the digests of records, for those who may look.
-    pub disclosures: Disclosures,
-    /// Signs attestations.
-    pub region_key: SigningKey,
-    /// What attestations name as their issuer.
-    pub issuer: String,
     pub jwks: Bytes,
     pub resolver: Resolver,
     /// Signs bundles for OPAs that know no EdDSA.
@@ -57,10 +47,6 @@ pub struct Gateway {
     /// Opens the tunnels of the forward proxy.
     pub intercept: Intercept,
     pub trust: TrustStore,
-    pub drain: Arc<Drain>,
-    pub metrics: Metrics,
-    /// Settles calls, whatever becomes of the threads that move bytes.
-    pub control: Handle,
     /// What request bodies in memory may take together, in bytes.
     pub body_room: Arc<Semaphore>,
     pub connections: Arc<Semaphore>,
@@ -68,18 +54,14 @@ pub struct Gateway {
 
 impl std::fmt::Debug for Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "gateway of {}", self.config.region)
+        write!(f, "gateway of {}", self.corridor.config.region)
     }
 }
 
 impl Gateway {
-    pub fn corridor(self: &Arc<Self>) -> Corridor {
-        Corridor::new(Arc::clone(self))
-    }
-
     /// Whether dialling an address would reach a listener of this process. Only addresses of this host can be bound.
     pub fn is_itself(&self, address: SocketAddr) -> bool {
-        let listen = &self.config.listen;
+        let listen = &self.corridor.config.listen;
         let tls = listen.tls.as_ref().map(|tls| tls.address);
         let mut ours = listen.plain.into_iter().chain(tls).chain([listen.metrics]);
         ours.any(|ours| {
@@ -99,12 +81,6 @@ pub struct Built {
     pub control: Runtime,
     /// What `shadow` holds, for the thread that asks.
     pub shadow_jobs: mpsc::Receiver<Job>,
-}
-
-/// What an earlier life left to be settled.
-pub struct Recovery {
-    pub records: Recovered,
-    pub holds: Vec<Hold>,
 }
 
 /// Opens everything; blocks on the disk.
@@ -132,27 +108,32 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let bundle_key = BundleKey::open(&config.data_dir.join("keys/bundles.pem"))
         .context("the key of bundles cannot be used")?;
     let jwks = KeySet::default().with(region_key.public_key().clone())?.to_jwks_json();
-    let gateway = Gateway {
+    let connections = Arc::new(Semaphore::new(config.limits.connections_max));
+    let body_room = Arc::new(Semaphore::new(config.limits.bodies_bytes_max));
+    let corridor = Corridor {
         issuer: config.identity.audience.clone(),
         identify,
         policies,
-        reloading: Reloading::default(),
         shadow,
         state: Arc::new(state),
         journal,
         disclosures: Disclosures::new(config.data_dir.join("disclosures")),
         region_key,
+        drain: Arc::new(Drain::default()),
+        metrics,
+        control: control.handle().clone(),
+        config,
+    };
+    let gateway = Gateway {
+        corridor: Arc::new(corridor),
+        reloading: Reloading::default(),
         jwks: Bytes::from(jwks),
         resolver: Resolver::default(),
         bundle_key,
         intercept,
         trust,
-        drain: Arc::new(Drain::default()),
-        metrics,
-        control: control.handle().clone(),
-        body_room: Arc::new(Semaphore::new(config.limits.bodies_bytes_max)),
-        connections: Arc::new(Semaphore::new(config.limits.connections_max)),
-        config,
+        body_room,
+        connections,
     };
     let (gateway, stop) = (Arc::new(gateway), Stop::default());
     Ok(Built { gateway, stop, recovery, follower, control, shadow_jobs })

@@ -4,30 +4,19 @@
 //! Invariant: no refusal is one that an SDK retries by itself (no 408, 409; 429 and 503 only with Retry-After), and no
 //! caller data is echoed.
 
-use aegis_domain::{Decision, Fault, Reason, Ttl, Verdict};
+use aegis_corridor::refusal::Refusal;
+use aegis_domain::{Fault, Reason, Verdict};
 use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{HeaderName, StatusCode};
 
-use crate::context::Asked;
-use crate::door::headers::{
+use aegis_corridor::context::Asked;
+use aegis_corridor::headers::{
     AEGIS_APPROVAL_ID, AEGIS_ATTESTATION, AEGIS_DECISION_ID, AEGIS_POLICY_VERSION, PROXY_STATUS,
     SHOULD_RETRY,
 };
-
-/// Everything a refused caller is told.
-#[derive(Debug)]
-pub struct Refusal {
-    pub decision: Decision,
-    pub retry_after: Option<Ttl>,
-    /// Where the tenant's calls belong, when they do not belong here.
-    pub home_url: Option<String>,
-    pub attestation: Option<String>,
-    pub trace_id: String,
-    pub asked: Asked,
-}
 
 /// A refusal as status, headers and body.
 #[derive(Debug)]
@@ -37,29 +26,21 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-impl Refusal {
-    /// For the case that not even an id could be made.
-    pub fn nameless() -> Self {
-        let id = aegis_domain::DecisionId::new(0, [0; 10]);
-        Self {
-            decision: aegis_decide::refuse(id, Reason::Unavailable),
-            retry_after: None,
-            home_url: None,
-            attestation: None,
-            trace_id: String::new(),
-            asked: Asked::Server,
-        }
+impl Answer {
+    pub fn to(refusal: &Refusal) -> Self {
+        let (told, reason) = (Told(refusal), refusal.decision.verdict.reason());
+        let body = Bytes::from(told.problem(reason).to_string());
+        Self { status: told.status(reason), headers: told.headers(reason, body.len()), body }
     }
+}
 
-    pub fn answer(&self) -> Answer {
-        let reason = self.decision.verdict.reason();
-        let body = Bytes::from(self.problem(reason).to_string());
-        Answer { status: self.status(reason), headers: self.headers(reason, body.len()), body }
-    }
+/// A refusal on its way to becoming HTTP.
+struct Told<'r>(&'r Refusal);
 
+impl Told<'_> {
     /// A proxy that wants to know who asks says so with a status of its own (RFC 9110 §15.5.8).
     fn status(&self, reason: Reason) -> StatusCode {
-        match (status(reason), self.asked) {
+        match (status(reason), self.0.asked) {
             (StatusCode::UNAUTHORIZED, Asked::Proxy) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             (status, Asked::Proxy | Asked::Server) => status,
         }
@@ -70,28 +51,28 @@ impl Refusal {
             (CONTENT_TYPE, "application/problem+json".to_owned()),
             (CONTENT_LENGTH, length.to_string()),
             (CACHE_CONTROL, "no-store".to_owned()),
-            (AEGIS_DECISION_ID, self.decision.id.to_string()),
+            (AEGIS_DECISION_ID, self.0.decision.id.to_string()),
             (
                 PROXY_STATUS,
                 format!("aegis; error={}; details=\"{}\"", proxy_error(reason), reason.code()),
             ),
         ];
-        if let Some(policy) = &self.decision.policy {
+        if let Some(policy) = &self.0.decision.policy {
             headers.push((AEGIS_POLICY_VERSION, policy.version.to_string()));
         }
-        if let Some(attestation) = &self.attestation {
+        if let Some(attestation) = &self.0.attestation {
             headers.push((AEGIS_ATTESTATION, attestation.clone()));
         }
-        if let Verdict::ApprovalNeeded(approval) = &self.decision.verdict {
+        if let Verdict::ApprovalNeeded(approval) = &self.0.decision.verdict {
             headers.push((AEGIS_APPROVAL_ID, approval.id.to_string()));
         }
-        if let Some(wait) = self.retry_after.filter(|_| is_worth_waiting(reason)) {
+        if let Some(wait) = self.0.retry_after.filter(|_| is_worth_waiting(reason)) {
             headers.push((RETRY_AFTER, wait.s_ceil().max(1).to_string()));
         } else {
             headers.push((SHOULD_RETRY, "false".to_owned()));
         }
         if status(reason) == StatusCode::UNAUTHORIZED {
-            match self.asked {
+            match self.0.asked {
                 Asked::Server => headers.push((WWW_AUTHENTICATE, challenge(reason))),
                 Asked::Proxy => {
                     headers.push((PROXY_AUTHENTICATE, challenge(reason)));
@@ -103,7 +84,7 @@ impl Refusal {
     }
 
     fn problem(&self, reason: Reason) -> serde_json::Value {
-        let decision = &self.decision;
+        let decision = &self.0.decision;
         let title = title(reason);
         let detail = decision.detail.clone().unwrap_or_else(|| reason.advice().to_owned());
         let mut problem = serde_json::json!({
@@ -116,7 +97,7 @@ impl Refusal {
             "decision_id": decision.id.as_str(),
             "reason": reason.code(),
             "what_to_do": reason.advice(),
-            "trace_id": self.trace_id,
+            "trace_id": self.0.trace_id,
             // Provider SDKs print this member.
             "error": { "message": format!("{title}: {detail}"), "type": "aegis_refusal", "code": reason.code() },
         });
@@ -128,7 +109,7 @@ impl Refusal {
             if let Some(policy) = &decision.policy {
                 members.insert("policy_version".to_owned(), policy.version.into());
             }
-            if let Some(url) = self.home_url.as_ref().filter(|_| reason == Reason::WrongRegion) {
+            if let Some(url) = self.0.home_url.as_ref().filter(|_| reason == Reason::WrongRegion) {
                 members.insert("home".to_owned(), url.clone().into());
             }
             if let Verdict::ApprovalNeeded(approval) = &decision.verdict {
@@ -150,7 +131,7 @@ fn approval_member(approval: &aegis_domain::ApprovalRequest) -> serde_json::Valu
 
 /// The refusal as bytes, for a head that Pingora never saw.
 pub fn raw_http1(refusal: &Refusal) -> Vec<u8> {
-    let answer = refusal.answer();
+    let answer = Answer::to(refusal);
     let phrase = answer.status.canonical_reason().unwrap_or("Refused");
     let mut head = format!("HTTP/1.1 {} {phrase}\r\n", answer.status.as_u16());
     for (name, value) in &answer.headers {
@@ -187,7 +168,13 @@ fn status(reason: Reason) -> StatusCode {
         | Reason::TokenAudience
         | Reason::TokenIssuer
         | Reason::TokenClaims
-        | Reason::TokenReplayed => StatusCode::UNAUTHORIZED,
+        | Reason::TokenReplayed
+        | Reason::TokenRevoked
+        | Reason::TokenMode
+        | Reason::ProofMissing
+        | Reason::ProofInvalid
+        | Reason::ProofNonce
+        | Reason::CertificateMismatch => StatusCode::UNAUTHORIZED,
         Reason::WrongRegion => StatusCode::MISDIRECTED_REQUEST,
         Reason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         // A budget resets in hours: 429 would make SDKs hammer.
@@ -248,6 +235,12 @@ fn proxy_error(reason: Reason) -> &'static str {
         | Reason::TokenIssuer
         | Reason::TokenClaims
         | Reason::TokenReplayed
+        | Reason::TokenRevoked
+        | Reason::TokenMode
+        | Reason::ProofMissing
+        | Reason::ProofInvalid
+        | Reason::ProofNonce
+        | Reason::CertificateMismatch
         | Reason::AgentUnknown
         | Reason::PolicyDenied
         | Reason::Unredactable
@@ -281,6 +274,8 @@ fn title(reason: Reason) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use aegis_domain::Ttl;
+
     use super::*;
 
     fn refusal(reason: Reason) -> Refusal {
@@ -291,7 +286,7 @@ mod tests {
     #[test]
     fn no_refusal_invites_an_sdk_to_retry_by_itself() {
         for reason in Reason::ALL {
-            let answer = refusal(*reason).answer();
+            let answer = Answer::to(&refusal(*reason));
             assert!(![402, 408, 409].contains(&answer.status.as_u16()), "{reason:?}");
             assert!(
                 answer
@@ -304,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_to_do_and_how_to_find_its_record() {
-        let answer = refusal(Reason::OutOfBudget).answer();
+        let answer = Answer::to(&refusal(Reason::OutOfBudget));
         let problem: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(problem["reason"], "OutOfBudget");
         assert_eq!(problem["what_to_do"], Reason::OutOfBudget.advice());
@@ -316,7 +311,7 @@ mod tests {
     fn a_limit_that_passes_soon_says_when() {
         let mut refusal = refusal(Reason::RateLimited);
         refusal.retry_after = Some(Ttl::from_ms(1_200));
-        let headers = refusal.answer().headers;
+        let headers = Answer::to(&refusal).headers;
         assert!(headers.contains(&(RETRY_AFTER, "2".to_owned())));
     }
 }

@@ -10,9 +10,9 @@ use aegis_gate::{Limits, Pseudo, Target, check_http2};
 use http::header::UPGRADE;
 use pingora_core::protocols::http::ServerSession;
 
-use crate::context::{Arrival, Asked};
 use crate::door::front;
 use crate::door::target::{self, Ask};
+use aegis_corridor::context::{Arrival, Asked};
 
 /// What the door knows of the request and as what it was asked, or why nothing can be made of it.
 pub(super) fn arrival(

@@ -15,8 +15,8 @@ use pingora_core::{Error, ErrorType};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use crate::context::Received;
-use crate::corridor::BodySource;
+use aegis_corridor::BodySource;
+use aegis_corridor::context::Received;
 
 /// The request body as it waits on the connection.
 pub(super) struct DownstreamBody<'a> {

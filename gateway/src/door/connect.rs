@@ -1,12 +1,13 @@
 //! CONNECT: the forward proxy's tunnels, opened so that the calls inside walk the seven rooms like any other.
 //!
-//! Not here: certificates (`intercept`) and the calls inside (`tool_route`). Invariant: nothing is dialled for a CONNECT
-//! that is opened; the agent is known before the tunnel is, and every call in it is judged as that agent's.
+//! Not here: certificates (`intercept`), the calls inside (`tool_route`), and tunnels that are not opened (`passthrough`).
+//! Invariant: nothing is dialled for a CONNECT that is opened; the agent is known before the tunnel is, and every call in
+//! it is judged as that agent's.
 
 use std::sync::Arc;
 
 use aegis_address::Authority;
-use aegis_domain::{Reason, Secret};
+use aegis_domain::{DecisionId, Reason, Secret, Timestamp};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_core::protocols::Stream;
@@ -15,14 +16,16 @@ use pingora_http::ResponseHeader;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 
-use crate::clock;
+use crate::door::passthrough::{self, Unopened};
 use crate::door::target::Tunnel;
-use crate::rooms::identify;
 use crate::wire::Gateway;
 use aegis_conduit::Prefixed;
+use aegis_corridor::clock;
+use aegis_corridor::refusal::Refusal;
+use aegis_corridor::rooms::identify;
 
 /// RFC 9110 §9.3.6: any 2xx opens the tunnel, and says nothing of a body.
-const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";
+pub(super) const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";
 /// The first byte of a TLS handshake record (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -32,22 +35,39 @@ pub(super) enum Connect {
     Opened(Stream),
     /// The agent left, or its TLS is none we take; there is nobody to answer.
     Over,
-    /// Refused while the agent still waits for its answer.
+    /// Refused while the agent still waits for its answer; the refusal is not on record yet.
     Refused(Stream, Reason),
+    /// Refused, and on record.
+    Answered(Stream, Box<Refusal>),
 }
 
-/// Opens the tunnel that a CONNECT head asks for. What came behind the head belongs to the tunnel.
-pub(super) async fn open(gateway: &Gateway, mut stream: Stream, mut bytes: BytesMut) -> Connect {
-    let read = read(&bytes);
-    let (asked, head_bytes) = match read {
+/// Opens the tunnel that a CONNECT head asks for, or passes it through where policy says so. What came behind the head
+/// belongs to the tunnel.
+pub(super) async fn open(
+    gateway: &Arc<Gateway>,
+    mut stream: Stream,
+    mut bytes: BytesMut,
+) -> Connect {
+    let Asked { tunnel: asked, headers, head_bytes } = match read(&bytes) {
         Ok(read) => read,
         Err(reason) => return Connect::Refused(stream, reason),
     };
-    if let Err(reason) = admit(gateway, &asked) {
-        return Connect::Refused(stream, reason);
-    }
     let early = bytes.split_off(head_bytes.min(bytes.len()));
-    let deadline = Instant::now() + gateway.config.limits.head_deadline;
+    let now = clock::now();
+    let Ok(id) = clock::decision_id(now) else {
+        return Connect::Refused(stream, Reason::Unavailable);
+    };
+    match admit(gateway, &asked, (id, now)) {
+        Err(reason) => return Connect::Refused(stream, reason),
+        Ok(Way::Through) => {
+            let peer = stream.get_socket_digest();
+            let peer = peer.and_then(|digest| Some(digest.peer_addr()?.as_inet()?.ip()));
+            let unopened = Unopened { tunnel: asked, headers, peer, early, id, now };
+            return passthrough::pass(gateway, stream, unopened).await;
+        }
+        Ok(Way::Opened) => {}
+    }
+    let deadline = Instant::now() + gateway.corridor.config.limits.head_deadline;
     let opening = async {
         stream.write_all(ESTABLISHED).await.ok()?;
         stream.flush().await.ok()?;
@@ -67,8 +87,15 @@ pub(super) async fn open(gateway: &Gateway, mut stream: Stream, mut bytes: Bytes
     }
 }
 
+/// A CONNECT as it was said.
+struct Asked {
+    tunnel: Tunnel,
+    headers: HeaderMap,
+    head_bytes: usize,
+}
+
 /// Reads a head that the gate let through.
-fn read(bytes: &[u8]) -> Result<(Tunnel, usize), Reason> {
+fn read(bytes: &[u8]) -> Result<Asked, Reason> {
     let mut slots = [httparse::EMPTY_HEADER; aegis_config::HEADERS_CEILING];
     let mut request = httparse::Request::new(&mut slots);
     let httparse::Status::Complete(length) =
@@ -87,20 +114,28 @@ fn read(bytes: &[u8]) -> Result<(Tunnel, usize), Reason> {
         headers.append(name, value);
     }
     let token: Secret<String> = identify::proxy_token(&headers)?;
-    Ok((Tunnel { host: target.host, port, token }, length))
+    let tunnel = Tunnel { host: target.host, port, token };
+    Ok(Asked { tunnel, headers, head_bytes: length })
 }
 
-/// Whether the agent is one of ours, and belongs here.
-fn admit(gateway: &Gateway, tunnel: &Tunnel) -> Result<(), Reason> {
+/// What becomes of a tunnel.
+enum Way {
+    /// Its calls are judged one by one.
+    Opened,
+    /// It is one call, judged as a whole.
+    Through,
+}
+
+/// Whether the agent is one of ours, and belongs here; and what its policy says of tunnels to that host.
+fn admit(gateway: &Gateway, tunnel: &Tunnel, at: (DecisionId, Timestamp)) -> Result<Way, Reason> {
+    let corridor = &gateway.corridor;
     let token = Secret::new(tunnel.token.expose().as_str());
-    let now = clock::now();
-    let id = clock::decision_id(now).map_err(|_| Reason::Unavailable)?;
-    let identified = gateway.identify.identify(token, gateway, (id, now))?;
-    if identified.tenant.region == gateway.config.region {
-        Ok(())
-    } else {
-        Err(Reason::WrongRegion)
+    let identified = corridor.identify.identify(token, corridor, at)?;
+    if identified.tenant.region != corridor.config.region {
+        return Err(Reason::WrongRegion);
     }
+    let passes = identified.judges.enforced.passes_through(&tunnel.host);
+    Ok(if passes { Way::Through } else { Way::Opened })
 }
 
 /// Waits for the client to begin its handshake; anything but TLS in a tunnel is nobody's call.

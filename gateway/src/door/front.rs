@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use aegis_config::HeadLimits;
 use aegis_domain::Reason;
-use aegis_gate::{
-    self as gate, Framing, HeadGate, Limits, Pace, Reading, Refusal, Scheme, Target, Upgrade,
-};
+use aegis_gate::{self as gate, Framing, HeadGate, Limits, Pace, Reading, Scheme, Target, Upgrade};
 use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
@@ -21,14 +19,15 @@ use pingora_proxy::HttpProxy;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::context::Asked;
 use crate::door::answer;
 use crate::door::connect::{self, Connect};
 use crate::door::tool_route::ToolRoute;
-use crate::drain::Underway;
 use crate::wire::Gateway;
 use aegis_conduit::Gated;
 use aegis_conduit::Prefixed;
+use aegis_corridor::context::Asked;
+use aegis_corridor::drain::Underway;
+use aegis_corridor::refusal::Refusal;
 
 /// How much is read at a time while a head is incomplete.
 const READ_BYTES: usize = 4_096;
@@ -119,10 +118,11 @@ impl Front {
 
     /// Opens a tunnel and serves the calls inside.
     async fn tunnel(&self, stream: Stream, head: BytesMut, shutdown: &ShutdownWatch) {
-        let underway = self.gateway.drain.underway();
+        let underway = self.gateway.corridor.drain.underway();
         match connect::open(&self.gateway, stream, head).await {
             Connect::Over => {}
             Connect::Refused(stream, reason) => self.refuse(stream, reason, Asked::Proxy).await,
+            Connect::Answered(stream, refusal) => answer_and_close(stream, &refusal).await,
             Connect::Opened(inside) => {
                 drop(underway);
                 // A tunnel in a tunnel is refused by the gate.
@@ -145,18 +145,18 @@ impl Front {
                 stream
             }
             Upgrade::No => {
-                let grace = self.gateway.config.limits.body_deadline;
+                let grace = self.gateway.corridor.config.limits.body_deadline;
                 let pace = Pace::at_least(BODY_BYTES_PER_S_MIN, grace, BODY_TOTAL_MAX);
                 Box::new(Gated::new(stream, behind, framing, pace))
             }
         };
         let mut session = ServerSession::new_http1(stream);
-        let idle_s = self.gateway.config.limits.idle.as_secs();
+        let idle_s = self.gateway.corridor.config.limits.idle.as_secs();
         session.set_keepalive(Some(idle_s));
         if let Some(settings) = carried {
             settings.apply_to_session(&mut session);
         }
-        if self.gateway.drain.is_draining() {
+        if self.gateway.corridor.drain.is_draining() {
             session.set_keepalive(None);
         }
         session.set_pipelined_prefix(head);
@@ -169,18 +169,18 @@ impl Front {
         mut buffer: BytesMut,
         place: Place,
     ) -> (Head, Option<Underway>) {
-        let limits = &self.gateway.config.limits;
+        let limits = &self.gateway.corridor.config.limits;
         if !buffer.is_empty() {
-            let underway = self.gateway.drain.underway();
+            let underway = self.gateway.corridor.drain.underway();
             return (self.rest_of_head(stream, buffer, place).await, Some(underway));
         }
         buffer.reserve(READ_BYTES);
         // Until the first byte a quiet client may idle; after it, the whole head has one deadline.
         let first = tokio::select! {
             read = timeout(limits.idle, stream.read_buf(&mut buffer)) => read,
-            () = self.gateway.drain.closing() => return (Head::Over, None),
+            () = self.gateway.corridor.drain.closing() => return (Head::Over, None),
         };
-        let underway = self.gateway.drain.underway();
+        let underway = self.gateway.corridor.drain.underway();
         let head = match first {
             Ok(Ok(count)) if count > 0 => self.rest_of_head(stream, buffer, place).await,
             _ => Head::Over,
@@ -189,7 +189,7 @@ impl Front {
     }
 
     async fn rest_of_head(&self, stream: &mut Stream, mut buffer: BytesMut, place: Place) -> Head {
-        let limits = &self.gateway.config.limits;
+        let limits = &self.gateway.corridor.config.limits;
         let deadline = Instant::now() + limits.head_deadline;
         let mut gate = HeadGate::new(gate_limits(limits.head));
         loop {
@@ -234,21 +234,25 @@ impl Front {
     }
 
     /// Answers a head that Pingora will never see, and closes.
-    async fn refuse(&self, mut stream: Stream, reason: Reason, asked: Asked) {
-        let refusal = self.gateway.corridor().refuse_unread(reason, asked).await;
-        let bytes = answer::raw_http1(&refusal);
-        let sent = timeout(LINGER, async {
-            stream.write_all(&bytes).await?;
-            stream.flush().await?;
-            AsyncWriteExt::shutdown(&mut stream).await?;
-            // Taking what is still on its way keeps the kernel from resetting the answer away.
-            let mut rest = [0; READ_BYTES];
-            while stream.read(&mut rest).await? > 0 {}
-            Ok::<_, std::io::Error>(())
-        });
-        if let Ok(Err(error)) = sent.await {
-            tracing::debug!(%error, "a refused client did not take its answer");
-        }
+    async fn refuse(&self, stream: Stream, reason: Reason, asked: Asked) {
+        let refusal = self.gateway.corridor.refuse_unread(reason, asked).await;
+        answer_and_close(stream, &refusal).await;
+    }
+}
+
+async fn answer_and_close(mut stream: Stream, refusal: &Refusal) {
+    let bytes = answer::raw_http1(refusal);
+    let sent = timeout(LINGER, async {
+        stream.write_all(&bytes).await?;
+        stream.flush().await?;
+        AsyncWriteExt::shutdown(&mut stream).await?;
+        // Taking what is still on its way keeps the kernel from resetting the answer away.
+        let mut rest = [0; READ_BYTES];
+        while stream.read(&mut rest).await? > 0 {}
+        Ok::<_, std::io::Error>(())
+    });
+    if let Ok(Err(error)) = sent.await {
+        tracing::debug!(%error, "a refused client did not take its answer");
     }
 }
 
@@ -259,8 +263,8 @@ impl ServerApp for Front {
         stream: Stream,
         _shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let shutdown = &self.gateway.drain.shutdown();
-        if self.gateway.drain.is_closing() {
+        let shutdown = &self.gateway.corridor.drain.shutdown();
+        if self.gateway.corridor.drain.is_closing() {
             return None;
         }
         // Above the limit a connection is closed at once; waiting ones would take room as well.
@@ -282,7 +286,7 @@ pub(super) fn gate_limits(head: HeadLimits) -> Limits {
 }
 
 /// What a refusal of the gate is called in a record.
-pub(super) fn reason(refusal: Refusal) -> Reason {
+pub(super) fn reason(refusal: gate::Refusal) -> Reason {
     let is_size = refusal.is_size();
     if is_size { Reason::HeadTooLarge } else { Reason::MalformedRequest }
 }

@@ -37,7 +37,7 @@ pub struct Listeners {
 
 impl Listeners {
     pub fn new(gateway: &Arc<Gateway>) -> anyhow::Result<Self> {
-        let config = &gateway.config;
+        let config = &gateway.corridor.config;
         let tls = config.listen.tls.as_ref().map(|tls| tls.address);
         for address in config.listen.plain.into_iter().chain(tls).chain([config.listen.metrics]) {
             check_free(address)?;
@@ -81,7 +81,7 @@ fn front(gateway: &Arc<Gateway>, conf: &Arc<ServerConf>) -> Front {
     let mut proxy = http_proxy(conf, ToolRoute::new(Arc::clone(gateway)));
     let mut options = HttpServerOptions::default();
     options.h2c = true;
-    options.h2_idle_timeout = Some(gateway.config.limits.idle);
+    options.h2_idle_timeout = Some(gateway.corridor.config.limits.idle);
     proxy.server_options = Some(options);
     Front::new(proxy, Arc::clone(gateway))
 }

@@ -34,7 +34,7 @@ impl Ops {
         if self.is_open.load(Ordering::Acquire) {
             return true;
         }
-        let listen = &self.gateway.config.listen;
+        let listen = &self.gateway.corridor.config.listen;
         let last = listen.plain.or(listen.tls.as_ref().map(|tls| tls.address));
         let Some(last) = last else { return false };
         let is_open = TcpStream::connect(last).await.is_ok();
@@ -46,21 +46,21 @@ impl Ops {
         let (status, text) = self.ask_readiness().await;
         let is_ready = status == StatusCode::OK;
         let readiness = if is_ready { Readiness::Ready } else { Readiness::NotReady };
-        self.gateway.metrics.set_readiness(readiness);
+        self.gateway.corridor.metrics.set_readiness(readiness);
         (status, text)
     }
 
     async fn ask_readiness(&self) -> (StatusCode, String) {
-        if self.gateway.drain.is_draining() {
+        if self.gateway.corridor.drain.is_draining() {
             return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
         }
         if !self.agents_can_call().await {
             return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
         }
-        if let Err(error) = self.gateway.journal.health() {
+        if let Err(error) = self.gateway.corridor.journal.health() {
             return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n"));
         }
-        match self.gateway.state.health().await {
+        match self.gateway.corridor.state.health().await {
             Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
             Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n")),
         }
@@ -91,7 +91,7 @@ impl ServeHttp for Ops {
             }
             "/metrics" => {
                 self.readiness().await;
-                (StatusCode::OK, METRICS_TYPE, self.gateway.metrics.render())
+                (StatusCode::OK, METRICS_TYPE, self.gateway.corridor.metrics.render())
             }
             "/policies" => (StatusCode::OK, JSON, format!("{:#}\n", policies::list(&self.gateway))),
             "/bundles/es256.pem" => {

@@ -24,7 +24,7 @@ pub(super) struct Served {
 
 /// Every tenant's versions.
 pub(super) fn list(gateway: &Gateway) -> Value {
-    let tenants = gateway.policies.iter();
+    let tenants = gateway.corridor.policies.iter();
     json!({ "policies": tenants.map(|(tenant, store)| described(tenant, store)).collect::<Vec<_>>() })
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn reload(gateway: &Arc<Gateway>) -> Result<Value, Value> {
 /// The bundle at `/bundles/<tenant>/<env>.tar.gz`, or at `/bundles/<tenant>/<env>.es256.tar.gz`.
 pub(super) fn bundle(gateway: &Gateway, path: &str) -> Option<Served> {
     let (tenant, file) = path.strip_prefix("/bundles/")?.split_once('/')?;
-    let policy = gateway.policies.of(&TenantId::parse(tenant).ok()?)?.current();
+    let policy = gateway.corridor.policies.of(&TenantId::parse(tenant).ok()?)?.current();
     let snapshot = policy.live.snapshot();
     let env = &snapshot.bundle().manifest().env;
     let form = match file.strip_suffix(".tar.gz")?.strip_prefix(env.as_str())? {
@@ -106,7 +106,7 @@ fn signed(gateway: &Gateway, snapshot: &Snapshot, form: Form) -> Option<Archive>
     let payload = bundle.signing_payload();
     let (typ, payload) = (aegis_policy::SIGNATURE_TYPE, payload.as_bytes());
     let jwt = match form {
-        Form::EdDsa => gateway.region_key.sign(typ, payload),
+        Form::EdDsa => gateway.corridor.region_key.sign(typ, payload),
         Form::Es256 => gateway.bundle_key.sign(typ, payload).ok()?,
     };
     let archive = bundle.signed(jwt).archive();

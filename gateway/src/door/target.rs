@@ -10,8 +10,8 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_http::RequestHeader;
 use pingora_http::authority::{RawTargetAuthority, raw_target_authority};
 
-use crate::context::{Asked, Presented, Target};
-use crate::rooms::identify;
+use aegis_corridor::context::{Asked, Presented, Target};
+use aegis_corridor::rooms::identify;
 
 /// What a CONNECT said, for everything inside its tunnel.
 #[derive(Debug)]

@@ -18,18 +18,20 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-use crate::clock;
-use crate::context::CallContext;
-use crate::corridor::Admission;
-use crate::door::answer::{Answer, Refusal};
+use crate::door::answer::Answer;
 use crate::door::arrival::arrival;
 use crate::door::body::DownstreamBody;
-use crate::door::{front, headers, target};
-use crate::drain::Underway;
+use crate::door::{front, target};
 use crate::rooms::forward::{self, Reach};
-use crate::rooms::settle::{End, Settlement};
 use crate::wire::Gateway;
 use aegis_conduit::{handshake, replay};
+use aegis_corridor::Admission;
+use aegis_corridor::clock;
+use aegis_corridor::context::CallContext;
+use aegis_corridor::drain::Underway;
+use aegis_corridor::headers;
+use aegis_corridor::refusal::Refusal;
+use aegis_corridor::rooms::settle::{End, Settlement};
 
 /// Pingora's view of the gateway.
 pub struct ToolRoute {
@@ -51,10 +53,10 @@ pub struct Visit {
 }
 
 /// Shows a call in `aegis_calls_in_flight` for as long as it lives.
-struct InFlight(Metrics);
+pub(super) struct InFlight(Metrics);
 
 impl InFlight {
-    fn begin(metrics: Metrics) -> Self {
+    pub(super) fn begin(metrics: Metrics) -> Self {
         metrics.call_began();
         Self(metrics)
     }
@@ -90,8 +92,8 @@ impl ToolRoute {
 
     async fn admit(&self, session: &mut Session, visit: &mut Visit) -> Result<Option<Refusal>> {
         let now = clock::now();
-        let corridor = self.gateway.corridor();
-        let limits = front::gate_limits(self.gateway.config.limits.head);
+        let corridor = &self.gateway.corridor;
+        let limits = front::gate_limits(self.gateway.corridor.config.limits.head);
         let (arrival, asked) = match arrival(&mut session.downstream_session, limits) {
             Ok(arrival) => arrival,
             Err((reason, asked)) => return Ok(Some(corridor.refuse_unread(reason, asked).await)),
@@ -112,7 +114,7 @@ impl ToolRoute {
         match admission {
             Admission::Refused(refusal) => Ok(Some(*refusal)),
             Admission::LetThrough => {
-                visit.settlement = Settlement::begin(&self.gateway, call);
+                visit.settlement = Settlement::begin(&self.gateway.corridor, call);
                 let judged = call.outgoing.as_ref().and_then(|outgoing| outgoing.body.clone());
                 if judged.is_none() && arrival.headers.contains_key(EXPECT) {
                     session.write_continue_response().await?;
@@ -137,8 +139,8 @@ impl ProxyHttp for ToolRoute {
 
     fn new_ctx(&self) -> Visit {
         Visit {
-            _underway: self.gateway.drain.underway(),
-            _counted: InFlight::begin(self.gateway.metrics.clone()),
+            _underway: self.gateway.corridor.drain.underway(),
+            _counted: InFlight::begin(self.gateway.corridor.metrics.clone()),
             call: None,
             is_upgrade: false,
             body_home: None,
@@ -151,18 +153,20 @@ impl ProxyHttp for ToolRoute {
     fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, visit: &mut Visit) -> Result<bool> {
-        if self.gateway.drain.is_draining() {
+        if self.gateway.corridor.drain.is_draining() {
             session.set_keepalive(None);
         }
         // An agent that stops reading must not hold its call, its hold and an upstream connection for ever.
-        session.downstream_session.set_write_timeout(Some(self.gateway.config.limits.idle));
+        session
+            .downstream_session
+            .set_write_timeout(Some(self.gateway.corridor.config.limits.idle));
         if self.serve_own(session).await? {
             return Ok(true);
         }
         match self.admit(session, visit).await? {
             None => Ok(false),
             Some(refusal) => {
-                send(session, refusal.answer()).await?;
+                send(session, Answer::to(&refusal)).await?;
                 take_rest(&mut session.downstream_session).await;
                 Ok(true)
             }
@@ -313,9 +317,12 @@ impl ProxyHttp for ToolRoute {
         let reason = *visit.failure.get_or_insert_with(|| failure(error));
         let is_untouched = session.response_written().is_none();
         if is_untouched && reason != Reason::AgentGone {
-            let refusal = upstream_refusal(visit, reason);
+            let refusal = match &visit.call {
+                Some(call) => Refusal::on_the_way(call, reason),
+                None => Refusal::nameless(),
+            };
             session.set_keepalive(None);
-            if let Err(error) = send(session, refusal.answer()).await {
+            if let Err(error) = send(session, Answer::to(&refusal)).await {
                 tracing::debug!(%error, "a failed call's answer could not be sent");
             }
         }
@@ -409,19 +416,5 @@ fn failure(error: &Error) -> Reason {
             Reason::UpstreamTls
         }
         _ => Reason::UpstreamFailed,
-    }
-}
-
-/// The call was decided, and then the way upstream failed.
-fn upstream_refusal(visit: &Visit, reason: Reason) -> Refusal {
-    let Some(call) = &visit.call else { return Refusal::nameless() };
-    let policy = call.decision.as_ref().and_then(|decision| decision.policy.clone());
-    Refusal {
-        decision: aegis_domain::Decision { policy, ..aegis_decide::refuse(call.id, reason) },
-        retry_after: None,
-        home_url: None,
-        attestation: call.sealed.as_ref().and_then(|held| held.attestation.clone()),
-        trace_id: call.trace.trace_id_hex(),
-        asked: call.asked,
     }
 }

@@ -1,12 +1,5 @@
-//! The seven rooms a call walks through, in this order and no other.
+//! The one room with sockets; the others are in the corridor.
 //!
-//! Not here: sockets (`door`). Invariant: `seal` stands between judging and forwarding; there is no way around it.
+//! Not here: whether a call may leave (`aegis_corridor`). Invariant: nothing is dialled without a `Permit`.
 
 pub mod forward;
-pub mod gather;
-pub mod identify;
-pub mod judge;
-pub mod mcp;
-pub mod read;
-pub mod seal;
-pub mod settle;

@@ -16,6 +16,7 @@ mod proxy;
 mod redaction;
 mod refusals;
 mod streams;
+mod unopened;
 mod unseen;
 mod upstreams;
 mod wires;

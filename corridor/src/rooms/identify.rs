@@ -12,9 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 
+use crate::Corridor;
 use crate::context::{Arrival, Identified, Presented};
-use crate::door::headers::AEGIS_AUTHORIZATION;
-use crate::wire::Gateway;
+use crate::headers::AEGIS_AUTHORIZATION;
 use aegis_config::{Agent, Config, Standing, Tenant};
 
 /// Checks tokens and looks their agents up.
@@ -30,10 +30,10 @@ impl Identify {
     pub fn identify(
         &self,
         token: Secret<&str>,
-        gateway: &Gateway,
+        corridor: &Corridor,
         (id, now): (DecisionId, Timestamp),
     ) -> Result<Identified, Reason> {
-        let config = &gateway.config;
+        let config = &corridor.config;
         let verified = self.0.verify(token.expose(), now).map_err(|error| error.reason())?;
         let claims = verified.claims();
         if !may_speak(config, &claims.issuer, &claims.tenant) {
@@ -45,7 +45,7 @@ impl Identify {
             return Err(Reason::AgentUnknown);
         }
         let identity = identity(&verified, tenant, agent);
-        let policy = gateway.policies.of(&tenant.id).ok_or(Reason::DefaultDeny)?.current();
+        let policy = corridor.policies.of(&tenant.id).ok_or(Reason::DefaultDeny)?.current();
         let judges = policy.judges(&config.region, &identity.agent, id);
         Ok(Identified { agent: Arc::new(identity), tenant: Arc::clone(tenant), judges })
     }

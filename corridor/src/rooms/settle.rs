@@ -11,11 +11,11 @@ use aegis_state::Hold;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
+use crate::Corridor;
 use crate::clock;
 use crate::context::{CallContext, Stopwatch};
 use crate::drain::Underway;
 use crate::rooms::seal::{self, Outcome, Sealed};
-use crate::wire::Gateway;
 use aegis_config::ToolBinding;
 
 /// How a forwarded call ended.
@@ -27,7 +27,7 @@ pub enum End {
 
 /// Watches one forwarded call until it is settled.
 pub struct Settlement {
-    gateway: Arc<Gateway>,
+    corridor: Arc<Corridor>,
     open: Option<Open>,
 }
 
@@ -48,13 +48,14 @@ struct Watched {
     is_sent: bool,
     status: Option<u16>,
     body_bytes: u64,
+    sent_bytes: Option<u64>,
     is_complete: bool,
     usage: Option<UsageReader>,
 }
 
 impl Settlement {
     /// Takes over a call that is about to be forwarded.
-    pub fn begin(gateway: &Arc<Gateway>, call: &mut CallContext) -> Option<Self> {
+    pub fn begin(corridor: &Arc<Corridor>, call: &mut CallContext) -> Option<Self> {
         let read = call.read.as_ref()?;
         let open = Open {
             id: call.id,
@@ -63,9 +64,9 @@ impl Settlement {
             binding: Arc::clone(&read.binding),
             clock: Stopwatch::start(),
             watched: Watched::default(),
-            underway: gateway.drain.underway(),
+            underway: corridor.drain.underway(),
         };
-        Some(Self { gateway: Arc::clone(gateway), open: Some(open) })
+        Some(Self { corridor: Arc::clone(corridor), open: Some(open) })
     }
 
     /// From here on the upstream may have seen the call.
@@ -94,16 +95,23 @@ impl Settlement {
         }
     }
 
+    /// What an unopened tunnel carried, upstream and back.
+    pub fn carried(&mut self, sent_bytes: u64, received_bytes: u64) {
+        let Some(Open { watched, .. }) = &mut self.open else { return };
+        watched.sent_bytes = Some(sent_bytes);
+        watched.body_bytes = received_bytes;
+    }
+
     pub fn finish(mut self, end: End) {
         self.close(end);
     }
 
     fn close(&mut self, end: End) {
         let Some(open) = self.open.take() else { return };
-        let gateway = Arc::clone(&self.gateway);
+        let corridor = Arc::clone(&self.corridor);
         // On the control runtime, which outlives those that move bytes.
-        let runtime = gateway.control.clone();
-        drop(runtime.spawn(settle(gateway, open, end)));
+        let runtime = corridor.control.clone();
+        drop(runtime.spawn(settle(corridor, open, end)));
     }
 }
 
@@ -113,7 +121,7 @@ impl Drop for Settlement {
     }
 }
 
-async fn settle(gateway: Arc<Gateway>, mut open: Open, end: End) {
+async fn settle(corridor: Arc<Corridor>, mut open: Open, end: End) {
     let watched = &mut open.watched;
     let usage = watched.usage.as_mut().and_then(UsageReader::usage);
     let progress = progress(watched, end, usage);
@@ -128,14 +136,15 @@ async fn settle(gateway: Arc<Gateway>, mut open: Open, end: End) {
         },
         status: watched.status,
         body_bytes: watched.body_bytes,
+        sent_bytes: watched.sent_bytes,
         cost,
         usage,
         duration_us: open.clock.total_us(),
     };
-    match seal::outcome(&gateway, &open.sealed, &outcome).await {
+    match seal::outcome(&corridor, &open.sealed, &outcome).await {
         Ok(()) => {
             if let Some(hold) = &open.hold {
-                charge(&gateway, hold, cost).await;
+                charge(&corridor, hold, cost).await;
             }
         }
         // Unrecorded outcomes keep their hold: it expires at the estimate, the safe side.
@@ -158,15 +167,15 @@ fn progress(watched: &Watched, end: End, usage: Option<Usage>) -> Progress {
     }
 }
 
-async fn charge(gateway: &Gateway, hold: &Hold, cost: MicroUsd) {
-    if let Err(error) = gateway.state.settle(hold, cost, clock::now()).await {
+async fn charge(corridor: &Corridor, hold: &Hold, cost: MicroUsd) {
+    if let Err(error) = corridor.state.settle(hold, cost, clock::now()).await {
         tracing::error!(decision = %hold.id, %error, "a hold could not be settled");
     }
 }
 
 /// Gives back what a refused call held.
-pub async fn release(gateway: &Gateway, hold: &Hold) {
-    if let Err(error) = gateway.state.release(hold, clock::now()).await {
+pub async fn release(corridor: &Corridor, hold: &Hold) {
+    if let Err(error) = corridor.state.release(hold, clock::now()).await {
         tracing::error!(decision = %hold.id, %error, "a hold could not be released");
     }
 }

@@ -8,12 +8,12 @@ use aegis_domain::{AgentIdentity, Facts, HotAnswer, Outage};
 use aegis_state::{Ask, Binding, TokenCheck};
 use sha2::{Digest as _, Sha256};
 
+use crate::Corridor;
 use crate::context::{Arrival, CallContext, Identified, Read};
-use crate::wire::Gateway;
 
 /// Asks the hot state about a call that has been read.
 pub async fn gather(
-    gateway: &Gateway,
+    corridor: &Corridor,
     ctx: &mut CallContext,
     identified: &Identified,
     read: &Read,
@@ -23,7 +23,7 @@ pub async fn gather(
     let hot = match ask(ctx, identified, read, arrival) {
         None => HotAnswer::Unanswered(Outage::Unreachable),
         Some(ask) => {
-            let answer = gateway.state.decide(&ask).await;
+            let answer = corridor.state.decide(&ask).await;
             if matches!(answer, HotAnswer::Granted(_)) {
                 ctx.hold = Some(ask.hold());
             }

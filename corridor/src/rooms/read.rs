@@ -16,24 +16,24 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::{Value, json};
 
+use crate::BodySource;
+use crate::Corridor;
 use crate::context::{Arrival, Decoding, Identified, Read, Received, Stopwatch, Target};
-use crate::corridor::BodySource;
-use crate::door::headers;
+use crate::headers;
 use crate::rooms::mcp;
-use crate::wire::Gateway;
 use aegis_config::{BodyMode, Speaks, Tenant, ToolBinding, Upstream};
 
 /// Reads route, parameters and body of a call.
 pub async fn read(
-    gateway: &Gateway,
+    corridor: &Corridor,
     identified: &Identified,
     arrival: &Arrival,
     source: &mut dyn BodySource,
     clock: &mut Stopwatch,
 ) -> Result<Read, Reason> {
     let tenant = &identified.tenant;
-    let Way { binding, call } = way(tenant, &gateway.config.region, arrival)?;
-    let limits = &gateway.config.limits;
+    let Way { binding, call } = way(tenant, &corridor.config.region, arrival)?;
+    let limits = &corridor.config.limits;
     let bytes_max = binding.body_bytes_max.unwrap_or(limits.body_bytes_max);
     let waiting = Instant::now();
     let received = match binding.body {
@@ -298,14 +298,15 @@ fn add(params: &mut Params, name: String, value: Value) -> Result<(), Reason> {
     if params.insert(name, value).is_some() { Err(Reason::UnreadableBody) } else { Ok(()) }
 }
 
-/// `None` for a body that streams by unread.
+/// `None` for a body that streams by unread, and for what goes through an unopened tunnel.
 fn scan(
     body: &[u8],
     content: &ContentKind,
     call: &EgressCall,
     binding: &ToolBinding,
 ) -> Option<Scan> {
-    if binding.body == BodyMode::Stream {
+    let is_tunnel = call.method.as_str() == "CONNECT";
+    if binding.body == BodyMode::Stream || is_tunnel {
         return None;
     }
     let query = call.query.as_deref().unwrap_or_default();

@@ -1,19 +1,27 @@
 //! One call, seven rooms: the order in which they are walked, written once for every door.
 //!
-//! Not here: sockets (`door`) and the rooms themselves. Invariant: every call that gets an answer from us, allowed or
+//! Not here: sockets (the gateway's doors) and the rooms themselves. Invariant: every call that gets an answer from us, allowed or
 //! refused, has a record; a call is let through only with a `Permit`.
 
 use std::sync::Arc;
 
+use aegis_audit_ship::{Disclosures, Journal};
+use aegis_config::Config;
 use aegis_domain::{Decision, HotAnswer, HotRefusal, Reason, Ttl, Verdict};
+use aegis_identity::SigningKey;
+use aegis_policy_store::Policies;
+use aegis_state::HotState;
+use aegis_telemetry::Metrics;
 use async_trait::async_trait;
+use tokio::runtime::Handle;
 
 use crate::clock;
 use crate::context::{Arrival, Asked, CallContext, Identified, Read, Received};
-use crate::door::answer::Refusal;
-use crate::rooms::{forward, gather, identify, judge, read, seal, settle};
-use crate::shadow::Job;
-use crate::wire::Gateway;
+use crate::drain::Drain;
+use crate::refusal::Refusal;
+use crate::rooms::identify::Identify;
+use crate::rooms::{gather, identify, judge, prepare, read, seal, settle};
+use crate::shadow::{Job, Shadow};
 
 /// Where a door keeps the body until `read` asks for it.
 #[async_trait]
@@ -26,10 +34,31 @@ pub trait BodySource: Send {
     ) -> Result<Received, Reason>;
 }
 
-/// The way from a request head to a permit.
-#[derive(Clone, Debug)]
+/// The rooms, and everything they need that outlives a call.
 pub struct Corridor {
-    gateway: Arc<Gateway>,
+    pub config: Config,
+    pub identify: Identify,
+    pub policies: Policies,
+    /// Where calls wait for a candidate's opinion.
+    pub shadow: Shadow,
+    pub state: Arc<dyn HotState>,
+    pub journal: Journal,
+    /// Opens the digests of records, for those who may look.
+    pub disclosures: Disclosures,
+    /// Signs attestations.
+    pub region_key: SigningKey,
+    /// What attestations name as their issuer.
+    pub issuer: String,
+    pub drain: Arc<Drain>,
+    pub metrics: Metrics,
+    /// Settles calls, whatever becomes of the threads that move bytes.
+    pub control: Handle,
+}
+
+impl std::fmt::Debug for Corridor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "corridor of {}", self.config.region)
+    }
 }
 
 /// What the corridor gives the door.
@@ -41,10 +70,6 @@ pub enum Admission {
 }
 
 impl Corridor {
-    pub fn new(gateway: Arc<Gateway>) -> Self {
-        Self { gateway }
-    }
-
     /// Walks a call from identify to seal.
     pub async fn admit(
         &self,
@@ -56,9 +81,9 @@ impl Corridor {
             Ok(decision) => decision,
             Err(reason) => self.refusal_decision(ctx, reason),
         };
-        let sealed = seal::seal(&self.gateway, ctx, decision, arrival).await;
+        let sealed = seal::seal(self, ctx, decision, arrival).await;
         if let Some(job) = ctx.shadow.take() {
-            self.gateway.shadow.ask(&self.gateway, *job);
+            self.shadow.ask(self, *job);
         }
         match sealed {
             Ok(()) if ctx.permit.is_some() => Admission::LetThrough,
@@ -83,7 +108,7 @@ impl Corridor {
         let mut ctx = CallContext::new(id, trace, now);
         ctx.asked = asked;
         let decision = aegis_decide::refuse(id, reason);
-        if let Err(reason) = seal::seal_unread(&self.gateway, &mut ctx, decision).await {
+        if let Err(reason) = seal::seal_unread(self, &mut ctx, decision).await {
             ctx.decision = Some(aegis_decide::refuse(id, reason));
         }
         self.refusal(&ctx)
@@ -95,16 +120,15 @@ impl Corridor {
         arrival: &Arrival,
         body: &mut dyn BodySource,
     ) -> Result<Decision, Reason> {
-        let gateway = &self.gateway;
         let token = identify::token(arrival)?;
-        let identified = gateway.identify.identify(token, gateway, (ctx.id, ctx.arrived))?;
+        let identified = self.identify.identify(token, self, (ctx.id, ctx.arrived))?;
         let identified = ctx.identified.insert(identified).clone();
-        if identified.tenant.region != gateway.config.region {
+        if identified.tenant.region != self.config.region {
             return Err(Reason::WrongRegion);
         }
-        let read = read::read(gateway, &identified, arrival, body, &mut ctx.clock).await?;
-        let facts = gather::gather(gateway, ctx, &identified, &read, arrival).await;
-        let decision = judge::judge(ctx, &identified, &read, &facts, &gateway.config.region);
+        let read = read::read(self, &identified, arrival, body, &mut ctx.clock).await?;
+        let facts = gather::gather(self, ctx, &identified, &read, arrival).await;
+        let decision = judge::judge(ctx, &identified, &read, &facts, &self.config.region);
         if decision.verdict == Verdict::Deny(Reason::PolicyEngine) {
             self.engine_failed(&identified);
         }
@@ -117,7 +141,7 @@ impl Corridor {
 
     /// The call is denied already; a candidate that fails decides no further ones.
     fn engine_failed(&self, Identified { tenant, judges, .. }: &Identified) {
-        self.gateway.metrics.policy().engine_error(&tenant.id);
+        self.metrics.policy().engine_error(&tenant.id);
         if let Some(candidate) = &judges.rollout {
             candidate.engine_failed(clock::now());
         }
@@ -134,7 +158,7 @@ impl Corridor {
         if !decision.verdict.lets_through() {
             return decision;
         }
-        match forward::prepare(read, &decision, arrival, &ctx.trace) {
+        match prepare::prepare(read, &decision, arrival, &ctx.trace) {
             Ok(outgoing) => {
                 ctx.outgoing = Some(outgoing);
                 decision
@@ -153,7 +177,7 @@ impl Corridor {
     /// A refused call gives its hold back.
     async fn let_go(&self, ctx: &mut CallContext) {
         if let Some(hold) = ctx.hold.take() {
-            settle::release(&self.gateway, &hold).await;
+            settle::release(self, &hold).await;
         }
     }
 
@@ -165,7 +189,7 @@ impl Corridor {
         let home = ctx.identified.as_ref().map(|identified| identified.tenant.region.clone());
         Refusal {
             retry_after: ctx.facts.as_ref().and_then(|facts| retry_after(facts.hot)),
-            home_url: home.and_then(|region| self.gateway.config.regions.get(&region).cloned()),
+            home_url: home.and_then(|region| self.config.regions.get(&region).cloned()),
             attestation: ctx.sealed.as_ref().and_then(|sealed| sealed.attestation.clone()),
             trace_id: ctx.trace.trace_id_hex(),
             asked: ctx.asked,

@@ -17,10 +17,10 @@ use aegis_state::Hold;
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::Corridor;
 use crate::clock;
 use crate::context::{Arrival, CallContext, Decoding, Read};
 use crate::rooms::read;
-use crate::wire::Gateway;
 
 /// Proof that an allowing decision is on record. Only `seal` can build one; only `forward` spends it.
 #[must_use]
@@ -59,6 +59,8 @@ pub struct Outcome {
     pub reason: Reason,
     pub status: Option<u16>,
     pub body_bytes: u64,
+    /// Bytes sent upstream that nobody read.
+    pub sent_bytes: Option<u64>,
     pub cost: MicroUsd,
     pub usage: Option<Usage>,
     pub duration_us: u64,
@@ -73,12 +75,12 @@ const ATTESTATION_LIFE_S: u64 = 24 * 60 * 60;
 
 /// Records a judged call; sets `ctx.permit` when it may go.
 pub async fn seal(
-    gateway: &Gateway,
+    corridor: &Corridor,
     ctx: &mut CallContext,
     decision: Decision,
     arrival: &Arrival,
 ) -> Result<(), Reason> {
-    let mut entry = DecisionEntry::of(&decision, gateway.config.region.clone());
+    let mut entry = DecisionEntry::of(&decision, corridor.config.region.clone());
     let mut told = Vec::new();
     describe_caller(&mut entry, ctx, &mut told)?;
     describe_call(&mut entry, ctx, arrival, &mut told)?;
@@ -86,40 +88,40 @@ pub async fn seal(
         // Last, which is where `aegisctl policy replay` looks first.
         entry.sd.push(salted(&mut told, INPUT, &seen)?);
     }
-    keep(gateway, ctx, &told);
+    keep(corridor, ctx, &told);
     if let Verdict::ApprovalNeeded(approval) = &decision.verdict {
         entry.approval_id = Some(approval.id);
     }
-    record(gateway, ctx, decision, entry).await
+    record(corridor, ctx, decision, entry).await
 }
 
 /// Records the refusal of a call nobody could read.
 pub async fn seal_unread(
-    gateway: &Gateway,
+    corridor: &Corridor,
     ctx: &mut CallContext,
     decision: Decision,
 ) -> Result<(), Reason> {
-    let entry = DecisionEntry::of(&decision, gateway.config.region.clone());
-    record(gateway, ctx, decision, entry).await
+    let entry = DecisionEntry::of(&decision, corridor.config.region.clone());
+    record(corridor, ctx, decision, entry).await
 }
 
 async fn record(
-    gateway: &Gateway,
+    corridor: &Corridor,
     ctx: &mut CallContext,
     decision: Decision,
     mut entry: DecisionEntry,
 ) -> Result<(), Reason> {
     entry.trace = Some(ctx.trace);
     entry.eval_us = ctx.clock.decision_us();
-    entry.att_kid = Some(gateway.region_key.key_id().clone());
+    entry.att_kid = Some(corridor.region_key.key_id().clone());
     let draft = entry.draft().map_err(|_| Reason::AuditUnavailable)?;
     let unavailable = |error: JournalError| {
         tracing::error!(decision = %decision.id, %error, "a decision could not be recorded");
         Reason::AuditUnavailable
     };
-    let pending = gateway.journal.append(draft).await.map_err(unavailable)?;
+    let pending = corridor.journal.append(draft).await.map_err(unavailable)?;
     // Signed while the disk syncs, so it costs no time.
-    let attestation = attest(gateway, &entry, &decision, pending.position());
+    let attestation = attest(corridor, &entry, &decision, pending.position());
     let proof = pending.durable().await.map_err(unavailable)?;
     let sealed = Sealed {
         seq: proof.position().seq,
@@ -135,9 +137,9 @@ async fn record(
 
 /// Puts what the digests stand for where it can be erased. A digest that cannot be opened later is a loss, not a
 /// reason to refuse the call.
-fn keep(gateway: &Gateway, ctx: &CallContext, told: &[Disclosure]) {
+fn keep(corridor: &Corridor, ctx: &CallContext, told: &[Disclosure]) {
     let Some(identified) = ctx.identified.as_ref().filter(|_| !told.is_empty()) else { return };
-    let kept = gateway.disclosures.keep(&identified.tenant.id, ctx.arrived, ctx.id, told);
+    let kept = corridor.disclosures.keep(&identified.tenant.id, ctx.arrived, ctx.id, told);
     if let Err(error) = kept {
         tracing::error!(decision = %ctx.id, %error, "disclosures could not be kept");
     }
@@ -233,7 +235,7 @@ fn budget(hold: &Hold) -> BudgetHold {
 }
 
 fn attest(
-    gateway: &Gateway,
+    corridor: &Corridor,
     entry: &DecisionEntry,
     decision: &Decision,
     position: &Position,
@@ -241,7 +243,7 @@ fn attest(
     let issued_s = position.ts.unix_s();
     let policy = decision.policy.as_ref();
     let claims = serde_json::json!({
-        "iss": gateway.issuer,
+        "iss": corridor.issuer,
         "sub": entry.agent.as_ref().map(AgentId::as_str),
         "tenant": entry.tenant.as_ref().map(TenantId::as_str),
         "iat": issued_s,
@@ -258,12 +260,12 @@ fn attest(
         "leaf": position.leaf.to_string(),
         "mmd": MERGE_DELAY_S,
     });
-    gateway.region_key.sign(ATTESTATION_TYPE, claims.to_string().as_bytes())
+    corridor.region_key.sign(ATTESTATION_TYPE, claims.to_string().as_bytes())
 }
 
 /// Records how a call ended; returns once that is on disk.
 pub async fn outcome(
-    gateway: &Gateway,
+    corridor: &Corridor,
     sealed: &Sealed,
     outcome: &Outcome,
 ) -> Result<(), JournalError> {
@@ -274,6 +276,7 @@ pub async fn outcome(
         tool: sealed.tool.clone(),
         status: outcome.status,
         bytes: outcome.body_bytes,
+        sent: outcome.sent_bytes,
         cost: outcome.cost,
         est_cost: outcome.estimate,
         dur_us: outcome.duration_us,
@@ -286,5 +289,5 @@ pub async fn outcome(
         sd: Vec::new(),
     };
     let draft = entry.draft().map_err(JournalError::from)?;
-    gateway.journal.append_unhurried(draft).await?.durable().await.map(drop)
+    corridor.journal.append_unhurried(draft).await?.durable().await.map(drop)
 }

@@ -14,7 +14,7 @@ use aegis_state::Hold;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::rooms::forward::Outgoing;
+use crate::rooms::prepare::Outgoing;
 use crate::rooms::seal::{Held, Permit};
 use crate::shadow::Job;
 use aegis_config::{Tenant, ToolBinding};

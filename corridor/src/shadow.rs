@@ -18,8 +18,8 @@ use anyhow::Context as _;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 
+use crate::Corridor;
 use crate::context::{CallContext, Identified, Read};
-use crate::wire::Gateway;
 
 /// Calls that may wait to be asked about.
 const QUEUE_MAX: usize = 1_024;
@@ -57,10 +57,10 @@ impl Shadow {
         (Self(sender), receiver)
     }
 
-    pub fn ask(&self, gateway: &Gateway, job: Job) {
+    pub fn ask(&self, corridor: &Corridor, job: Job) {
         let tenant = job.agent.tenant.clone();
         if self.0.try_send(job).is_err() {
-            gateway.metrics.policy().shadow_dropped(&tenant);
+            corridor.metrics.policy().shadow_dropped(&tenant);
         }
     }
 }
@@ -89,7 +89,7 @@ impl Job {
         })
     }
 
-    fn judge(&self, gateway: &Gateway) -> Decision {
+    fn judge(&self, corridor: &Corridor) -> Decision {
         let tool = self.candidate.resolve(&self.call).cloned();
         let call = match self.call_as_read_by_candidate(tool.as_ref()) {
             Ok(call) => call,
@@ -101,7 +101,7 @@ impl Job {
             tool: tool.as_ref(),
             agent: &self.agent,
             facts: &self.facts,
-            region: &gateway.config.region,
+            region: &corridor.config.region,
             outage: self.outage,
         };
         aegis_decide::judge(&case, &self.candidate)
@@ -124,7 +124,7 @@ impl Job {
         Ok(call)
     }
 
-    fn entry(&self, gateway: &Gateway, decision: &Decision) -> DecisionEntry {
+    fn entry(&self, corridor: &Corridor, decision: &Decision) -> DecisionEntry {
         let agent = &self.agent;
         DecisionEntry {
             tenant: Some(agent.tenant.clone()),
@@ -138,19 +138,19 @@ impl Job {
             policy: Some(self.candidate.policy_ref().clone()),
             mode: Mode::Shadow,
             outcome: OutcomeDue::None,
-            ..DecisionEntry::of(decision, gateway.config.region.clone())
+            ..DecisionEntry::of(decision, corridor.config.region.clone())
         }
     }
 }
 
 impl ShadowThread {
-    pub fn start(gateway: Arc<Gateway>, jobs: mpsc::Receiver<Job>) -> anyhow::Result<Self> {
+    pub fn start(corridor: Arc<Corridor>, jobs: mpsc::Receiver<Job>) -> anyhow::Result<Self> {
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("aegis-shadow".to_owned());
-        let runtime = gateway.control.clone();
+        let runtime = corridor.control.clone();
         let thread = thread
-            .spawn(move || runtime.block_on(work(&gateway, jobs, &stopped)))
+            .spawn(move || runtime.block_on(work(&corridor, jobs, &stopped)))
             .context("no thread for candidates in shadow")?;
         Ok(Self { stop, thread: Some(thread) })
     }
@@ -165,7 +165,7 @@ impl Drop for ShadowThread {
     }
 }
 
-async fn work(gateway: &Gateway, mut jobs: mpsc::Receiver<Job>, stop: &Notify) {
+async fn work(corridor: &Corridor, mut jobs: mpsc::Receiver<Job>, stop: &Notify) {
     let mut batch = Vec::new();
     loop {
         tokio::select! {
@@ -175,7 +175,7 @@ async fn work(gateway: &Gateway, mut jobs: mpsc::Receiver<Job>, stop: &Notify) {
         }
         let mut last = None;
         for job in batch.drain(..) {
-            last = judge_beside(gateway, &job).await.or(last);
+            last = judge_beside(corridor, &job).await.or(last);
         }
         // One batch is on disk before the next begins, so records of shadows never crowd out those of calls.
         if let Some(pending) = last
@@ -186,16 +186,16 @@ async fn work(gateway: &Gateway, mut jobs: mpsc::Receiver<Job>, stop: &Notify) {
     }
 }
 
-async fn judge_beside(gateway: &Gateway, job: &Job) -> Option<Pending> {
-    let decision = job.judge(gateway);
-    let (metrics, tenant) = (gateway.metrics.policy(), &job.agent.tenant);
+async fn judge_beside(corridor: &Corridor, job: &Job) -> Option<Pending> {
+    let decision = job.judge(corridor);
+    let (metrics, tenant) = (corridor.metrics.policy(), &job.agent.tenant);
     if decision.verdict == Verdict::Deny(Reason::PolicyEngine) {
         metrics.engine_error(tenant);
     }
     let difference = Difference::between(&job.verdict, &decision.verdict);
     metrics.shadow(tenant, difference.map_or("same", Difference::as_str));
     difference?;
-    match record(gateway, &job.entry(gateway, &decision)).await {
+    match record(corridor, &job.entry(corridor, &decision)).await {
         Ok(pending) => Some(pending),
         Err(error) => {
             tracing::error!(%error, "what a candidate would have decided could not be recorded");
@@ -204,7 +204,7 @@ async fn judge_beside(gateway: &Gateway, job: &Job) -> Option<Pending> {
     }
 }
 
-async fn record(gateway: &Gateway, entry: &DecisionEntry) -> Result<Pending, JournalError> {
+async fn record(corridor: &Corridor, entry: &DecisionEntry) -> Result<Pending, JournalError> {
     let draft = entry.draft().map_err(JournalError::from)?;
-    gateway.journal.append_unhurried(draft).await
+    corridor.journal.append_unhurried(draft).await
 }

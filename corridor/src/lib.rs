@@ -1,0 +1,16 @@
+//! The corridor: who calls, what they want, what is decided of it, and that it is on record before it leaves.
+//!
+//! Not here: sockets, HTTP versions and statuses (the gateway's doors), and dialling (its room `forward`). Invariant: no
+//! Pingora here, so that the order of the checks can be read, built and tested without a proxy.
+
+pub mod clock;
+pub mod context;
+pub mod drain;
+pub mod headers;
+pub mod recover;
+pub mod refusal;
+pub mod rooms;
+pub mod shadow;
+mod walk;
+
+pub use walk::{Admission, BodySource, Corridor};
