@@ -4,6 +4,7 @@
 //! Invariant: a `Config` that exists is complete: every reference in it resolves, every limit is set.
 
 mod read;
+mod read_state;
 mod read_tool;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,7 @@ use aegis_domain::{
     AgentId, CallKind, Host, OrgId, Region, Scheme, Secret, TenantId, ToolName, Ttl,
 };
 use aegis_policy_rollout::Share;
-use aegis_state::{Budgets, Rates};
+use aegis_state::{Budgets, Rates, RedisConfig};
 use ipnet::IpNet;
 
 /// Everything one gateway process needs to know before it starts.
@@ -32,12 +33,22 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub listen: Listen,
     pub limits: Limits,
+    pub state: StateHome,
     pub identity: IdentityConfig,
     /// Gateways of other regions, for the callers that must go there.
     pub regions: BTreeMap<Region, String>,
     pub tenants: BTreeMap<TenantId, Arc<Tenant>>,
     /// SHA-256 of the configuration text, for the record.
     pub sha256: [u8; 32],
+}
+
+/// Where the hot state lives.
+#[derive(Debug)]
+pub enum StateHome {
+    /// Below `data_dir`, this process's alone.
+    Embedded,
+    /// Shared with the region's other gateways. Its tenants and its memory are the wiring's to fill in.
+    Redis(Box<RedisConfig>),
 }
 
 /// Where this process listens.
