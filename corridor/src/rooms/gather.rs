@@ -45,7 +45,7 @@ fn ask(ctx: &CallContext, identified: &Identified, read: &Read, arrival: &Arriva
             jti: identity.jti.clone(),
             token_use: identity.token_use,
             binding: binding(identity, arrival.peer),
-            issued_at: None,
+            issued_at: identified.issued_at,
             expires_at: identity.expires_at,
         },
         rates: agent.rates,

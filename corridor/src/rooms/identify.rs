@@ -47,7 +47,8 @@ impl Identify {
         let identity = identity(&verified, tenant, agent);
         let policy = corridor.policies.of(&tenant.id).ok_or(Reason::DefaultDeny)?.current();
         let judges = policy.judges(&config.region, &identity.agent, id);
-        Ok(Identified { agent: Arc::new(identity), tenant: Arc::clone(tenant), judges })
+        let (issued_at, agent) = (claims.issued_at, Arc::new(identity));
+        Ok(Identified { agent, issued_at, tenant: Arc::clone(tenant), judges })
     }
 }
 

@@ -199,7 +199,8 @@ async fn ping(wire: &mut Wire, within: Duration) -> Result<(), Failure> {
         }
     };
     match timeout(within, answer).await {
-        Ok(answer) => Ok(drop(answer?)),
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(Failure::TimedOut(within)),
     }
 }

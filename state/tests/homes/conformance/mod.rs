@@ -75,7 +75,6 @@ macro_rules! each_alone {
 macro_rules! one_after_the_other {
     ($fresh:expr, $module:ident: { $($case:ident,)+ }) => {
         $(
-            eprintln!(stringify!($case));
             $crate::conformance::run($crate::conformance::$module::$case(&$fresh));
         )+
     };

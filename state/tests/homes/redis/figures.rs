@@ -36,7 +36,7 @@ async fn alone(name: &str, state: &impl HotState, first: u64) {
         let answer = state.decide(&ask).await;
         took.push(start.elapsed());
         assert!(is_granted(&answer), "{answer:?}");
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             state.settle(&ask.hold(), usd(3), ask.now).await.unwrap();
         }
     }
