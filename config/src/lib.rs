@@ -6,6 +6,7 @@
 mod client_certificate;
 mod read;
 mod read_modes;
+mod read_state;
 mod read_tool;
 
 pub use client_certificate::ClientCertificate;
@@ -23,7 +24,7 @@ use aegis_domain::{
 };
 use aegis_identity::{CertificateThumbprint, Modes};
 use aegis_policy_rollout::Share;
-use aegis_state::{Budgets, Rates};
+use aegis_state::{Budgets, Rates, RedisConfig};
 use ipnet::IpNet;
 
 /// Everything one gateway process needs to know before it starts.
@@ -37,6 +38,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub listen: Listen,
     pub limits: Limits,
+    pub state: StateHome,
     pub identity: IdentityConfig,
     /// Gateways of other regions, for the callers that must go there.
     pub regions: BTreeMap<Region, String>,
@@ -45,6 +47,15 @@ pub struct Config {
     pub certificates: BTreeMap<CertificateThumbprint, (TenantId, AgentId)>,
     /// SHA-256 of the configuration text, for the record.
     pub sha256: [u8; 32],
+}
+
+/// Where the hot state lives.
+#[derive(Debug)]
+pub enum StateHome {
+    /// Below `data_dir`, this process's alone.
+    Embedded,
+    /// Shared with the region's other gateways. Its tenants and its memory are the wiring's to fill in.
+    Redis(Box<RedisConfig>),
 }
 
 /// Where this process listens.

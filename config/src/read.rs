@@ -20,12 +20,12 @@ use sha2::{Digest as _, Sha256};
 
 use aegis_identity::Modes;
 
-use crate::read_modes;
 use crate::read_tool::{self, Folder};
 use crate::{
     Agent, AgentCertificate, CandidateFiles, Config, HEADERS_CEILING, IdentityConfig, IssuerConfig,
-    Limits, Listen, PolicyFiles, Standing, Tenant, TlsListen, ToolBinding,
+    Limits, Listen, PolicyFiles, Standing, StateHome, Tenant, TlsListen, ToolBinding,
 };
+use crate::{read_modes, read_state};
 
 pub(super) fn load(path: &Path) -> Result<Config, Diagnostics> {
     let name = path.display().to_string();
@@ -51,6 +51,7 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
     let data_dir = map.required("data_dir", problems, |node, problems| folder.path(node, problems));
     let listen = map.required("listen", problems, |node, problems| listen(node, problems, folder));
     let limits = map.optional("limits", problems, limits).unwrap_or_default();
+    let state = map.optional("state", problems, |n, p| read_state::state(n, p, folder));
     let identity =
         map.required("identity", problems, |node, problems| identity(node, problems, folder));
     let regions = map.optional("regions", problems, |node, problems| {
@@ -78,6 +79,7 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
         data_dir: data_dir?,
         listen: listen?,
         limits,
+        state: state.unwrap_or(StateHome::Embedded),
         identity: identity?,
         regions: regions.unwrap_or_default(),
         tenants: complete,

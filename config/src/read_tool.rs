@@ -164,16 +164,7 @@ fn credential(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<C
         .optional("header", problems, Node::parsed::<http::HeaderName>)
         .unwrap_or(http::header::AUTHORIZATION);
     let prefix = map.optional("prefix", problems, Node::text).unwrap_or_default();
-    let file = map.get("file");
-    let env = map.get("env");
-    let secret = match (file, env) {
-        (Some(node), None) => secret_file(node, problems, folder),
-        (None, Some(node)) => secret_env(node, problems),
-        _ => {
-            problems.report(map.position(), "a credential comes from either `file` or `env`");
-            None
-        }
-    };
+    let secret = secret(&mut map, "a credential", problems, folder);
     map.finish(problems);
     let whole = format!("{prefix}{}", secret?.expose());
     let Ok(mut value) = http::HeaderValue::from_str(&whole) else {
@@ -184,13 +175,29 @@ fn credential(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<C
     Some(Credential { header, value: Secret::new(value) })
 }
 
+/// A secret from `file` or `env`.
+pub(super) fn secret(
+    map: &mut Mapping<'_>,
+    what: &str,
+    problems: &mut Problems,
+    folder: &Folder,
+) -> Option<Secret<String>> {
+    match (map.get("file"), map.get("env")) {
+        (Some(node), None) => secret_file(node, problems, folder),
+        (None, Some(node)) => secret_env(node, problems),
+        _ => {
+            problems.report(map.position(), format!("{what} comes from either `file` or `env`"));
+            None
+        }
+    }
+}
+
 fn secret_file(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Secret<String>> {
     let path = folder.path(node, problems)?;
     match std::fs::read_to_string(&path) {
         Ok(text) => Some(Secret::new(text.trim_end().to_owned())),
         Err(error) => {
-            problems
-                .report(node.position(), format!("the credential file cannot be read: {error}"));
+            problems.report(node.position(), format!("the secret's file cannot be read: {error}"));
             None
         }
     }

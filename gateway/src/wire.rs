@@ -13,11 +13,13 @@ use aegis_audit_ship::{Disclosures, FILE_BYTES, Journal, JournalConfig, RealDisk
 use aegis_domain::Ttl;
 use aegis_identity::{KeySet, TokenLimits, TrustedIssuer, Verifier};
 use aegis_resolve::Resolver;
-use aegis_state::{EmbeddedConfig, EmbeddedState};
+use aegis_state::{
+    EmbeddedConfig, EmbeddedState, Hold, HotState, RedisConfig, RedisState, StateError,
+};
 use aegis_telemetry::{Durable, Follower, FollowerConfig, JsonLines, Metrics};
 use anyhow::Context as _;
 use bytes::Bytes;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::door::Intercept;
@@ -27,7 +29,7 @@ use crate::serve::Stop;
 use crate::{files, keys};
 use aegis_authority::{BundleKey, Store};
 use aegis_conduit::upstream::{ClientIdentity, Spoken, Trust as Upstreams};
-use aegis_config::Config;
+use aegis_config::{Config, StateHome};
 use aegis_corridor::Corridor;
 use aegis_corridor::clock;
 use aegis_corridor::drain::Drain;
@@ -98,9 +100,9 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let control = control_runtime()?;
     let region_key = keys::region(&config.data_dir)?;
     let (journal, records) = journal(&config)?;
-    let state = EmbeddedState::open(EmbeddedConfig::new(config.data_dir.join("state")))
-        .context("the hot state cannot be opened")?;
-    let recovery = Recovery { records, holds: state.open_holds() };
+    let (state, holds) =
+        state(&config, control.handle()).context("the hot state cannot be opened")?;
+    let recovery = Recovery { records, holds };
     let metrics = Metrics::new();
     for (tenant, store) in policies.iter() {
         metrics.policy().live(tenant, store.current().live.snapshot().policy_ref().version);
@@ -119,7 +121,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         identify,
         policies,
         shadow,
-        state: Arc::new(state),
+        state,
         journal,
         disclosures: Disclosures::new(config.data_dir.join("disclosures")),
         region_key,
@@ -143,6 +145,27 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     };
     let (gateway, stop) = (Arc::new(gateway), Stop::default());
     Ok(Built { gateway, stop, recovery, follower, control, shadow_jobs })
+}
+
+/// The hot state, and the holds an earlier life left in one of this process's own. Those in a shared one may be other
+/// gateways' and are charged when they expire.
+fn state(config: &Config, runtime: &Handle) -> Result<(Arc<dyn HotState>, Vec<Hold>), StateError> {
+    match &config.state {
+        StateHome::Embedded => {
+            let directory = config.data_dir.join("state");
+            let state = EmbeddedState::open(EmbeddedConfig::new(directory))?;
+            let holds = state.open_holds();
+            Ok((Arc::new(state), holds))
+        }
+        StateHome::Redis(redis) => {
+            let redis = RedisConfig {
+                tenants: config.tenants.keys().cloned().collect(),
+                memory: Some(config.data_dir.join("shared-state")),
+                ..RedisConfig::clone(redis)
+            };
+            Ok((Arc::new(RedisState::open(redis, runtime.clone())?), Vec::new()))
+        }
+    }
 }
 
 /// Its own threads: settling and reaping must not wait for calls, nor calls for them.

@@ -31,6 +31,8 @@ pub struct TokenCheck {
     pub jti: Jti,
     pub token_use: TokenUse,
     pub binding: Binding,
+    /// When it was issued, as far as it says so.
+    pub issued_at: Option<Timestamp>,
     pub expires_at: Timestamp,
 }
 

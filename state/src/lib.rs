@@ -7,10 +7,14 @@
 mod ask;
 mod budget;
 mod embedded;
+mod redis;
 
 use aegis_domain::{HotAnswer, MicroUsd, Timestamp};
 use async_trait::async_trait;
 
+pub use self::redis::{
+    Clock, Confirm, Deployment, Login, RedisConfig, RedisState, RedisTls, Server,
+};
 pub use ask::{Ask, Binding, Hold, RateLimit, Rates, TokenCheck};
 pub use budget::{Budget, BudgetError, BudgetKey, BudgetScope, BudgetWindow, Budgets, Period};
 pub use embedded::{Durability, EmbeddedConfig, EmbeddedState, Limits};
@@ -82,4 +86,12 @@ pub enum StateError {
     Full,
     #[error("the hold expired {ago_s} s ago, so its estimate stands")]
     TooLate { ago_s: u64 },
+    #[error("no server of the shared state is connected")]
+    Unreachable,
+    #[error("the shared state did not answer in time")]
+    TimedOut,
+    #[error("the shared state cannot be trusted: {why}")]
+    Lost { why: &'static str },
+    #[error("the shared state cannot {what}")]
+    Redis { what: &'static str, source: ::redis::RedisError },
 }

@@ -172,6 +172,9 @@ struct OutcomeLine<'a> {
     status: Option<u16>,
     reason: &'static str,
     response_bytes: u64,
+    /// What an unopened tunnel carried upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_bytes: Option<u64>,
     duration_us: u64,
     cost_usd: String,
     cost_microusd: u64,
@@ -194,6 +197,7 @@ impl<'a> OutcomeLine<'a> {
             status: entry.status,
             reason: entry.reason.code(),
             response_bytes: entry.bytes,
+            sent_bytes: entry.sent,
             duration_us: entry.dur_us,
             cost_usd: entry.cost.to_string(),
             cost_microusd: entry.cost.micro_usd(),

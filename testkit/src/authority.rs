@@ -14,9 +14,9 @@ pub struct Authority {
 }
 
 /// A certificate and its key, in PEM.
-pub(crate) struct Leaf {
-    pub(crate) certificate: String,
-    pub(crate) key: String,
+pub struct Leaf {
+    pub certificate: String,
+    pub key: String,
 }
 
 impl Default for Authority {
@@ -43,7 +43,7 @@ impl Authority {
         (certificate, key)
     }
 
-    pub(crate) fn leaf(&self, hosts: &[&str]) -> Leaf {
+    pub fn leaf(&self, hosts: &[&str]) -> Leaf {
         let key = KeyPair::generate().unwrap();
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut params = CertificateParams::new(hosts).unwrap();

@@ -12,6 +12,7 @@
 mod agent;
 mod authority;
 mod building;
+pub mod hot;
 mod journal;
 mod line;
 mod ops;
@@ -22,7 +23,7 @@ mod reply;
 mod upstream;
 
 pub use agent::{Agent, Ask};
-pub use authority::Authority;
+pub use authority::{Authority, Leaf};
 pub use building::{Building, NotStarted};
 pub use journal::{Journal, Outcomes};
 pub use line::{Line, Wire};

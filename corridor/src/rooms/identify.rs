@@ -54,7 +54,8 @@ impl Identify {
         let shown = Shown { proof: proof.as_ref(), certificate };
         let required = agent.modes.unwrap_or(tenant.modes);
         let admission = admit(&verified, shown, required).map_err(|error| error.reason())?;
-        identified((identity(&verified, tenant, agent), admission), tenant, corridor, at)
+        let shown = (identity(&verified, tenant, agent), admission, verified.claims().issued_at);
+        identified(shown, tenant, corridor, at)
     }
 
     /// Who opens a tunnel. What is shown beside the token is asked of every call inside, so that none rides on another's.
@@ -76,7 +77,8 @@ impl Identify {
             expires_at: claims.expires_at,
         };
         let admission = Admission { modes: Modes::ANY, replay: unasked };
-        identified((identity(&verified, tenant, agent), admission), tenant, corridor, at)
+        let shown = (identity(&verified, tenant, agent), admission, verified.claims().issued_at);
+        identified(shown, tenant, corridor, at)
     }
 
     /// A token that verified, and whose it is.
@@ -201,11 +203,11 @@ fn by_certificate(
         binding: Some(*certificate.as_bytes()),
         expires_at,
     };
-    identified((identity, Admission { modes, replay }), tenant, corridor, at)
+    identified((identity, Admission { modes, replay }, None), tenant, corridor, at)
 }
 
 fn identified(
-    (mut identity, admission): (AgentIdentity, Admission),
+    (mut identity, admission, issued_at): (AgentIdentity, Admission, Option<Timestamp>),
     tenant: &Arc<Tenant>,
     corridor: &Corridor,
     (id, _): (DecisionId, Timestamp),
@@ -218,7 +220,7 @@ fn identified(
         identity.attributes.insert(MODE_ATTRIBUTE.to_owned(), Value::from(mode.as_str()));
     }
     let (agent, tenant) = (Arc::new(identity), Arc::clone(tenant));
-    Ok(Identified { agent, tenant, judges, modes, replay })
+    Ok(Identified { agent, tenant, judges, modes, replay, issued_at })
 }
 
 /// Whether the issuer is trusted for this tenant, and not only at all.

@@ -95,6 +95,7 @@ fn ask(n: u64) -> Ask {
             jti: Jti::parse(&format!("j{n}")).unwrap(),
             token_use: TokenUse::Once,
             binding: Binding::from_bytes([0; 32]),
+            issued_at: None,
             expires_at: at(300),
         },
         rates: Rates::NONE,

@@ -2,7 +2,7 @@
 //!
 //! Not here: crashes (`embedded_crash`). Invariant: each test has a directory of its own.
 
-use crate::conformance::hot_state_conforms;
+use crate::conformance::{each_alone, hot_state_cases};
 use aegis_state::{Durability, EmbeddedConfig, EmbeddedState};
 
 struct Embedded {
@@ -17,7 +17,7 @@ impl std::ops::Deref for Embedded {
     }
 }
 
-fn fresh(durability: Durability) -> Embedded {
+fn fresh(durability: Durability) -> Option<Embedded> {
     let directory = tempfile::tempdir().unwrap();
     // Small enough that the longer cases go through several compactions.
     let config = EmbeddedConfig {
@@ -25,15 +25,15 @@ fn fresh(durability: Durability) -> Embedded {
         compact_bytes: 16 << 10,
         ..EmbeddedConfig::new(directory.path().into())
     };
-    Embedded { state: EmbeddedState::open(config).unwrap(), _directory: directory }
+    Some(Embedded { state: EmbeddedState::open(config).unwrap(), _directory: directory })
 }
 
 mod relaxed {
     use super::*;
-    hot_state_conforms!(fresh(Durability::Relaxed));
+    hot_state_cases!(each_alone, fresh(Durability::Relaxed));
 }
 
 mod strict {
     use super::*;
-    hot_state_conforms!(fresh(Durability::Strict));
+    hot_state_cases!(each_alone, fresh(Durability::Strict));
 }

@@ -8,3 +8,5 @@ mod conformance;
 mod embedded;
 #[cfg(test)]
 mod embedded_crash;
+#[cfg(test)]
+mod redis;

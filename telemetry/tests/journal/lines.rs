@@ -96,6 +96,7 @@ fn an_outcome_is_one_line_and_the_journals_own_records_are_none() {
         tool: ToolName::parse("llm").ok(),
         status: Some(200),
         bytes: 512,
+        sent: None,
         cost: MicroUsd::new(1_000_003),
         est_cost: MicroUsd::new(2_000_000),
         dur_us: 1_234,

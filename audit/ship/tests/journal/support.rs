@@ -61,6 +61,7 @@ pub(crate) fn outcome(seq: u64, decision: &DecisionEntry) -> OutcomeEntry {
         tool: decision.tool.clone(),
         status: Some(200),
         bytes: 512,
+        sent: None,
         cost: MicroUsd::new(1_200),
         est_cost: decision.est_cost,
         dur_us: 41_000,

@@ -15,7 +15,7 @@ pub(crate) trait Home: Deref<Target: HotState + Sized> + Sync {}
 impl<T: Deref<Target: HotState + Sized> + Sync> Home for T {}
 
 pub(crate) fn run<T>(case: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(case)
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(case)
 }
 
 /// 2026-11-10T12:00:00Z and so many seconds.
@@ -68,6 +68,7 @@ pub(crate) fn ask(n: u64) -> Ask {
             jti: Jti::parse("shared").unwrap(),
             token_use: TokenUse::Bound,
             binding: Binding::from_bytes([1; 32]),
+            issued_at: None,
             expires_at: at(300),
         },
         rates: Rates::NONE,

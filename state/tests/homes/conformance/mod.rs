@@ -3,6 +3,7 @@
 //! Not here: what only one home promises (crashes, full disks). Invariant: a case uses the trait alone and
 //! brings its own time.
 
+pub(crate) mod bounds;
 mod fixtures;
 pub(crate) mod money;
 pub(crate) mod refusals;
@@ -11,10 +12,10 @@ pub(crate) mod threads;
 
 pub(crate) use fixtures::*;
 
-/// Runs every case as a test against the home that `$fresh` makes.
-macro_rules! hot_state_conforms {
-    ($fresh:expr) => {
-        hot_state_conforms!($fresh, refusals: {
+/// Names every case to the macro that runs them.
+macro_rules! hot_state_cases {
+    ($run:ident, $fresh:expr) => {
+        $run!($fresh, refusals: {
             a_refusal_changes_nothing,
             a_bound_token_belongs_to_its_first_user,
             a_once_token_is_good_for_one_call,
@@ -23,7 +24,7 @@ macro_rules! hot_state_conforms {
             a_rate_counts_over_the_longest_refusing_window,
             a_call_that_costs_nothing_still_counts,
         });
-        hot_state_conforms!($fresh, money: {
+        $run!($fresh, money: {
             every_budget_must_have_room,
             a_grant_tells_the_least_left_before_its_hold,
             a_refusal_tells_when_the_budget_resets,
@@ -32,7 +33,7 @@ macro_rules! hot_state_conforms {
             many_gateways_do_not_multiply_a_budget,
             windows_begin_empty_and_leave_the_last_one_as_it_was,
         });
-        hot_state_conforms!($fresh, settlement: {
+        $run!($fresh, settlement: {
             a_settlement_replaces_the_estimate,
             a_cost_above_the_estimate_is_charged_in_full,
             a_released_hold_frees_its_money,
@@ -44,21 +45,38 @@ macro_rules! hot_state_conforms {
             a_settlement_after_midnight_counts_on_the_day_of_its_call,
             a_settled_call_asked_again_gets_its_grant_and_no_hold,
         });
-        hot_state_conforms!($fresh, threads: {
+        $run!($fresh, bounds: {
+            sums_at_the_top_of_what_counts_exactly_stay_there,
+            an_unlimited_budget_counts_without_refusing,
+        });
+        $run!($fresh, threads: {
             spend_is_exact_whatever_the_order,
         });
     };
+}
+
+/// Every case as a test of its own against the home that `$fresh` makes, if it can be had here.
+macro_rules! each_alone {
     ($fresh:expr, $module:ident: { $($case:ident,)+ }) => {
         mod $module {
             use super::*;
             $(
                 #[test]
                 fn $case() {
-                    let home = $fresh;
+                    let Some(home) = $fresh else { return };
                     $crate::conformance::run($crate::conformance::$module::$case(&home));
                 }
             )+
         }
     };
 }
-pub(crate) use hot_state_conforms;
+
+/// All cases in one test, for homes that are slow to begin; `$fresh` empties one.
+macro_rules! one_after_the_other {
+    ($fresh:expr, $module:ident: { $($case:ident,)+ }) => {
+        $(
+            $crate::conformance::run($crate::conformance::$module::$case(&$fresh));
+        )+
+    };
+}
+pub(crate) use {each_alone, hot_state_cases, one_after_the_other};

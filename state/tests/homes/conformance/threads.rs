@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aegis_domain::{HotAnswer, HotRefusal};
 use aegis_state::{Ask, Hold, HotState as _, Settled};
+use futures::FutureExt as _;
 
 use super::fixtures::*;
 
@@ -57,6 +58,9 @@ async fn gateway(home: &impl Home, g: u64, mut dice: Dice, clock: &AtomicU64) ->
         let estimate = usd(dice.below(50));
         let budgets = budgets([(tenant_day(), 60_000), (agent_month(), 1 << 40)]);
         let call = Ask { now, estimate, budgets, ..once(g * CALLS + n, &jti) };
+        if dice.below(4) == 0 {
+            die_in(home.decide(&call));
+        }
         let answer = home.decide(&call).await;
         if dice.below(4) == 0 {
             assert!(!is_granted(&answer) || home.decide(&call).await == answer, "a retry differs");
@@ -86,10 +90,21 @@ async fn gateway(home: &impl Home, g: u64, mut dice: Dice, clock: &AtomicU64) ->
     cost
 }
 
+/// A gateway that dies once the question may be on its way: it never hears the answer.
+fn die_in<T>(question: impl Future<Output = T>) {
+    drop(question.now_or_never());
+}
+
 async fn settle(home: &impl Home, hold: &Hold, dice: &mut Dice, clock: &AtomicU64) -> u64 {
     let now = at(clock.load(Ordering::Relaxed) / 24);
     let actual = dice.below(60);
-    assert_eq!(home.settle(hold, usd(actual), now).await.unwrap(), Settled::Applied);
+    if dice.below(4) == 0 {
+        // Whether it got through is not known, so it is told again.
+        die_in(home.settle(hold, usd(actual), now));
+        home.settle(hold, usd(actual), now).await.unwrap();
+    } else {
+        assert_eq!(home.settle(hold, usd(actual), now).await.unwrap(), Settled::Applied);
+    }
     if dice.below(3) == 0 {
         let again = home.settle(hold, usd(dice.below(60)), now).await.unwrap();
         assert_eq!(again, Settled::Duplicate);

@@ -1,0 +1,306 @@
+//! One call at a time against the servers: the deadline, the breaker, attaching, and sending settlements again.
+//!
+//! Not here: the trait (`redis`), connections (`keeper`). Invariant: what is not one whole answer of a server this
+//! gateway is attached to is a `Failure`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use aegis_domain::{HotAnswer, MicroUsd, TenantId, Timestamp, TokenUse};
+use futures::future::{BoxFuture, join_all};
+use parking_lot::{Mutex, RwLock};
+use redis::{Cmd, Value};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::config::{Confirm, RedisConfig};
+use super::keys::Member;
+use super::link::{Failure, Line, Link};
+use super::memory::{Known, Memory};
+use super::resend::{Again, Resends, Sent};
+use super::scripts::{self, Closed};
+use super::tenant::{Attached, Changed, Tenant};
+use crate::{Ask, Hold, Settled, StateError};
+
+/// Holds that are charged, or settlements that are sent again, at the same time.
+const AT_ONCE: usize = 64;
+
+pub(super) struct Client {
+    pub(super) config: Arc<RedisConfig>,
+    pub(super) link: Arc<Link>,
+    tenants: RwLock<BTreeMap<TenantId, Arc<Tenant>>>,
+    /// What this gateway knew of tenants before it met them in this life.
+    remembered: BTreeMap<TenantId, Known>,
+    memory: Mutex<Memory>,
+    pub(super) resends: Mutex<Resends>,
+    /// Where settlements are sent again.
+    runtime: Handle,
+    /// Where the next round of reaping begins, so that no tenant is always last.
+    first_reaped: AtomicUsize,
+}
+
+/// What a command waits for beside its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Await {
+    Answer,
+    Replica,
+}
+
+impl Client {
+    pub(super) fn new(config: RedisConfig, runtime: Handle) -> Result<Self, StateError> {
+        let (memory, remembered) = Memory::open(config.memory.clone())?;
+        let client = Self {
+            link: Arc::default(),
+            tenants: RwLock::default(),
+            remembered,
+            memory: Mutex::new(memory),
+            resends: Mutex::default(),
+            runtime,
+            first_reaped: AtomicUsize::new(0),
+            config: Arc::new(config),
+        };
+        for tenant in &client.config.tenants {
+            client.tenant(tenant);
+        }
+        Ok(client)
+    }
+
+    pub(super) fn tenant(&self, id: &TenantId) -> Arc<Tenant> {
+        if let Some(tenant) = self.tenants.read().get(id) {
+            return Arc::clone(tenant);
+        }
+        let known = self.remembered.get(id).cloned().unwrap_or_default();
+        let mut tenants = self.tenants.write();
+        let tenant = tenants.entry(id.clone());
+        Arc::clone(tenant.or_insert_with(|| Arc::new(Tenant::new(id.clone(), known))))
+    }
+
+    /// The deadline of our own around everything that waits.
+    pub(super) async fn within<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let deadline = self.config.deadline;
+        timeout(deadline, work).await.unwrap_or(Err(Failure::TimedOut(deadline)))
+    }
+
+    /// The same for a call, which the breaker may refuse and whose silence it counts.
+    pub(super) async fn call<T>(
+        &self,
+        tenant: &Tenant,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        if !tenant.breaker.lock().admits(Instant::now()) {
+            return Err(Failure::NotConnected);
+        }
+        let done = self.within(work).await;
+        let mut breaker = tenant.breaker.lock();
+        match &done {
+            Err(failure) if failure.is_silence() => {
+                if breaker.unheard(Instant::now()) {
+                    warn!(tenant = %tenant.id, cause = %failure, "the shared state is silent");
+                    // Also the connections of a Cluster, whose servers are not probed one by one.
+                    self.link.line().into_iter().for_each(|line| self.link.fail(&line));
+                }
+            }
+            Ok(_) | Err(_) => breaker.heard(),
+        }
+        done
+    }
+
+    /// Sends a script with what the tenant is attached to, and once more with what it is attached to then.
+    async fn run(
+        self: &Arc<Self>,
+        tenant: &Tenant,
+        now: Timestamp,
+        script: &(dyn Fn(&Attached) -> Result<Cmd, Failure> + Send + Sync),
+        awaited: Await,
+    ) -> Result<Value, Failure> {
+        for _ in 0..2 {
+            let line = self.link.line()?;
+            let attaching = tenant.attached(&line, now, &self.config).await;
+            let (attached, changed) = attaching.inspect_err(|failure| self.look(&line, failure))?;
+            match changed {
+                Changed::No => {}
+                Changed::Server => self.send_again(tenant, Again::All),
+                Changed::Data(at) => self.resends.lock().drop_before(&tenant.id, at),
+            }
+            match self.send(&line, tenant, script(&attached)?, awaited).await {
+                Ok(reply) if scripts::is_other_epoch(&reply) => tenant.detach(&attached),
+                Err(failure) if failure.is_no_script() => tenant.detach(&attached),
+                Ok(reply) => return Ok(reply),
+                Err(failure) => {
+                    self.look(&line, &failure);
+                    return Err(failure);
+                }
+            }
+        }
+        Err(Failure::Lost("they keep changing"))
+    }
+
+    async fn send(
+        &self,
+        line: &Line,
+        tenant: &Tenant,
+        command: Cmd,
+        awaited: Await,
+    ) -> Result<Value, Failure> {
+        if awaited == Await::Answer {
+            return Ok(line.wire()?.send(command, tenant.slot).await?);
+        }
+        let both = scripts::then_wait(command, self.config.deadline);
+        let replies = line.waiting()?.send_all(both, tenant.slot).await?;
+        let [reply, replicas]: [Value; 2] = replies.try_into().map_err(|_| Failure::Shape)?;
+        match replicas {
+            Value::Int(1..) => Ok(reply),
+            _ if scripts::is_grant(&reply) => Err(Failure::Unconfirmed),
+            _ => Ok(reply),
+        }
+    }
+
+    fn look(&self, line: &Line, failure: &Failure) {
+        if failure.wants_another_server() {
+            self.link.fail(line);
+        }
+    }
+
+    pub(super) async fn decide(self: &Arc<Self>, ask: &Ask) -> Result<HotAnswer, Failure> {
+        let tenant = self.tenant(&ask.tenant);
+        let config = &self.config;
+        let script = |attached: &Attached| {
+            attached.check_quarantine(ask, config.issuer_skew)?;
+            Ok(scripts::decide(&attached.decide, &attached.stamp, ask, config.clock))
+        };
+        let awaited = match (config.confirm_once, ask.token.token_use) {
+            (Confirm::OneReplica, TokenUse::Once) => Await::Replica,
+            (Confirm::OneReplica, TokenUse::Bound) | (Confirm::Never, _) => Await::Answer,
+        };
+        let reply = self.call(&tenant, self.run(&tenant, ask.now, &script, awaited)).await?;
+        scripts::decided(&reply, ask).ok_or(Failure::Shape)
+    }
+
+    pub(super) async fn settle(
+        self: &Arc<Self>,
+        hold: &Hold,
+        actual: MicroUsd,
+        now: Timestamp,
+    ) -> Result<Closed, Failure> {
+        let tenant = self.tenant(&hold.tenant);
+        let closed = self.call(&tenant, self.close(&tenant, hold, actual, now)).await;
+        let mut resends = self.resends.lock();
+        match &closed {
+            Ok(_) => resends.confirm(&hold.id),
+            Err(_) => resends.fail(&hold.id),
+        }
+        closed
+    }
+
+    async fn close(
+        self: &Arc<Self>,
+        tenant: &Tenant,
+        hold: &Hold,
+        actual: MicroUsd,
+        now: Timestamp,
+    ) -> Result<Closed, Failure> {
+        let script = |attached: &Attached| {
+            Ok(scripts::settle(&attached.settle, hold, actual, now, self.config.clock))
+        };
+        let reply = self.run(tenant, now, &script, Await::Answer).await?;
+        scripts::closed(&reply).ok_or(Failure::Shape)
+    }
+
+    /// Sends a tenant's settlements again, beside whatever else goes on.
+    pub(super) fn send_again(self: &Arc<Self>, tenant: &Tenant, again: Again) {
+        let due = self.resends.lock().of(&tenant.id, again, Instant::now());
+        if due.is_empty() {
+            return;
+        }
+        let (client, tenant) = (Arc::clone(self), self.tenant(&tenant.id));
+        let resending: BoxFuture<'static, ()> = Box::pin(async move {
+            let mut applied = 0_usize;
+            for some in due.chunks(AT_ONCE) {
+                let sending = some.iter().map(|sent| client.resend(&tenant, sent));
+                applied += join_all(sending).await.into_iter().filter(|news| *news).count();
+            }
+            info!(tenant = %tenant.id, sent = due.len(), applied, "settlements were sent again");
+        });
+        drop(self.runtime.spawn(resending));
+    }
+
+    /// Whether the settlement was news to the servers. No breaker stands before it: nobody waits for it, and one that
+    /// fails is tried again with the next round of reaping.
+    async fn resend(self: &Arc<Self>, tenant: &Tenant, sent: &Sent) -> bool {
+        let now = sent.now(Instant::now());
+        let closing = self.close(tenant, &sent.hold, sent.actual, now);
+        let closed = self.within(closing).await;
+        let mut resends = self.resends.lock();
+        match &closed {
+            Ok(_) => resends.confirm(&sent.hold.id),
+            Err(_) => resends.fail(&sent.hold.id),
+        }
+        matches!(closed, Ok(Closed::Settled(Settled::Applied)))
+    }
+
+    /// Charges a tenant's overdue holds, at most `max`, and returns how many.
+    pub(super) async fn reap(
+        self: &Arc<Self>,
+        tenant: &Tenant,
+        now: Timestamp,
+        max: usize,
+    ) -> Result<usize, Failure> {
+        let script = |attached: &Attached| {
+            let keys = [tenant.keys.epoch(), tenant.keys.open()];
+            let mut command = scripts::evalsha(&attached.reap, &keys);
+            command.arg(self.config.clock.tell_us(now)).arg(&attached.stamp).arg(max);
+            Ok(command)
+        };
+        let reply = self.call(tenant, self.run(tenant, now, &script, Await::Answer)).await?;
+        let found = redis::from_redis_value(reply);
+        let (beat_ms, overdue): (u64, Vec<String>) = found.map_err(|_| Failure::Shape)?;
+        tenant.beat(beat_ms);
+        let mut charged = 0;
+        for some in overdue.chunks(AT_ONCE) {
+            let expiring = some.iter().map(|member| self.expire(tenant, member, now));
+            for expired in join_all(expiring).await {
+                charged += usize::from(expired?);
+            }
+        }
+        Ok(charged)
+    }
+
+    async fn expire(
+        self: &Arc<Self>,
+        tenant: &Tenant,
+        member: &str,
+        now: Timestamp,
+    ) -> Result<bool, Failure> {
+        let Some(member) = Member::parse(member) else {
+            warn!(tenant = %tenant.id, "an open hold cannot be read");
+            return Ok(false);
+        };
+        let script = |attached: &Attached| {
+            let time = (now, self.config.clock);
+            Ok(scripts::expire(&attached.settle, &tenant.keys, &member, time))
+        };
+        let reply = self.call(tenant, self.run(tenant, now, &script, Await::Answer)).await?;
+        Ok(scripts::closed(&reply) == Some(Closed::Settled(Settled::Applied)))
+    }
+
+    /// All tenants, each time beginning with the next.
+    pub(super) fn everyone(&self) -> Vec<Arc<Tenant>> {
+        let mut all: Vec<_> = self.tenants.read().values().map(Arc::clone).collect();
+        let first = self.first_reaped.fetch_add(1, Ordering::Relaxed);
+        let turn = first.checked_rem(all.len()).unwrap_or(0);
+        all.rotate_left(turn);
+        all
+    }
+
+    pub(super) fn remember(&self) -> Result<(), StateError> {
+        let tenants = self.tenants.read();
+        let known = tenants.iter().map(|(id, tenant)| (id, tenant.known()));
+        self.memory.lock().keep(known)
+    }
+}

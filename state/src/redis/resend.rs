@@ -1,0 +1,169 @@
+//! The settlements of the last minutes, to be sent again when servers forgot them or never got them.
+//!
+//! Not here: sending. Invariant: a settlement that no server confirmed is offered again until it is too late to count;
+//! sending one twice changes nothing, because `settle` tells duplicates.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use aegis_domain::{DecisionId, MicroUsd, TenantId, Timestamp, Ttl};
+
+use crate::{Hold, LATE_SETTLE};
+
+/// How long ago a replica that is promoted, or a server that restarts, may have stopped hearing.
+const HORIZON: Duration = Duration::from_secs(120);
+const KEPT_MAX: usize = 1 << 16;
+
+/// One settlement.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    pub(super) hold: Hold,
+    pub(super) actual: MicroUsd,
+    now: Timestamp,
+    at: Instant,
+    standing: Standing,
+}
+
+/// What became of a settlement that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    UnderWay,
+    Failed,
+    Confirmed,
+}
+
+/// Longer than any call takes: what is under way since then was dropped by its caller.
+const UNDER_WAY_MAX: Duration = Duration::from_secs(10);
+
+impl Sent {
+    /// The time of the gateway that settled, as far as it has come since.
+    pub(super) fn now(&self, at: Instant) -> Timestamp {
+        let passed = at.saturating_duration_since(self.at).as_millis();
+        self.now.plus(Ttl::from_ms(u64::try_from(passed).unwrap_or(u64::MAX)))
+    }
+}
+
+/// Which settlements to send again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// Those no server confirmed.
+    Unconfirmed,
+    /// All that a server may have forgotten.
+    All,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Resends {
+    by_id: HashMap<DecisionId, Sent>,
+    /// Oldest first.
+    order: VecDeque<DecisionId>,
+}
+
+impl Resends {
+    pub(super) fn note(&mut self, hold: &Hold, actual: MicroUsd, now: Timestamp, at: Instant) {
+        self.forget(at);
+        let standing = Standing::UnderWay;
+        let sent = Sent { hold: hold.clone(), actual, now, at, standing };
+        if self.by_id.insert(hold.id, sent).is_none() {
+            self.order.push_back(hold.id);
+        }
+    }
+
+    pub(super) fn confirm(&mut self, id: &DecisionId) {
+        self.mark(id, Standing::Confirmed);
+    }
+
+    pub(super) fn fail(&mut self, id: &DecisionId) {
+        self.mark(id, Standing::Failed);
+    }
+
+    fn mark(&mut self, id: &DecisionId, standing: Standing) {
+        if let Some(sent) = self.by_id.get_mut(id) {
+            sent.standing = standing;
+        }
+    }
+
+    /// Drops what was settled before: a sum that was restored has it, and would count it twice.
+    pub(super) fn drop_before(&mut self, tenant: &TenantId, restored_at: Timestamp) {
+        self.by_id.retain(|_, sent| sent.hold.tenant != *tenant || sent.now >= restored_at);
+    }
+
+    pub(super) fn of(&self, tenant: &TenantId, again: Again, at: Instant) -> Vec<Sent> {
+        let is_due = |sent: &&Sent| {
+            let age = at.saturating_duration_since(sent.at);
+            let is_wanted = match sent.standing {
+                Standing::UnderWay => age > UNDER_WAY_MAX,
+                Standing::Failed => true,
+                Standing::Confirmed => again == Again::All && age <= HORIZON,
+            };
+            sent.hold.tenant == *tenant && is_wanted
+        };
+        self.order.iter().filter_map(|id| self.by_id.get(id)).filter(is_due).cloned().collect()
+    }
+
+    fn forget(&mut self, at: Instant) {
+        while let Some(oldest) = self.order.front() {
+            let is_over = self.by_id.get(oldest).is_none_or(|sent| {
+                let age = at.saturating_duration_since(sent.at);
+                age > Duration::from_millis(LATE_SETTLE.ms())
+                    || (sent.standing == Standing::Confirmed && age > HORIZON)
+            });
+            if !is_over && self.order.len() < KEPT_MAX {
+                break;
+            }
+            if let Some(oldest) = self.order.pop_front() {
+                self.by_id.remove(&oldest);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aegis_domain::{AgentId, MicroUsd};
+
+    use super::*;
+    use crate::Budgets;
+
+    fn hold(n: u64) -> Hold {
+        Hold {
+            id: DecisionId::new(n, [0; 10]),
+            tenant: TenantId::parse("acme").unwrap(),
+            agent: AgentId::parse("bot").unwrap(),
+            budgets: Budgets::none(),
+            estimate: MicroUsd::ZERO,
+            decided_at: Timestamp::from_unix_s(1),
+            expires_at: Timestamp::from_unix_s(31),
+        }
+    }
+
+    #[test]
+    fn what_no_server_confirmed_is_offered_until_it_is_too_late() {
+        let (mut resends, start) = (Resends::default(), Instant::now());
+        for n in 1..=3 {
+            resends.note(&hold(n), MicroUsd::ZERO, Timestamp::from_unix_s(1), start);
+        }
+        resends.confirm(&hold(1).id);
+        resends.fail(&hold(2).id);
+        let offered = |resends: &Resends, again, s| {
+            let due = resends.of(&hold(1).tenant, again, start + Duration::from_secs(s));
+            due.iter().map(|sent| sent.hold.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(offered(&resends, Again::Unconfirmed, 1), [hold(2)]);
+        assert_eq!(offered(&resends, Again::All, 1), [hold(1), hold(2)]);
+        // The third was dropped by its caller while it was under way.
+        assert_eq!(offered(&resends, Again::All, 121), [hold(2), hold(3)]);
+        let late = start + Duration::from_millis(LATE_SETTLE.ms()) + Duration::from_secs(1);
+        resends.note(&hold(4), MicroUsd::ZERO, Timestamp::from_unix_s(1), late);
+        assert_eq!(resends.order.len(), 1);
+    }
+
+    #[test]
+    fn a_settlement_sent_again_tells_the_time_it_is_sent() {
+        let (mut resends, start) = (Resends::default(), Instant::now());
+        resends.note(&hold(1), MicroUsd::ZERO, Timestamp::from_unix_s(1), start);
+        resends.fail(&hold(1).id);
+        let sent = resends.of(&hold(1).tenant, Again::Unconfirmed, start).remove(0);
+        assert_eq!(sent.now(start + Duration::from_secs(2)), Timestamp::from_unix_s(3));
+    }
+}
