@@ -63,8 +63,13 @@ impl Authority {
 
     /// A client's side of TLS that trusts this authority alone.
     pub(crate) fn client(&self, alpn: &[&str]) -> Arc<rustls::ClientConfig> {
+        Self::trusting(&self.pem, alpn)
+    }
+
+    /// A client's side of TLS that trusts whoever this certificate belongs to, and nobody else.
+    pub(crate) fn trusting(pem: &str, alpn: &[&str]) -> Arc<rustls::ClientConfig> {
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
+        roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
         let mut config = rustls::ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()

@@ -19,7 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use crate::journal::LogFiles;
-use crate::{Agent, Authority, Journal, Plan, Raw, Upstream};
+use crate::{Agent, Authority, Journal, Plan, Raw, Upstream, Usage};
 
 /// How long a debug build on a busy machine may take to begin or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -151,6 +151,11 @@ impl Building {
         self.terminate();
         let status = self.ended().await;
         assert!(status.success(), "{status}");
+    }
+
+    /// What the process has used so far.
+    pub fn usage(&self) -> Usage {
+        Usage::of(self.running.as_ref().and_then(Child::id).unwrap())
     }
 
     /// What the gateway said on stderr so far.

@@ -12,6 +12,8 @@
 mod agent;
 mod authority;
 mod building;
+mod frame_line;
+pub mod frames;
 mod journal;
 mod line;
 mod ops;
@@ -20,10 +22,12 @@ mod ports;
 mod raw;
 mod reply;
 mod upstream;
+mod usage;
 
 pub use agent::{Agent, Ask};
 pub use authority::Authority;
 pub use building::{Building, NotStarted};
+pub use frame_line::{FrameLine, Heard};
 pub use journal::{Journal, Outcomes};
 pub use line::{Line, Wire};
 pub use ops::OpsReply;
@@ -31,3 +35,4 @@ pub use plan::Plan;
 pub use raw::Raw;
 pub use reply::{Answering, Reply, Tunnel};
 pub use upstream::{Answer, Gate, Received, Script, Upstream};
+pub use usage::Usage;

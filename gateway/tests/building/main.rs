@@ -7,6 +7,7 @@
 mod bodies;
 mod clients;
 mod evidence;
+mod floods;
 mod life;
 mod mcp;
 mod money;
