@@ -16,7 +16,7 @@ use pingora_core::protocols::{GetProxyDigest, Peek, Stream};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::passes_on::passes_on;
+use crate::passes_on::{passes_on, writes_on};
 
 /// How much is taken of what comes behind a message before its answer is out.
 const BEHIND_BYTES_MAX: usize = 64 * 1_024;
@@ -119,6 +119,7 @@ impl AsyncRead for Gated {
     }
 }
 
+writes_on!(Gated);
 passes_on!(Gated);
 
 impl GetProxyDigest for Gated {

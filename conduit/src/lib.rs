@@ -3,11 +3,17 @@
 //! Not here: deciding anything, and whose connection it is (`gateway::door`). Invariant: Pingora is handed exactly what was
 //! checked, once, and a connection comes back with whatever was not for it.
 
+mod framed;
 mod gated;
 pub mod handshake;
 mod passes_on;
+mod patience;
 mod prefixed;
 pub mod replay;
+mod taken;
 
+pub use framed::Framed;
 pub use gated::Gated;
+pub use patience::Patience;
 pub use prefixed::Prefixed;
+pub use taken::Taken;

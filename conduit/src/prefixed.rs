@@ -12,7 +12,7 @@ use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{GetProxyDigest, Peek, Stream};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::passes_on::passes_on;
+use crate::passes_on::{passes_on, writes_on};
 
 /// A stream with a prefix that comes before what the socket holds.
 #[derive(Debug)]
@@ -49,6 +49,7 @@ impl AsyncRead for Prefixed {
     }
 }
 
+writes_on!(Prefixed);
 passes_on!(Prefixed);
 
 impl GetProxyDigest for Prefixed {

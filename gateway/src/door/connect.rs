@@ -10,14 +10,12 @@ use aegis_domain::{Reason, Secret};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_core::protocols::Stream;
-use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_http::ResponseHeader;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 
-use crate::door::target::Tunnel;
+use crate::door::connection::{self, Tunnel};
 use crate::wire::Gateway;
-use aegis_conduit::Prefixed;
+use aegis_conduit::{Patience, Prefixed};
 use aegis_corridor::clock;
 use aegis_corridor::rooms::identify;
 
@@ -37,7 +35,12 @@ pub(super) enum Connect {
 }
 
 /// Opens the tunnel that a CONNECT head asks for. What came behind the head belongs to the tunnel.
-pub(super) async fn open(gateway: &Gateway, mut stream: Stream, mut bytes: BytesMut) -> Connect {
+pub(super) async fn open(
+    gateway: &Gateway,
+    mut stream: Stream,
+    mut bytes: BytesMut,
+    patience: &Arc<Patience>,
+) -> Connect {
     let read = read(&bytes);
     let (asked, head_bytes) = match read {
         Ok(read) => read,
@@ -56,8 +59,8 @@ pub(super) async fn open(gateway: &Gateway, mut stream: Stream, mut bytes: Bytes
         let acceptor = acceptor.inspect_err(|error| {
             tracing::error!(%error, "no certificate for a tunnel");
         });
-        let tunnel = digest(asked)?;
-        let prefixed = Prefixed::new(stream, early).in_tunnel(Arc::new(tunnel));
+        let about = connection::digest(Some(asked), Arc::clone(patience))?;
+        let prefixed = Prefixed::new(stream, early).in_tunnel(about);
         let accepted = acceptor.ok()?.tls_handshake(prefixed).await;
         accepted.inspect_err(|error| tracing::debug!(%error, "a tunnel's TLS was refused")).ok()
     };
@@ -109,9 +112,4 @@ async fn first_bytes(stream: &mut Stream, mut early: BytesMut) -> Option<Bytes> 
         return None;
     }
     (early.first() == Some(&TLS_HANDSHAKE)).then(|| early.freeze())
-}
-
-fn digest(tunnel: Tunnel) -> Option<ProxyDigest> {
-    let answer = ResponseHeader::build(200, Some(0)).ok()?;
-    Some(ProxyDigest::new(Box::new(answer), Some(Box::new(tunnel))))
 }

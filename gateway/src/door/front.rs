@@ -14,6 +14,7 @@ use aegis_gate::{
 use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
+use pingora_core::listeners::tls::Acceptor;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
@@ -21,12 +22,11 @@ use pingora_proxy::HttpProxy;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::door::answer;
 use crate::door::connect::{self, Connect};
 use crate::door::tool_route::ToolRoute;
+use crate::door::{answer, connection, http2};
 use crate::wire::Gateway;
-use aegis_conduit::Gated;
-use aegis_conduit::Prefixed;
+use aegis_conduit::{Gated, Patience, Prefixed, Taken};
 use aegis_corridor::context::Asked;
 use aegis_corridor::drain::Underway;
 
@@ -34,7 +34,7 @@ use aegis_corridor::drain::Underway;
 const READ_BYTES: usize = 4_096;
 /// How long a client that was refused gets to take its answer.
 const LINGER: Duration = Duration::from_secs(1);
-/// How fast a body must come once its grace is over, and how long one may take at all.
+/// How fast a body must come, or be taken, once its grace is over, and how long one may take at all.
 const BODY_BYTES_PER_S_MIN: u64 = 256;
 const BODY_TOTAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -42,6 +42,15 @@ const BODY_TOTAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Front {
     proxy: Arc<HttpProxy<ToolRoute>>,
     gateway: Arc<Gateway>,
+    /// For connections to the listener that speaks TLS. Pingora would wait a minute for each handshake.
+    tls: Option<Acceptor>,
+}
+
+/// A connection, and what goes for all that is said on it.
+struct Line {
+    stream: Stream,
+    place: Place,
+    patience: Arc<Patience>,
 }
 
 /// Where a request comes in.
@@ -73,19 +82,43 @@ struct Message {
 }
 
 impl Front {
-    pub fn new(proxy: HttpProxy<ToolRoute>, gateway: Arc<Gateway>) -> Self {
-        Self { proxy: Arc::new(proxy), gateway }
+    pub fn new(proxy: HttpProxy<ToolRoute>, gateway: Arc<Gateway>, tls: Option<Acceptor>) -> Self {
+        Self { proxy: Arc::new(proxy), gateway, tls }
+    }
+
+    /// Makes a connection one that can be served: its client has to take what it is sent, and to shake hands in time.
+    async fn open(&self, socket: Stream) -> Option<Line> {
+        let limits = &self.gateway.corridor.config.limits;
+        let patience = connection::patience();
+        let about = connection::digest(None, Arc::clone(&patience))?;
+        let is_tls = self.is_tls(&socket);
+        let taken = Taken::new(socket, pace(limits.idle), about);
+        let stream: Stream = match self.tls.as_ref().filter(|_| is_tls) {
+            None => Box::new(taken),
+            Some(tls) => {
+                let shaken = timeout(limits.head_deadline, tls.tls_handshake(taken)).await.ok()?;
+                let refused = |error: &_| tracing::debug!(%error, "a TLS handshake failed");
+                Box::new(shaken.inspect_err(refused).ok()?)
+            }
+        };
+        Some(Line { stream, place: Place::Listener, patience })
+    }
+
+    /// Whether a connection came to the TLS listener. No other can have its port on the same address.
+    fn is_tls(&self, socket: &Stream) -> bool {
+        let listen = self.gateway.corridor.config.listen.tls.as_ref();
+        let digest = socket.get_socket_digest();
+        let here = digest.as_ref().and_then(|digest| digest.local_addr()?.as_inet());
+        let (Some(tls), Some(here)) = (listen, here) else { return false };
+        let is_heard = tls.address.ip().is_unspecified() || tls.address.ip() == here.ip();
+        tls.address.port() == here.port() && is_heard
     }
 
     /// Serves calls on one connection until either side is done, or it turns into a tunnel.
-    async fn serve(
-        &self,
-        mut stream: Stream,
-        place: Place,
-        shutdown: &ShutdownWatch,
-    ) -> Option<(Stream, BytesMut)> {
+    async fn serve(&self, line: Line, shutdown: &ShutdownWatch) -> Option<(Line, BytesMut)> {
+        let Line { mut stream, place, patience } = line;
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            ServerApp::process_new(&self.proxy, stream, shutdown).await;
+            http2::serve(&self.proxy, &self.gateway, stream, &patience).await;
             return None;
         }
         let mut carried: Option<HttpPersistentSettings> = None;
@@ -98,12 +131,12 @@ impl Front {
                     self.refuse(stream, reason, Asked::Server).await;
                     return None;
                 }
-                Head::Connect(head) => return Some((stream, head)),
+                Head::Connect(head) => return Some((Line { stream, place, patience }, head)),
                 Head::Http2(prefix) => {
                     // Its calls count themselves; the connection may stay idle for long.
                     drop(underway);
                     let stream = Box::new(Prefixed::new(stream, prefix.freeze()));
-                    ServerApp::process_new(&self.proxy, stream, shutdown).await;
+                    http2::serve(&self.proxy, &self.gateway, stream, &patience).await;
                     return None;
                 }
                 Head::Ready(message) => {
@@ -118,15 +151,17 @@ impl Front {
     }
 
     /// Opens a tunnel and serves the calls inside.
-    async fn tunnel(&self, stream: Stream, head: BytesMut, shutdown: &ShutdownWatch) {
+    async fn tunnel(&self, line: Line, head: BytesMut, shutdown: &ShutdownWatch) {
         let underway = self.gateway.corridor.drain.underway();
-        match connect::open(&self.gateway, stream, head).await {
+        let Line { stream, patience, .. } = line;
+        match connect::open(&self.gateway, stream, head, &patience).await {
             Connect::Over => {}
             Connect::Refused(stream, reason) => self.refuse(stream, reason, Asked::Proxy).await,
-            Connect::Opened(inside) => {
+            Connect::Opened(stream) => {
                 drop(underway);
+                let inside = Line { stream, place: Place::Tunnel, patience };
                 // A tunnel in a tunnel is refused by the gate.
-                drop(self.serve(inside, Place::Tunnel, shutdown).await);
+                drop(self.serve(inside, shutdown).await);
             }
         }
     }
@@ -145,8 +180,7 @@ impl Front {
                 stream
             }
             Upgrade::No => {
-                let grace = self.gateway.corridor.config.limits.body_deadline;
-                let pace = Pace::at_least(BODY_BYTES_PER_S_MIN, grace, BODY_TOTAL_MAX);
+                let pace = pace(self.gateway.corridor.config.limits.body_deadline);
                 Box::new(Gated::new(stream, behind, framing, pace))
             }
         };
@@ -265,8 +299,9 @@ impl ServerApp for Front {
         }
         // Above the limit a connection is closed at once; waiting ones would take room as well.
         let _room = Arc::clone(&self.gateway.connections).try_acquire_owned().ok()?;
-        if let Some((stream, head)) = self.serve(stream, Place::Listener, shutdown).await {
-            self.tunnel(stream, head, shutdown).await;
+        let line = self.open(stream).await?;
+        if let Some((line, head)) = self.serve(line, shutdown).await {
+            self.tunnel(line, head, shutdown).await;
         }
         None
     }
@@ -274,6 +309,11 @@ impl ServerApp for Front {
     async fn cleanup(&self) {
         ServerApp::cleanup(&*self.proxy).await;
     }
+}
+
+/// How slowly a body may come, or an answer be taken.
+pub(super) fn pace(grace: Duration) -> Pace {
+    Pace::at_least(BODY_BYTES_PER_S_MIN, grace, BODY_TOTAL_MAX)
 }
 
 /// The configured limits on a head; those on its parts follow from them.

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use pingora_core::apps::HttpServerOptions;
 use pingora_core::apps::http_app::HttpServer;
 use pingora_core::listeners::ListenerConfig;
-use pingora_core::listeners::tls::TlsSettings;
+use pingora_core::listeners::tls::Acceptor;
 use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
@@ -25,6 +25,8 @@ use crate::door::{Front, Ops, ToolRoute};
 use crate::wire::Gateway;
 use aegis_config::TlsListen;
 
+/// What TLS clients may choose from, the better one first.
+const ALPN_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// Idle connections kept to upstreams.
 const POOL_MAX: usize = 1_024;
 /// How often a call that never reached an upstream is tried again.
@@ -43,11 +45,12 @@ impl Listeners {
             check_free(address)?;
         }
         let mut server = Server::new_with_opt_and_conf(None, server_conf());
-        let mut front = Service::new("agents".to_owned(), front(gateway, &server.configuration));
+        let front = front(gateway, &server.configuration)?;
+        let mut front = Service::new("agents".to_owned(), front);
         // Bound in this order: whoever finds the plain door open may use both (`Ops`).
         if let Some(tls) = &config.listen.tls {
-            let listener = ListenerConfig::tcp(tls.address.to_string()).tls(tls_settings(tls)?);
-            front.add_listener(listener.l4_buffer(buffers()));
+            // The handshake is the front's: it has a deadline there, and a place among the connections.
+            front.add_listener(ListenerConfig::tcp(tls.address.to_string()).l4_buffer(buffers()));
         }
         if let Some(address) = config.listen.plain {
             front.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers()));
@@ -77,27 +80,23 @@ fn buffers() -> L4BufferSettings {
     L4BufferSettings::default().write(8 * 1_024)
 }
 
-fn front(gateway: &Arc<Gateway>, conf: &Arc<ServerConf>) -> Front {
+fn front(gateway: &Arc<Gateway>, conf: &Arc<ServerConf>) -> anyhow::Result<Front> {
     let mut proxy = http_proxy(conf, ToolRoute::new(Arc::clone(gateway)));
     let mut options = HttpServerOptions::default();
     options.h2c = true;
     options.h2_idle_timeout = Some(gateway.corridor.config.limits.idle);
     proxy.server_options = Some(options);
-    Front::new(proxy, Arc::clone(gateway))
+    let tls = gateway.corridor.config.listen.tls.as_ref().map(server_config).transpose()?;
+    let tls = tls.map(|config| Acceptor::from_server_config(Arc::new(config)));
+    Ok(Front::new(proxy, Arc::clone(gateway), tls))
 }
 
-fn tls_settings(tls: &TlsListen) -> anyhow::Result<TlsSettings> {
-    check_tls(tls)?;
-    let path = |path: &std::path::Path| {
-        path.to_str().map(str::to_owned).context("a certificate path is not UTF-8")
-    };
-    let mut settings = TlsSettings::intermediate(&path(&tls.certificate)?, &path(&tls.key)?)?;
-    settings.enable_h2();
-    Ok(settings)
-}
-
-/// Whether certificate and key can be served. Pingora would find out in a task of its own, and panic there.
+/// Whether certificate and key can be served.
 pub fn check_tls(tls: &TlsListen) -> anyhow::Result<()> {
+    server_config(tls).map(drop)
+}
+
+fn server_config(tls: &TlsListen) -> anyhow::Result<rustls::ServerConfig> {
     let about = |what: &str, path: &std::path::Path| {
         format!("the {what} {} cannot be used", path.display())
     };
@@ -106,12 +105,13 @@ pub fn check_tls(tls: &TlsListen) -> anyhow::Result<()> {
         .with_context(|| about("certificate", &tls.certificate))?;
     let key = PrivateKeyDer::from_pem_file(&tls.key).with_context(|| about("key", &tls.key))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    rustls::ServerConfig::builder_with_provider(provider)
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .with_context(|| about("certificate", &tls.certificate))?;
-    Ok(())
+    config.alpn_protocols = ALPN_PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    Ok(config)
 }
 
 /// Whether an address can be listened on. Pingora would try for half a minute and then panic in a task of its own.

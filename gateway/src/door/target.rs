@@ -10,16 +10,9 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_http::RequestHeader;
 use pingora_http::authority::{RawTargetAuthority, raw_target_authority};
 
+use crate::door::connection;
 use aegis_corridor::context::{Asked, Presented, Target};
 use aegis_corridor::rooms::identify;
-
-/// What a CONNECT said, for everything inside its tunnel.
-#[derive(Debug)]
-pub(super) struct Tunnel {
-    pub(super) host: Host,
-    pub(super) port: u16,
-    pub(super) token: Secret<String>,
-}
 
 /// What a request asks for, of whom, and with which token.
 #[derive(Debug)]
@@ -36,15 +29,9 @@ fn default_port(scheme: Scheme) -> u16 {
     }
 }
 
-/// The tunnel a session runs in, if it does.
-pub(super) fn tunnel(session: &ServerSession) -> Option<&Tunnel> {
-    let proxy = session.digest()?.proxy_digest.as_ref()?;
-    proxy.user_data.as_ref()?.downcast_ref()
-}
-
 /// Whether a request is for a route of ours, so that what is ours may answer it.
 pub(super) fn is_route(session: &ServerSession) -> bool {
-    tunnel(session).is_none()
+    connection::tunnel(session).is_none()
         && matches!(raw_target_authority(session.req_header().raw_path()), RawTargetAuthority::None)
 }
 
@@ -52,7 +39,7 @@ pub(super) fn is_route(session: &ServerSession) -> bool {
 pub(super) fn ask(session: &ServerSession) -> Result<Ask, (Reason, Asked)> {
     let header = session.req_header();
     let raw = raw_target_authority(header.raw_path());
-    if let Some(tunnel) = tunnel(session) {
+    if let Some(tunnel) = connection::tunnel(session) {
         let is_origin_form = matches!(raw, RawTargetAuthority::None);
         if !is_origin_form || !says(header, Scheme::Https, &tunnel.host, tunnel.port) {
             return Err((Reason::MalformedRequest, Asked::Server));

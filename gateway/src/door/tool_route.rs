@@ -21,7 +21,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use crate::door::answer::Answer;
 use crate::door::arrival::arrival;
 use crate::door::body::DownstreamBody;
-use crate::door::{front, target};
+use crate::door::{connection, front, target};
 use crate::rooms::forward::{self, Reach};
 use crate::wire::Gateway;
 use aegis_conduit::{handshake, replay};
@@ -166,6 +166,10 @@ impl ProxyHttp for ToolRoute {
         match self.admit(session, visit).await? {
             None => Ok(false),
             Some(refusal) => {
+                let is_known = visit.call.as_ref().is_some_and(|call| call.identified.is_some());
+                if !is_known && !connection::strike(&session.downstream_session) {
+                    session.set_keepalive(None);
+                }
                 send(session, Answer::to(&refusal)).await?;
                 take_rest(&mut session.downstream_session).await;
                 Ok(true)

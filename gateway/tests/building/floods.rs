@@ -5,8 +5,9 @@
 
 use std::time::{Duration, Instant};
 
+use aegis_domain::Reason;
 use aegis_testkit::frames::{self, END_HEADERS, END_STREAM};
-use aegis_testkit::{Building, FrameLine, Usage, Wire};
+use aegis_testkit::{Building, FrameLine, Line, Usage, Wire};
 
 use crate::house;
 
@@ -124,6 +125,7 @@ async fn open(house: &Building, place: Place) -> FrameLine {
     }
 }
 
+/// Floods one connection until the gateway closes it, or it was enough.
 async fn run(house: &Building, flood: Flood, place: Place, token: Option<&str>) -> Cost {
     let method = if flood == Flood::EmptyData { "POST" } else { "GET" };
     let head = head(house, place, token, method);
@@ -138,20 +140,110 @@ async fn run(house: &Building, flood: Flood, place: Place, token: Option<&str>) 
         }
         rounds += BATCH;
     }
-    let heard = line.heard();
+    let is_cut_short = rounds < flood.frames_max() && begun.elapsed() < LONGEST;
+    let heard = if is_cut_short { line.closed().await } else { line.heard() };
+    // What was cut short may still be on its way through the gateway.
+    house.agent("second-bot").get("/open/x").send().await.is_ok();
     let usage = house.usage().since(&before);
     Cost { rounds, is_closed: heard.is_closed, goaway: heard.goaway, usage }
 }
 
+async fn assert_all_end(house: &Building, place: Place, token: Option<&str>) {
+    for flood in Flood::ALL {
+        let cost = run(house, flood, place, token).await;
+        let Cost { rounds, goaway, usage, is_closed } = &cost;
+        let whose = if token.is_some() { "known" } else { "unknown" };
+        let Usage { cpu, resident_kib } = usage;
+        eprintln!(
+            "{flood:?} {place:?} {whose}: {rounds} rounds, GOAWAY {goaway:?}, CPU {cpu:?}, +{resident_kib} KiB"
+        );
+        assert!(is_closed, "{flood:?} {place:?} {cost:?}");
+        assert!(
+            *cpu <= CPU_MAX && *resident_kib <= RESIDENT_KIB_MAX,
+            "{flood:?} {place:?} {cost:?}"
+        );
+    }
+}
+
 #[tokio::test]
-async fn every_flood_ends_early_and_costs_next_to_nothing() {
+async fn every_flood_of_a_known_agent_is_cut_short() {
     let house = house().await;
     let token = house.agent("bot").token();
     for place in [Place::On(Wire::TlsHttp2), Place::On(Wire::H2c), Place::InTunnel] {
-        for flood in Flood::ALL {
-            let cost = run(&house, flood, place, Some(&token)).await;
-            eprintln!("{flood:?} {place:?}: {cost:?}");
-            house.agent("second-bot").get("/open/x").send().await.is_ok();
+        assert_all_end(&house, place, Some(&token)).await;
+    }
+}
+
+#[tokio::test]
+async fn every_flood_of_nobody_is_cut_short_and_leaves_few_records() {
+    let house = house().await;
+    for place in [Place::On(Wire::TlsHttp2), Place::On(Wire::H2c)] {
+        assert_all_end(&house, place, None).await;
+    }
+    let records = house.journal().decisions().len();
+    eprintln!("{records} records of 14 floods");
+    // Those of the calls between them, and for each flood the strangers' share of a connection.
+    assert!(records <= 14 + 14 * STRANGERS_LAST, "{records}");
+}
+
+/// Calls of nobody that one connection may bring when it goes on after it was told to stop.
+const STRANGERS_LAST: usize = 116;
+/// Calls of nobody after which a connection takes no more.
+const STRANGERS_MAX: usize = 16;
+
+#[tokio::test]
+async fn a_connection_carries_few_calls_of_nobody() {
+    let house = house().await;
+    for wire in [Wire::Http1, Wire::TlsHttp1] {
+        let mut line = Line::open(&house, wire).await.unwrap();
+        let stranger = || house.agent("bot").get("/open/x").without("authorization");
+        for _ in 1..STRANGERS_MAX {
+            let reply = stranger().send_on(&mut line).await;
+            reply.is_denied(Reason::TokenMissing);
+            assert_eq!(reply.header("connection").as_deref(), Some("keep-alive"));
+        }
+        let last = stranger().send_on(&mut line).await;
+        last.is_denied(Reason::TokenMissing);
+        assert_eq!(last.header("connection").as_deref(), Some("close"));
+        assert!(!line.is_open().await);
+    }
+}
+
+#[tokio::test]
+async fn an_http2_connection_of_strangers_is_told_to_stop_and_then_stopped() {
+    let house = house().await;
+    let place = Place::On(Wire::TlsHttp2);
+    let head = head(&house, place, None, "GET");
+    let mut line = open(&house, place).await;
+    for number in 0..STRANGERS_MAX {
+        line.send(&call(number, &head)).await;
+        line.until(|heard| heard.heads > number).await;
+    }
+    // NO_ERROR: an honest client takes its last answers and begins anew.
+    line.until(|heard| heard.goaway == Some(0)).await;
+    // One that goes on is cut off.
+    for number in STRANGERS_MAX..10 * STRANGERS_LAST {
+        if !line.send(&call(number, &head)).await {
+            break;
         }
     }
+    line.closed().await;
+    let records = house.journal().decisions().len();
+    assert!((STRANGERS_MAX..=STRANGERS_LAST).contains(&records), "{records}");
+}
+
+#[tokio::test]
+async fn an_agents_calls_are_not_counted_with_those_of_nobody() {
+    let house = house().await;
+    let mut line = Line::open(&house, Wire::TlsHttp2).await.unwrap();
+    for _ in 0..4 * STRANGERS_MAX {
+        house.agent("bot").get("/open/x").send_on(&mut line).await.is_ok();
+    }
+    assert!(line.is_open().await);
+}
+
+/// The call with this number on its connection.
+fn call(number: usize, head: &[u8]) -> Vec<u8> {
+    let stream = u32::try_from(number).unwrap() * 2 + 1;
+    frames::headers(stream, END_STREAM | END_HEADERS, head)
 }
