@@ -1,7 +1,7 @@
 //! A connection as Pingora gets it for HTTP/2: its frames are counted, and what has begun must become whole in time.
 //!
-//! Not here: what frames cost (`gate::FrameGate`) and what they say (the h2 library). Invariant: a client that floods, never
-//! ends what it began, or brings calls of nobody's for ever is cut off, and h2 reads no byte of it more.
+//! Not here: what frames cost (`gate::FrameGate`) and what they say (the h2 library). Invariant: a client that floods, or
+//! never ends what it began, is cut off, and h2 reads no byte of it more.
 
 use std::future::Future as _;
 use std::io::{Error, ErrorKind, IoSlice, Result};
@@ -16,14 +16,12 @@ use pingora_core::protocols::{GetProxyDigest, Peek, Shutdown, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Duration, Instant, Sleep, sleep_until};
 
-use crate::Patience;
 use crate::passes_on::passes_on;
 
 /// One connection's frames.
 pub struct Framed {
     inner: Stream,
     gate: FrameGate,
-    patience: Arc<Patience>,
     began: Instant,
     /// How long the preface, a head or a frame may take.
     part_max: Duration,
@@ -40,18 +38,15 @@ impl std::fmt::Debug for Framed {
 
 impl Framed {
     /// A connection of which nothing was read yet.
-    pub fn new(inner: Stream, part_max: Duration, patience: Arc<Patience>) -> Self {
+    pub fn new(inner: Stream, part_max: Duration) -> Self {
         let began = Instant::now();
         let gate = FrameGate::default();
         let part = gate.open();
         let timer = Box::pin(sleep_until(began + part_max));
-        Self { inner, gate, patience, began, part_max, part, timer }
+        Self { inner, gate, began, part_max, part, timer }
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.patience.is_at_end() {
-            return Err(Error::from(ErrorKind::ConnectionAborted));
-        }
         let counted = self.gate.read(bytes, self.began.elapsed());
         counted.map_err(|flood| {
             tracing::debug!(%flood, "a connection was cut off");

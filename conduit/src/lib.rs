@@ -9,7 +9,7 @@ pub mod handshake;
 mod passes_on;
 mod patience;
 mod prefixed;
-pub mod replay;
+pub mod stand_in;
 mod taken;
 
 pub use framed::Framed;

@@ -16,11 +16,13 @@ pub struct Patience {
     /// From here on it is cut off: a client that was asked to stop goes on.
     strikes_last: u32,
     lost: Notify,
+    end: Notify,
 }
 
 impl Patience {
     pub fn new(strikes_max: u32, strikes_last: u32) -> Self {
-        Self { strikes: AtomicU32::new(0), strikes_max, strikes_last, lost: Notify::new() }
+        let (lost, end) = (Notify::new(), Notify::new());
+        Self { strikes: AtomicU32::new(0), strikes_max, strikes_last, lost, end }
     }
 
     /// One more call of nobody's. Whether the connection may carry on.
@@ -29,30 +31,37 @@ impl Patience {
         if strikes == self.strikes_max {
             self.lost.notify_one();
         }
+        if strikes == self.strikes_last {
+            self.end.notify_one();
+        }
         strikes < self.strikes_max
-    }
-
-    /// Whether the client goes on all the same.
-    pub fn is_at_end(&self) -> bool {
-        self.strikes.load(Ordering::Acquire) >= self.strikes_last
     }
 
     /// Returns once the connection should take no further call, to the one who asks.
     pub async fn lost(&self) {
         self.lost.notified().await;
     }
+
+    /// Returns once the client went on all the same, to the one who asks.
+    pub async fn at_end(&self) {
+        self.end.notified().await;
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     #[tokio::test]
     async fn patience_is_lost_first_and_at_its_end_later() {
         let patience = Patience::new(2, 3);
         assert!(patience.strike());
-        assert!(!patience.strike() && !patience.is_at_end());
+        assert!(!patience.strike());
         patience.lost().await;
-        assert!(!patience.strike() && patience.is_at_end());
+        assert!(patience.at_end().now_or_never().is_none());
+        assert!(!patience.strike());
+        patience.at_end().await;
     }
 }

@@ -80,16 +80,20 @@ impl DownstreamBody<'_> {
 }
 
 fn broken(error: &Error) -> Reason {
-    let cause = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    match cause.map(std::io::Error::kind) {
-        // What `Gated` says of a body.
-        Some(std::io::ErrorKind::InvalidData) => return Reason::MalformedRequest,
-        Some(std::io::ErrorKind::TimedOut) => return Reason::RequestTimeout,
-        Some(_) | None => {}
-    }
-    match error.etype() {
+    fault(error).unwrap_or(match error.etype() {
         ErrorType::ReadError | ErrorType::ConnectionClosed => Reason::AgentGone,
-        ErrorType::ReadTimedout => Reason::RequestTimeout,
         _ => Reason::MalformedRequest,
+    })
+}
+
+/// What is wrong with a body, if it is the agent's fault and not its leaving.
+pub(super) fn fault(error: &Error) -> Option<Reason> {
+    let cause = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    match (cause.map(std::io::Error::kind), error.etype()) {
+        // What `Gated` says of a body.
+        (Some(std::io::ErrorKind::InvalidData), _) => Some(Reason::MalformedRequest),
+        (Some(std::io::ErrorKind::TimedOut), ErrorType::ReadError) => Some(Reason::RequestTimeout),
+        (_, ErrorType::ReadTimedout) => Some(Reason::RequestTimeout),
+        _ => None,
     }
 }

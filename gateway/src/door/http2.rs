@@ -21,10 +21,10 @@ pub(super) async fn serve(
     proxy: &Arc<HttpProxy<ToolRoute>>,
     gateway: &Gateway,
     stream: Stream,
-    patience: &Arc<Patience>,
+    patience: &Patience,
 ) {
     let limits = &gateway.corridor.config.limits;
-    let framed = Framed::new(stream, limits.head_deadline, Arc::clone(patience));
+    let framed = Framed::new(stream, limits.head_deadline);
     // Pingora's form of the news: it says GOAWAY and finishes the streams that are open.
     let (tell, told) = watch::channel(false);
     let mut draining = gateway.corridor.drain.shutdown();
@@ -38,7 +38,11 @@ pub(super) async fn serve(
             // The end of a drain ends everything.
             pending::<()>().await;
         }
-        sleep(limits.grace).await;
+        tokio::select! {
+            () = sleep(limits.grace) => {}
+            // It goes on all the same.
+            () = patience.at_end() => {}
+        }
     };
     tokio::select! {
         _ = proxy.process_new(Box::new(framed), &told) => {}

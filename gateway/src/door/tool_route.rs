@@ -21,10 +21,10 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use crate::door::answer::Answer;
 use crate::door::arrival::arrival;
 use crate::door::body::DownstreamBody;
-use crate::door::{connection, front, target};
+use crate::door::{body, connection, front, target};
 use crate::rooms::forward::{self, Reach};
 use crate::wire::Gateway;
-use aegis_conduit::{handshake, replay};
+use aegis_conduit::{handshake, stand_in};
 use aegis_corridor::Admission;
 use aegis_corridor::clock;
 use aegis_corridor::context::CallContext;
@@ -44,7 +44,7 @@ pub struct Visit {
     _counted: InFlight,
     call: Option<CallContext>,
     is_upgrade: bool,
-    body_home: Option<replay::Return>,
+    body_home: Option<stand_in::Return>,
     settlement: Option<Settlement>,
     /// Why forwarding failed, once it has.
     failure: Option<Reason>,
@@ -123,10 +123,17 @@ impl ToolRoute {
                     handshake::keep_open(&mut session.downstream_session)?;
                     return Ok(None);
                 }
-                let has_none = session.downstream_session.is_body_empty();
-                if let Some(body) = judged.filter(|_| !has_none) {
-                    visit.body_home = Some(replay::install(&mut session.downstream_session, body));
-                }
+                let slot = &mut session.downstream_session;
+                visit.body_home = match judged {
+                    _ if slot.is_body_empty() => None,
+                    Some(body) => Some(stand_in::replay(slot, body)),
+                    // On HTTP/1 its pace is kept where it is read (`Gated`).
+                    None if slot.is_http2() => {
+                        let grace = self.gateway.corridor.config.limits.body_deadline;
+                        Some(stand_in::pace(slot, front::pace(grace)))
+                    }
+                    None => None,
+                };
                 Ok(None)
             }
         }
@@ -316,7 +323,7 @@ impl ProxyHttp for ToolRoute {
         visit: &mut Visit,
     ) -> FailToProxy {
         if let Some(home) = visit.body_home.take() {
-            replay::restore(&mut session.downstream_session, &home);
+            stand_in::restore(&mut session.downstream_session, &home);
         }
         let reason = *visit.failure.get_or_insert_with(|| failure(error));
         let is_untouched = session.response_written().is_none();
@@ -332,7 +339,7 @@ impl ProxyHttp for ToolRoute {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, visit: &mut Visit) {
         if let Some(home) = visit.body_home.take() {
-            replay::restore(&mut session.downstream_session, &home);
+            stand_in::restore(&mut session.downstream_session, &home);
         }
         if let Some(settlement) = visit.settlement.take() {
             let reason = error.map(|error| visit.failure.unwrap_or_else(|| failure(error)));
@@ -405,7 +412,7 @@ fn refused(reason: Reason, visit: &mut Visit) -> Box<Error> {
 
 fn failure(error: &Error) -> Reason {
     if *error.esource() == ErrorSource::Downstream {
-        return Reason::AgentGone;
+        return body::fault(error).unwrap_or(Reason::AgentGone);
     }
     match error.etype() {
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Reason::UpstreamTimeout,
