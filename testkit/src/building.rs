@@ -219,6 +219,11 @@ impl Building {
         Raw::open(self.port()).await.unwrap()
     }
 
+    /// A connection to the TLS port, on which nobody has shaken hands.
+    pub async fn raw_tls(&self) -> Raw {
+        Raw::open(self.tls_port()).await.unwrap()
+    }
+
     pub fn journal(&self) -> Journal {
         Journal::new(self.data().join("audit"))
     }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::frames::{ACK, DATA, GOAWAY, HEAD_BYTES, HEADERS, PREFACE, SETTINGS};
+use crate::frames::{ACK, DATA, GOAWAY, HEAD_BYTES, HEADERS, PREFACE, RST_STREAM, SETTINGS};
 use crate::line::{dial, tls};
 use crate::{Agent, Authority, Building, Wire, frames};
 
@@ -41,6 +41,8 @@ pub struct Heard {
     pub body_bytes: usize,
     /// Acknowledged SETTINGS.
     pub settings_acks: usize,
+    /// Streams the gateway gave up.
+    pub resets: usize,
     pub frames: usize,
 }
 
@@ -148,6 +150,7 @@ async fn listen(mut read: impl AsyncRead + Unpin, tell: watch::Sender<Heard>) {
             match head[3] {
                 DATA => heard.body_bytes += payload.len(),
                 HEADERS => heard.heads += 1,
+                RST_STREAM => heard.resets += 1,
                 SETTINGS if head[4] & ACK != 0 => heard.settings_acks += 1,
                 GOAWAY => {
                     heard.goaway = Some(u32::from_be_bytes(payload[4..8].try_into().unwrap()))

@@ -14,7 +14,7 @@ pub const END_HEADERS: u8 = 0x4;
 
 pub(crate) const DATA: u8 = 0x0;
 pub(crate) const HEADERS: u8 = 0x1;
-const RST_STREAM: u8 = 0x3;
+pub(crate) const RST_STREAM: u8 = 0x3;
 pub(crate) const SETTINGS: u8 = 0x4;
 const PING: u8 = 0x6;
 pub(crate) const GOAWAY: u8 = 0x7;
@@ -76,13 +76,22 @@ pub fn continuation(stream: u32, flags: u8, block: &[u8]) -> Vec<u8> {
 
 /// A header block without compression: literals that no table remembers (RFC 7541 §6.2.2).
 pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (name, value) in fields {
-        bytes.push(0);
-        for text in [name, value] {
-            length(&mut bytes, text.len());
-            bytes.extend(text.as_bytes());
-        }
+    fields.iter().flat_map(|(name, value)| literal(0, name, value)).collect()
+}
+
+/// A field that the table remembers as its last (RFC 7541 §6.2.1).
+pub fn remembered(name: &str, value: &str) -> Vec<u8> {
+    literal(0x40, name, value)
+}
+
+/// Says the field that was remembered last once more (RFC 7541 §6.1): the first behind the static table.
+pub const LAST_REMEMBERED: u8 = 0x80 | 62;
+
+fn literal(form: u8, name: &str, value: &str) -> Vec<u8> {
+    let mut bytes = vec![form];
+    for text in [name, value] {
+        length(&mut bytes, text.len());
+        bytes.extend(text.as_bytes());
     }
     bytes
 }

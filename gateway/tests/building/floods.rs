@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use aegis_domain::Reason;
 use aegis_testkit::frames::{self, END_HEADERS, END_STREAM};
-use aegis_testkit::{Building, FrameLine, Line, Usage, Wire};
+use aegis_testkit::{Answer, Building, FrameLine, Gate, Line, Plan, Script, Usage, Wire};
+use serde_json::json;
 
-use crate::house;
+use crate::{GATEWAY, house};
 
 /// What a flood may take at the most before it must have cost the gateway next to nothing.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -246,4 +247,115 @@ async fn an_agents_calls_are_not_counted_with_those_of_nobody() {
 fn call(number: usize, head: &[u8]) -> Vec<u8> {
     let stream = u32::try_from(number).unwrap() * 2 + 1;
     frames::headers(stream, END_STREAM | END_HEADERS, head)
+}
+
+#[tokio::test]
+async fn a_connection_has_a_hundred_streams_at_a_time() {
+    let house = house().await;
+    let gate = Gate::default();
+    house.upstream().on("/v1/things", Script::Late(gate.clone(), Answer::default()));
+    let (place, token) = (Place::On(Wire::TlsHttp2), house.agent("bot").token());
+    let head = head(&house, place, Some(&token), "GET");
+    let mut line = open(&house, place).await;
+    for number in 0..STREAMS_MAX + 3 {
+        line.send(&call(number, &head)).await;
+    }
+    line.until(|heard| heard.resets == 3).await;
+    house.upstream().reached(STREAMS_MAX).await;
+    gate.open(STREAMS_MAX + 1);
+    line.until(|heard| heard.heads == STREAMS_MAX).await;
+    // Those that were refused may come again.
+    line.send(&call(STREAMS_MAX + 3, &head)).await;
+    line.until(|heard| heard.heads == STREAMS_MAX + 1).await;
+    assert_eq!(house.upstream().count(), STREAMS_MAX + 1);
+}
+
+const STREAMS_MAX: usize = 100;
+
+#[tokio::test]
+async fn a_head_is_no_larger_over_http2_however_it_is_compressed() {
+    let house = house().await;
+    let (place, token) = (Place::On(Wire::TlsHttp2), house.agent("bot").token());
+    let usual = head(&house, place, Some(&token), "GET");
+    let mut line = open(&house, place).await;
+    let before = house.usage();
+    // Under the limit of h2, over ours.
+    let field = frames::block(&[("x-large", &"a".repeat(12_000))]);
+    line.send(&frames::headers(1, END_STREAM, &usual)).await;
+    for flags in [0, 0, END_HEADERS] {
+        line.send(&frames::continuation(1, flags, &field)).await;
+    }
+    line.until(|heard| heard.heads == 1).await;
+    assert_eq!(house.journal().decisions().last().unwrap().reason, Reason::HeadTooLarge);
+    // One field of 4,000 bytes, said once and then named fourteen thousand times: 56 MB of head in 18 KB.
+    let bomb = [usual.as_slice(), &frames::remembered("x-large", &"a".repeat(4_000))].concat();
+    line.send(&frames::headers(3, END_STREAM, &bomb)).await;
+    line.send(&frames::continuation(3, END_HEADERS, &[frames::LAST_REMEMBERED; 14_000])).await;
+    line.until(|heard| heard.is_closed || heard.heads == 2).await;
+    house.agent("second-bot").get("/open/x").send().await.is_ok();
+    let usage = house.usage().since(&before);
+    eprintln!("a head of 56 MB in 18 KB: {usage:?}");
+    assert!(usage.cpu <= CPU_MAX && usage.resident_kib <= RESIDENT_KIB_MAX, "{usage:?}");
+    assert_eq!(house.upstream().count(), 1);
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_are_closed_at_once_and_their_room_comes_back() {
+    let plan = Plan::new().await.with("/limits/connections_max", json!(50));
+    let house = plan.start(GATEWAY).await;
+    let mut held = Vec::new();
+    for _ in 0..50 {
+        // Half of them never get through their handshake.
+        held.push(house.raw().await);
+        held.push(house.raw_tls().await);
+    }
+    let (mut kept, mut closed) = (Vec::new(), 0);
+    for mut line in held {
+        match line.is_closed(Duration::from_millis(100)).await {
+            true => closed += 1,
+            false => kept.push(line),
+        }
+    }
+    assert_eq!((kept.len(), closed), (50, 50));
+    drop(kept);
+    let reply = loop {
+        // The gateway learns of their end in its own time.
+        if let Ok(answering) = house.agent("bot").get("/open/x").try_begin().await {
+            break answering.whole().await;
+        }
+    };
+    reply.is_ok();
+}
+
+#[tokio::test]
+async fn five_thousand_connections_leave_nothing_behind() {
+    let house = house().await;
+    house.agent("bot").get("/open/x").send().await.is_ok();
+    let before = house.usage();
+    for _ in 0..50 {
+        let mut lines = Vec::new();
+        for _ in 0..25 {
+            lines.extend([
+                house.raw().await,
+                house.raw_tls().await,
+                house.raw().await,
+                house.raw_tls().await,
+            ]);
+        }
+        for (number, line) in lines.iter_mut().enumerate() {
+            // Some leave at once, some in the middle of a head, of a handshake, or of a preface.
+            let said: &[u8] = [
+                b"".as_slice(),
+                b"\x16\x03\x01\x02\x00\x01",
+                b"GET /open/x HT",
+                &frames::PREFACE[..20],
+            ][number % 4];
+            line.send(said).await;
+        }
+    }
+    house.agent("bot").get("/open/x").send().await.is_ok();
+    let usage = house.usage().since(&before);
+    eprintln!("5,000 connections: {usage:?}");
+    assert!(usage.resident_kib <= RESIDENT_KIB_MAX, "{usage:?}");
+    assert_eq!(house.journal().decisions().len(), 2);
 }

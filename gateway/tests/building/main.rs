@@ -16,6 +16,7 @@ mod probes;
 mod proxy;
 mod redaction;
 mod refusals;
+mod slow;
 mod streams;
 mod unseen;
 mod upstreams;
