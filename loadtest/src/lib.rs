@@ -14,6 +14,7 @@ pub mod load;
 pub mod peers;
 pub mod process;
 pub mod schedule;
+pub mod slow;
 mod stage;
 pub mod tally;
 mod token;
