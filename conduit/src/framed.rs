@@ -78,7 +78,9 @@ impl AsyncRead for Framed {
         let this = &mut *self;
         let known = buf.filled().len();
         if Pin::new(&mut this.inner).poll_read(cx, buf)?.is_ready() {
-            return Poll::Ready(this.take(buf.filled().get(known..).unwrap_or_default()));
+            let taken = this.take(buf.filled().get(known..).unwrap_or_default());
+            // An error comes without bytes.
+            return Poll::Ready(taken.inspect_err(|_| buf.set_filled(known)));
         }
         if this.part.is_none() {
             return Poll::Pending;
@@ -141,5 +143,84 @@ impl GetProxyDigest for Framed {
 impl Peek for Framed {
     async fn try_peek(&mut self, buf: &mut [u8]) -> Result<bool> {
         self.inner.try_peek(buf).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+
+    fn pair() -> (Framed, DuplexStream) {
+        let (ours, client) = duplex(1_024 * 1_024);
+        (Framed::new(Box::new(ours), 10 * S), client)
+    }
+
+    /// Reads to the end, as h2 would; how that came.
+    async fn end(mut framed: Framed) -> (Vec<u8>, Result<usize>) {
+        let mut bytes = Vec::new();
+        let end = framed.read_to_end(&mut bytes).await;
+        (bytes, end)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_gets_whole_is_cut_off() {
+        let half_a_head: &[u8] = &[0, 0, 4, 1, 0, 0, 0, 0, 1, 0x82, 0x86, 0x84, 0x87];
+        for said in [
+            b"".as_slice(),
+            &PREFACE[..20],
+            &[PREFACE, &PING[..5]].concat(),
+            &[PREFACE, half_a_head].concat(),
+        ] {
+            let (framed, mut client) = pair();
+            let begun = Instant::now();
+            client.write_all(said).await.unwrap();
+            let (heard, end) = end(framed).await;
+            assert_eq!((heard.as_slice(), end.unwrap_err().kind()), (said, ErrorKind::TimedOut));
+            assert_eq!(begun.elapsed().as_secs(), 10);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trickle_gains_no_time() {
+        let (framed, mut client) = pair();
+        client.write_all(PREFACE).await.unwrap();
+        let begun = Instant::now();
+        tokio::spawn(async move {
+            for byte in [0, 0, 100, 1, 4].into_iter().chain([0; 100]) {
+                client.write_all(&[byte]).await.unwrap();
+                sleep(S).await;
+            }
+        });
+        assert_eq!(end(framed).await.1.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_may_be_quiet_between_its_frames() {
+        let (framed, mut client) = pair();
+        tokio::spawn(async move {
+            client.write_all(PREFACE).await.unwrap();
+            for _ in 0..10 {
+                sleep(60 * S).await;
+                client.write_all(PING).await.unwrap();
+            }
+        });
+        let (heard, end) = end(framed).await;
+        assert_eq!((heard.len(), end.unwrap()), (PREFACE.len() + 10 * PING.len(), heard.len()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_cut_off() {
+        let (framed, mut client) = pair();
+        client.write_all(&[PREFACE, &PING.repeat(2_000)].concat()).await.unwrap();
+        let error = end(framed).await.1.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
     }
 }

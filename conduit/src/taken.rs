@@ -140,3 +140,79 @@ impl GetProxyDigest for Taken {
 }
 
 impl Peek for Taken {}
+
+#[cfg(test)]
+mod tests {
+    use aegis_gate::Pace;
+    use pingora_core::protocols::raw_connect::ProxyDigest;
+    use pingora_http::ResponseHeader;
+    use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    /// A connection that holds 64 bytes on the way, and its client.
+    fn pair() -> (Taken, DuplexStream) {
+        let (ours, client) = duplex(64);
+        let answer = ResponseHeader::build(200, Some(0)).unwrap();
+        let about = Arc::new(ProxyDigest::new(Box::new(answer), None));
+        (Taken::new(Box::new(ours), Pace::at_least(10, 5 * S, 100 * S), about), client)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_is_cut_off() {
+        let (mut taken, _client) = pair();
+        let begun = Instant::now();
+        let error = taken.write_all(&[0; 100]).await.unwrap_err();
+        assert_eq!((error.kind(), begun.elapsed().as_secs()), (ErrorKind::TimedOut, 5));
+        // Closing waits no longer than that either.
+        Shutdown::shutdown(&mut taken).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_a_little_at_a_time_is_cut_off_too() {
+        let (mut taken, mut client) = pair();
+        tokio::spawn(async move {
+            let mut byte = [0];
+            while client.read_exact(&mut byte).await.is_ok() {
+                sleep(S).await;
+            }
+        });
+        let begun = Instant::now();
+        let error = taken.write_all(&[0; 10_000]).await.unwrap_err();
+        assert_eq!((error.kind(), begun.elapsed().as_secs()), (ErrorKind::TimedOut, 5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_enough_may_take_long() {
+        let (mut taken, mut client) = pair();
+        tokio::spawn(async move {
+            let mut some = [0; 64];
+            while client.read_exact(&mut some).await.is_ok() {
+                sleep(2 * S).await;
+            }
+        });
+        let begun = Instant::now();
+        taken.write_all(&[0; 640]).await.unwrap();
+        taken.flush().await.unwrap();
+        assert!(begun.elapsed() >= 16 * S);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_nothing_waits_does_not_count() {
+        let (mut taken, mut client) = pair();
+        for _ in 0..10 {
+            let write = taken.write_all(&[0; 100]);
+            let read = async {
+                sleep(S).await;
+                client.read_exact(&mut [0; 100]).await
+            };
+            let (written, read) = tokio::join!(write, read);
+            written.and(read).unwrap();
+            taken.flush().await.unwrap();
+            sleep(60 * S).await;
+        }
+    }
+}
