@@ -165,6 +165,8 @@ fn claims(args: &MintArgs, home: &Home, now: Timestamp) -> Result<Claims, Failur
         tenant: args.tenant.clone(),
         agent: args.agent.clone(),
         parent_agent: args.parent.clone(),
+        acts_for: Vec::new(),
+        confirmation: None,
         scopes: args.scopes.iter().cloned().collect(),
         audience: vec![audience],
         expires_at: now.plus(args.ttl),

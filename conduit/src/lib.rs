@@ -1,4 +1,5 @@
-//! What stands between a socket and Pingora, so that it reads one judged message at a time.
+//! What stands between a socket and Pingora, so that it reads one judged message at a time; and the joining
+//! of two sockets that it never sees.
 //!
 //! Not here: deciding anything, and whose connection it is (`gateway::door`). Invariant: Pingora is handed exactly what was
 //! checked, once, and a connection comes back with whatever was not for it.
@@ -9,6 +10,7 @@ pub mod handshake;
 mod passes_on;
 mod patience;
 mod prefixed;
+mod splice;
 pub mod stand_in;
 mod taken;
 
@@ -16,4 +18,5 @@ pub use framed::Framed;
 pub use gated::Gated;
 pub use patience::Patience;
 pub use prefixed::Prefixed;
+pub use splice::{Carried, Ended, splice};
 pub use taken::Taken;

@@ -13,6 +13,7 @@ use aegis_domain::{CallKind, Host, Region, Scheme, Secret, ToolName};
 use ipnet::IpNet;
 
 use crate::read::{positive, usd};
+use crate::read_modes;
 use crate::{BodyMode, Credential, Protocol, Speaks, ToolBinding, Upstream};
 
 /// The folder that relative paths start from.
@@ -51,13 +52,14 @@ fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> To
     let price = map.optional("price", problems, price);
     let kinds = [("read", CallKind::Read), ("write", CallKind::Write)];
     let kind = map.optional("kind", problems, |n, p| n.choice(p, &kinds));
-    let modes = [("inspect", BodyMode::Inspect), ("stream", BodyMode::Stream)];
-    let body = map.optional("body", problems, |n, p| n.choice(p, &modes));
+    let kinds = [("inspect", BodyMode::Inspect), ("stream", BodyMode::Stream)];
+    let body = map.optional("body", problems, |n, p| n.choice(p, &kinds));
     let languages = [("http", Speaks::Http), ("mcp", Speaks::Mcp)];
     let speaks = map.optional("speaks", problems, |n, p| n.choice(p, &languages));
     if speaks == Some(Speaks::Mcp) && body == Some(BodyMode::Stream) {
         problems.report(map.position(), "messages of MCP are read, so `body` may not be `stream`");
     }
+    let modes = map.optional("modes", problems, read_modes::modes);
     let body_bytes_max = map.optional("body_bytes_max", problems, |n, p| {
         n.integer::<usize>(p, 0..=256 * 1_024 * 1_024)
     });
@@ -80,6 +82,7 @@ fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> To
         kind,
         body: body.unwrap_or(usual.body),
         speaks: speaks.unwrap_or(usual.speaks),
+        modes: modes.unwrap_or(usual.modes),
         body_bytes_max,
         connect_timeout: connect.unwrap_or(usual.connect_timeout),
         read_timeout: read.unwrap_or(usual.read_timeout),

@@ -3,8 +3,9 @@
 //! Not here: statuses and headers (the gateway's `door::answer`). Invariant: nothing of the call itself is in it.
 
 use aegis_domain::{Decision, DecisionId, Reason, Ttl};
+use aegis_identity::Scheme;
 
-use crate::context::Asked;
+use crate::context::{Asked, CallContext};
 
 /// A refusal, whoever hears it.
 #[derive(Debug)]
@@ -16,9 +17,25 @@ pub struct Refusal {
     pub attestation: Option<String>,
     pub trace_id: String,
     pub asked: Asked,
+    /// How the caller tried to show who it is.
+    pub tried: Scheme,
 }
 
 impl Refusal {
+    /// The call was decided, and then the way upstream failed.
+    pub fn on_the_way(call: &CallContext, reason: Reason) -> Self {
+        let policy = call.decision.as_ref().and_then(|decision| decision.policy.clone());
+        Self {
+            decision: Decision { policy, ..aegis_decide::refuse(call.id, reason) },
+            retry_after: None,
+            home_url: None,
+            attestation: call.sealed.as_ref().and_then(|held| held.attestation.clone()),
+            trace_id: call.trace.trace_id_hex(),
+            asked: call.asked,
+            tried: call.tried,
+        }
+    }
+
     /// For the case that not even an id could be made.
     pub fn nameless() -> Self {
         let id = DecisionId::new(0, [0; 10]);
@@ -29,6 +46,7 @@ impl Refusal {
             attestation: None,
             trace_id: String::new(),
             asked: Asked::Server,
+            tried: Scheme::Bearer,
         }
     }
 }

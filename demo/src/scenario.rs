@@ -60,6 +60,8 @@ impl Minter {
             tenant: TenantId::parse("demo")?,
             agent: AgentId::parse(agent)?,
             parent_agent: None,
+            acts_for: Vec::new(),
+            confirmation: None,
             scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
             audience: vec![AUDIENCE.to_owned()],
             expires_at: now.plus(life),

@@ -103,6 +103,18 @@ reasons! {
     TokenClaims: Identity, "get a token with all the claims this gateway needs";
     /// The token was used before, by someone else or at all.
     TokenReplayed: Identity, "get a new token; if you did not use this one before, report it as stolen";
+    /// The token, its agent, its key or all its tenant's tokens were taken back.
+    TokenRevoked: Identity, "get a new token";
+    /// The tenant, the agent or the tool asks for a token that is used in a safer mode.
+    TokenMode: Identity, "get a token bound to a key or certificate, or one for a single call, as the tool asks";
+    /// The token is bound to a key, and no proof came with it.
+    ProofMissing: Identity, "send the token as Authorization: DPoP, with a DPoP header signed for this request";
+    /// The proof does not fit the key, the token or the request, or is too old.
+    ProofInvalid: Identity, "sign a new proof for exactly this request and this token";
+    /// The proof lacks the nonce this gateway asks for, or has one that is over.
+    ProofNonce: Identity, "sign a new proof with the nonce in the DPoP-Nonce header of the answer";
+    /// The token is bound to a certificate that this connection did not show.
+    CertificateMismatch: Identity, "connect with the certificate the token is bound to";
     /// The agent is not registered with the tenant the token names, or is disabled.
     AgentUnknown: Identity, "have the agent registered";
 

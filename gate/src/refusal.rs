@@ -92,6 +92,11 @@ pub enum Refusal {
     #[error("a trailer has a name that frames, routes or identifies")]
     TrailerName,
 
+    #[error("a tunnel does not begin with one whole TLS client hello")]
+    ClientHello,
+    #[error("a client hello hides the name it asks for")]
+    HiddenName,
+
     #[error("a pseudo header is missing or out of place")]
     PseudoHeader,
     #[error("an HTTP/2 message has a header of one HTTP/1 connection")]

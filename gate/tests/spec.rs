@@ -2,10 +2,11 @@
 
 const SPEC: &str = include_str!("../../docs/spec/front-door.md");
 const REFUSALS: &str = include_str!("../src/refusal.rs");
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 14] = [
     include_str!("../src/authority.rs"),
     include_str!("../src/body.rs"),
     include_str!("../src/fields.rs"),
+    include_str!("../src/hello.rs"),
     include_str!("../src/http2.rs"),
     include_str!("../src/lines.rs"),
     include_str!("../src/method.rs"),

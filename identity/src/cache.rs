@@ -7,15 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aegis_domain::Timestamp;
-use sha2::{Digest as _, Sha256};
 
-use crate::{TokenError, VerifiedToken, Verifier};
+use crate::verify::{TokenDigest, digest};
+use crate::{Revocations, TokenError, VerifiedToken, Verifier};
 
 const SHARDS: usize = 16;
 const GENERATIONS: usize = 2;
-
-/// SHA-256 over the token as it was sent.
-type Digest = [u8; 32];
 
 /// A verifier with a bounded memory of what it verified.
 #[derive(Debug)]
@@ -29,8 +26,8 @@ pub struct TokenCache {
 /// old one, and what nobody used since is gone. Costs no more per call than the lookup.
 #[derive(Debug, Default)]
 struct Shard {
-    young: BTreeMap<Digest, Arc<VerifiedToken>>,
-    old: BTreeMap<Digest, Arc<VerifiedToken>>,
+    young: BTreeMap<TokenDigest, Arc<VerifiedToken>>,
+    old: BTreeMap<TokenDigest, Arc<VerifiedToken>>,
 }
 
 impl TokenCache {
@@ -44,17 +41,29 @@ impl TokenCache {
     /// Does what `Verifier::verify` does, faster the second time.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<VerifiedToken>, TokenError> {
         self.verifier.check_length(token)?;
-        let digest = Sha256::digest(token).into();
+        let digest = digest(token);
         if let Some(known) = self.get(&digest, now) {
             self.verifier.check_times(known.claims(), now)?;
             return Ok(known);
         }
-        let verified = Arc::new(self.verifier.verify(token, now)?);
+        let verified = Arc::new(self.verifier.verify_digested(token, digest, now)?);
         self.insert(digest, Arc::clone(&verified), now);
         Ok(verified)
     }
 
-    fn get(&self, digest: &Digest, now: Timestamp) -> Option<Arc<VerifiedToken>> {
+    /// The same, and refuses what was taken back, also since it was remembered.
+    pub fn verify_unrevoked(
+        &self,
+        token: &str,
+        revocations: &Revocations,
+        now: Timestamp,
+    ) -> Result<Arc<VerifiedToken>, TokenError> {
+        let verified = self.verify(token, now)?;
+        revocations.check(&verified)?;
+        Ok(verified)
+    }
+
+    fn get(&self, digest: &TokenDigest, now: Timestamp) -> Option<Arc<VerifiedToken>> {
         let mut shard = self.shard(digest)?.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = shard.young.get(digest) {
             return Some(Arc::clone(known));
@@ -64,7 +73,7 @@ impl TokenCache {
         Some(known)
     }
 
-    fn insert(&self, digest: Digest, token: Arc<VerifiedToken>, now: Timestamp) {
+    fn insert(&self, digest: TokenDigest, token: Arc<VerifiedToken>, now: Timestamp) {
         if let Some(shard) = self.shard(&digest) {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             self.insert_into(&mut shard, digest, token, now);
@@ -74,7 +83,7 @@ impl TokenCache {
     fn insert_into(
         &self,
         shard: &mut Shard,
-        digest: Digest,
+        digest: TokenDigest,
         token: Arc<VerifiedToken>,
         now: Timestamp,
     ) {
@@ -85,7 +94,7 @@ impl TokenCache {
         shard.young.insert(digest, token);
     }
 
-    fn shard(&self, digest: &Digest) -> Option<&Mutex<Shard>> {
+    fn shard(&self, digest: &TokenDigest) -> Option<&Mutex<Shard>> {
         let [first, ..] = *digest;
         self.shards.get(usize::from(first) % SHARDS)
     }
@@ -94,6 +103,7 @@ impl TokenCache {
 #[cfg(test)]
 mod tests {
     use aegis_domain::{Jti, Ttl};
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
     use crate::tests::{claims, key, now, verifier};

@@ -5,10 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use aegis_domain::{AgentId, IdError, Jti, OrgId, TenantId, Timestamp, TokenUse};
+use aegis_domain::{AgentId, Jti, OrgId, TenantId, Timestamp, TokenUse};
 use serde_json::{Map, Value};
 
-use crate::TokenError;
+use crate::payload::{Payload, texts};
+use crate::times::Times;
+use crate::{Confirmation, TokenError, delegation};
 
 const SCOPES_MAX: usize = 64;
 const SCOPE_BYTES_MAX: usize = 128;
@@ -20,10 +22,14 @@ pub struct Claims {
     pub issuer: String,
     pub org: OrgId,
     pub tenant: TenantId,
-    /// `agent_id`, or `sub` in tokens without it.
+    /// Who calls: `act.sub` in a token made by delegation, else `agent_id`, or `sub` in tokens without it.
     pub agent: AgentId,
     /// `parent_agent_id`: the agent that started this one.
     pub parent_agent: Option<AgentId>,
+    /// Whom it acts for (RFC 8693 §4.1): its parent first, last the `sub`, whose authority this is.
+    pub acts_for: Vec<AgentId>,
+    /// `cnf`: the keys without which this token is worth nothing.
+    pub confirmation: Option<Confirmation>,
     /// `scope` (one text) or `scopes` (an array).
     pub scopes: BTreeSet<String>,
     /// `aud`
@@ -43,20 +49,29 @@ impl Claims {
     /// Reads the claims Aegis knows; others are ignored (RFC 7519 §4).
     pub(crate) fn read(members: &Map<String, Value>) -> Result<Self, TokenError> {
         let payload = Payload(members);
+        let (agent, acts_for) = delegation::read(payload)?;
+        let Times { expires_at, not_before, issued_at } = Times::read(payload)?;
         Ok(Self {
             issuer: payload.required("iss")?.to_owned(),
             audience: payload.audience()?,
-            expires_at: payload.date("exp")?.ok_or(TokenError::ClaimMissing { claim: "exp" })?,
-            not_before: payload.date("nbf")?,
-            issued_at: payload.date("iat")?,
+            expires_at,
+            not_before,
+            issued_at,
             jti: payload.required_id("jti", Jti::parse)?,
             org: payload.required_id("org", OrgId::parse)?,
             tenant: payload.required_id("tenant", TenantId::parse)?,
-            agent: payload.agent()?,
-            parent_agent: payload.id("parent_agent_id", AgentId::parse)?,
-            scopes: payload.scopes()?,
-            token_use: payload.token_use()?,
+            parent_agent: delegation::parent(payload, &acts_for)?,
+            confirmation: Confirmation::read(payload)?,
+            agent,
+            acts_for,
+            scopes: scope_claims(payload)?,
+            token_use: token_use(payload)?,
         })
+    }
+
+    pub(crate) fn times(&self) -> Times {
+        let Self { expires_at, not_before, issued_at, .. } = *self;
+        Times { expires_at, not_before, issued_at }
     }
 }
 
@@ -82,106 +97,29 @@ pub(crate) fn scopes<'a>(
     Ok(scopes)
 }
 
-struct Payload<'a>(&'a Map<String, Value>);
-
-impl<'a> Payload<'a> {
-    fn text(&self, claim: &'static str) -> Result<Option<&'a str>, TokenError> {
-        let text = |value: &'a Value| value.as_str().ok_or(TokenError::ClaimMalformed { claim });
-        self.0.get(claim).map(text).transpose()
-    }
-
-    fn required(&self, claim: &'static str) -> Result<&'a str, TokenError> {
-        self.text(claim)?.ok_or(TokenError::ClaimMissing { claim })
-    }
-
-    fn id<T>(
-        &self,
-        claim: &'static str,
-        parse: fn(&str) -> Result<T, IdError>,
-    ) -> Result<Option<T>, TokenError> {
-        let text = self.text(claim)?;
-        text.map(parse).transpose().map_err(|_| TokenError::ClaimMalformed { claim })
-    }
-
-    fn required_id<T>(
-        &self,
-        claim: &'static str,
-        parse: fn(&str) -> Result<T, IdError>,
-    ) -> Result<T, TokenError> {
-        self.id(claim, parse)?.ok_or(TokenError::ClaimMissing { claim })
-    }
-
-    fn agent(&self) -> Result<AgentId, TokenError> {
-        let sub = self.text("sub")?;
-        let Some(agent_id) = self.text("agent_id")? else {
-            return self.required_id("sub", AgentId::parse);
-        };
-        if sub.is_some_and(|sub| sub != agent_id) {
-            return Err(TokenError::ClaimsDisagree { first: "agent_id", second: "sub" });
+fn scope_claims(payload: Payload<'_>) -> Result<BTreeSet<String>, TokenError> {
+    let from_text = match payload.text("scope")? {
+        Some("") => Some(BTreeSet::new()),
+        Some(text) => Some(scopes("scope", text.split(' '))?),
+        None => None,
+    };
+    let from_array = match payload.0.get("scopes") {
+        Some(value) => Some(scopes("scopes", texts(value, "scopes")?.into_iter())?),
+        None => None,
+    };
+    match (from_text, from_array) {
+        (Some(text), Some(array)) if text != array => {
+            Err(TokenError::ClaimsDisagree { first: "scope", second: "scopes" })
         }
-        self.required_id("agent_id", AgentId::parse)
-    }
-
-    /// One text or an array of them (RFC 7519 §4.1.3).
-    fn audience(&self) -> Result<Vec<String>, TokenError> {
-        match self.0.get("aud") {
-            None => Err(TokenError::ClaimMissing { claim: "aud" }),
-            Some(Value::String(one)) => Ok(vec![one.clone()]),
-            Some(value) => Ok(texts(value, "aud")?.into_iter().map(str::to_owned).collect()),
-        }
-    }
-
-    /// A NumericDate (RFC 7519 §2) in whole seconds that a `Timestamp` can hold.
-    fn date(&self, claim: &'static str) -> Result<Option<Timestamp>, TokenError> {
-        let Some(value) = self.0.get(claim) else {
-            return Ok(None);
-        };
-        whole_seconds(value)
-            .and_then(|seconds| seconds.checked_mul(1_000_000_000))
-            .map(|ns| Some(Timestamp::from_unix_ns(ns)))
-            .ok_or(TokenError::ClaimMalformed { claim })
-    }
-
-    fn scopes(&self) -> Result<BTreeSet<String>, TokenError> {
-        let from_text = match self.text("scope")? {
-            Some("") => Some(BTreeSet::new()),
-            Some(text) => Some(scopes("scope", text.split(' '))?),
-            None => None,
-        };
-        let from_array = match self.0.get("scopes") {
-            Some(value) => Some(scopes("scopes", texts(value, "scopes")?.into_iter())?),
-            None => None,
-        };
-        match (from_text, from_array) {
-            (Some(text), Some(array)) if text != array => {
-                Err(TokenError::ClaimsDisagree { first: "scope", second: "scopes" })
-            }
-            (Some(scopes), _) | (None, Some(scopes)) => Ok(scopes),
-            (None, None) => Ok(BTreeSet::new()),
-        }
-    }
-
-    fn token_use(&self) -> Result<TokenUse, TokenError> {
-        match self.text("use")? {
-            None | Some("bound") => Ok(TokenUse::Bound),
-            Some("once") => Ok(TokenUse::Once),
-            Some(_) => Err(TokenError::ClaimMalformed { claim: "use" }),
-        }
+        (Some(scopes), _) | (None, Some(scopes)) => Ok(scopes),
+        (None, None) => Ok(BTreeSet::new()),
     }
 }
 
-fn texts<'a>(value: &'a Value, claim: &'static str) -> Result<Vec<&'a str>, TokenError> {
-    value
-        .as_array()
-        .and_then(|items| items.iter().map(Value::as_str).collect())
-        .ok_or(TokenError::ClaimMalformed { claim })
-}
-
-/// An integer, or a float without a fraction; what is negative or too large does not parse.
-fn whole_seconds(value: &Value) -> Option<u64> {
-    if let Some(seconds) = value.as_u64() {
-        return Some(seconds);
+fn token_use(payload: Payload<'_>) -> Result<TokenUse, TokenError> {
+    match payload.text("use")? {
+        None | Some("bound") => Ok(TokenUse::Bound),
+        Some("once") => Ok(TokenUse::Once),
+        Some(_) => Err(TokenError::ClaimMalformed { claim: "use" }),
     }
-    let float = value.as_f64().filter(|float| float.fract() == 0.0)?;
-    format!("{float:.0}").parse().ok()
 }

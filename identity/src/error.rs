@@ -5,7 +5,7 @@
 
 use aegis_domain::Reason;
 
-use crate::JsonError;
+use crate::{JsonError, RevokedBy};
 
 /// One of the three parts of a compact JWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +38,13 @@ pub enum TokenError {
     Json { part: Part, source: JsonError },
     #[error("header member {name} is refused")]
     HeaderForbidden { name: &'static str },
+    #[error("header member {name} is missing")]
+    HeaderMissing { name: &'static str },
     #[error("header member {name} is malformed")]
     HeaderMalformed { name: &'static str },
     #[error("header names no algorithm")]
     AlgorithmMissing,
-    #[error("algorithm is not one of EdDSA, Ed25519, RS256, PS256, ES256")]
+    #[error("algorithm is not one of EdDSA, Ed25519, RS256, PS256, ES256, ES384")]
     AlgorithmUnsupported,
     #[error("token is of another type")]
     TypeUnexpected,
@@ -72,6 +74,8 @@ pub enum TokenError {
     IssuedInFuture { ahead_s: u64 },
     #[error("token lives longer than {ttl_max_s} s")]
     LivesTooLong { ttl_max_s: u64 },
+    #[error("token was taken back ({by:?})")]
+    Revoked { by: RevokedBy },
 }
 
 impl TokenError {
@@ -83,6 +87,7 @@ impl TokenError {
             | TokenError::Base64 { .. }
             | TokenError::Json { .. }
             | TokenError::HeaderForbidden { .. }
+            | TokenError::HeaderMissing { .. }
             | TokenError::HeaderMalformed { .. }
             | TokenError::TypeUnexpected => Reason::TokenMalformed,
             TokenError::AlgorithmMissing
@@ -100,6 +105,7 @@ impl TokenError {
             TokenError::NotYetValid { .. } | TokenError::IssuedInFuture { .. } => {
                 Reason::TokenNotYetValid
             }
+            TokenError::Revoked { .. } => Reason::TokenRevoked,
         }
     }
 }

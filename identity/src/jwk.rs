@@ -11,7 +11,7 @@ use ring::signature::RsaPublicKeyComponents;
 use serde_json::{Map, Value};
 
 use crate::public_key::{Algorithm, Material};
-use crate::{PublicKey, rsa};
+use crate::{JsonError, JwkThumbprint, PublicKey, json, rsa};
 
 /// Members that hold a secret (RFC 7518 §6.2.2, §6.3.2, §6.4.1; RFC 8037 §2).
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
@@ -19,8 +19,12 @@ const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"]
 /// Why a key was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
+    #[error("key cannot be read")]
+    Json(#[source] JsonError),
     #[error("key is not a JSON object")]
     NotAnObject,
+    #[error("key is for another use, curve or algorithm")]
+    Unsupported,
     #[error("key has a private member")]
     Private,
     #[error("member {name} is missing")]
@@ -37,31 +41,43 @@ pub enum KeyError {
     Pkcs8,
 }
 
+/// What a key must say it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// `use: sig`, or nothing (RFC 7517 §4.2).
+    Signing,
+    /// `use: jwt-svid`; a key that says nothing is ignored (SPIFFE Trust Domain and Bundle §4.2.2).
+    JwtSvid,
+}
+
 impl PublicKey {
+    /// Reads one JWK, as an agent registers it. Unlike in a set, a key for something else is an error.
+    pub fn from_jwk_json(bytes: &[u8]) -> Result<Self, KeyError> {
+        let jwk = Value::Object(json::object(bytes).map_err(KeyError::Json)?);
+        Self::from_jwk(&jwk, Purpose::Signing)?.ok_or(KeyError::Unsupported)
+    }
+
     /// Reads a JWK. `None` is a sound key for something else: another use, curve or algorithm.
-    pub(crate) fn from_jwk(jwk: &Value) -> Result<Option<Self>, KeyError> {
-        let jwk = Members(jwk.as_object().ok_or(KeyError::NotAnObject)?);
-        if PRIVATE_MEMBERS.iter().any(|name| jwk.0.contains_key(*name)) {
-            return Err(KeyError::Private);
-        }
-        if !jwk.is_for_verifying()? {
+    pub(crate) fn from_jwk(jwk: &Value, purpose: Purpose) -> Result<Option<Self>, KeyError> {
+        let jwk = Members::public(jwk)?;
+        if !jwk.is_for_verifying(purpose)? {
             return Ok(None);
         }
-        let Some(material) = jwk.material()? else {
+        let Some(material) = jwk.material(None)? else {
             return Ok(None);
         };
         let id = match jwk.text("kid")? {
             Some(kid) => {
                 KeyId::parse(kid).map_err(|_| KeyError::MemberMalformed { name: "kid" })?
             }
-            None => material.thumbprint(),
+            None => material.key_id(),
         };
-        Ok(Some(Self { id, material }))
+        Ok(Some(Self { id, thumbprint: material.thumbprint(), material }))
     }
 
     pub(crate) fn from_ed25519(key: VerifyingKey) -> Self {
         let material = Material::Ed25519(key);
-        Self { id: material.thumbprint(), material }
+        Self { id: material.key_id(), thumbprint: material.thumbprint(), material }
     }
 
     /// The JWK to publish.
@@ -75,6 +91,15 @@ impl PublicKey {
 }
 
 impl Material {
+    /// Reads the key that a proof brings along, for the algorithm that the proof names.
+    pub(crate) fn from_proof(jwk: &Value, algorithm: Algorithm) -> Result<Self, KeyError> {
+        let jwk = Members::public(jwk)?;
+        if !jwk.is_for_verifying(Purpose::Signing)? {
+            return Err(KeyError::Unsupported);
+        }
+        jwk.material(Some(algorithm))?.ok_or(KeyError::Unsupported)
+    }
+
     /// The members that make the key, and no others: those of RFC 7638 §3.2.
     fn members(&self) -> Map<String, Value> {
         let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
@@ -94,18 +119,39 @@ impl Material {
                 let (x, y) = (encode(x), encode(y));
                 vec![("crv", "P-256".into()), ("kty", "EC".into()), ("x", x), ("y", y)]
             }
+            Material::Es384([_, point @ ..]) => {
+                let (x, y) = point.split_at(48);
+                let (x, y) = (encode(x), encode(y));
+                vec![("crv", "P-384".into()), ("kty", "EC".into()), ("x", x), ("y", y)]
+            }
         };
         members.into_iter().map(|(name, value)| (name.to_owned(), Value::String(value))).collect()
     }
 
-    fn thumbprint(&self) -> KeyId {
-        KeyId::thumbprint(Value::Object(self.members()).to_string().as_bytes())
+    pub(crate) fn thumbprint(&self) -> JwkThumbprint {
+        JwkThumbprint::of_canonical(&self.canonical())
+    }
+
+    pub(crate) fn key_id(&self) -> KeyId {
+        KeyId::thumbprint(self.canonical().as_bytes())
+    }
+
+    fn canonical(&self) -> String {
+        Value::Object(self.members()).to_string()
     }
 }
 
 struct Members<'a>(&'a Map<String, Value>);
 
 impl<'a> Members<'a> {
+    fn public(jwk: &'a Value) -> Result<Self, KeyError> {
+        let jwk = jwk.as_object().ok_or(KeyError::NotAnObject)?;
+        if PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name)) {
+            return Err(KeyError::Private);
+        }
+        Ok(Self(jwk))
+    }
+
     fn text(&self, name: &'static str) -> Result<Option<&'a str>, KeyError> {
         let text = |value: &'a Value| value.as_str().ok_or(KeyError::MemberMalformed { name });
         self.0.get(name).map(text).transpose()
@@ -120,13 +166,17 @@ impl<'a> Members<'a> {
         URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::MemberMalformed { name })
     }
 
-    fn bytes_32(&self, name: &'static str) -> Result<[u8; 32], KeyError> {
+    fn bytes_of<const N: usize>(&self, name: &'static str) -> Result<[u8; N], KeyError> {
         self.bytes(name)?.try_into().map_err(|_| KeyError::MemberMalformed { name })
     }
 
     /// Honours `use` and `key_ops` (RFC 7517 §4.2, §4.3).
-    fn is_for_verifying(&self) -> Result<bool, KeyError> {
-        let signs = self.text("use")?.is_none_or(|purpose| purpose == "sig");
+    fn is_for_verifying(&self, purpose: Purpose) -> Result<bool, KeyError> {
+        let named = self.text("use")?;
+        let signs = match purpose {
+            Purpose::Signing => named.is_none_or(|named| named == "sig"),
+            Purpose::JwtSvid => named == Some("jwt-svid"),
+        };
         let verifies = match self.0.get("key_ops") {
             None => true,
             Some(Value::Array(operations)) => operations.iter().any(|name| name == "verify"),
@@ -135,17 +185,23 @@ impl<'a> Members<'a> {
         Ok(signs && verifies)
     }
 
-    /// An RSA key without `alg` is for RS256, as those who leave it out mean it: one key, one algorithm.
-    fn material(&self) -> Result<Option<Material>, KeyError> {
+    /// An RSA key without `alg` is for RS256, as those who leave it out mean it: one key, one algorithm. Only the
+    /// holder of a key may say otherwise, in a proof signed with it (`wanted`).
+    fn material(&self, wanted: Option<Algorithm>) -> Result<Option<Material>, KeyError> {
         let kty = self.required_text("kty")?;
-        let alg = self.text("alg")?.map(Algorithm::parse);
+        let alg = match (self.text("alg")?.map(Algorithm::parse), wanted) {
+            (None, wanted) => wanted,
+            (Some(None), _) => return Ok(None),
+            (Some(named), Some(_)) if named != wanted => return Ok(None),
+            (Some(named), _) => named,
+        };
         match (kty, alg) {
-            ("OKP", None | Some(Some(Algorithm::Ed25519))) => self.ed25519(),
-            ("EC", None | Some(Some(Algorithm::Es256))) => self.p256(),
-            ("RSA", None | Some(Some(Algorithm::Rs256))) => {
-                self.rsa().map(Material::Rs256).map(Some)
-            }
-            ("RSA", Some(Some(Algorithm::Ps256))) => self.rsa().map(Material::Ps256).map(Some),
+            ("OKP", None | Some(Algorithm::Ed25519)) => self.ed25519(),
+            ("EC", None) => Ok(self.p256()?.or(self.p384()?)),
+            ("EC", Some(Algorithm::Es256)) => self.p256(),
+            ("EC", Some(Algorithm::Es384)) => self.p384(),
+            ("RSA", None | Some(Algorithm::Rs256)) => self.rsa().map(Material::Rs256).map(Some),
+            ("RSA", Some(Algorithm::Ps256)) => self.rsa().map(Material::Ps256).map(Some),
             _ => Ok(None),
         }
     }
@@ -154,7 +210,7 @@ impl<'a> Members<'a> {
         if self.required_text("crv")? != "Ed25519" {
             return Ok(None);
         }
-        let bytes = self.bytes_32("x")?;
+        let bytes = self.bytes_of("x")?;
         let key = VerifyingKey::from_bytes(&bytes).map_err(|_| KeyError::Ed25519Point)?;
         let canonical = key.to_edwards().compress().to_bytes() == bytes;
         if !canonical || key.is_weak() {
@@ -167,12 +223,18 @@ impl<'a> Members<'a> {
         if self.required_text("crv")? != "P-256" {
             return Ok(None);
         }
-        let mut point = [0; 65];
-        let coordinates = [self.bytes_32("x")?, self.bytes_32("y")?].concat();
-        for (slot, byte) in point.iter_mut().zip([4].into_iter().chain(coordinates)) {
-            *slot = byte;
+        Ok(Some(Material::Es256(uncompressed(self.point::<32>()?))))
+    }
+
+    fn p384(&self) -> Result<Option<Material>, KeyError> {
+        if self.required_text("crv")? != "P-384" {
+            return Ok(None);
         }
-        Ok(Some(Material::Es256(point)))
+        Ok(Some(Material::Es384(uncompressed(self.point::<48>()?))))
+    }
+
+    fn point<const N: usize>(&self) -> Result<[[u8; N]; 2], KeyError> {
+        Ok([self.bytes_of("x")?, self.bytes_of("y")?])
     }
 
     fn rsa(&self) -> Result<RsaPublicKeyComponents<Vec<u8>>, KeyError> {
@@ -180,4 +242,14 @@ impl<'a> Members<'a> {
         rsa::check(&n, &e)?;
         Ok(RsaPublicKeyComponents { n, e })
     }
+}
+
+/// `4 ‖ x ‖ y` (SEC 1 §2.3.3); `POINT` is twice `N` and one.
+fn uncompressed<const N: usize, const POINT: usize>(coordinates: [[u8; N]; 2]) -> [u8; POINT] {
+    let mut point = [0; POINT];
+    let bytes = [4].into_iter().chain(coordinates.into_iter().flatten());
+    for (slot, byte) in point.iter_mut().zip(bytes) {
+        *slot = byte;
+    }
+    point
 }

@@ -9,14 +9,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use crate::public_key::Algorithm;
+use crate::public_key::{Algorithm, Material};
 use crate::{KeySet, Part, PublicKey, TokenError, json};
 
 /// The longest attestation that is looked at.
 pub(crate) const JWS_BYTES_MAX: usize = 16 * 1_024;
 
 /// Members that would bring a key along, change how bytes are read, or must be understood (RFC 8725 §3.1, §3.10).
-const FORBIDDEN: [&str; 7] = ["crit", "b64", "zip", "jwk", "jku", "x5u", "x5c"];
+const FORBIDDEN: [&str; 6] = ["crit", "b64", "zip", "jku", "x5u", "x5c"];
+/// The key itself: a proof must bring it (RFC 9449 §4.2), nothing else may.
+const JWK: &str = "jwk";
 
 /// Checks a text that we signed ourselves, such as an attestation, and hands out what was signed.
 /// The type must match exactly, so that nothing signed for one purpose serves another (RFC 8725 §3.11).
@@ -41,7 +43,7 @@ pub fn verify_jws_within(
 
 /// What a header may say.
 pub(crate) struct Header {
-    algorithm: Algorithm,
+    pub(crate) algorithm: Algorithm,
     kid: Option<KeyId>,
     pub(crate) typ: Option<String>,
 }
@@ -57,12 +59,41 @@ pub(crate) struct Jws<'a> {
 impl<'a> Jws<'a> {
     pub(crate) fn parse(token: &'a str, bytes_max: usize) -> Result<Self, TokenError> {
         let parts = Parts::split(token, bytes_max)?;
+        let header = parts.header()?;
+        if header.contains_key(JWK) {
+            return Err(TokenError::HeaderForbidden { name: JWK });
+        }
+        Self::read(&parts, &header)
+    }
+
+    /// Reads a proof, which brings the key it is signed with.
+    pub(crate) fn parse_proof(
+        text: &'a str,
+        bytes_max: usize,
+    ) -> Result<(Self, Value), TokenError> {
+        let parts = Parts::split(text, bytes_max)?;
+        let mut header = parts.header()?;
+        let jwk = header.remove(JWK).ok_or(TokenError::HeaderMissing { name: JWK })?;
+        Ok((Self::read(&parts, &header)?, jwk))
+    }
+
+    fn read(parts: &Parts<'a>, header: &Map<String, Value>) -> Result<Self, TokenError> {
         Ok(Self {
             signing_input: parts.signing_input,
-            header: Header::read(&parts.header()?)?,
+            header: Header::read(header)?,
             payload: decode(parts.payload, Part::Payload)?,
             signature: decode(parts.signature, Part::Signature)?,
         })
+    }
+
+    /// The claims in the payload, not believed.
+    pub(crate) fn claims(&self) -> Result<Map<String, Value>, TokenError> {
+        read_object(&self.payload, Part::Payload)
+    }
+
+    /// Checks the signature with a key that somebody else chose.
+    pub(crate) fn verify_with(&self, key: &Material) -> Result<(), TokenError> {
+        key.verify(self.signing_input.as_bytes(), &self.signature)
     }
 
     /// Checks the signature and names the key that made it.
@@ -116,6 +147,17 @@ pub(crate) fn read_object(bytes: &[u8], part: Part) -> Result<Map<String, Value>
 }
 
 impl Header {
+    /// Nothing that was signed for one purpose may serve another (RFC 8725 §3.11), so a type that is not among
+    /// `types` refuses. Many libraries write none; each kind is then told by its key and its claims.
+    pub(crate) fn check_type(&self, types: &[&str]) -> Result<(), TokenError> {
+        match &self.typ {
+            Some(typ) if !types.iter().any(|known| known.eq_ignore_ascii_case(typ)) => {
+                Err(TokenError::TypeUnexpected)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn read(members: &Map<String, Value>) -> Result<Self, TokenError> {
         if let Some(name) = FORBIDDEN.into_iter().find(|name| members.contains_key(*name)) {
             return Err(TokenError::HeaderForbidden { name });

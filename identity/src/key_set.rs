@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use aegis_domain::KeyId;
 use serde_json::Value;
 
+use crate::jwk::Purpose;
 use crate::public_key::Algorithm;
 use crate::{JsonError, KeyError, PublicKey, TokenError, json};
 
@@ -41,6 +42,15 @@ impl KeySet {
     /// key refuses the set, because whoever publishes one cannot be trusted with the others.
     /// A set without usable keys is fine: an issuer that withdrew all its keys must be believed.
     pub fn from_jwks(bytes: &[u8]) -> Result<Self, KeySetError> {
+        Self::read(bytes, Purpose::Signing)
+    }
+
+    /// Reads the bundle of a SPIFFE trust domain: a JWK set whose keys for tokens say so in words of their own.
+    pub fn from_spiffe_bundle(bytes: &[u8]) -> Result<Self, KeySetError> {
+        Self::read(bytes, Purpose::JwtSvid)
+    }
+
+    fn read(bytes: &[u8], purpose: Purpose) -> Result<Self, KeySetError> {
         if bytes.len() > JWKS_BYTES_MAX {
             return Err(KeySetError::TooLong);
         }
@@ -51,8 +61,8 @@ impl KeySet {
         }
         let mut set = Self::default();
         for (index, jwk) in jwks.iter().enumerate() {
-            let key =
-                PublicKey::from_jwk(jwk).map_err(|source| KeySetError::Key { index, source })?;
+            let key = PublicKey::from_jwk(jwk, purpose)
+                .map_err(|source| KeySetError::Key { index, source })?;
             if let Some(key) = key {
                 set = set.with(key)?;
             }

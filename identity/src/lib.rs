@@ -5,8 +5,12 @@
 #![deny(clippy::wildcard_enum_match_arm, clippy::as_conversions)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+mod assertion;
 mod cache;
+mod challenge;
 mod claims;
+mod confirmation;
+mod delegation;
 mod error;
 mod inspect;
 mod json;
@@ -14,23 +18,48 @@ mod jwk;
 mod jws;
 mod key_set;
 mod mint;
+mod mode;
+mod nonce;
+mod payload;
+mod proof;
 mod public_key;
+mod replay;
+mod revocation;
 mod rsa;
 mod signing_key;
+mod subject;
+mod thumbprint;
+mod times;
+mod uri;
 mod verify;
 
 #[cfg(test)]
 mod tests;
 
+pub use assertion::{
+    CLIENT_ASSERTION_TYPE, ClientAssertion, ClientError, UnverifiedAssertion, verify_certificate,
+};
 pub use cache::TokenCache;
+pub use challenge::{Challenge, ChallengeError, Scheme};
 pub use claims::Claims;
+pub use confirmation::Confirmation;
 pub use error::{Part, TokenError};
 pub use inspect::{Inspection, inspect};
 pub use json::JsonError;
 pub use jwk::KeyError;
 pub use jws::{verify_jws, verify_jws_within};
 pub use key_set::{KeySet, KeySetError};
-pub use mint::mint;
-pub use public_key::PublicKey;
+pub use mint::{TokenTtl, mint};
+pub use mode::{Admission, Mode, ModeError, Modes, Shown, admit};
+pub use nonce::Nonces;
+pub use proof::{ProofDemand, ProofError, VerifiedProof, verify_proof};
+pub use public_key::{ALGORITHM_NAMES, PublicKey};
+pub use replay::ReplayCheck;
+pub use revocation::{Revocation, Revocations, RevocationsFull, RevokedBy};
 pub use signing_key::SigningKey;
+pub use subject::{
+    RuleError, Subject, SubjectError, SubjectIssuer, SubjectLimits, SubjectProfile, SubjectRule,
+    SubjectVerifier,
+};
+pub use thumbprint::{CertificateThumbprint, JwkThumbprint, ThumbprintError};
 pub use verify::{TokenLimits, TrustedIssuer, VerifiedToken, Verifier};

@@ -3,10 +3,10 @@
 //! Not here: who may have one (`control`). Invariant: a claim that would be read differently is refused, not
 //! written; above all a scope with a blank in it, which would be read as two.
 
-use aegis_domain::Timestamp;
+use aegis_domain::{Timestamp, Ttl};
 use serde_json::{Map, Value};
 
-use crate::{Claims, SigningKey, TokenError, claims};
+use crate::{Claims, Confirmation, SigningKey, TokenError, claims, delegation};
 
 /// Signs an access token in the profile of RFC 9068; its `client_id` is the agent. Times are cut to seconds.
 pub fn mint(key: &SigningKey, claims: &Claims) -> Result<String, TokenError> {
@@ -15,11 +15,14 @@ pub fn mint(key: &SigningKey, claims: &Claims) -> Result<String, TokenError> {
     if claims.audience.is_empty() {
         return Err(TokenError::ClaimMissing { claim: "aud" });
     }
+    let (sub, act) = delegation::write(claims)?;
     let date = |instant: Timestamp| Some(Value::from(instant.unix_s()));
     let agent = || Some(Value::from(claims.agent.as_str()));
     let members = [
         ("iss", Some(claims.issuer.as_str().into())),
-        ("sub", agent()),
+        ("sub", Some(sub)),
+        ("act", act),
+        ("cnf", claims.confirmation.as_ref().map(Confirmation::write)),
         ("client_id", agent()),
         ("agent_id", agent()),
         ("parent_agent_id", claims.parent_agent.as_ref().map(|parent| parent.as_str().into())),
@@ -43,5 +46,30 @@ fn audience(names: &[String]) -> Value {
     match names {
         [one] => one.as_str().into(),
         several => several.into(),
+    }
+}
+
+/// How long an access token lives: 5 minutes unless said otherwise, 15 at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenTtl(Ttl);
+
+impl TokenTtl {
+    pub const MAX: Ttl = Ttl::from_s(15 * 60);
+
+    pub fn new(ttl: Ttl) -> Result<Self, TokenError> {
+        if ttl > Self::MAX {
+            return Err(TokenError::LivesTooLong { ttl_max_s: Self::MAX.s_ceil() });
+        }
+        Ok(Self(ttl))
+    }
+
+    pub const fn get(self) -> Ttl {
+        self.0
+    }
+}
+
+impl Default for TokenTtl {
+    fn default() -> Self {
+        Self(Ttl::from_s(5 * 60))
     }
 }

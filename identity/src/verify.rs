@@ -4,12 +4,20 @@
 //! `VerifiedToken` was signed by a key of its own issuer, for one of our audiences, and is in its time.
 
 use aegis_domain::{KeyId, Timestamp, Ttl};
+use sha2::{Digest as _, Sha256};
 
-use crate::jws::{Jws, check_length, read_object};
-use crate::{Claims, KeySet, Part, TokenError, claims};
+use crate::jws::{Jws, check_length};
+use crate::{Claims, JwkThumbprint, KeySet, TokenError, claims};
 
 /// The types an access token may have (RFC 9068 §2.1 and, for issuers older than it, RFC 7519 §5.1).
 const TYPES: [&str; 3] = ["at+jwt", "application/at+jwt", "JWT"];
+
+/// SHA-256 over a token as it was sent.
+pub(crate) type TokenDigest = [u8; 32];
+
+pub(crate) fn digest(token: &str) -> TokenDigest {
+    Sha256::digest(token).into()
+}
 
 /// An issuer whose tokens count here.
 #[derive(Clone, Debug)]
@@ -43,6 +51,8 @@ impl Default for TokenLimits {
 pub struct VerifiedToken {
     claims: Claims,
     key_id: KeyId,
+    key: JwkThumbprint,
+    digest: TokenDigest,
 }
 
 impl VerifiedToken {
@@ -53,6 +63,16 @@ impl VerifiedToken {
     /// The key that signed it.
     pub fn key_id(&self) -> &KeyId {
         &self.key_id
+    }
+
+    /// The same key under the name that nobody chose.
+    pub fn key(&self) -> JwkThumbprint {
+        self.key
+    }
+
+    /// SHA-256 over the token as it was sent; `ath` in a proof (RFC 9449 §4.2).
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
     }
 }
 
@@ -71,9 +91,19 @@ impl Verifier {
 
     /// Checks one token at one instant.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<VerifiedToken, TokenError> {
+        check_length(token, self.limits.token_bytes_max)?;
+        self.verify_digested(token, digest(token), now)
+    }
+
+    pub(crate) fn verify_digested(
+        &self,
+        token: &str,
+        digest: TokenDigest,
+        now: Timestamp,
+    ) -> Result<VerifiedToken, TokenError> {
         let jws = Jws::parse(token, self.limits.token_bytes_max)?;
-        check_type(jws.header.typ.as_deref())?;
-        let payload = read_object(&jws.payload, Part::Payload)?;
+        jws.header.check_type(&TYPES)?;
+        let payload = jws.claims()?;
         let issuer = self.trusted(claims::issuer(&payload)?)?;
         let key = jws.verify(&issuer.keys)?;
 
@@ -82,7 +112,8 @@ impl Verifier {
             return Err(TokenError::Audience);
         }
         self.check_times(&claims, now)?;
-        Ok(VerifiedToken { claims, key_id: key.id().clone() })
+        let (key_id, key) = (key.id().clone(), key.thumbprint());
+        Ok(VerifiedToken { claims, key_id, key, digest })
     }
 
     pub(crate) fn check_length(&self, token: &str) -> Result<(), TokenError> {
@@ -96,33 +127,8 @@ impl Verifier {
             .ok_or(TokenError::IssuerUntrusted)
     }
 
-    /// The claims about time (RFC 7519 §4.1.4 to §4.1.6), which must hold again each time a token is used.
+    /// The claims about time, which must hold again each time a token is used.
     pub(crate) fn check_times(&self, claims: &Claims, now: Timestamp) -> Result<(), TokenError> {
-        let TokenLimits { skew, ttl_max, token_bytes_max: _ } = self.limits;
-        if now >= claims.expires_at.plus(skew) {
-            let ago_s = now.unix_s().saturating_sub(claims.expires_at.unix_s());
-            return Err(TokenError::Expired { ago_s });
-        }
-        if let Some(start) = claims.not_before.filter(|start| now.plus(skew) < *start) {
-            return Err(TokenError::NotYetValid { wait_s: start.since(now).s_ceil() });
-        }
-        if let Some(issued) = claims.issued_at.filter(|issued| now.plus(skew) < *issued) {
-            return Err(TokenError::IssuedInFuture { ahead_s: issued.since(now).s_ceil() });
-        }
-        let born = claims.issued_at.unwrap_or(now);
-        if claims.expires_at > born.plus(ttl_max).plus(skew) {
-            return Err(TokenError::LivesTooLong { ttl_max_s: ttl_max.s_ceil() });
-        }
-        Ok(())
-    }
-}
-
-/// Tokens without a type are common; those with another type were signed for something else.
-fn check_type(typ: Option<&str>) -> Result<(), TokenError> {
-    match typ {
-        Some(typ) if !TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)) => {
-            Err(TokenError::TypeUnexpected)
-        }
-        Some(_) | None => Ok(()),
+        claims.times().check(now, self.limits.skew, self.limits.ttl_max)
     }
 }

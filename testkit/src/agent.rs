@@ -52,6 +52,8 @@ impl<'b> Agent<'b> {
             tenant: TenantId::parse("acme").unwrap(),
             agent: AgentId::parse(name).unwrap(),
             parent_agent: None,
+            acts_for: Vec::new(),
+            confirmation: None,
             scopes: BTreeSet::from(scopes),
             audience: vec![AUDIENCE.to_owned()],
             expires_at: now.plus(Ttl::from_s(300)),

@@ -77,6 +77,11 @@ impl Plan {
         std::fs::write(self.data.path().join(name), text).unwrap();
     }
 
+    /// Where a file of the plan lies.
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.data.path().join(name)
+    }
+
     /// Sets one value of the configuration, by JSON pointer; what is missing on the way is made.
     pub fn with(mut self, pointer: &str, value: Value) -> Self {
         self.set(pointer, value);

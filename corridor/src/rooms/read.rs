@@ -33,6 +33,9 @@ pub async fn read(
 ) -> Result<Read, Reason> {
     let tenant = &identified.tenant;
     let Way { binding, call } = way(tenant, &corridor.config.region, arrival)?;
+    if !identified.modes.meets(binding.modes) {
+        return Err(Reason::TokenMode);
+    }
     let limits = &corridor.config.limits;
     let bytes_max = binding.body_bytes_max.unwrap_or(limits.body_bytes_max);
     let waiting = Instant::now();
@@ -298,14 +301,15 @@ fn add(params: &mut Params, name: String, value: Value) -> Result<(), Reason> {
     if params.insert(name, value).is_some() { Err(Reason::UnreadableBody) } else { Ok(()) }
 }
 
-/// `None` for a body that streams by unread.
+/// `None` for a body that streams by unread, and for what goes through an unopened tunnel.
 fn scan(
     body: &[u8],
     content: &ContentKind,
     call: &EgressCall,
     binding: &ToolBinding,
 ) -> Option<Scan> {
-    if binding.body == BodyMode::Stream {
+    let is_tunnel = call.method.as_str() == "CONNECT";
+    if binding.body == BodyMode::Stream || is_tunnel {
         return None;
     }
     let query = call.query.as_deref().unwrap_or_default();

@@ -59,6 +59,8 @@ pub struct Outcome {
     pub reason: Reason,
     pub status: Option<u16>,
     pub body_bytes: u64,
+    /// Bytes sent upstream that nobody read.
+    pub sent_bytes: Option<u64>,
     pub cost: MicroUsd,
     pub usage: Option<Usage>,
     pub duration_us: u64,
@@ -274,6 +276,7 @@ pub async fn outcome(
         tool: sealed.tool.clone(),
         status: outcome.status,
         bytes: outcome.body_bytes,
+        sent: outcome.sent_bytes,
         cost: outcome.cost,
         est_cost: outcome.estimate,
         dur_us: outcome.duration_us,

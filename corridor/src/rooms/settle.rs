@@ -48,6 +48,7 @@ struct Watched {
     is_sent: bool,
     status: Option<u16>,
     body_bytes: u64,
+    sent_bytes: Option<u64>,
     is_complete: bool,
     usage: Option<UsageReader>,
 }
@@ -94,6 +95,13 @@ impl Settlement {
         }
     }
 
+    /// What an unopened tunnel carried, upstream and back.
+    pub fn carried(&mut self, sent_bytes: u64, received_bytes: u64) {
+        let Some(Open { watched, .. }) = &mut self.open else { return };
+        watched.sent_bytes = Some(sent_bytes);
+        watched.body_bytes = received_bytes;
+    }
+
     pub fn finish(mut self, end: End) {
         self.close(end);
     }
@@ -128,6 +136,7 @@ async fn settle(corridor: Arc<Corridor>, mut open: Open, end: End) {
         },
         status: watched.status,
         body_bytes: watched.body_bytes,
+        sent_bytes: watched.sent_bytes,
         cost,
         usage,
         duration_us: open.clock.total_us(),

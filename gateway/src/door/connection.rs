@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use aegis_conduit::Patience;
-use aegis_domain::{Host, Secret};
+use aegis_corridor::context::Presented;
+use aegis_domain::Host;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_http::ResponseHeader;
@@ -28,7 +29,7 @@ pub(super) struct Connection {
 pub(super) struct Tunnel {
     pub(super) host: Host,
     pub(super) port: u16,
-    pub(super) token: Secret<String>,
+    pub(super) presented: Presented,
 }
 
 /// As much patience as a new connection gets.

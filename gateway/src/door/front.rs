@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use aegis_config::HeadLimits;
 use aegis_domain::Reason;
-use aegis_gate::{
-    self as gate, Framing, HeadGate, Limits, Pace, Reading, Refusal, Scheme, Target, Upgrade,
-};
+use aegis_gate::{self as gate, Framing, HeadGate, Limits, Pace, Reading, Scheme, Target, Upgrade};
 use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
@@ -29,6 +27,7 @@ use crate::wire::Gateway;
 use aegis_conduit::{Gated, Patience, Prefixed, Taken};
 use aegis_corridor::context::Asked;
 use aegis_corridor::drain::Underway;
+use aegis_corridor::refusal::Refusal;
 
 /// How much is read at a time while a head is incomplete.
 const READ_BYTES: usize = 4_096;
@@ -157,6 +156,7 @@ impl Front {
         match connect::open(&self.gateway, stream, head, &patience).await {
             Connect::Over => {}
             Connect::Refused(stream, reason) => self.refuse(stream, reason, Asked::Proxy).await,
+            Connect::Answered(stream, refusal) => answer_and_close(stream, &refusal).await,
             Connect::Opened(stream) => {
                 drop(underway);
                 let inside = Line { stream, place: Place::Tunnel, patience };
@@ -268,21 +268,25 @@ impl Front {
     }
 
     /// Answers a head that Pingora will never see, and closes.
-    async fn refuse(&self, mut stream: Stream, reason: Reason, asked: Asked) {
+    async fn refuse(&self, stream: Stream, reason: Reason, asked: Asked) {
         let refusal = self.gateway.corridor.refuse_unread(reason, asked).await;
-        let bytes = answer::raw_http1(&refusal);
-        let sent = timeout(LINGER, async {
-            stream.write_all(&bytes).await?;
-            stream.flush().await?;
-            AsyncWriteExt::shutdown(&mut stream).await?;
-            // Taking what is still on its way keeps the kernel from resetting the answer away.
-            let mut rest = [0; READ_BYTES];
-            while stream.read(&mut rest).await? > 0 {}
-            Ok::<_, std::io::Error>(())
-        });
-        if let Ok(Err(error)) = sent.await {
-            tracing::debug!(%error, "a refused client did not take its answer");
-        }
+        answer_and_close(stream, &refusal).await;
+    }
+}
+
+async fn answer_and_close(mut stream: Stream, refusal: &Refusal) {
+    let bytes = answer::raw_http1(refusal);
+    let sent = timeout(LINGER, async {
+        stream.write_all(&bytes).await?;
+        stream.flush().await?;
+        AsyncWriteExt::shutdown(&mut stream).await?;
+        // Taking what is still on its way keeps the kernel from resetting the answer away.
+        let mut rest = [0; READ_BYTES];
+        while stream.read(&mut rest).await? > 0 {}
+        Ok::<_, std::io::Error>(())
+    });
+    if let Ok(Err(error)) = sent.await {
+        tracing::debug!(%error, "a refused client did not take its answer");
     }
 }
 
@@ -322,7 +326,7 @@ pub(super) fn gate_limits(head: HeadLimits) -> Limits {
 }
 
 /// What a refusal of the gate is called in a record.
-pub(super) fn reason(refusal: Refusal) -> Reason {
+pub(super) fn reason(refusal: gate::Refusal) -> Reason {
     let is_size = refusal.is_size();
     if is_size { Reason::HeadTooLarge } else { Reason::MalformedRequest }
 }

@@ -12,6 +12,7 @@ mod http2;
 mod intercept;
 mod listeners;
 mod ops;
+mod passthrough;
 mod policies;
 mod target;
 mod tool_route;

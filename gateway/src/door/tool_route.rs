@@ -53,10 +53,10 @@ pub struct Visit {
 }
 
 /// Shows a call in `aegis_calls_in_flight` for as long as it lives.
-struct InFlight(Metrics);
+pub(super) struct InFlight(Metrics);
 
 impl InFlight {
-    fn begin(metrics: Metrics) -> Self {
+    pub(super) fn begin(metrics: Metrics) -> Self {
         metrics.call_began();
         Self(metrics)
     }
@@ -328,7 +328,10 @@ impl ProxyHttp for ToolRoute {
         let reason = *visit.failure.get_or_insert_with(|| failure(error));
         let is_untouched = session.response_written().is_none();
         if is_untouched && reason != Reason::AgentGone {
-            let refusal = upstream_refusal(visit, reason);
+            let refusal = match &visit.call {
+                Some(call) => Refusal::on_the_way(call, reason),
+                None => Refusal::nameless(),
+            };
             session.set_keepalive(None);
             if let Err(error) = send(session, Answer::to(&refusal)).await {
                 tracing::debug!(%error, "a failed call's answer could not be sent");
@@ -424,19 +427,5 @@ fn failure(error: &Error) -> Reason {
             Reason::UpstreamTls
         }
         _ => Reason::UpstreamFailed,
-    }
-}
-
-/// The call was decided, and then the way upstream failed.
-fn upstream_refusal(visit: &Visit, reason: Reason) -> Refusal {
-    let Some(call) = &visit.call else { return Refusal::nameless() };
-    let policy = call.decision.as_ref().and_then(|decision| decision.policy.clone());
-    Refusal {
-        decision: aegis_domain::Decision { policy, ..aegis_decide::refuse(call.id, reason) },
-        retry_after: None,
-        home_url: None,
-        attestation: call.sealed.as_ref().and_then(|held| held.attestation.clone()),
-        trace_id: call.trace.trace_id_hex(),
-        asked: call.asked,
     }
 }

@@ -18,6 +18,8 @@ use aegis_domain::{Reason, Scheme};
 use pingora_core::protocols::ALPN;
 use pingora_core::protocols::tls::CaType;
 use pingora_core::upstreams::peer::HttpPeer;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::wire::Gateway;
 
@@ -88,25 +90,10 @@ pub async fn peer(
     (identified, read): (&Identified, &Read),
     reach: Reach,
 ) -> Result<HttpPeer, Reason> {
-    let binding = &read.binding;
-    let call = &read.call;
-    tracing::debug!(record = permit.seq(), host = %call.host, "forwarding");
-    let addresses = match binding.resolve.is_empty() {
-        true => gateway.resolver.resolve(&call.host).await?,
-        false => binding.resolve.clone(),
-    };
-    let dialable = Dialable::check(addresses, &binding.addresses).map_err(|error| {
-        tracing::info!(host = %call.host, %error, "the upstream may not be dialled");
-        error.reason()
-    })?;
-    // After a connection failed, the next address has its turn.
-    let address = dialable.turn(reach.attempts);
-    if gateway.is_itself(SocketAddr::new(address, call.port)) {
-        return Err(Reason::ProxyLoop);
-    }
+    let (binding, call) = (&read.binding, &read.call);
+    let address = address(gateway, permit, read, reach.attempts).await?;
     let is_tls = call.scheme == Scheme::Https;
-    let mut peer =
-        HttpPeer::new(SocketAddr::new(address, call.port), is_tls, call.host.as_str().to_owned());
+    let mut peer = HttpPeer::new(address, is_tls, call.host.as_str().to_owned());
     peer.group_key = pool_of(identified, read);
     let options = &mut peer.options;
     options.connection_timeout = Some(binding.connect_timeout);
@@ -125,6 +112,48 @@ pub async fn peer(
         options.set_http_version(2, 2);
     }
     Ok(peer)
+}
+
+/// How many addresses of an upstream are tried for a tunnel that is passed through.
+const ADDRESSES_TRIED_MAX: usize = 3;
+
+/// Connects a permitted tunnel that is not opened.
+pub async fn dial(gateway: &Gateway, permit: &Permit, read: &Read) -> Result<TcpStream, Reason> {
+    let mut failure = Reason::UpstreamUnreachable;
+    for attempt in 0..ADDRESSES_TRIED_MAX {
+        let address = address(gateway, permit, read, attempt).await?;
+        match timeout(read.binding.connect_timeout, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // Small messages of a handshake must not wait for one another.
+                stream.set_nodelay(true).map_err(|_| Reason::UpstreamUnreachable)?;
+                return Ok(stream);
+            }
+            Ok(Err(_)) => failure = Reason::UpstreamUnreachable,
+            Err(_) => failure = Reason::UpstreamTimeout,
+        }
+    }
+    Err(failure)
+}
+
+/// The checked address whose turn it is.
+async fn address(
+    gateway: &Gateway,
+    permit: &Permit,
+    Read { binding, call, .. }: &Read,
+    attempts: usize,
+) -> Result<SocketAddr, Reason> {
+    tracing::debug!(record = permit.seq(), host = %call.host, "forwarding");
+    let addresses = match binding.resolve.is_empty() {
+        true => gateway.resolver.resolve(&call.host).await?,
+        false => binding.resolve.clone(),
+    };
+    let dialable = Dialable::check(addresses, &binding.addresses).map_err(|error| {
+        tracing::info!(host = %call.host, %error, "the upstream may not be dialled");
+        error.reason()
+    })?;
+    // After a connection failed, the next address has its turn.
+    let address = SocketAddr::new(dialable.turn(attempts), call.port);
+    if gateway.is_itself(address) { Err(Reason::ProxyLoop) } else { Ok(address) }
 }
 
 /// Calls share a connection only when tenant, tool and CA are the same, and so the credential is.

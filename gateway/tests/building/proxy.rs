@@ -13,7 +13,7 @@ use tokio::process::Command;
 use crate::{GATEWAY, house};
 
 /// What an agent is given: the proxy's address with its token in it, and a file with the region's authority.
-fn curl(house: &Building, agent: &Agent<'_>) -> Command {
+pub(crate) fn curl(house: &Building, agent: &Agent<'_>) -> Command {
     let mut curl = Command::new("curl");
     let proxy = format!("http://agent:{}@127.0.0.1:{}", agent.token(), house.port());
     curl.env("HTTPS_PROXY", &proxy).env("http_proxy", &proxy).env_remove("NO_PROXY");
@@ -35,18 +35,18 @@ pub(crate) fn trusting(house: Building) -> Building {
     house
 }
 
-async fn says(command: &mut Command) -> (String, String) {
+pub(crate) async fn says(command: &mut Command) -> (String, String) {
     let Output { stdout, stderr, .. } = command.output().await.unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     (stdout.into_owned(), stderr.into_owned())
 }
 
 /// The codes that curl wrote behind the body: the answer's, the tunnel's, and the HTTP version.
-fn codes(said: &(String, String)) -> &str {
+pub(crate) fn codes(said: &(String, String)) -> &str {
     said.0.lines().last().unwrap_or_default()
 }
 
-fn url(house: &Building, path: &str) -> String {
+pub(crate) fn url(house: &Building, path: &str) -> String {
     format!("https://open.test:{}{path}", house.upstream().port())
 }
 

@@ -37,7 +37,7 @@ fn the_plain_forgery_would_verify() {
 }
 
 #[test]
-fn an_algorithm_is_one_of_five_names_letter_by_letter() {
+fn an_algorithm_is_one_of_six_names_letter_by_letter() {
     let unsupported = [
         "none",
         "None",
@@ -52,7 +52,8 @@ fn an_algorithm_is_one_of_five_names_letter_by_letter() {
         "HS256",
         "HS512",
         "RS384",
-        "ES384",
+        "ES512",
+        "es384",
         "ES256K",
         "dir",
         "EdDSA ",
@@ -97,7 +98,7 @@ fn a_public_key_is_no_hmac_secret() {
 
 #[test]
 fn a_key_is_used_with_its_own_algorithm_only() {
-    for other in ["RS256", "PS256", "ES256"] {
+    for other in ["RS256", "PS256", "ES256", "ES384"] {
         let header = header_and("").replace("EdDSA", other);
         assert_eq!(header_refusal(&header), TokenError::AlgorithmMismatch, "{other}");
         let without_kid = format!(r#"{{"alg":"{other}"}}"#);

@@ -2,10 +2,10 @@
 //!
 //! Not here: signatures and headers (`attacks`). Invariant: every payload here is properly signed.
 
-use aegis_domain::{Reason, Timestamp, TokenUse, Ttl};
+use aegis_domain::{AgentId, Reason, Timestamp, TokenUse, Ttl};
 
 use super::{GATEWAY, NOW_S, claims, forge, header_and, payload_but, read, verifier};
-use crate::TokenError;
+use crate::{CertificateThumbprint, Confirmation, JwkThumbprint, TokenError};
 
 const fn missing(claim: &'static str) -> TokenError {
     TokenError::ClaimMissing { claim }
@@ -210,10 +210,87 @@ fn a_token_is_bound_unless_it_says_once() {
 }
 
 #[test]
+fn a_confirmation_that_nobody_could_ask_for_is_no_absent_one() {
+    let cnf =
+        |value: &str| read(&payload_but(&[("cnf", Some(value))])).map(|claims| claims.confirmation);
+    let (jkt, x5t) = (
+        "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs",
+        "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU",
+    );
+    let (key, certificate) =
+        (JwkThumbprint::parse(jkt).unwrap(), CertificateThumbprint::parse(x5t).unwrap());
+    let both = format!(r#"{{"jkt":"{jkt}","x5t#S256":"{x5t}","kid":"x"}}"#);
+    assert_eq!(cnf(&both), Ok(Some(Confirmation::Both(key, certificate))));
+    assert_eq!(cnf(&format!(r#"{{"jkt":"{jkt}"}}"#)), Ok(Some(Confirmation::Key(key))));
+    let by_certificate = format!(r#"{{"x5t#S256":"{x5t}"}}"#);
+    assert_eq!(cnf(&by_certificate), Ok(Some(Confirmation::Certificate(certificate))));
+    for bad in [
+        "{}",
+        "null",
+        "[]",
+        r#""x""#,
+        r#"{"jwk":{"kty":"OKP"}}"#,
+        r#"{"kid":"x"}"#,
+        r#"{"jkt":null}"#,
+        r#"{"jkt":7}"#,
+        r#"{"jkt":""}"#,
+        r#"{"JKT":"NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"}"#,
+        r#"{"jkt":"NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xt"}"#,
+        r#"{"jkt":"NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs="}"#,
+        r#"{"jkt":"NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs","x5t#S256":"AA"}"#,
+    ] {
+        assert_eq!(cnf(bad), Err(malformed("cnf")), "{bad}");
+    }
+}
+
+#[test]
+fn the_outermost_actor_calls_and_the_subject_is_whom_it_acts_for() {
+    let delegated = |act: &str, more: &[(&'static str, Option<&str>)]| {
+        let mut changes = vec![("agent_id", None), ("parent_agent_id", None)];
+        changes.extend([("sub", Some(r#""root""#)), ("act", Some(act))]);
+        changes.extend_from_slice(more);
+        read(&payload_but(&changes))
+    };
+    let names = |ids: &[AgentId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let one = delegated(r#"{"sub":"bot"}"#, &[]).unwrap();
+    assert_eq!((one.agent.as_str(), names(&one.acts_for)), ("bot", vec!["root".to_owned()]));
+    let two = delegated(r#"{"sub":"bot","act":{"sub":"planner"}}"#, &[]).unwrap();
+    assert_eq!(names(&two.acts_for), ["planner", "root"]);
+    assert_eq!(two.parent_agent.as_ref().map(AgentId::as_str), Some("planner"));
+    let agrees = [("agent_id", Some(r#""bot""#)), ("parent_agent_id", Some(r#""planner""#))];
+    assert_eq!(delegated(r#"{"sub":"bot","act":{"sub":"planner"}}"#, &agrees), Ok(two));
+
+    let disagree = |first| Err(TokenError::ClaimsDisagree { first, second: "act" });
+    let other = [("agent_id", Some(r#""root""#))];
+    assert_eq!(delegated(r#"{"sub":"bot"}"#, &other), disagree("agent_id"));
+    let other = [("parent_agent_id", Some(r#""bot""#))];
+    assert_eq!(delegated(r#"{"sub":"bot"}"#, &other), disagree("parent_agent_id"));
+    assert_eq!(delegated(r#"{"sub":"bot"}"#, &[("sub", None)]), Err(missing("sub")));
+    let deep = |depth: usize| {
+        let open = r#"{"sub":"a","act":"#.repeat(depth - 1);
+        delegated(&format!(r#"{open}{{"sub":"a"}}{}"#, "}".repeat(depth - 1)), &[])
+    };
+    assert_eq!(deep(8).unwrap().acts_for.len(), 8);
+    let too_deep = deep(9);
+    assert_eq!(too_deep, Err(malformed("act")));
+    for bad in [
+        "null",
+        "[]",
+        "{}",
+        r#""bot""#,
+        r#"{"sub":7}"#,
+        r#"{"sub":"a b"}"#,
+        r#"{"sub":"a","act":[]}"#,
+    ] {
+        assert_eq!(delegated(bad, &[]), Err(malformed("act")), "{bad}");
+    }
+}
+
+#[test]
 fn unknown_claims_are_ignored() {
     let more = payload_but(&[
         ("email", Some(r#""a@b.example""#)),
-        ("cnf", Some("{}")),
+        ("client_id", Some("7")),
         ("v", Some("1.5")),
     ]);
     assert_eq!(read(&more), Ok(claims()));

@@ -3,12 +3,17 @@
 //! Not here: the rules of one module, which stand beside it. Invariant: every refusal is compared with
 //! its exact error, so that a token is never refused for the wrong reason.
 
+mod assertions;
 mod attacks;
 mod claim_rules;
 mod corpora;
 mod keys;
+mod modes;
+mod proofs;
 mod properties;
+mod revocations;
 mod round_trip;
+mod subjects;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +44,8 @@ pub(crate) fn claims() -> Claims {
         tenant: TenantId::parse("acme-eu").unwrap(),
         agent: AgentId::parse("finance-bot").unwrap(),
         parent_agent: Some(AgentId::parse("planner").unwrap()),
+        acts_for: Vec::new(),
+        confirmation: None,
         scopes: BTreeSet::from(["payments.create".to_owned(), "payments.read".to_owned()]),
         audience: vec![GATEWAY.to_owned()],
         expires_at: Timestamp::from_unix_s(NOW_S + 300),

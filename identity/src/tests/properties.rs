@@ -9,23 +9,38 @@ use proptest::prelude::*;
 use super::{
     GATEWAY, ISSUER, NOW_S, claims, forge, header_and, key, keys_of, now, payload, verifier,
 };
-use crate::{Claims, KeySet, SigningKey, inspect, mint, verify_jws};
+use crate::{
+    CertificateThumbprint, Claims, Confirmation, JwkThumbprint, KeySet, SigningKey, inspect, mint,
+    verify_jws,
+};
 
 fn some_claims() -> impl Strategy<Value = Claims> {
     let names = ("[a-z0-9-]{1,63}", "[a-z0-9-]{1,63}", "[A-Za-z0-9._:/@-]{1,128}", "[!-~]{1,128}");
-    let parent = proptest::option::of("[A-Za-z0-9._:/@-]{1,128}");
+    let parents =
+        (any::<bool>(), vec("[A-Za-z0-9._:/@-]{1,20}", 0..=8), vec(any::<[u8; 32]>(), 2), 0..4);
     let scopes = btree_set("[!#-\\[\\]-~]{1,128}", 0..8);
     let times = (1..=900_u64, proptest::option::of(0..=30_u64), proptest::option::of(0..=30_u64));
     let audience = vec("\\PC{0,40}", 0..4);
-    (names, parent, scopes, times, audience, any::<bool>()).prop_map(
-        |((org, tenant, agent, jti), parent, scopes, (ttl, nbf, iat), mut audience, once)| {
+    (names, parents, scopes, times, audience, any::<bool>()).prop_map(
+        |((org, tenant, agent, jti), parents, scopes, (ttl, nbf, iat), mut audience, once)| {
             audience.push(GATEWAY.to_owned());
+            let (delegated, parents, keys, bound) = parents;
+            let ids: Vec<_> = parents.iter().map(|id| AgentId::parse(id).unwrap()).collect();
+            let key = JwkThumbprint::from_bytes(keys[0]);
+            let certificate = CertificateThumbprint::from_bytes(keys[1]);
             Claims {
                 issuer: ISSUER.to_owned(),
                 org: OrgId::parse(&org).unwrap(),
                 tenant: TenantId::parse(&tenant).unwrap(),
                 agent: AgentId::parse(&agent).unwrap(),
-                parent_agent: parent.map(|parent| AgentId::parse(&parent).unwrap()),
+                parent_agent: ids.first().cloned(),
+                acts_for: if delegated { ids } else { Vec::new() },
+                confirmation: match bound {
+                    0 => None,
+                    1 => Some(Confirmation::Key(key)),
+                    2 => Some(Confirmation::Certificate(certificate)),
+                    _ => Some(Confirmation::Both(key, certificate)),
+                },
                 scopes,
                 audience,
                 expires_at: Timestamp::from_unix_s(NOW_S + ttl),

@@ -8,7 +8,9 @@ mod resolve;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aegis_domain::{Effect, EgressCall, Obligation, PolicyRef, RuleId, TenantId, ToolName, Ttl};
+use aegis_domain::{
+    Effect, EgressCall, Host, Obligation, PolicyRef, RuleId, TenantId, ToolName, Ttl,
+};
 use serde_json::{Value, json};
 
 use crate::bundle::{Bundle, BundleFile, Manifest};
@@ -183,6 +185,11 @@ impl Snapshot {
     /// The tool whose match holds, among all tools: for calls that come without a route.
     pub fn resolve_any(&self, call: &EgressCall) -> Option<&ToolName> {
         self.closest(call, self.tools.keys())
+    }
+
+    /// Whether a tunnel to a host is passed through unopened, if its CONNECT is allowed.
+    pub fn passes_through(&self, host: &Host) -> bool {
+        self.tools.values().any(|tool| tool.matcher.passes_through(host))
     }
 
     fn closest<'s>(

@@ -180,6 +180,38 @@ p.yaml:24:78: unknown key `parm`
     assert_eq!(errors(NEWER), expected);
 }
 
+const UNOPENED: &str = "\
+apiVersion: aegis.dev/v1
+kind: PolicySet
+metadata: { tenant: demo, env: dev }
+obligations: { o: { redact: { detectors: [ssn] } } }
+tools:
+  one:
+    class: read
+    match: { hosts: [a.test], passthrough: true }
+    allow: {}
+    params: { x: { type: string } }
+    rules:
+    - { id: s, effect: sanitize, when: always, obligation: o }
+";
+
+#[test]
+fn what_cannot_be_said_of_a_tunnel_nobody_looks_into_is_an_error() {
+    let expected = "\
+p.yaml:7:5: an unopened tunnel has no parameters
+p.yaml:7:5: an unopened tunnel may change anything, so its class is `write`
+p.yaml:12:7: nothing can be taken out of an unopened tunnel";
+    assert_eq!(errors(UNOPENED), expected);
+    let seen = UNOPENED.replace("passthrough: true", "passthrough: false, methods: [GET]");
+    let expected = "\
+p.yaml:8:44: `passthrough` is `true`, or is not said
+p.yaml:8:60: `methods` says nothing beside `passthrough`";
+    assert_eq!(errors(&seen), expected);
+    let by_method = UNOPENED.replace("passthrough: true", "methods: [CONNECT], paths: [/]");
+    let expected = "p.yaml:8:41: tunnels that are not opened are granted by `passthrough: true`";
+    assert_eq!(errors(&by_method), expected);
+}
+
 const UNLIKELY: &str = "\
 apiVersion: aegis.dev/v1
 kind: PolicySet

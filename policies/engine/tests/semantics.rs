@@ -143,6 +143,24 @@ fn a_named_list_may_stand_wherever_a_list_of_texts_may() {
     assert_eq!(other.answer(&snapshot), expected);
 }
 
+#[test]
+fn a_host_is_passed_through_only_where_a_tool_says_so() {
+    let matching = "match: { hosts: [api.test], methods: [POST], paths: [/pay] }";
+    let unopened = "match: { hosts: ['*.pinned.test'], passthrough: true }";
+    let text = one_tool("{}", "      []");
+    assert!(text.contains(matching));
+    let opened = compile(&text).unwrap();
+    assert!(!opened.passes_through(&"api.test".parse().unwrap()));
+    let snapshot = compile(&text.replace(matching, unopened)).unwrap();
+    for (host, expected) in [("a.pinned.test", true), ("pinned.test", false), ("x.test", false)] {
+        assert_eq!(snapshot.passes_through(&host.parse().unwrap()), expected, "{host}");
+    }
+    let tunnel = |method, path| Scene::new("pay", method, "a.pinned.test", path);
+    assert_eq!(tunnel("CONNECT", "/").answer(&snapshot), "allow");
+    assert_eq!(tunnel("POST", "/").answer(&snapshot), "deny request.method");
+    assert_eq!(tunnel("CONNECT", "/x").answer(&snapshot), "deny request.path");
+}
+
 // MCP.
 
 const MCP_TOOL: &str = "match: { mcp: { server: files, tool: delete_file } }";

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aegis_domain::{Host, Obligation, RuleId, ToolName};
+use aegis_domain::{CallKind, Effect, Host, Obligation, RuleId, ToolName};
 
 use crate::condition::{Condition, ContextFact, Literal, Subject, Test};
 use crate::tool::{Param, ParamKind, RuleEffect, Tool};
@@ -155,6 +155,24 @@ impl Checker<'_> {
         tool.params.values().for_each(|param| self.param(param));
         self.rules();
         self.exceptions();
+        if tool.matching.passes_through() {
+            self.unseen();
+        }
+    }
+
+    /// What cannot be said of a tunnel that nobody looks into.
+    fn unseen(&mut self) {
+        let tool = self.tool;
+        if tool.class == CallKind::Read {
+            let message = "an unopened tunnel may change anything, so its class is `write`";
+            self.found.report(&tool.at, message, None);
+        }
+        if !tool.params.is_empty() {
+            self.found.report(&tool.at, "an unopened tunnel has no parameters", None);
+        }
+        for rule in tool.rules.iter().filter(|rule| rule.level() == Effect::Sanitize) {
+            self.found.report(&rule.at, "nothing can be taken out of an unopened tunnel", None);
+        }
     }
 
     fn exceptions(&mut self) {

@@ -14,7 +14,7 @@ use crate::name::{Name, Text};
 use crate::path::PathPattern;
 use crate::reference::{self, Place, Reference};
 use crate::{ListRef, text_list};
-use aegis_document::{Location, Node, Problems};
+use aegis_document::{Location, Mapping, Node, Problems};
 
 #[derive(Clone, Debug)]
 pub struct Tool {
@@ -45,7 +45,12 @@ pub enum UnknownParams {
     Strip,
 }
 
-/// Which requests are calls of the tool: HTTP requests, or MCP calls of one tool of one server.
+/// The method of a tunnel (RFC 9110 §9.3.6), and what stands for its path.
+const CONNECT: &str = "CONNECT";
+const WHOLE_TUNNEL: &str = "/";
+
+/// Which requests are calls of the tool: HTTP requests, MCP calls of one tool of one server, or tunnels that are not
+/// opened.
 #[derive(Clone, Debug)]
 pub struct Match {
     /// For MCP also an empty list in place: any host, since the server's name says which one it is.
@@ -54,6 +59,13 @@ pub struct Match {
     pub methods: Vec<Method>,
     pub paths: Vec<PathPattern>,
     pub mcp: Option<McpCall>,
+}
+
+impl Match {
+    /// Whether the tool grants tunnels that nobody looks into.
+    pub fn passes_through(&self) -> bool {
+        self.methods.iter().any(|method| method.as_str() == CONNECT)
+    }
 }
 
 /// Who may call: every scope, one of the groups, from one of the regions.
@@ -188,16 +200,21 @@ fn matching(
         let call = mcp(call, problems);
         let hosts = map.optional("hosts", problems, text_list);
         let hosts = hosts.unwrap_or_else(|| ListRef::Inline(Vec::new()));
-        for name in ["methods", "paths"] {
-            if let Some(other) = map.get(name) {
-                let message = format!("`{name}` says nothing beside `mcp`");
-                problems.report(other.position(), message);
-            }
-        }
+        says_nothing_beside("mcp", &mut map, problems);
         map.finish(problems);
         return Some(Match { hosts, methods: Vec::new(), paths: Vec::new(), mcp: Some(call?) });
     }
     let hosts = map.required("hosts", problems, text_list);
+    if let Some(said) = map.get("passthrough") {
+        if said.boolean(problems) == Some(false) {
+            problems.report(said.position(), "`passthrough` is `true`, or is not said");
+        }
+        says_nothing_beside("passthrough", &mut map, problems);
+        map.finish(problems);
+        let methods = Method::parse(CONNECT).into_iter().collect();
+        let paths = WHOLE_TUNNEL.parse().into_iter().collect();
+        return Some(Match { hosts: hosts?, methods, paths, mcp: None });
+    }
     let methods = map.required("methods", problems, |n, p| {
         reference::list(n, p, (Place::Methods, references), method)
     });
@@ -206,6 +223,14 @@ fn matching(
     });
     map.finish(problems);
     Some(Match { hosts: hosts?, methods: methods?, paths: paths?, mcp: None })
+}
+
+fn says_nothing_beside(key: &str, map: &mut Mapping<'_>, problems: &mut Problems) {
+    for name in ["methods", "paths"] {
+        if let Some(other) = map.get(name) {
+            problems.report(other.position(), format!("`{name}` says nothing beside `{key}`"));
+        }
+    }
 }
 
 pub(crate) fn mcp(node: &Node, problems: &mut Problems) -> Option<McpCall> {
@@ -234,6 +259,9 @@ pub(crate) fn method(node: &Node, problems: &mut Problems) -> Option<Method> {
 }
 
 pub(crate) fn method_of(text: &str) -> Result<Method, &'static str> {
+    if text == CONNECT {
+        return Err("tunnels that are not opened are granted by `passthrough: true`");
+    }
     Method::parse(text).ok_or("a method is 1 to 32 of `A-Z 0-9 -`")
 }
 

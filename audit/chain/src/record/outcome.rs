@@ -37,6 +37,8 @@ pub struct OutcomeEntry {
     pub status: Option<u16>,
     /// Response bytes passed on.
     pub bytes: u64,
+    /// Bytes sent upstream that nobody read: those of a tunnel that was not opened.
+    pub sent: Option<u64>,
     pub cost: MicroUsd,
     pub est_cost: MicroUsd,
     pub dur_us: u64,
@@ -57,6 +59,7 @@ impl OutcomeEntry {
             tool: decision.tool.clone(),
             status: None,
             bytes: 0,
+            sent: None,
             cost: decision.est_cost,
             est_cost: decision.est_cost,
             dur_us: 0,
@@ -75,6 +78,7 @@ impl OutcomeEntry {
         w.opt_text("agent", self.agent.as_ref().map(AgentId::as_str));
         w.opt_text("tool", self.tool.as_ref().map(ToolName::as_str));
         w.opt_number("status", self.status.map(u64::from)).number("bytes", self.bytes);
+        w.opt_number("sent", self.sent);
         w.number("cost_microusd", self.cost.micro_usd());
         w.number("est_cost_microusd", self.est_cost.micro_usd());
         w.number("dur_us", self.dur_us).text("reason", self.reason.code());
@@ -103,6 +107,7 @@ impl OutcomeEntry {
             tool: r.opt("tool", |text| ToolName::parse(text).ok())?,
             status: read_status(r)?,
             bytes: r.number("bytes")?,
+            sent: r.opt_number("sent")?,
             cost: MicroUsd::new(r.number("cost_microusd")?),
             est_cost: MicroUsd::new(r.number("est_cost_microusd")?),
             dur_us: r.number("dur_us")?,

@@ -107,6 +107,7 @@ fn outcome(r: &mut Reader<'_>) -> Result<Skimmed, RecordError> {
         return Err(r.bad("status"));
     }
     r.number("bytes")?;
+    r.opt_number("sent")?;
     let cost = MicroUsd::new(r.number("cost_microusd")?);
     r.number("est_cost_microusd")?;
     r.number("dur_us")?;

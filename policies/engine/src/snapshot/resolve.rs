@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use aegis_domain::{EgressCall, McpCall, Method, ToolName};
+use aegis_domain::{EgressCall, Host, McpCall, Method, ToolName};
 
 use aegis_policy_language::host_candidates;
 use aegis_policy_language::{Match, Name, PathPattern, PolicySet};
@@ -18,6 +18,7 @@ pub(super) struct Matcher {
     /// Longest literal part first.
     paths: Vec<PathPattern>,
     mcp: Option<McpCall>,
+    passes_through: bool,
 }
 
 /// How well a call fits; what stands first counts most.
@@ -50,12 +51,21 @@ impl Matcher {
             methods: matching.methods.clone(),
             paths,
             mcp: matching.mcp.clone(),
+            passes_through: matching.passes_through(),
         }
     }
 
+    /// Whether tunnels to a host are passed through unopened.
+    pub(super) fn passes_through(&self, host: &Host) -> bool {
+        self.passes_through && self.names(host)
+    }
+
+    fn names(&self, host: &Host) -> bool {
+        host_candidates(host.as_str()).any(|name| self.hosts.contains(&name))
+    }
+
     pub(super) fn closeness(&self, call: &EgressCall) -> Closeness {
-        let host = self.hosts.is_empty()
-            || host_candidates(call.host.as_str()).any(|name| self.hosts.contains(&name));
+        let host = self.hosts.is_empty() || self.names(&call.host);
         if let Some(wanted) = &self.mcp {
             let called = call.mcp.as_ref();
             return Closeness {

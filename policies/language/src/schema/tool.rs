@@ -59,6 +59,14 @@ fn matching() -> Value {
             required("mcp", "Calls of one tool of one MCP server.", defined("mcp")),
             optional("hosts", hosts, defined("texts")),
         ]),
+        object([
+            required("hosts", hosts, defined("texts")),
+            required(
+                "passthrough",
+                "Tunnels to these hosts are not opened: nobody sees what is in them.",
+                json!({ "const": true, "examples": [true] }),
+            ),
+        ]),
     ])
 }
 
