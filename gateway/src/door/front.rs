@@ -90,7 +90,7 @@ impl Front {
         let limits = &self.gateway.corridor.config.limits;
         let patience = connection::patience();
         let about = connection::digest(None, Arc::clone(&patience))?;
-        let is_tls = self.is_tls(&socket);
+        let is_tls = self.is_tls(&socket)?;
         let taken = Taken::new(socket, pace(limits.idle), about);
         let stream: Stream = match self.tls.as_ref().filter(|_| is_tls) {
             None => Box::new(taken),
@@ -103,14 +103,13 @@ impl Front {
         Some(Line { stream, place: Place::Listener, patience })
     }
 
-    /// Whether a connection came to the TLS listener. No other can have its port on the same address.
-    fn is_tls(&self, socket: &Stream) -> bool {
-        let listen = self.gateway.corridor.config.listen.tls.as_ref();
-        let digest = socket.get_socket_digest();
-        let here = digest.as_ref().and_then(|digest| digest.local_addr()?.as_inet());
-        let (Some(tls), Some(here)) = (listen, here) else { return false };
+    /// Whether a connection came to the TLS listener; nothing when that cannot be told. No other can have its port on the
+    /// same address.
+    fn is_tls(&self, socket: &Stream) -> Option<bool> {
+        let Some(tls) = &self.gateway.corridor.config.listen.tls else { return Some(false) };
+        let here = *socket.get_socket_digest()?.local_addr()?.as_inet()?;
         let is_heard = tls.address.ip().is_unspecified() || tls.address.ip() == here.ip();
-        tls.address.port() == here.port() && is_heard
+        Some(tls.address.port() == here.port() && is_heard)
     }
 
     /// Serves calls on one connection until either side is done, or it turns into a tunnel.

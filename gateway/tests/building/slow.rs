@@ -209,6 +209,11 @@ impl Slow {
         ]
     }
 
+    /// Five connections of it.
+    async fn few(&self, house: &Building, wire: Wire) -> Ends {
+        join_all([(); 5].map(|()| self.run(house, wire))).await
+    }
+
     async fn run(&self, house: &Building, wire: Wire) -> JoinHandle<Option<Duration>> {
         let mut line = FrameLine::silent(house, wire).await;
         line.begin(self.settings).await;
@@ -237,11 +242,7 @@ async fn whatever_is_slow_over_http2_is_closed() {
         let mut ends = Vec::new();
         for wire in [Wire::H2c, Wire::TlsHttp2] {
             for slow in Slow::all(&token) {
-                let mut some = Ends::new();
-                for _ in 0..5 {
-                    some.push(slow.run(&house, wire).await);
-                }
-                ends.push((format!("{}, {wire:?}", slow.kind), some));
+                ends.push((format!("{}, {wire:?}", slow.kind), slow.few(&house, wire).await));
             }
         }
         let mut silent = Ends::new();
