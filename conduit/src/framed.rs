@@ -12,7 +12,8 @@ use std::task::{Context, Poll, ready};
 use aegis_gate::FrameGate;
 use async_trait::async_trait;
 use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_core::protocols::{GetProxyDigest, Peek, Shutdown, Stream};
+use pingora_core::protocols::tls::SslDigest;
+use pingora_core::protocols::{ALPN, GetProxyDigest, Peek, Shutdown, Ssl, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Duration, Instant, Sleep, sleep_until};
 
@@ -133,18 +134,23 @@ impl Shutdown for Framed {
 
 passes_on!(Framed);
 
+impl Ssl for Framed {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.inner.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.inner.selected_alpn_proto()
+    }
+}
+
 impl GetProxyDigest for Framed {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         self.inner.get_proxy_digest()
     }
 }
 
-#[async_trait]
-impl Peek for Framed {
-    async fn try_peek(&mut self, buf: &mut [u8]) -> Result<bool> {
-        self.inner.try_peek(buf).await
-    }
-}
+impl Peek for Framed {}
 
 #[cfg(test)]
 mod tests {

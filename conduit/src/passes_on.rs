@@ -63,25 +63,14 @@ macro_rules! passes_on {
         const _: () = {
             use std::sync::Arc;
 
-            use pingora_core::protocols::tls::SslDigest;
             use pingora_core::protocols::{
-                ALPN, GetSocketDigest, GetTimingDigest, SocketDigest, Ssl, TimingDigest, UniqueID,
+                GetSocketDigest, GetTimingDigest, SocketDigest, TimingDigest, UniqueID,
                 UniqueIDType,
             };
 
             impl UniqueID for $stream {
                 fn id(&self) -> UniqueIDType {
                     self.inner.id()
-                }
-            }
-
-            impl Ssl for $stream {
-                fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-                    self.inner.get_ssl_digest()
-                }
-
-                fn selected_alpn_proto(&self) -> Option<ALPN> {
-                    self.inner.selected_alpn_proto()
                 }
             }
 

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use aegis_gate::Pace;
 use async_trait::async_trait;
 use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_core::protocols::{GetProxyDigest, Peek, Shutdown, Stream};
+use pingora_core::protocols::{GetProxyDigest, Peek, Shutdown, Ssl, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Duration, Instant, Sleep, sleep_until};
 
@@ -132,6 +132,9 @@ impl Shutdown for Taken {
 }
 
 passes_on!(Taken);
+
+/// It is next to the socket: whatever is encrypted, is encrypted above it.
+impl Ssl for Taken {}
 
 impl GetProxyDigest for Taken {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {

@@ -3,9 +3,12 @@
 //! Not here: building anything from them (`gateway::wire`).
 //! Invariant: a `Config` that exists is complete: every reference in it resolves, every limit is set.
 
+mod client_certificate;
 mod read;
 mod read_modes;
 mod read_tool;
+
+pub use client_certificate::ClientCertificate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -201,6 +204,8 @@ pub struct ToolBinding {
     /// Addresses given instead of DNS.
     pub resolve: Vec<IpAddr>,
     pub ca_file: Option<PathBuf>,
+    /// Shown to upstreams that ask who calls.
+    pub client_certificate: Option<ClientCertificate>,
     pub protocol: Protocol,
     pub credential: Option<Credential>,
     pub price: Price,
@@ -274,6 +279,7 @@ impl Default for ToolBinding {
             addresses: Vec::new(),
             resolve: Vec::new(),
             ca_file: None,
+            client_certificate: None,
             protocol: Protocol::Auto,
             credential: None,
             price: Price::Free,

@@ -28,7 +28,7 @@ pub(super) fn certificate(node: &Node, problems: &mut Problems) -> Option<AgentC
     let thumbprint = map.required("sha256", problems, |node, problems| {
         let parsed = CertificateThumbprint::parse(&node.text(problems)?);
         let report = |error: aegis_identity::ThumbprintError| {
-            let help = "`openssl x509 -in agent.pem -outform der | openssl dgst -sha256 -binary | basenc --base64url`, without `=`";
+            let help = "`openssl x509 -in agent.pem -outform der | openssl dgst -sha256 -binary | basenc --base64url | tr -d =` writes one";
             problems.report_with_help(node.position(), error.to_string(), help);
         };
         parsed.map_err(report).ok()

@@ -12,6 +12,7 @@ use aegis_document::{Mapping, Node, Problems};
 use aegis_domain::{CallKind, Host, Region, Scheme, Secret, ToolName};
 use ipnet::IpNet;
 
+use crate::client_certificate::client_certificate;
 use crate::read::{positive, usd};
 use crate::read_modes;
 use crate::{BodyMode, Credential, Protocol, Speaks, ToolBinding, Upstream};
@@ -45,6 +46,8 @@ fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> To
     let addresses = map.optional("addresses", problems, |n, p| n.list(p, network));
     let resolve = map.optional("resolve", problems, |n, p| n.list(p, Node::parsed::<IpAddr>));
     let ca_file = map.optional("ca_file", problems, |n, p| folder.path(n, p));
+    let client_certificate =
+        map.optional("client_certificate", problems, |n, p| client_certificate(n, p, folder));
     let protocols =
         [("http1", Protocol::Http1), ("http2", Protocol::Http2), ("auto", Protocol::Auto)];
     let protocol = map.optional("protocol", problems, |n, p| n.choice(p, &protocols));
@@ -76,6 +79,7 @@ fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> To
         addresses: addresses.unwrap_or_default(),
         resolve: resolve.unwrap_or_default(),
         ca_file,
+        client_certificate,
         protocol: protocol.unwrap_or(usual.protocol),
         credential,
         price: price.unwrap_or(usual.price),

@@ -18,7 +18,7 @@ const SOURCES: [&str; 17] = [
     include_str!("../src/target.rs"),
     include_str!("probes.rs"),
     include_str!("properties.rs"),
-    include_str!("../../gateway/tests/building/floods.rs"),
+    include_str!("../../gateway/tests/building/frames.rs"),
     include_str!("../../gateway/tests/building/slow.rs"),
 ];
 

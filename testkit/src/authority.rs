@@ -37,6 +37,12 @@ impl Authority {
         &self.pem
     }
 
+    /// A certificate for these names and its key, in PEM.
+    pub fn pair(&self, names: &[&str]) -> (String, String) {
+        let Leaf { certificate, key } = self.leaf(names);
+        (certificate, key)
+    }
+
     pub(crate) fn leaf(&self, hosts: &[&str]) -> Leaf {
         let key = KeyPair::generate().unwrap();
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
@@ -63,21 +69,21 @@ impl Authority {
 
     /// A client's side of TLS that trusts this authority alone.
     pub(crate) fn client(&self, alpn: &[&str]) -> Arc<rustls::ClientConfig> {
-        Self::trusting(&self.pem, alpn)
+        trusting(&self.pem, alpn)
     }
+}
 
-    /// A client's side of TLS that trusts whoever this certificate belongs to, and nobody else.
-    pub(crate) fn trusting(pem: &str, alpn: &[&str]) -> Arc<rustls::ClientConfig> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
-        let mut config = rustls::ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = protocols(alpn);
-        Arc::new(config)
-    }
+/// A client's side of TLS that trusts one authority alone.
+pub(crate) fn trusting(pem: &str, alpn: &[&str]) -> Arc<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+    let mut config = rustls::ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols(alpn);
+    Arc::new(config)
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

@@ -3,20 +3,21 @@
 //! Not here: what an acceptable head is (`gate`) and what happens to a call (`tool_route`).
 //! Invariant: Pingora never waits for a head; it gets whole, checked heads or none.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_config::HeadLimits;
 use aegis_domain::Reason;
 use aegis_gate::{self as gate, Framing, HeadGate, Limits, Pace, Reading, Scheme, Target, Upgrade};
-use async_trait::async_trait;
 use bytes::BytesMut;
-use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp as _};
 use pingora_core::listeners::tls::Acceptor;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
+use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -24,6 +25,7 @@ use crate::door::connect::{self, Connect};
 use crate::door::tool_route::ToolRoute;
 use crate::door::{answer, connection, http2};
 use crate::wire::Gateway;
+use aegis_conduit::upstream::Dialler;
 use aegis_conduit::{Gated, Patience, Prefixed, Taken};
 use aegis_corridor::context::Asked;
 use aegis_corridor::drain::Underway;
@@ -37,12 +39,15 @@ const LINGER: Duration = Duration::from_secs(1);
 const BODY_BYTES_PER_S_MIN: u64 = 256;
 const BODY_TOTAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Stands in front of one `HttpProxy`, on plain and TLS listeners alike.
-pub struct Front {
-    proxy: Arc<HttpProxy<ToolRoute>>,
+/// Pingora's part of the work, dialling by our dialler.
+pub(super) type Proxy = HttpProxy<ToolRoute, Dialler>;
+
+/// Stands in front of the proxy, on plain and TLS listeners alike.
+pub(super) struct Front {
+    proxy: Arc<Proxy>,
     gateway: Arc<Gateway>,
-    /// For connections to the listener that speaks TLS. Pingora would wait a minute for each handshake.
-    tls: Option<Acceptor>,
+    /// The handshake is ours: it has a deadline here, and a place among the connections.
+    tls: Option<Encrypted>,
 }
 
 /// A connection, and what goes for all that is said on it.
@@ -50,6 +55,13 @@ struct Line {
     stream: Stream,
     place: Place,
     patience: Arc<Patience>,
+}
+
+/// The listener that speaks TLS.
+#[derive(Clone)]
+pub(super) struct Encrypted {
+    pub address: SocketAddr,
+    pub config: Arc<ServerConfig>,
 }
 
 /// Where a request comes in.
@@ -81,8 +93,22 @@ struct Message {
 }
 
 impl Front {
-    pub fn new(proxy: HttpProxy<ToolRoute>, gateway: Arc<Gateway>, tls: Option<Acceptor>) -> Self {
-        Self { proxy: Arc::new(proxy), gateway, tls }
+    pub(super) fn new(proxy: Arc<Proxy>, gateway: Arc<Gateway>, tls: Option<Encrypted>) -> Self {
+        Self { proxy, gateway, tls }
+    }
+
+    /// Has the connection until its end.
+    pub(super) async fn connected(&self, stream: Stream) {
+        let shutdown = &self.gateway.corridor.drain.shutdown();
+        if self.gateway.corridor.drain.is_closing() {
+            return;
+        }
+        // Above the limit a connection is closed at once; waiting ones would take room as well.
+        let Ok(_room) = Arc::clone(&self.gateway.connections).try_acquire_owned() else { return };
+        let Some(line) = self.open(stream).await else { return };
+        if let Some((line, head)) = self.serve(line, shutdown).await {
+            self.tunnel(line, head, shutdown).await;
+        }
     }
 
     /// Makes a connection one that can be served: its client has to take what it is sent, and to shake hands in time.
@@ -95,8 +121,10 @@ impl Front {
         let stream: Stream = match self.tls.as_ref().filter(|_| is_tls) {
             None => Box::new(taken),
             Some(tls) => {
-                let shaken = timeout(limits.head_deadline, tls.tls_handshake(taken)).await.ok()?;
-                let refused = |error: &_| tracing::debug!(%error, "a TLS handshake failed");
+                let acceptor = Acceptor::from_server_config(Arc::clone(&tls.config));
+                let handshake = acceptor.tls_handshake(taken);
+                let shaken = timeout(limits.head_deadline, handshake).await.ok()?;
+                let refused = |error: &_| tracing::debug!(%error, "a handshake failed");
                 Box::new(shaken.inspect_err(refused).ok()?)
             }
         };
@@ -106,7 +134,7 @@ impl Front {
     /// Whether a connection came to the TLS listener; nothing when that cannot be told. No other can have its port on the
     /// same address.
     fn is_tls(&self, socket: &Stream) -> Option<bool> {
-        let Some(tls) = &self.gateway.corridor.config.listen.tls else { return Some(false) };
+        let Some(tls) = &self.tls else { return Some(false) };
         let here = *socket.get_socket_digest()?.local_addr()?.as_inet()?;
         let is_heard = tls.address.ip().is_unspecified() || tls.address.ip() == here.ip();
         Some(tls.address.port() == here.port() && is_heard)
@@ -133,7 +161,7 @@ impl Front {
                 Head::Http2(prefix) => {
                     // Its calls count themselves; the connection may stay idle for long.
                     drop(underway);
-                    let stream = Box::new(Prefixed::new(stream, prefix.freeze()));
+                    let stream = Box::new(Prefixed::new(stream, prefix.freeze()).in_http2());
                     http2::serve(&self.proxy, &self.gateway, stream, &patience).await;
                     return None;
                 }
@@ -286,31 +314,6 @@ async fn answer_and_close(mut stream: Stream, refusal: &Refusal) {
     });
     if let Ok(Err(error)) = sent.await {
         tracing::debug!(%error, "a refused client did not take its answer");
-    }
-}
-
-#[async_trait]
-impl ServerApp for Front {
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        _shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        let shutdown = &self.gateway.corridor.drain.shutdown();
-        if self.gateway.corridor.drain.is_closing() {
-            return None;
-        }
-        // Above the limit a connection is closed at once; waiting ones would take room as well.
-        let _room = Arc::clone(&self.gateway.connections).try_acquire_owned().ok()?;
-        let line = self.open(stream).await?;
-        if let Some((line, head)) = self.serve(line, shutdown).await {
-            self.tunnel(line, head, shutdown).await;
-        }
-        None
-    }
-
-    async fn cleanup(&self) {
-        ServerApp::cleanup(&*self.proxy).await;
     }
 }
 

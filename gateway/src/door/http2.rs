@@ -9,16 +9,15 @@ use std::sync::Arc;
 use aegis_conduit::{Framed, Patience};
 use pingora_core::apps::ServerApp as _;
 use pingora_core::protocols::Stream;
-use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::door::tool_route::ToolRoute;
+use crate::door::front::Proxy;
 use crate::wire::Gateway;
 
 /// Serves calls until either side is done. The stream has not been read, or hands out again what was.
 pub(super) async fn serve(
-    proxy: &Arc<HttpProxy<ToolRoute>>,
+    proxy: &Arc<Proxy>,
     gateway: &Gateway,
     stream: Stream,
     patience: &Patience,

@@ -4,13 +4,16 @@
 //! door it is carried to, and a proof counts once.
 
 use aegis_domain::Reason;
-use aegis_identity::{Confirmation, JwkThumbprint};
-use aegis_testkit::{Agent, Ask, Building, Plan};
+use aegis_identity::{CertificateThumbprint, Confirmation, JwkThumbprint};
+use aegis_testkit::{Agent, Ask, Authority, Building, Plan};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::process::Command;
 
 use crate::proxy::{codes, curl, says, trusting, url};
 use crate::{GATEWAY, house};
@@ -166,4 +169,107 @@ async fn each_call_in_a_tunnel_brings_its_own_proof_under_our_name() {
     let said = says(&mut tunnelled(None)).await;
     assert!(codes(&said).starts_with("401 200") && said.0.contains("ProofMissing"), "{said:?}");
     assert_eq!(house.upstream().count(), 1);
+}
+
+/// A certificate for an agent, signed by the authority whose file the gateway names as `client_ca`.
+fn certificate(plan: &Plan, name: &str) -> String {
+    let (certificate, key) = plan.authority().pair(&[name]);
+    plan.file(&format!("{name}.crt"), &certificate);
+    plan.file(&format!("{name}.key"), &key);
+    let der = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    URL_SAFE_NO_PAD.encode(Sha256::digest(&der))
+}
+
+/// A house whose `second-bot` is known by its certificate.
+async fn house_with_certificates() -> Building {
+    let plan = Plan::new().await;
+    let sha256 = certificate(&plan, "second-bot");
+    certificate(&plan, "stranger");
+    let (foreign, key) = Authority::default().pair(&["second-bot"]);
+    plan.file("foreign.crt", &foreign);
+    plan.file("foreign.key", &key);
+    let known = json!({ "sha256": sha256, "scopes": ["pay:write"] });
+    let plan = plan.with("/listen/tls/client_ca", json!("ca.pem"));
+    let plan = plan.with("/tenants/acme/agents/second-bot/certificate", known);
+    trusting(plan.start(GATEWAY).await)
+}
+
+/// curl at the TLS listener, with a certificate and without a token.
+fn shown(house: &Building, name: &str) -> Command {
+    let mut client = Command::new("curl");
+    client.args(["--silent", "--show-error", "--max-time", "20", "--cacert", "ca.pem"]);
+    client.args(["--write-out", "\n%{http_code} %{http_connect} %{http_version}"]);
+    client.args(["--cert", &format!("{name}.crt"), "--key", &format!("{name}.key")]);
+    client.current_dir(house.data());
+    client
+}
+
+#[tokio::test]
+async fn an_agent_may_be_known_by_its_certificate_alone() {
+    let house = house_with_certificates().await;
+    let route = format!("https://localhost:{}/pay/out", house.tls_port());
+    let pay = |name| {
+        let mut client = shown(&house, name);
+        client.args(["--json", r#"{"amount":5}"#]).arg(&route);
+        client
+    };
+    let said = says(&mut pay("second-bot")).await;
+    assert!(codes(&said).starts_with("200"), "{said:?}");
+    let decision = house.journal().decisions().pop().unwrap();
+    assert_eq!(decision.agent.unwrap().as_str(), "second-bot");
+    let said = says(&mut pay("stranger")).await;
+    assert!(codes(&said).starts_with("403") && said.0.contains("AgentUnknown"), "{said:?}");
+    let said = says(&mut pay("foreign")).await;
+    assert!(codes(&said).starts_with("000"), "who was signed by nobody we know: {said:?}");
+    assert_eq!(house.upstream().count(), 1);
+}
+
+#[tokio::test]
+async fn a_certificate_shown_to_the_proxy_counts_for_everything_in_the_tunnel() {
+    let house = house_with_certificates().await;
+    let through = |name, path: &str| {
+        let mut client = shown(&house, name);
+        // Shown to the proxy, and not to the upstream.
+        client.args([
+            "--proxy-cert",
+            &format!("{name}.crt"),
+            "--proxy-key",
+            &format!("{name}.key"),
+        ]);
+        client.args(["--proxy-cacert", "ca.pem", "--cacert", "authority.crt"]);
+        client.args(["--proxy", &format!("https://localhost:{}", house.tls_port())]);
+        client.arg(url(&house, path));
+        client
+    };
+    let said = says(&mut through("second-bot", "/v1/[1-3]")).await;
+    // One tunnel, so curl tells of one CONNECT.
+    assert_eq!(said.0.matches("\n200 200").count(), 1, "{said:?}");
+    assert_eq!(said.0.matches("\n200 000").count(), 2, "{said:?}");
+    assert_eq!(house.upstream().count(), 3);
+    let agents = house.journal().decisions().into_iter().filter_map(|one| one.agent);
+    assert!(agents.map(|agent| agent.as_str().to_owned()).all(|agent| agent == "second-bot"));
+    let said = says(&mut through("stranger", "/v1/x")).await;
+    assert!(codes(&said).starts_with("000 403"), "{said:?}");
+    assert_eq!(house.upstream().count(), 3);
+}
+
+#[tokio::test]
+async fn a_token_bound_to_a_certificate_is_worthless_without_it() {
+    let house = house_with_certificates().await;
+    let pem = std::fs::read(house.data().join("second-bot.crt")).unwrap();
+    let der = CertificateDer::from_pem_slice(&pem).unwrap();
+    let key = CertificateThumbprint::from_bytes(Sha256::digest(&der).into());
+    let bound = Confirmation::Certificate(key);
+    let bot = house.agent("bot").claims(|claims| claims.confirmation = Some(bound));
+    bot.get("/open/x").send().await.is_denied(Reason::CertificateMismatch);
+    let get = |name| {
+        let mut client = shown(&house, name);
+        client.args(["-H", &format!("Authorization: Bearer {}", bot.token())]);
+        client.arg(format!("https://localhost:{}/open/x", house.tls_port()));
+        client
+    };
+    let said = says(&mut get("second-bot")).await;
+    assert!(codes(&said).starts_with("200"), "{said:?}");
+    let said = says(&mut get("stranger")).await;
+    assert!(codes(&said).starts_with("401"), "{said:?}");
 }

@@ -29,9 +29,7 @@ async fn opened() -> Building {
 }
 
 pub(crate) fn trusting(house: Building) -> Building {
-    let pem = std::fs::read_to_string(house.data().join("ca/authority.pem")).unwrap();
-    let start = pem.find("-----BEGIN CERTIFICATE-----").unwrap();
-    std::fs::write(house.data().join("authority.crt"), &pem[start..]).unwrap();
+    std::fs::write(house.data().join("authority.crt"), house.region_authority()).unwrap();
     house
 }
 
@@ -74,6 +72,21 @@ async fn a_call_inside_a_tunnel_is_judged_recorded_and_sent() {
     }
     house.stop().await;
     crate::evidence::assert_verified(&house);
+}
+
+/// So the token does not cross the agent's own network in the clear.
+#[tokio::test]
+async fn a_tunnel_can_be_asked_for_over_tls() {
+    let house = opened().await;
+    let bot = house.agent("bot");
+    for (flag, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
+        let mut curl = curl(&house, &bot);
+        let proxy = format!("https://agent:{}@localhost:{}", bot.token(), house.tls_port());
+        curl.env("HTTPS_PROXY", proxy).args(["--proxy-cacert", "ca.pem", flag]);
+        let said = says(curl.arg(url(&house, "/v1/things"))).await;
+        assert_eq!(codes(&said), format!("200 200 {version}"), "{said:?}");
+    }
+    assert_eq!(house.upstream().count(), 2);
 }
 
 #[tokio::test]

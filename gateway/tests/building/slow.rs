@@ -1,7 +1,7 @@
 //! Clients that take their time: heads, bodies, handshakes and answers that never get whole are closed, all of them, and
 //! others do not notice.
 //!
-//! Not here: floods (`floods`) and what a single slow head is told (`probes`). Invariant: who closes is the gateway,
+//! Not here: floods (`frames`) and what a single slow head is told (`probes`). Invariant: who closes is the gateway,
 //! counted one by one; how soon, and how fast others were meanwhile, is printed.
 #![expect(clippy::print_stderr, reason = "what was counted is printed")]
 
