@@ -79,21 +79,23 @@ impl DownstreamBody<'_> {
     }
 }
 
+/// What the gate says of a body that could not be read on, if that is why.
+pub(super) fn refused(error: &Error) -> Option<Reason> {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    match (error.root_etype(), cause.map(std::io::Error::kind)) {
+        (ErrorType::ReadError, Some(std::io::ErrorKind::InvalidData)) => {
+            Some(Reason::MalformedRequest)
+        }
+        (ErrorType::ReadError, Some(std::io::ErrorKind::TimedOut)) => Some(Reason::RequestTimeout),
+        // What `stand_in` says of one over HTTP/2.
+        (ErrorType::ReadTimedout, _) => Some(Reason::RequestTimeout),
+        (_, _) => None,
+    }
+}
+
 fn broken(error: &Error) -> Reason {
-    fault(error).unwrap_or(match error.etype() {
+    refused(error).unwrap_or_else(|| match error.etype() {
         ErrorType::ReadError | ErrorType::ConnectionClosed => Reason::AgentGone,
         _ => Reason::MalformedRequest,
     })
-}
-
-/// What is wrong with a body, if it is the agent's fault and not its leaving.
-pub(super) fn fault(error: &Error) -> Option<Reason> {
-    let cause = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    match (cause.map(std::io::Error::kind), error.etype()) {
-        // What `Gated` says of a body.
-        (Some(std::io::ErrorKind::InvalidData), _) => Some(Reason::MalformedRequest),
-        (Some(std::io::ErrorKind::TimedOut), ErrorType::ReadError) => Some(Reason::RequestTimeout),
-        (_, ErrorType::ReadTimedout) => Some(Reason::RequestTimeout),
-        _ => None,
-    }
 }

@@ -447,7 +447,8 @@ fn refused(reason: Reason, visit: &mut Visit) -> Box<Error> {
 
 fn failure(error: &Error) -> Reason {
     if *error.esource() == ErrorSource::Downstream {
-        return body::fault(error).unwrap_or(Reason::AgentGone);
+        // A body that streams is refused while it goes on.
+        return body::refused(error).unwrap_or(Reason::AgentGone);
     }
     match error.etype() {
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Reason::UpstreamTimeout,
