@@ -13,9 +13,10 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::authority::trusting;
 use crate::frames::{ACK, DATA, GOAWAY, HEAD_BYTES, HEADERS, PREFACE, RST_STREAM, SETTINGS};
 use crate::line::{dial, tls};
-use crate::{Agent, Authority, Building, Wire, frames};
+use crate::{Agent, Building, Wire, frames};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -73,7 +74,7 @@ impl FrameLine {
         let mut stream = dial(building.port(), IpAddr::V4(Ipv4Addr::LOCALHOST)).await.unwrap();
         connect(&mut stream, agent, (host, port)).await;
         let pem = std::fs::read_to_string(building.data().join("ca/authority.pem")).unwrap();
-        let connector = TlsConnector::from(Authority::trusting(&pem, &["h2"]));
+        let connector = TlsConnector::from(trusting(&pem, &["h2"]));
         let name = ServerName::try_from(host.to_owned()).unwrap();
         let stream = connector.connect(name, stream).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
