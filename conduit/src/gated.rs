@@ -17,7 +17,7 @@ use pingora_core::protocols::{ALPN, GetProxyDigest, Peek, Ssl, Stream};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::passes_on::passes_on;
+use crate::passes_on::{passes_on, writes_on};
 
 /// How much is taken of what comes behind a message before its answer is out.
 const BEHIND_BYTES_MAX: usize = 64 * 1_024;
@@ -120,6 +120,7 @@ impl AsyncRead for Gated {
     }
 }
 
+writes_on!(Gated);
 passes_on!(Gated);
 
 impl Ssl for Gated {

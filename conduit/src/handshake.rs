@@ -13,7 +13,7 @@ use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use pingora_core::Result;
 use pingora_core::protocols::http::ServerSession;
 
-use crate::replay::{self, Return};
+use crate::stand_in::{self, Return};
 
 /// Keeps the request side open. To be called before anything asks whether the body is done. What an agent sends
 /// before the `101`, against RFC 6455 §4.1, is no chunk and fails the call.
@@ -26,5 +26,5 @@ pub fn keep_open(session: &mut ServerSession) -> Result<()> {
 /// The upstream answered with something else, so no body will follow after all.
 pub fn declined(session: &mut Box<ServerSession>) -> Return {
     session.set_keepalive(None);
-    replay::install(session, Bytes::new())
+    stand_in::replay(session, Bytes::new())
 }

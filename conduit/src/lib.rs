@@ -4,14 +4,20 @@
 //! Not here: deciding anything, and whose connection it is (`gateway::door`). Invariant: Pingora is handed exactly what was
 //! checked, once, and a connection comes back with whatever was not for it.
 
+mod framed;
 mod gated;
 pub mod handshake;
 mod passes_on;
+mod patience;
 mod prefixed;
-pub mod replay;
 mod splice;
+pub mod stand_in;
+mod taken;
 pub mod upstream;
 
+pub use framed::Framed;
 pub use gated::Gated;
+pub use patience::Patience;
 pub use prefixed::Prefixed;
 pub use splice::{Carried, Ended, splice};
+pub use taken::Taken;

@@ -1,21 +1,17 @@
 //! What a stream around a connection says and does by that connection: writing, closing, and whose it is.
 //!
-//! Not here: reading, and what a tunnel was opened with; those are what each stream is for. Invariant: a byte that is
-//! written goes to the connection as it is.
+//! Not here: what each stream is for: reading, its pace, what a tunnel was opened with. Invariant: a byte that is written
+//! goes to the connection as it is.
 
-/// Everything of Pingora's `IO` that the `inner` stream of a type does for it.
-macro_rules! passes_on {
+/// Writing and closing, done by the `inner` stream of a type.
+macro_rules! writes_on {
     ($stream:ident) => {
         const _: () = {
             use std::io::{IoSlice, Result};
             use std::pin::Pin;
-            use std::sync::Arc;
             use std::task::{Context, Poll};
 
-            use pingora_core::protocols::{
-                GetSocketDigest, GetTimingDigest, Shutdown, SocketDigest, TimingDigest, UniqueID,
-                UniqueIDType,
-            };
+            use pingora_core::protocols::Shutdown;
             use tokio::io::AsyncWrite;
 
             impl AsyncWrite for $stream {
@@ -57,6 +53,20 @@ macro_rules! passes_on {
                     Shutdown::shutdown(&mut *self.inner).await;
                 }
             }
+        };
+    };
+}
+
+/// Everything of Pingora's `IO` but reading and writing that the `inner` stream of a type does for it.
+macro_rules! passes_on {
+    ($stream:ident) => {
+        const _: () = {
+            use std::sync::Arc;
+
+            use pingora_core::protocols::{
+                GetSocketDigest, GetTimingDigest, SocketDigest, TimingDigest, UniqueID,
+                UniqueIDType,
+            };
 
             impl UniqueID for $stream {
                 fn id(&self) -> UniqueIDType {
@@ -79,4 +89,4 @@ macro_rules! passes_on {
     };
 }
 
-pub(crate) use passes_on;
+pub(crate) use {passes_on, writes_on};

@@ -12,7 +12,7 @@ use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{ALPN, GetProxyDigest, Peek, Ssl, Stream};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::passes_on::passes_on;
+use crate::passes_on::{passes_on, writes_on};
 
 /// A stream with a prefix that comes before what the socket holds.
 #[derive(Debug)]
@@ -56,6 +56,7 @@ impl AsyncRead for Prefixed {
     }
 }
 
+writes_on!(Prefixed);
 passes_on!(Prefixed);
 
 impl Ssl for Prefixed {

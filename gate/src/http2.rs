@@ -1,6 +1,6 @@
 //! The head of an HTTP/2 request, as strictly as one of HTTP/1.
 //!
-//! Not here: frames, HPACK and floods, which the h2 library checks and bounds; it hands over what it decoded.
+//! Not here: floods (`frames`), and frames and HPACK, which the h2 library checks and bounds; it hands over what it decoded.
 //! Invariant: what passes can be written as an HTTP/1 head without changing its meaning (RFC 9113 §§8.2, 8.3, 10.3).
 
 use crate::fields::{Field, Fields, Known};

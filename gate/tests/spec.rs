@@ -2,10 +2,11 @@
 
 const SPEC: &str = include_str!("../../docs/spec/front-door.md");
 const REFUSALS: &str = include_str!("../src/refusal.rs");
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 17] = [
     include_str!("../src/authority.rs"),
     include_str!("../src/body.rs"),
     include_str!("../src/fields.rs"),
+    include_str!("../src/frames.rs"),
     include_str!("../src/hello.rs"),
     include_str!("../src/http2.rs"),
     include_str!("../src/lines.rs"),
@@ -17,6 +18,8 @@ const SOURCES: [&str; 14] = [
     include_str!("../src/target.rs"),
     include_str!("probes.rs"),
     include_str!("properties.rs"),
+    include_str!("../../gateway/tests/building/frames.rs"),
+    include_str!("../../gateway/tests/building/slow.rs"),
 ];
 
 /// The variants of `Refusal`, as they stand in its source.

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Uri};
 use http_body_util::Full;
@@ -90,6 +90,11 @@ pub struct Call {
 impl Call {
     pub fn new(method: Method, path: PathAndQuery, headers: HeaderMap, body: Bytes) -> Self {
         Self { method, path, headers, body }
+    }
+
+    /// What the call proves its sender with.
+    pub(crate) fn authorization(&self) -> Option<&str> {
+        self.headers.get(AUTHORIZATION)?.to_str().ok()
     }
 
     pub(crate) fn request(&self, target: &Target) -> Result<Request<Full<Bytes>>, http::Error> {

@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use aegis_domain::CallKind;
 use anyhow::{Context as _, bail};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 
 use crate::call::{Call, Target};
 use crate::connection::{Sender, exchange};
-use crate::process::resident_bytes;
+use crate::process::{allow_files, resident_bytes};
 use crate::stage::{Stage, StageOptions, Subject};
 
 /// Calls over one connection before memory per connection is counted, so that what is set up once is not charged to it.
@@ -129,16 +128,4 @@ async fn call_once(
         bail!("a call was answered with {status}: {}", String::from_utf8_lossy(&body));
     }
     Ok(())
-}
-
-/// Lets this process and its children have a file for every connection, and some.
-fn allow_files(connections: usize) -> anyhow::Result<()> {
-    let wanted = u64::try_from(connections)?.saturating_mul(2).saturating_add(1_024);
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= wanted) {
-        return Ok(());
-    }
-    let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
-    setrlimit(Resource::Nofile, raised)
-        .with_context(|| format!("{wanted} open files are needed; raise the limit (ulimit -n)"))
 }

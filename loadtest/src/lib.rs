@@ -18,6 +18,7 @@ mod median;
 pub mod peers;
 pub mod process;
 pub mod schedule;
+pub mod slow;
 mod stage;
 pub mod tally;
 mod token;

@@ -13,6 +13,7 @@ use aegis_loadtest::figures::{self, FiguresOptions};
 use aegis_loadtest::idle::{self, IdleOptions};
 use aegis_loadtest::interception::{self, InterceptionOptions};
 use aegis_loadtest::peers::bare_pingora::{self, BarePingora};
+use aegis_loadtest::slow::{self, SlowOptions};
 use aegis_loadtest::upstream::{self, Upstream};
 use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -59,6 +60,10 @@ enum Command {
     Interception(InterceptionOptions),
     /// Measures memory only: of an idle gateway, and of one with many idle connections, beside bare Pingora.
     Idle(IdleOptions),
+    /// Attacks the gateway with slow heads and bodies, and measures what a good tenant sees of it.
+    ///
+    /// Starts it on loopback with its default deadlines, and takes about a minute.
+    Slow(SlowOptions),
     /// Serves as the fake upstream: 1 KB of JSON for every call.
     Upstream(Upstream),
     /// Serves as bare Pingora: forwards every call to one upstream and decides nothing.
@@ -104,6 +109,7 @@ fn execute(Arguments { output, command }: Arguments) -> anyhow::Result<()> {
             print(output, &figures)
         }
         Command::Idle(options) => print(output, &idle::run(&options)?),
+        Command::Slow(options) => print(output, &slow::run(&options)?),
         Command::Upstream(options) => upstream::run(&options),
         Command::BarePingora(options) => bare_pingora::run(&options),
     }

@@ -1,9 +1,13 @@
-//! What a process costs: CPU time from `/proc/<pid>/stat`, resident memory from `/proc/<pid>/status`.
+//! What a process costs: CPU time from `/proc/<pid>/stat`, resident memory from `/proc/<pid>/status`; and how many files
+//! ours may have.
 //!
 //! Not here: starting processes (`peers`). Invariant: a number that cannot be read is an error, never zero.
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Why a process cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +46,18 @@ fn children(pid: u32) -> Result<Vec<u32>, ProcessError> {
 pub fn resident_bytes(pid: u32) -> Result<u64, ProcessError> {
     let (path, text) = read(pid, "status")?;
     vm_rss_bytes(&text).ok_or(ProcessError::Form { path, what: "VmRSS" })
+}
+
+/// Lets this process and its children have a file for every connection, and some.
+pub(crate) fn allow_files(connections: usize) -> anyhow::Result<()> {
+    let wanted = u64::try_from(connections)?.saturating_mul(2).saturating_add(1_024);
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+    setrlimit(Resource::Nofile, raised)
+        .with_context(|| format!("{wanted} open files are needed; raise the limit (ulimit -n)"))
 }
 
 fn read(pid: u32, name: &str) -> Result<(PathBuf, String), ProcessError> {

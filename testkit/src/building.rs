@@ -19,7 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use crate::journal::LogFiles;
-use crate::{Agent, Authority, Journal, Plan, Raw, Upstream};
+use crate::{Agent, Authority, Journal, Plan, Raw, Upstream, Usage};
 
 /// How long a debug build on a busy machine may take to begin or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -153,6 +153,11 @@ impl Building {
         assert!(status.success(), "{status}");
     }
 
+    /// What the process has used so far.
+    pub fn usage(&self) -> Usage {
+        Usage::of(self.running.as_ref().and_then(Child::id).unwrap())
+    }
+
     /// What the gateway said on stderr so far.
     pub fn stderr(&self) -> String {
         self.stderr.lock().clone()
@@ -228,6 +233,11 @@ impl Building {
     /// A connection on which anything may be said.
     pub async fn raw(&self) -> Raw {
         Raw::open(self.port()).await.unwrap()
+    }
+
+    /// A connection to the TLS port, on which nobody has shaken hands.
+    pub async fn raw_tls(&self) -> Raw {
+        Raw::open(self.tls_port()).await.unwrap()
     }
 
     pub fn journal(&self) -> Journal {

@@ -173,7 +173,7 @@ pub(crate) async fn dial(port: u16, source: IpAddr) -> std::io::Result<TcpStream
     Ok(stream)
 }
 
-async fn tls(
+pub(crate) async fn tls(
     building: &Building,
     source: IpAddr,
     protocol: &str,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::MissedTickBehavior;
 
 use crate::line::dial;
 
@@ -49,6 +50,28 @@ impl Raw {
     pub async fn rest_bytes(mut self) -> Vec<u8> {
         while self.hear().await > 0 {}
         self.heard
+    }
+
+    /// Says this again and again, with pauses, until the other side hangs up; returns everything heard.
+    pub async fn trickle(mut self, bytes: &[u8], pause: Duration) -> String {
+        let mut turn = tokio::time::interval(pause);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                // A reset is an end too.
+                read = self.stream.read_buf(&mut self.heard) => match read {
+                    Ok(count) if count > 0 => {}
+                    _ => return self.heard_text(),
+                },
+                _ = turn.tick() => self.send(bytes).await,
+            }
+        }
+    }
+
+    /// Whether the other side hangs up within this time, without a word.
+    pub async fn is_closed(&mut self, within: Duration) -> bool {
+        let heard = tokio::time::timeout(within, self.stream.read_buf(&mut self.heard)).await;
+        heard.is_ok_and(|count| count.unwrap_or(0) == 0)
     }
 
     async fn hear(&mut self) -> usize {

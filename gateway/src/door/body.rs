@@ -87,6 +87,8 @@ pub(super) fn refused(error: &Error) -> Option<Reason> {
             Some(Reason::MalformedRequest)
         }
         (ErrorType::ReadError, Some(std::io::ErrorKind::TimedOut)) => Some(Reason::RequestTimeout),
+        // What `stand_in` says of one over HTTP/2.
+        (ErrorType::ReadTimedout, _) => Some(Reason::RequestTimeout),
         (_, _) => None,
     }
 }
@@ -94,7 +96,6 @@ pub(super) fn refused(error: &Error) -> Option<Reason> {
 fn broken(error: &Error) -> Reason {
     refused(error).unwrap_or_else(|| match error.etype() {
         ErrorType::ReadError | ErrorType::ConnectionClosed => Reason::AgentGone,
-        ErrorType::ReadTimedout => Reason::RequestTimeout,
         _ => Reason::MalformedRequest,
     })
 }

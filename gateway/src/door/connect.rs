@@ -15,15 +15,14 @@ use aegis_identity::CertificateThumbprint;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_core::protocols::Stream;
-use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_http::ResponseHeader;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 
+use crate::door::connection::{self, Tunnel};
 use crate::door::passthrough::{self, Unopened};
-use crate::door::target::{self, Tunnel};
+use crate::door::target;
 use crate::wire::Gateway;
-use aegis_conduit::Prefixed;
+use aegis_conduit::{Patience, Prefixed};
 use aegis_corridor::clock;
 use aegis_corridor::refusal::Refusal;
 
@@ -50,6 +49,7 @@ pub(super) async fn open(
     gateway: &Arc<Gateway>,
     mut stream: Stream,
     mut bytes: BytesMut,
+    patience: &Arc<Patience>,
 ) -> Connect {
     let certificate = target::certificate(stream.get_ssl_digest().as_deref());
     let Asked { arrival, head_bytes } = match read(&bytes, peer(&stream), certificate) {
@@ -78,8 +78,8 @@ pub(super) async fn open(
         let acceptor = acceptor.inspect_err(|error| {
             tracing::error!(%error, "no certificate for a tunnel");
         });
-        let tunnel = digest(tunnel)?;
-        let prefixed = Prefixed::new(stream, early).in_tunnel(Arc::new(tunnel));
+        let about = connection::digest(Some(tunnel), Arc::clone(patience))?;
+        let prefixed = Prefixed::new(stream, early).in_tunnel(about);
         let accepted = acceptor.ok()?.tls_handshake(prefixed).await;
         accepted.inspect_err(|error| tracing::debug!(%error, "a tunnel's TLS was refused")).ok()
     };
@@ -166,9 +166,4 @@ async fn first_bytes(stream: &mut Stream, mut early: BytesMut) -> Option<Bytes> 
         return None;
     }
     (early.first() == Some(&TLS_HANDSHAKE)).then(|| early.freeze())
-}
-
-fn digest(tunnel: Tunnel) -> Option<ProxyDigest> {
-    let answer = ResponseHeader::build(200, Some(0)).ok()?;
-    Some(ProxyDigest::new(Box::new(answer), Some(Box::new(tunnel))))
 }

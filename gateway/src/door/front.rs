@@ -10,8 +10,8 @@ use std::time::Duration;
 use aegis_config::HeadLimits;
 use aegis_domain::Reason;
 use aegis_gate::{self as gate, Framing, HeadGate, Limits, Pace, Reading, Scheme, Target, Upgrade};
-use bytes::{Bytes, BytesMut};
-use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
+use bytes::BytesMut;
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp as _};
 use pingora_core::listeners::tls::Acceptor;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{ALPN, Stream};
@@ -21,13 +21,12 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::door::answer;
 use crate::door::connect::{self, Connect};
 use crate::door::tool_route::ToolRoute;
+use crate::door::{answer, connection, http2};
 use crate::wire::Gateway;
-use aegis_conduit::Gated;
-use aegis_conduit::Prefixed;
 use aegis_conduit::upstream::Dialler;
+use aegis_conduit::{Gated, Patience, Prefixed, Taken};
 use aegis_corridor::context::Asked;
 use aegis_corridor::drain::Underway;
 use aegis_corridor::refusal::Refusal;
@@ -36,7 +35,7 @@ use aegis_corridor::refusal::Refusal;
 const READ_BYTES: usize = 4_096;
 /// How long a client that was refused gets to take its answer.
 const LINGER: Duration = Duration::from_secs(1);
-/// How fast a body must come once its grace is over, and how long one may take at all.
+/// How fast a body must come, or be taken, once its grace is over, and how long one may take at all.
 const BODY_BYTES_PER_S_MIN: u64 = 256;
 const BODY_TOTAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -47,7 +46,15 @@ pub(super) type Proxy = HttpProxy<ToolRoute, Dialler>;
 pub(super) struct Front {
     proxy: Arc<Proxy>,
     gateway: Arc<Gateway>,
+    /// The handshake is ours: it has a deadline here, and a place among the connections.
     tls: Option<Encrypted>,
+}
+
+/// A connection, and what goes for all that is said on it.
+struct Line {
+    stream: Stream,
+    place: Place,
+    patience: Arc<Patience>,
 }
 
 /// The listener that speaks TLS.
@@ -98,42 +105,46 @@ impl Front {
         }
         // Above the limit a connection is closed at once; waiting ones would take room as well.
         let Ok(_room) = Arc::clone(&self.gateway.connections).try_acquire_owned() else { return };
-        let Some(stream) = self.opened(stream).await else { return };
-        if let Some((stream, head)) = self.serve(stream, Place::Listener, shutdown).await {
-            self.tunnel(stream, head, shutdown).await;
+        let Some(line) = self.open(stream).await else { return };
+        if let Some((line, head)) = self.serve(line, shutdown).await {
+            self.tunnel(line, head, shutdown).await;
         }
     }
 
-    /// Takes the encryption off, where the connection came in by the listener that has it.
-    async fn opened(&self, stream: Stream) -> Option<Stream> {
-        let digest = stream.get_socket_digest();
-        let local = digest.as_ref().and_then(|digest| digest.local_addr()?.as_inet().copied());
-        let came_by = |tls: &&Encrypted| {
-            let is_port = local.is_some_and(|local| local.port() == tls.address.port());
-            is_port && (tls.address.ip().is_unspecified() || local == Some(tls.address))
-        };
-        let Some(tls) = self.tls.as_ref().filter(came_by) else { return Some(stream) };
-        let acceptor = Acceptor::from_server_config(Arc::clone(&tls.config));
-        let handshake = acceptor.tls_handshake(Prefixed::new(stream, Bytes::new()));
-        match timeout(self.gateway.corridor.config.limits.head_deadline, handshake).await {
-            Ok(Ok(stream)) => Some(Box::new(stream)),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "a handshake failed");
-                None
+    /// Makes a connection one that can be served: its client has to take what it is sent, and to shake hands in time.
+    async fn open(&self, socket: Stream) -> Option<Line> {
+        let limits = &self.gateway.corridor.config.limits;
+        let patience = connection::patience();
+        let about = connection::digest(None, Arc::clone(&patience))?;
+        let is_tls = self.is_tls(&socket)?;
+        let taken = Taken::new(socket, pace(limits.idle), about);
+        let stream: Stream = match self.tls.as_ref().filter(|_| is_tls) {
+            None => Box::new(taken),
+            Some(tls) => {
+                let acceptor = Acceptor::from_server_config(Arc::clone(&tls.config));
+                let handshake = acceptor.tls_handshake(taken);
+                let shaken = timeout(limits.head_deadline, handshake).await.ok()?;
+                let refused = |error: &_| tracing::debug!(%error, "a handshake failed");
+                Box::new(shaken.inspect_err(refused).ok()?)
             }
-            Err(_) => None,
-        }
+        };
+        Some(Line { stream, place: Place::Listener, patience })
+    }
+
+    /// Whether a connection came to the TLS listener; nothing when that cannot be told. No other can have its port on the
+    /// same address.
+    fn is_tls(&self, socket: &Stream) -> Option<bool> {
+        let Some(tls) = &self.tls else { return Some(false) };
+        let here = *socket.get_socket_digest()?.local_addr()?.as_inet()?;
+        let is_heard = tls.address.ip().is_unspecified() || tls.address.ip() == here.ip();
+        Some(tls.address.port() == here.port() && is_heard)
     }
 
     /// Serves calls on one connection until either side is done, or it turns into a tunnel.
-    async fn serve(
-        &self,
-        mut stream: Stream,
-        place: Place,
-        shutdown: &ShutdownWatch,
-    ) -> Option<(Stream, BytesMut)> {
+    async fn serve(&self, line: Line, shutdown: &ShutdownWatch) -> Option<(Line, BytesMut)> {
+        let Line { mut stream, place, patience } = line;
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            ServerApp::process_new(&self.proxy, stream, shutdown).await;
+            http2::serve(&self.proxy, &self.gateway, stream, &patience).await;
             return None;
         }
         let mut carried: Option<HttpPersistentSettings> = None;
@@ -146,12 +157,12 @@ impl Front {
                     self.refuse(stream, reason, Asked::Server).await;
                     return None;
                 }
-                Head::Connect(head) => return Some((stream, head)),
+                Head::Connect(head) => return Some((Line { stream, place, patience }, head)),
                 Head::Http2(prefix) => {
                     // Its calls count themselves; the connection may stay idle for long.
                     drop(underway);
                     let stream = Box::new(Prefixed::new(stream, prefix.freeze()).in_http2());
-                    ServerApp::process_new(&self.proxy, stream, shutdown).await;
+                    http2::serve(&self.proxy, &self.gateway, stream, &patience).await;
                     return None;
                 }
                 Head::Ready(message) => {
@@ -166,16 +177,18 @@ impl Front {
     }
 
     /// Opens a tunnel and serves the calls inside.
-    async fn tunnel(&self, stream: Stream, head: BytesMut, shutdown: &ShutdownWatch) {
+    async fn tunnel(&self, line: Line, head: BytesMut, shutdown: &ShutdownWatch) {
         let underway = self.gateway.corridor.drain.underway();
-        match connect::open(&self.gateway, stream, head).await {
+        let Line { stream, patience, .. } = line;
+        match connect::open(&self.gateway, stream, head, &patience).await {
             Connect::Over => {}
             Connect::Refused(stream, reason) => self.refuse(stream, reason, Asked::Proxy).await,
             Connect::Answered(stream, refusal) => answer_and_close(stream, &refusal).await,
-            Connect::Opened(inside) => {
+            Connect::Opened(stream) => {
                 drop(underway);
+                let inside = Line { stream, place: Place::Tunnel, patience };
                 // A tunnel in a tunnel is refused by the gate.
-                drop(self.serve(inside, Place::Tunnel, shutdown).await);
+                drop(self.serve(inside, shutdown).await);
             }
         }
     }
@@ -194,8 +207,7 @@ impl Front {
                 stream
             }
             Upgrade::No => {
-                let grace = self.gateway.corridor.config.limits.body_deadline;
-                let pace = Pace::at_least(BODY_BYTES_PER_S_MIN, grace, BODY_TOTAL_MAX);
+                let pace = pace(self.gateway.corridor.config.limits.body_deadline);
                 Box::new(Gated::new(stream, behind, framing, pace))
             }
         };
@@ -303,6 +315,11 @@ async fn answer_and_close(mut stream: Stream, refusal: &Refusal) {
     if let Ok(Err(error)) = sent.await {
         tracing::debug!(%error, "a refused client did not take its answer");
     }
+}
+
+/// How slowly a body may come, or an answer be taken.
+pub(super) fn pace(grace: Duration) -> Pace {
+    Pace::at_least(BODY_BYTES_PER_S_MIN, grace, BODY_TOTAL_MAX)
 }
 
 /// The configured limits on a head; those on its parts follow from them.

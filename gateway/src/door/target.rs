@@ -14,13 +14,7 @@ use pingora_core::protocols::tls::SslDigest;
 use pingora_http::RequestHeader;
 use pingora_http::authority::{RawTargetAuthority, raw_target_authority};
 
-/// What a CONNECT said, for everything inside its tunnel.
-#[derive(Debug)]
-pub(super) struct Tunnel {
-    pub(super) host: Host,
-    pub(super) port: u16,
-    pub(super) presented: Presented,
-}
+use crate::door::connection;
 
 /// What a request asks for, of whom, and with which token.
 #[derive(Debug)]
@@ -37,12 +31,6 @@ fn default_port(scheme: Scheme) -> u16 {
     }
 }
 
-/// The tunnel a session runs in, if it does.
-pub(super) fn tunnel(session: &ServerSession) -> Option<&Tunnel> {
-    let proxy = session.digest()?.proxy_digest.as_ref()?;
-    proxy.user_data.as_ref()?.downcast_ref()
-}
-
 /// The certificate that an agent's handshake proved. Without one Pingora tells the digest of nothing.
 pub(super) fn certificate(tls: Option<&SslDigest>) -> Option<CertificateThumbprint> {
     let digest: [u8; 32] = tls?.cert_digest.as_slice().try_into().ok()?;
@@ -51,7 +39,7 @@ pub(super) fn certificate(tls: Option<&SslDigest>) -> Option<CertificateThumbpri
 
 /// Whether a request is for a route of ours, so that what is ours may answer it.
 pub(super) fn is_route(session: &ServerSession) -> bool {
-    tunnel(session).is_none()
+    connection::tunnel(session).is_none()
         && matches!(raw_target_authority(session.req_header().raw_path()), RawTargetAuthority::None)
 }
 
@@ -59,7 +47,7 @@ pub(super) fn is_route(session: &ServerSession) -> bool {
 pub(super) fn ask(session: &ServerSession) -> Result<Ask, (Reason, Asked)> {
     let header = session.req_header();
     let raw = raw_target_authority(header.raw_path());
-    if let Some(tunnel) = tunnel(session) {
+    if let Some(tunnel) = connection::tunnel(session) {
         let is_origin_form = matches!(raw, RawTargetAuthority::None);
         if !is_origin_form || !says(header, Scheme::Https, &tunnel.host, tunnel.port) {
             return Err((Reason::MalformedRequest, Asked::Server));

@@ -23,11 +23,11 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use crate::door::answer::Answer;
 use crate::door::arrival::arrival;
 use crate::door::body::DownstreamBody;
-use crate::door::{body, front, target};
+use crate::door::{body, connection, front, target};
 use crate::rooms::forward::{self, Reach};
 use crate::wire::Gateway;
 use aegis_conduit::upstream::{announce, speaks_http2};
-use aegis_conduit::{handshake, replay};
+use aegis_conduit::{handshake, stand_in};
 use aegis_corridor::Admission;
 use aegis_corridor::clock;
 use aegis_corridor::context::CallContext;
@@ -47,7 +47,7 @@ pub struct Visit {
     _counted: InFlight,
     call: Option<CallContext>,
     is_upgrade: bool,
-    body_home: Option<replay::Return>,
+    body_home: Option<stand_in::Return>,
     settlement: Option<Settlement>,
     /// Why forwarding failed, once it has.
     failure: Option<Reason>,
@@ -128,10 +128,17 @@ impl ToolRoute {
                     handshake::keep_open(&mut session.downstream_session)?;
                     return Ok(None);
                 }
-                let has_none = session.downstream_session.is_body_empty();
-                if let Some(body) = judged.filter(|_| !has_none) {
-                    visit.body_home = Some(replay::install(&mut session.downstream_session, body));
-                }
+                let slot = &mut session.downstream_session;
+                visit.body_home = match judged {
+                    _ if slot.is_body_empty() => None,
+                    Some(body) => Some(stand_in::replay(slot, body)),
+                    // On HTTP/1 its pace is kept where it is read (`Gated`).
+                    None if slot.is_http2() => {
+                        let grace = self.gateway.corridor.config.limits.body_deadline;
+                        Some(stand_in::pace(slot, front::pace(grace)))
+                    }
+                    None => None,
+                };
                 Ok(None)
             }
         }
@@ -172,6 +179,10 @@ impl ProxyHttp for ToolRoute {
         match self.admit(session, visit).await? {
             None => Ok(false),
             Some(refusal) => {
+                let is_known = visit.call.as_ref().is_some_and(|call| call.identified.is_some());
+                if !is_known && !connection::strike(&session.downstream_session) {
+                    session.set_keepalive(None);
+                }
                 send(session, Answer::to(&refusal)).await?;
                 take_rest(&mut session.downstream_session).await;
                 Ok(true)
@@ -336,7 +347,7 @@ impl ProxyHttp for ToolRoute {
         visit: &mut Visit,
     ) -> FailToProxy {
         if let Some(home) = visit.body_home.take() {
-            replay::restore(&mut session.downstream_session, &home);
+            stand_in::restore(&mut session.downstream_session, &home);
         }
         let reason = *visit.failure.get_or_insert_with(|| failure(error));
         let is_untouched = session.response_written().is_none();
@@ -355,7 +366,7 @@ impl ProxyHttp for ToolRoute {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, visit: &mut Visit) {
         if let Some(home) = visit.body_home.take() {
-            replay::restore(&mut session.downstream_session, &home);
+            stand_in::restore(&mut session.downstream_session, &home);
         }
         if let Some(settlement) = visit.settlement.take() {
             let reason = error.map(|error| visit.failure.unwrap_or_else(|| failure(error)));
