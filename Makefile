@@ -69,7 +69,7 @@ clients: ## install the HTTP libraries and SDKs that agents use, for the tests t
 	  python3 -m venv $(CLIENTS)/venv && \
 	  $(CLIENTS)/venv/bin/pip install --quiet --disable-pip-version-check -r $(CLIENT_FILES)/requirements.txt && \
 	  cp $(CLIENT_FILES)/requirements.txt $(CLIENTS)/; }
-	@cp $(CLIENT_FILES)/agent.mjs $(CLIENTS)/
+	@cp $(CLIENT_FILES)/agent.mjs control/tests/clients/token.mjs $(CLIENTS)/
 	@cmp -s $(CLIENT_FILES)/package.json $(CLIENTS)/package.json || { \
 	  cp $(CLIENT_FILES)/package.json $(CLIENTS)/ && \
 	  npm install --prefix $(CLIENTS) --silent --no-fund --no-audit; }
