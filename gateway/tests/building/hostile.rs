@@ -209,146 +209,163 @@ const REFUSED: [(&str, &str); 35] = [
 ];
 
 /// Whole messages, first line included.
+const MESSAGES: [(&str, &str, &str, Want); 37] = [
+    ("HTTP/0.9", "GET", "hello world", Want::Refused),
+    ("a version 0.9", "GET", "HTTP/0.9 200 OK\r\ncontent-length: 5\r\n\r\nhello", Want::Refused),
+    ("a version 2.0", "GET", "HTTP/2.0 200 OK\r\ncontent-length: 5\r\n\r\nhello", Want::Refused),
+    ("another protocol", "GET", "ICY 200 OK\r\ncontent-length: 5\r\n\r\nhello", Want::Refused),
+    (
+        "a line before",
+        "GET",
+        "\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+        Want::Refused,
+    ),
+    ("LF alone", "GET", "HTTP/1.1 200 OK\ncontent-length: 5\n\nhello", Want::Refused),
+    ("a status of 99", "GET", "HTTP/1.1 099 X\r\ncontent-length: 5\r\n\r\nhello", Want::Refused),
+    ("a status of 600", "GET", "HTTP/1.1 600 X\r\ncontent-length: 5\r\n\r\nhello", Want::Refused),
+    (
+        "chunked in 1.0",
+        "GET",
+        "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        Want::Refused,
+    ),
+    (
+        "101 unasked",
+        "GET",
+        "HTTP/1.1 101 S\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+        Want::Refused,
+    ),
+    (
+        "101 to h2c",
+        "GET",
+        "HTTP/1.1 101 S\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n",
+        Want::Refused,
+    ),
+    (
+        "204 with a length",
+        "GET",
+        "HTTP/1.1 204 No\r\ncontent-length: 5\r\n\r\nhello",
+        Want::Refused,
+    ),
+    (
+        "204 with chunks",
+        "GET",
+        "HTTP/1.1 204 No\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        Want::Refused,
+    ),
+    (
+        "103 with a body",
+        "GET",
+        "HTTP/1.1 103 H\r\ncontent-length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        Want::Refused,
+    ),
+    ("half a head", "GET", "HTTP/1.1 200 OK\r\ncontent-le", Want::Refused),
+    ("nothing", "GET", "", Want::Refused),
+    ("a short body", "GET", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello", Want::Broken),
+    (
+        "half a chunk",
+        "GET",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n10\r\nhel",
+        Want::Broken,
+    ),
+    (
+        "no last chunk",
+        "GET",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        Want::Broken,
+    ),
+    (
+        "half a trailer",
+        "GET",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: y",
+        Want::Broken,
+    ),
+    ("a length", "GET", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", Want::Whole("hello")),
+    (
+        "chunks",
+        "GET",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        Want::Whole("hello"),
+    ),
+    (
+        "trailers",
+        "GET",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n",
+        Want::Whole("hello"),
+    ),
+    ("until the end", "GET", "HTTP/1.1 200 OK\r\nx: y\r\n\r\nhello", Want::Whole("hello")),
+    ("HTTP/1.0", "GET", "HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhello", Want::Whole("hello")),
+    ("204", "GET", "HTTP/1.1 204 No\r\n\r\n", Want::Whole("204")),
+    (
+        "304 with a length",
+        "GET",
+        "HTTP/1.1 304 Not\r\ncontent-length: 5\r\n\r\n",
+        Want::Whole("304"),
+    ),
+    (
+        "HEAD with a length",
+        "HEAD",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n",
+        Want::Whole("200"),
+    ),
+    (
+        "a hint before",
+        "GET",
+        "HTTP/1.1 103 H\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+        Want::Whole("hello"),
+    ),
+    (
+        "100 unasked",
+        "GET",
+        "HTTP/1.1 100 C\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+        Want::Whole("hello"),
+    ),
+    (
+        "a long body",
+        "GET",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello, evil",
+        Want::Whole("hello"),
+    ),
+    (
+        "more after chunks",
+        "GET",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nevil",
+        Want::Whole("hello"),
+    ),
+    (
+        "a second answer",
+        "GET",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
+        Want::Whole("hello"),
+    ),
+    (
+        "HEAD with a body",
+        "HEAD",
+        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
+        Want::Whole("200"),
+    ),
+    (
+        "304 with a body",
+        "GET",
+        "HTTP/1.1 304 Not\r\ncontent-length: 4\r\n\r\nevil",
+        Want::Whole("304"),
+    ),
+    ("204 and a body", "GET", "HTTP/1.1 204 No\r\n\r\nevil", Want::Whole("204")),
+    (
+        "said to be closed",
+        "GET",
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello",
+        Want::Whole("hello"),
+    ),
+];
+
+/// What is said, how it was asked for, and what must come of it.
 fn messages() -> Vec<(&'static str, &'static str, String, Want)> {
-    use Want::{Broken, Refused, Whole};
-    let rows = [
-        ("HTTP/0.9", "GET", "hello world", Refused),
-        ("a version 0.9", "GET", "HTTP/0.9 200 OK\r\ncontent-length: 5\r\n\r\nhello", Refused),
-        ("a version 2.0", "GET", "HTTP/2.0 200 OK\r\ncontent-length: 5\r\n\r\nhello", Refused),
-        ("another protocol", "GET", "ICY 200 OK\r\ncontent-length: 5\r\n\r\nhello", Refused),
-        ("a line before", "GET", "\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", Refused),
-        ("LF alone", "GET", "HTTP/1.1 200 OK\ncontent-length: 5\n\nhello", Refused),
-        ("a status of 99", "GET", "HTTP/1.1 099 X\r\ncontent-length: 5\r\n\r\nhello", Refused),
-        ("a status of 600", "GET", "HTTP/1.1 600 X\r\ncontent-length: 5\r\n\r\nhello", Refused),
-        (
-            "chunked in 1.0",
-            "GET",
-            "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-            Refused,
-        ),
-        (
-            "101 unasked",
-            "GET",
-            "HTTP/1.1 101 S\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
-            Refused,
-        ),
-        (
-            "101 to h2c",
-            "GET",
-            "HTTP/1.1 101 S\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n",
-            Refused,
-        ),
-        ("204 with a length", "GET", "HTTP/1.1 204 No\r\ncontent-length: 5\r\n\r\nhello", Refused),
-        (
-            "204 with chunks",
-            "GET",
-            "HTTP/1.1 204 No\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-            Refused,
-        ),
-        (
-            "103 with a body",
-            "GET",
-            "HTTP/1.1 103 H\r\ncontent-length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
-            Refused,
-        ),
-        ("half a head", "GET", "HTTP/1.1 200 OK\r\ncontent-le", Refused),
-        ("nothing", "GET", "", Refused),
-        ("a short body", "GET", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello", Broken),
-        (
-            "half a chunk",
-            "GET",
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n10\r\nhel",
-            Broken,
-        ),
-        (
-            "no last chunk",
-            "GET",
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
-            Broken,
-        ),
-        (
-            "half a trailer",
-            "GET",
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: y",
-            Broken,
-        ),
-        ("a length", "GET", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", Whole("hello")),
-        (
-            "chunks",
-            "GET",
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
-            Whole("hello"),
-        ),
-        (
-            "trailers",
-            "GET",
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n",
-            Whole("hello"),
-        ),
-        ("until the end", "GET", "HTTP/1.1 200 OK\r\nx: y\r\n\r\nhello", Whole("hello")),
-        ("HTTP/1.0", "GET", "HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhello", Whole("hello")),
-        ("204", "GET", "HTTP/1.1 204 No\r\n\r\n", Whole("204")),
-        ("304 with a length", "GET", "HTTP/1.1 304 Not\r\ncontent-length: 5\r\n\r\n", Whole("304")),
-        (
-            "HEAD with a length",
-            "HEAD",
-            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n",
-            Whole("200"),
-        ),
-        (
-            "a hint before",
-            "GET",
-            "HTTP/1.1 103 H\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
-            Whole("hello"),
-        ),
-        (
-            "100 unasked",
-            "GET",
-            "HTTP/1.1 100 C\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
-            Whole("hello"),
-        ),
-        (
-            "a long body",
-            "GET",
-            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello, evil",
-            Whole("hello"),
-        ),
-        (
-            "more after chunks",
-            "GET",
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nevil",
-            Whole("hello"),
-        ),
-        (
-            "a second answer",
-            "GET",
-            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
-            Whole("hello"),
-        ),
-        (
-            "HEAD with a body",
-            "HEAD",
-            "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
-            Whole("200"),
-        ),
-        (
-            "304 with a body",
-            "GET",
-            "HTTP/1.1 304 Not\r\ncontent-length: 4\r\n\r\nevil",
-            Whole("304"),
-        ),
-        ("204 and a body", "GET", "HTTP/1.1 204 No\r\n\r\nevil", Whole("204")),
-        (
-            "said to be closed",
-            "GET",
-            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello",
-            Whole("hello"),
-        ),
-    ];
-    let heads = REFUSED.iter().map(|(name, rest)| (*name, "GET", format!("{OK}{rest}"), Refused));
+    let heads =
+        REFUSED.iter().map(|(name, rest)| (*name, "GET", format!("{OK}{rest}"), Want::Refused));
     let nine = "HTTP/1.1 103 H\r\nlink: x\r\n\r\n".repeat(9) + OK + "content-length: 0\r\n\r\n";
-    let nine = ("nine hints before", "GET", nine, Refused);
-    let rows = rows.map(|(name, method, text, want)| (name, method, text.to_owned(), want));
+    let nine = ("nine hints before", "GET", nine, Want::Refused);
+    let rows = MESSAGES.map(|(name, method, text, want)| (name, method, text.to_owned(), want));
     heads.chain([nine]).chain(rows).collect()
 }
 
