@@ -83,10 +83,14 @@ clients: ## install the HTTP libraries and SDKs that agents use, for the tests t
 	  python3 -m venv $(CLIENTS)/venv && \
 	  $(CLIENTS)/venv/bin/pip install --quiet --disable-pip-version-check -r $(CLIENT_FILES)/requirements.txt && \
 	  cp $(CLIENT_FILES)/requirements.txt $(CLIENTS)/; }
-	@cp $(CLIENT_FILES)/agent.mjs $(CLIENTS)/
+	@cp $(CLIENT_FILES)/agent.mjs control/tests/clients/token.mjs $(CLIENTS)/
 	@cmp -s $(CLIENT_FILES)/package.json $(CLIENTS)/package.json || { \
 	  cp $(CLIENT_FILES)/package.json $(CLIENTS)/ && \
 	  npm install --prefix $(CLIENTS) --silent --no-fund --no-audit; }
+	@cmp -s $(CLIENT_FILES)/agent.go $(CLIENTS)/agent.go || { \
+	  GOTOOLCHAIN=local GOPROXY=off CGO_ENABLED=0 GOCACHE=$(abspath $(CLIENTS))/go-cache \
+	    $(CLIENTS)/venv/bin/go build -o $(CLIENTS)/agent-go $(CLIENT_FILES)/agent.go && \
+	  cp $(CLIENT_FILES)/agent.go $(CLIENTS)/; }
 
 tools: ## install missing build tools (as root, on Debian or Ubuntu)
 	@command -v cargo >/dev/null || { \

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use aegis_cli_region::{AgentArgs, KeysArgs, RevokeArgs};
 use aegis_domain::{Timestamp, Ttl};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -23,6 +24,7 @@ Examples:
   aegisctl init --tenant acme
   aegisctl doctor
   aegisctl token mint --tenant acme --agent demo | aegisctl token inspect
+  aegisctl agent register acme/pay-bot --org acme --scope payments:write
   aegisctl policy test --coverage
   aegisctl audit verify -o json
   aegisctl cost report --by agent --since 24h";
@@ -66,6 +68,9 @@ pub(crate) enum Command {
     Init(init::InitArgs),
     Doctor(doctor::DoctorArgs),
     Token(token::TokenArgs),
+    Agent(AgentArgs),
+    Keys(KeysArgs),
+    Revoke(RevokeArgs),
     Policy(policy::PolicyArgs),
     Audit(audit::AuditArgs),
     Ca(ca::CaArgs),

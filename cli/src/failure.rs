@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use aegis_cli_region::RegionError;
 use aegis_document::Diagnostics;
 
 /// How a command ended.
@@ -67,6 +68,8 @@ pub(crate) enum Failure {
     Unknown { message: String },
     #[error("{message}")]
     Usage { message: String },
+    #[error("the control API did not do it")]
+    Region(#[from] RegionError),
     #[error("the system gives no randomness")]
     Random(#[source] getrandom::Error),
     #[error("stdin cannot be read")]
@@ -103,6 +106,9 @@ impl Failure {
                 Exit::Missing
             }
             Failure::Usage { .. } => Exit::Usage,
+            Failure::Region(error) if error.is_forbidden() => Exit::NotAllowed,
+            Failure::Region(error) if error.is_missing() => Exit::Missing,
+            Failure::Region(_) => Exit::CheckFailed,
             Failure::Exists { .. } | Failure::NotAllowed { .. } => Exit::NotAllowed,
             Failure::File { .. }
             | Failure::Invalid { .. }
@@ -120,6 +126,7 @@ impl Failure {
             }
             Failure::Exists { .. } => Some("name another directory with --data"),
             Failure::NotAllowed { .. } => Some("run this as the user who owns the file"),
+            Failure::Region(error) => error.help(),
             Failure::File { .. }
             | Failure::Invalid { .. }
             | Failure::Uncompiled { .. }

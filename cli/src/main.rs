@@ -16,6 +16,7 @@ mod init;
 mod journal;
 mod policy;
 mod progress;
+mod region;
 mod screen;
 mod seed;
 mod sheet;
@@ -47,6 +48,9 @@ fn run(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Init(args) => init::run(&args, &home, screen),
         Command::Doctor(args) => doctor::run(&args, &home, screen),
         Command::Token(args) => token::run(&args, &home, screen),
+        Command::Agent(args) => region::show(args.run(home.root(), clock::now()), screen),
+        Command::Keys(args) => region::show(args.run(home.root()), screen),
+        Command::Revoke(args) => region::show(args.run(home.root()), screen),
         Command::Policy(args) => policy::run(&args, &home, screen),
         Command::Audit(args) => audit::run(&args, &home, screen),
         Command::Ca(args) => ca::run(&args, &home, screen),

@@ -1,4 +1,4 @@
-//! `aegisctl token`: make a token for an agent, look at one, check one.
+//! `aegisctl token`: make a token for an agent, have one given, look at one, check one.
 //!
 //! Not here: the checks themselves (`identity`). Invariant: a token is read from a file or stdin, never from the command
 //! line, where every process on the machine could see it.
@@ -6,6 +6,7 @@
 use std::io::Read as _;
 use std::path::PathBuf;
 
+use aegis_cli_region::GetArgs;
 use aegis_domain::{AgentId, OrgId, TenantId, Timestamp, TokenUse, Ttl};
 use aegis_identity::{
     Claims, KeySet, SigningKey, TokenLimits, TrustedIssuer, Verifier, inspect, mint,
@@ -18,7 +19,7 @@ use crate::failure::{Exit, Failure};
 use crate::home::{self, Home};
 use crate::screen::Screen;
 use crate::sheet::Sheet;
-use crate::{args::ttl, clock};
+use crate::{args::ttl, clock, region};
 
 /// Make, look at and check agents' tokens.
 #[derive(Debug, Args)]
@@ -30,6 +31,7 @@ pub(crate) struct TokenArgs {
 #[derive(Debug, Subcommand)]
 enum TokenCommand {
     Mint(MintArgs),
+    Get(GetArgs),
     Inspect(InspectArgs),
     Verify(VerifyArgs),
 }
@@ -118,6 +120,7 @@ struct VerifyArgs {
 pub(crate) fn run(args: &TokenArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
     match &args.command {
         TokenCommand::Mint(args) => run_mint(args, home, screen),
+        TokenCommand::Get(args) => region::show(args.run(clock::now()), screen),
         TokenCommand::Inspect(args) => run_inspect(args, screen),
         TokenCommand::Verify(args) => run_verify(args, home, screen),
     }

@@ -5,12 +5,14 @@
 
 pub mod clock;
 pub mod context;
+pub mod credential;
 pub mod drain;
 pub mod headers;
 pub mod recover;
 pub mod refusal;
 pub mod rooms;
 pub mod shadow;
+pub mod via;
 mod walk;
 
 pub use walk::{Admission, BodySource, Corridor};

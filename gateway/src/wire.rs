@@ -24,10 +24,11 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::door::Intercept;
 use crate::reload::Reloading;
-use crate::rooms::forward::TrustStore;
+use crate::rooms::forward;
 use crate::serve::Stop;
 use crate::{files, keys};
 use aegis_authority::{BundleKey, Store};
+use aegis_conduit::upstream::{ClientIdentity, Spoken, Trust as Upstreams};
 use aegis_config::{Config, StateHome};
 use aegis_corridor::Corridor;
 use aegis_corridor::clock;
@@ -35,6 +36,7 @@ use aegis_corridor::drain::Drain;
 use aegis_corridor::recover::Recovery;
 use aegis_corridor::rooms::identify::Identify;
 use aegis_corridor::shadow::{Job, Shadow};
+use aegis_corridor::via::Via;
 use aegis_policy_store::Policies;
 
 /// The corridor, and what doors and dialling need besides.
@@ -48,7 +50,9 @@ pub struct Gateway {
     pub bundle_key: BundleKey,
     /// Opens the tunnels of the forward proxy.
     pub intercept: Intercept,
-    pub trust: TrustStore,
+    /// How upstreams prove themselves, and we to them.
+    pub trust: Arc<Upstreams>,
+    pub spoken: Spoken,
     /// What request bodies in memory may take together, in bytes.
     pub body_room: Arc<Semaphore>,
     pub connections: Arc<Semaphore>,
@@ -121,6 +125,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         journal,
         disclosures: Disclosures::new(config.data_dir.join("disclosures")),
         region_key,
+        via: Via::new(&config.domain, &config.region),
         drain: Arc::new(Drain::default()),
         metrics,
         control: control.handle().clone(),
@@ -133,7 +138,8 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         resolver: Resolver::default(),
         bundle_key,
         intercept,
-        trust,
+        trust: Arc::new(trust),
+        spoken: Spoken::default(),
         body_room,
         connections,
     };
@@ -197,14 +203,18 @@ pub fn preflight(config: &Config) -> Vec<anyhow::Error> {
     found
 }
 
-fn trust(config: &Config) -> anyhow::Result<TrustStore> {
-    let mut trust = TrustStore::default();
-    for tool in config.tenants.values().flat_map(|tenant| tenant.tools.values()) {
-        if let Some(path) = &tool.ca_file {
-            trust.add(path)?;
-        }
-    }
-    Ok(trust)
+fn trust(config: &Config) -> anyhow::Result<Upstreams> {
+    let tenants = config.tenants.values();
+    let bindings =
+        tenants.flat_map(|tenant| tenant.tools.values().chain(std::iter::once(&tenant.direct)));
+    let wanted = bindings.map(|binding| {
+        let identity = binding.client_certificate.as_ref().map(|pair| ClientIdentity {
+            chain: pair.chain.clone(),
+            key: pair.key.expose().clone_key(),
+        });
+        (forward::trusted(binding), identity)
+    });
+    Upstreams::load(wanted).context("upstreams cannot be verified")
 }
 
 fn verifier(config: &Config) -> anyhow::Result<Verifier> {

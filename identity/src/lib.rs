@@ -30,6 +30,7 @@ mod signing_key;
 mod subject;
 mod thumbprint;
 mod times;
+mod unsigned;
 mod uri;
 mod verify;
 
@@ -49,7 +50,7 @@ pub use json::JsonError;
 pub use jwk::KeyError;
 pub use jws::{verify_jws, verify_jws_within};
 pub use key_set::{KeySet, KeySetError};
-pub use mint::{TokenTtl, mint};
+pub use mint::{TokenTtl, lay_out, mint};
 pub use mode::{Admission, Mode, ModeError, Modes, Shown, admit};
 pub use nonce::Nonces;
 pub use proof::{ProofDemand, ProofError, VerifiedProof, verify_proof};
@@ -62,4 +63,5 @@ pub use subject::{
     SubjectVerifier,
 };
 pub use thumbprint::{CertificateThumbprint, JwkThumbprint, ThumbprintError};
+pub use unsigned::Unsigned;
 pub use verify::{TokenLimits, TrustedIssuer, VerifiedToken, Verifier};

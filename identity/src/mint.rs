@@ -6,10 +6,19 @@
 use aegis_domain::{Timestamp, Ttl};
 use serde_json::{Map, Value};
 
-use crate::{Claims, Confirmation, SigningKey, TokenError, claims, delegation};
+use crate::{
+    Claims, Confirmation, PublicKey, SigningKey, TokenError, Unsigned, claims, delegation,
+};
 
 /// Signs an access token in the profile of RFC 9068; its `client_id` is the agent. Times are cut to seconds.
 pub fn mint(key: &SigningKey, claims: &Claims) -> Result<String, TokenError> {
+    let unsigned = lay_out(key.public_key(), claims)?;
+    let signature = key.sign_message(unsigned.message());
+    Ok(unsigned.with(&signature))
+}
+
+/// The same for a key that is kept elsewhere.
+pub fn lay_out(key: &PublicKey, claims: &Claims) -> Result<Unsigned, TokenError> {
     let scopes = claims::scopes("scope", claims.scopes.iter().map(String::as_str))?;
     let scope = scopes.into_iter().collect::<Vec<_>>().join(" ");
     if claims.audience.is_empty() {
@@ -38,7 +47,7 @@ pub fn mint(key: &SigningKey, claims: &Claims) -> Result<String, TokenError> {
     ];
     let members: Map<String, Value> =
         members.into_iter().filter_map(|(claim, value)| Some((claim.to_owned(), value?))).collect();
-    Ok(key.sign("at+jwt", Value::Object(members).to_string().as_bytes()))
+    Ok(Unsigned::new(key, "at+jwt", Value::Object(members).to_string().as_bytes()))
 }
 
 /// One name stands alone, since some readers know no arrays here.

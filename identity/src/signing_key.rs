@@ -6,13 +6,12 @@ use std::fmt;
 
 use aegis_domain::{KeyId, Secret};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::Signer as _;
 use ed25519_dalek::pkcs8::DecodePrivateKey as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::public_key::Algorithm;
-use crate::{KeyError, PublicKey};
+use crate::{KeyError, PublicKey, Unsigned};
 
 /// The DER of a PKCS#8 version 1 Ed25519 key up to its 32 bytes (RFC 8410 §7), the version OpenSSL reads.
 const PKCS8_PREFIX: [u8; 16] = [
@@ -66,12 +65,14 @@ impl SigningKey {
 
     /// Signs a payload as a compact JWS of the given type.
     pub fn sign(&self, typ: &str, payload: &[u8]) -> String {
-        let header =
-            json!({ "alg": Algorithm::Ed25519.name(), "kid": self.key_id().as_str(), "typ": typ });
-        let header = URL_SAFE_NO_PAD.encode(header.to_string());
-        let signing_input = format!("{header}.{}", URL_SAFE_NO_PAD.encode(payload));
-        let signature = self.private.sign(signing_input.as_bytes());
-        format!("{signing_input}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
+        let unsigned = Unsigned::new(&self.public, typ, payload);
+        let signature = self.sign_message(unsigned.message());
+        unsigned.with(&signature)
+    }
+
+    /// The bare signature over a message.
+    pub fn sign_message(&self, message: &[u8]) -> [u8; 64] {
+        self.private.sign(message).to_bytes()
     }
 }
 

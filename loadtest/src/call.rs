@@ -10,7 +10,9 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Uri};
 use http_body_util::Full;
 
-/// Which HTTP version a connection speaks, both without TLS.
+use crate::tunnel::Secured;
+
+/// Which HTTP version a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Protocol {
     Http1,
@@ -18,10 +20,12 @@ pub enum Protocol {
 }
 
 /// A server on this machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Target {
     address: SocketAddr,
     protocol: Protocol,
+    /// TLS, where it is spoken.
+    secured: Option<Secured>,
 }
 
 /// Why load cannot go there.
@@ -38,7 +42,7 @@ impl Target {
         if !address.ip().is_loopback() {
             return Err(TargetError::NotLoopback);
         }
-        Ok(Self { address, protocol })
+        Ok(Self { address, protocol, secured: None })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -47,6 +51,15 @@ impl Target {
 
     pub fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    /// The same server, spoken to in TLS or through a tunnel.
+    pub(crate) fn secured(self, secured: Secured) -> Self {
+        Self { secured: Some(secured), ..self }
+    }
+
+    pub(crate) fn security(&self) -> Option<&Secured> {
+        self.secured.as_ref()
     }
 }
 
@@ -80,7 +93,10 @@ impl Call {
     }
 
     pub(crate) fn request(&self, target: &Target) -> Result<Request<Full<Bytes>>, http::Error> {
-        let host = target.address.to_string();
+        let host = match &target.secured {
+            Some(secured) => secured.authority().to_owned(),
+            None => target.address.to_string(),
+        };
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = self.headers.clone();
@@ -91,7 +107,8 @@ impl Call {
                 request.headers_mut().insert(HOST, HeaderValue::from_str(&host)?);
             }
             Protocol::Http2 => {
-                parts.scheme = Some(Scheme::HTTP);
+                let is_tls = target.secured.is_some();
+                parts.scheme = Some(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
                 parts.authority = Some(Authority::try_from(host)?);
             }
         }
@@ -107,7 +124,8 @@ mod tests {
     #[test]
     fn load_stays_on_this_machine() {
         let elsewhere = "192.0.2.1:80".parse().unwrap();
-        assert_eq!(Target::new(elsewhere, Protocol::Http1), Err(TargetError::NotLoopback));
+        let refused = Target::new(elsewhere, Protocol::Http1).err();
+        assert_eq!(refused, Some(TargetError::NotLoopback));
         assert!(Target::new("127.0.0.1:80".parse().unwrap(), Protocol::Http1).is_ok());
         assert!(Target::new("[::1]:80".parse().unwrap(), Protocol::Http2).is_ok());
     }

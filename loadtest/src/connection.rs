@@ -11,6 +11,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
@@ -82,8 +83,18 @@ impl Sender {
     async fn connect(target: &Target) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(target.address()).await?;
         stream.set_nodelay(true)?;
+        match target.security() {
+            None => Self::over(stream, target.protocol()).await,
+            Some(secured) => Self::over(secured.open(stream).await?, target.protocol()).await,
+        }
+    }
+
+    async fn over<S>(stream: S, protocol: Protocol) -> anyhow::Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let io = TokioIo::new(stream);
-        Ok(match target.protocol() {
+        Ok(match protocol {
             Protocol::Http1 => {
                 let (sender, connection) = http1::handshake(io).await?;
                 tokio::spawn(connection);

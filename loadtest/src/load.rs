@@ -18,7 +18,7 @@ use crate::schedule::Schedule;
 use crate::tally::{Failure, Quantiles, Tally};
 
 /// How calls follow one another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pace {
     /// So many calls a second over all connections, whatever becomes of them.
     Open(NonZeroU32),
@@ -98,7 +98,7 @@ pub fn generate(load: &Load, mut tick: impl FnMut(Duration)) -> anyhow::Result<M
     Ok(Measured { tally, elapsed, cpu })
 }
 
-fn watch(start: Instant, until: Instant, tick: &mut impl FnMut(Duration)) {
+pub(crate) fn watch(start: Instant, until: Instant, tick: &mut impl FnMut(Duration)) {
     const STEP: Duration = Duration::from_millis(200);
     loop {
         let left = until.saturating_duration_since(Instant::now());
@@ -110,7 +110,7 @@ fn watch(start: Instant, until: Instant, tick: &mut impl FnMut(Duration)) {
     }
 }
 
-fn gather(threads: Vec<JoinHandle<anyhow::Result<Tally>>>) -> anyhow::Result<Tally> {
+pub(crate) fn gather(threads: Vec<JoinHandle<anyhow::Result<Tally>>>) -> anyhow::Result<Tally> {
     let mut whole = Tally::new()?;
     for thread in threads {
         let tally = thread.join().map_err(|_| anyhow!("a load thread panicked"))??;
@@ -132,7 +132,7 @@ impl Plan {
 
     fn run_open(&self, rate: NonZeroU32, lane: usize) -> anyhow::Result<Tally> {
         sleep_precisely()?;
-        let mut connection = Connection::new(self.load.target)?;
+        let mut connection = Connection::new(self.load.target.clone())?;
         let mut tally = Tally::new()?;
         let length = self.load.warm_up + self.load.duration;
         let give_up = self.start + length + CALL_MAX;
@@ -155,7 +155,7 @@ impl Plan {
     }
 
     fn run_closed(&self, lane: usize) -> anyhow::Result<Tally> {
-        let mut connection = Connection::new(self.load.target)?;
+        let mut connection = Connection::new(self.load.target.clone())?;
         let mut tally = Tally::new()?;
         let counted_from = self.start + self.load.warm_up;
         let until = counted_from + self.load.duration;
@@ -181,7 +181,7 @@ impl Plan {
 }
 
 /// Sleeps until then; false when it was past already, so the connection was not free in time.
-fn sleep_until(instant: Instant) -> bool {
+pub(crate) fn sleep_until(instant: Instant) -> bool {
     let left = instant.saturating_duration_since(Instant::now());
     std::thread::sleep(left);
     !left.is_zero()

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use aegis_loadtest::figures::{self, FiguresOptions};
 use aegis_loadtest::idle::{self, IdleOptions};
+use aegis_loadtest::interception::{self, InterceptionOptions};
 use aegis_loadtest::peers::bare_pingora::{self, BarePingora};
 use aegis_loadtest::upstream::{self, Upstream};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -52,6 +53,10 @@ enum Command {
     ///
     /// Starts all of them on loopback, with everything switched on in the gateway, and takes about five minutes.
     Figures(FiguresOptions),
+    /// Measures what it costs to see inside TLS, beside the tool route, mitmproxy and squid with TLS bump.
+    ///
+    /// Starts all of them on loopback, as far as they are installed, and takes about six minutes.
+    Interception(InterceptionOptions),
     /// Measures memory only: of an idle gateway, and of one with many idle connections, beside bare Pingora.
     Idle(IdleOptions),
     /// Serves as the fake upstream: 1 KB of JSON for every call.
@@ -83,6 +88,15 @@ fn execute(Arguments { output, command }: Arguments) -> anyhow::Result<()> {
         Command::Figures(options) => {
             let bar = bar(Duration::from_secs(1));
             let figures = figures::measure(&options, |doing, part| {
+                bar.set_message(doing.to_owned());
+                bar.set_position((part * 1_000.0) as u64);
+            })?;
+            bar.finish_and_clear();
+            print(output, &figures)
+        }
+        Command::Interception(options) => {
+            let bar = bar(Duration::from_secs(1));
+            let figures = interception::measure(&options, |doing, part| {
                 bar.set_message(doing.to_owned());
                 bar.set_position((part * 1_000.0) as u64);
             })?;

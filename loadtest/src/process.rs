@@ -14,14 +14,28 @@ pub enum ProcessError {
     Form { path: PathBuf, what: &'static str },
 }
 
-/// User and system time the process has used so far, all threads together; exact to one clock tick.
+/// User and system time the process has used so far, all threads together, and the processes it started; exact to one
+/// clock tick for each.
 pub fn cpu_time(pid: u32) -> Result<Duration, ProcessError> {
-    let (path, text) = read(pid, "stat")?;
-    let ticks =
-        cpu_ticks(&text).ok_or(ProcessError::Form { path, what: "user and system time" })?;
+    let mut ticks: u64 = 0;
+    let mut family = vec![pid];
+    while let Some(pid) = family.pop() {
+        let (path, text) = read(pid, "stat")?;
+        let own =
+            cpu_ticks(&text).ok_or(ProcessError::Form { path, what: "user and system time" })?;
+        ticks = ticks.saturating_add(own);
+        family.extend(children(pid)?);
+    }
     let ticks_per_s = rustix::param::clock_ticks_per_second().max(1);
     let ns = u128::from(ticks).saturating_mul(1_000_000_000) / u128::from(ticks_per_s);
     Ok(Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX)))
+}
+
+/// Whom the main thread of a process has started (proc_tid_children(5)): programs of helpers fork there.
+fn children(pid: u32) -> Result<Vec<u32>, ProcessError> {
+    let (path, text) = read(pid, &format!("task/{pid}/children"))?;
+    let children = text.split_ascii_whitespace().map(str::parse).collect::<Result<_, _>>();
+    children.map_err(|_| ProcessError::Form { path, what: "process ids" })
 }
 
 /// Resident memory in bytes.

@@ -16,18 +16,35 @@ use crate::connection;
 use crate::peers::gateway::{Behind, Gateway, beside_us};
 use crate::peers::{Peer, free_address};
 
-/// How the stage is built.
+/// What is measured, and where.
 #[derive(Clone, Debug, clap::Args)]
-pub struct StageOptions {
+pub struct Place {
     /// The gateway to measure; the one beside this program unless named.
     #[arg(long, value_name = "PATH")]
     pub gateway: Option<PathBuf>,
     /// Where data directories are made, and removed afterwards; name one on the disk that the audit log will be on.
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     pub work_dir: PathBuf,
+}
+
+/// How the stage is built.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StageOptions {
+    #[command(flatten)]
+    pub place: Place,
     /// Speak TLS to the upstream.
     #[arg(long)]
     pub upstream_tls: bool,
+}
+
+impl Place {
+    /// The gateway's program, and a folder that goes when the run ends.
+    pub(crate) fn prepare(&self) -> anyhow::Result<(PathBuf, TempDir)> {
+        let program = self.gateway.clone().map_or_else(beside_us, Ok)?;
+        let folder = TempDir::with_prefix_in("aegis-loadtest-", &self.work_dir);
+        let folder = folder.with_context(|| format!("no folder in {}", self.work_dir.display()))?;
+        Ok((program, folder))
+    }
 }
 
 /// Who answers the calls.
@@ -62,9 +79,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn start(options: &StageOptions) -> anyhow::Result<Self> {
-        let program = options.gateway.clone().map_or_else(beside_us, Ok)?;
-        let folder = TempDir::with_prefix_in("aegis-loadtest-", &options.work_dir)
-            .with_context(|| format!("no folder in {}", options.work_dir.display()))?;
+        let (program, folder) = options.place.prepare()?;
         let tls = options.upstream_tls.then(|| Certificates::make(folder.path())).transpose()?;
         let upstream = start_upstream(None)?;
         let tls_upstream = tls.as_ref().map(|tls| start_upstream(Some(tls))).transpose()?;
@@ -123,7 +138,7 @@ impl Stage {
     }
 }
 
-fn start_upstream(tls: Option<&Certificates>) -> anyhow::Result<Peer> {
+pub(crate) fn start_upstream(tls: Option<&Certificates>) -> anyhow::Result<Peer> {
     let address = free_address()?;
     let mut command = ourselves()?;
     command.arg("upstream").arg("--listen").arg(address.to_string());

@@ -19,7 +19,7 @@ use hyper::body::Frame;
 use serde_json::Value;
 
 use crate::building::{hex, random};
-use crate::line::Body;
+use crate::line::{Body, Origin};
 use crate::plan::{AUDIENCE, ISSUER};
 use crate::{Answering, Building, Line, Reply, Wire};
 
@@ -63,6 +63,10 @@ impl<'b> Agent<'b> {
             token_use: TokenUse::Bound,
         };
         Self { building, claims }
+    }
+
+    pub(crate) fn building(&self) -> &'b Building {
+        self.building
     }
 
     /// The same agent with other claims.
@@ -196,12 +200,12 @@ impl Ask<'_> {
     /// Sends the call on an open connection; what follows the head is taken piece by piece.
     pub async fn begin_on(self, line: &mut Line) -> Result<Answering, hyper::Error> {
         let building = self.building;
-        let response = line.send(self.request(line.is_http2())).await?;
+        let request = self.request(&line.origin, line.is_http2());
+        let response = line.send(request).await?;
         Ok(Answering::new(building.journal(), response))
     }
 
-    fn request(self, is_http2: bool) -> Request<Body> {
-        let host = format!("127.0.0.1:{}", self.building.port());
+    fn request(self, origin: &Origin, is_http2: bool) -> Request<Body> {
         let body = self.body.unwrap_or_else(|| {
             http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync()
         });
@@ -209,9 +213,9 @@ impl Ask<'_> {
         *request.method_mut() = self.method;
         *request.headers_mut() = self.headers;
         let uri = if is_http2 {
-            format!("http://{host}{}", self.target)
+            format!("{}://{}{}", origin.scheme, origin.authority, self.target)
         } else {
-            request.headers_mut().insert(HOST, host.parse().unwrap());
+            request.headers_mut().insert(HOST, origin.authority.parse().unwrap());
             self.target
         };
         *request.uri_mut() = uri.parse().unwrap();

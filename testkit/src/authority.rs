@@ -37,6 +37,12 @@ impl Authority {
         &self.pem
     }
 
+    /// A certificate for these names and its key, in PEM.
+    pub fn pair(&self, names: &[&str]) -> (String, String) {
+        let Leaf { certificate, key } = self.leaf(names);
+        (certificate, key)
+    }
+
     pub fn leaf(&self, hosts: &[&str]) -> Leaf {
         let key = KeyPair::generate().unwrap();
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
@@ -47,7 +53,7 @@ impl Authority {
     }
 
     /// A server's side of TLS, offering these protocols.
-    pub(crate) fn server(&self, hosts: &[&str], alpn: &[&str]) -> Arc<rustls::ServerConfig> {
+    pub fn server(&self, hosts: &[&str], alpn: &[&str]) -> Arc<rustls::ServerConfig> {
         let leaf = self.leaf(hosts);
         let certificate = CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).unwrap();
         let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
@@ -63,16 +69,21 @@ impl Authority {
 
     /// A client's side of TLS that trusts this authority alone.
     pub(crate) fn client(&self, alpn: &[&str]) -> Arc<rustls::ClientConfig> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
-        let mut config = rustls::ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = protocols(alpn);
-        Arc::new(config)
+        trusting(&self.pem, alpn)
     }
+}
+
+/// A client's side of TLS that trusts one authority alone.
+pub(crate) fn trusting(pem: &str, alpn: &[&str]) -> Arc<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+    let mut config = rustls::ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols(alpn);
+    Arc::new(config)
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

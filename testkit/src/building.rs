@@ -158,6 +158,15 @@ impl Building {
         self.stderr.lock().clone()
     }
 
+    /// What the process has in memory (Linux).
+    pub fn resident_bytes(&self) -> u64 {
+        let id = self.running.as_ref().and_then(Child::id).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib * 1_024
+    }
+
     /// An agent of the tenant `acme`; `Agent::of` makes it one of another.
     pub fn agent(&self, name: &str) -> Agent<'_> {
         Agent::new(self, name)
@@ -198,6 +207,13 @@ impl Building {
 
     pub fn authority(&self) -> &Authority {
         &self.plan.authority
+    }
+
+    /// The certificate of the authority in whose name the gateway opens tunnels, in PEM.
+    pub fn region_authority(&self) -> String {
+        let pem = std::fs::read_to_string(self.data().join("ca/authority.pem")).unwrap();
+        let start = pem.find("-----BEGIN CERTIFICATE-----").unwrap();
+        pem[start..].to_owned()
     }
 
     /// Signs the agents' tokens.

@@ -11,11 +11,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
-use crate::Building;
+use crate::authority::trusting;
+use crate::{Agent, Building};
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
@@ -40,6 +41,15 @@ impl Wire {
 /// An open connection to the gateway.
 pub struct Line {
     sender: Sender,
+    /// What calls on it name as their scheme and host.
+    pub(crate) origin: Origin,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) scheme: &'static str,
+    /// Host and port.
+    pub(crate) authority: String,
 }
 
 enum Sender {
@@ -58,15 +68,43 @@ impl Line {
         wire: Wire,
         source: IpAddr,
     ) -> std::io::Result<Self> {
+        let authority = format!("127.0.0.1:{}", building.port());
+        let origin = Origin { scheme: "http", authority };
         match wire {
-            Wire::Http1 => Self::http1(dial(building.port(), source).await?).await,
-            Wire::H2c => Self::http2(dial(building.port(), source).await?).await,
-            Wire::TlsHttp1 => Self::http1(tls(building, source, "http/1.1").await?).await,
-            Wire::TlsHttp2 => Self::http2(tls(building, source, "h2").await?).await,
+            Wire::Http1 => Self::http1(dial(building.port(), source).await?, origin).await,
+            Wire::H2c => Self::http2(dial(building.port(), source).await?, origin).await,
+            Wire::TlsHttp1 => Self::http1(tls(building, source, "http/1.1").await?, origin).await,
+            Wire::TlsHttp2 => Self::http2(tls(building, source, "h2").await?, origin).await,
         }
     }
 
-    async fn http1<S>(stream: S) -> std::io::Result<Self>
+    /// Through a tunnel to `host:port`, which the gateway opens with a certificate of its region's authority.
+    pub async fn inside(agent: &Agent<'_>, authority: &str, wire: Wire) -> std::io::Result<Self> {
+        let building = agent.building();
+        let mut stream = dial(building.port(), Ipv4Addr::LOCALHOST.into()).await?;
+        let connect = format!(
+            "CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\nproxy-authorization: Bearer {}\r\n\r\n",
+            agent.token()
+        );
+        stream.write_all(connect.as_bytes()).await?;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await?);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&head));
+        let protocol = if wire.is_http2() { "h2" } else { "http/1.1" };
+        let connector = TlsConnector::from(trusting(&building.region_authority(), &[protocol]));
+        let host = authority.rsplit_once(':').unwrap().0.to_owned();
+        let stream = connector.connect(ServerName::try_from(host).unwrap(), stream).await?;
+        let origin = Origin { scheme: "https", authority: authority.to_owned() };
+        match wire {
+            Wire::TlsHttp1 => Self::http1(stream, origin).await,
+            Wire::TlsHttp2 => Self::http2(stream, origin).await,
+            Wire::Http1 | Wire::H2c => unreachable!("tunnels hold TLS"),
+        }
+    }
+
+    async fn http1<S>(stream: S, origin: Origin) -> std::io::Result<Self>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -74,17 +112,28 @@ impl Line {
         let (sender, connection) = opened.map_err(std::io::Error::other)?;
         // Its end is seen by whoever sends on it.
         tokio::spawn(async move { drop(connection.with_upgrades().await) });
-        Ok(Self { sender: Sender::Http1(sender) })
+        Ok(Self { sender: Sender::Http1(sender), origin })
     }
 
-    async fn http2<S>(stream: S) -> std::io::Result<Self>
+    async fn http2<S>(stream: S, origin: Origin) -> std::io::Result<Self>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let opened = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
         let (sender, connection) = opened.map_err(std::io::Error::other)?;
         tokio::spawn(async move { drop(connection.await) });
-        Ok(Self { sender: Sender::Http2(sender) })
+        Ok(Self { sender: Sender::Http2(sender), origin })
+    }
+
+    /// Another call can be sent on a line of HTTP/2 while the first is under way.
+    pub fn another(&self) -> Option<Self> {
+        match &self.sender {
+            Sender::Http1(_) => None,
+            Sender::Http2(sender) => {
+                let sender = Sender::Http2(sender.clone());
+                Some(Self { sender, origin: self.origin.clone() })
+            }
+        }
     }
 
     pub(crate) fn is_http2(&self) -> bool {

@@ -3,6 +3,8 @@
 //! Not here: running it (`building`). Invariant: a plan without changes is a working gateway with a route for every
 //! kind of upstream there is.
 
+use std::path::PathBuf;
+
 use aegis_identity::{KeySet, SigningKey};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -77,8 +79,18 @@ impl Plan {
         std::fs::write(self.data.path().join(name), text).unwrap();
     }
 
+    /// A certificate and its key for one host, as files for a server that is not ours.
+    pub fn certify(&self, host: &str) -> [PathBuf; 2] {
+        let leaf = self.authority.leaf(&[host]);
+        [("pem", leaf.certificate), ("key", leaf.key)].map(|(extension, text)| {
+            let name = format!("{host}.{extension}");
+            self.file(&name, &text);
+            self.path(&name)
+        })
+    }
+
     /// Where a file of the plan lies.
-    pub fn path(&self, name: &str) -> std::path::PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.data.path().join(name)
     }
 
@@ -136,6 +148,10 @@ impl Plan {
     /// The TLS upstream, to say how it answers before anything runs.
     pub fn upstream(&self) -> &Upstream {
         &self.upstream
+    }
+
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     pub(crate) fn write_config(&self) {

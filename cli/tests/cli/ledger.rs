@@ -70,6 +70,7 @@ impl Ledger {
                 tool: decision.tool.clone(),
                 status: Some(200),
                 bytes: 10,
+                sent: None,
                 cost: MicroUsd::new(cost),
                 est_cost: decision.est_cost,
                 dur_us: 12_345,

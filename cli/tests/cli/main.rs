@@ -9,6 +9,7 @@ mod journal;
 mod ledger;
 mod policy;
 mod recorder;
+mod region;
 mod replay;
 mod setup;
 mod support;

@@ -13,12 +13,13 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, HeaderName,
-    HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 
 use crate::context::{Arrival, Read};
+use crate::credential;
 use crate::headers;
-use crate::rooms::identify;
+use crate::via::Via;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -40,7 +41,7 @@ pub fn prepare(
     read: &Read,
     decision: &Decision,
     arrival: &Arrival,
-    trace: &TraceContext,
+    marks: (&TraceContext, &Via),
 ) -> Result<Outgoing, Reason> {
     let obligations: &[Obligation] = match &decision.verdict {
         Verdict::Allow => &[],
@@ -69,7 +70,7 @@ pub fn prepare(
         method: http::Method::from_bytes(read.call.method.as_str().as_bytes())
             .map_err(|_| Reason::MalformedRequest)?,
         path_and_query,
-        headers: outgoing_headers(read, arrival, trace, body.as_ref())?,
+        headers: outgoing_headers(read, arrival, marks, body.as_ref())?,
         body,
         redactions,
         attachments_removed: redacted.attachments_removed,
@@ -100,11 +101,12 @@ fn check_reachable(read: &Read, obligations: &[Obligation]) -> Result<(), Reason
 fn outgoing_headers(
     read: &Read,
     arrival: &Arrival,
-    trace: &TraceContext,
+    (trace, via): (&TraceContext, &Via),
     body: Option<&Bytes>,
 ) -> Result<HeaderMap, Reason> {
-    let token = identify::token(arrival)?;
-    let token: &str = token.expose();
+    let onward = via.onward(&arrival.headers)?;
+    let told = arrival.presented.told.as_ref();
+    let token = told.map(|told| told.token.expose().as_str()).unwrap_or_default();
     let mut out = HeaderMap::with_capacity(arrival.headers.len());
     for (name, value) in &arrival.headers {
         let is_reframed =
@@ -112,13 +114,16 @@ fn outgoing_headers(
         let is_ours_alone = headers::is_ours(name) || headers::is_forwarding(name);
         // The token stays here wherever the agent put it.
         let is_token = !token.is_empty() && holds(value.as_bytes(), token.as_bytes());
-        if !is_token && !is_reframed && !is_ours_alone && !headers::is_hop_by_hop(name) {
+        let is_proof = credential::is_own_proof(arrival, name);
+        if !is_token && !is_proof && !is_reframed && !is_ours_alone && !headers::is_hop_by_hop(name)
+        {
             out.append(name.clone(), value.clone());
         }
     }
     let malformed = |_| Reason::MalformedRequest;
     out.insert(HOST, HeaderValue::from_str(&host_header(read)).map_err(malformed)?);
     out.insert(TRACEPARENT, HeaderValue::from_str(&trace.header()).map_err(malformed)?);
+    out.insert(VIA, HeaderValue::from_str(&onward).map_err(malformed)?);
     match body {
         Some(body) if !body.is_empty() || arrival.headers.contains_key(CONTENT_LENGTH) => {
             out.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));

@@ -33,6 +33,9 @@ pub async fn read(
 ) -> Result<Read, Reason> {
     let tenant = &identified.tenant;
     let Way { binding, call } = way(tenant, &corridor.config.region, arrival)?;
+    if !identified.modes.meets(binding.modes) {
+        return Err(Reason::TokenMode);
+    }
     let limits = &corridor.config.limits;
     let bytes_max = binding.body_bytes_max.unwrap_or(limits.body_bytes_max);
     let waiting = Instant::now();

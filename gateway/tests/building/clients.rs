@@ -15,7 +15,7 @@ use crate::GATEWAY;
 use crate::proxy::trusting;
 
 /// Where `make clients` puts them.
-fn installed() -> Option<PathBuf> {
+pub(crate) fn installed() -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients");
     let place = std::env::var_os("AEGIS_CLIENTS").map_or(target, PathBuf::from);
     if place.join("venv/bin/python").exists() {
@@ -27,7 +27,7 @@ fn installed() -> Option<PathBuf> {
     None
 }
 
-fn scripts() -> PathBuf {
+pub(crate) fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
 }
 
@@ -51,20 +51,33 @@ async fn building() -> Building {
     trusting(plan.start(GATEWAY).await)
 }
 
+/// Those in which they look for the proxy: gRPC reads small letters, aiohttp a name of its own for WebSocket.
+const PROXIES: [&str; 3] = ["HTTPS_PROXY", "https_proxy", "WSS_PROXY"];
+/// The variables in which programs look for the authorities they trust.
+const AUTHORITY_FILES: [&str; 5] = [
+    "SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+    "GIT_SSL_CAINFO",
+    "REQUESTS_CA_BUNDLE",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+];
+
 /// A command in an environment as an agent's would be.
-fn through_proxy(house: &Building, program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub(crate) fn through_proxy(house: &Building, program: impl AsRef<std::ffi::OsStr>) -> Command {
     let token = house.agent("bot").token();
     let mut command = Command::new(program);
     let ca = house.data().join("authority.crt");
-    command.env("HTTPS_PROXY", format!("http://agent:{token}@127.0.0.1:{}", house.port()));
-    for name in ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE"] {
+    for name in PROXIES {
+        command.env(name, format!("http://agent:{token}@127.0.0.1:{}", house.port()));
+    }
+    for name in AUTHORITY_FILES {
         command.env(name, &ca);
     }
     command.env_remove("NO_PROXY").env_remove("no_proxy").env("GIT_TERMINAL_PROMPT", "0");
     command
 }
 
-async fn says(command: &mut Command) -> String {
+pub(crate) async fn says(command: &mut Command) -> String {
     let Output { stdout, stderr, .. } = command.kill_on_drop(true).output().await.unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     format!("{}{stderr}", stdout.trim_end())
@@ -86,6 +99,11 @@ async fn http_libraries_reach_an_upstream_through_the_proxy() {
         node.arg(clients.join("agent.mjs")).arg(&url).arg(version);
         node
     };
+    let go = |version: &'static str| {
+        let mut go = through_proxy(&house, clients.join("agent-go"));
+        go.arg(&url).arg(version);
+        go
+    };
     let library = |name: &'static str| {
         let mut library = through_proxy(&house, &python);
         library.arg(scripts().join("agent.py")).arg(name).arg(&url);
@@ -97,6 +115,8 @@ async fn http_libraries_reach_an_upstream_through_the_proxy() {
         ("aiohttp", library("aiohttp"), "200 received"),
         ("undici over HTTP/1.1", node("h1"), "200 received"),
         ("undici over HTTP/2", node("h2"), "200 received"),
+        ("Go over HTTP/1.1", go("h1"), "200 HTTP/1.1 received"),
+        ("Go over HTTP/2", go("h2"), "200 HTTP/2.0 received"),
     ] {
         let before = house.upstream().count();
         assert_eq!(says(&mut command).await, expected, "{name}");
@@ -108,6 +128,29 @@ async fn http_libraries_reach_an_upstream_through_the_proxy() {
         );
         println!("{name}: {expected}");
     }
+}
+
+#[tokio::test]
+async fn go_works_through_a_base_url() {
+    let Some(clients) = installed() else { return };
+    let house = building().await;
+    house.upstream().on("/v1/things", Script::Answer(Answer::default().body("received")));
+    let token = house.agent("bot").token();
+    for (base, authority) in [
+        (format!("http://127.0.0.1:{}", house.port()), "unused"),
+        (format!("https://localhost:{}", house.tls_port()), "ca.pem"),
+    ] {
+        for (version, expected) in
+            [("h1", "200 HTTP/1.1 received"), ("h2", "200 HTTP/2.0 received")]
+        {
+            let mut go = Command::new(clients.join("agent-go"));
+            go.arg(format!("{base}/open/v1/things")).arg(version).arg(&token);
+            go.env("SSL_CERT_FILE", house.data().join(authority));
+            assert_eq!(says(&mut go).await, expected, "{base}");
+            println!("Go at {base}: {expected}");
+        }
+    }
+    assert_eq!(house.upstream().count(), 4);
 }
 
 #[tokio::test]

@@ -29,9 +29,7 @@ async fn opened() -> Building {
 }
 
 pub(crate) fn trusting(house: Building) -> Building {
-    let pem = std::fs::read_to_string(house.data().join("ca/authority.pem")).unwrap();
-    let start = pem.find("-----BEGIN CERTIFICATE-----").unwrap();
-    std::fs::write(house.data().join("authority.crt"), &pem[start..]).unwrap();
+    std::fs::write(house.data().join("authority.crt"), house.region_authority()).unwrap();
     house
 }
 
@@ -74,6 +72,21 @@ async fn a_call_inside_a_tunnel_is_judged_recorded_and_sent() {
     }
     house.stop().await;
     crate::evidence::assert_verified(&house);
+}
+
+/// So the token does not cross the agent's own network in the clear.
+#[tokio::test]
+async fn a_tunnel_can_be_asked_for_over_tls() {
+    let house = opened().await;
+    let bot = house.agent("bot");
+    for (flag, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
+        let mut curl = curl(&house, &bot);
+        let proxy = format!("https://agent:{}@localhost:{}", bot.token(), house.tls_port());
+        curl.env("HTTPS_PROXY", proxy).args(["--proxy-cacert", "ca.pem", flag]);
+        let said = says(curl.arg(url(&house, "/v1/things"))).await;
+        assert_eq!(codes(&said), format!("200 200 {version}"), "{said:?}");
+    }
+    assert_eq!(house.upstream().count(), 2);
 }
 
 #[tokio::test]
@@ -199,6 +212,23 @@ async fn an_address_is_checked_for_direct_calls_as_for_any() {
 }
 
 #[tokio::test]
+async fn origins_without_a_tool_are_trusted_by_the_authority_that_direct_names() {
+    for (ca_file, expected) in [("ca.pem", "200 200 2"), ("other.pem", "502 200 2")] {
+        let direct =
+            json!({ "resolve": ["127.0.0.1"], "addresses": ["127.0.0.1"], "ca_file": ca_file });
+        // Nothing else names an authority.
+        let plan = Plan::new().await.without("/tenants/other").without("/tenants/abroad");
+        let plan = plan.with("/tenants/acme/tools", json!({}));
+        let plan = plan.with("/tenants/acme/direct", direct);
+        plan.file("other.pem", aegis_testkit::Authority::default().pem());
+        let house = trusting(plan.start(GATEWAY).await);
+        let bot = house.agent("bot");
+        let said = says(curl(&house, &bot).arg("--http2").arg(url(&house, "/x"))).await;
+        assert_eq!(codes(&said), expected, "{said:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_to_the_gateway_itself_is_a_loop() {
     let direct = json!({ "addresses": ["127.0.0.0/8"] });
     let plan = Plan::new().await.with("/tenants/acme/direct", direct);
@@ -209,6 +239,20 @@ async fn a_call_to_the_gateway_itself_is_a_loop() {
         let said = says(curl(&house, &bot).arg(format!("https://127.0.0.1:{port}/x"))).await;
         assert!(said.0.contains("ProxyLoop"), "{said:?}");
     }
+}
+
+#[tokio::test]
+async fn a_call_that_came_past_a_gateway_of_this_region_is_a_loop() {
+    let house = house().await;
+    let bot = house.agent("bot");
+    bot.get("/open/first").send().await.is_ok();
+    let via = house.upstream().last().header("via").unwrap();
+    assert!(via.starts_with("1.1 aegis-"), "{via}");
+    // As an upstream would send it that is a way back to us.
+    let reply = bot.get("/open/again").header("via", &format!("1.0 fred, {via}")).send().await;
+    reply.is_denied(Reason::ProxyLoop);
+    assert!(reply.header("proxy-status").unwrap().contains("proxy_loop_detected"));
+    assert_eq!(house.upstream().count(), 1);
 }
 
 #[tokio::test]

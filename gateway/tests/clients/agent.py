@@ -6,6 +6,7 @@ AEGIS_BASE_URL and AEGIS_TOKEN instead of a proxy. Prints what came back; the te
 
 import asyncio
 import os
+import queue
 import ssl
 import sys
 
@@ -70,6 +71,114 @@ def with_anthropic(url):
     client = anthropic.Anthropic(base_url=base, max_retries=0, timeout=20, **who)
     answer = client.messages.create(model="m", messages=MESSAGES, max_tokens=9)
     return answer.content[0].text
+
+
+def with_websockets(url):
+    from websockets.exceptions import ConnectionClosed
+    from websockets.sync.client import connect
+
+    trusted = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
+    options = {"ssl": trusted, "max_size": None, "subprotocols": ["probe.v1"]}
+    large = bytes(range(256)) * 16_384
+    with connect(url, **options) as socket:
+        extensions = [extension.name for extension in socket.protocol.extensions]
+        for message in ["hello", large, "again"]:
+            socket.send(message)
+            assert socket.recv(timeout=20) == message
+        socket.send(["in ", "three ", "frames"])
+        assert socket.recv(timeout=20) == "in three frames"
+        assert socket.ping().wait(20)
+        socket.send("ping me")
+        assert socket.recv(timeout=20) == "ponged"
+        subprotocol = socket.subprotocol
+    ours = socket.close_code
+    with connect(url, **options) as socket:
+        socket.send("end it")
+        try:
+            socket.recv(timeout=20)
+        except ConnectionClosed as closed:
+            theirs = f"{closed.rcvd.code} {closed.rcvd.reason}"
+    return f"{extensions} {subprotocol}, closed here {ours}, closed there {theirs}"
+
+
+def with_aiohttp_websocket(url):
+    import aiohttp
+
+    offered = {"compress": 15, "protocols": ["probe.v1"]}
+
+    async def talk():
+        trusted = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
+        async with aiohttp.ClientSession(trust_env=True) as session:
+            async with session.ws_connect(url, ssl=trusted, **offered) as socket:
+                await socket.send_str("hello " * 50_000)
+                heard = await socket.receive_str(timeout=20)
+                await socket.close()
+                return f"{len(heard)} compress={socket.compress} closed={socket.close_code}"
+
+    return asyncio.run(talk())
+
+
+def with_grpc(target):
+    """Every shape of call at one service, on one channel."""
+    import grpc
+
+    target, service = target.split("/")
+    with grpc.secure_channel(target, grpc.ssl_channel_credentials()) as channel:
+        if service == "probe.Judged":
+            return judged(grpc, channel, service)
+        return streamed(grpc, channel, service)
+
+
+def judged(grpc, channel, service):
+    """Calls whose requests are whole before anything is answered: all but conversations."""
+    echo = channel.unary_unary(f"/{service}/echo")
+    answer, call = echo.with_call(b"hello", timeout=20)
+    assert answer == b"hello"
+    assert ("probe-trailer", "kept") in call.trailing_metadata(), call.trailing_metadata()
+    assert ("probe-bin", b"\x00\xff") in call.trailing_metadata()
+    large = b"x" * 3_000_000
+    assert echo(large, timeout=20) == large
+    together = [echo.future(str(number).encode(), timeout=20) for number in range(20)]
+    assert [one.result() for one in together] == [str(number).encode() for number in range(20)]
+    try:
+        channel.unary_unary(f"/{service}/refuse")(b"", timeout=20)
+    except grpc.RpcError as error:
+        refused = f"{error.code().name} {error.details()} {dict(error.trailing_metadata())['probe-trailer']}"
+    try:
+        channel.unary_unary(f"/{service}/wait")(b"", timeout=1)
+    except grpc.RpcError as error:
+        late = error.code().name
+    release = channel.unary_unary(f"/{service}/release")
+    counting = channel.unary_stream(f"/{service}/count")(b"", timeout=20)
+    assert next(counting) == b"1"
+    release(b"", timeout=20)
+    assert list(counting) == [b"2"]
+    broken = []
+    try:
+        broken.extend(channel.unary_stream(f"/{service}/break_off")(b"", timeout=20))
+    except grpc.RpcError as error:
+        broken = error.code().name
+    added = channel.stream_unary(f"/{service}/add")(iter([b"12", b"345"]), timeout=20)
+    return f"{refused}, {late}, {broken}, {added.decode()}: 28 calls"
+
+
+def streamed(grpc, channel, service):
+    """Conversations: each side waits for the other before it goes on."""
+    said = queue.Queue()
+    talk = channel.stream_stream(f"/{service}/talk")(iter(said.get, None), timeout=20)
+    heard = []
+    for word in [b"one", b"two", b"three"]:
+        said.put(word)
+        heard.append(next(talk).decode())
+    said.put(None)
+    assert list(talk) == []
+    left = channel.stream_stream(f"/{service}/talk")(iter(said.get, None), timeout=20)
+    said.put(b"more")
+    assert next(left) == b"MORE"
+    left.cancel()
+    said.put(None)
+    added = channel.stream_unary(f"/{service}/add")(iter([b"x" * 65_536] * 100), timeout=20)
+    return f"{heard} {talk.code().name}, {left.code().name}, {added.decode()}: 3 calls"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 //! Not here: how it is shown (`report`). Invariant: all subjects are measured in every round, one after the other, so
 //! that a slow minute of the machine falls on all of them.
 
-mod median;
 mod report;
 
 use std::collections::BTreeMap;
@@ -15,9 +14,10 @@ use anyhow::bail;
 use serde::Serialize;
 
 use crate::decisions::{self, Window};
-use crate::disk;
+use crate::environment::Environment;
 use crate::idle::{self, Memory};
 use crate::load::{Load, Pace, Summary, generate};
+use crate::median;
 use crate::stage::{Stage, StageOptions, Subject};
 use crate::tally::Quantiles;
 
@@ -75,18 +75,6 @@ pub struct Figures {
     decisions: Vec<DecisionRun>,
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct Environment {
-    cores: usize,
-    /// Of the last minute, before we began: above zero, somebody else was measured as well.
-    load_average: f64,
-    upstream: &'static str,
-    rounds: u16,
-    duration_s: u64,
-    /// fdatasync of 1 KB on the disk below the audit log.
-    sync: Quantiles,
-}
-
 /// One workload on one subject: medians over the rounds.
 #[derive(Clone, Debug, Serialize)]
 struct Run {
@@ -139,7 +127,9 @@ pub fn measure(
     options: &FiguresOptions,
     mut progress: impl FnMut(&str, f64),
 ) -> anyhow::Result<Figures> {
-    let environment = Environment::look(options)?;
+    let upstream = if options.stage.upstream_tls { "https" } else { "http" };
+    let length = (options.rounds, options.duration_s);
+    let environment = Environment::look(&options.stage.place.work_dir, upstream, length)?;
     progress("memory", 0.0);
     let memory = match options.idle_connections {
         0 => BTreeMap::new(),
@@ -236,20 +226,5 @@ impl Rounds {
         Ok(each
             .map(|(workload, latency)| DecisionRun { workload: workload.name(), latency })
             .collect())
-    }
-}
-
-impl Environment {
-    fn look(options: &FiguresOptions) -> anyhow::Result<Self> {
-        let load = std::fs::read_to_string("/proc/loadavg")?;
-        let first = load.split_ascii_whitespace().next().unwrap_or_default();
-        Ok(Self {
-            cores: std::thread::available_parallelism()?.get(),
-            load_average: first.parse()?,
-            upstream: if options.stage.upstream_tls { "https" } else { "http" },
-            rounds: options.rounds,
-            duration_s: options.duration_s,
-            sync: disk::sync_latency(&options.stage.work_dir)?,
-        })
     }
 }

@@ -37,19 +37,7 @@ impl fmt::Display for Line {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let it = &self.environment;
-        writeln!(
-            f,
-            "{} cores shared by generator, upstream and subject; load average before: {:.1}; {} upstream; medians of {} \
-             rounds of {} s; fdatasync of 1 KB: P50 {:.2} ms, P99 {:.2} ms.\n",
-            it.cores,
-            it.load_average,
-            it.upstream,
-            it.rounds,
-            it.duration_s,
-            it.sync.p50_ms,
-            it.sync.p99_ms
-        )?;
+        self.environment.fmt(f)?;
         writeln!(
             f,
             "| figure | goal | aegis-gateway | bare Pingora | met |\n|---|---|---|---|---|"

@@ -74,6 +74,20 @@ impl Gateway {
         (1..=AGENTS).map(|number| self.call(kind, &agent(number))).collect()
     }
 
+    /// The same call of the first agent as the upstream is to see it, and the token for its tunnel.
+    pub(crate) fn call_in_tunnel(&self) -> anyhow::Result<(Call, String)> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let path = PathAndQuery::from_static("/v1/payouts");
+        let call = Call::new(Method::POST, path, headers, body());
+        Ok((call, self.issuer.token(&agent(1))?))
+    }
+
+    /// The authority that tunnels are opened with.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.folder.join("ca/authority.pem")
+    }
+
     fn call(&self, kind: CallKind, agent: &str) -> anyhow::Result<Call> {
         let mut headers = HeaderMap::new();
         let bearer = format!("Bearer {}", self.issuer.token(agent)?);

@@ -5,6 +5,8 @@
 
 pub mod bare_pingora;
 pub(crate) mod gateway;
+pub(crate) mod mitmproxy;
+pub(crate) mod squid;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;

@@ -5,7 +5,7 @@
 use crate::load::Summary;
 use crate::tally::Quantiles;
 
-pub(super) fn summary(rounds: &[Summary]) -> Summary {
+pub(crate) fn summary(rounds: &[Summary]) -> Summary {
     let of = |field: fn(&Summary) -> f64| middle(rounds.iter().map(field));
     let latency: Vec<_> = rounds.iter().map(|round| round.latency).collect();
     let late: Vec<_> = rounds.iter().map(|round| round.generator_late).collect();

@@ -1,0 +1,234 @@
+//! Following a region's registry: a thread that asks for what changed, checks it, keeps it, and shows it.
+//!
+//! Not here: what a gateway does with the view. Invariant: the view only moves forward, by pages that the region signed;
+//! what is shown is on disk, so a gateway that starts with nobody reachable knows what it knew.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use aegis_domain::{Secret, Timestamp};
+use aegis_identity::{KeySet, TokenError, verify_jws_within};
+use aegis_registry::{Event, RegistryError, View};
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::fetch::{Fetch, FetchError};
+use crate::keep::Keep;
+
+/// `typ` of a page, so that nothing else the region signs is taken for one.
+pub const FEED_TYPE: &str = "aegis-feed+jwt";
+/// Two hundred thousand agents at a kilobyte each.
+const PAGE_BYTES_MAX: usize = 256 * 1_024 * 1_024;
+/// Longer than the feed lets a question wait.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// One answer of the feed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Page {
+    /// Everything.
+    Whole { issuer: String, at_s: u64, view: Box<View> },
+    /// What came after a serial; nothing, if nothing did.
+    Events { issuer: String, at_s: u64, after: u64, events: Vec<Event> },
+}
+
+/// Why a page does not count.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    #[error("the page cannot be fetched")]
+    Fetch(#[from] FetchError),
+    #[error("the page is not signed by the region")]
+    Signature(#[source] TokenError),
+    #[error("the page cannot be read")]
+    Content(#[source] serde_json::Error),
+    #[error("the page is another region's")]
+    Issuer,
+    #[error("the page leads on from {after}, not from {held}")]
+    Gap { after: u64, held: u64 },
+    #[error("the page is older than what is held: {serial}, not {held}")]
+    Older { serial: u64, held: u64 },
+    #[error("an event does not follow")]
+    Order(#[from] RegistryError),
+    #[error("{} cannot be used", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+}
+
+/// Where to follow, and whom to believe.
+#[derive(Debug)]
+pub struct FeedConfig {
+    /// The control API's base URL.
+    pub url: String,
+    /// The follower's token.
+    pub token: Secret<String>,
+    /// In PEM, instead of the public authorities.
+    pub ca: Option<String>,
+    /// What pages must name, and the keys that sign them.
+    pub issuer: String,
+    pub region_keys: KeySet,
+    /// Where the last known good is kept.
+    pub directory: PathBuf,
+}
+
+/// A region's registry as it was last heard of. Dropping it ends the thread after its question.
+pub struct Follower {
+    shown: Arc<Shown>,
+    _stop: Sender<()>,
+}
+
+#[derive(Debug)]
+struct Shown {
+    view: ArcSwap<View>,
+    /// When the region last answered, by its own clock.
+    heard_s: AtomicU64,
+}
+
+impl fmt::Debug for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "follower at {}", self.view().serial())
+    }
+}
+
+impl Follower {
+    /// Reads and checks what was kept, then follows. What was kept and does not check out is set aside and told of.
+    pub fn start(config: FeedConfig) -> Result<Self, FeedError> {
+        let fetch = Fetch::new(config.ca.as_deref(), TIMEOUT, PAGE_BYTES_MAX as u64)?;
+        let mut keep = Keep::open(&config.directory)?;
+        let mut held = Held { view: View::default(), heard_s: 0, any: false };
+        let kept = keep.read()?;
+        for line in &kept {
+            if let Err(error) = held.take(line, &config) {
+                warn!(%error, "what was kept of the registry does not check out and is set aside");
+                held = Held { view: View::default(), heard_s: 0, any: false };
+                keep.set_aside()?;
+                break;
+            }
+        }
+        let view = ArcSwap::from_pointee(held.view.clone());
+        let shown = Arc::new(Shown { view, heard_s: AtomicU64::new(held.heard_s) });
+        let (stop, stopped) = channel();
+        let thread = Thread { config, fetch, keep, held, shown: Arc::clone(&shown) };
+        let started =
+            thread::Builder::new().name("aegis-feed".into()).spawn(move || thread.run(&stopped));
+        started.map_err(|source| FeedError::File { path: "aegis-feed".into(), source })?;
+        Ok(Self { shown, _stop: stop })
+    }
+
+    /// The registry as it is known here.
+    pub fn view(&self) -> Arc<View> {
+        self.shown.view.load_full()
+    }
+
+    /// When the region last answered, by its clock; `None` if it never did, now or in an earlier life.
+    pub fn heard_at(&self) -> Option<Timestamp> {
+        let heard_s = self.shown.heard_s.load(Ordering::Relaxed);
+        (heard_s > 0).then(|| Timestamp::from_unix_s(heard_s))
+    }
+}
+
+/// What is held, before it is shown.
+struct Held {
+    view: View,
+    heard_s: u64,
+    /// Whether it holds anything; an empty registry is something.
+    any: bool,
+}
+
+impl Held {
+    /// Checks a page and moves on by it; says what it was to what was held, if it changed
+    /// anything.
+    fn take(&mut self, page: &str, config: &FeedConfig) -> Result<Option<Part>, FeedError> {
+        let payload = verify_jws_within(page, FEED_TYPE, &config.region_keys, PAGE_BYTES_MAX);
+        let payload = payload.map_err(FeedError::Signature)?;
+        let page: Page = serde_json::from_slice(&payload).map_err(FeedError::Content)?;
+        let held = self.view.serial();
+        let (at_s, changed) = match page {
+            Page::Whole { issuer, .. } | Page::Events { issuer, .. } if issuer != config.issuer => {
+                return Err(FeedError::Issuer);
+            }
+            Page::Whole { view, .. } if view.serial() < held => {
+                return Err(FeedError::Older { serial: view.serial(), held });
+            }
+            Page::Whole { view, at_s, .. } => {
+                self.view = *view;
+                (at_s, Some(Part::Whole))
+            }
+            Page::Events { after, .. } if after != held || !self.any => {
+                return Err(FeedError::Gap { after, held });
+            }
+            Page::Events { events, at_s, .. } => {
+                let mut view = self.view.clone();
+                for event in &events {
+                    view.apply(event)?;
+                }
+                self.view = view;
+                (at_s, (!events.is_empty()).then_some(Part::More))
+            }
+        };
+        self.any = true;
+        self.heard_s = self.heard_s.max(at_s);
+        Ok(changed)
+    }
+}
+
+struct Thread {
+    config: FeedConfig,
+    fetch: Fetch,
+    keep: Keep,
+    held: Held,
+    shown: Arc<Shown>,
+}
+
+impl Thread {
+    fn run(mut self, stopped: &Receiver<()>) {
+        let mut retry = RETRY_MIN;
+        loop {
+            let wait = match self.ask() {
+                Ok(()) => {
+                    retry = RETRY_MIN;
+                    Duration::ZERO
+                }
+                Err(error) => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    warn!(%error, cause, "the registry cannot be followed");
+                    retry = retry.saturating_mul(2).min(RETRY_MAX);
+                    retry
+                }
+            };
+            match stopped.recv_timeout(wait) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// One question: for everything, where nothing is held or much was kept piecemeal; else for what came after.
+    fn ask(&mut self) -> Result<(), FeedError> {
+        let whole = !self.held.any || self.keep.is_long();
+        let base = format!("{}/v1/feed", self.config.url);
+        let url = if whole { base } else { format!("{base}?after={}", self.held.view.serial()) };
+        let page = self.fetch.get(&url, Some(self.config.token.expose().trim()))?;
+        let page = String::from_utf8_lossy(&page);
+        let changed = self.held.take(&page, &self.config)?;
+        if let Some(part) = changed {
+            self.keep.add(&page, part)?;
+            self.shown.view.store(Arc::new(self.held.view.clone()));
+        }
+        self.shown.heard_s.store(self.held.heard_s, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// What a page is to what was kept before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Whole,
+    More,
+}

@@ -1,0 +1,17 @@
+//! What is followed from afar: the registry of a region, for gateways; and the keys of foreign issuers, for the token
+//! service.
+//!
+//! Not here: serving the feed (`control`), and what the registry means (`agents/registry`). Invariant: nothing that was
+//! fetched counts before its signature was checked, and nothing that fails to come replaces what is held.
+
+mod feed;
+mod fetch;
+mod keep;
+mod key_sources;
+
+#[cfg(test)]
+mod tests;
+
+pub use feed::{FEED_TYPE, FeedConfig, FeedError, Follower, Page};
+pub use fetch::FetchError;
+pub use key_sources::{KeySource, KeySources};

@@ -1,0 +1,131 @@
+//! Key sets that fail to come, and pages that were torn.
+//!
+//! Not here: following a real region (`control/tests`). Invariant: issuers are real sockets on loopback.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use aegis_identity::{KeySet, SigningKey};
+
+use crate::feed::Part;
+use crate::fetch::Fetch;
+use crate::keep::Keep;
+use crate::{FetchError, KeySource, KeySources};
+
+/// An issuer that answers every request with what it is told to, and counts them.
+#[derive(Clone)]
+struct Issuer {
+    url: String,
+    answer: Arc<Mutex<String>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Issuer {
+    fn start(answer: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+        let issuer = Self { url, answer: Arc::new(Mutex::new(answer)), asked: Arc::default() };
+        let own = issuer.clone();
+        std::thread::spawn(move || {
+            for socket in listener.incoming() {
+                let mut socket = socket.unwrap();
+                let lines = BufReader::new(socket.try_clone().unwrap()).lines();
+                lines.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
+                own.asked.fetch_add(1, Ordering::SeqCst);
+                let answer = own.answer.lock().unwrap().clone();
+                socket.write_all(answer.as_bytes()).ok();
+            }
+        });
+        issuer
+    }
+
+    fn says(&self, answer: String) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    fn source(&self) -> (KeySource, bool) {
+        (KeySource::Url { url: self.url.clone(), ca: None }, false)
+    }
+}
+
+fn http(status: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+}
+
+fn keys(seed: u8) -> String {
+    KeySet::default()
+        .with(SigningKey::from_seed([seed; 32]).public_key().clone())
+        .unwrap()
+        .to_jwks_json()
+}
+
+fn wait(wanted: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !wanted() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it never came");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn held(sources: &KeySources) -> Option<String> {
+    sources.current().first().and_then(|set| set.as_ref().map(KeySet::to_jwks_json))
+}
+
+#[test]
+fn keys_are_refreshed_and_stay_while_the_issuer_fails() {
+    let issuer = Issuer::start(http("200 OK", &keys(1)));
+    let sources = KeySources::start(vec![issuer.source()], Duration::from_millis(20));
+    wait(|| held(&sources) == Some(keys(1)));
+    for broken in [
+        http("500 Internal Server Error", &keys(9)),
+        http("200 OK", "{\"keys\": 1}"),
+        http("200 OK", &"x".repeat(70_000)),
+        String::new(),
+    ] {
+        issuer.says(broken);
+        let asked = issuer.asked.load(Ordering::SeqCst);
+        wait(|| issuer.asked.load(Ordering::SeqCst) > asked + 1);
+        assert_eq!(held(&sources), Some(keys(1)));
+    }
+    issuer.says(http("200 OK", &keys(2)));
+    wait(|| held(&sources) == Some(keys(2)));
+    issuer.says(http("200 OK", "{\"keys\":[]}"));
+    wait(|| sources.current()[0].as_ref().is_some_and(KeySet::is_empty));
+}
+
+#[test]
+fn an_issuer_cannot_send_the_reader_elsewhere() {
+    let elsewhere = Issuer::start(http("200 OK", &keys(1)));
+    let location = format!("302 Found\r\nlocation: {}", elsewhere.url);
+    let issuer = Issuer::start(http(&location, ""));
+    let fetch = Fetch::new(None, Duration::from_secs(5), 1_000).unwrap();
+    assert!(matches!(
+        fetch.get(&issuer.url, None),
+        Err(FetchError::Status(302) | FetchError::Http(_))
+    ));
+    assert_eq!(elsewhere.asked.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_page_that_a_crash_tore_is_cut_off_at_every_byte() {
+    let home = tempfile::tempdir().unwrap();
+    let mut keep = Keep::open(home.path()).unwrap();
+    keep.add("first", Part::Whole).unwrap();
+    keep.add("second", Part::More).unwrap();
+    let file = home.path().join("registry.pages");
+    let bytes = fs::read(&file).unwrap();
+    for cut in 0..=bytes.len() {
+        fs::write(&file, &bytes[..cut]).unwrap();
+        let mut keep = Keep::open(home.path()).unwrap();
+        let whole = bytes[..cut].iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(keep.read().unwrap(), ["first", "second"][..whole], "cut at {cut}");
+        keep.add("third", Part::More).unwrap();
+        let again = Keep::open(home.path()).unwrap().read().unwrap();
+        assert_eq!(again.last().unwrap(), "third", "cut at {cut}");
+    }
+}

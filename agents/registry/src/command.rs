@@ -1,0 +1,153 @@
+//! What may be asked of the registry, and what happened when it was.
+//!
+//! Not here: whether it may happen (`decide`). Invariant: an event holds whatever is needed to repeat it, so that a log of
+//! events is the registry.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aegis_domain::{AgentId, KeyId, OrgId, TenantId, Timestamp, Ttl};
+use serde::{Deserialize, Serialize};
+
+use crate::clients::Origin;
+use crate::{
+    Actor, Agent, AgentKey, AgentName, Attribute, Code, CodeHash, Group, Limits, Mode, PublicJwk,
+    Revocation, Scope, Standing, Target, TokenKey, instant, mode,
+};
+
+/// A wish, numbered by whoever has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    pub origin: Origin,
+    /// On whose behalf.
+    pub by: Actor,
+    pub action: Action,
+}
+
+/// What can be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Action {
+    Register {
+        agent: Box<NewAgent>,
+        code: Option<NewCode>,
+    },
+    Amend {
+        agent: AgentName,
+        seen: Option<u64>,
+        amendment: Box<Amendment>,
+    },
+    SetStanding {
+        agent: AgentName,
+        seen: Option<u64>,
+        standing: Standing,
+    },
+    /// Hands out a code in place of any that was not spent.
+    IssueCode {
+        agent: AgentName,
+        seen: Option<u64>,
+        code: NewCode,
+    },
+    Enrol {
+        code: CodeHash,
+        key: AgentKey,
+    },
+    /// The key signs after `lead`; what the key before it signed counts for `overlap` more.
+    AddKey {
+        key: PublicJwk,
+        #[serde(with = "instant::length")]
+        lead: Ttl,
+        #[serde(with = "instant::length")]
+        overlap: Ttl,
+    },
+    RetireKey {
+        id: KeyId,
+    },
+    Revoke {
+        target: Target,
+    },
+}
+
+/// An agent to register.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewAgent {
+    pub tenant: TenantId,
+    pub id: AgentId,
+    pub org: OrgId,
+    pub parent: Option<AgentId>,
+    pub scopes: BTreeSet<Scope>,
+    pub groups: BTreeSet<Group>,
+    pub attributes: BTreeMap<Box<str>, Attribute>,
+    #[serde(with = "mode")]
+    pub mode: Mode,
+    pub limits: Limits,
+    pub key: Option<AgentKey>,
+}
+
+/// What about an agent changes; what is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Amendment {
+    pub scopes: Option<BTreeSet<Scope>>,
+    pub groups: Option<BTreeSet<Group>>,
+    pub attributes: Option<BTreeMap<Box<str>, Attribute>>,
+    #[serde(with = "mode::maybe")]
+    pub mode: Option<Mode>,
+    pub limits: Option<Limits>,
+}
+
+/// A code to hand out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewCode {
+    pub hash: CodeHash,
+    #[serde(with = "instant::length")]
+    pub ttl: Ttl,
+    /// For how long the key it replaces goes on counting.
+    #[serde(with = "instant::length")]
+    pub overlap: Ttl,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// Counts events from one.
+    pub serial: u64,
+    #[serde(with = "instant")]
+    pub at: Timestamp,
+    pub by: Actor,
+    pub changes: Vec<Change>,
+}
+
+impl Event {
+    /// The same without what gateways need not know: enrolment codes.
+    #[must_use]
+    pub fn public(mut self) -> Self {
+        self.changes.retain(|change| match change {
+            Change::Agent(_) | Change::Key(_) | Change::Revoked(_) => true,
+            Change::Code(_) | Change::CodeGone(_) => false,
+        });
+        self
+    }
+}
+
+/// One thing as it is from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    Agent(Box<Agent>),
+    Key(TokenKey),
+    Revoked(Revocation),
+    Code(Code),
+    CodeGone(CodeHash),
+}
+
+/// An event and the command it came from: what a log keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    pub origin: Origin,
+    pub event: Event,
+}

@@ -1,0 +1,352 @@
+//! Whether a command may change the registry, and what it then changes.
+//!
+//! Not here: the change itself (`registry`), and who may command (`control`). Invariant: deciding looks only at the
+//! registry, the command and the time it is given; time that goes back counts as the latest time seen.
+
+use aegis_domain::{KeyId, Timestamp, Ttl};
+
+use crate::{
+    Action, Agent, AgentKey, AgentName, Amendment, Change, Code, CodeHash, Command, Entry, Event,
+    KeyStanding, NewAgent, NewCode, PublicJwk, Registry, Retiring, Revocation, Standing,
+    TOKEN_LIFE_MAX, Target, TokenKey,
+};
+
+/// The most a region holds. Each is far above what its voters are made for; the bound keeps a mistake from filling them.
+const AGENTS_MAX: usize = 200_000;
+const KEYS_MAX: usize = 200;
+const REVOCATIONS_MAX: usize = 1_000_000;
+const CLIENTS_MAX: usize = 100_000;
+const LABELS_MAX: usize = 64;
+/// Room for what people write about an agent: a purpose, a ticket, a team.
+const ATTRIBUTE_BYTES_MAX: usize = 256;
+const CODE_TTL_MAX: Ttl = Ttl::from_s(7 * 24 * 60 * 60);
+const OVERLAP_MAX: Ttl = Ttl::from_s(7 * 24 * 60 * 60);
+
+/// Why a command changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("an agent of that name is registered")]
+    AgentExists,
+    #[error("no agent of that name is registered")]
+    AgentUnknown,
+    #[error("the parent is not an active agent of the tenant")]
+    ParentUnknown,
+    #[error("the agent is disabled")]
+    AgentDisabled,
+    #[error("the agent was changed since it was read")]
+    Changed,
+    #[error(
+        "the code is not one that can be spent: it is wrong, was spent, was replaced or has expired"
+    )]
+    CodeUnknown,
+    #[error("the key was revoked")]
+    KeyRevoked,
+    #[error("the key is another agent's, or the region's")]
+    KeyTaken,
+    #[error("no key has that id")]
+    KeyUnknown,
+    #[error("the key signs, or is to sign next; rotate first")]
+    KeyInUse,
+    #[error("another key is to sign next; wait until it does")]
+    KeyPending,
+    #[error("{what} is over its limit of {max}")]
+    OverLimit { what: &'static str, max: u64 },
+    #[error("the region holds all it can of this kind")]
+    Full,
+    #[error("a later command of this client was applied")]
+    Stale,
+    #[error("another command of this client had this number")]
+    SerialReused,
+}
+
+/// What becomes of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decided {
+    /// It was applied before; this came of it.
+    Before(Event),
+    /// It changes this, once it is committed.
+    Now(Box<Entry>),
+}
+
+impl Registry {
+    /// Looks at a command without changing anything, so that a log can be written first.
+    pub fn decide(&self, command: &Command, now: Timestamp) -> Result<Decided, Refusal> {
+        if let Some(last) = self.clients.get(&command.origin.client) {
+            if let Some(event) = last.answer(command)? {
+                return Ok(Decided::Before(event.clone()));
+            }
+        } else if self.clients.len() >= CLIENTS_MAX {
+            return Err(Refusal::Full);
+        }
+        let at = now.max(self.view.latest());
+        let serial = self.view.serial().saturating_add(1);
+        let desk = Desk { registry: self, at, serial };
+        let changes = desk.changes(&command.action)?;
+        let event = Event { serial, at, by: command.by.clone(), changes };
+        Ok(Decided::Now(Box::new(Entry { origin: command.origin.clone(), event })))
+    }
+}
+
+/// Where one command is looked at.
+struct Desk<'a> {
+    registry: &'a Registry,
+    at: Timestamp,
+    serial: u64,
+}
+
+impl Desk<'_> {
+    fn changes(&self, action: &Action) -> Result<Vec<Change>, Refusal> {
+        match action {
+            Action::Register { agent, code } => self.register(agent, code.as_ref()),
+            Action::Amend { agent, seen, amendment } => {
+                self.amend(self.agent(agent, *seen)?, amendment)
+            }
+            Action::SetStanding { agent, seen, standing } => {
+                self.set_standing(self.agent(agent, *seen)?, *standing)
+            }
+            Action::IssueCode { agent, seen, code } => {
+                let agent = self.agent(agent, *seen)?;
+                if agent.standing == Standing::Disabled {
+                    return Err(Refusal::AgentDisabled);
+                }
+                self.issue(&agent.name(), code)
+            }
+            Action::Enrol { code, key } => self.enrol(*code, key),
+            Action::AddKey { key, lead, overlap } => self.add_key(key, *lead, *overlap),
+            Action::RetireKey { id } => self.retire_key(id),
+            Action::Revoke { target } => self.revoke(target),
+        }
+    }
+
+    fn agent(&self, name: &AgentName, seen: Option<u64>) -> Result<&Agent, Refusal> {
+        let agent =
+            self.registry.view.agent(&name.tenant, &name.id).ok_or(Refusal::AgentUnknown)?;
+        match seen {
+            Some(seen) if seen != agent.changed => Err(Refusal::Changed),
+            Some(_) | None => Ok(agent),
+        }
+    }
+
+    fn put(&self, agent: Agent) -> Change {
+        Change::Agent(Box::new(Agent { changed: self.serial, ..agent }))
+    }
+
+    fn register(&self, new: &NewAgent, code: Option<&NewCode>) -> Result<Vec<Change>, Refusal> {
+        let view = &self.registry.view;
+        if view.agent(&new.tenant, &new.id).is_some() {
+            return Err(Refusal::AgentExists);
+        }
+        if view.agent_count() >= AGENTS_MAX {
+            return Err(Refusal::Full);
+        }
+        if let Some(parent) = &new.parent {
+            let parent = view.agent(&new.tenant, parent).ok_or(Refusal::ParentUnknown)?;
+            if parent.standing == Standing::Disabled {
+                return Err(Refusal::ParentUnknown);
+            }
+        }
+        let agent = Agent {
+            tenant: new.tenant.clone(),
+            id: new.id.clone(),
+            org: new.org.clone(),
+            parent: new.parent.clone(),
+            scopes: new.scopes.clone(),
+            groups: new.groups.clone(),
+            attributes: new.attributes.clone(),
+            mode: new.mode,
+            limits: new.limits,
+            standing: Standing::Active,
+            key: new.key.clone(),
+            retiring: None,
+            registered_at: self.at,
+            changed: self.serial,
+        };
+        within_limits(&agent)?;
+        if let Some(key) = &new.key {
+            self.check_key(key, &agent.name())?;
+        }
+        let mut changes = match code {
+            Some(code) => self.issue(&agent.name(), code)?,
+            None => Vec::new(),
+        };
+        changes.push(self.put(agent));
+        Ok(changes)
+    }
+
+    fn amend(&self, agent: &Agent, amendment: &Amendment) -> Result<Vec<Change>, Refusal> {
+        let Amendment { scopes, groups, attributes, mode, limits } = amendment.clone();
+        let mut agent = agent.clone();
+        agent.scopes = scopes.unwrap_or(agent.scopes);
+        agent.groups = groups.unwrap_or(agent.groups);
+        agent.attributes = attributes.unwrap_or(agent.attributes);
+        agent.mode = mode.unwrap_or(agent.mode);
+        agent.limits = limits.unwrap_or(agent.limits);
+        within_limits(&agent)?;
+        Ok(vec![self.put(agent)])
+    }
+
+    fn set_standing(&self, agent: &Agent, standing: Standing) -> Result<Vec<Change>, Refusal> {
+        let name = agent.name();
+        let mut changes = match standing {
+            // A code would wait until the agent is enabled, long after anyone remembers that it is out.
+            Standing::Disabled => self.codes_of(&name).collect(),
+            Standing::Active => Vec::new(),
+        };
+        changes.push(self.put(Agent { standing, ..agent.clone() }));
+        Ok(changes)
+    }
+
+    fn codes_of(&self, agent: &AgentName) -> impl Iterator<Item = Change> {
+        let codes = self.registry.codes.values();
+        codes
+            .filter(move |code| code.agent_name() == *agent)
+            .map(|code| Change::CodeGone(code.hash))
+    }
+
+    fn issue(&self, agent: &AgentName, new: &NewCode) -> Result<Vec<Change>, Refusal> {
+        at_most("the life of a code in seconds", new.ttl.s_ceil(), CODE_TTL_MAX.s_ceil())?;
+        at_most("the overlap in seconds", new.overlap.s_ceil(), OVERLAP_MAX.s_ceil())?;
+        let code = Code {
+            hash: new.hash,
+            tenant: agent.tenant.clone(),
+            agent: agent.id.clone(),
+            expires_at: self.at.plus(new.ttl),
+            overlap: new.overlap,
+        };
+        Ok(self.codes_of(agent).chain([Change::Code(code)]).collect())
+    }
+
+    fn enrol(&self, hash: CodeHash, key: &AgentKey) -> Result<Vec<Change>, Refusal> {
+        let code = self.registry.codes.get(&hash).filter(|code| self.at < code.expires_at);
+        let code = code.ok_or(Refusal::CodeUnknown)?;
+        let name = code.agent_name();
+        let agent = self.agent(&name, None)?;
+        if agent.standing == Standing::Disabled {
+            return Err(Refusal::AgentDisabled);
+        }
+        self.check_key(key, &name)?;
+        let before = agent.key.clone().filter(|before| before != key);
+        let until = self.at.plus(code.overlap);
+        let retiring = before.filter(|_| code.overlap.ms() > 0);
+        let retiring = retiring.map(|key| Retiring { key, until });
+        let agent = Agent { key: Some(key.clone()), retiring, ..agent.clone() };
+        Ok(vec![Change::CodeGone(hash), self.put(agent)])
+    }
+
+    /// A key is one agent's: what it signs must name one caller, and its revocation must hit one.
+    fn check_key(&self, key: &AgentKey, owner: &AgentName) -> Result<(), Refusal> {
+        let view = &self.registry.view;
+        let id = key.id();
+        if view.is_key_revoked(&id) {
+            return Err(Refusal::KeyRevoked);
+        }
+        let holds = |agent: &Agent| agent.keys(self.at).any(|held| held.id() == id);
+        let taken = view.agents(None).any(|agent| holds(agent) && agent.name() != *owner);
+        if taken || view.key(&id).is_some() { Err(Refusal::KeyTaken) } else { Ok(()) }
+    }
+
+    fn add_key(&self, key: &PublicJwk, lead: Ttl, overlap: Ttl) -> Result<Vec<Change>, Refusal> {
+        at_most("the lead in seconds", lead.s_ceil(), OVERLAP_MAX.s_ceil())?;
+        at_most("the overlap in seconds", overlap.s_ceil(), OVERLAP_MAX.s_ceil())?;
+        let view = &self.registry.view;
+        let taken =
+            view.agents(None).any(|agent| agent.keys(self.at).any(|held| held.id() == *key.id()));
+        if taken || view.key(key.id()).is_some() {
+            return Err(Refusal::KeyTaken);
+        }
+        if view.is_key_revoked(key.id()) {
+            return Err(Refusal::KeyRevoked);
+        }
+        if view.keys().any(|key| key.standing(self.at) == KeyStanding::Next) {
+            return Err(Refusal::KeyPending);
+        }
+        if view.keys().count() >= KEYS_MAX {
+            return Err(Refusal::Full);
+        }
+        let signs_from = self.at.plus(lead);
+        let active = view.keys().filter(|key| key.signs_until.is_none());
+        // What it signed in its last moment must be able to live out its life.
+        let overlap = overlap.max(TOKEN_LIFE_MAX);
+        let followed = active.map(|key| {
+            let counts_until = Some(signs_from.plus(overlap));
+            Change::Key(TokenKey { signs_until: Some(signs_from), counts_until, ..key.clone() })
+        });
+        let new = TokenKey { key: key.clone(), signs_from, signs_until: None, counts_until: None };
+        Ok(followed.chain([Change::Key(new)]).collect())
+    }
+
+    fn retire_key(&self, id: &KeyId) -> Result<Vec<Change>, Refusal> {
+        let key = self.registry.view.key(id).ok_or(Refusal::KeyUnknown)?;
+        match key.standing(self.at) {
+            KeyStanding::Next | KeyStanding::Active => Err(Refusal::KeyInUse),
+            KeyStanding::Retired => Ok(Vec::new()),
+            KeyStanding::Retiring => {
+                Ok(vec![Change::Key(TokenKey { counts_until: Some(self.at), ..key.clone() })])
+            }
+        }
+    }
+
+    fn revoke(&self, target: &Target) -> Result<Vec<Change>, Refusal> {
+        let view = &self.registry.view;
+        let earlier = view.revocation(target);
+        if earlier.is_none() && view.revocation_count() >= REVOCATIONS_MAX {
+            return Err(Refusal::Full);
+        }
+        let mut changes = Vec::new();
+        match target {
+            Target::Agent(name) => {
+                self.agent(name, None)?;
+            }
+            Target::Key(id) => {
+                if let Some(key) = view.key(id) {
+                    match key.standing(self.at) {
+                        KeyStanding::Next | KeyStanding::Active => return Err(Refusal::KeyInUse),
+                        KeyStanding::Retiring | KeyStanding::Retired => {}
+                    }
+                }
+                changes.extend(view.agents(None).filter_map(|agent| self.without(agent, id)));
+            }
+            Target::Token { .. } | Target::Tenant(_) => {}
+        }
+        changes.push(Change::Revoked(Revocation::new(target.clone(), self.at).and(earlier)));
+        Ok(changes)
+    }
+
+    /// The agent without a key, if it has it.
+    fn without(&self, agent: &Agent, id: &KeyId) -> Option<Change> {
+        let is_it = |key: &AgentKey| key.id() == *id;
+        let current = agent.key.as_ref().is_some_and(is_it);
+        let retiring = agent.retiring.as_ref().is_some_and(|retiring| is_it(&retiring.key));
+        if !current && !retiring {
+            return None;
+        }
+        Some(self.put(Agent {
+            key: agent.key.clone().filter(|key| !is_it(key)),
+            retiring: agent.retiring.clone().filter(|retiring| !is_it(&retiring.key)),
+            ..agent.clone()
+        }))
+    }
+}
+
+fn at_most(what: &'static str, value: u64, max: u64) -> Result<(), Refusal> {
+    if value > max { Err(Refusal::OverLimit { what, max }) } else { Ok(()) }
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+fn within_limits(agent: &Agent) -> Result<(), Refusal> {
+    at_most("the number of scopes", count(agent.scopes.len()), count(LABELS_MAX))?;
+    at_most("the number of groups", count(agent.groups.len()), count(LABELS_MAX))?;
+    at_most("the number of attributes", count(agent.attributes.len()), count(LABELS_MAX))?;
+    for (name, value) in &agent.attributes {
+        let bytes = match value {
+            crate::Attribute::Text(text) => text.len().max(name.len()),
+            crate::Attribute::Truth(_) | crate::Attribute::Number(_) => name.len(),
+        };
+        at_most("the bytes of an attribute", count(bytes), count(ATTRIBUTE_BYTES_MAX))?;
+    }
+    let ttl_s = agent.limits.token_ttl_s.map_or(0, u64::from);
+    at_most("the life of a token in seconds", ttl_s, TOKEN_LIFE_MAX.s_ceil())
+}

@@ -1,0 +1,102 @@
+//! The registry itself: a view, the codes that are out, and who commanded what last.
+//!
+//! Not here: what may happen (`decide`). Invariant: two registries with the same hash hold the same state, and registries
+//! that committed the same entries have the same hash.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use aegis_domain::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::clients::Last;
+use crate::listed::{self, file};
+use crate::{Change, ClientId, Code, CodeHash, Command, Decided, Entry, Event, Refusal, View};
+
+/// Why an event cannot follow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegistryError {
+    #[error("event {wanted} comes next, not {found}, or its time goes back")]
+    OutOfOrder { wanted: u64, found: u64 },
+}
+
+/// The state machine. Its serde form is its snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registry {
+    pub(crate) view: View,
+    #[serde(with = "listed")]
+    pub(crate) codes: BTreeMap<CodeHash, Code>,
+    #[serde(with = "listed")]
+    pub(crate) clients: BTreeMap<ClientId, Last>,
+}
+
+impl Registry {
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The codes that were handed out and not spent; some may have expired.
+    pub fn codes(&self) -> impl Iterator<Item = &Code> {
+        self.codes.values()
+    }
+
+    /// Does what a command asks for, once. A refusal changes nothing.
+    pub fn apply(&mut self, command: &Command, now: Timestamp) -> Result<Event, Refusal> {
+        match self.decide(command, now)? {
+            Decided::Before(event) => Ok(event),
+            Decided::Now(entry) => {
+                self.commit(&entry).map_err(|_| Refusal::Full)?;
+                Ok(entry.event)
+            }
+        }
+    }
+
+    /// Moves on by what was decided, here or elsewhere.
+    pub fn commit(&mut self, entry: &Entry) -> Result<(), RegistryError> {
+        let event = &entry.event;
+        self.view.apply(event)?;
+        for change in &event.changes {
+            match change {
+                Change::Code(code) => file(&mut self.codes, code.clone()),
+                Change::CodeGone(hash) => {
+                    self.codes.remove(hash);
+                }
+                Change::Agent(_) | Change::Key(_) | Change::Revoked(_) => {}
+            }
+        }
+        self.codes.retain(|_, code| event.at < code.expires_at);
+        self.clients.retain(|_, last| !last.is_over(event.at));
+        file(&mut self.clients, Last::new(&entry.origin, event.clone()));
+        Ok(())
+    }
+
+    /// What tells whether two voters hold the same.
+    pub fn hash(&self) -> StateHash {
+        // Maps are ordered and nothing in the state fails to be written.
+        StateHash(Sha256::digest(serde_json::to_vec(self).unwrap_or_default()).into())
+    }
+}
+
+/// SHA-256 over the snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StateHash([u8; 32]);
+
+impl StateHash {
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for StateHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for StateHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

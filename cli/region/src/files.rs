@@ -1,0 +1,85 @@
+//! Files with secrets: read only if closed to others, made 0600 and never written over.
+//!
+//! Not here: what is in them. Invariant: a key file is whole or not there.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use aegis_domain::{DecisionId, Jti, Secret, Timestamp};
+use aegis_identity::SigningKey;
+
+use crate::RegionError;
+
+/// More than any code, token or certificate.
+const STDIN_BYTES_MAX: u64 = 64 * 1_024;
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    #[error("{} cannot be used", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("{} can be read by others; run `chmod 600` on it", path.display())]
+    TooOpen { path: PathBuf },
+    #[error("stdin cannot be read")]
+    Stdin(#[source] io::Error),
+}
+
+pub(crate) fn read(path: &Path) -> Result<String, FilesError> {
+    fs::read_to_string(path).map_err(|source| FilesError::File { path: path.to_owned(), source })
+}
+
+pub(crate) fn read_secret(path: &Path) -> Result<String, FilesError> {
+    let text = read(path)?;
+    let found = fs::metadata(path);
+    let mode = found.map_err(|source| FilesError::File { path: path.to_owned(), source })?.mode();
+    if mode & 0o077 == 0 { Ok(text) } else { Err(FilesError::TooOpen { path: path.to_owned() }) }
+}
+
+/// A file, or stdin where none is named.
+pub(crate) fn read_or_stdin(path: Option<&Path>) -> Result<String, FilesError> {
+    if let Some(path) = path {
+        return read(path);
+    }
+    let mut text = String::new();
+    io::stdin()
+        .lock()
+        .take(STDIN_BYTES_MAX)
+        .read_to_string(&mut text)
+        .map_err(FilesError::Stdin)?;
+    Ok(text)
+}
+
+pub(crate) fn read_key(path: &Path) -> Result<SigningKey, RegionError> {
+    let pem = Secret::new(read_secret(path)?);
+    SigningKey::from_pkcs8_pem(pem.expose())
+        .map_err(|source| RegionError::Key { path: path.to_owned(), source })
+}
+
+/// The key of a file, or a new one in it.
+pub(crate) fn key_at(path: &Path) -> Result<SigningKey, RegionError> {
+    if path.exists() {
+        return read_key(path);
+    }
+    let key = SigningKey::from_seed(random()?);
+    let written = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(key.to_pkcs8_pem().expose().as_bytes())?;
+        file.sync_all()
+    };
+    written().map_err(|source| FilesError::File { path: path.to_owned(), source })?;
+    Ok(key)
+}
+
+fn random<const N: usize>() -> Result<[u8; N], RegionError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(RegionError::Random)?;
+    Ok(bytes)
+}
+
+/// A name for a proof that nobody else gives one.
+pub(crate) fn jti(now: Timestamp) -> Result<Jti, RegionError> {
+    let ulid = DecisionId::new(now.unix_ms(), random()?);
+    Jti::parse(ulid.as_str()).map_err(|_| RegionError::Input { what: "a new proof's name" })
+}

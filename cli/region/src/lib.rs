@@ -1,0 +1,73 @@
+//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, and an agent's own token.
+//!
+//! Not here: writing to a terminal (`cli`). Invariant: a secret comes from a file or stdin, never from the command line, and
+//! goes to a server that is on this machine or proves itself by TLS.
+
+mod agent;
+mod files;
+mod keys;
+mod region;
+mod revoke;
+mod token;
+
+use serde_json::Value;
+
+pub use agent::AgentArgs;
+pub use files::FilesError;
+pub use keys::KeysArgs;
+pub use region::{Access, RegionError};
+pub use revoke::RevokeArgs;
+pub use token::GetArgs;
+
+/// What a command has to say.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// For programs.
+    pub value: Value,
+    /// For people: headings, and a row each.
+    pub columns: Vec<&'static str>,
+    pub rows: Vec<Vec<Value>>,
+    /// One text that another program takes, instead of a table.
+    pub text: Option<String>,
+    /// Beside the data.
+    pub words: Vec<String>,
+}
+
+impl Told {
+    /// Many things, one a row.
+    pub(crate) fn list(values: &[Value], columns: &[&'static str]) -> Self {
+        let row = |value: &Value| columns.iter().map(|column| cell(value, column)).collect();
+        Self {
+            value: Value::Array(values.to_vec()),
+            columns: columns.to_vec(),
+            rows: values.iter().map(row).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// One thing, a member a row.
+    pub(crate) fn thing(value: &Value) -> Self {
+        let members = value.as_object().into_iter().flatten();
+        let row = |(name, member): (&String, &Value)| vec![name.clone().into(), member.clone()];
+        Self {
+            value: value.clone(),
+            columns: vec!["name", "value"],
+            rows: members.map(row).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// One text.
+    pub(crate) fn text(value: Value, text: &str) -> Self {
+        Self { value, text: Some(text.to_owned()), ..Self::default() }
+    }
+
+    pub(crate) fn saying(mut self, words: impl Into<String>) -> Self {
+        self.words.push(words.into());
+        self
+    }
+}
+
+fn cell(value: &Value, column: &str) -> Value {
+    value.get(column).cloned().unwrap_or_default()
+}

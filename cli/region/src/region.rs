@@ -1,0 +1,163 @@
+//! Which control API is asked, and by what right.
+//!
+//! Not here: what is asked. Invariant: nothing secret is sent in the clear to another machine.
+
+use std::path::{Path, PathBuf};
+
+use aegis_control_client::{Client, ClientError};
+use aegis_domain::Secret;
+use aegis_identity::KeyError;
+use clap::Args;
+
+use crate::files::{self, FilesError};
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RegionError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error("{url} is neither https nor on this machine, so no secret is sent to it")]
+    InTheClear { url: String },
+    #[error("{} holds no Ed25519 key in PKCS#8 PEM", path.display())]
+    Key { path: PathBuf, source: KeyError },
+    #[error("{what} is not what is wanted")]
+    Input { what: &'static str },
+    #[error("the system gives no randomness")]
+    Random(#[source] getrandom::Error),
+    #[error("the answer lacks {what}")]
+    Answer { what: &'static str },
+}
+
+impl RegionError {
+    /// Whether the server, or a rule of ours, does not allow it.
+    pub fn is_forbidden(&self) -> bool {
+        match self {
+            RegionError::Client(ClientError::Refused { status, .. }) => matches!(status, 401 | 403),
+            RegionError::InTheClear { .. } | RegionError::Files(FilesError::TooOpen { .. }) => true,
+            RegionError::Client(_)
+            | RegionError::Files(_)
+            | RegionError::Key { .. }
+            | RegionError::Input { .. }
+            | RegionError::Random(_)
+            | RegionError::Answer { .. } => false,
+        }
+    }
+
+    /// Whether something is not there.
+    pub fn is_missing(&self) -> bool {
+        match self {
+            RegionError::Client(
+                ClientError::Refused { status: 404, .. } | ClientError::Unreachable { .. },
+            ) => true,
+            RegionError::Files(FilesError::File { source, .. }) => {
+                source.kind() == std::io::ErrorKind::NotFound
+            }
+            RegionError::Client(_)
+            | RegionError::Files(_)
+            | RegionError::InTheClear { .. }
+            | RegionError::Key { .. }
+            | RegionError::Input { .. }
+            | RegionError::Random(_)
+            | RegionError::Answer { .. } => false,
+        }
+    }
+
+    /// What to do about it, where that is not plain.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            RegionError::Client(ClientError::Unreachable { .. }) => {
+                Some("name the control API with --control or AEGIS_CONTROL_URL")
+            }
+            RegionError::Client(ClientError::Refused { status: 401, .. }) => {
+                Some("name the administrator's token with --admin-token or AEGIS_ADMIN_TOKEN_FILE")
+            }
+            RegionError::InTheClear { .. } => {
+                Some("name it with https://, or by an address such as 127.0.0.1")
+            }
+            RegionError::Client(_)
+            | RegionError::Files(_)
+            | RegionError::Key { .. }
+            | RegionError::Input { .. }
+            | RegionError::Random(_)
+            | RegionError::Answer { .. } => None,
+        }
+    }
+}
+
+/// The region's control API, and the right to command it.
+#[derive(Clone, Debug, Args)]
+#[group(skip)]
+#[command(next_help_heading = "Control API")]
+pub struct Access {
+    /// The control API's URL.
+    #[arg(
+        long,
+        env = "AEGIS_CONTROL_URL",
+        default_value = "http://127.0.0.1:8081",
+        value_name = "URL"
+    )]
+    control: String,
+    /// The file with the administrator's token; `control/admin.token` in the data directory unless given.
+    #[arg(long, env = "AEGIS_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    admin_token: Option<PathBuf>,
+    /// A certificate to trust instead of the public authorities, in PEM.
+    #[arg(long, env = "AEGIS_CONTROL_CA", value_name = "FILE")]
+    control_ca: Option<PathBuf>,
+}
+
+impl Access {
+    /// A client with the administrator's token.
+    pub(crate) fn admin(&self, data: &Path) -> Result<Client, RegionError> {
+        let file = self.admin_token.clone().unwrap_or_else(|| data.join("control/admin.token"));
+        let token = Secret::new(files::read_secret(&file)?);
+        self.client(Some(token))
+    }
+
+    /// A client of anybody, as agents are.
+    pub(crate) fn anyone(&self) -> Result<Client, RegionError> {
+        self.client(None)
+    }
+
+    fn client(&self, token: Option<Secret<String>>) -> Result<Client, RegionError> {
+        if !self.control.starts_with("https://") && !is_here(&self.control) {
+            return Err(RegionError::InTheClear { url: self.control.clone() });
+        }
+        let ca = self.control_ca.as_deref().map(files::read).transpose()?;
+        Ok(Client::new(&self.control, token, ca.as_deref())?)
+    }
+}
+
+/// Whether a URL leads to this machine, whatever resolvers say.
+fn is_here(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_address_of_this_machine_is_spoken_to_in_the_clear() {
+        for here in ["http://127.0.0.1:8081", "http://127.1.2.3", "http://[::1]:8081/x"] {
+            assert!(is_here(here), "{here}");
+        }
+        for elsewhere in [
+            "http://localhost:8081",
+            "http://127.0.0.1.example.com",
+            "http://127.0.0.1@example.com",
+            "http://10.0.0.1",
+            "https://127.0.0.1",
+            "ftp://127.0.0.1",
+        ] {
+            assert!(!is_here(elsewhere), "{elsewhere}");
+        }
+    }
+}

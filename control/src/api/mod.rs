@@ -1,0 +1,94 @@
+//! The routes of the control API, and who may use each.
+//!
+//! Not here: sockets (`connection`). Invariant: every route stands in the OpenAPI document, and a test holds the two
+//! together.
+
+mod agents;
+mod enrol;
+mod keys;
+mod revocations;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+
+use crate::problem::Problem;
+use crate::read::Asked;
+use crate::{Control, Role, feed, oauth};
+
+/// The OpenAPI document of this API (<https://spec.openapis.org/oas/v3.1.1>).
+pub const OPENAPI: &str = include_str!("../../openapi.json");
+
+const BODY_BYTES_MAX: usize = 64 * 1_024;
+
+pub(crate) fn router(control: Arc<Control>) -> Router {
+    let admin = Router::new()
+        .route("/v1/agents", get(agents::list).post(agents::register))
+        .route("/v1/agents/{tenant}/{agent}", get(agents::show).patch(agents::amend))
+        .route("/v1/agents/{tenant}/{agent}/disable", post(agents::disable))
+        .route("/v1/agents/{tenant}/{agent}/enable", post(agents::enable))
+        .route("/v1/agents/{tenant}/{agent}/rotate", post(agents::rotate))
+        .route("/v1/keys", get(keys::list).post(keys::rotate))
+        .route("/v1/keys/{kid}/retire", post(keys::retire))
+        .route("/v1/revocations", get(revocations::list).post(revocations::revoke))
+        .route_layer(from_fn_with_state(Arc::clone(&control), admins));
+    let followers = Router::new()
+        .route("/v1/feed", get(feed::get))
+        .route_layer(from_fn_with_state(Arc::clone(&control), followers));
+    let open = Router::new()
+        .route("/oauth2/token", post(oauth::token))
+        .route("/.well-known/oauth-authorization-server", get(oauth::authorization_server))
+        .route("/.well-known/oauth-protected-resource", get(oauth::protected_resource))
+        .route("/.well-known/jwks.json", get(oauth::jwks))
+        .route("/v1/enrol", post(enrol::enrol))
+        .route("/v1/openapi.json", get(openapi));
+    admin
+        .merge(followers)
+        .merge(open)
+        .fallback(async || Problem::NoRoute)
+        .method_not_allowed_fallback(async || Problem::Method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(control)
+}
+
+async fn openapi() -> Response {
+    ([(CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}
+
+async fn admins(control: State<Arc<Control>>, request: Request, next: Next) -> Response {
+    admit(&control, request, next, Role::Admin).await
+}
+
+async fn followers(control: State<Arc<Control>>, request: Request, next: Next) -> Response {
+    admit(&control, request, next, Role::Follower).await
+}
+
+async fn admit(control: &Control, mut request: Request, next: Next, role: Role) -> Response {
+    match control.access.check(request.headers(), role) {
+        Ok(principal) => {
+            request.extensions_mut().insert(principal);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Asked {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let headers: HeaderMap = request.headers().clone();
+        let body = Bytes::from_request(request, state).await;
+        let too_long = format!("the body is longer than {BODY_BYTES_MAX} bytes or broke off");
+        let body = body.map_err(|_| Problem::Malformed(too_long))?;
+        Ok(Self { method, uri, headers, body })
+    }
+}

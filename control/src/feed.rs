@@ -1,0 +1,63 @@
+//! The feed: what changed since a serial, or all of it, signed by the region's key; a question waits until there is an
+//! answer.
+//!
+//! Not here: following it (`agents/follow`). Invariant: enrolment codes never leave in it, and each page says which serials
+//! it leads from and to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegis_follow::{FEED_TYPE, Page};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+
+use crate::problem::Problem;
+use crate::{Control, clock};
+
+/// How long a question waits: less than the half minute after which proxies give up.
+const WAIT: Duration = Duration::from_secs(20);
+const EVENTS_MAX: usize = 1_000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Since {
+    /// What the follower holds; absent, it wants everything.
+    after: Option<u64>,
+}
+
+pub(crate) async fn get(
+    State(control): State<Arc<Control>>,
+    since: Result<Query<Since>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(since) = since.map_err(|_| Problem::Malformed("after is not a serial".into()))?;
+    if let Some(after) = since.after {
+        let mut watch = control.ledger.watch();
+        let serial = *watch.borrow();
+        if after > serial {
+            return Err(Problem::Rewound { serial });
+        }
+        // Running out of time is an answer too: nothing changed.
+        tokio::time::timeout(WAIT, watch.wait_for(|serial| *serial > after)).await.ok();
+    }
+    let page = page(&control, since.after);
+    let payload = serde_json::to_vec(&page).map_err(crate::read::malformed)?;
+    let signed = control.region_key.sign(FEED_TYPE, &payload);
+    Ok(([(CONTENT_TYPE, "application/jose"), (CACHE_CONTROL, "no-store")], signed).into_response())
+}
+
+fn page(control: &Control, after: Option<u64>) -> Page {
+    let issuer = control.service.issuer.clone();
+    let at_s = clock::now().unix_s();
+    let events =
+        after.and_then(|after| Some((after, control.ledger.events_after(after, EVENTS_MAX)?)));
+    match events {
+        Some((after, events)) => {
+            let events = events.into_iter().map(|event| event.public()).collect();
+            Page::Events { issuer, at_s, after, events }
+        }
+        None => Page::Whole { issuer, at_s, view: Box::new(control.ledger.read().view().clone()) },
+    }
+}

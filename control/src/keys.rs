@@ -1,0 +1,100 @@
+//! The life of token keys: made in the vault, announced in the ledger, destroyed when they sign no more.
+//!
+//! Not here: when which key signs (`agents/registry`). Invariant: a key is announced only once the vault holds it, and its
+//! private half goes as soon as nothing is signed with it, while what it signed still counts.
+
+use std::sync::Arc;
+
+use aegis_domain::{KeyId, Ttl};
+use aegis_registry::{Action, Actor, Change, ClientId, Fingerprint, KeyStanding, TokenKey};
+use aegis_vault::{Vault, VaultError};
+
+use crate::ledger::{LedgerError, Proposal};
+use crate::{Control, clock};
+
+/// How long a new key is published before it signs, unless said otherwise: as long as key sets may be cached.
+pub(crate) const LEAD: Ttl = Ttl::from_s(60);
+
+/// Why keys cannot be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("the registry refuses the key")]
+    Ledger(#[from] LedgerError),
+    #[error("the vault does not do its work")]
+    Vault(#[from] VaultError),
+}
+
+/// Makes the first key where none signs.
+pub(crate) async fn ensure(control: &Control) -> Result<(), KeyError> {
+    // A registry that was restored from a copy may name a key whose private half is gone.
+    let held = control.vault.keys();
+    let signs = {
+        let registry = control.ledger.read();
+        registry.view().signing_key(clock::now()).is_some_and(|key| held.contains(key.id()))
+    };
+    if let (false, Ok(by)) = (signs, Actor::parse("first start")) {
+        let rotation = Rotation { by, once: None, lead: Ttl::from_s(0), overlap: Ttl::from_s(0) };
+        rotate(control, rotation).await?;
+    }
+    let _one = control.rotation.lock().await;
+    tidy(control).await
+}
+
+/// A change of the key that signs.
+#[derive(Debug)]
+pub(crate) struct Rotation {
+    pub(crate) by: Actor,
+    pub(crate) once: Option<(ClientId, Fingerprint)>,
+    pub(crate) lead: Ttl,
+    pub(crate) overlap: Ttl,
+}
+
+/// Makes a key and announces it; the key as it stands in the registry.
+pub(crate) async fn rotate(control: &Control, rotation: Rotation) -> Result<TokenKey, KeyError> {
+    let _one = control.rotation.lock().await;
+    tidy(control).await?;
+    let key = in_vault(control, |vault| vault.generate()).await?;
+    let (id, Rotation { by, once, lead, overlap }) = (key.id().clone(), rotation);
+    let action = Action::AddKey { key, lead, overlap };
+    let announced = control.ledger.propose(Proposal { by, action, once }).await;
+    // A rotation sent again brings the event of the first; the key made in vain goes with the others nobody announced.
+    let wanted = announced.as_ref().ok().and_then(|event| event.changes.last()).cloned();
+    if !matches!(&wanted, Some(Change::Key(key)) if *key.id() == id) {
+        in_vault(control, move |vault| vault.destroy(&id)).await?;
+    }
+    announced?;
+    match wanted {
+        Some(Change::Key(key)) => Ok(key),
+        Some(Change::Agent(_) | Change::Revoked(_) | Change::Code(_) | Change::CodeGone(_))
+        | None => Err(KeyError::Vault(VaultError::Unknown)),
+    }
+}
+
+/// Destroys the private halves of keys that sign no more. The caller holds the rotation.
+async fn tidy(control: &Control) -> Result<(), KeyError> {
+    let now = clock::now();
+    let held = control.vault.keys();
+    let done: Vec<KeyId> = {
+        let registry = control.ledger.read();
+        let still = |id: &KeyId| {
+            let standing = registry.view().key(id).map(|key| key.standing(now));
+            matches!(standing, Some(KeyStanding::Next | KeyStanding::Active))
+        };
+        held.into_iter().filter(|id| !still(id)).collect()
+    };
+    for id in done {
+        in_vault(control, move |vault| vault.destroy(&id)).await?;
+    }
+    Ok(())
+}
+
+/// Uses the vault where it may block: behind a file or a PKCS#11 module.
+pub(crate) async fn in_vault<T, F>(control: &Control, act: F) -> Result<T, KeyError>
+where
+    T: Send + 'static,
+    F: FnOnce(&dyn Vault) -> Result<T, VaultError> + Send + 'static,
+{
+    let vault = Arc::clone(&control.vault);
+    let done = tokio::task::spawn_blocking(move || act(vault.as_ref())).await;
+    Ok(done.map_err(|_| LedgerError::Gone)??)
+}

@@ -1,0 +1,135 @@
+//! The control API: the token service for agents, and the administration of agents, keys and revocations for people.
+//!
+//! Not here: what may happen (`agents/registry`, `agents/tokens`), and where it is kept (`agents/store`, `agents/vault`).
+//! Invariant: whatever changes the registry goes through `Ledger`, named and numbered, and nothing is answered before it is
+//! kept.
+
+mod access;
+mod api;
+mod clock;
+mod connection;
+mod feed;
+mod keys;
+mod ledger;
+mod oauth;
+mod problem;
+mod read;
+mod replay;
+mod shapes;
+mod subjects;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aegis_identity::SigningKey;
+use aegis_registry_store::StoreError;
+use aegis_tokens::Service;
+use aegis_vault::{Files, Vault, VaultError};
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+
+pub use access::{AccessError, Principal, Role};
+pub use api::OPENAPI;
+pub use connection::{Serving, TlsError, tls_config};
+pub use keys::KeyError;
+pub use ledger::{Ledger, LedgerError, Local, Proposal};
+pub use replay::{Memory, Replay, ReplayError};
+pub use subjects::{SubjectSource, SubjectSources};
+
+use access::Access;
+use subjects::Subjects;
+
+/// What one control node is made from.
+#[derive(Debug)]
+pub struct ControlConfig {
+    /// Where it keeps its things; made if it is not there, and owned by this process.
+    pub data_dir: PathBuf,
+    /// The base URL it is reached at, which is also what its tokens name as their issuer.
+    pub issuer: String,
+    /// The gateways its tokens are for.
+    pub audiences: Vec<String>,
+    /// Foreign issuers whose tokens are taken in exchange.
+    pub subjects: SubjectSources,
+    /// Signs the feed.
+    pub region_key: SigningKey,
+}
+
+/// Why a control node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    #[error("the registry cannot be opened")]
+    Store(#[from] StoreError),
+    #[error("the vault cannot be opened")]
+    Vault(#[from] VaultError),
+    #[error("the access tokens cannot be opened")]
+    Access(#[from] AccessError),
+    #[error("the first token key cannot be made")]
+    Keys(#[from] KeyError),
+    #[error("there is no gateway to issue tokens for")]
+    NoAudience,
+}
+
+/// A control node.
+#[derive(Debug)]
+pub struct Control {
+    service: Service,
+    ledger: Arc<dyn Ledger>,
+    vault: Arc<dyn Vault>,
+    replay: Arc<dyn Replay>,
+    subjects: Subjects,
+    access: Access,
+    region_key: SigningKey,
+    /// One change of keys at a time, so that a key is in the vault and the registry or in neither.
+    rotation: Mutex<()>,
+}
+
+impl Control {
+    /// Opens a node that keeps everything on this disk. Blocks on it.
+    pub fn open(config: ControlConfig) -> Result<Self, ControlError> {
+        let ledger = Local::open(&config.data_dir.join("registry"))?;
+        let vault = Files::open(&config.data_dir.join("vault"))?;
+        Self::with(config, Arc::new(ledger), Arc::new(vault), Arc::new(Memory::default()))
+    }
+
+    /// The same over a ledger, a vault and a memory of replays that stand elsewhere.
+    pub fn with(
+        config: ControlConfig,
+        ledger: Arc<dyn Ledger>,
+        vault: Arc<dyn Vault>,
+        replay: Arc<dyn Replay>,
+    ) -> Result<Self, ControlError> {
+        if config.audiences.is_empty() {
+            return Err(ControlError::NoAudience);
+        }
+        Ok(Self {
+            service: Service { issuer: config.issuer, audiences: config.audiences },
+            ledger,
+            vault,
+            replay,
+            subjects: Subjects::start(config.subjects),
+            access: Access::open(&config.data_dir)?,
+            region_key: config.region_key,
+            rotation: Mutex::new(()),
+        })
+    }
+
+    /// The registry, for a gateway in the same process.
+    pub fn ledger(&self) -> Arc<dyn Ledger> {
+        Arc::clone(&self.ledger)
+    }
+}
+
+/// Serves until `stop` is done, then lets what is under way end. Makes the first token key where there is none.
+pub async fn serve<F>(
+    listener: TcpListener,
+    control: Arc<Control>,
+    serving: Serving,
+    stop: F,
+) -> Result<(), ControlError>
+where
+    F: Future<Output = ()> + Send,
+{
+    keys::ensure(&control).await?;
+    connection::serve(listener, api::router(control), serving, stop).await;
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! A request as the API's handlers take it: a strict JSON body, `If-Match`, `Idempotency-Key`, a page.
+//!
+//! Not here: what it asks for. Invariant: a member the API does not know is refused, so that a misspelt one is never a
+//! wish that silently went unheard.
+
+use aegis_domain::{AgentId, TenantId};
+use aegis_registry::{AgentName, ClientId, Fingerprint};
+use axum::body::Bytes;
+use axum::http::header::{CONTENT_TYPE, IF_MATCH};
+use axum::http::{HeaderMap, Method, Uri};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::Principal;
+use crate::problem::Problem;
+
+const PAGE_DEFAULT: usize = 100;
+const PAGE_MAX: usize = 1_000;
+const KEY_BYTES_MAX: usize = 255;
+
+/// A request with a body, after its sender was let in.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Asked {
+    /// The body as JSON; none counts as `{}`.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        if self.body.is_empty() {
+            return serde_json::from_str("{}").map_err(malformed);
+        }
+        let kind = self.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
+        if !kind.is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
+            return Err(Problem::ContentType("application/json"));
+        }
+        serde_json::from_slice(&self.body).map_err(malformed)
+    }
+
+    /// The version the sender saw, from a strong entity tag (RFC 9110 §13.1.1).
+    pub(crate) fn seen(&self) -> Result<Option<u64>, Problem> {
+        let Some(value) = self.headers.get(IF_MATCH) else { return Ok(None) };
+        if value == "*" {
+            return Ok(None);
+        }
+        let text = value.to_str().ok();
+        let tag = text.and_then(|text| text.strip_prefix('"')?.strip_suffix('"')?.parse().ok());
+        tag.map(Some)
+            .ok_or_else(|| Problem::Malformed("If-Match is not one entity tag of ours".into()))
+    }
+
+    /// Who numbers this request: its sender, by `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header).
+    pub(crate) fn once(&self, who: &Principal) -> Result<Option<(ClientId, Fingerprint)>, Problem> {
+        let Some(key) = self.headers.get("idempotency-key") else { return Ok(None) };
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            let detail = format!("Idempotency-Key has not 1 to {KEY_BYTES_MAX} bytes");
+            return Err(Problem::Malformed(detail));
+        }
+        let client = ClientId::of(&[who.actor.as_str().as_bytes(), &[0], key.as_bytes()].concat());
+        let head = format!("{} {}\n", self.method, self.uri);
+        let request = Fingerprint::of(&[head.as_bytes(), &self.body].concat());
+        Ok(Some((client, request)))
+    }
+}
+
+/// The agent that a path names.
+pub(crate) fn agent_name((tenant, agent): (String, String)) -> Result<AgentName, Problem> {
+    let tenant = TenantId::parse(&tenant).map_err(|_| Problem::NotFound)?;
+    Ok(AgentName { tenant, id: AgentId::parse(&agent).map_err(|_| Problem::NotFound)? })
+}
+
+/// `?tenant=..&after=..&limit=..`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Page {
+    pub(crate) tenant: Option<TenantId>,
+    /// `<tenant>/<agent>`: the last one of the page before.
+    pub(crate) after: Option<String>,
+    limit: Option<usize>,
+}
+
+impl Page {
+    pub(crate) fn limit(&self) -> Result<usize, Problem> {
+        match self.limit.unwrap_or(PAGE_DEFAULT) {
+            limit @ 1..=PAGE_MAX => Ok(limit),
+            _ => Err(Problem::Malformed(format!("limit is not 1 to {PAGE_MAX}"))),
+        }
+    }
+
+    pub(crate) fn after(&self) -> Result<Option<AgentName>, Problem> {
+        let Some(after) = &self.after else { return Ok(None) };
+        let split =
+            after.split_once('/').map(|(tenant, agent)| (tenant.to_owned(), agent.to_owned()));
+        let name = split.and_then(|pair| agent_name(pair).ok());
+        name.map(Some).ok_or_else(|| Problem::Malformed("after is not <tenant>/<agent>".into()))
+    }
+}
+
+/// serde_json quotes names of members and types, and no values but those of enums; positions help most.
+pub(crate) fn malformed(error: serde_json::Error) -> Problem {
+    Problem::Malformed(format!(
+        "the body is not what is wanted, at line {} column {}: {}",
+        error.line(),
+        error.column(),
+        kind(&error)
+    ))
+}
+
+fn kind(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    // What was sent stands in the message of some errors; only those that name members of ours are told.
+    let is_ours = ["missing field", "unknown field"].iter().any(|start| text.starts_with(start));
+    if is_ours { text.chars().take(200).collect() } else { "a value is malformed".to_owned() }
+}

@@ -1,0 +1,14 @@
+//! The control API on real sockets, called as its users call it.
+//!
+//! Not here: the rules of the registry and of tokens, which are tested where they stand. Invariant: each test has a node of
+//! its own on a port of its own.
+#![expect(clippy::print_stdout, reason = "says what was tried and what was skipped")]
+
+mod clients;
+mod enrolment;
+mod follow;
+mod node;
+mod openapi;
+mod people;
+mod tls;
+mod tokens;

@@ -1,0 +1,192 @@
+//! A control node for one test.
+//!
+//! Not here: what is asked of it. Invariant: the node is gone, and its port closed, when the value is dropped.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use aegis_control::{Control, ControlConfig, Serving, SubjectSources, serve};
+use aegis_control_client::{
+    Answer, Client, ClientError, Conditions, client_assertion, dpop_proof, enrolment_proof,
+};
+use aegis_domain::{Jti, Secret, Timestamp};
+use aegis_identity::{CLIENT_ASSERTION_TYPE, KeySet, SigningKey};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use crate::openapi;
+
+pub(crate) const GATEWAY: &str = "https://gw.example.com";
+
+pub(crate) struct Node {
+    pub(crate) url: String,
+    pub(crate) home: tempfile::TempDir,
+    pub(crate) admin: Client,
+    stop: Option<oneshot::Sender<()>>,
+    runtime: Option<Runtime>,
+}
+
+pub(crate) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    Timestamp::from_unix_s(since.as_secs())
+}
+
+pub(crate) fn jti() -> Jti {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    Jti::parse(&format!("{}-{number}", std::process::id())).unwrap()
+}
+
+pub(crate) fn region_key() -> SigningKey {
+    SigningKey::from_seed([77; 32])
+}
+
+impl Node {
+    pub(crate) fn start() -> Self {
+        Self::with(tempfile::tempdir().unwrap(), SubjectSources::default())
+    }
+
+    pub(crate) fn with(home: tempfile::TempDir, subjects: SubjectSources) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let control = Arc::new(open(home.path(), &url, subjects));
+        let (stop, stopped) = oneshot::channel();
+        runtime.spawn(serve(listener, control, Serving::Plain, async move {
+            stopped.await.ok();
+        }));
+        let token = std::fs::read_to_string(home.path().join("admin.token")).unwrap();
+        let admin = Client::new(&url, Some(Secret::new(token)), None).unwrap();
+        Self { url, home, admin, stop: Some(stop), runtime: Some(runtime) }
+    }
+
+    /// Ends the node and keeps what it left on disk.
+    pub(crate) fn stop(mut self) -> tempfile::TempDir {
+        self.end();
+        std::mem::replace(&mut self.home, tempfile::tempdir().unwrap())
+    }
+
+    fn end(&mut self) {
+        self.stop.take();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+        }
+    }
+
+    /// Anybody, without a token.
+    pub(crate) fn anyone(&self) -> Client {
+        Client::new(&self.url, None, None).unwrap()
+    }
+
+    /// A command of an administrator; the answer is held against the OpenAPI document.
+    pub(crate) fn post(&self, path: &str, body: Value) -> Result<Answer, ClientError> {
+        checked("post", path, self.admin.post(path, &body, &Conditions::default()))
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        checked("get", path, self.admin.get(path)).unwrap()
+    }
+
+    pub(crate) fn register(&self, id: &str, more: Value) -> Value {
+        let mut body = json!({
+            "tenant": "acme", "id": id, "org": "acme", "scopes": ["pay:read", "pay:write"],
+        });
+        body.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+        self.post("/v1/agents", body).unwrap().body
+    }
+
+    /// Registers an agent and enrols a key for it.
+    pub(crate) fn agent(&self, id: &str, seed: u8, more: Value) -> SigningKey {
+        let registered = self.register(id, more);
+        let code = registered["enrolment"]["code"].as_str().unwrap().to_owned();
+        let key = SigningKey::from_seed([seed; 32]);
+        self.enrol(&code, &key).unwrap();
+        key
+    }
+
+    pub(crate) fn enrol(&self, code: &str, key: &SigningKey) -> Result<Answer, ClientError> {
+        let proof = enrolment_proof(key, &self.url, code, now());
+        let body = json!({ "code": code, "jwk": key.public_jwk(), "proof": proof });
+        checked("post", "/v1/enrol", self.anyone().post("/v1/enrol", &body, &Conditions::default()))
+    }
+
+    /// Client credentials by `private_key_jwt`.
+    pub(crate) fn token(
+        &self,
+        id: &str,
+        key: &SigningKey,
+        more: &[(&str, &str)],
+    ) -> Result<Answer, ClientError> {
+        let assertion = client_assertion(key, &format!("acme/{id}"), &self.url, &jti(), now());
+        self.ask(&assertion, more, None)
+    }
+
+    pub(crate) fn ask(
+        &self,
+        assertion: &str,
+        more: &[(&str, &str)],
+        proof: Option<&str>,
+    ) -> Result<Answer, ClientError> {
+        let mut form =
+            vec![("client_assertion_type", CLIENT_ASSERTION_TYPE), ("client_assertion", assertion)];
+        if !more.iter().any(|(name, _)| *name == "grant_type") {
+            form.push(("grant_type", "client_credentials"));
+        }
+        form.extend(more);
+        checked("post", "/oauth2/token", self.anyone().token(&form, proof))
+    }
+
+    pub(crate) fn proof(&self, key: &SigningKey) -> String {
+        dpop_proof(key, "POST", &format!("{}/oauth2/token", self.url), &jti(), now())
+    }
+
+    pub(crate) fn jwks(&self) -> KeySet {
+        let set = self.anyone().get("/.well-known/jwks.json").unwrap().body;
+        KeySet::from_jwks(set.to_string().as_bytes()).unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+pub(crate) fn open(home: &Path, url: &str, subjects: SubjectSources) -> Control {
+    Control::open(ControlConfig {
+        data_dir: home.to_owned(),
+        issuer: url.to_owned(),
+        audiences: vec![GATEWAY.to_owned()],
+        subjects,
+        region_key: region_key(),
+    })
+    .unwrap()
+}
+
+fn checked(
+    method: &str,
+    path: &str,
+    answer: Result<Answer, ClientError>,
+) -> Result<Answer, ClientError> {
+    match &answer {
+        Ok(answer) => openapi::check(method, path, answer.status, Some(&answer.body)),
+        Err(ClientError::Refused { status, .. }) => openapi::check(method, path, *status, None),
+        Err(error) => panic!("{method} {path}: {error}"),
+    }
+    answer
+}
+
+/// How a call was refused: status and kind.
+pub(crate) fn refusal(answer: Result<Answer, ClientError>) -> (u16, String) {
+    match answer {
+        Err(ClientError::Refused { status, kind, .. }) => (status, kind),
+        other => panic!("expected a refusal: {other:?}"),
+    }
+}

@@ -1,0 +1,151 @@
+//! The OpenAPI document is true: every route stands in it, and every answer of every other test is as it says.
+//!
+//! Not here: what the answers mean. Invariant: an answer with a status or a member that the document does not name fails
+//! the test that got it.
+
+use std::sync::LazyLock;
+
+use aegis_control::OPENAPI;
+use serde_json::Value;
+
+use crate::node::{Node, refusal};
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(OPENAPI).unwrap());
+
+/// Holds an answer against the document.
+pub(crate) fn check(method: &str, path: &str, status: u16, body: Option<&Value>) {
+    let path = path.split('?').next().unwrap();
+    let (template, item) = item(path);
+    let answers = &item[method]["responses"];
+    let answer = &answers[status.to_string()];
+    assert!(answer.is_object(), "{method} {template} is not said to answer {status}");
+    let content = answer["content"].as_object().map(|content| content.values().next().unwrap());
+    if let (Some(body), Some(content)) = (body, content) {
+        fits(&content["schema"], body, &format!("{method} {template} {status}"));
+    }
+}
+
+fn item(path: &str) -> (&str, &Value) {
+    let paths = DOCUMENT["paths"].as_object().unwrap();
+    let parts: Vec<_> = path.split('/').collect();
+    let is_it = |template: &str| {
+        let pieces: Vec<_> = template.split('/').collect();
+        let fits = |(piece, part): (&&str, &&str)| piece.starts_with('{') || piece == part;
+        pieces.len() == parts.len() && pieces.iter().zip(&parts).all(fits)
+    };
+    let found = paths.iter().find(|(template, _)| is_it(template));
+    let (template, item) = found.unwrap_or_else(|| panic!("{path} is not in the document"));
+    (template, item)
+}
+
+/// As much of JSON Schema as the document uses.
+fn fits(schema: &Value, value: &Value, place: &str) {
+    if let Some(name) = schema["$ref"].as_str() {
+        let schema = DOCUMENT.pointer(name.strip_prefix('#').unwrap()).unwrap();
+        return fits(schema, value, place);
+    }
+    if let Some(choices) = schema["anyOf"].as_array() {
+        let choice = choices.iter().find(|choice| (choice["type"] == "null") == value.is_null());
+        return fits(choice.unwrap_or_else(|| panic!("{place}: {value}")), value, place);
+    }
+    if let Some(names) = schema["enum"].as_array() {
+        assert!(names.contains(value), "{place}: {value}");
+    }
+    let kinds = match &schema["type"] {
+        Value::Array(kinds) => kinds.clone(),
+        kind => vec![kind.clone()],
+    };
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    assert!(kinds.iter().any(|one| one == kind), "{place}: {value} is no {kinds:?}");
+    for item in value.as_array().into_iter().flatten() {
+        fits(&schema["items"], item, place);
+    }
+    let Some(members) = value.as_object() else { return };
+    for name in schema["required"].as_array().into_iter().flatten() {
+        assert!(members.contains_key(name.as_str().unwrap()), "{place}: {name} is missing");
+    }
+    for (name, member) in members {
+        let place = format!("{place} {name}");
+        match (&schema["properties"][name], &schema["additionalProperties"]) {
+            (Value::Null, Value::Bool(false)) => panic!("{place} is not in the document"),
+            (Value::Null, Value::Null) => {}
+            (Value::Null, more) => fits(more, member, &place),
+            (property, _) => fits(property, member, &place),
+        }
+    }
+}
+
+#[test]
+fn every_operation_is_routed_and_none_takes_a_method_the_document_does_not_name() {
+    let node = Node::start();
+    for (template, item) in DOCUMENT["paths"].as_object().unwrap() {
+        let path = template.replace("{tenant}", "t").replace("{agent}", "a").replace("{kid}", "k");
+        for method in ["get", "post", "patch"] {
+            let answer = match method {
+                "get" => node.anyone().get(&path),
+                "post" => node.anyone().post(&path, &Value::Null, &Default::default()),
+                _ => node.anyone().patch(&path, &Value::Null, &Default::default()),
+            };
+            let is_there = item[method].is_object();
+            let needs_token =
+                item[method]["security"].as_array().is_some_and(|all| !all.is_empty());
+            match answer {
+                Ok(_) => assert!(is_there && !needs_token, "{method} {path}"),
+                Err(_) if !is_there => {
+                    assert_eq!(refusal(answer), (405, "method".into()), "{method} {path}");
+                }
+                Err(_) if needs_token => {
+                    assert_eq!(refusal(answer), (401, "unauthorized".into()), "{method} {path}");
+                }
+                Err(_) => {
+                    let (status, kind) = refusal(answer);
+                    assert_ne!(kind, "no-route", "{method} {path}");
+                    assert!(status < 500 && status != 405, "{method} {path} {status}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_route_of_the_source_is_in_the_document() {
+    let source = include_str!("../../src/api/mod.rs");
+    let routes: Vec<_> =
+        source.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let documented: Vec<_> = DOCUMENT["paths"].as_object().unwrap().keys().collect();
+    assert_eq!(routes.len(), documented.len());
+    for route in routes {
+        assert!(documented.iter().any(|template| *template == route), "{route}");
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere_and_every_operation_has_a_name_of_its_own() {
+    let references =
+        OPENAPI.split("\"$ref\": \"#").skip(1).map(|rest| rest.split('"').next().unwrap());
+    for reference in references {
+        assert!(DOCUMENT.pointer(reference).is_some(), "{reference}");
+    }
+    let mut names: Vec<_> = OPENAPI
+        .split("\"operationId\": ")
+        .skip(1)
+        .map(|rest| rest.split(',').next().unwrap())
+        .collect();
+    let all = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all);
+}
+
+#[test]
+fn the_document_is_served_to_anyone() {
+    let node = Node::start();
+    assert_eq!(node.anyone().get("/v1/openapi.json").unwrap().body, *DOCUMENT);
+}

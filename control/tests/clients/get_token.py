@@ -1,0 +1,19 @@
+"""An agent that gets a token with Authlib, as its documentation says: private_key_jwt and client credentials.
+
+Usage: get_token.py ISSUER CLIENT_ID KEY_FILE SCOPE. Prints the answer as JSON.
+"""
+
+import json
+import sys
+
+from authlib.integrations.requests_client import OAuth2Session
+from authlib.oauth2.rfc7523 import PrivateKeyJWT
+
+issuer, client_id, key_file, scope = sys.argv[1:5]
+with open(key_file) as file:
+    key = file.read()
+session = OAuth2Session(client_id, key, token_endpoint_auth_method="private_key_jwt", scope=scope)
+endpoint = f"{issuer}/oauth2/token"
+session.register_client_auth_method(PrivateKeyJWT(endpoint, alg="EdDSA"))
+token = session.fetch_token(endpoint, grant_type="client_credentials")
+print(json.dumps(token))
