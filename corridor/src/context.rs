@@ -100,8 +100,6 @@ pub enum Asked {
 #[derive(Clone, Debug)]
 pub struct Identified {
     pub agent: Arc<AgentIdentity>,
-    /// When its token was issued, as far as that says so.
-    pub issued_at: Option<Timestamp>,
     pub tenant: Arc<Tenant>,
     /// Taken once: whatever is said of this call is said under these versions.
     pub judges: Judges,

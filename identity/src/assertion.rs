@@ -98,7 +98,7 @@ impl<'a> UnverifiedAssertion<'a> {
         let counts_until = counts_until(&times, now)?;
         let jti = derived_jti("assertion", self.client_id.as_bytes(), &jti)
             .ok_or(TokenError::ClaimMalformed { claim: "jti" })?;
-        let replay = ReplayCheck::once(jti, counts_until.plus(SKEW));
+        let replay = ReplayCheck::once(jti, times.issued_at, counts_until.plus(SKEW));
         Ok(ClientAssertion { client_id: self.client_id, key: key.thumbprint(), replay })
     }
 }

@@ -178,12 +178,15 @@ fn check_certificate(token: &VerifiedToken, shown: Shown<'_>) -> Result<Option<M
 fn replay(token: &VerifiedToken, shown: Shown<'_>) -> ReplayCheck {
     let claims = token.claims();
     match (claims.token_use, shown.proof) {
-        (TokenUse::Once, _) => ReplayCheck::once(claims.jti.clone(), claims.expires_at),
+        (TokenUse::Once, _) => {
+            ReplayCheck::once(claims.jti.clone(), claims.issued_at, claims.expires_at)
+        }
         (TokenUse::Bound, Some(proof)) => proof.replay().clone(),
         (TokenUse::Bound, None) => ReplayCheck {
             jti: claims.jti.clone(),
             token_use: TokenUse::Bound,
             binding: shown.certificate.as_ref().map(certificate_binding),
+            issued_at: claims.issued_at,
             expires_at: claims.expires_at,
         },
     }

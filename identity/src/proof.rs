@@ -141,7 +141,7 @@ pub fn verify_proof(
     let malformed = ProofError::Claim(TokenError::ClaimMalformed { claim: "jti" });
     let jti = derived_jti("dpop", key.as_bytes(), &jti).ok_or(malformed)?;
     let token = demand.token.map(|token| *token.digest());
-    let replay = ReplayCheck::once(jti, issued.plus(AGE_MAX).plus(SKEW));
+    let replay = ReplayCheck::once(jti, Some(issued), issued.plus(AGE_MAX).plus(SKEW));
     Ok(VerifiedProof { key, token, replay })
 }
 

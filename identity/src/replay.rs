@@ -17,13 +17,15 @@ pub struct ReplayCheck {
     pub token_use: TokenUse,
     /// What ties the token to its user; `None` leaves that to the network the call came from.
     pub binding: Option<[u8; 32]>,
+    /// When it was made, as far as it says so: what is older than a loss of memory may have been used.
+    pub issued_at: Option<Timestamp>,
     /// Until when a second use must be known.
     pub expires_at: Timestamp,
 }
 
 impl ReplayCheck {
-    pub(crate) fn once(jti: Jti, expires_at: Timestamp) -> Self {
-        Self { jti, token_use: TokenUse::Once, binding: None, expires_at }
+    pub(crate) fn once(jti: Jti, issued_at: Option<Timestamp>, expires_at: Timestamp) -> Self {
+        Self { jti, token_use: TokenUse::Once, binding: None, issued_at, expires_at }
     }
 }
 

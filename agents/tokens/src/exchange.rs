@@ -100,6 +100,7 @@ fn spent(token: &VerifiedToken) -> Option<ReplayCheck> {
         jti: claims.jti.clone(),
         token_use: claims.token_use,
         binding: None,
+        issued_at: claims.issued_at,
         expires_at: claims.expires_at,
     })
 }

@@ -47,7 +47,7 @@ fn ask(ctx: &CallContext, identified: &Identified, read: &Read, arrival: &Arriva
             binding: replay
                 .binding
                 .map_or_else(|| binding(identity, arrival.peer), Binding::from_bytes),
-            issued_at: identified.issued_at,
+            issued_at: replay.issued_at,
             expires_at: replay.expires_at,
         },
         rates: agent.rates,

@@ -54,8 +54,7 @@ impl Identify {
         let shown = Shown { proof: proof.as_ref(), certificate };
         let required = agent.modes.unwrap_or(tenant.modes);
         let admission = admit(&verified, shown, required).map_err(|error| error.reason())?;
-        let shown = (identity(&verified, tenant, agent), admission, verified.claims().issued_at);
-        identified(shown, tenant, corridor, at)
+        identified((identity(&verified, tenant, agent), admission), tenant, corridor, at)
     }
 
     /// Who opens a tunnel. What is shown beside the token is asked of every call inside, so that none rides on another's.
@@ -74,11 +73,11 @@ impl Identify {
             jti: claims.jti.clone(),
             token_use: claims.token_use,
             binding: None,
+            issued_at: claims.issued_at,
             expires_at: claims.expires_at,
         };
         let admission = Admission { modes: Modes::ANY, replay: unasked };
-        let shown = (identity(&verified, tenant, agent), admission, verified.claims().issued_at);
-        identified(shown, tenant, corridor, at)
+        identified((identity(&verified, tenant, agent), admission), tenant, corridor, at)
     }
 
     /// A token that verified, and whose it is.
@@ -201,13 +200,14 @@ fn by_certificate(
         jti,
         token_use: TokenUse::Bound,
         binding: Some(*certificate.as_bytes()),
+        issued_at: None,
         expires_at,
     };
-    identified((identity, Admission { modes, replay }, None), tenant, corridor, at)
+    identified((identity, Admission { modes, replay }), tenant, corridor, at)
 }
 
 fn identified(
-    (mut identity, admission, issued_at): (AgentIdentity, Admission, Option<Timestamp>),
+    (mut identity, admission): (AgentIdentity, Admission),
     tenant: &Arc<Tenant>,
     corridor: &Corridor,
     (id, _): (DecisionId, Timestamp),
@@ -220,7 +220,7 @@ fn identified(
         identity.attributes.insert(MODE_ATTRIBUTE.to_owned(), Value::from(mode.as_str()));
     }
     let (agent, tenant) = (Arc::new(identity), Arc::clone(tenant));
-    Ok(Identified { agent, tenant, judges, modes, replay, issued_at })
+    Ok(Identified { agent, tenant, judges, modes, replay })
 }
 
 /// Whether the issuer is trusted for this tenant, and not only at all.
