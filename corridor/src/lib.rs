@@ -12,6 +12,7 @@ pub mod recover;
 pub mod refusal;
 pub mod rooms;
 pub mod shadow;
+pub mod via;
 mod walk;
 
 pub use walk::{Admission, BodySource, Corridor};

@@ -22,6 +22,7 @@ use crate::refusal::Refusal;
 use crate::rooms::identify::Identify;
 use crate::rooms::{gather, judge, prepare, read, seal, settle};
 use crate::shadow::{Job, Shadow};
+use crate::via::Via;
 
 /// Where a door keeps the body until `read` asks for it.
 #[async_trait]
@@ -49,6 +50,8 @@ pub struct Corridor {
     pub region_key: SigningKey,
     /// What attestations name as their issuer.
     pub issuer: String,
+    /// What we call ourselves to those who pass calls on.
+    pub via: Via,
     pub drain: Arc<Drain>,
     pub metrics: Metrics,
     /// Settles calls, whatever becomes of the threads that move bytes.
@@ -160,7 +163,7 @@ impl Corridor {
         if !decision.verdict.lets_through() {
             return decision;
         }
-        match prepare::prepare(read, &decision, arrival, &ctx.trace) {
+        match prepare::prepare(read, &decision, arrival, (&ctx.trace, &self.via)) {
             Ok(outgoing) => {
                 ctx.outgoing = Some(outgoing);
                 decision

@@ -31,7 +31,7 @@ pub enum Reading<'a> {
 pub struct Head<'a> {
     pub method: &'a str,
     pub target: Target<'a>,
-    /// What `Host`, `:authority` and the target agree on.
+    /// What `Host`, `:authority` and the target agree on; in the spelling of `Host` if the target is absolute.
     pub authority: Authority<'a>,
     pub version: Version,
     pub framing: Framing,
@@ -99,9 +99,10 @@ impl<'a> Head<'a> {
     }
 
     /// The head anew with its target in normal form, or `None` where it came so: this is what a second reader of the
-    /// same bytes must be given, or it would see another target than the one that is judged.
+    /// same bytes must be given, or it would see another target than the one that is judged. A host in it is spelled as
+    /// in `Host`: readers that compare bytes would refuse `http://a:80/` beside `Host: A`, which are the same.
     pub fn rewritten(&self) -> Option<Vec<u8>> {
-        let target = self.target.write();
+        let target = self.target.write(self.authority);
         let is_rewritten = !self.raw.is_empty() && target.as_bytes() != self.raw_target;
         let before = self.method.len().saturating_add(1);
         let after = before.saturating_add(self.raw_target.len());
@@ -217,12 +218,13 @@ fn authority<'a>(
         // Clients leave the port out of `Host` here, whichever it is.
         Target::Authority { authority, port } => (*authority, *port),
     };
-    match host {
-        Some(host) if host.is_same(&named, default_port) => Ok(named),
-        Some(_) => Err(Refusal::HostMismatch),
+    match (host, target) {
+        (Some(host), _) if !host.is_same(&named, default_port) => Err(Refusal::HostMismatch),
+        (Some(host), Target::Absolute { .. }) => Ok(host),
+        (Some(_), _) => Ok(named),
         // Python before 3.12 sends CONNECT in HTTP/1.0 and without a Host.
-        None if version == Version::Http10 => Ok(named),
-        None => Err(Refusal::HostMissing),
+        (None, _) if version == Version::Http10 => Ok(named),
+        (None, _) => Err(Refusal::HostMissing),
     }
 }
 
@@ -346,6 +348,22 @@ mod tests {
             assert_eq!(refusal(&[line, "Host: gw"]), Some(refused), "{line:?}");
         }
         assert_eq!(refusal(&["", "GET / HTTP/1.1", "Host: gw"]), Some(Refusal::StartLine));
+    }
+
+    #[test]
+    fn an_absolute_target_goes_on_with_its_host_as_host_says_it() {
+        for (target, host, written) in [
+            ("http://A.test:80/x", "a.test", "http://a.test/x"),
+            ("http://a.test?q", "A.test:80", "http://A.test:80/?q"),
+            ("HTTP://a.test:81/", "a.TEST:81", "http://a.TEST:81/"),
+        ] {
+            let bytes = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            let Ok(Reading::Complete(head)) = Head::read(bytes.as_bytes(), Limits::REQUEST) else {
+                panic!("{target} is refused")
+            };
+            let expected = format!("GET {written} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            assert_eq!(head.rewritten().as_deref(), Some(expected.as_bytes()), "{target}");
+        }
     }
 
     #[test]

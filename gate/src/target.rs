@@ -84,13 +84,13 @@ impl<'a> Target<'a> {
         Ok(Target::Absolute { scheme, authority, resource: Resource::parse_after_host(resource)? })
     }
 
-    /// The target as an upstream or Pingora may be given it: the normal form of what was sent.
-    pub(crate) fn write(&self) -> String {
+    /// The target as Pingora may be given it: the normal form of what was sent, its host spelled as `said`.
+    pub(crate) fn write(&self, said: Authority<'_>) -> String {
         match self {
             Target::Origin(resource) => resource.write(),
-            Target::Absolute { scheme, authority, resource } => {
-                let port = authority.port().map(|port| format!(":{port}")).unwrap_or_default();
-                format!("{}://{}{port}{}", scheme.as_str(), authority.host(), resource.write())
+            Target::Absolute { scheme, resource, authority: _ } => {
+                let port = said.port().map(|port| format!(":{port}")).unwrap_or_default();
+                format!("{}://{}{port}{}", scheme.as_str(), said.host(), resource.write())
             }
             Target::Authority { authority, port } => format!("{}:{port}", authority.host()),
         }

@@ -34,6 +34,7 @@ use aegis_corridor::drain::Drain;
 use aegis_corridor::recover::Recovery;
 use aegis_corridor::rooms::identify::Identify;
 use aegis_corridor::shadow::{Job, Shadow};
+use aegis_corridor::via::Via;
 use aegis_policy_store::Policies;
 
 /// The corridor, and what doors and dialling need besides.
@@ -122,6 +123,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         journal,
         disclosures: Disclosures::new(config.data_dir.join("disclosures")),
         region_key,
+        via: Via::new(&config.domain, &config.region),
         drain: Arc::new(Drain::default()),
         metrics,
         control: control.handle().clone(),

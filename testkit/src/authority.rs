@@ -53,7 +53,7 @@ impl Authority {
     }
 
     /// A server's side of TLS, offering these protocols.
-    pub(crate) fn server(&self, hosts: &[&str], alpn: &[&str]) -> Arc<rustls::ServerConfig> {
+    pub fn server(&self, hosts: &[&str], alpn: &[&str]) -> Arc<rustls::ServerConfig> {
         let leaf = self.leaf(hosts);
         let certificate = CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).unwrap();
         let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();

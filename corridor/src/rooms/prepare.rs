@@ -13,12 +13,13 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, HeaderName,
-    HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 
 use crate::context::{Arrival, Read};
 use crate::credential;
 use crate::headers;
+use crate::via::Via;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -40,7 +41,7 @@ pub fn prepare(
     read: &Read,
     decision: &Decision,
     arrival: &Arrival,
-    trace: &TraceContext,
+    marks: (&TraceContext, &Via),
 ) -> Result<Outgoing, Reason> {
     let obligations: &[Obligation] = match &decision.verdict {
         Verdict::Allow => &[],
@@ -69,7 +70,7 @@ pub fn prepare(
         method: http::Method::from_bytes(read.call.method.as_str().as_bytes())
             .map_err(|_| Reason::MalformedRequest)?,
         path_and_query,
-        headers: outgoing_headers(read, arrival, trace, body.as_ref())?,
+        headers: outgoing_headers(read, arrival, marks, body.as_ref())?,
         body,
         redactions,
         attachments_removed: redacted.attachments_removed,
@@ -100,9 +101,10 @@ fn check_reachable(read: &Read, obligations: &[Obligation]) -> Result<(), Reason
 fn outgoing_headers(
     read: &Read,
     arrival: &Arrival,
-    trace: &TraceContext,
+    (trace, via): (&TraceContext, &Via),
     body: Option<&Bytes>,
 ) -> Result<HeaderMap, Reason> {
+    let onward = via.onward(&arrival.headers)?;
     let told = arrival.presented.told.as_ref();
     let token = told.map(|told| told.token.expose().as_str()).unwrap_or_default();
     let mut out = HeaderMap::with_capacity(arrival.headers.len());
@@ -121,6 +123,7 @@ fn outgoing_headers(
     let malformed = |_| Reason::MalformedRequest;
     out.insert(HOST, HeaderValue::from_str(&host_header(read)).map_err(malformed)?);
     out.insert(TRACEPARENT, HeaderValue::from_str(&trace.header()).map_err(malformed)?);
+    out.insert(VIA, HeaderValue::from_str(&onward).map_err(malformed)?);
     match body {
         Some(body) if !body.is_empty() || arrival.headers.contains_key(CONTENT_LENGTH) => {
             out.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));

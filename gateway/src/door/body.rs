@@ -79,17 +79,22 @@ impl DownstreamBody<'_> {
     }
 }
 
-fn broken(error: &Error) -> Reason {
-    let cause = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    match cause.map(std::io::Error::kind) {
-        // What `Gated` says of a body.
-        Some(std::io::ErrorKind::InvalidData) => return Reason::MalformedRequest,
-        Some(std::io::ErrorKind::TimedOut) => return Reason::RequestTimeout,
-        Some(_) | None => {}
+/// What the gate says of a body that could not be read on, if that is why.
+pub(super) fn refused(error: &Error) -> Option<Reason> {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    match (error.root_etype(), cause.map(std::io::Error::kind)) {
+        (ErrorType::ReadError, Some(std::io::ErrorKind::InvalidData)) => {
+            Some(Reason::MalformedRequest)
+        }
+        (ErrorType::ReadError, Some(std::io::ErrorKind::TimedOut)) => Some(Reason::RequestTimeout),
+        (_, _) => None,
     }
-    match error.etype() {
+}
+
+fn broken(error: &Error) -> Reason {
+    refused(error).unwrap_or_else(|| match error.etype() {
         ErrorType::ReadError | ErrorType::ConnectionClosed => Reason::AgentGone,
         ErrorType::ReadTimedout => Reason::RequestTimeout,
         _ => Reason::MalformedRequest,
-    }
+    })
 }

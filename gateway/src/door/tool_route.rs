@@ -23,7 +23,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use crate::door::answer::Answer;
 use crate::door::arrival::arrival;
 use crate::door::body::DownstreamBody;
-use crate::door::{front, target};
+use crate::door::{body, front, target};
 use crate::rooms::forward::{self, Reach};
 use crate::wire::Gateway;
 use aegis_conduit::upstream::{announce, speaks_http2};
@@ -436,7 +436,8 @@ fn refused(reason: Reason, visit: &mut Visit) -> Box<Error> {
 
 fn failure(error: &Error) -> Reason {
     if *error.esource() == ErrorSource::Downstream {
-        return Reason::AgentGone;
+        // A body that streams is refused while it goes on.
+        return body::refused(error).unwrap_or(Reason::AgentGone);
     }
     match error.etype() {
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Reason::UpstreamTimeout,

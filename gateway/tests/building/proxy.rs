@@ -212,6 +212,23 @@ async fn an_address_is_checked_for_direct_calls_as_for_any() {
 }
 
 #[tokio::test]
+async fn origins_without_a_tool_are_trusted_by_the_authority_that_direct_names() {
+    for (ca_file, expected) in [("ca.pem", "200 200 2"), ("other.pem", "502 200 2")] {
+        let direct =
+            json!({ "resolve": ["127.0.0.1"], "addresses": ["127.0.0.1"], "ca_file": ca_file });
+        // Nothing else names an authority.
+        let plan = Plan::new().await.without("/tenants/other").without("/tenants/abroad");
+        let plan = plan.with("/tenants/acme/tools", json!({}));
+        let plan = plan.with("/tenants/acme/direct", direct);
+        plan.file("other.pem", aegis_testkit::Authority::default().pem());
+        let house = trusting(plan.start(GATEWAY).await);
+        let bot = house.agent("bot");
+        let said = says(curl(&house, &bot).arg("--http2").arg(url(&house, "/x"))).await;
+        assert_eq!(codes(&said), expected, "{said:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_to_the_gateway_itself_is_a_loop() {
     let direct = json!({ "addresses": ["127.0.0.0/8"] });
     let plan = Plan::new().await.with("/tenants/acme/direct", direct);
@@ -222,6 +239,20 @@ async fn a_call_to_the_gateway_itself_is_a_loop() {
         let said = says(curl(&house, &bot).arg(format!("https://127.0.0.1:{port}/x"))).await;
         assert!(said.0.contains("ProxyLoop"), "{said:?}");
     }
+}
+
+#[tokio::test]
+async fn a_call_that_came_past_a_gateway_of_this_region_is_a_loop() {
+    let house = house().await;
+    let bot = house.agent("bot");
+    bot.get("/open/first").send().await.is_ok();
+    let via = house.upstream().last().header("via").unwrap();
+    assert!(via.starts_with("1.1 aegis-"), "{via}");
+    // As an upstream would send it that is a way back to us.
+    let reply = bot.get("/open/again").header("via", &format!("1.0 fred, {via}")).send().await;
+    reply.is_denied(Reason::ProxyLoop);
+    assert!(reply.header("proxy-status").unwrap().contains("proxy_loop_detected"));
+    assert_eq!(house.upstream().count(), 1);
 }
 
 #[tokio::test]
