@@ -75,7 +75,9 @@ fn collect(root: &Path, folder: &Path, found: &mut Vec<Source>) -> anyhow::Resul
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if path.is_dir() && !name.starts_with('.') && name != "target" {
+        // A crate below a crate is counted by itself.
+        let is_crate = path.join("Cargo.toml").exists();
+        if path.is_dir() && !is_crate && !name.starts_with('.') && name != "target" {
             collect(root, &path, found)?;
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -128,5 +130,17 @@ pub(crate) mod sample {
         fs::write(&manifest, text).unwrap();
         let tree = Tree::read(home.path()).unwrap();
         (home, tree)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sample;
+
+    #[test]
+    fn the_files_of_a_crate_below_a_crate_are_its_own() {
+        let (_home, tree) = sample::tree(&[("cli", ""), ("cli/region", "")], &[]);
+        let files = |dir: &str| tree.crates.iter().find(|it| it.dir == dir).unwrap().sources.len();
+        assert_eq!((files("cli"), files("cli/region")), (1, 1));
     }
 }

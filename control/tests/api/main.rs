@@ -2,6 +2,12 @@
 //!
 //! Not here: the rules of the registry and of tokens, which are tested where they stand. Invariant: each test has a node of
 //! its own on a port of its own.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 #![expect(clippy::print_stdout, reason = "says what was tried and what was skipped")]
 
 mod clients;

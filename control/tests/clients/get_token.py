@@ -8,10 +8,12 @@ import sys
 
 from authlib.integrations.requests_client import OAuth2Session
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
+from joserfc.jwk import OKPKey
 
 issuer, client_id, key_file, scope = sys.argv[1:5]
 with open(key_file) as file:
-    key = file.read()
+    # A text would be taken for an RSA key.
+    key = OKPKey.import_key(file.read())
 session = OAuth2Session(client_id, key, token_endpoint_auth_method="private_key_jwt", scope=scope)
 endpoint = f"{issuer}/oauth2/token"
 session.register_client_auth_method(PrivateKeyJWT(endpoint, alg="EdDSA"))
