@@ -188,6 +188,7 @@ pub struct ToolBinding {
     pub body: BodyMode,
     pub speaks: Speaks,
     pub body_bytes_max: Option<usize>,
+    pub encoded_slashes: EncodedSlashes,
     pub connect_timeout: Duration,
     pub read_timeout: Duration,
     pub outage: OutageRule,
@@ -220,6 +221,15 @@ pub enum Speaks {
     Http,
     /// Messages of the Model Context Protocol: a tool call is judged as a call of that tool.
     Mcp,
+}
+
+/// What becomes of a call with an escaped slash in its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncodedSlashes {
+    /// Servers disagree on what it is.
+    Refuse,
+    /// It goes on as it stands: this upstream takes it for a character of its segment.
+    Allow,
 }
 
 /// Whether a body is read and judged, or passed on as it comes.
@@ -259,6 +269,7 @@ impl Default for ToolBinding {
             body: BodyMode::Inspect,
             speaks: Speaks::Http,
             body_bytes_max: None,
+            encoded_slashes: EncodedSlashes::Refuse,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(60),
             outage: OutageRule::DenyAll,
