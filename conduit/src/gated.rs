@@ -12,7 +12,8 @@ use std::task::{Context, Poll, ready};
 use aegis_gate::{BodyGate, Framing, Pace, Progress};
 use bytes::{Buf as _, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_core::protocols::{GetProxyDigest, Peek, Stream};
+use pingora_core::protocols::tls::SslDigest;
+use pingora_core::protocols::{ALPN, GetProxyDigest, Peek, Ssl, Stream};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -120,6 +121,16 @@ impl AsyncRead for Gated {
 }
 
 passes_on!(Gated);
+
+impl Ssl for Gated {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.inner.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.inner.selected_alpn_proto()
+    }
+}
 
 impl GetProxyDigest for Gated {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {

@@ -1,5 +1,5 @@
-//! What stands between a socket and Pingora, so that it reads one judged message at a time; and the joining
-//! of two sockets that it never sees.
+//! What stands between a socket and Pingora, on either side, so that it reads one judged message at a time; and the
+//! joining of two sockets that it never sees.
 //!
 //! Not here: deciding anything, and whose connection it is (`gateway::door`). Invariant: Pingora is handed exactly what was
 //! checked, once, and a connection comes back with whatever was not for it.
@@ -10,6 +10,7 @@ mod passes_on;
 mod prefixed;
 pub mod replay;
 mod splice;
+pub mod upstream;
 
 pub use gated::Gated;
 pub use prefixed::Prefixed;

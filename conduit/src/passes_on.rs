@@ -12,10 +12,9 @@ macro_rules! passes_on {
             use std::sync::Arc;
             use std::task::{Context, Poll};
 
-            use pingora_core::protocols::tls::SslDigest;
             use pingora_core::protocols::{
-                ALPN, GetSocketDigest, GetTimingDigest, Shutdown, SocketDigest, Ssl, TimingDigest,
-                UniqueID, UniqueIDType,
+                GetSocketDigest, GetTimingDigest, Shutdown, SocketDigest, TimingDigest, UniqueID,
+                UniqueIDType,
             };
             use tokio::io::AsyncWrite;
 
@@ -62,16 +61,6 @@ macro_rules! passes_on {
             impl UniqueID for $stream {
                 fn id(&self) -> UniqueIDType {
                     self.inner.id()
-                }
-            }
-
-            impl Ssl for $stream {
-                fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-                    self.inner.get_ssl_digest()
-                }
-
-                fn selected_alpn_proto(&self) -> Option<ALPN> {
-                    self.inner.selected_alpn_proto()
                 }
             }
 

@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use async_trait::async_trait;
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_core::protocols::{GetProxyDigest, Peek, Stream};
+use pingora_core::protocols::tls::SslDigest;
+use pingora_core::protocols::{ALPN, GetProxyDigest, Peek, Ssl, Stream};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::passes_on::passes_on;
@@ -21,15 +21,22 @@ pub struct Prefixed {
     prefix: Bytes,
     /// What the tunnel it carries was opened with, for the sessions inside.
     tunnel: Option<Arc<ProxyDigest>>,
+    /// What is spoken on it, where that is known from the prefix.
+    spoken: Option<ALPN>,
 }
 
 impl Prefixed {
     pub fn new(inner: Stream, prefix: Bytes) -> Self {
-        Self { inner, prefix, tunnel: None }
+        Self { inner, prefix, tunnel: None, spoken: None }
     }
 
     pub fn in_tunnel(self, tunnel: Arc<ProxyDigest>) -> Self {
         Self { tunnel: Some(tunnel), ..self }
+    }
+
+    /// A connection that began with the preface of HTTP/2 (RFC 9113 §3.3).
+    pub fn in_http2(self) -> Self {
+        Self { spoken: Some(ALPN::H2), ..self }
     }
 }
 
@@ -51,21 +58,20 @@ impl AsyncRead for Prefixed {
 
 passes_on!(Prefixed);
 
+impl Ssl for Prefixed {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.inner.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.spoken.clone().or_else(|| self.inner.selected_alpn_proto())
+    }
+}
+
 impl GetProxyDigest for Prefixed {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         self.tunnel.clone().or_else(|| self.inner.get_proxy_digest())
     }
 }
 
-#[async_trait]
-impl Peek for Prefixed {
-    /// Pingora peeks for the HTTP/2 preface, which is why the prefix was kept.
-    async fn try_peek(&mut self, buf: &mut [u8]) -> std::io::Result<bool> {
-        let count = self.prefix.len().min(buf.len());
-        if count < buf.len() {
-            return Ok(false);
-        }
-        self.prefix.clone().copy_to_slice(buf);
-        Ok(true)
-    }
-}
+impl Peek for Prefixed {}

@@ -3,8 +3,12 @@
 //! Not here: building anything from them (`gateway::wire`).
 //! Invariant: a `Config` that exists is complete: every reference in it resolves, every limit is set.
 
+mod client_certificate;
 mod read;
+mod read_modes;
 mod read_tool;
+
+pub use client_certificate::ClientCertificate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +21,7 @@ use aegis_document::Diagnostics;
 use aegis_domain::{
     AgentId, CallKind, Host, OrgId, Region, Scheme, Secret, TenantId, ToolName, Ttl,
 };
+use aegis_identity::{CertificateThumbprint, Modes};
 use aegis_policy_rollout::Share;
 use aegis_state::{Budgets, Rates};
 use ipnet::IpNet;
@@ -36,6 +41,8 @@ pub struct Config {
     /// Gateways of other regions, for the callers that must go there.
     pub regions: BTreeMap<Region, String>,
     pub tenants: BTreeMap<TenantId, Arc<Tenant>>,
+    /// The agents that certificates stand for.
+    pub certificates: BTreeMap<CertificateThumbprint, (TenantId, AgentId)>,
     /// SHA-256 of the configuration text, for the record.
     pub sha256: [u8; 32],
 }
@@ -53,6 +60,8 @@ pub struct TlsListen {
     pub address: SocketAddr,
     pub certificate: PathBuf,
     pub key: PathBuf,
+    /// Who signs the certificates of agents; without it none are asked for.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// Limits on a request head.
@@ -109,6 +118,8 @@ impl Default for Limits {
 pub struct IdentityConfig {
     /// What tokens for this gateway name in `aud`.
     pub audience: String,
+    /// The base URLs under which agents reach this gateway, which their proofs name.
+    pub urls: Vec<String>,
     pub issuers: Vec<IssuerConfig>,
 }
 
@@ -128,6 +139,8 @@ pub struct Tenant {
     /// Where its calls must be made from; elsewhere they are refused.
     pub region: Region,
     pub policy: PolicyFiles,
+    /// How its agents must show who they are, where they have no modes of their own.
+    pub modes: Modes,
     pub agents: BTreeMap<AgentId, Agent>,
     pub tools: BTreeMap<ToolName, Arc<ToolBinding>>,
     /// How calls through the forward proxy go to origins that no tool is for, if the policy lets them.
@@ -159,9 +172,19 @@ pub struct Agent {
     pub attributes: BTreeMap<String, serde_json::Value>,
     pub parent: Option<AgentId>,
     pub standing: Standing,
+    pub modes: Option<Modes>,
+    /// What stands for it where it shows no token.
+    pub certificate: Option<AgentCertificate>,
     /// Its own and its tenant's budgets; those without a limit are counted all the same.
     pub budgets: Budgets,
     pub rates: Rates,
+}
+
+/// A certificate that stands for an agent, and what it may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentCertificate {
+    pub thumbprint: CertificateThumbprint,
+    pub scopes: BTreeSet<String>,
 }
 
 /// Whether an agent may call at all.
@@ -181,12 +204,16 @@ pub struct ToolBinding {
     /// Addresses given instead of DNS.
     pub resolve: Vec<IpAddr>,
     pub ca_file: Option<PathBuf>,
+    /// Shown to upstreams that ask who calls.
+    pub client_certificate: Option<ClientCertificate>,
     pub protocol: Protocol,
     pub credential: Option<Credential>,
     pub price: Price,
     pub kind: Option<CallKind>,
     pub body: BodyMode,
     pub speaks: Speaks,
+    /// How callers must show who they are.
+    pub modes: Modes,
     pub body_bytes_max: Option<usize>,
     pub encoded_slashes: EncodedSlashes,
     pub connect_timeout: Duration,
@@ -262,12 +289,14 @@ impl Default for ToolBinding {
             addresses: Vec::new(),
             resolve: Vec::new(),
             ca_file: None,
+            client_certificate: None,
             protocol: Protocol::Auto,
             credential: None,
             price: Price::Free,
             kind: None,
             body: BodyMode::Inspect,
             speaks: Speaks::Http,
+            modes: Modes::ANY,
             body_bytes_max: None,
             encoded_slashes: EncodedSlashes::Refuse,
             connect_timeout: Duration::from_secs(5),

@@ -18,10 +18,13 @@ use aegis_state::{
 };
 use sha2::{Digest as _, Sha256};
 
+use aegis_identity::Modes;
+
+use crate::read_modes;
 use crate::read_tool::{self, Folder};
 use crate::{
-    Agent, CandidateFiles, Config, HEADERS_CEILING, IdentityConfig, IssuerConfig, Limits, Listen,
-    PolicyFiles, Standing, Tenant, TlsListen, ToolBinding,
+    Agent, AgentCertificate, CandidateFiles, Config, HEADERS_CEILING, IdentityConfig, IssuerConfig,
+    Limits, Listen, PolicyFiles, Standing, Tenant, TlsListen, ToolBinding,
 };
 
 pub(super) fn load(path: &Path) -> Result<Config, Diagnostics> {
@@ -66,7 +69,10 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
             Err(error) => problems.report(position, error.to_string()),
         }
     }
+    let owners = complete.values().map(Arc::as_ref);
+    let certificates = read_modes::certificates(owners, root, problems);
     Some(Config {
+        certificates,
         region: region?,
         domain: domain?,
         data_dir: data_dir?,
@@ -94,8 +100,9 @@ fn listen(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Liste
         let address = map.required("address", problems, Node::parsed::<SocketAddr>);
         let certificate = map.required("certificate", problems, |n, p| folder.path(n, p));
         let key = map.required("key", problems, |n, p| folder.path(n, p));
+        let client_ca = map.optional("client_ca", problems, |n, p| folder.path(n, p));
         map.finish(problems);
-        Some(TlsListen { address: address?, certificate: certificate?, key: key? })
+        Some(TlsListen { address: address?, certificate: certificate?, key: key?, client_ca })
     });
     let metrics = map.required("metrics", problems, Node::parsed::<SocketAddr>);
     if map.get("plain").is_none() && map.get("tls").is_none() {
@@ -155,6 +162,7 @@ pub(super) fn positive(node: &Node, problems: &mut Problems) -> Option<Duration>
 fn identity(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<IdentityConfig> {
     let mut map = node.mapping(problems)?;
     let audience = map.required("audience", problems, Node::text);
+    let urls = map.optional("urls", problems, |n, p| n.list(p, Node::text));
     let issuers = map.required("issuers", problems, |node, problems| {
         node.list(problems, |node, problems| {
             let mut map = node.mapping(problems)?;
@@ -179,7 +187,9 @@ fn identity(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Ide
         problems.report(node.position(), "at least one issuer must be trusted");
     }
     let issuers = issuers.into_iter().map(|(_, issuer)| issuer).collect();
-    Some(IdentityConfig { audience: audience?, issuers })
+    let audience = audience?;
+    let urls = urls.unwrap_or_else(|| vec![audience.clone()]);
+    Some(IdentityConfig { audience, urls, issuers })
 }
 
 /// A tenant before it has its name, which is the key it stands under.
@@ -187,6 +197,7 @@ struct RawTenant {
     org: OrgId,
     region: Region,
     policy: PolicyFiles,
+    modes: Option<Modes>,
     limits: SpendLimits,
     agents: BTreeMap<AgentId, RawAgent>,
     tools: BTreeMap<ToolName, Arc<ToolBinding>>,
@@ -198,6 +209,8 @@ struct RawAgent {
     attributes: BTreeMap<String, serde_json::Value>,
     parent: Option<AgentId>,
     standing: Standing,
+    modes: Option<Modes>,
+    certificate: Option<AgentCertificate>,
     limits: SpendLimits,
     rates: Rates,
 }
@@ -219,14 +232,17 @@ fn named(id: TenantId, raw: RawTenant) -> Result<Tenant, BudgetError> {
             attributes: agent.attributes,
             parent: agent.parent,
             standing: agent.standing,
+            modes: agent.modes,
+            certificate: agent.certificate,
             budgets: Budgets::new(own.into_iter().chain(shared).collect())?,
             rates: agent.rates,
         };
         agents.insert(name, agent);
     }
-    let RawTenant { org, region, policy, tools, direct, .. } = raw;
+    let RawTenant { org, region, policy, tools, direct, modes, .. } = raw;
+    let modes = modes.unwrap_or(Modes::ANY);
     let direct = Arc::new(direct.unwrap_or_default());
-    Ok(Tenant { id, org, region, policy, agents, tools, direct })
+    Ok(Tenant { id, org, region, policy, modes, agents, tools, direct })
 }
 
 fn budgets_of(tenant: &TenantId, scope: &BudgetScope, limits: SpendLimits) -> [Budget; 2] {
@@ -241,6 +257,7 @@ fn tenant(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<RawTe
     let org = map.required("org", problems, Node::parsed::<OrgId>);
     let region = map.required("region", problems, Node::parsed::<Region>);
     let policy = map.required("policy", problems, |n, p| policy(n, p, folder));
+    let modes = map.optional("modes", problems, read_modes::modes);
     let limits = map.optional("budgets", problems, spend_limits).unwrap_or_default();
     let agents = map.required("agents", problems, |node, problems| {
         node.map(problems, Node::parsed::<AgentId>, agent)
@@ -257,6 +274,7 @@ fn tenant(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<RawTe
         org: org?,
         region: region?,
         policy: policy?,
+        modes,
         limits,
         agents: agents?,
         tools: tools?,
@@ -319,10 +337,12 @@ fn agent(node: &Node, problems: &mut Problems) -> Option<RawAgent> {
     let mut map = node.mapping(problems)?;
     let groups = map.optional("groups", problems, |n, p| n.list(p, Node::text));
     let attributes = map.optional("attributes", problems, |node, problems| {
-        node.map(problems, Node::text, Node::json)
+        node.map(problems, attribute, Node::json)
     });
     let parent = map.optional("parent", problems, Node::parsed::<AgentId>);
     let disabled = map.optional("disabled", problems, Node::boolean).unwrap_or(false);
+    let modes = map.optional("modes", problems, read_modes::modes);
+    let certificate = map.optional("certificate", problems, read_modes::certificate);
     let limits = map.optional("budgets", problems, spend_limits).unwrap_or_default();
     let rates = map.optional("rates", problems, rates).unwrap_or_default();
     map.finish(problems);
@@ -331,9 +351,21 @@ fn agent(node: &Node, problems: &mut Problems) -> Option<RawAgent> {
         attributes: attributes.unwrap_or_default(),
         parent,
         standing: if disabled { Standing::Disabled } else { Standing::Active },
+        modes,
+        certificate,
         limits,
         rates,
     })
+}
+
+/// `mode` is told by the gateway: how the caller showed who it is.
+fn attribute(node: &Node, problems: &mut Problems) -> Option<String> {
+    let name = node.text(problems)?;
+    if name == "mode" {
+        problems.report(node.position(), "`mode` is an attribute that the gateway sets itself");
+        return None;
+    }
+    Some(name)
 }
 
 fn rates(node: &Node, problems: &mut Problems) -> Option<Rates> {

@@ -12,7 +12,9 @@ use aegis_document::{Mapping, Node, Problems};
 use aegis_domain::{CallKind, Host, Region, Scheme, Secret, ToolName};
 use ipnet::IpNet;
 
+use crate::client_certificate::client_certificate;
 use crate::read::{positive, usd};
+use crate::read_modes;
 use crate::{BodyMode, Credential, EncodedSlashes, Protocol, Speaks, ToolBinding, Upstream};
 
 /// The folder that relative paths start from.
@@ -44,6 +46,8 @@ fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> To
     let addresses = map.optional("addresses", problems, |n, p| n.list(p, network));
     let resolve = map.optional("resolve", problems, |n, p| n.list(p, Node::parsed::<IpAddr>));
     let ca_file = map.optional("ca_file", problems, |n, p| folder.path(n, p));
+    let client_certificate =
+        map.optional("client_certificate", problems, |n, p| client_certificate(n, p, folder));
     let protocols =
         [("http1", Protocol::Http1), ("http2", Protocol::Http2), ("auto", Protocol::Auto)];
     let protocol = map.optional("protocol", problems, |n, p| n.choice(p, &protocols));
@@ -51,13 +55,14 @@ fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> To
     let price = map.optional("price", problems, price);
     let kinds = [("read", CallKind::Read), ("write", CallKind::Write)];
     let kind = map.optional("kind", problems, |n, p| n.choice(p, &kinds));
-    let modes = [("inspect", BodyMode::Inspect), ("stream", BodyMode::Stream)];
-    let body = map.optional("body", problems, |n, p| n.choice(p, &modes));
+    let kinds = [("inspect", BodyMode::Inspect), ("stream", BodyMode::Stream)];
+    let body = map.optional("body", problems, |n, p| n.choice(p, &kinds));
     let languages = [("http", Speaks::Http), ("mcp", Speaks::Mcp)];
     let speaks = map.optional("speaks", problems, |n, p| n.choice(p, &languages));
     if speaks == Some(Speaks::Mcp) && body == Some(BodyMode::Stream) {
         problems.report(map.position(), "messages of MCP are read, so `body` may not be `stream`");
     }
+    let modes = map.optional("modes", problems, read_modes::modes);
     let body_bytes_max = map.optional("body_bytes_max", problems, |n, p| {
         n.integer::<usize>(p, 0..=256 * 1_024 * 1_024)
     });
@@ -76,12 +81,14 @@ fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> To
         addresses: addresses.unwrap_or_default(),
         resolve: resolve.unwrap_or_default(),
         ca_file,
+        client_certificate,
         protocol: protocol.unwrap_or(usual.protocol),
         credential,
         price: price.unwrap_or(usual.price),
         kind,
         body: body.unwrap_or(usual.body),
         speaks: speaks.unwrap_or(usual.speaks),
+        modes: modes.unwrap_or(usual.modes),
         body_bytes_max,
         encoded_slashes: slashes.unwrap_or(usual.encoded_slashes),
         connect_timeout: connect.unwrap_or(usual.connect_timeout),

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aegis_domain::{
-    AgentIdentity, Decision, DecisionId, DlpFacts, EgressCall, Facts, Host, Method, Scheme, Secret,
+    AgentIdentity, Decision, DecisionId, DlpFacts, EgressCall, Facts, Host, Method, Scheme,
     Timestamp, ToolName, TraceContext,
 };
+use aegis_identity::{self as identity, CertificateThumbprint, Modes, ReplayCheck};
 use aegis_state::Hold;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::credential::Told;
 use crate::rooms::prepare::Outgoing;
 use crate::rooms::seal::{Held, Permit};
 use crate::shadow::Job;
@@ -43,13 +45,22 @@ pub enum Target {
     Origin { scheme: Scheme, host: Host, port: u16 },
 }
 
-/// Where the agent's token stands.
+/// What the caller shows of itself.
 #[derive(Clone, Debug)]
-pub enum Presented {
+pub struct Presented {
+    pub told: Option<Told>,
+    pub stands: Stands,
+    /// Of the certificate that the agent's handshake with us proved.
+    pub certificate: Option<CertificateThumbprint>,
+}
+
+/// Where a token stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stands {
     /// In the call's own headers.
     InHeaders,
     /// In what was said to the proxy: with the call, or when its tunnel was opened.
-    ToProxy(Secret<String>),
+    ToProxy,
 }
 
 /// One call on its way through the rooms.
@@ -60,6 +71,7 @@ pub struct CallContext {
     pub arrived: Timestamp,
     /// Who was asked: refusals of a proxy are told otherwise (RFC 9110 §11.7).
     pub asked: Asked,
+    pub tried: identity::Scheme,
     pub clock: Stopwatch,
     pub identified: Option<Identified>,
     pub read: Option<Read>,
@@ -91,6 +103,10 @@ pub struct Identified {
     pub tenant: Arc<Tenant>,
     /// Taken once: whatever is said of this call is said under these versions.
     pub judges: Judges,
+    /// Every way in which the caller showed who it is.
+    pub modes: Modes,
+    /// What the hot state must be asked, so that what was shown serves nobody else.
+    pub replay: ReplayCheck,
 }
 
 /// A request body as it came, and the room it takes in memory.
@@ -140,6 +156,7 @@ impl CallContext {
             trace,
             arrived,
             asked: Asked::Server,
+            tried: identity::Scheme::Bearer,
             clock: Stopwatch::start(),
             identified: None,
             read: None,

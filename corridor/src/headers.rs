@@ -6,6 +6,9 @@
 use http::header::{HeaderMap, HeaderName};
 
 pub const AEGIS_AUTHORIZATION: HeaderName = HeaderName::from_static("aegis-authorization");
+pub const AEGIS_DPOP: HeaderName = HeaderName::from_static("aegis-dpop");
+/// RFC 9449 §4.1.
+pub const DPOP: HeaderName = HeaderName::from_static("dpop");
 pub const AEGIS_ATTESTATION: HeaderName = HeaderName::from_static("aegis-attestation");
 pub const AEGIS_DECISION_ID: HeaderName = HeaderName::from_static("aegis-decision-id");
 pub const AEGIS_POLICY_VERSION: HeaderName = HeaderName::from_static("aegis-policy-version");
@@ -27,7 +30,7 @@ pub fn is_forwarding(name: &HeaderName) -> bool {
 /// What a policy's scan should see of the headers: everything but what HTTP clients always send.
 pub fn free_text(headers: &HeaderMap) -> String {
     const USUAL: &str = "accept accept-encoding accept-language authorization cache-control connection \
-        content-encoding content-length content-type expect host if-none-match proxy-authorization proxy-connection \
+        content-encoding content-length content-type dpop expect host if-none-match proxy-authorization proxy-connection \
         sec-websocket-extensions sec-websocket-key sec-websocket-protocol \
         sec-websocket-version te traceparent tracestate transfer-encoding upgrade user-agent";
     let free = headers.iter().filter(|(name, _)| !is_one_of(USUAL, name) && !is_ours(name));

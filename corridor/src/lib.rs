@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod context;
+pub mod credential;
 pub mod drain;
 pub mod headers;
 pub mod recover;

@@ -3,6 +3,7 @@
 //! Not here: statuses and headers (the gateway's `door::answer`). Invariant: nothing of the call itself is in it.
 
 use aegis_domain::{Decision, DecisionId, Reason, Ttl};
+use aegis_identity::Scheme;
 
 use crate::context::{Asked, CallContext};
 
@@ -16,6 +17,8 @@ pub struct Refusal {
     pub attestation: Option<String>,
     pub trace_id: String,
     pub asked: Asked,
+    /// How the caller tried to show who it is.
+    pub tried: Scheme,
 }
 
 impl Refusal {
@@ -29,6 +32,7 @@ impl Refusal {
             attestation: call.sealed.as_ref().and_then(|held| held.attestation.clone()),
             trace_id: call.trace.trace_id_hex(),
             asked: call.asked,
+            tried: call.tried,
         }
     }
 
@@ -42,6 +46,7 @@ impl Refusal {
             attestation: None,
             trace_id: String::new(),
             asked: Asked::Server,
+            tried: Scheme::Bearer,
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::context::{Arrival, Asked, CallContext, Identified, Read, Received};
 use crate::drain::Drain;
 use crate::refusal::Refusal;
 use crate::rooms::identify::Identify;
-use crate::rooms::{gather, identify, judge, prepare, read, seal, settle};
+use crate::rooms::{gather, judge, prepare, read, seal, settle};
 use crate::shadow::{Job, Shadow};
 
 /// Where a door keeps the body until `read` asks for it.
@@ -77,6 +77,9 @@ impl Corridor {
         arrival: &Arrival,
         body: &mut dyn BodySource,
     ) -> Admission {
+        if let Some(told) = &arrival.presented.told {
+            ctx.tried = told.scheme;
+        }
         let decision = match self.decide(ctx, arrival, body).await {
             Ok(decision) => decision,
             Err(reason) => self.refusal_decision(ctx, reason),
@@ -120,8 +123,7 @@ impl Corridor {
         arrival: &Arrival,
         body: &mut dyn BodySource,
     ) -> Result<Decision, Reason> {
-        let token = identify::token(arrival)?;
-        let identified = self.identify.identify(token, self, (ctx.id, ctx.arrived))?;
+        let identified = self.identify.identify(arrival, self, (ctx.id, ctx.arrived))?;
         let identified = ctx.identified.insert(identified).clone();
         if identified.tenant.region != self.config.region {
             return Err(Reason::WrongRegion);
@@ -193,6 +195,7 @@ impl Corridor {
             attestation: ctx.sealed.as_ref().and_then(|sealed| sealed.attestation.clone()),
             trace_id: ctx.trace.trace_id_hex(),
             asked: ctx.asked,
+            tried: ctx.tried,
             decision,
         }
     }

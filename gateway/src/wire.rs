@@ -22,10 +22,11 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::door::Intercept;
 use crate::reload::Reloading;
-use crate::rooms::forward::TrustStore;
+use crate::rooms::forward;
 use crate::serve::Stop;
 use crate::{files, keys};
 use aegis_authority::{BundleKey, Store};
+use aegis_conduit::upstream::{ClientIdentity, Spoken, Trust as Upstreams};
 use aegis_config::Config;
 use aegis_corridor::Corridor;
 use aegis_corridor::clock;
@@ -46,7 +47,9 @@ pub struct Gateway {
     pub bundle_key: BundleKey,
     /// Opens the tunnels of the forward proxy.
     pub intercept: Intercept,
-    pub trust: TrustStore,
+    /// How upstreams prove themselves, and we to them.
+    pub trust: Arc<Upstreams>,
+    pub spoken: Spoken,
     /// What request bodies in memory may take together, in bytes.
     pub body_room: Arc<Semaphore>,
     pub connections: Arc<Semaphore>,
@@ -131,7 +134,8 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         resolver: Resolver::default(),
         bundle_key,
         intercept,
-        trust,
+        trust: Arc::new(trust),
+        spoken: Spoken::default(),
         body_room,
         connections,
     };
@@ -174,14 +178,18 @@ pub fn preflight(config: &Config) -> Vec<anyhow::Error> {
     found
 }
 
-fn trust(config: &Config) -> anyhow::Result<TrustStore> {
-    let mut trust = TrustStore::default();
-    for tool in config.tenants.values().flat_map(|tenant| tenant.tools.values()) {
-        if let Some(path) = &tool.ca_file {
-            trust.add(path)?;
-        }
-    }
-    Ok(trust)
+fn trust(config: &Config) -> anyhow::Result<Upstreams> {
+    let tenants = config.tenants.values();
+    let bindings =
+        tenants.flat_map(|tenant| tenant.tools.values().chain(std::iter::once(&tenant.direct)));
+    let wanted = bindings.map(|binding| {
+        let identity = binding.client_certificate.as_ref().map(|pair| ClientIdentity {
+            chain: pair.chain.clone(),
+            key: pair.key.expose().clone_key(),
+        });
+        (forward::trusted(binding), identity)
+    });
+    Upstreams::load(wanted).context("upstreams cannot be verified")
 }
 
 fn verifier(config: &Config) -> anyhow::Result<Verifier> {

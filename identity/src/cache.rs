@@ -145,6 +145,18 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_steps_ten_minutes_either_way_lengthens_no_life() {
+        let cache = TokenCache::new(verifier(), 1_000);
+        let at = |s| cache.verify(&token(1), Timestamp::from_unix_s(s)).map(|_| ());
+        let issued = now().unix_s();
+        assert_eq!(at(issued + 60), Ok(()));
+        assert_eq!(at(issued + 660), Err(TokenError::Expired { ago_s: 360 }));
+        assert_eq!(at(issued + 60), Ok(()));
+        assert_eq!(at(issued - 540), Err(TokenError::NotYetValid { wait_s: 540 }));
+        assert_eq!(at(issued + 330), Err(TokenError::Expired { ago_s: 30 }));
+    }
+
+    #[test]
     fn what_was_refused_is_never_remembered() {
         let cache = TokenCache::new(verifier(), 1_000);
         let mut forged = token(1);

@@ -67,7 +67,8 @@ impl Modes {
         self.0 & mode.bit() != 0
     }
 
-    const fn meets(self, other: Modes) -> bool {
+    /// Whether one of these modes is one of those.
+    pub const fn meets(self, other: Modes) -> bool {
         self.0 & other.0 != 0
     }
 }

@@ -71,6 +71,10 @@ pub enum SubjectError {
     SvidAlgorithm,
     #[error("service account and subject disagree")]
     ServiceAccount,
+    #[error("subject token is bound to a key, which no exchange asks for")]
+    Bound,
+    #[error("bearer of the subject token is not its subject but acts for it")]
+    Delegated,
     #[error("no rule makes an agent of the subject")]
     NoRule,
 }
@@ -119,6 +123,7 @@ impl SubjectVerifier {
         }
         let times = Times::read(payload)?;
         times.check(now, self.limits.skew, self.limits.ttl_max)?;
+        is_whole_authority(payload)?;
         issuer.profile.check(payload, subject)?;
         let fitting = issuer.rules.iter().find_map(|rule| Some((rule, rule.agent(subject)?)));
         let (rule, agent) = fitting.ok_or(SubjectError::NoRule)?;
@@ -160,6 +165,14 @@ impl SubjectProfile {
             SubjectProfile::Oidc => Ok(payload.required_date("iat").map(|_| ())?),
         }
     }
+}
+
+/// A bearer who must show a key, or who is not the subject, is not who the exchange would make of it.
+fn is_whole_authority(payload: Payload<'_>) -> Result<(), SubjectError> {
+    if payload.0.contains_key("cnf") {
+        return Err(SubjectError::Bound);
+    }
+    if payload.0.contains_key("act") { Err(SubjectError::Delegated) } else { Ok(()) }
 }
 
 /// The account stands twice in a projected token; a Secret's token of old has no `exp` and came no further.

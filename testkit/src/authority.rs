@@ -37,6 +37,12 @@ impl Authority {
         &self.pem
     }
 
+    /// A certificate for these names and its key, in PEM.
+    pub fn pair(&self, names: &[&str]) -> (String, String) {
+        let Leaf { certificate, key } = self.leaf(names);
+        (certificate, key)
+    }
+
     pub(crate) fn leaf(&self, hosts: &[&str]) -> Leaf {
         let key = KeyPair::generate().unwrap();
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();

@@ -158,6 +158,15 @@ impl Building {
         self.stderr.lock().clone()
     }
 
+    /// What the process has in memory (Linux).
+    pub fn resident_bytes(&self) -> u64 {
+        let id = self.running.as_ref().and_then(Child::id).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib * 1_024
+    }
+
     /// An agent of the tenant `acme`; `Agent::of` makes it one of another.
     pub fn agent(&self, name: &str) -> Agent<'_> {
         Agent::new(self, name)

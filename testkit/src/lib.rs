@@ -30,4 +30,4 @@ pub use ops::OpsReply;
 pub use plan::Plan;
 pub use raw::Raw;
 pub use reply::{Answering, Reply, Tunnel};
-pub use upstream::{Answer, Gate, Received, Script, Upstream};
+pub use upstream::{Answer, Gate, Handshake, Puppet, Received, Script, Upstream, Word};

@@ -76,11 +76,8 @@ impl Verifier {
         let bytes = STANDARD.decode(key).map_err(|_| NoteError::Key)?;
         let (kind, key) = bytes.split_first().ok_or(NoteError::Key)?;
         let key = <[u8; 32]>::try_from(key).map_err(|_| NoteError::Key)?;
-        let key = VerifyingKey::from_bytes(&key).map_err(|_| NoteError::Key)?;
         let named = !name.is_empty() && !name.contains(char::is_whitespace);
-        if *kind != ED25519 || !named || key.is_weak() {
-            return Err(NoteError::Key);
-        }
+        let key = strict_key(&key).filter(|_| *kind == ED25519 && named).ok_or(NoteError::Key)?;
         let verifier = Self::new(name, key);
         if verifier.id_hex() == id { Ok(verifier) } else { Err(NoteError::Key) }
     }
@@ -101,7 +98,7 @@ impl Verifier {
             return Err(NoteError::Unsigned);
         }
         let signature = Signature::from_slice(signature).map_err(|_| NoteError::Malformed)?;
-        self.key.verify_strict(text.as_bytes(), &signature).map_err(|_| NoteError::Signature)
+        check_bare(&self.key, text.as_bytes(), &signature)
     }
 
     /// Checks that this key signed the note, and hands out its text.
@@ -127,6 +124,18 @@ impl fmt::Display for Verifier {
         bytes.extend_from_slice(self.key.as_bytes());
         write!(f, "{}+{}+{}", self.name, self.id_hex(), STANDARD.encode(bytes))
     }
+}
+
+/// A key of full order in its one encoding, so that two names never stand for one key.
+fn strict_key(bytes: &[u8; 32]) -> Option<VerifyingKey> {
+    let key = VerifyingKey::from_bytes(bytes).ok()?;
+    let canonical = key.to_edwards().compress().to_bytes() == *bytes;
+    (canonical && !key.is_weak()).then_some(key)
+}
+
+/// The only place in this crate where a signature is checked, and as strictly as `identity` checks its own.
+fn check_bare(key: &VerifyingKey, message: &[u8], signature: &Signature) -> Result<(), NoteError> {
+    key.verify_strict(message, signature).map_err(|_| NoteError::Signature)
 }
 
 /// A private key under a name: signs notes.
@@ -210,6 +219,52 @@ mod tests {
         for bad in ["", "a+b", wrong_id.as_str(), &small_order, &PETER.replace("TW", "TX=")] {
             assert_eq!(Verifier::parse(bad), Err(NoteError::Key), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_key_has_one_encoding() {
+        // y = p + 3 names the point that y = 3 names (RFC 8032 §5.1.3 refuses it).
+        let mut bytes = [0xff; 32];
+        (bytes[0], bytes[31]) = (0xf0, 0x7f);
+        assert!(VerifyingKey::from_bytes(&bytes).is_ok_and(|key| !key.is_weak()));
+        assert_eq!(strict_key(&bytes), None);
+        bytes = [0; 32];
+        bytes[0] = 3;
+        assert!(strict_key(&bytes).is_some());
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the corpora are files, and this is a test")]
+    #[expect(clippy::print_stderr, reason = "a skipped test says so, and the others their counts")]
+    fn ed25519_speccheck_is_answered_like_dalek_strict() {
+        use std::path::PathBuf;
+        let beside =
+            || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpora"));
+        let corpora = std::env::var_os("AEGIS_CORPORA").map_or_else(beside, PathBuf::from);
+        let corpora = corpora.join("ed25519-speccheck");
+        let read = |name: &str| std::fs::read_to_string(corpora.join(name)).ok();
+        let (Some(cases), Some(results)) = (read("cases.json"), read("results.md")) else {
+            eprintln!("skipped: corpora absent (ed25519-speccheck)");
+            return;
+        };
+        let cases: Vec<serde_json::Value> = serde_json::from_str(&cases).unwrap();
+        let row = results.lines().find(|line| line.contains("Dalek strict")).unwrap();
+        let expected: Vec<_> = row.split('|').skip(2).map(|cell| cell.trim() == "V").collect();
+        let verdicts: Vec<_> = cases.iter().map(speccheck).collect();
+        assert_eq!(verdicts.len(), 12);
+        assert_eq!(verdicts, expected[..12]);
+        eprintln!("ed25519-speccheck: 12 cases answered like Dalek strict");
+    }
+
+    fn speccheck(case: &serde_json::Value) -> bool {
+        let bytes = |name: &str| -> Vec<u8> {
+            let text = case[name].as_str().unwrap();
+            let digits = (0..text.len()).step_by(2);
+            digits.map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+        };
+        let key = strict_key(&bytes("pub_key").try_into().unwrap());
+        let signature = Signature::from_slice(&bytes("signature")).unwrap();
+        key.is_some_and(|key| check_bare(&key, &bytes("message"), &signature).is_ok())
     }
 
     proptest::proptest! {

@@ -35,17 +35,19 @@ pub async fn gather(
 
 /// `None` only when the agent vanished from the registry in the meantime.
 fn ask(ctx: &CallContext, identified: &Identified, read: &Read, arrival: &Arrival) -> Option<Ask> {
-    let identity = &identified.agent;
+    let Identified { agent: identity, replay, .. } = identified;
     let agent = identified.tenant.agents.get(&identity.agent)?;
     Some(Ask {
         id: ctx.id,
         tenant: identity.tenant.clone(),
         agent: identity.agent.clone(),
         token: TokenCheck {
-            jti: identity.jti.clone(),
-            token_use: identity.token_use,
-            binding: binding(identity, arrival.peer),
-            expires_at: identity.expires_at,
+            jti: replay.jti.clone(),
+            token_use: replay.token_use,
+            binding: replay
+                .binding
+                .map_or_else(|| binding(identity, arrival.peer), Binding::from_bytes),
+            expires_at: replay.expires_at,
         },
         rates: agent.rates,
         budgets: agent.budgets.clone(),

@@ -17,8 +17,8 @@ use http::header::{
 };
 
 use crate::context::{Arrival, Read};
+use crate::credential;
 use crate::headers;
-use crate::rooms::identify;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -103,8 +103,8 @@ fn outgoing_headers(
     trace: &TraceContext,
     body: Option<&Bytes>,
 ) -> Result<HeaderMap, Reason> {
-    let token = identify::token(arrival)?;
-    let token: &str = token.expose();
+    let told = arrival.presented.told.as_ref();
+    let token = told.map(|told| told.token.expose().as_str()).unwrap_or_default();
     let mut out = HeaderMap::with_capacity(arrival.headers.len());
     for (name, value) in &arrival.headers {
         let is_reframed =
@@ -112,7 +112,9 @@ fn outgoing_headers(
         let is_ours_alone = headers::is_ours(name) || headers::is_forwarding(name);
         // The token stays here wherever the agent put it.
         let is_token = !token.is_empty() && holds(value.as_bytes(), token.as_bytes());
-        if !is_token && !is_reframed && !is_ours_alone && !headers::is_hop_by_hop(name) {
+        let is_proof = credential::is_own_proof(arrival, name);
+        if !is_token && !is_proof && !is_reframed && !is_ours_alone && !headers::is_hop_by_hop(name)
+        {
             out.append(name.clone(), value.clone());
         }
     }

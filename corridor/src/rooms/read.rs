@@ -34,6 +34,9 @@ pub async fn read(
     let tenant = &identified.tenant;
     let Way { binding, call } = way(tenant, &corridor.config.region, arrival)?;
     check_slashes(&arrival.path, binding.encoded_slashes)?;
+    if !identified.modes.meets(binding.modes) {
+        return Err(Reason::TokenMode);
+    }
     let limits = &corridor.config.limits;
     let bytes_max = binding.body_bytes_max.unwrap_or(limits.body_bytes_max);
     let waiting = Instant::now();

@@ -6,6 +6,7 @@
 
 use aegis_corridor::refusal::Refusal;
 use aegis_domain::{Fault, Reason, Verdict};
+use aegis_identity::Challenge;
 use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -72,10 +73,13 @@ impl Told<'_> {
             headers.push((SHOULD_RETRY, "false".to_owned()));
         }
         if status(reason) == StatusCode::UNAUTHORIZED {
+            let challenges = Challenge::of(reason, self.0.tried).into_iter();
             match self.0.asked {
-                Asked::Server => headers.push((WWW_AUTHENTICATE, challenge(reason))),
+                Asked::Server => {
+                    headers.extend(challenges.map(|one| (WWW_AUTHENTICATE, one.to_string())));
+                }
                 Asked::Proxy => {
-                    headers.push((PROXY_AUTHENTICATE, challenge(reason)));
+                    headers.extend(challenges.map(|one| (PROXY_AUTHENTICATE, one.to_string())));
                     headers.push((PROXY_AUTHENTICATE, "Basic realm=\"aegis\"".to_owned()));
                 }
             }
@@ -248,14 +252,6 @@ fn proxy_error(reason: Reason) -> &'static str {
         | Reason::WrongRegion
         | Reason::RateLimited
         | Reason::OutOfBudget => "http_request_denied",
-    }
-}
-
-/// A caller without a token is told nothing but the scheme (RFC 6750 §3.1).
-fn challenge(reason: Reason) -> String {
-    match reason {
-        Reason::TokenMissing => "Bearer realm=\"aegis\"".to_owned(),
-        _ => "Bearer realm=\"aegis\", error=\"invalid_token\"".to_owned(),
     }
 }
 

@@ -4,10 +4,14 @@
 //! Invariant: nothing is dialled for a CONNECT that is opened; the agent is known before the tunnel is, and every call in
 //! it is judged as that agent's.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use aegis_address::Authority;
-use aegis_domain::{DecisionId, Reason, Secret, Timestamp};
+use aegis_corridor::context::{Arrival, Presented, Stands, Target};
+use aegis_corridor::credential;
+use aegis_domain::{DecisionId, Host, Method, Reason, Scheme, Timestamp};
+use aegis_identity::CertificateThumbprint;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_core::protocols::Stream;
@@ -17,12 +21,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 
 use crate::door::passthrough::{self, Unopened};
-use crate::door::target::Tunnel;
+use crate::door::target::{self, Tunnel};
 use crate::wire::Gateway;
 use aegis_conduit::Prefixed;
 use aegis_corridor::clock;
 use aegis_corridor::refusal::Refusal;
-use aegis_corridor::rooms::identify;
 
 /// RFC 9110 §9.3.6: any 2xx opens the tunnel, and says nothing of a body.
 pub(super) const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";
@@ -48,7 +51,8 @@ pub(super) async fn open(
     mut stream: Stream,
     mut bytes: BytesMut,
 ) -> Connect {
-    let Asked { tunnel: asked, headers, head_bytes } = match read(&bytes) {
+    let certificate = target::certificate(stream.get_ssl_digest().as_deref());
+    let Asked { arrival, head_bytes } = match read(&bytes, peer(&stream), certificate) {
         Ok(read) => read,
         Err(reason) => return Connect::Refused(stream, reason),
     };
@@ -57,26 +61,24 @@ pub(super) async fn open(
     let Ok(id) = clock::decision_id(now) else {
         return Connect::Refused(stream, Reason::Unavailable);
     };
-    match admit(gateway, &asked, (id, now)) {
+    let tunnel = match admit(gateway, &arrival, (id, now)) {
         Err(reason) => return Connect::Refused(stream, reason),
-        Ok(Way::Through) => {
-            let peer = stream.get_socket_digest();
-            let peer = peer.and_then(|digest| Some(digest.peer_addr()?.as_inet()?.ip()));
-            let unopened = Unopened { tunnel: asked, headers, peer, early, id, now };
+        Ok(Way::Through(host)) => {
+            let unopened = Unopened { arrival, host, early, id, now };
             return passthrough::pass(gateway, stream, unopened).await;
         }
-        Ok(Way::Opened) => {}
-    }
+        Ok(Way::Opened(tunnel)) => tunnel,
+    };
     let deadline = Instant::now() + gateway.corridor.config.limits.head_deadline;
     let opening = async {
         stream.write_all(ESTABLISHED).await.ok()?;
         stream.flush().await.ok()?;
         let early = first_bytes(&mut stream, early).await?;
-        let acceptor = gateway.intercept.acceptor(&asked.host, clock::now());
+        let acceptor = gateway.intercept.acceptor(&tunnel.host, now);
         let acceptor = acceptor.inspect_err(|error| {
             tracing::error!(%error, "no certificate for a tunnel");
         });
-        let tunnel = digest(asked)?;
+        let tunnel = digest(tunnel)?;
         let prefixed = Prefixed::new(stream, early).in_tunnel(Arc::new(tunnel));
         let accepted = acceptor.ok()?.tls_handshake(prefixed).await;
         accepted.inspect_err(|error| tracing::debug!(%error, "a tunnel's TLS was refused")).ok()
@@ -87,55 +89,75 @@ pub(super) async fn open(
     }
 }
 
+fn peer(stream: &Stream) -> Option<IpAddr> {
+    Some(stream.get_socket_digest()?.peer_addr()?.as_inet()?.ip())
+}
+
 /// A CONNECT as it was said.
 struct Asked {
-    tunnel: Tunnel,
-    headers: HeaderMap,
+    arrival: Arrival,
     head_bytes: usize,
 }
 
 /// Reads a head that the gate let through.
-fn read(bytes: &[u8]) -> Result<Asked, Reason> {
+fn read(
+    bytes: &[u8],
+    peer: Option<IpAddr>,
+    certificate: Option<CertificateThumbprint>,
+) -> Result<Asked, Reason> {
+    let malformed = Reason::MalformedRequest;
     let mut slots = [httparse::EMPTY_HEADER; aegis_config::HEADERS_CEILING];
     let mut request = httparse::Request::new(&mut slots);
-    let httparse::Status::Complete(length) =
-        request.parse(bytes).map_err(|_| Reason::MalformedRequest)?
+    let httparse::Status::Complete(head_bytes) = request.parse(bytes).map_err(|_| malformed)?
     else {
-        return Err(Reason::MalformedRequest);
+        return Err(malformed);
     };
-    let target = request.path.and_then(|path| Authority::parse(path).ok());
-    let target = target.ok_or(Reason::MalformedRequest)?;
-    let port = target.port.ok_or(Reason::MalformedRequest)?;
+    let target = request.path.and_then(|path| Authority::parse(path).ok()).ok_or(malformed)?;
+    let port = target.port.ok_or(malformed)?;
     let mut headers = HeaderMap::new();
     for header in request.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes());
         let value = HeaderValue::from_bytes(header.value);
-        let (Ok(name), Ok(value)) = (name, value) else { return Err(Reason::MalformedRequest) };
+        let (Ok(name), Ok(value)) = (name, value) else { return Err(malformed) };
         headers.append(name, value);
     }
-    let token: Secret<String> = identify::proxy_token(&headers)?;
-    let tunnel = Tunnel { host: target.host, port, token };
-    Ok(Asked { tunnel, headers, head_bytes: length })
+    let told = credential::to_proxy(&headers)?;
+    let arrival = Arrival {
+        method: Method::parse("CONNECT").ok_or(malformed)?,
+        path: "/".to_owned(),
+        query: None,
+        headers,
+        peer,
+        is_upgrade: false,
+        target: Target::Origin { scheme: Scheme::Https, host: target.host, port },
+        presented: Presented { told, stands: Stands::ToProxy, certificate },
+    };
+    Ok(Asked { arrival, head_bytes })
 }
 
 /// What becomes of a tunnel.
 enum Way {
     /// Its calls are judged one by one.
-    Opened,
+    Opened(Tunnel),
     /// It is one call, judged as a whole.
-    Through,
+    Through(Host),
 }
 
 /// Whether the agent is one of ours, and belongs here; and what its policy says of tunnels to that host.
-fn admit(gateway: &Gateway, tunnel: &Tunnel, at: (DecisionId, Timestamp)) -> Result<Way, Reason> {
+fn admit(gateway: &Gateway, arrival: &Arrival, at: (DecisionId, Timestamp)) -> Result<Way, Reason> {
     let corridor = &gateway.corridor;
-    let token = Secret::new(tunnel.token.expose().as_str());
-    let identified = corridor.identify.identify(token, corridor, at)?;
+    let identified = corridor.identify.opens(arrival, corridor, at)?;
     if identified.tenant.region != corridor.config.region {
         return Err(Reason::WrongRegion);
     }
-    let passes = identified.judges.enforced.passes_through(&tunnel.host);
-    Ok(if passes { Way::Through } else { Way::Opened })
+    let Target::Origin { host, port, .. } = &arrival.target else {
+        return Err(Reason::MalformedRequest);
+    };
+    let (host, port) = (host.clone(), *port);
+    if identified.judges.enforced.passes_through(&host) {
+        return Ok(Way::Through(host));
+    }
+    Ok(Way::Opened(Tunnel { host, port, presented: arrival.presented.clone() }))
 }
 
 /// Waits for the client to begin its handshake; anything but TLS in a tunnel is nobody's call.

@@ -3,19 +3,21 @@
 //! Not here: what an acceptable head is (`gate`) and what happens to a call (`tool_route`).
 //! Invariant: Pingora never waits for a head; it gets whole, checked heads or none.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_config::HeadLimits;
 use aegis_domain::Reason;
 use aegis_gate::{self as gate, Framing, HeadGate, Limits, Pace, Reading, Scheme, Target, Upgrade};
-use async_trait::async_trait;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
+use pingora_core::listeners::tls::Acceptor;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
+use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -25,6 +27,7 @@ use crate::door::tool_route::ToolRoute;
 use crate::wire::Gateway;
 use aegis_conduit::Gated;
 use aegis_conduit::Prefixed;
+use aegis_conduit::upstream::Dialler;
 use aegis_corridor::context::Asked;
 use aegis_corridor::drain::Underway;
 use aegis_corridor::refusal::Refusal;
@@ -37,10 +40,21 @@ const LINGER: Duration = Duration::from_secs(1);
 const BODY_BYTES_PER_S_MIN: u64 = 256;
 const BODY_TOTAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Stands in front of one `HttpProxy`, on plain and TLS listeners alike.
-pub struct Front {
-    proxy: Arc<HttpProxy<ToolRoute>>,
+/// Pingora's part of the work, dialling by our dialler.
+pub(super) type Proxy = HttpProxy<ToolRoute, Dialler>;
+
+/// Stands in front of the proxy, on plain and TLS listeners alike.
+pub(super) struct Front {
+    proxy: Arc<Proxy>,
     gateway: Arc<Gateway>,
+    tls: Option<Encrypted>,
+}
+
+/// The listener that speaks TLS.
+#[derive(Clone)]
+pub(super) struct Encrypted {
+    pub address: SocketAddr,
+    pub config: Arc<ServerConfig>,
 }
 
 /// Where a request comes in.
@@ -72,8 +86,43 @@ struct Message {
 }
 
 impl Front {
-    pub fn new(proxy: HttpProxy<ToolRoute>, gateway: Arc<Gateway>) -> Self {
-        Self { proxy: Arc::new(proxy), gateway }
+    pub(super) fn new(proxy: Arc<Proxy>, gateway: Arc<Gateway>, tls: Option<Encrypted>) -> Self {
+        Self { proxy, gateway, tls }
+    }
+
+    /// Has the connection until its end.
+    pub(super) async fn connected(&self, stream: Stream) {
+        let shutdown = &self.gateway.corridor.drain.shutdown();
+        if self.gateway.corridor.drain.is_closing() {
+            return;
+        }
+        // Above the limit a connection is closed at once; waiting ones would take room as well.
+        let Ok(_room) = Arc::clone(&self.gateway.connections).try_acquire_owned() else { return };
+        let Some(stream) = self.opened(stream).await else { return };
+        if let Some((stream, head)) = self.serve(stream, Place::Listener, shutdown).await {
+            self.tunnel(stream, head, shutdown).await;
+        }
+    }
+
+    /// Takes the encryption off, where the connection came in by the listener that has it.
+    async fn opened(&self, stream: Stream) -> Option<Stream> {
+        let digest = stream.get_socket_digest();
+        let local = digest.as_ref().and_then(|digest| digest.local_addr()?.as_inet().copied());
+        let came_by = |tls: &&Encrypted| {
+            let is_port = local.is_some_and(|local| local.port() == tls.address.port());
+            is_port && (tls.address.ip().is_unspecified() || local == Some(tls.address))
+        };
+        let Some(tls) = self.tls.as_ref().filter(came_by) else { return Some(stream) };
+        let acceptor = Acceptor::from_server_config(Arc::clone(&tls.config));
+        let handshake = acceptor.tls_handshake(Prefixed::new(stream, Bytes::new()));
+        match timeout(self.gateway.corridor.config.limits.head_deadline, handshake).await {
+            Ok(Ok(stream)) => Some(Box::new(stream)),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a handshake failed");
+                None
+            }
+            Err(_) => None,
+        }
     }
 
     /// Serves calls on one connection until either side is done, or it turns into a tunnel.
@@ -101,7 +150,7 @@ impl Front {
                 Head::Http2(prefix) => {
                     // Its calls count themselves; the connection may stay idle for long.
                     drop(underway);
-                    let stream = Box::new(Prefixed::new(stream, prefix.freeze()));
+                    let stream = Box::new(Prefixed::new(stream, prefix.freeze()).in_http2());
                     ServerApp::process_new(&self.proxy, stream, shutdown).await;
                     return None;
                 }
@@ -253,30 +302,6 @@ async fn answer_and_close(mut stream: Stream, refusal: &Refusal) {
     });
     if let Ok(Err(error)) = sent.await {
         tracing::debug!(%error, "a refused client did not take its answer");
-    }
-}
-
-#[async_trait]
-impl ServerApp for Front {
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        _shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        let shutdown = &self.gateway.corridor.drain.shutdown();
-        if self.gateway.corridor.drain.is_closing() {
-            return None;
-        }
-        // Above the limit a connection is closed at once; waiting ones would take room as well.
-        let _room = Arc::clone(&self.gateway.connections).try_acquire_owned().ok()?;
-        if let Some((stream, head)) = self.serve(stream, Place::Listener, shutdown).await {
-            self.tunnel(stream, head, shutdown).await;
-        }
-        None
-    }
-
-    async fn cleanup(&self) {
-        ServerApp::cleanup(&*self.proxy).await;
     }
 }
 

@@ -13,22 +13,27 @@ use parking_lot::Mutex;
 use pingora_core::apps::HttpServerOptions;
 use pingora_core::apps::http_app::HttpServer;
 use pingora_core::listeners::ListenerConfig;
-use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora_core::services::listening::Service;
-use pingora_proxy::http_proxy;
+use pingora_proxy::{ProcessCustomSession, ProxyServiceBuilder};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 
-use crate::door::{Front, Ops, ToolRoute};
+use crate::door::front::{Encrypted, Front, Proxy};
+use crate::door::{Ops, ToolRoute};
 use crate::wire::Gateway;
+use aegis_conduit::upstream::Dialler;
 use aegis_config::TlsListen;
 
 /// Idle connections kept to upstreams.
 const POOL_MAX: usize = 1_024;
-/// How often a call that never reached an upstream is tried again.
-const RETRIES_MAX: usize = 2;
+/// How often a call is tried that never reached an upstream; one try may only find out that HTTP/2 is to be spoken.
+const RETRIES_MAX: usize = 3;
 
 /// A Pingora server with our doors on it, not yet running.
 pub struct Listeners {
@@ -43,13 +48,12 @@ impl Listeners {
             check_free(address)?;
         }
         let mut server = Server::new_with_opt_and_conf(None, server_conf());
-        let mut front = Service::new("agents".to_owned(), front(gateway, &server.configuration));
+        let tls = config.listen.tls.as_ref().map(encrypted).transpose()?;
         // Bound in this order: whoever finds the plain door open may use both (`Ops`).
-        if let Some(tls) = &config.listen.tls {
-            let listener = ListenerConfig::tcp(tls.address.to_string()).tls(tls_settings(tls)?);
-            front.add_listener(listener.l4_buffer(buffers()));
-        }
-        if let Some(address) = config.listen.plain {
+        let addresses = tls.iter().map(|tls| tls.address).chain(config.listen.plain);
+        let addresses: Vec<SocketAddr> = addresses.collect();
+        let mut front = agents(gateway, &server.configuration, tls);
+        for address in addresses {
             front.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers()));
         }
         let mut ops = Service::new(
@@ -77,27 +81,40 @@ fn buffers() -> L4BufferSettings {
     L4BufferSettings::default().write(8 * 1_024)
 }
 
-fn front(gateway: &Arc<Gateway>, conf: &Arc<ServerConf>) -> Front {
-    let mut proxy = http_proxy(conf, ToolRoute::new(Arc::clone(gateway)));
+/// Pingora takes a dialler of ours only together with a protocol of ours, and hands each connection of that to us, with
+/// the proxy. So our front is, to it, such a protocol.
+fn agents(
+    gateway: &Arc<Gateway>,
+    conf: &Arc<ServerConf>,
+    tls: Option<Encrypted>,
+) -> Service<Proxy> {
     let mut options = HttpServerOptions::default();
-    options.h2c = true;
+    options.force_custom = true;
     options.h2_idle_timeout = Some(gateway.corridor.config.limits.idle);
-    proxy.server_options = Some(options);
-    Front::new(proxy, Arc::clone(gateway))
+    let dialler = Dialler::new(Arc::clone(&gateway.trust));
+    let (route, gateway) = (ToolRoute::new(Arc::clone(gateway)), Arc::clone(gateway));
+    let connected: ProcessCustomSession<ToolRoute, Dialler> =
+        Arc::new(move |proxy: Arc<Proxy>, stream, _| {
+            let front = Front::new(proxy, Arc::clone(&gateway), tls.clone());
+            Box::pin(async move {
+                front.connected(stream).await;
+                None
+            })
+        });
+    let service = ProxyServiceBuilder::new(conf, route).name("agents").server_options(options);
+    service.custom(dialler, connected).build()
 }
 
-fn tls_settings(tls: &TlsListen) -> anyhow::Result<TlsSettings> {
-    check_tls(tls)?;
-    let path = |path: &std::path::Path| {
-        path.to_str().map(str::to_owned).context("a certificate path is not UTF-8")
-    };
-    let mut settings = TlsSettings::intermediate(&path(&tls.certificate)?, &path(&tls.key)?)?;
-    settings.enable_h2();
-    Ok(settings)
+fn encrypted(tls: &TlsListen) -> anyhow::Result<Encrypted> {
+    Ok(Encrypted { address: tls.address, config: Arc::new(tls_config(tls)?) })
 }
 
-/// Whether certificate and key can be served. Pingora would find out in a task of its own, and panic there.
+/// Whether certificate and key can be served.
 pub fn check_tls(tls: &TlsListen) -> anyhow::Result<()> {
+    tls_config(tls).map(drop)
+}
+
+fn tls_config(tls: &TlsListen) -> anyhow::Result<ServerConfig> {
     let about = |what: &str, path: &std::path::Path| {
         format!("the {what} {} cannot be used", path.display())
     };
@@ -106,12 +123,29 @@ pub fn check_tls(tls: &TlsListen) -> anyhow::Result<()> {
         .with_context(|| about("certificate", &tls.certificate))?;
     let key = PrivateKeyDer::from_pem_file(&tls.key).with_context(|| about("key", &tls.key))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_client_cert_verifier(client_verifier(tls, provider)?)
         .with_single_cert(chain, key)
         .with_context(|| about("certificate", &tls.certificate))?;
-    Ok(())
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Asks agents for a certificate where there is someone to have signed it. Who has none may go on without: its token may
+/// be enough. Who shows one that is not good is sent away.
+fn client_verifier(
+    tls: &TlsListen,
+    provider: Arc<CryptoProvider>,
+) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
+    let Some(path) = &tls.client_ca else { return Ok(WebPkiClientVerifier::no_client_auth()) };
+    let about = || format!("the client CA {} cannot be used", path.display());
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).with_context(about)? {
+        roots.add(certificate.with_context(about)?).with_context(about)?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    verifier.allow_unauthenticated().build().with_context(about)
 }
 
 /// Whether an address can be listened on. Pingora would try for half a minute and then panic in a task of its own.

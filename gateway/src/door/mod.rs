@@ -15,7 +15,6 @@ mod policies;
 mod target;
 mod tool_route;
 
-pub use front::Front;
 pub use intercept::{Intercept, InterceptError};
 pub use listeners::{Listeners, check_tls};
 pub use ops::Ops;

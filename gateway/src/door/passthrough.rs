@@ -8,31 +8,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_conduit::{Carried, Ended, Prefixed, splice};
-use aegis_corridor::context::{Arrival, Asked, CallContext, Presented, Received, Target};
+use aegis_corridor::context::{Arrival, Asked, CallContext, Received};
 use aegis_corridor::refusal::Refusal;
 use aegis_corridor::rooms::settle::{End, Settlement};
 use aegis_corridor::{Admission, BodySource, clock};
-use aegis_domain::{DecisionId, Host, Method, Reason, Scheme, Timestamp};
+use aegis_domain::{DecisionId, Host, Reason, Timestamp};
 use aegis_gate::{Hello, read_hello};
 use async_trait::async_trait;
 use bytes::BytesMut;
-use http::HeaderMap;
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::door::connect::{Connect, ESTABLISHED};
-use crate::door::target::Tunnel;
 use crate::door::tool_route::InFlight;
 use crate::rooms::forward;
 use crate::wire::Gateway;
 
 /// A CONNECT to a host whose tunnels policy passes through.
 pub(super) struct Unopened {
-    pub(super) tunnel: Tunnel,
-    pub(super) headers: HeaderMap,
-    pub(super) peer: Option<IpAddr>,
+    pub(super) arrival: Arrival,
+    pub(super) host: Host,
     /// What came behind the head.
     pub(super) early: BytesMut,
     /// Under which the policy was chosen that says so.
@@ -44,25 +41,13 @@ pub(super) struct Unopened {
 pub(super) async fn pass(gateway: &Arc<Gateway>, stream: Stream, unopened: Unopened) -> Connect {
     let corridor = &gateway.corridor;
     let _counted = InFlight::begin(corridor.metrics.clone());
-    let Unopened { tunnel, headers, peer, early, id, now } = unopened;
-    let host = tunnel.host.clone();
-    let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
-    let trace = clock::trace(traceparent);
-    let (Ok(trace), Some(method)) = (trace, Method::parse("CONNECT")) else {
+    let Unopened { arrival, host, early, id, now } = unopened;
+    let traceparent = arrival.headers.get("traceparent").and_then(|value| value.to_str().ok());
+    let Ok(trace) = clock::trace(traceparent) else {
         return Connect::Answered(stream, Box::new(Refusal::nameless()));
     };
     let mut call = CallContext::new(id, trace, now);
     call.asked = Asked::Proxy;
-    let arrival = Arrival {
-        method,
-        path: "/".to_owned(),
-        query: None,
-        headers,
-        peer,
-        is_upgrade: false,
-        target: Target::Origin { scheme: Scheme::Https, host: tunnel.host, port: tunnel.port },
-        presented: Presented::ToProxy(tunnel.token),
-    };
     if let Admission::Refused(refusal) = corridor.admit(&mut call, &arrival, &mut Unread).await {
         return Connect::Answered(stream, refusal);
     }

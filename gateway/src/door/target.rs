@@ -4,21 +4,22 @@
 //! was opened for are one; a request in which they differ is refused, never interpreted.
 
 use aegis_address::Authority;
-use aegis_domain::{Host, Reason, Scheme, Secret};
+use aegis_corridor::context::{Asked, Presented, Stands, Target};
+use aegis_corridor::credential;
+use aegis_domain::{Host, Reason, Scheme};
+use aegis_identity::CertificateThumbprint;
 use http::header::HOST;
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::tls::SslDigest;
 use pingora_http::RequestHeader;
 use pingora_http::authority::{RawTargetAuthority, raw_target_authority};
-
-use aegis_corridor::context::{Asked, Presented, Target};
-use aegis_corridor::rooms::identify;
 
 /// What a CONNECT said, for everything inside its tunnel.
 #[derive(Debug)]
 pub(super) struct Tunnel {
     pub(super) host: Host,
     pub(super) port: u16,
-    pub(super) token: Secret<String>,
+    pub(super) presented: Presented,
 }
 
 /// What a request asks for, of whom, and with which token.
@@ -42,6 +43,12 @@ pub(super) fn tunnel(session: &ServerSession) -> Option<&Tunnel> {
     proxy.user_data.as_ref()?.downcast_ref()
 }
 
+/// The certificate that an agent's handshake proved. Without one Pingora tells the digest of nothing.
+pub(super) fn certificate(tls: Option<&SslDigest>) -> Option<CertificateThumbprint> {
+    let digest: [u8; 32] = tls?.cert_digest.as_slice().try_into().ok()?;
+    Some(CertificateThumbprint::from_bytes(digest))
+}
+
 /// Whether a request is for a route of ours, so that what is ours may answer it.
 pub(super) fn is_route(session: &ServerSession) -> bool {
     tunnel(session).is_none()
@@ -59,22 +66,30 @@ pub(super) fn ask(session: &ServerSession) -> Result<Ask, (Reason, Asked)> {
         }
         let target =
             Target::Origin { scheme: Scheme::Https, host: tunnel.host.clone(), port: tunnel.port };
-        let presented = Presented::ToProxy(Secret::new(tunnel.token.expose().clone()));
-        return Ok(Ask { target, presented, asked: Asked::Server });
+        return Ok(Ask { target, presented: tunnel.presented.clone(), asked: Asked::Server });
     }
+    let certificate = certificate(session.digest().and_then(|digest| digest.ssl_digest.as_deref()));
     match raw {
         RawTargetAuthority::None => {
-            Ok(Ask { target: Target::Route, presented: Presented::InHeaders, asked: Asked::Server })
+            let told = credential::in_headers(&header.headers);
+            let told = told.map_err(|reason| (reason, Asked::Server))?;
+            let presented = Presented { told, stands: Stands::InHeaders, certificate };
+            Ok(Ask { target: Target::Route, presented, asked: Asked::Server })
         }
         RawTargetAuthority::Absolute { scheme, authority, .. } => {
-            absolute(header, (scheme, authority)).map_err(|reason| (reason, Asked::Proxy))
+            let ask = absolute(header, (scheme, authority), certificate);
+            ask.map_err(|reason| (reason, Asked::Proxy))
         }
         RawTargetAuthority::AmbiguousAuthority => Err((Reason::MalformedRequest, Asked::Server)),
     }
 }
 
 /// `http://host/path`, as a client says it to a proxy (RFC 9112 §3.2.2).
-fn absolute(header: &RequestHeader, (scheme, authority): (&[u8], &[u8])) -> Result<Ask, Reason> {
+fn absolute(
+    header: &RequestHeader,
+    (scheme, authority): (&[u8], &[u8]),
+    certificate: Option<CertificateThumbprint>,
+) -> Result<Ask, Reason> {
     let authority =
         std::str::from_utf8(authority).ok().and_then(|text| Authority::parse(text).ok());
     let is_http = scheme.eq_ignore_ascii_case(b"http");
@@ -83,9 +98,10 @@ fn absolute(header: &RequestHeader, (scheme, authority): (&[u8], &[u8])) -> Resu
     if !says(header, Scheme::Http, &authority.host, port) {
         return Err(Reason::MalformedRequest);
     }
+    let told = credential::to_proxy(&header.headers)?;
     Ok(Ask {
         target: Target::Origin { scheme: Scheme::Http, host: authority.host, port },
-        presented: Presented::ToProxy(identify::proxy_token(&header.headers)?),
+        presented: Presented { told, stands: Stands::ToProxy, certificate },
         asked: Asked::Proxy,
     })
 }

@@ -3,6 +3,7 @@
 //! Not here: deciding (`corridor`) and reading heads off the wire (`front`). Kept thin, because Pingora is compiled
 //! into this file. Invariant: Pingora asks for a peer only when a permit exists.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use aegis_telemetry::Metrics;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{EXPECT, HeaderName, TE, TRANSFER_ENCODING};
+use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -24,6 +26,7 @@ use crate::door::body::DownstreamBody;
 use crate::door::{front, target};
 use crate::rooms::forward::{self, Reach};
 use crate::wire::Gateway;
+use aegis_conduit::upstream::{announce, speaks_http2};
 use aegis_conduit::{handshake, replay};
 use aegis_corridor::Admission;
 use aegis_corridor::clock;
@@ -50,6 +53,8 @@ pub struct Visit {
     failure: Option<Reason>,
     /// How many addresses of the upstream were tried in vain.
     attempts: usize,
+    /// Whether the answer comes through the gate of `conduit::upstream`.
+    is_gated: bool,
 }
 
 /// Shows a call in `aegis_calls_in_flight` for as long as it lives.
@@ -147,6 +152,7 @@ impl ProxyHttp for ToolRoute {
             settlement: None,
             failure: None,
             attempts: 0,
+            is_gated: false,
         }
     }
 
@@ -191,19 +197,36 @@ impl ProxyHttp for ToolRoute {
         }
     }
 
+    async fn connected_to_upstream(
+        &self,
+        session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        _fd: RawFd,
+        digest: Option<&Digest>,
+        visit: &mut Visit,
+    ) -> Result<()> {
+        visit.is_gated = announce(digest, visit.asked(session));
+        Ok(())
+    }
+
     async fn upstream_request_filter(
         &self,
         _session: &mut Session,
         upstream: &mut RequestHeader,
         visit: &mut Visit,
     ) -> Result<()> {
+        let is_http2 = upstream.version == http::Version::HTTP_2;
+        // Pingora falls back to an HTTP/1 of its own where a server ignores that only HTTP/2 was offered.
+        if !is_http2 && !visit.is_gated {
+            return Err(refused(Reason::UpstreamFailed, visit));
+        }
         let outgoing = visit.call.as_ref().and_then(|call| call.outgoing.as_ref());
         let Some(outgoing) = outgoing else { return Err(refused(Reason::Unavailable, visit)) };
         let size = Some(outgoing.headers.len());
         let path = outgoing.path_and_query.as_bytes();
         let mut judged = RequestHeader::build(outgoing.method.clone(), path, size)?;
         judged.set_version(upstream.version);
-        let is_http2 = upstream.version == http::Version::HTTP_2;
         for (name, value) in &outgoing.headers {
             // HTTP/2 frames bodies by itself (RFC 9113 §8.2.2), and only it forwards trailers.
             let other = if is_http2 { TRANSFER_ENCODING } else { TE };
@@ -227,11 +250,7 @@ impl ProxyHttp for ToolRoute {
         response: &mut ResponseHeader,
         visit: &mut Visit,
     ) -> Result<()> {
-        let asked = match (visit.is_upgrade, session.req_header().method == http::Method::HEAD) {
-            (true, _) => gate::Asked::WebSocket,
-            (false, true) => gate::Asked::Head,
-            (false, false) => gate::Asked::Plain,
-        };
+        let asked = visit.asked(session);
         let version = match response.version {
             http::Version::HTTP_2 => gate::Version::Http2,
             http::Version::HTTP_10 => gate::Version::Http10,
@@ -293,13 +312,18 @@ impl ProxyHttp for ToolRoute {
     fn fail_to_connect(
         &self,
         _session: &mut Session,
-        _peer: &HttpPeer,
+        peer: &HttpPeer,
         visit: &mut Visit,
         error: Box<Error>,
     ) -> Box<Error> {
         visit.failure = Some(failure(&error));
-        visit.attempts = visit.attempts.saturating_add(1);
         let mut error = error;
+        if speaks_http2(&error) {
+            self.gateway.spoken.learn_http2(peer);
+        } else {
+            self.gateway.spoken.forget(peer);
+            visit.attempts = visit.attempts.saturating_add(1);
+        }
         // Nothing was sent, so another address of the same name may be tried.
         error.set_retry(true);
         error
@@ -363,6 +387,14 @@ impl ProxyHttp for ToolRoute {
 }
 
 impl Visit {
+    fn asked(&self, session: &Session) -> gate::Asked {
+        match (self.is_upgrade, session.req_header().method == http::Method::HEAD) {
+            (true, _) => gate::Asked::WebSocket,
+            (false, true) => gate::Asked::Head,
+            (false, false) => gate::Asked::Plain,
+        }
+    }
+
     fn reach(&self) -> Reach {
         Reach { is_upgrade: self.is_upgrade, attempts: self.attempts }
     }
@@ -415,6 +447,15 @@ fn failure(error: &Error) -> Reason {
         ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
             Reason::UpstreamTls
         }
+        _ if is_alert(error) => Reason::UpstreamTls,
         _ => Reason::UpstreamFailed,
     }
+}
+
+/// Whether TLS itself broke. In TLS 1.3 an upstream may refuse our certificate only after we took the handshake for done
+/// (RFC 8446 §4.4.2.4).
+fn is_alert(error: &Error) -> bool {
+    let io = error.root_cause().downcast_ref::<std::io::Error>();
+    let tls = io.and_then(|io| io.get_ref()?.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::AlertReceived(_)))
 }

@@ -3,20 +3,16 @@
 //! Not here: the call as it leaves (`prepare` in the corridor), resolving names (`resolve`) and moving bytes (Pingora).
 //! Invariants: the address dialled is the one checked; connections are never shared between tenants, tools or credentials.
 
-use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_address::Dialable;
-use aegis_config::Protocol;
+use aegis_conduit::upstream::{Speak, Trusted};
+use aegis_config::{Protocol, ToolBinding};
 use aegis_corridor::context::{Identified, Read};
 use aegis_corridor::rooms::seal::Permit;
 use aegis_domain::{Reason, Scheme};
-use pingora_core::protocols::ALPN;
-use pingora_core::protocols::tls::CaType;
 use pingora_core::upstreams::peer::HttpPeer;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -26,54 +22,6 @@ use crate::wire::Gateway;
 /// HTTP/2 streams on one upstream connection; Pingora's default is one.
 const STREAMS_MAX: usize = 100;
 const UPSTREAM_IDLE: Duration = Duration::from_secs(60);
-
-/// Certificate authorities that tools name, parsed once.
-#[derive(Default)]
-pub struct TrustStore(BTreeMap<PathBuf, Arc<CaType>>);
-
-impl std::fmt::Debug for TrustStore {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.keys()).finish()
-    }
-}
-
-/// Why a CA file is not one.
-#[derive(Debug, thiserror::Error)]
-pub enum TrustError {
-    #[error("the CA file {file} cannot be read")]
-    Read { file: String, source: rustls::pki_types::pem::Error },
-    #[error("the CA file {file} holds a certificate that is none")]
-    Certificate { file: String },
-    #[error("the CA file {file} holds no certificate")]
-    Empty { file: String },
-}
-
-impl TrustStore {
-    /// Reads a CA file of a tool; reading one twice is cheap.
-    pub fn add(&mut self, path: &PathBuf) -> Result<(), TrustError> {
-        use pingora_core::utils::tls::{WrappedX509, parse_x509};
-        use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-
-        if self.0.contains_key(path) {
-            return Ok(());
-        }
-        let file = || path.display().to_string();
-        let read = |source| TrustError::Read { file: file(), source };
-        let mut roots = rustls::RootCertStore::empty();
-        let mut authorities = Vec::new();
-        for certificate in CertificateDer::pem_file_iter(path).map_err(read)? {
-            let certificate = certificate.map_err(read)?;
-            // Pingora's own parser panics on a bad certificate, so rustls looks first.
-            roots.add(certificate.clone()).map_err(|_| TrustError::Certificate { file: file() })?;
-            authorities.push(WrappedX509::new(certificate.to_vec(), parse_x509));
-        }
-        if authorities.is_empty() {
-            return Err(TrustError::Empty { file: file() });
-        }
-        self.0.insert(path.clone(), authorities.into());
-        Ok(())
-    }
-}
 
 /// How an upstream is to be reached this time.
 #[derive(Clone, Copy, Debug)]
@@ -102,16 +50,15 @@ pub async fn peer(
     options.write_timeout = Some(binding.read_timeout);
     options.idle_timeout = Some(UPSTREAM_IDLE);
     options.max_h2_streams = STREAMS_MAX;
-    options.ca = binding.ca_file.as_ref().and_then(|path| gateway.trust.0.get(path)).cloned();
-    options.alpn = match (binding.protocol, reach.is_upgrade) {
-        (_, true) | (Protocol::Http1, _) => ALPN::H1,
-        (Protocol::Http2, false) => ALPN::H2,
-        (Protocol::Auto, false) => ALPN::H2H1,
+    let trusted = if is_tls { trusted(binding) } else { Trusted::default() };
+    let speak = match (binding.protocol, reach.is_upgrade) {
+        (_, true) | (Protocol::Http1, _) => Speak::Http1,
+        (Protocol::Http2, false) => Speak::Http2,
+        (Protocol::Auto, false) if !is_tls => Speak::Http1,
+        (Protocol::Auto, false) if gateway.spoken.is_http2(&peer) => Speak::Http2,
+        (Protocol::Auto, false) => Speak::Either,
     };
-    if binding.protocol == Protocol::Http2 && !is_tls && !reach.is_upgrade {
-        options.set_http_version(2, 2);
-    }
-    Ok(peer)
+    if gateway.trust.lead(&trusted, speak, &mut peer) { Ok(peer) } else { Err(Reason::Unavailable) }
 }
 
 /// How many addresses of an upstream are tried for a tunnel that is passed through.
@@ -156,11 +103,17 @@ async fn address(
     if gateway.is_itself(address) { Err(Reason::ProxyLoop) } else { Ok(address) }
 }
 
-/// Calls share a connection only when tenant, tool and CA are the same, and so the credential is.
+/// Whom a tool's upstreams must be signed by, and what they are shown.
+pub fn trusted(binding: &ToolBinding) -> Trusted {
+    let identity = binding.client_certificate.as_ref().map(|pair| pair.sha256);
+    Trusted { ca_file: binding.ca_file.clone(), identity }
+}
+
+/// Calls share a connection only when tenant, tool, CA and client certificate are the same, and so the credential is.
 fn pool_of(identified: &Identified, read: &Read) -> u64 {
     let mut hasher = DefaultHasher::new();
     identified.tenant.id.hash(&mut hasher);
     read.call.route.hash(&mut hasher);
-    read.binding.ca_file.hash(&mut hasher);
+    trusted(&read.binding).hash(&mut hasher);
     hasher.finish()
 }

@@ -3,14 +3,18 @@
 //! Not here: rules of single rooms (next to the code) and kill -9 (`kill.rs`). Invariant: no test depends on how fast
 //! anything is; what must wait, waits for an event.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::print_stdout, reason = "tests over corpora print their counts")]
 
 mod bodies;
 mod clients;
 mod conversations;
 mod evidence;
+mod floods;
+mod hostile;
 mod inside;
 mod life;
 mod mcp;
+mod modes;
 mod money;
 mod policies;
 mod probes;
@@ -20,6 +24,7 @@ mod refusals;
 mod streams;
 mod unopened;
 mod unseen;
+mod upstream_tls;
 mod upstreams;
 mod wires;
 

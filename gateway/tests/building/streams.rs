@@ -85,14 +85,14 @@ async fn an_allowed_websocket_carries_both_ways() {
     }
 }
 
-/// Accepts every handshake before it has come, then sends back what follows.
-async fn accept_unasked(listener: TcpListener) {
+/// Accepts every handshake at its first byte, then sends back what follows.
+async fn accept_at_once(listener: TcpListener) {
     const ACCEPTED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
         upgrade: websocket\r\n\r\n";
     while let Ok((mut stream, _)) = listener.accept().await {
-        stream.write_all(ACCEPTED).await.unwrap();
         tokio::spawn(async move {
-            let mut head = Vec::new();
+            let mut head = vec![stream.read_u8().await.unwrap()];
+            stream.write_all(ACCEPTED).await.unwrap();
             while !head.ends_with(b"\r\n\r\n") {
                 head.push(stream.read_u8().await.unwrap());
             }
@@ -107,7 +107,7 @@ async fn accept_unasked(listener: TcpListener) {
 async fn a_websocket_stays_open_however_early_it_was_accepted() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    tokio::spawn(accept_unasked(listener));
+    tokio::spawn(accept_at_once(listener));
     let early = json!({
         "upstream": format!("http://open.test:{port}"), "resolve": ["127.0.0.1"],
         "addresses": ["127.0.0.0/8"], "protocol": "http1", "price": { "per_call_usd": "0.01" },

@@ -9,10 +9,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::{header_and, payload};
+use super::{key, keys_of, malleated};
 use crate::jws::Jws;
 use crate::public_key::Algorithm;
-use crate::{KeyError, KeySet, KeySetError};
+use crate::{KeyError, KeySet, KeySetError, verify_jws};
 
 const JWS_BYTES_MAX: usize = 1 << 20;
 
@@ -26,6 +26,14 @@ struct Tally {
 impl Tally {
     fn count(&mut self, accepted: bool) {
         if accepted { self.accepted += 1 } else { self.refused += 1 }
+    }
+
+    #[expect(clippy::print_stderr, reason = "the counts are what a reader of the run wants to see")]
+    fn print(&self, corpus: &str) {
+        eprintln!(
+            "{corpus}: {} accepted, {} refused, as they should be",
+            self.accepted, self.refused
+        );
     }
 }
 
@@ -96,6 +104,7 @@ fn wycheproof_jws_accepts_what_is_valid_and_claimed_and_nothing_else() {
             tally.count(expected);
         }
     }
+    tally.print("wycheproof JWS");
     // RS256 8, PS256 6, ES256 2.
     assert_eq!(tally, Tally { accepted: 16, refused: 385 });
 }
@@ -115,6 +124,7 @@ fn wycheproof_jwk_sets_are_refused_or_verify_as_they_should() {
         let private = KeySet::from_jwks(group["private"].to_string().as_bytes());
         assert!(private.is_err(), "{}", group["comment"]);
     }
+    tally.print("wycheproof JWK");
     assert_eq!(tally, Tally { accepted: 1, refused: 25 });
 }
 
@@ -128,20 +138,54 @@ fn wycheproof_ed25519_vectors_verify_as_they_should() {
             let accepted = verify_bare(jwk, Algorithm::Ed25519, [&test["msg"], &test["sig"]]);
             assert_eq!(accepted, test["result"] == "valid", "{test}");
             tally.count(accepted);
-            assert!(!verify(&wrapped(test), key_set(jwk).as_ref()), "{test}");
         }
     }
+    tally.print("wycheproof ed25519");
     assert_eq!(tally, Tally { accepted: 88, refused: 63 });
 }
 
-/// A JWS of our own with the signature of a vector, which was made over another message.
-fn wrapped(test: &Value) -> Value {
-    let parts = [
-        URL_SAFE_NO_PAD.encode(header_and("")),
-        URL_SAFE_NO_PAD.encode(payload()),
-        URL_SAFE_NO_PAD.encode(unhex(&test["sig"])),
-    ];
-    parts.join(".").into()
+/// Their private keys are not published, so each is wrapped twice: its message signed by us with its flaw put on our
+/// signature, and its own signature under its own key on a JWS it was not made for.
+#[test]
+fn wycheproof_ed25519_vectors_wrapped_as_jws_verify_as_they_should() {
+    let Some(groups) = groups("wycheproof/ed25519_test.json") else { return };
+    let (mut ours, mut theirs) = (Tally::default(), Tally::default());
+    for group in &groups {
+        let jwk = &group["publicKeyJwk"];
+        for test in tests(group) {
+            let accepted = verify_jws(&wrapped(test), "t", &keys_of(&key())).is_ok();
+            assert_eq!(accepted, test["result"] == "valid", "{test}");
+            ours.count(accepted);
+            let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA"}"#);
+            let signature = URL_SAFE_NO_PAD.encode(unhex(&test["sig"]));
+            let payload = URL_SAFE_NO_PAD.encode(unhex(&test["msg"]));
+            let jws = format!("{header}.{payload}.{signature}").into();
+            assert!(!verify(&jws, key_set(jwk).as_ref()), "{test}");
+            theirs.count(false);
+        }
+    }
+    ours.print("wycheproof ed25519, wrapped as JWS");
+    assert_eq!(ours, Tally { accepted: 88, refused: 63 });
+    assert_eq!(theirs, Tally { accepted: 0, refused: 151 });
+}
+
+/// Our JWS over a vector's message, with the flaw of the vector in its signature: S + L, the vector's own R and S, or
+/// our signature cut or lengthened to the vector's length.
+fn wrapped(test: &Value) -> String {
+    let signed = key().sign("t", &unhex(&test["msg"]));
+    let (signing_input, signature) = signed.rsplit_once('.').unwrap();
+    let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let flawed = unhex(&test["sig"]);
+    match test["flags"][0].as_str().unwrap() {
+        "Valid" | "Ktv" | "TinkOverflow" => return signed,
+        "SignatureMalleability" => return malleated(&signed),
+        "TruncatedSignature" | "SignatureWithGarbage" => signature.resize(flawed.len(), 0),
+        "CompressedSignature" | "InvalidSignature" | "InvalidEncoding" | "InvalidKtv" => {
+            signature = flawed;
+        }
+        other => panic!("a flag nobody knew of: {other}"),
+    }
+    format!("{signing_input}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 #[test]
@@ -162,6 +206,7 @@ fn wycheproof_rsa_signatures_verify_under_their_own_algorithm_only() {
             check_rsa(group, &mut tally);
         }
     }
+    tally.print("wycheproof RSA");
     // PKCS#1 24 and PSS 64 valid ones, and 2 that are sound with SHA-256 though meant for a longer hash.
     assert_eq!(tally, Tally { accepted: 90, refused: 1_461 });
 }
@@ -209,12 +254,16 @@ fn ed25519_speccheck_is_answered_like_dalek_strict() {
     let expected: Vec<bool> = row.split('|').skip(2).map(|cell| cell.trim() == "V").collect();
     let cases: Vec<Value> = serde_json::from_str(&cases).unwrap();
     assert_eq!(cases.len(), 12);
+    let mut tally = Tally::default();
     for (case, expected) in cases.iter().zip(expected) {
         let x = URL_SAFE_NO_PAD.encode(unhex(&case["pub_key"]));
         let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": x });
         let bare = [&case["message"], &case["signature"]];
         assert_eq!(verify_bare(&jwk, Algorithm::Ed25519, bare), expected, "{case}");
+        tally.count(expected);
     }
+    tally.print("ed25519-speccheck");
+    assert_eq!(tally, Tally { accepted: 1, refused: 11 });
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn refusal(jwk: Value) -> KeyError {
     }
 }
 
-fn rsa_jwk(alg: &str) -> Value {
+pub(super) fn rsa_jwk(alg: &str) -> Value {
     json!({ "kty": "RSA", "n": RSA_N, "e": "AQAB", "alg": alg, "kid": "rsa-1" })
 }
 

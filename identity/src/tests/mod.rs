@@ -8,11 +8,13 @@ mod attacks;
 mod claim_rules;
 mod corpora;
 mod keys;
+mod matrix;
 mod modes;
 mod proofs;
 mod properties;
 mod revocations;
 mod round_trip;
+mod strictness;
 mod subjects;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,10 +74,30 @@ pub(crate) fn verifier() -> Verifier {
 
 /// Signs any header and payload with `key`, as an attacker who has it would.
 pub(crate) fn forge(header: &str, payload: &str) -> String {
+    forge_with(SEED, header, payload)
+}
+
+pub(crate) fn forge_with(seed: [u8; 32], header: &str, payload: &str) -> String {
     let signing_input =
         format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
-    let signature = ed25519_dalek::SigningKey::from_bytes(&SEED).sign(signing_input.as_bytes());
+    let signature = ed25519_dalek::SigningKey::from_bytes(&seed).sign(signing_input.as_bytes());
     format!("{signing_input}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
+}
+
+/// The same signature with S + L for S: the same scalar to a careless verifier (RFC 8032 §8.4).
+pub(crate) fn malleated(token: &str) -> String {
+    const L: [u8; 32] = [
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde,
+        0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    ];
+    let (signing_input, signature) = token.rsplit_once('.').unwrap();
+    let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let mut carry = 0;
+    for (byte, added) in signature[32..].iter_mut().zip(L) {
+        let sum = u16::from(*byte) + u16::from(added) + carry;
+        (*byte, carry) = (sum.to_le_bytes()[0], sum >> 8);
+    }
+    format!("{signing_input}.{}", URL_SAFE_NO_PAD.encode(&signature))
 }
 
 /// A plain header for `key` with more members appended, such as `,"crit":["b64"]`.

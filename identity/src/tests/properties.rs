@@ -6,12 +6,14 @@ use aegis_domain::{AgentId, Jti, OrgId, TenantId, Timestamp, TokenUse};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
+use super::proofs::{demand, proof_header, proof_payload};
+use super::subjects;
 use super::{
     GATEWAY, ISSUER, NOW_S, claims, forge, header_and, key, keys_of, now, payload, verifier,
 };
 use crate::{
-    CertificateThumbprint, Claims, Confirmation, JwkThumbprint, KeySet, SigningKey, inspect, mint,
-    verify_jws,
+    CertificateThumbprint, Claims, Confirmation, JwkThumbprint, KeySet, SigningKey,
+    UnverifiedAssertion, inspect, mint, verify_jws, verify_proof,
 };
 
 fn some_claims() -> impl Strategy<Value = Claims> {
@@ -70,6 +72,9 @@ proptest! {
         prop_assert!(verifier().verify(&text, now()).is_err());
         prop_assert!(verify_jws(&text, "a", &keys_of(&key())).is_err());
         prop_assert!(inspect(&text).is_err());
+        prop_assert!(verify_proof(&text, &demand(None), now()).is_err());
+        prop_assert!(UnverifiedAssertion::read(&text).is_err());
+        prop_assert!(subjects::verifier().verify(&text, now()).is_err());
         prop_assert!(SigningKey::from_pkcs8_pem(&text).is_err());
     }
 
@@ -78,6 +83,24 @@ proptest! {
         let (header, body) = (String::from_utf8_lossy(&header), String::from_utf8_lossy(&body));
         prop_assert!(verifier().verify(&forge(&header, &payload()), now()).is_err());
         prop_assert!(verifier().verify(&forge(&header_and(""), &body), now()).is_err());
+        prop_assert!(verify_proof(&forge(&proof_header(""), &body), &demand(None), now()).is_err());
+        prop_assert!(UnverifiedAssertion::read(&forge(&header_and(""), &body)).is_err());
+        let foreign = forge(&header_and(""), &body);
+        prop_assert!(subjects::verifier().verify(&foreign, now()).is_err());
+    }
+
+    #[test]
+    fn a_proof_cut_swapped_or_stuffed_never_verifies(
+        from in any::<prop::sample::Index>(),
+        to in any::<prop::sample::Index>(),
+        stuffing in "[ -~]{0,6}",
+    ) {
+        let proof = forge(&proof_header(""), &proof_payload(None, &[]));
+        let (from, to) = (from.index(proof.len()), to.index(proof.len()));
+        let mut touched = proof.clone();
+        touched.replace_range(from.min(to)..from.max(to), &stuffing);
+        prop_assume!(touched != proof);
+        prop_assert!(verify_proof(&touched, &demand(None), now()).is_err());
     }
 
     #[test]

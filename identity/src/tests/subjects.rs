@@ -67,7 +67,7 @@ fn verifier_of(issuers: Vec<SubjectIssuer>) -> SubjectVerifier {
 }
 
 /// A verifier of a cluster and an identity provider, both with `key`.
-fn verifier() -> SubjectVerifier {
+pub(super) fn verifier() -> SubjectVerifier {
     let account = ["system:serviceaccount:{ns}:{name}", "{ns}.{name}"];
     let repository = ["repo:{org}/{name}:ref:refs/heads/main", "{name}"];
     verifier_of(vec![
@@ -171,6 +171,10 @@ fn an_oidc_token_is_for_us_and_dated() {
     assert_eq!(undated, Err(TokenError::ClaimMissing { claim: "iat" }.into()));
     let others = take(&token(r#""https://other.example""#, dated));
     assert_eq!(others, Err(TokenError::Audience.into()));
+    let bound = take(&token(&ours, r#","iat":1800000000,"cnf":{"jkt":"x"}"#));
+    assert_eq!(bound, Err(SubjectError::Bound));
+    let delegated = take(&token(&ours, r#","iat":1800000000,"act":{"sub":"x"}"#));
+    assert_eq!(delegated, Err(SubjectError::Delegated));
     let branch = token(&ours, dated).replace("heads/main", "heads/evil");
     assert_eq!(take(&branch), Err(SubjectError::NoRule));
     let day = token(&ours, dated).replace("1800000300", "1800086431");

@@ -3,6 +3,7 @@
 //! Not here: what it should have received. Invariant: a call is on the list as soon as its head arrived, and marked
 //! whole once its body did; without orders it answers `200 {"ok":true}`.
 
+mod puppet;
 mod script;
 mod serve;
 
@@ -19,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::Authority;
 
+pub use puppet::{Puppet, Word};
 pub use script::{Answer, Gate, Script};
 
 /// A running upstream. Clones are the same one.
@@ -32,6 +34,17 @@ struct Shared {
     scripts: Mutex<HashMap<String, Script>>,
     calls: watch::Sender<Vec<Received>>,
     connections: AtomicUsize,
+    handshakes: Mutex<Vec<Handshake>>,
+}
+
+/// One finished TLS handshake.
+#[derive(Clone, Debug)]
+pub struct Handshake {
+    pub version: rustls::ProtocolVersion,
+    pub is_resumed: bool,
+    pub protocol: Option<Vec<u8>>,
+    /// The leaf that the client showed, in DER.
+    pub client: Option<Vec<u8>>,
 }
 
 /// One call as it arrived.
@@ -62,6 +75,11 @@ impl Upstream {
         Self::listen(Some(TlsAcceptor::from(config))).await
     }
 
+    /// Speaks TLS in a way of the test's own.
+    pub async fn tls_of(config: Arc<rustls::ServerConfig>) -> Self {
+        Self::listen(Some(TlsAcceptor::from(config))).await
+    }
+
     /// Speaks HTTP/1.1, and HTTP/2 to those who begin with it.
     pub async fn plain() -> Self {
         Self::listen(None).await
@@ -74,6 +92,7 @@ impl Upstream {
             scripts: Mutex::default(),
             calls: watch::Sender::new(Vec::new()),
             connections: AtomicUsize::new(0),
+            handshakes: Mutex::default(),
         });
         tokio::spawn(serve::accept(listener, acceptor, Arc::clone(&shared)));
         Self { port, shared }
@@ -105,6 +124,11 @@ impl Upstream {
     /// Connections that were made so far, whatever came of them.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Acquire)
+    }
+
+    /// The TLS handshakes that came to their end.
+    pub fn handshakes(&self) -> Vec<Handshake> {
+        self.shared.handshakes.lock().clone()
     }
 
     /// Waits until this many calls have begun.

@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Answer, Gate, Received, Script, Shared};
+use super::{Answer, Gate, Handshake, Received, Script, Shared};
 
 type Reply = Response<UnsyncBoxBody<Bytes, Broken>>;
 
@@ -53,11 +53,22 @@ pub(super) async fn accept(
                 None => connected(socket, connection, shared).await,
                 Some(acceptor) => {
                     if let Ok(stream) = acceptor.accept(socket).await {
+                        shared.handshakes.lock().push(handshake(stream.get_ref().1));
                         connected(stream, connection, shared).await;
                     }
                 }
             }
         });
+    }
+}
+
+fn handshake(session: &rustls::ServerConnection) -> Handshake {
+    let client = session.peer_certificates().and_then(|chain| chain.first());
+    Handshake {
+        version: session.protocol_version().unwrap(),
+        is_resumed: session.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+        protocol: session.alpn_protocol().map(<[u8]>::to_vec),
+        client: client.map(|leaf| leaf.to_vec()),
     }
 }
 
