@@ -31,7 +31,7 @@ impl Foreign {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut running = command.spawn().unwrap();
         let mut said = BufReader::new(running.stdout.take().unwrap()).lines();
-        let port = said.next_line().await.unwrap().expect("the server says its port");
+        let port = said.next_line().await.unwrap().unwrap();
         Self { port: port.parse().unwrap(), _running: running }
     }
 
