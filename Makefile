@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test tools clients format lint house advisories opa unit agreement deny figures hotstores hotfigures policyfigures
+.PHONY: help run test tools clients format lint house advisories opa unit agreement deny figures hotstores hotfigures interceptionfigures policyfigures
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -71,6 +71,10 @@ deny: advisories ## licences, bans and sources, where cargo-deny is installed
 figures: tools ## measure the gateway beside bare Pingora; minutes, on a quiet machine
 	cargo build --release --package aegis-gateway --package aegis-loadtest
 	cargo run --release --package aegis-loadtest -- figures --work-dir $${CARGO_TARGET_DIR:-target}
+
+interceptionfigures: tools ## measure tunnels beside mitmproxy and squid, as far as installed; minutes, on a quiet machine
+	cargo build --release --package aegis-gateway --package aegis-loadtest
+	cargo run --release --package aegis-loadtest -- interception --work-dir $${CARGO_TARGET_DIR:-target}
 
 CLIENTS := target/clients
 CLIENT_FILES := gateway/tests/clients

@@ -226,6 +226,7 @@ pub struct ToolBinding {
     /// How callers must show who they are.
     pub modes: Modes,
     pub body_bytes_max: Option<usize>,
+    pub encoded_slashes: EncodedSlashes,
     pub connect_timeout: Duration,
     pub read_timeout: Duration,
     pub outage: OutageRule,
@@ -258,6 +259,15 @@ pub enum Speaks {
     Http,
     /// Messages of the Model Context Protocol: a tool call is judged as a call of that tool.
     Mcp,
+}
+
+/// What becomes of a call with an escaped slash in its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncodedSlashes {
+    /// Servers disagree on what it is.
+    Refuse,
+    /// It goes on as it stands: this upstream takes it for a character of its segment.
+    Allow,
 }
 
 /// Whether a body is read and judged, or passed on as it comes.
@@ -299,6 +309,7 @@ impl Default for ToolBinding {
             speaks: Speaks::Http,
             modes: Modes::ANY,
             body_bytes_max: None,
+            encoded_slashes: EncodedSlashes::Refuse,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(60),
             outage: OutageRule::DenyAll,

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use crate::client_certificate::client_certificate;
 use crate::read::{positive, usd};
 use crate::read_modes;
-use crate::{BodyMode, Credential, Protocol, Speaks, ToolBinding, Upstream};
+use crate::{BodyMode, Credential, EncodedSlashes, Protocol, Speaks, ToolBinding, Upstream};
 
 /// The folder that relative paths start from.
 pub(super) struct Folder(pub(super) PathBuf);
@@ -66,6 +66,8 @@ fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> To
     let body_bytes_max = map.optional("body_bytes_max", problems, |n, p| {
         n.integer::<usize>(p, 0..=256 * 1_024 * 1_024)
     });
+    let slashes = [("refuse", EncodedSlashes::Refuse), ("allow", EncodedSlashes::Allow)];
+    let slashes = map.optional("encoded_slashes", problems, |n, p| n.choice(p, &slashes));
     let rules = [("deny", OutageRule::DenyAll), ("allow_free_reads", OutageRule::AllowFreeReads)];
     let outage = map.optional("on_state_outage", problems, |n, p| n.choice(p, &rules));
     let connect = map.optional("connect_timeout", problems, positive);
@@ -88,6 +90,7 @@ fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> To
         speaks: speaks.unwrap_or(usual.speaks),
         modes: modes.unwrap_or(usual.modes),
         body_bytes_max,
+        encoded_slashes: slashes.unwrap_or(usual.encoded_slashes),
         connect_timeout: connect.unwrap_or(usual.connect_timeout),
         read_timeout: read.unwrap_or(usual.read_timeout),
         outage: outage.unwrap_or(usual.outage),

@@ -15,7 +15,13 @@ pub(crate) fn normal_path(raw: &[u8]) -> Result<Cow<'_, str>, Refusal> {
     if path.contains('%') {
         check_escapes_decode(&path)?;
     }
-    let mut segments = path.strip_prefix('/').ok_or(Refusal::TargetForm)?.split('/').peekable();
+    // To a server that decodes an escaped slash before it routes, it parts segments too.
+    let as_parted = match path.contains(ESCAPED_SLASH) {
+        true => Cow::Owned(path.replace(ESCAPED_SLASH, "/")),
+        false => Cow::Borrowed(&*path),
+    };
+    let rest = as_parted.strip_prefix('/').ok_or(Refusal::TargetForm)?;
+    let mut segments = rest.split('/').peekable();
     while let Some(segment) = segments.next() {
         // Some servers merge empty segments, others route by them.
         if segment.is_empty() && segments.peek().is_some() {
@@ -41,10 +47,15 @@ enum Part {
     Query,
 }
 
+/// The one spelling of a slash that stands in a segment.
+const ESCAPED_SLASH: &str = "%2F";
+
 /// What becomes of the next byte or bytes.
 enum Step {
     Keep(usize),
     Escape(usize),
+    /// An escaped slash in its other spelling.
+    Slash,
 }
 
 fn normal(raw: &[u8], part: Part) -> Result<Cow<'_, str>, Refusal> {
@@ -53,7 +64,7 @@ fn normal(raw: &[u8], part: Part) -> Result<Cow<'_, str>, Refusal> {
         if !is_plain(byte) {
             match step(rest, byte, part)? {
                 Step::Keep(count) => rest = rest.get(count..).unwrap_or_default(),
-                Step::Escape(_) => return escaped(raw, part).map(Cow::Owned),
+                Step::Escape(_) | Step::Slash => return escaped(raw, part).map(Cow::Owned),
             }
             continue;
         }
@@ -70,11 +81,16 @@ fn escaped(raw: &[u8], part: Part) -> Result<String, Refusal> {
         let step = if is_plain(byte) { Step::Keep(1) } else { step(rest, byte, part)? };
         let count = match step {
             Step::Keep(count) | Step::Escape(count) => count,
+            Step::Slash => {
+                text.push_str(ESCAPED_SLASH);
+                rest = rest.get(ESCAPED_SLASH.len()..).unwrap_or_default();
+                continue;
+            }
         };
         let (head, tail) = rest.split_at_checked(count).ok_or(Refusal::TargetByte)?;
         for &byte in head {
             match step {
-                Step::Keep(_) => text.push(char::from(byte)),
+                Step::Keep(_) | Step::Slash => text.push(char::from(byte)),
                 // Writing to a string cannot fail.
                 Step::Escape(_) => write!(text, "%{byte:02X}").map_err(|_| Refusal::TargetByte)?,
             }
@@ -88,6 +104,10 @@ fn escaped(raw: &[u8], part: Part) -> Result<String, Refusal> {
 fn step(rest: &[u8], byte: u8, part: Part) -> Result<Step, Refusal> {
     match byte {
         b'%' => match (escape(rest), part) {
+            (Some(b'/'), Part::Path) if rest.starts_with(ESCAPED_SLASH.as_bytes()) => {
+                Ok(Step::Keep(ESCAPED_SLASH.len()))
+            }
+            (Some(b'/'), Part::Path) => Ok(Step::Slash),
             (Some(code), Part::Path) if is_hidden_in_path(code) => Err(Refusal::HiddenCharacter),
             (Some(0), Part::Query) => Err(Refusal::HiddenCharacter),
             (Some(_), _) => Ok(Step::Keep(3)),
@@ -157,6 +177,13 @@ mod tests {
     }
 
     #[test]
+    fn an_escaped_slash_has_one_spelling_and_is_no_way_to_another_segment() {
+        assert_eq!(path("/@scope%2fpkg").as_deref(), Ok("/@scope%2Fpkg"));
+        assert_eq!(path("/a%2Fb%2F").as_deref(), Ok("/a%2Fb%2F"));
+        assert_eq!(path("/\"a\"%2fb").as_deref(), Ok("/%22a%22%2Fb"));
+    }
+
+    #[test]
     fn a_plain_path_passes_as_it_is() {
         for text in [
             "/",
@@ -182,7 +209,13 @@ mod tests {
             ("//evil.test/x", Refusal::EmptySegment),
             ("/a//b", Refusal::EmptySegment),
             ("/%2e%2e/a", Refusal::HiddenCharacter),
-            ("/a%2Fb", Refusal::HiddenCharacter),
+            ("/a%2F..%2fb", Refusal::DotSegment),
+            ("/a%2f.%2F", Refusal::DotSegment),
+            ("/..%2Fa", Refusal::DotSegment),
+            ("/%2Fa", Refusal::EmptySegment),
+            ("/a%2f%2Fb", Refusal::EmptySegment),
+            ("/a%2F/b", Refusal::EmptySegment),
+            ("/a%252Fb", Refusal::HiddenCharacter),
             ("/a%5cb", Refusal::HiddenCharacter),
             ("/%252e", Refusal::HiddenCharacter),
             ("/a%00", Refusal::HiddenCharacter),

@@ -90,7 +90,7 @@ pub fn run(options: &SlowOptions) -> anyhow::Result<SlowReport> {
     let authorization = authorization.context("the stage's calls carry tokens")?.to_owned();
     let target = stage.target(Subject::Gateway)?;
     let load = |duration| Load {
-        target,
+        target: target.clone(),
         calls: calls.clone().into(),
         pace: Pace::Open(options.rate),
         connections: options.good_connections.into(),

@@ -112,3 +112,48 @@ async fn established(stream: &mut TcpStream) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::certificates::make_authority;
+
+    /// A proxy that answers one CONNECT, and hears what it said.
+    fn answering(answer: &'static [u8]) -> (SocketAddr, std::thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let heard = std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let mut bytes = [0; 4_096];
+            let count = socket.read(&mut bytes).unwrap();
+            socket.write_all(answer).unwrap();
+            String::from_utf8_lossy(&bytes[..count]).into_owned()
+        });
+        (address, heard)
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_that_is_refused_says_how() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = folder.path().join("authority.pem");
+        make_authority(&authority).unwrap();
+        for (answer, why) in [
+            (
+                &b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"[..],
+                "CONNECT was answered with HTTP/1.1 407",
+            ),
+            (b"HTTP/1.1 200 OK\r\n", "the answer to CONNECT has no end"),
+        ] {
+            let (address, heard) = answering(answer);
+            let proxy = Proxy::new(address, &authority, Some("token")).unwrap();
+            let stream = TcpStream::connect(address).await.unwrap();
+            let refused = proxy.to("a.test", 443).unwrap().open(stream).await.unwrap_err();
+            assert!(refused.to_string().starts_with(why), "{refused}");
+            let asked = "CONNECT a.test:443 HTTP/1.1\r\nhost: a.test:443\r\nproxy-authorization: Bearer token\r\n\r\n";
+            assert_eq!(heard.join().unwrap(), asked);
+        }
+    }
+}

@@ -12,9 +12,9 @@
 mod agent;
 mod authority;
 mod building;
-pub mod hot;
 mod frame_line;
 pub mod frames;
+pub mod hot;
 mod journal;
 mod line;
 mod ops;

@@ -21,7 +21,7 @@ use crate::Corridor;
 use crate::context::{Arrival, Decoding, Identified, Read, Received, Stopwatch, Target};
 use crate::headers;
 use crate::rooms::mcp;
-use aegis_config::{BodyMode, Speaks, Tenant, ToolBinding, Upstream};
+use aegis_config::{BodyMode, EncodedSlashes, Speaks, Tenant, ToolBinding, Upstream};
 
 /// Reads route, parameters and body of a call.
 pub async fn read(
@@ -33,6 +33,7 @@ pub async fn read(
 ) -> Result<Read, Reason> {
     let tenant = &identified.tenant;
     let Way { binding, call } = way(tenant, &corridor.config.region, arrival)?;
+    check_slashes(&arrival.path, binding.encoded_slashes)?;
     if !identified.modes.meets(binding.modes) {
         return Err(Reason::TokenMode);
     }
@@ -186,6 +187,15 @@ fn check_path(path: &str) -> Result<(), Reason> {
     if is_normal { Ok(()) } else { Err(Reason::MalformedRequest) }
 }
 
+/// Servers disagree on whether an escaped slash parts segments, so a tool says that its upstream does not.
+fn check_slashes(path: &str, rule: EncodedSlashes) -> Result<(), Reason> {
+    match rule {
+        EncodedSlashes::Allow => Ok(()),
+        EncodedSlashes::Refuse if !path.to_ascii_lowercase().contains("%2f") => Ok(()),
+        EncodedSlashes::Refuse => Err(Reason::MalformedRequest),
+    }
+}
+
 /// `/<tool>/<path>`.
 fn split_route(path: &str) -> Result<(ToolName, String), Reason> {
     let rest = path.strip_prefix('/').ok_or(Reason::MalformedRequest)?;
@@ -202,12 +212,12 @@ pub fn route_of(arrival: &Arrival) -> Option<ToolName> {
     }
 }
 
-/// Escapes that decode to a separator, a dot, a NUL or an escape, or that are no escapes at all.
+/// Escapes that decode to a backslash, a dot, a NUL or an escape, or that are no escapes at all.
 fn has_disguised_separator(path: &str) -> bool {
     path.split('%').skip(1).any(|after| {
         let code = after.get(..2).map(str::to_ascii_lowercase);
         match code.as_deref() {
-            None | Some("2f" | "5c" | "2e" | "00" | "25") => true,
+            None | Some("5c" | "2e" | "00" | "25") => true,
             Some(code) => !code.bytes().all(|byte| byte.is_ascii_hexdigit()),
         }
     })
@@ -335,7 +345,6 @@ mod tests {
             "/t/./a",
             "/t//a",
             "/t/%2e%2e/a",
-            "/t/a%2Fb",
             "/t/a%5cb",
             "/t/a\\b",
             "/t/%00",
@@ -348,6 +357,16 @@ mod tests {
             assert_eq!(check_path(path).err(), Some(Reason::MalformedRequest), "{path}");
         }
         assert_eq!(split_route("/UPPER/a").err(), Some(Reason::UnknownTool));
+    }
+
+    #[test]
+    fn an_escaped_slash_passes_only_where_the_tool_says_so() {
+        for path in ["/t/a%2Fb", "/t/a%2fb"] {
+            assert_eq!(check_slashes(path, EncodedSlashes::Allow), Ok(()));
+            let refused = check_slashes(path, EncodedSlashes::Refuse);
+            assert_eq!(refused, Err(Reason::MalformedRequest), "{path}");
+        }
+        assert_eq!(check_slashes("/t/a%20b", EncodedSlashes::Refuse), Ok(()));
     }
 
     #[test]

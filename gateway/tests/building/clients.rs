@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use aegis_testkit::{Answer, Building, Gate, Plan, Script};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::GATEWAY;
@@ -210,6 +210,54 @@ fn message() -> Script {
         "stop_sequence": null, "content": [{ "type": "text", "text": "hi" }],
         "usage": { "input_tokens": 1, "output_tokens": 1 },
     })))
+}
+
+/// Packs the smallest package there is; returns the file's bytes and what npm says of them.
+async fn packed(folder: &Path) -> (Vec<u8>, String) {
+    std::fs::create_dir(folder).unwrap();
+    let package = json!({ "name": "@scope/probe", "version": "1.0.0" });
+    std::fs::write(folder.join("package.json"), package.to_string()).unwrap();
+    let mut npm = Command::new("npm");
+    let said = says(npm.args(["pack", "--json", "--silent"]).current_dir(folder)).await;
+    let told: Value = serde_json::from_str(&said).unwrap();
+    let text = |name: &str| told[0][name].as_str().unwrap().to_owned();
+    (std::fs::read(folder.join(text("filename"))).unwrap(), text("integrity"))
+}
+
+/// npm asks for `/@scope%2fprobe`, which a tool must allow.
+#[tokio::test]
+async fn npm_installs_a_scoped_package_where_the_tool_allows_escaped_slashes() {
+    if installed().is_none() {
+        return;
+    }
+    for (rule, is_installed) in [("allow", true), ("refuse", false)] {
+        let plan = Plan::new().await.with("/tenants/acme/tools/open/encoded_slashes", json!(rule));
+        let house = trusting(plan.start(GATEWAY).await);
+        let origin = origin(&house, "open.test");
+        let (bytes, integrity) = packed(&house.data().join("packing")).await;
+        let file = Answer::default().header("content-type", "application/octet-stream").body(bytes);
+        house.upstream().on("/@scope/probe/-/probe-1.0.0.tgz", Script::Answer(file));
+        let tarball = format!("{origin}/@scope/probe/-/probe-1.0.0.tgz");
+        let version = json!({
+            "name": "@scope/probe", "version": "1.0.0",
+            "dist": { "tarball": tarball, "integrity": integrity },
+        });
+        let about = json!({
+            "name": "@scope/probe", "dist-tags": { "latest": "1.0.0" }, "versions": { "1.0.0": version },
+        });
+        house.upstream().on("/@scope%2Fprobe", Script::Answer(Answer::json(&about)));
+        let target = house.data().join("installed");
+        let mut npm = through_proxy(&house, "npm");
+        npm.args(["install", "@scope/probe", "--no-audit", "--no-fund", "--fetch-retries", "0"]);
+        npm.arg("--registry").arg(format!("{origin}/")).arg("--prefix").arg(&target);
+        npm.arg("--cache").arg(house.data().join("npm-cache"));
+        npm.arg("--cafile").arg(house.data().join("authority.crt"));
+        let said = says(&mut npm).await;
+        let package = target.join("node_modules/@scope/probe/package.json");
+        assert_eq!(package.exists(), is_installed, "{said}");
+        assert_eq!(house.upstream().count(), if is_installed { 2 } else { 0 }, "{said}");
+    }
+    println!("npm: a scoped package through the proxy");
 }
 
 #[tokio::test]
