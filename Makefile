@@ -103,6 +103,7 @@ tools: ## install missing build tools (as root, on Debian or Ubuntu)
 	command -v cmake >/dev/null || missing+=(cmake); \
 	command -v cc >/dev/null || missing+=(gcc libc6-dev); \
 	command -v c++ >/dev/null || missing+=(g++); \
+	command -v openssl >/dev/null || missing+=(openssl); \
 	if (( $${#missing[@]} == 0 )); then exit 0; fi; \
 	if [[ $$(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then \
 	  echo "install these first: $${missing[*]}" >&2; exit 1; fi; \
