@@ -206,7 +206,7 @@ mod tests {
     fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
         let [_, high, middle, low] = u32::try_from(payload).unwrap().to_be_bytes();
         let mut bytes = vec![high, middle, low, kind, flags, 0, 0, 0, 1];
-        bytes.resize(HEAD_BYTES.saturating_add(payload), 0);
+        bytes.extend(vec![0; payload]);
         bytes
     }
 
