@@ -25,6 +25,10 @@ impl<'n> Mapping<'n> {
         self.position
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// The node under `name`, if it is there.
     pub fn get(&mut self, name: &'static str) -> Option<&'n Node> {
         self.asked.push(name);

@@ -180,6 +180,21 @@ p.yaml:24:78: unknown key `parm`
     assert_eq!(errors(NEWER), expected);
 }
 
+/// Such a case was dropped without a word, and its tool went untested.
+#[test]
+fn a_test_that_expects_nothing_is_an_error() {
+    let text = "\
+apiVersion: aegis.dev/v1
+kind: PolicySet
+metadata: { tenant: demo, env: dev }
+tools:
+  one: { class: read, match: { hosts: [a.test], methods: [GET], paths: [/] }, allow: {} }
+tests:
+- { name: t, tool: one, cases: [{ expect: {} }] }
+";
+    assert_eq!(errors(text), "p.yaml:7:43: expected an effect and the ids of its rules");
+}
+
 const UNOPENED: &str = "\
 apiVersion: aegis.dev/v1
 kind: PolicySet

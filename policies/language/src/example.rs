@@ -171,6 +171,9 @@ fn expectation(node: &Node, problems: &mut Problems) -> Option<(Effect, Expected
         return Some((node.choice(problems, &named)?, ExpectedRules::Any));
     }
     let mut map = node.mapping(problems)?;
+    if map.is_empty() {
+        problems.report(node.position(), "expected an effect and the ids of its rules");
+    }
     let strong = [Effect::Sanitize, Effect::ApprovalNeeded, Effect::Deny];
     let mut found = strong
         .iter()
