@@ -1,6 +1,6 @@
 //! The order of checks, once: facts first (replay, rates, budget, outage), then policy.
 //!
-//! Not here: reading policy (`policies/engine`) or carrying a verdict out (`gateway::rooms`).
+//! Not here: reading policy (`policies/engine`) or carrying a verdict out (`corridor::rooms`).
 //! Invariant: policy is asked only when the facts allow the call, and only policy can allow one.
 
 use std::collections::BTreeSet;

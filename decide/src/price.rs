@@ -1,6 +1,6 @@
 //! What a call may cost at most, and what it did cost.
 //!
-//! Not here: where prices come from (the tool's definition) and where usage is read (`gateway::rooms::settle`).
+//! Not here: where prices come from (the tool's definition) and where usage is read (`corridor::rooms::settle`).
 //! Invariant: an estimate is a ceiling of every cost the same price can produce, unless usage breaks the promise
 //! made by `max_tokens`; then the true cost is charged all the same.
 

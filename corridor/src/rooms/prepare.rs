@@ -137,7 +137,7 @@ fn outgoing_headers(
     if arrival.is_upgrade {
         out.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         out.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        // The session says that a body may follow (`door/handshake`); Pingora would announce chunks of it.
+        // The session says that a body may follow (`conduit::handshake`); Pingora would announce chunks of it.
         out.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     if matches!(read.binding.price, aegis_decide::Price::PerToken(_)) {

@@ -13,9 +13,9 @@ use aegis_testkit::hot::{Replicated, Software};
 use futures::future::join_all;
 use parking_lot::Mutex;
 
-use super::stand::{Gateway, eventually, live, now, patient, sentinels};
+use super::stand::{Gateway, counted, eventually, live, now, patient, sentinels};
 use crate::conformance::threads::Dice;
-use crate::conformance::{ask, budgets, is_granted, once, tenant_day, today, usd};
+use crate::conformance::{ask, budgets, is_granted, once, tenant_day, usd};
 
 const DOWN_AFTER: Duration = Duration::from_secs(4);
 const WORKERS: u64 = 6;
@@ -148,7 +148,7 @@ fn cycle(servers: &mut Replicated, gateways: &[Gateway], loss: Loss, nth: u64) {
     let story = Story { next: AtomicU64::new(nth << 32), ..Story::default() };
     let agent = AgentId::parse(&format!("cycle-{nth}")).unwrap();
     let budget = BudgetKey { scope: BudgetScope::Agent(agent), ..tenant_day() };
-    let before = gateways[0].run(today(&&*gateways[0], now())).0;
+    let before = counted(&gateways[0]).0;
     std::thread::scope(|scope| {
         let workers = |gateway: usize| {
             let (story, budget) = (&story, &budget);

@@ -11,7 +11,7 @@ use aegis_state::{Ask, Deployment, HotState as _, RedisConfig, Server as Address
 use aegis_testkit::hot::{Proxy, Server, Software};
 
 use super::stand::{
-    Gateway, address, eventually, live, make_old, now, on_single, simulated, single,
+    Gateway, address, counted, eventually, live, make_old, now, on_single, simulated, single,
 };
 use crate::conformance::{
     Home, at, budgets, granted, is_granted, once, run, tenant, tenant_day, usd,
@@ -31,11 +31,6 @@ fn is_silent(answer: &HotAnswer) -> bool {
 /// A deadline short enough to meet, and long enough that a busy machine does not.
 fn impatient(config: RedisConfig) -> RedisConfig {
     RedisConfig { deadline: Duration::from_millis(250), ..config }
-}
-
-fn spent_today(gateway: &Gateway) -> (u64, u64) {
-    let spend = gateway.run(gateway.spend(&tenant_day(), now())).unwrap();
-    (spend.spent.micro_usd(), spend.held.micro_usd())
 }
 
 /// One server that keeps what it was told through `kill -9`.
@@ -62,7 +57,7 @@ fn a_killed_server_is_unreachable_and_comes_back_with_what_it_knew() {
         assert_eq!(gateway.decide_now(call(2)), HotAnswer::Unanswered(Outage::Unreachable));
         server.start_again();
         recovers(&gateway, &mut 10);
-        let (spent, held) = spent_today(&gateway);
+        let (spent, held) = counted(&gateway);
         assert!(spent == 0 && held >= 20, "the hold of the first life: {held}");
     }
 }
@@ -143,10 +138,10 @@ fn a_full_server_refuses_and_loses_nothing() {
     for n in 2..12 {
         assert_eq!(gateway.decide_now(call(n)), STORAGE);
     }
-    assert_eq!(spent_today(&gateway), (0, 10));
+    assert_eq!(counted(&gateway), (0, 10));
     server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
     assert!(is_granted(&gateway.decide_now(call(20))));
-    assert_eq!(spent_today(&gateway), (0, 20));
+    assert_eq!(counted(&gateway), (0, 20));
 }
 
 /// A cache that evicted counters let clients pass (github.blog, "How we scaled the GitHub API with a sharded,
@@ -187,10 +182,10 @@ fn flushed_data_are_not_taken_for_a_beginning() {
     let told = [(tenant_day(), usd(7))];
     gateway.run(gateway.restore(&tenant(), &told, now())).unwrap();
     assert!(is_granted(&gateway.decide_now(call(4))));
-    assert_eq!(spent_today(&gateway), (7, 10));
+    assert_eq!(counted(&gateway), (7, 10));
     // Telling it twice adds nothing.
     gateway.run(gateway.restore(&tenant(), &told, now())).unwrap();
-    assert_eq!(spent_today(&gateway), (7, 10));
+    assert_eq!(counted(&gateway), (7, 10));
 }
 
 #[test]
@@ -266,10 +261,10 @@ fn a_settlement_nobody_heard_is_sent_again() {
     server.start_again();
     eventually("it was sent again", || {
         let reaped = gateway.run(gateway.reap(now(), 10));
-        reaped.is_ok() && spent_today(&gateway) == (7, 0)
+        reaped.is_ok() && counted(&gateway) == (7, 0)
     });
     gateway.run(gateway.settle(&settled.hold(), usd(7), now())).unwrap();
-    assert_eq!(spent_today(&gateway), (7, 0));
+    assert_eq!(counted(&gateway), (7, 0));
 }
 
 #[test]
@@ -288,7 +283,7 @@ fn a_restart_that_forgot_settlements_is_told_them_again() {
     server.start_again();
     let mut n = 10;
     recovers(&gateway, &mut n);
-    eventually("both were told", || spent_today(&gateway).0 == 7);
+    eventually("both were told", || counted(&gateway).0 == 7);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use aegis_state::{
 use aegis_testkit::hot::{Replicated, Server};
 use tokio::runtime::Runtime;
 
-use crate::conformance::{ask, is_granted};
+use crate::conformance::{ask, is_granted, tenant_day};
 
 /// What a call may take where the test is not about time: the machine may be busy.
 pub(crate) const PATIENT: Duration = Duration::from_secs(5);
@@ -155,6 +155,19 @@ pub(crate) fn live(ask: Ask) -> Ask {
     let token =
         TokenCheck { issued_at: Some(now), expires_at: now.plus(Ttl::from_s(300)), ..ask.token };
     Ask { now, token, ..ask }
+}
+
+/// What the tenant has spent and holds today, once the gateway has met the server: one that has just come back is not
+/// met at once.
+pub(crate) fn counted(gateway: &Gateway) -> (u64, u64) {
+    let began = Instant::now();
+    loop {
+        match gateway.run(gateway.spend(&tenant_day(), now())) {
+            Ok(spend) => return (spend.spent.micro_usd(), spend.held.micro_usd()),
+            Err(error) => assert!(began.elapsed() < PATIENT, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Waits for what must become so, with a bound that no sound run comes near.
