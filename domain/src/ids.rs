@@ -131,6 +131,10 @@ text_id!(
     AgentId, "an agent id", 128, "A-Z a-z 0-9 . _ - : / @", is_token
 );
 text_id!(
+    /// A team's name within its tenant: 1 to 63 of `a-z 0-9 . _ -`.
+    TeamId, "a team id", 63, "a-z 0-9 . _ -", is_name
+);
+text_id!(
     /// A tool's name, such as `payments.create`: 1 to 128 of `a-z 0-9 . _ -`.
     ToolName, "a tool name", 128, "a-z 0-9 . _ -", is_name
 );

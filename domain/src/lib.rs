@@ -6,6 +6,7 @@
 
 mod agent;
 mod approval;
+mod budget;
 mod call;
 mod decision;
 mod facts;
@@ -17,12 +18,13 @@ mod time;
 
 pub use agent::{AgentIdentity, TokenUse};
 pub use approval::ApprovalRequest;
+pub use budget::{BudgetKey, BudgetNameError, BudgetScope, BudgetWindow, Hours};
 pub use call::{CallKind, EgressCall, McpCall, Method, Params, ParamsHash, Scheme};
 pub use decision::{Decision, Degraded, Effect, Obligation, PolicyRef, Verdict};
 pub use facts::{DlpFacts, Facts, Grant, HotAnswer, HotRefusal, Outage, RateWindow};
 pub use ids::{
     AgentId, DecisionId, Detector, Host, IdError, Jti, KeyId, McpTool, OrgId, Region, RuleId,
-    TenantId, ToolName, TraceContext,
+    TeamId, TenantId, ToolName, TraceContext,
 };
 pub use money::{MicroUsd, MoneyError};
 pub use reason::{Fault, Reason};
