@@ -19,8 +19,8 @@ use crate::clock;
 use crate::context::{Arrival, Asked, CallContext, Identified, Read, Received};
 use crate::drain::Drain;
 use crate::refusal::Refusal;
-use crate::rooms::identify::Identify;
-use crate::rooms::{gather, judge, prepare, read, seal, settle};
+use crate::rooms::{gather, identify, judge, prepare, read, seal, settle};
+use crate::roster::Roster;
 use crate::shadow::{Job, Shadow};
 use crate::via::Via;
 
@@ -38,7 +38,8 @@ pub trait BodySource: Send {
 /// The rooms, and everything they need that outlives a call.
 pub struct Corridor {
     pub config: Config,
-    pub identify: Identify,
+    /// Whom it can know.
+    pub roster: Arc<Roster>,
     pub policies: Policies,
     /// Where calls wait for a candidate's opinion.
     pub shadow: Shadow,
@@ -126,7 +127,7 @@ impl Corridor {
         arrival: &Arrival,
         body: &mut dyn BodySource,
     ) -> Result<Decision, Reason> {
-        let identified = self.identify.identify(arrival, self, (ctx.id, ctx.arrived))?;
+        let identified = identify::identify(arrival, self, (ctx.id, ctx.arrived))?;
         let identified = ctx.identified.insert(identified).clone();
         if identified.tenant.region != self.config.region {
             return Err(Reason::WrongRegion);
