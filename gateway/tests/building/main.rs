@@ -22,6 +22,7 @@ mod probes;
 mod proxy;
 mod redaction;
 mod refusals;
+mod registry;
 mod slow;
 mod streams;
 mod unopened;
