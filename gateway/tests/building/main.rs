@@ -23,6 +23,7 @@ mod proxy;
 mod redaction;
 mod refusals;
 mod registry;
+mod replays;
 mod slow;
 mod streams;
 mod unopened;
