@@ -139,6 +139,8 @@ pub struct IdentityConfig {
     pub audience: String,
     /// The base URLs under which agents reach this gateway, which their proofs name.
     pub urls: Vec<String>,
+    /// Whether a proof must carry a nonce that was given out a moment ago.
+    pub demands_nonces: bool,
     pub issuers: Vec<IssuerConfig>,
 }
 

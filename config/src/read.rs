@@ -171,6 +171,7 @@ fn identity(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Ide
     let mut map = node.mapping(problems)?;
     let audience = map.required("audience", problems, Node::text);
     let urls = map.optional("urls", problems, |n, p| n.list(p, Node::text));
+    let demands_nonces = map.optional("demand_nonces", problems, Node::boolean).unwrap_or(false);
     let issuers = map.optional("issuers", problems, |node, problems| {
         node.list(problems, |node, problems| {
             let mut map = node.mapping(problems)?;
@@ -194,7 +195,7 @@ fn identity(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Ide
     let issuers = issuers.into_iter().map(|(_, issuer)| issuer).collect();
     let audience = audience?;
     let urls = urls.unwrap_or_else(|| vec![audience.clone()]);
-    Some(IdentityConfig { audience, urls, issuers })
+    Some(IdentityConfig { audience, urls, demands_nonces, issuers })
 }
 
 /// A tenant before it has its name, which is the key it stands under.

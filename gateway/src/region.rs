@@ -5,6 +5,7 @@
 //! what a command takes back is refused here before the command is answered, and within one page of the feed elsewhere.
 
 mod heard;
+pub mod metadata;
 mod replay;
 
 use std::sync::Arc;
@@ -129,6 +130,10 @@ impl Kept {
         let replay = Arc::new(HotReplay::new(means.state));
         let control = Control::with(wanted, Arc::new(ledger), Arc::new(vault), replay)
             .context("the control API cannot be set up")?;
+        let control = match config.identity.demands_nonces {
+            true => control.demanding_nonces(),
+            false => control,
+        };
         let listener = std::net::TcpListener::bind(api.address)
             .with_context(|| format!("{} cannot be listened on", api.address))?;
         listener.set_nonblocking(true).context("the control API cannot be listened for")?;

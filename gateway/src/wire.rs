@@ -11,7 +11,7 @@ use aegis_audit_chain::note::SecretKey;
 use aegis_audit_chain::trust::Trust;
 use aegis_audit_ship::{Disclosures, FILE_BYTES, Journal, JournalConfig, RealDisk, Recovered};
 use aegis_domain::Ttl;
-use aegis_identity::{KeySet, TokenLimits, TrustedIssuer};
+use aegis_identity::{KeySet, Nonces, TokenLimits, TrustedIssuer};
 use aegis_resolve::Resolver;
 use aegis_state::{
     EmbeddedConfig, EmbeddedState, Hold, HotState, RedisConfig, RedisState, StateError,
@@ -23,7 +23,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::door::Intercept;
-use crate::region::{Means, Region};
+use crate::region::{Means, Region, metadata};
 use crate::reload::Reloading;
 use crate::rooms::forward;
 use crate::serve::Stop;
@@ -46,6 +46,8 @@ pub struct Gateway {
     /// Whose turn it is to change policies.
     pub reloading: Reloading,
     pub jwks: Bytes,
+    /// Which token service this gateway believes (RFC 9728), where there is one.
+    pub resource: Option<Bytes>,
     pub resolver: Resolver,
     /// Signs bundles for OPAs that know no EdDSA.
     pub bundle_key: BundleKey,
@@ -130,9 +132,13 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let jwks = KeySet::default().with(region_key.public_key().clone())?.to_jwks_json();
     let connections = Arc::new(Semaphore::new(config.limits.connections_max));
     let body_room = Arc::new(Semaphore::new(config.limits.bodies_bytes_max));
+    let resource = metadata::document(&config);
+    let nonces = config.identity.demands_nonces.then(|| Nonces::derived(&region_key));
     let corridor = Corridor {
         issuer: config.identity.audience.clone(),
         roster,
+        nonces,
+        metadata: metadata::url(&config),
         policies,
         shadow,
         state,
@@ -149,6 +155,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         corridor: Arc::new(corridor),
         reloading: Reloading::default(),
         jwks: Bytes::from(jwks),
+        resource,
         resolver: Resolver::default(),
         bundle_key,
         intercept,
