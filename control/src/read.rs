@@ -33,12 +33,18 @@ impl Asked {
         if self.body.is_empty() {
             return serde_json::from_str("{}").map_err(malformed);
         }
-        let kind = self.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let kind = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
-        if !kind.is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
+        if !self.is_of("application/json") {
             return Err(Problem::ContentType("application/json"));
         }
         serde_json::from_slice(&self.body).map_err(malformed)
+    }
+
+    /// Whether its one `Content-Type` is this one, whatever its parameters.
+    pub(crate) fn is_of(&self, kind: &str) -> bool {
+        let mut sent = self.headers.get_all(CONTENT_TYPE).iter();
+        let (Some(sent), None) = (sent.next(), sent.next()) else { return false };
+        let sent = sent.to_str().ok().and_then(|sent| sent.split(';').next()).map(str::trim);
+        sent.is_some_and(|sent| sent.eq_ignore_ascii_case(kind))
     }
 
     /// The version the sender saw, from a strong entity tag (RFC 9110 §13.1.1).
