@@ -12,6 +12,7 @@ mod feed;
 mod keys;
 mod ledger;
 mod oauth;
+mod page;
 mod problem;
 mod read;
 mod replay;

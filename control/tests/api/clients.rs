@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use crate::node::{GATEWAY, Node, now};
 
-/// Where `make clients` puts them.
-fn installed() -> Option<PathBuf> {
+/// Where `make clients` puts them, if it put this one there.
+pub(crate) fn installed(program: &str) -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients");
     let place = std::env::var_os("AEGIS_CLIENTS").map_or(target, PathBuf::from);
-    if place.join("token.mjs").exists() {
+    if place.join(program).exists() {
         return Some(place);
     }
     let wanted = std::env::var_os("CI").is_some();
@@ -55,7 +55,7 @@ fn write(node: &Node, key: &SigningKey) -> PathBuf {
 
 #[test]
 fn authlib_gets_a_token_with_private_key_jwt() {
-    let Some(clients) = installed() else { return };
+    let Some(clients) = installed("venv/bin/python") else { return };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/get_token.py");
     // Authlib signs no proofs, so a region that wants nonces in them asks it for none.
     for node in [Node::start(), Node::demanding_nonces()] {
@@ -68,7 +68,7 @@ fn authlib_gets_a_token_with_private_key_jwt() {
 
 #[test]
 fn openid_client_discovers_the_service_answers_a_demand_for_a_nonce_and_binds_its_token() {
-    let Some(clients) = installed() else { return };
+    let Some(clients) = installed("token.mjs") else { return };
     for node in [Node::start(), Node::demanding_nonces()] {
         let (answer, claims) =
             gets(&node, Path::new("node"), &clients.join("token.mjs"), "openid-client");
