@@ -190,7 +190,7 @@ impl SpendLimits {
     fn budgets(self, tenant: &TenantId, scope: &BudgetScope) -> [Budget; 2] {
         [(BudgetWindow::Day, self.day), (BudgetWindow::Month, self.month)].map(|(window, limit)| {
             let key = BudgetKey { tenant: tenant.clone(), scope: scope.clone(), window };
-            Budget { key, limit: limit.unwrap_or(MicroUsd::MAX) }
+            Budget::hard(key, limit.unwrap_or(MicroUsd::MAX))
         })
     }
 }

@@ -8,6 +8,8 @@ use aegis_control_client::{
 };
 use aegis_domain::{Jti, Secret};
 use aegis_identity::{CLIENT_ASSERTION_TYPE, SigningKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::agent::now;
@@ -127,18 +129,44 @@ impl Region {
         bound_to: Option<&Enrolled>,
     ) -> Result<Answer, ClientError> {
         let endpoint = self.anyone.token_endpoint();
-        let proof = bound_to.map(|it| dpop_proof(&it.key, "POST", &endpoint, &fresh(), now()));
         let form = [
             ("grant_type", "client_credentials"),
             ("client_assertion_type", CLIENT_ASSERTION_TYPE),
             ("client_assertion", assertion),
         ];
-        self.anyone.token(&form, proof.as_deref())
+        match bound_to {
+            None => self.anyone.token(&form, None),
+            Some(agent) => self.anyone.token_proved(&form, |nonce| {
+                Ok(dpop_proof(&agent.key, &endpoint, nonce, &fresh(), now()))
+            }),
+        }
     }
 
     /// An assertion of an agent for this token service.
     pub fn assertion(&self, agent: &Enrolled) -> String {
         client_assertion(&agent.key, &format!("{TENANT}/{}", agent.id), &self.url, &fresh(), now())
+    }
+}
+
+impl Enrolled {
+    /// A proof for one call with a token (RFC 9449 §4.2).
+    pub fn proof(&self, (method, uri): (&str, &str), token: &str, nonce: Option<&str>) -> String {
+        let mut jwk = self.key.public_jwk();
+        let is_public = |name: &String| ["kty", "crv", "x"].contains(&name.as_str());
+        jwk.as_object_mut().unwrap().retain(|name, _| is_public(name));
+        let header = json!({ "typ": "dpop+jwt", "alg": "EdDSA", "jwk": jwk });
+        let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
+        let mut claims = json!({
+            "jti": fresh().as_str(), "htm": method, "htu": uri, "iat": now().unix_s(),
+            "ath": URL_SAFE_NO_PAD.encode(digest),
+        });
+        if let Some(nonce) = nonce {
+            claims["nonce"] = nonce.into();
+        }
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(&header), part(&claims));
+        let signature = URL_SAFE_NO_PAD.encode(self.key.sign_message(signed.as_bytes()));
+        format!("{signed}.{signature}")
     }
 }
 

@@ -16,8 +16,7 @@ use http::{HeaderName, StatusCode};
 use aegis_corridor::context::Asked;
 use aegis_corridor::headers::{
     AEGIS_APPROVAL_ID, AEGIS_ATTESTATION, AEGIS_DECISION_ID, AEGIS_POLICY_VERSION, DPOP_NONCE,
-    PROXY_STATUS,
-    SHOULD_RETRY,
+    PROXY_STATUS, SHOULD_RETRY,
 };
 
 /// A refusal as status, headers and body.
@@ -189,7 +188,7 @@ fn status(reason: Reason) -> StatusCode {
         | Reason::ProofNonce
         | Reason::CertificateMismatch => StatusCode::UNAUTHORIZED,
         Reason::WrongRegion => StatusCode::MISDIRECTED_REQUEST,
-        Reason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Reason::RateLimited | Reason::TooManyInFlight => StatusCode::TOO_MANY_REQUESTS,
         // A budget resets in hours: 429 would make SDKs hammer.
         Reason::OutOfBudget => StatusCode::FORBIDDEN,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -260,6 +259,7 @@ fn proxy_error(reason: Reason) -> &'static str {
         | Reason::DefaultDeny
         | Reason::WrongRegion
         | Reason::RateLimited
+        | Reason::TooManyInFlight
         | Reason::OutOfBudget => "http_request_denied",
     }
 }

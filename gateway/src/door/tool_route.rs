@@ -24,6 +24,7 @@ use crate::door::answer::Answer;
 use crate::door::arrival::arrival;
 use crate::door::body::DownstreamBody;
 use crate::door::{body, connection, front, target};
+use crate::region::metadata;
 use crate::rooms::forward::{self, Reach};
 use crate::wire::Gateway;
 use aegis_conduit::upstream::{announce, speaks_http2};
@@ -86,8 +87,8 @@ impl ToolRoute {
             metadata::PATH => self.gateway.resource.clone(),
             _ => None,
         };
-        let is_asked = header.method == http::Method::GET
-            && target::is_route(&session.downstream_session);
+        let is_asked =
+            header.method == http::Method::GET && target::is_route(&session.downstream_session);
         let Some(body) = body.filter(|_| is_asked) else { return Ok(false) };
         let mut head = ResponseHeader::build(200, Some(2))?;
         head.insert_header("content-type", "application/json")?;

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use aegis_control::{FirstUse, Replay, ReplayError};
 use aegis_corridor::clock;
-use aegis_domain::{AgentId, HotAnswer, HotRefusal, MicroUsd, TenantId, Timestamp, Ttl};
+use aegis_domain::{AgentId, HotAnswer, HotRefusal, MicroUsd, TenantId, Timestamp, ToolName, Ttl};
 use aegis_identity::ReplayCheck;
-use aegis_state::{Ask, Binding, Budgets, HotState, Rates, TokenCheck};
+use aegis_state::{Ask, Binding, Budgets, Counted, HotState, InFlight, TokenCheck};
 use async_trait::async_trait;
 
 /// In whose name the hot state is asked; no call of an agent goes by it.
 const ASKER: &str = "aegis:token-service";
+const TOOL: &str = "-";
 
 /// The memory of a region.
 pub(super) struct HotReplay(Arc<dyn HotState>);
@@ -42,6 +43,7 @@ impl Replay for HotReplay {
             id: clock::decision_id(now).map_err(|_| ReplayError::Outage)?,
             tenant: tenant.clone(),
             agent: AgentId::parse(ASKER).map_err(|_| ReplayError::Outage)?,
+            tool: ToolName::parse(TOOL).map_err(|_| ReplayError::Outage)?,
             token: TokenCheck {
                 jti: check.jti.clone(),
                 token_use: check.token_use,
@@ -49,7 +51,8 @@ impl Replay for HotReplay {
                 issued_at: check.issued_at,
                 expires_at: check.expires_at,
             },
-            rates: Rates::NONE,
+            rates: Counted::default(),
+            in_flight: InFlight::default(),
             budgets: Budgets::none(),
             estimate: MicroUsd::ZERO,
             hold_ttl: Ttl::from_s(1),

@@ -187,6 +187,43 @@ async fn an_assertion_counts_once_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_stranger_is_told_where_tokens_are_had() {
+    let house = region().await;
+    let reply = house.agent("bot").get("/open/x").without("authorization").send().await;
+    let challenge = reply.header("www-authenticate").unwrap();
+    let metadata = "https://gw.building.test/.well-known/oauth-protected-resource";
+    assert!(challenge.ends_with(&format!("resource_metadata=\"{metadata}\"")), "{challenge}");
+    let told = house.agent("bot").get("/.well-known/oauth-protected-resource");
+    let told = told.without("authorization").send().await;
+    let (told, own) = (told.is_ok().json(), house.region());
+    assert_eq!(told["resource"], "https://gw.building.test");
+    let server = told["authorization_servers"][0].as_str().unwrap().to_owned();
+    let discovered = own.get("/.well-known/oauth-authorization-server");
+    assert_eq!(discovered["issuer"], server.as_str());
+}
+
+#[tokio::test]
+async fn a_proof_carries_a_nonce_of_the_region_where_that_is_demanded() {
+    let plan = Plan::new().await.keeping_the_registry();
+    let house = plan.with("/identity/demand_nonces", json!(true)).start(GATEWAY).await;
+    let agent = house.region().agent("prover", json!({ "mode": "proof" }));
+    let token = house.region().token(&agent, true);
+    let call = |nonce: Option<String>| {
+        let uri = ("GET", "https://gw.building.test/open/x");
+        let proof = agent.proof(uri, &token, nonce.as_deref());
+        let ask = house.agent("bot").get("/open/x").without("authorization");
+        ask.header("authorization", &format!("DPoP {token}")).header("dpop", &proof).send()
+    };
+    let demanded = call(None).await;
+    demanded.is_denied(Reason::ProofNonce);
+    assert!(demanded.header("www-authenticate").unwrap().contains("use_dpop_nonce"));
+    let nonce = demanded.header("dpop-nonce").unwrap();
+    call(Some(nonce.clone())).await.is_ok();
+    let guess = nonce.replacen(|char: char| char.is_ascii_lowercase(), "0", 1);
+    call(Some(guess)).await.is_denied(Reason::ProofNonce);
+}
+
+#[tokio::test]
 async fn the_control_api_is_no_upstream() {
     let plan = Plan::new().await.keeping_the_registry();
     let port = plan.control_port();

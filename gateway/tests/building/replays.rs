@@ -8,11 +8,8 @@ use std::pin::Pin;
 use aegis_domain::Reason;
 use aegis_testkit::hot::{Server, Software};
 use aegis_testkit::{Ask, Building, Enrolled, Line, Plan, Reply, Wire};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::join_all;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::GATEWAY;
 
@@ -173,29 +170,13 @@ async fn a_token_for_once_is_taken_once_through_every_door_of_two_gateways() {
     assert_one_was_taken(&fleet, seen, join_all(attempts).await);
 }
 
-/// A proof for one call (RFC 9449 §4.2).
-fn proof(agent: &Enrolled, uri: &str, token: &str) -> String {
-    let mut jwk = agent.key.public_jwk();
-    jwk.as_object_mut().unwrap().retain(|name, _| ["kty", "crv", "x"].contains(&name.as_str()));
-    let header = json!({ "typ": "dpop+jwt", "alg": "EdDSA", "jwk": jwk });
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let claims = json!({
-        "jti": "only-this-one", "htm": "GET", "htu": uri, "iat": now.as_secs(),
-        "ath": URL_SAFE_NO_PAD.encode(Sha256::digest(token)),
-    });
-    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let signed = format!("{}.{}", part(&header), part(&claims));
-    let signature = URL_SAFE_NO_PAD.encode(agent.key.sign_message(signed.as_bytes()));
-    format!("{signed}.{signature}")
-}
-
 #[tokio::test]
 async fn a_proof_is_taken_once_through_every_door_of_two_gateways() {
     let Some(fleet) = Fleet::start().await else { return };
     let agent = fleet.agent("prover", json!({ "mode": "proof" })).await;
     let token = fleet.gateways[0].region().token(&agent, true);
     let (seen, mut attempts) = (fleet.calls_seen(), Vec::new());
-    let proof = proof(&agent, "https://gw.building.test/open/x", &token);
+    let proof = agent.proof(("GET", "https://gw.building.test/open/x"), &token, None);
     for house in &fleet.gateways {
         let ask = || {
             let ask = house.agent("bot").get("/open/x").without("authorization");
