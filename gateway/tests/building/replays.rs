@@ -39,8 +39,6 @@ impl Fleet {
         let first = first.start(GATEWAY).await;
         let second = plan().await.following(&first).await.with("/state/redis", state);
         let second = second.start(GATEWAY).await;
-        // What was issued in the second in which the data came to be may have been used before it (`iat` is whole seconds).
-        tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
         Some(Self { gateways: [first, second], _redis: redis })
     }
 
@@ -49,7 +47,14 @@ impl Fleet {
         let region = self.gateways[0].region();
         let agent = region.agent(id, more);
         let probe = region.agent(&format!("{id}-probe"), json!({}));
-        let token = region.token(&probe, false);
+        // A hot state that is new takes nothing that may have been used before it was.
+        let token = loop {
+            match region.try_token(&probe, false) {
+                Ok(answer) => break answer.body["access_token"].as_str().unwrap().to_owned(),
+                Err(error) => println!("{error}"),
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        };
         while !send(&self.gateways[1], &token).await.status.is_success() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
