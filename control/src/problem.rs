@@ -100,6 +100,8 @@ fn refused(refusal: Refusal) -> (StatusCode, &'static str) {
         Refusal::KeyInUse => (StatusCode::CONFLICT, "key-in-use"),
         Refusal::KeyPending => (StatusCode::CONFLICT, "key-pending"),
         Refusal::OverLimit { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "over-limit"),
+        Refusal::BudgetUnknown => (StatusCode::NOT_FOUND, "budget-unknown"),
+        Refusal::AdjustmentUnknown => (StatusCode::NOT_FOUND, "adjustment-unknown"),
         Refusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
         Refusal::Stale => (StatusCode::CONFLICT, "stale"),
         // draft-ietf-httpapi-idempotency-key-header-07 §2.7.
