@@ -105,7 +105,7 @@ impl FromStr for BudgetWindow {
 pub enum Overrun {
     /// It is refused.
     Refuse,
-    /// It goes, and it is told that the budget is overspent.
+    /// It goes, and its grant tells that the budget is overspent (`Grant::warned`).
     Warn,
 }
 

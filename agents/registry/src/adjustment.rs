@@ -25,6 +25,7 @@ pub struct Adjustment {
     #[serde(with = "budget::key")]
     pub budget: BudgetKey,
     pub correction: Correction,
+    pub purpose: Purpose,
     pub reason: Why,
     pub by: Actor,
     /// When it was ordered, which also tells the window it is meant for.
@@ -66,6 +67,30 @@ pub enum Correction {
     Add(MicroUsd),
     /// Less was; nothing falls below zero.
     Subtract(MicroUsd),
+}
+
+/// What a correction is for, which tells whoever compares counts with records how much there should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// Something was spent or saved that no record of a call tells: a bill, a refund.
+    Amend,
+    /// The count had come to differ from the records.
+    Reconcile,
+}
+
+impl Purpose {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Purpose::Amend => "amend",
+            Purpose::Reconcile => "reconcile",
+        }
+    }
+
+    /// Reads what `as_str` writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Purpose::Amend, Purpose::Reconcile].into_iter().find(|purpose| purpose.as_str() == text)
+    }
 }
 
 /// Why a person did it, in their words: 1 to 500 bytes without control characters.

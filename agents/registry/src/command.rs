@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::clients::Origin;
 use crate::{
     Actor, Adjustment, Agent, AgentKey, AgentName, Attribute, Budget, BudgetTerms, Code, CodeHash,
-    Correction, Group, Limits, Mode, PublicJwk, Revocation, Scope, Standing, Target, TokenKey, Why,
-    budget, instant, mode,
+    Correction, Group, Limits, Mode, PublicJwk, Purpose, Revocation, Scope, Standing, Target,
+    TokenKey, Why, budget, instant, mode,
 };
 
 /// A wish, numbered by whoever has it.
@@ -79,6 +79,7 @@ pub enum Action {
         #[serde(with = "budget::key")]
         budget: BudgetKey,
         correction: Correction,
+        purpose: Purpose,
         reason: Why,
     },
     /// Notes that the hot state did what was ordered.

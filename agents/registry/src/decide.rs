@@ -125,8 +125,8 @@ impl Desk<'_> {
             Action::RetireKey { id } => self.retire_key(id),
             Action::Revoke { target } => self.revoke(target),
             Action::SetBudget { budget, seen, terms } => self.set_budget(budget, *seen, *terms),
-            Action::Adjust { budget, correction, reason } => {
-                self.adjust(budget, *correction, reason)
+            Action::Adjust { budget, correction, purpose, reason } => {
+                self.adjust(budget, *correction, *purpose, reason)
             }
             Action::NoteAdjusted { id } => self.note_adjusted(*id),
         }

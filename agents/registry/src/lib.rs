@@ -27,7 +27,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use adjustment::{Adjustment, Correction, Why, WhyError};
+pub use adjustment::{Adjustment, Correction, Purpose, Why, WhyError};
 pub use aegis_identity::Mode;
 pub use agent::{Agent, AgentName, Limits, Retiring, Standing};
 pub use budget::{Budget, BudgetTerms};

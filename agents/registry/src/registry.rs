@@ -46,6 +46,10 @@ impl Registry {
         self.codes.values()
     }
 
+    pub fn adjustment(&self, id: &DecisionId) -> Option<&Adjustment> {
+        self.adjustments.get(id)
+    }
+
     /// What was corrected by hand, from the one after `after` on, in the order of their times.
     pub fn adjustments(&self, after: Option<DecisionId>) -> impl Iterator<Item = &Adjustment> {
         use std::ops::Bound::{Excluded, Unbounded};

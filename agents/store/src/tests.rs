@@ -9,7 +9,8 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use aegis_domain::{BudgetKey, MicroUsd, Overrun, TenantId};
 use aegis_registry::{
-    Action, Actor, BudgetTerms, ClientId, Correction, Fingerprint, Origin, StateHash, Target, Why,
+    Action, Actor, BudgetTerms, ClientId, Correction, Fingerprint, Origin, Purpose, StateHash,
+    Target, Why,
 };
 
 use super::*;
@@ -59,7 +60,8 @@ fn budgets_and_their_corrections_outlive_a_restart_and_a_fold() {
     let set = Action::SetBudget { budget: budget.clone(), seen: None, terms: Some(terms) };
     store.apply(&Command { action: set, ..command(1) }, at(1)).unwrap();
     let (correction, reason) = (Correction::Add(limit), Why::parse("a bill").unwrap());
-    let adjust = Action::Adjust { budget: budget.clone(), correction, reason };
+    let adjust =
+        Action::Adjust { budget: budget.clone(), correction, purpose: Purpose::Amend, reason };
     store.apply(&Command { action: adjust, ..command(2) }, at(2)).unwrap();
     let before = hash(&store);
     drop(store);

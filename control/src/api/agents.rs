@@ -125,7 +125,7 @@ fn with_code(status: StatusCode, control: &Control, event: &Event, drawn: Option
         (None, None) => return Err(Problem::NotFound),
     };
     let body = json!({ "agent": shapes::agent(&agent, clock::now()), "enrolment": enrolment });
-    Ok(shapes::tagged(status, &agent, body))
+    Ok(shapes::tagged(status, agent.changed, body))
 }
 
 fn agent_of(event: &Event) -> Option<&Agent> {
@@ -167,7 +167,7 @@ pub(super) async fn list(
 pub(super) async fn show(State(control): Shared, Path(path): Path<(String, String)>) -> Answer {
     let agent = current(&control, &agent_name(path)?)?;
     let body = json!({ "agent": shapes::agent(&agent, clock::now()), "enrolment": null });
-    Ok(shapes::tagged(StatusCode::OK, &agent, body))
+    Ok(shapes::tagged(StatusCode::OK, agent.changed, body))
 }
 
 pub(super) async fn amend(

@@ -50,6 +50,14 @@ impl Node {
     }
 
     pub(crate) fn with(home: tempfile::TempDir, subjects: SubjectSources) -> Self {
+        Self::shaped(home, subjects, |control| control)
+    }
+
+    pub(crate) fn shaped(
+        home: tempfile::TempDir,
+        subjects: SubjectSources,
+        shape: impl FnOnce(Control) -> Control,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -57,7 +65,7 @@ impl Node {
             .unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let control = Arc::new(open(home.path(), &url, subjects));
+        let control = Arc::new(shape(open(home.path(), &url, subjects)));
         let (stop, stopped) = oneshot::channel();
         runtime.spawn(serve(listener, control, Serving::Plain, async move {
             stopped.await.ok();
@@ -170,7 +178,7 @@ pub(crate) fn open(home: &Path, url: &str, subjects: SubjectSources) -> Control 
     .unwrap()
 }
 
-fn checked(
+pub(crate) fn checked(
     method: &str,
     path: &str,
     answer: Result<Answer, ClientError>,

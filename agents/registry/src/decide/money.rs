@@ -5,7 +5,7 @@
 use aegis_domain::{BudgetKey, DecisionId};
 
 use super::{ADJUSTMENTS_MAX, BUDGETS_MAX, Desk, Refusal, at_most};
-use crate::{Adjustment, Budget, BudgetTerms, Change, Correction, Why};
+use crate::{Adjustment, Budget, BudgetTerms, Change, Correction, Purpose, Why};
 
 impl Desk<'_> {
     pub(super) fn set_budget(
@@ -41,6 +41,7 @@ impl Desk<'_> {
         &self,
         budget: &BudgetKey,
         correction: Correction,
+        purpose: Purpose,
         reason: &Why,
     ) -> Result<Vec<Change>, Refusal> {
         // What cannot be explained later is not done now.
@@ -51,6 +52,7 @@ impl Desk<'_> {
             id: Adjustment::id_of(&self.command.origin, self.at),
             budget: budget.clone(),
             correction,
+            purpose,
             reason: reason.clone(),
             by: self.command.by.clone(),
             at: self.at,

@@ -79,6 +79,7 @@ fn action(step: &Step, registry: &Registry) -> Action {
         Step::Adjust(at, by) => Action::Adjust {
             budget: budget(BUDGETS[*at]),
             correction: Correction::Subtract(MicroUsd::new(*by)),
+            purpose: Purpose::Reconcile,
             reason: Why::parse("a history").unwrap(),
         },
         Step::NoteAdjusted(at) => {

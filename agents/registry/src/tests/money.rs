@@ -10,7 +10,7 @@ fn set(name: &str, seen: Option<u64>, terms: Option<BudgetTerms>) -> Action {
 
 fn adjust(correction: Correction) -> Action {
     let reason = Why::parse("a refund that the provider confirmed").unwrap();
-    Action::Adjust { budget: budget("tenant/day"), correction, reason }
+    Action::Adjust { budget: budget("tenant/day"), correction, purpose: Purpose::Amend, reason }
 }
 
 #[test]
