@@ -1,20 +1,27 @@
-//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, and an agent's own token.
+//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, and an agent's own token.
 //!
 //! Not here: writing to a terminal (`cli`). Invariant: a secret comes from a file or stdin, never from the command line, and
 //! goes to a server that is on this machine or proves itself by TLS.
 
 mod agent;
+mod books;
+mod budget;
 mod files;
 mod keys;
+mod money;
 mod region;
 mod revoke;
 mod token;
 
 use serde_json::Value;
 
+pub use aegis_registry::{Correction, Purpose};
 pub use agent::AgentArgs;
+pub use books::{Books, Order, microusd, new_key};
+pub use budget::BudgetCommand;
 pub use files::FilesError;
 pub use keys::KeysArgs;
+pub use money::dollars;
 pub use region::{Access, RegionError};
 pub use revoke::RevokeArgs;
 pub use token::GetArgs;

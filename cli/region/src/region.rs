@@ -28,6 +28,8 @@ pub enum RegionError {
     Random(#[source] getrandom::Error),
     #[error("the answer lacks {what}")]
     Answer { what: &'static str },
+    #[error("it is not known whether that was done; ask once more with `--once {once}`")]
+    Unsure { once: String, source: ClientError },
 }
 
 impl RegionError {
@@ -41,7 +43,8 @@ impl RegionError {
             | RegionError::Key { .. }
             | RegionError::Input { .. }
             | RegionError::Random(_)
-            | RegionError::Answer { .. } => false,
+            | RegionError::Answer { .. }
+            | RegionError::Unsure { .. } => false,
         }
     }
 
@@ -60,7 +63,8 @@ impl RegionError {
             | RegionError::Key { .. }
             | RegionError::Input { .. }
             | RegionError::Random(_)
-            | RegionError::Answer { .. } => false,
+            | RegionError::Answer { .. }
+            | RegionError::Unsure { .. } => false,
         }
     }
 
@@ -73,6 +77,11 @@ impl RegionError {
             RegionError::Client(ClientError::Refused { status: 401, .. }) => {
                 Some("name the administrator's token with --admin-token or AEGIS_ADMIN_TOKEN_FILE")
             }
+            RegionError::Client(ClientError::Refused { kind, .. }) if kind == "budget-unknown" => {
+                Some(
+                    "`aegisctl budget show` lists what is set; what aegis.yaml sets is changed there",
+                )
+            }
             RegionError::InTheClear { .. } => {
                 Some("name it with https://, or by an address such as 127.0.0.1")
             }
@@ -81,7 +90,8 @@ impl RegionError {
             | RegionError::Key { .. }
             | RegionError::Input { .. }
             | RegionError::Random(_)
-            | RegionError::Answer { .. } => None,
+            | RegionError::Answer { .. }
+            | RegionError::Unsure { .. } => None,
         }
     }
 }
