@@ -1,8 +1,9 @@
 //! `aegisctl budget reconcile`: holds what the hot state counts against what the audit journal says was spent.
 //!
 //! Not here: reading the journal (`journal`). What ended and what is under way are compared as one sum, since a hold that
-//! runs out becomes spend of itself. Invariant: a difference is one that a second look finds too, so that calls that end
-//! between two readings are none; and each correction says in the region's books what it was made from.
+//! runs out becomes spend of itself. Invariant: calls that begin or end meanwhile are no difference: the journal is read before
+//! and after the count, a count between the two is right, and what is wrong must be so at a second look; and each correction
+//! says in the region's books what it was made from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -69,6 +70,16 @@ struct Line {
     lacks: i64,
 }
 
+/// What the hot state counts, and what the journal said when it was asked.
+struct Count {
+    budget: BudgetKey,
+    began_at: Timestamp,
+    before: Sum,
+    amended: i64,
+    spent: MicroUsd,
+    held: MicroUsd,
+}
+
 type Lines = BTreeMap<BudgetKey, Line>;
 
 pub(super) fn run(args: &ReconcileArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
@@ -119,23 +130,33 @@ impl Reconciliation<'_> {
     }
 
     fn look(&mut self) -> Result<Lines, Failure> {
-        // The journal last: whatever it tells of a call by then, the hot state was told before or is told in a moment.
-        self.spent.read(self.screen)?;
-        let mut lines = Lines::new();
         self.unknown = 0;
+        self.spent.read(self.screen)?;
+        let mut counts = Vec::new();
         for tenant in self.tenants()? {
             let mut rows = self.books.spend(&tenant)?;
             let known: BTreeSet<String> = rows.iter().filter_map(name).collect();
-            let counted = self.spent.budgets().filter(|budget| budget.tenant == tenant);
-            let counted: BTreeSet<String> = counted.map(ToString::to_string).collect();
-            let more: Vec<String> = counted.difference(&known).cloned().collect();
+            let named = self.spent.budgets().filter(|budget| budget.tenant == tenant);
+            let named: BTreeSet<String> = named.map(ToString::to_string).collect();
+            let more: Vec<String> = named.difference(&known).cloned().collect();
             rows.extend(self.books.spend_of(&tenant, &more)?);
             let amendments = self.books.adjustments(&tenant)?;
             for row in &rows {
-                lines.extend(self.line(&tenant, row, &amendments)?);
+                counts.extend(self.count(&tenant, row, &amendments)?);
             }
         }
-        Ok(lines)
+        self.spent.read(self.screen)?;
+        Ok(counts.into_iter().map(|count| self.line(count)).collect())
+    }
+
+    /// What is counted, beside what the journal said just before and what it says just after.
+    fn line(&self, count: Count) -> (BudgetKey, Line) {
+        let Count { budget, began_at, before, amended, spent, held } = count;
+        let journal = self.spent.sum(&budget, began_at);
+        let should =
+            |sum: Sum| signed(sum.ended.saturating_add(sum.open)).saturating_add(amended).max(0);
+        let lacks = outside(signed(spent.saturating_add(held)), should(before), should(journal));
+        (budget, Line { journal, amended, spent, held, lacks })
     }
 
     fn tenants(&self) -> Result<BTreeSet<TenantId>, Failure> {
@@ -147,13 +168,13 @@ impl Reconciliation<'_> {
         Ok(tenants)
     }
 
-    /// A budget's line, unless its window began before what is looked at.
-    fn line(
+    /// What is counted of a budget, unless its window began before what is looked at.
+    fn count(
         &mut self,
         tenant: &TenantId,
         row: &Value,
         amendments: &[Value],
-    ) -> Result<Option<(BudgetKey, Line)>, Failure> {
+    ) -> Result<Option<Count>, Failure> {
         let lacking = |what| Failure::from(RegionError::Answer { what });
         let named = name(row).and_then(|name| BudgetKey::parse(tenant.clone(), &name).ok());
         let budget = named.ok_or_else(|| lacking("the name of a budget"))?;
@@ -165,10 +186,8 @@ impl Reconciliation<'_> {
         let spent = microusd(row, "spent_microusd").ok_or_else(|| lacking("what is spent"))?;
         let held = microusd(row, "held_microusd").ok_or_else(|| lacking("what is held"))?;
         let amended = self.amended(&budget, began_at, amendments);
-        let journal = self.spent.sum(&budget, began_at);
-        let should = signed(journal.ended.saturating_add(journal.open)).saturating_add(amended);
-        let lacks = should.max(0).saturating_sub(signed(spent.saturating_add(held)));
-        Ok(Some((budget, Line { journal, amended, spent, held, lacks })))
+        let before = self.spent.sum(&budget, began_at);
+        Ok(Some(Count { budget, began_at, before, amended, spent, held }))
     }
 
     /// By how much people amended a budget in its window under way.
@@ -267,6 +286,11 @@ fn told(budget: &BudgetKey, line: &Line) -> Value {
     })
 }
 
+/// How far a count lies outside of two sums: what it lacks of the lower, or has too much of the higher.
+fn outside(counted: i64, one: i64, other: i64) -> i64 {
+    counted.clamp(one.min(other), one.max(other)).saturating_sub(counted)
+}
+
 /// What of a difference two looks agree on.
 fn in_both(first: i64, second: i64) -> i64 {
     if first.signum() != second.signum() {
@@ -297,6 +321,15 @@ fn instant(value: &Value, member: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_count_between_what_the_journal_said_before_and_after_is_right() {
+        for (counted, one, other, lacks) in
+            [(5, 5, 5, 0), (5, 4, 6, 0), (5, 6, 4, 0), (3, 4, 6, 1), (9, 6, 4, -3), (5, 7, 7, 2)]
+        {
+            assert_eq!(outside(counted, one, other), lacks, "{counted} {one} {other}");
+        }
+    }
 
     #[test]
     fn a_difference_is_what_two_looks_agree_on() {

@@ -15,15 +15,18 @@ use tokio::runtime::Runtime;
 use crate::support::{Home, json, stderr, stdout};
 
 /// A data directory with a control node over it.
-struct Region {
-    home: Home,
-    url: String,
+pub(crate) struct Region {
+    pub(crate) home: Home,
+    pub(crate) url: String,
     _runtime: Runtime,
 }
 
 impl Region {
     fn start() -> Self {
-        let home = Home::empty();
+        Self::shaped(Home::empty(), |control| control)
+    }
+
+    pub(crate) fn shaped(home: Home, shape: impl FnOnce(Control) -> Control) -> Self {
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -34,13 +37,17 @@ impl Region {
             subjects: SubjectSources::default(),
             region_key: SigningKey::from_seed([7; 32]),
         });
-        let serving =
-            serve(listener, Arc::new(control.unwrap()), Serving::Plain, std::future::pending());
+        let serving = serve(
+            listener,
+            Arc::new(shape(control.unwrap())),
+            Serving::Plain,
+            std::future::pending(),
+        );
         runtime.spawn(serving);
         Self { home, url, _runtime: runtime }
     }
 
-    fn run(&self, stdin: &str, line: &str) -> Assert {
+    pub(crate) fn run(&self, stdin: &str, line: &str) -> Assert {
         let key = self.home.path("agent.pem").display().to_string();
         let line = line.replace("agent.pem", &key);
         let mut words: Vec<&str> = line.split(' ').collect();
@@ -49,7 +56,7 @@ impl Region {
     }
 
     /// What a command that must succeed prints.
-    fn says(&self, stdin: &str, line: &str) -> String {
+    pub(crate) fn says(&self, stdin: &str, line: &str) -> String {
         stdout(&self.run(stdin, line).success())
     }
 }
