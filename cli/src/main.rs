@@ -14,7 +14,6 @@ mod doctor;
 mod failure;
 mod home;
 mod init;
-mod journal;
 mod policy;
 mod progress;
 mod region;

@@ -23,8 +23,9 @@ mod subjects;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aegis_identity::SigningKey;
+use aegis_identity::{Nonces, SigningKey};
 use aegis_registry_store::StoreError;
+pub use aegis_tokens::FirstUse;
 use aegis_tokens::Service;
 use aegis_vault::{Files, Vault, VaultError};
 use tokio::net::TcpListener;
@@ -83,6 +84,8 @@ pub struct Control {
     subjects: Subjects,
     access: Access,
     region_key: SigningKey,
+    /// What a proof at the token endpoint must carry, where it must.
+    nonces: Option<Nonces>,
     /// Where money is counted; `None` where no gateway's hot state is at hand.
     purse: Option<Arc<dyn Purse>>,
     /// One change of keys at a time, so that a key is in the vault and the registry or in neither.
@@ -115,6 +118,7 @@ impl Control {
             subjects: Subjects::start(config.subjects),
             access: Access::open(&config.data_dir)?,
             region_key: config.region_key,
+            nonces: None,
             purse: None,
             rotation: Mutex::new(()),
         })
@@ -128,6 +132,13 @@ impl Control {
 
     fn purse(&self) -> Result<&dyn Purse, Problem> {
         self.purse.as_deref().ok_or(Problem::NoPurse)
+    }
+
+    /// Takes a proof at the token endpoint only with a nonce of this region (RFC 9449 §8), so that none can be made ahead
+    /// of its time. Nodes with one region key take each other's.
+    #[must_use]
+    pub fn demanding_nonces(self) -> Self {
+        Self { nonces: Some(Nonces::derived(&self.region_key)), ..self }
     }
 
     /// The registry, for a gateway in the same process.

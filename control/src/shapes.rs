@@ -54,6 +54,7 @@ pub(crate) fn token_key(key: &TokenKey, now: Timestamp) -> Value {
         "signs_until": key.signs_until.map(show),
         "counts_until": key.counts_until.map(show),
         "jwk": key.key.to_value(),
+        "version": key.changed,
     })
 }
 

@@ -14,7 +14,7 @@ use crate::{Actor, budget, instant};
 
 /// Thirteen months: a year's books and the month in which they are closed.
 const KEPT: Ttl = Ttl::from_s(400 * 24 * 60 * 60);
-const WHY_BYTES_MAX: usize = 500;
+const WHY_CHARS_MAX: usize = 500;
 
 /// One correction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,21 +93,22 @@ impl Purpose {
     }
 }
 
-/// Why a person did it, in their words: 1 to 500 bytes without control characters.
+/// Why a person did it, in their words: 1 to 500 characters, none of them a control character, the first no space.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Why(Box<str>);
 
 /// The text is no reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a reason is 1 to {WHY_BYTES_MAX} bytes without control characters")]
+#[error(
+    "a reason is 1 to {WHY_CHARS_MAX} characters without control characters, and begins with no space"
+)]
 pub struct WhyError;
 
 impl Why {
     pub fn parse(text: &str) -> Result<Self, WhyError> {
-        let text = text.trim();
-        let fits = (1..=WHY_BYTES_MAX).contains(&text.len());
-        if fits && !text.chars().any(char::is_control) {
+        let fits = (1..=WHY_CHARS_MAX).contains(&text.chars().count());
+        if fits && !text.starts_with(char::is_whitespace) && !text.chars().any(char::is_control) {
             Ok(Self(text.into()))
         } else {
             Err(WhyError)

@@ -63,6 +63,7 @@ pub enum Action {
     },
     RetireKey {
         id: KeyId,
+        seen: Option<u64>,
     },
     Revoke {
         target: Target,

@@ -9,8 +9,8 @@ use aegis_domain::{BudgetKey, MicroUsd, TenantId};
 use aegis_registry::{Correction, Purpose};
 use serde_json::{Value, json};
 
-use crate::files;
 use crate::region::{Access, RegionError};
+use crate::{files, pages};
 
 /// As many names as the API takes at once.
 const NAMES_MAX: usize = 50;
@@ -21,13 +21,13 @@ pub struct Books(Client);
 
 /// A correction to order.
 #[derive(Clone, Debug)]
-pub struct Order<'a> {
-    pub budget: &'a BudgetKey,
-    pub correction: Correction,
-    pub purpose: Purpose,
-    pub reason: &'a str,
+pub(crate) struct Order<'a> {
+    pub(crate) budget: &'a BudgetKey,
+    pub(crate) correction: Correction,
+    pub(crate) purpose: Purpose,
+    pub(crate) reason: &'a str,
     /// What tells an order that is sent again from another one.
-    pub once: &'a str,
+    pub(crate) once: &'a str,
 }
 
 impl Books {
@@ -40,19 +40,23 @@ impl Books {
     }
 
     /// The tenants that agents or budgets name.
-    pub fn tenants(&self) -> Result<Vec<TenantId>, RegionError> {
-        let names = self.all("/v1/tenants?limit=1000", "tenants")?;
+    pub(crate) fn tenants(&self) -> Result<Vec<TenantId>, RegionError> {
+        let names = self.all("/v1/tenants", "tenants")?;
         let tenants = names.iter().map(|name| name.as_str().and_then(|it| it.parse().ok()));
         tenants.collect::<Option<_>>().ok_or(RegionError::Answer { what: "the tenants" })
     }
 
     /// What every known budget of a tenant allows, has spent and holds.
-    pub fn spend(&self, tenant: &TenantId) -> Result<Vec<Value>, RegionError> {
-        self.all(&format!("/v1/tenants/{tenant}/spend?limit=1000"), "spend")
+    pub(crate) fn spend(&self, tenant: &TenantId) -> Result<Vec<Value>, RegionError> {
+        self.all(&format!("/v1/tenants/{tenant}/spend"), "spend")
     }
 
     /// The same of budgets by name, also of those nobody limits.
-    pub fn spend_of(&self, tenant: &TenantId, names: &[String]) -> Result<Vec<Value>, RegionError> {
+    pub(crate) fn spend_of(
+        &self,
+        tenant: &TenantId,
+        names: &[String],
+    ) -> Result<Vec<Value>, RegionError> {
         let mut rows = Vec::new();
         for names in names.chunks(NAMES_MAX) {
             let names = encoded(&names.join(","));
@@ -63,24 +67,24 @@ impl Books {
 
     /// What every known budget of a tenant allows.
     pub(crate) fn limits(&self, tenant: &TenantId) -> Result<Vec<Value>, RegionError> {
-        self.all(&format!("/v1/tenants/{tenant}/budgets?limit=1000"), "budgets")
+        self.all(&format!("/v1/tenants/{tenant}/budgets"), "budgets")
     }
 
     /// Who corrected what, the oldest first.
-    pub fn adjustments(&self, tenant: &TenantId) -> Result<Vec<Value>, RegionError> {
-        self.all(&format!("/v1/tenants/{tenant}/adjustments?limit=1000"), "adjustments")
+    pub(crate) fn adjustments(&self, tenant: &TenantId) -> Result<Vec<Value>, RegionError> {
+        self.all(&format!("/v1/tenants/{tenant}/adjustments"), "adjustments")
     }
 
     /// Corrects a spend; says under which key to ask again where it is not known whether that was done.
-    pub fn adjust(&self, order: &Order<'_>) -> Result<Value, RegionError> {
+    pub(crate) fn adjust(&self, order: &Order<'_>) -> Result<Value, RegionError> {
         let Order { budget, correction, purpose, reason, once } = order;
-        let (member, amount) = match correction {
-            Correction::Add(amount) => ("add_microusd", amount),
-            Correction::Subtract(amount) => ("subtract_microusd", amount),
+        let sign = |amount: MicroUsd, sign: i64| signed(amount).saturating_mul(sign);
+        let change = match *correction {
+            Correction::Add(amount) => sign(amount, 1),
+            Correction::Subtract(amount) => sign(amount, -1),
         };
-        let (budget_name, purpose) = (budget.to_string(), purpose.as_str());
-        let wish =
-            json!({ "budget": budget_name, "reason": reason, "purpose": purpose, member: amount });
+        let (name, purpose) = (budget.to_string(), purpose.as_str());
+        let wish = json!({ "budget": name, "change_microusd": change, "purpose": purpose, "reason": reason });
         let path = format!("/v1/tenants/{}/adjustments", budget.tenant);
         let conditions = Conditions { version: None, once: Some(once) };
         match self.0.post(&path, &wish, &conditions) {
@@ -93,16 +97,7 @@ impl Books {
     }
 
     fn all(&self, path: &str, member: &'static str) -> Result<Vec<Value>, RegionError> {
-        let (mut all, mut page) = (Vec::new(), path.to_owned());
-        loop {
-            let mut body = self.0.get(&page)?.body;
-            let things = body.get_mut(member).and_then(Value::as_array_mut).map(std::mem::take);
-            all.extend(things.ok_or(RegionError::Answer { what: member })?);
-            match body.get("next").and_then(Value::as_str) {
-                Some(next) => page = format!("{path}&cursor={}", encoded(next)),
-                None => return Ok(all),
-            }
-        }
+        pages::all(&self.0, path, member)
     }
 }
 
@@ -113,11 +108,21 @@ fn is_unsure(error: &ClientError) -> bool {
 }
 
 /// A key for an order that nobody gave one.
-pub fn new_key(now: aegis_domain::Timestamp) -> Result<String, RegionError> {
+pub(crate) fn new_key(now: aegis_domain::Timestamp) -> Result<String, RegionError> {
     files::jti(now).map(|jti| jti.to_string())
 }
 
 /// An amount among the members of an answer.
-pub fn microusd(row: &Value, member: &str) -> Option<MicroUsd> {
+pub(crate) fn microusd(row: &Value, member: &str) -> Option<MicroUsd> {
     row.get(member).and_then(Value::as_u64).map(MicroUsd::new)
+}
+
+/// A change of an amount among the members of an answer, in micro-dollars.
+pub(crate) fn change_microusd(row: &Value) -> i64 {
+    row.get("change_microusd").and_then(Value::as_i64).unwrap_or_default()
+}
+
+/// Amounts stop far below what this holds.
+pub(crate) fn signed(amount: MicroUsd) -> i64 {
+    i64::try_from(amount.micro_usd()).unwrap_or(i64::MAX)
 }

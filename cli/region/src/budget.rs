@@ -13,8 +13,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::Told;
-use crate::books::{Books, Order, microusd, new_key};
-use crate::money::{WarnAt, amount, bar, dollars, percent};
+use crate::books::{Books, Order, change_microusd, microusd, new_key};
+use crate::money::{WarnAt, amount, bar, change, dollars, percent};
 use crate::region::{Access, RegionError};
 
 #[derive(Debug, Subcommand)]
@@ -345,12 +345,9 @@ fn history(args: &HistoryArgs, data: &Path) -> Result<Told, RegionError> {
 
 fn corrections(all: Vec<Value>) -> Told {
     let row = |made: &Value| {
-        let add = microusd(made, "add_microusd").map(|amount| format!("+{}", dollars(amount)));
-        let subtract =
-            microusd(made, "subtract_microusd").map(|amount| format!("-{}", dollars(amount)));
         let members = ["at", "by", "budget"].map(|member| cell(made, member));
         let rest = ["purpose", "reason", "applied_at"].map(|member| cell(made, member));
-        [members.as_slice(), &[add.or(subtract).into()], &rest].concat()
+        [members.as_slice(), &[change(change_microusd(made)).into()], &rest].concat()
     };
     Told {
         columns: vec!["at", "by", "budget", "change", "purpose", "reason", "applied_at"],

@@ -4,24 +4,26 @@
 //! goes to a server that is on this machine or proves itself by TLS.
 
 mod agent;
+mod amend;
 mod books;
 mod budget;
 mod files;
 mod keys;
 mod money;
+mod pages;
+mod reconcile;
 mod region;
 mod revoke;
 mod token;
 
 use serde_json::Value;
 
-pub use aegis_registry::{Correction, Purpose};
 pub use agent::AgentArgs;
-pub use books::{Books, Order, microusd, new_key};
+pub use books::Books;
 pub use budget::BudgetCommand;
 pub use files::FilesError;
 pub use keys::KeysArgs;
-pub use money::dollars;
+pub use reconcile::{Comparison, OnDifference, reconcile};
 pub use region::{Access, RegionError};
 pub use revoke::RevokeArgs;
 pub use token::GetArgs;

@@ -10,11 +10,17 @@ pub(crate) fn amount(text: &str) -> Result<MicroUsd, String> {
 }
 
 /// Dollars with two decimals, or with as many more as there are.
-pub fn dollars(amount: MicroUsd) -> String {
+pub(crate) fn dollars(amount: MicroUsd) -> String {
     let text = amount.to_string();
     let (whole, decimals) = text.split_once('.').unwrap_or((&text, ""));
     let decimals = format!("{:0<2}", decimals.trim_end_matches('0'));
     format!("${whole}.{decimals}")
+}
+
+/// A change of so many micro-dollars, with its sign.
+pub(crate) fn change(micro_usd: i64) -> String {
+    let sign = if micro_usd < 0 { "-" } else { "+" };
+    format!("{sign}{}", dollars(MicroUsd::new(micro_usd.unsigned_abs())))
 }
 
 /// Where a warning begins: a share of the limit, or an amount.

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use aegis_cli_journal::JournalError;
 use aegis_control_client::{Client, ClientError};
 use aegis_domain::Secret;
 use aegis_identity::KeyError;
@@ -28,6 +29,8 @@ pub enum RegionError {
     Random(#[source] getrandom::Error),
     #[error("the answer lacks {what}")]
     Answer { what: &'static str },
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     #[error("it is not known whether that was done; ask once more with `--once {once}`")]
     Unsure { once: String, source: ClientError },
 }
@@ -44,6 +47,7 @@ impl RegionError {
             | RegionError::Input { .. }
             | RegionError::Random(_)
             | RegionError::Answer { .. }
+            | RegionError::Journal(_)
             | RegionError::Unsure { .. } => false,
         }
     }
@@ -64,6 +68,7 @@ impl RegionError {
             | RegionError::Input { .. }
             | RegionError::Random(_)
             | RegionError::Answer { .. }
+            | RegionError::Journal(_)
             | RegionError::Unsure { .. } => false,
         }
     }
@@ -91,6 +96,7 @@ impl RegionError {
             | RegionError::Input { .. }
             | RegionError::Random(_)
             | RegionError::Answer { .. }
+            | RegionError::Journal(_)
             | RegionError::Unsure { .. } => None,
         }
     }

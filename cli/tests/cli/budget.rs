@@ -217,7 +217,10 @@ fn reconcile_finds_the_planted_differences_and_nothing_else_and_applying_mends_t
     let kept = json(&books.region.run("", "budget history acme -o json").success());
     assert_eq!(kept.as_array().unwrap().len(), 6);
     let gone = kept.as_array().unwrap().iter().find(|it| it["budget"] == "agent:gone/day").unwrap();
-    assert_eq!((&gone["add_microusd"], &gone["purpose"]), (&json!(7_000_000), &json!("reconcile")));
+    assert_eq!(
+        (&gone["change_microusd"], &gone["purpose"]),
+        (&json!(7_000_000), &json!("reconcile"))
+    );
     assert!(gone["reason"].as_str().unwrap().contains("$7.00 ended and $4.00 open"), "{gone}");
 }
 

@@ -29,8 +29,8 @@ type Answer = Result<Response, Problem>;
 #[serde(deny_unknown_fields)]
 struct Wish {
     budget: String,
-    add_microusd: Option<u64>,
-    subtract_microusd: Option<u64>,
+    /// Below zero where less was spent than is counted.
+    change_microusd: i64,
     purpose: Option<String>,
     reason: String,
 }
@@ -44,12 +44,11 @@ impl Wish {
     }
 
     fn correction(&self) -> Result<Correction, Problem> {
-        match (self.add_microusd, self.subtract_microusd) {
-            (Some(add @ 1..), None) => Ok(Correction::Add(budgets::amount(add)?)),
-            (None, Some(subtract @ 1..)) => Ok(Correction::Subtract(budgets::amount(subtract)?)),
-            (Some(_) | None, Some(_) | None) => Err(Problem::Malformed(
-                "one of add_microusd and subtract_microusd is wanted, and not 0".into(),
-            )),
+        let amount = budgets::amount(self.change_microusd.unsigned_abs())?;
+        match self.change_microusd {
+            0 => Err(Problem::Malformed("change_microusd is 0".into())),
+            1.. => Ok(Correction::Add(amount)),
+            _ => Ok(Correction::Subtract(amount)),
         }
     }
 }
@@ -111,16 +110,15 @@ pub(super) async fn list(
 }
 
 fn shape(adjustment: &Adjustment, spend: Option<aegis_state::Spend>) -> Value {
-    let (add, subtract) = match adjustment.correction {
-        Correction::Add(amount) => (Some(amount), None),
-        Correction::Subtract(amount) => (None, Some(amount)),
+    let change = match adjustment.correction {
+        Correction::Add(amount) => i128::from(amount.micro_usd()),
+        Correction::Subtract(amount) => 0_i128.saturating_sub(amount.micro_usd().into()),
     };
     let mut value = json!({
         "id": adjustment.id,
         "tenant": adjustment.budget.tenant,
         "budget": adjustment.budget.to_string(),
-        "add_microusd": add,
-        "subtract_microusd": subtract,
+        "change_microusd": i64::try_from(change).unwrap_or_default(),
         "purpose": adjustment.purpose.as_str(),
         "reason": adjustment.reason,
         "by": adjustment.by,

@@ -213,7 +213,7 @@ async fn propose(
     budget: &BudgetKey,
     terms: Option<BudgetTerms>,
 ) -> Result<Event, Problem> {
-    let action = Action::SetBudget { budget: budget.clone(), seen: asked.seen()?, terms };
+    let action = Action::SetBudget { budget: budget.clone(), seen: asked.seen(), terms };
     let proposal = Proposal { once: asked.once(&who)?, by: who.actor, action };
     Ok(control.ledger.propose(proposal).await?)
 }

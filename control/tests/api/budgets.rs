@@ -59,7 +59,7 @@ fn ask(number: u64) -> Ask {
 }
 
 /// A node over a hot state in which one call cost 3 dollars and another is under way; the tenant's month is configured.
-fn spent() -> Node {
+pub(crate) fn spent() -> Node {
     let home = tempfile::tempdir().unwrap();
     let state = opened(home.path());
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -214,7 +214,7 @@ fn without_a_hot_state_limits_are_set_and_spend_is_a_clear_problem() {
         refusal(checked("get", "/v1/tenants/acme/spend", node.admin.get("/v1/tenants/acme/spend"))),
         problem
     );
-    let wish = json!({ "budget": "tenant/day", "add_microusd": 1, "reason": "why not" });
+    let wish = json!({ "budget": "tenant/day", "change_microusd": 1, "reason": "why not" });
     assert_eq!(refusal(adjust(&node, Some("once"), wish)), problem);
     assert_eq!(node.get("/v1/tenants/acme/adjustments").body["adjustments"], json!([]));
 }
@@ -222,7 +222,7 @@ fn without_a_hot_state_limits_are_set_and_spend_is_a_clear_problem() {
 #[test]
 fn an_adjustment_moves_money_once_and_is_kept_with_who_when_and_why() {
     let node = spent();
-    let wish = json!({ "budget": "agent:bot/day", "subtract_microusd": 1_250_000, "reason": "refund – #17" });
+    let wish = json!({ "budget": "agent:bot/day", "change_microusd": -1_250_000, "reason": "refund – #17" });
     let made = adjust(&node, Some("refund-17"), wish.clone()).unwrap().body;
     assert_eq!(
         (&made["spent_microusd"], &made["held_microusd"]),
@@ -233,7 +233,7 @@ fn an_adjustment_moves_money_once_and_is_kept_with_who_when_and_why() {
     assert_eq!(again, made);
     assert_eq!(spend_of(&node, "agent:bot/day")["spent_microusd"], 1_750_000);
     let other =
-        json!({ "budget": "agent:bot/day", "subtract_microusd": 1, "reason": "refund – #17" });
+        json!({ "budget": "agent:bot/day", "change_microusd": -1, "reason": "refund – #17" });
     assert_eq!(
         refusal(adjust(&node, Some("refund-17"), other)),
         (422, "idempotency-key-reused".into())
@@ -245,7 +245,7 @@ fn an_adjustment_moves_money_once_and_is_kept_with_who_when_and_why() {
         (&kept[0]["by"], &kept[0]["reason"]),
         (&json!("local admin"), &json!("refund – #17"))
     );
-    assert_eq!((&kept[0]["subtract_microusd"], &kept[0]["id"]), (&json!(1_250_000), &made["id"]));
+    assert_eq!((&kept[0]["change_microusd"], &kept[0]["id"]), (&json!(-1_250_000), &made["id"]));
     assert_eq!(node.get("/v1/tenants/other/adjustments").body["adjustments"], json!([]));
 }
 
@@ -258,14 +258,16 @@ fn an_adjustment_without_key_reason_or_amount_is_refused_and_leaves_nothing() {
         wish
     };
     let malformed = (400, "malformed".to_owned());
-    assert_eq!(refusal(adjust(&node, None, day(json!({ "add_microusd": 1 })))), malformed);
+    assert_eq!(refusal(adjust(&node, None, day(json!({ "change_microusd": 1 })))), malformed);
     for wrong in [
         json!({}),
-        json!({ "add_microusd": 0 }),
-        json!({ "add_microusd": 1, "subtract_microusd": 1 }),
-        json!({ "add_microusd": 1, "reason": "" }),
-        json!({ "add_microusd": 1, "reason": "a\nb" }),
-        json!({ "add_microusd": 1, "budget": "tenant" }),
+        json!({ "change_microusd": 0 }),
+        json!({ "change_microusd": 1.5 }),
+        json!({ "change_microusd": i64::MIN }),
+        json!({ "change_microusd": 1, "purpose": "fun" }),
+        json!({ "change_microusd": 1, "reason": "" }),
+        json!({ "change_microusd": 1, "reason": "a\nb" }),
+        json!({ "change_microusd": 1, "budget": "tenant" }),
     ] {
         assert_eq!(refusal(adjust(&node, Some("k"), day(wrong.clone()))), malformed, "{wrong}");
     }
@@ -306,7 +308,7 @@ fn an_adjustment_that_the_hot_state_missed_is_on_record_as_not_done_and_sent_aga
     let purse = Arc::new(Failing { purse, is_up: Arc::clone(&is_up) });
     let with = |control: Control| control.with_purse(purse);
     let node = Node::shaped(home, SubjectSources::default(), with);
-    let wish = || json!({ "budget": "tenant/day", "add_microusd": 5, "reason": "a bill" });
+    let wish = || json!({ "budget": "tenant/day", "change_microusd": 5, "reason": "a bill" });
 
     assert_eq!(refusal(adjust(&node, Some("bill"), wish())), (503, "not-adjusted".into()));
     let kept = || node.get("/v1/tenants/acme/adjustments").body["adjustments"].clone();

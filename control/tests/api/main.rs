@@ -14,6 +14,7 @@ mod budgets;
 mod clients;
 mod enrolment;
 mod follow;
+mod fuzz;
 mod node;
 mod openapi;
 mod people;

@@ -117,10 +117,10 @@ fn gateways_hear_of_limits_and_not_of_corrections() {
 #[test]
 fn a_reason_is_one_line_of_text() {
     assert_eq!(
-        Why::parse("  Gutschrift für März – #17 ").unwrap().as_str(),
+        Why::parse("Gutschrift für März – #17").unwrap().as_str(),
         "Gutschrift für März – #17"
     );
-    for wrong in ["", "   ", "a\nb", "a\u{1b}[2J", &"x".repeat(501)] {
+    for wrong in ["", "   ", " a", "a\nb", "a\u{1b}[2J", &"ü".repeat(501)] {
         assert_eq!(Why::parse(wrong), Err(WhyError), "{wrong:?}");
     }
 }

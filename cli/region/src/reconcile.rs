@@ -1,6 +1,6 @@
 //! `aegisctl budget reconcile`: holds what the hot state counts against what the audit journal says was spent.
 //!
-//! Not here: reading the journal (`journal`). What ended and what is under way are compared as one sum, since a hold that
+//! Not here: reading the journal (`cli/journal`). What ended and what is under way are compared as one sum, since a hold that
 //! runs out becomes spend of itself. Invariant: calls that begin or end meanwhile are no difference: the journal is read before
 //! and after the count, a count between the two is right, and what is wrong must be so at a second look; and each correction
 //! says in the region's books what it was made from.
@@ -10,52 +10,34 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use aegis_cli_region::{
-    Access, Books, Correction, Order, Purpose, RegionError, dollars, microusd, new_key,
-};
+use aegis_cli_journal::{Spent, Sum};
 use aegis_domain::{BudgetKey, MicroUsd, TenantId, Timestamp, Ttl};
-use clap::Args;
+use aegis_registry::{Correction, Purpose};
 use serde_json::{Value, json};
 
-use super::journal::{Spent, Sum};
-use crate::args::{since, ttl};
-use crate::clock;
-use crate::failure::{Exit, Failure};
-use crate::home::Home;
-use crate::screen::{Screen, counted};
-use crate::sheet::{Mood, Sheet};
+use crate::Told;
+use crate::books::{Books, Order, change_microusd, microusd, new_key, signed};
+use crate::money::{change, dollars};
+use crate::region::RegionError;
 
-/// Compare what the region counts as spent with what the audit journal says.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Recomputed are the windows under way, call by call: an ended call at its cost, one without an outcome at what it holds, each in
-the budgets that its decision names, teams and tools among them. Amendments made by hand belong to what should be counted.
-Ends with 1 if anything differs, and with 0 once --apply has mended it.
-
-The journal of every gateway must be named that shares the hot state: a call in none of them looks like money that nobody spent.
-
-Examples:
-  aegisctl budget reconcile --tenant acme
-  aegisctl budget reconcile --audit /mnt/gw-1/audit --audit /mnt/gw-2/audit
-  aegisctl budget reconcile --apply")]
-pub(super) struct ReconcileArgs {
+/// What is to be compared.
+#[derive(Clone, Debug)]
+pub struct Comparison {
     /// Of this tenant only.
-    #[arg(long)]
-    tenant: Option<TenantId>,
-    /// Leave out windows that began before: a length of time back from now, or an RFC 3339 instant.
-    #[arg(long, value_parser = since, value_name = "WHEN")]
-    since: Option<Timestamp>,
-    /// A gateway's audit journal; that of the data directory unless given, and one for each gateway that shares the hot state.
-    #[arg(long = "audit", value_name = "DIR")]
-    journals: Vec<PathBuf>,
-    /// Correct what differs.
-    #[arg(long)]
-    apply: bool,
+    pub tenant: Option<TenantId>,
+    /// Windows that began before are left out.
+    pub since: Option<Timestamp>,
+    /// The audit directories of all gateways that share the hot state.
+    pub journals: Vec<PathBuf>,
     /// How long after the first look a second one is taken, if anything differs.
-    #[arg(long, value_parser = ttl, default_value = "3s", value_name = "TIME")]
-    patience: Ttl,
-    #[command(flatten)]
-    access: Access,
+    pub patience: Ttl,
+    pub on_difference: OnDifference,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDifference {
+    Tell,
+    Correct,
 }
 
 /// One budget in both books.
@@ -82,45 +64,48 @@ struct Count {
 
 type Lines = BTreeMap<BudgetKey, Line>;
 
-pub(super) fn run(args: &ReconcileArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
-    let mut audit = Reconciliation {
-        args,
-        books: Books::open(&args.access, home.root())?,
-        spent: Spent::new(journals(args, home), args.since.unwrap_or(Timestamp::from_unix_ns(0))),
-        screen,
-        unknown: 0,
-    };
+/// Compares, and corrects what differs where that is wanted. Also says how many budgets differ in the end.
+pub fn reconcile(
+    comparison: &Comparison,
+    books: &Books,
+    now: Timestamp,
+) -> Result<(Told, usize), RegionError> {
+    let since = comparison.since.unwrap_or(Timestamp::from_unix_ns(0));
+    let spent = Spent::new(comparison.journals.clone(), since);
+    let mut audit = Reconciliation { comparison, books, spent, unknown: 0 };
     let mut lines = audit.settled_look()?;
-    if args.apply && lines.values().any(|line| line.lacks != 0) {
-        for (budget, line) in &lines {
-            audit.correct(budget, line)?;
+    let mut words = Vec::new();
+    if comparison.on_difference == OnDifference::Correct && differing(&lines).next().is_some() {
+        for (budget, line) in differing(&lines) {
+            audit.correct(budget, line, now)?;
+            words.push(format!("{} {budget}: corrected by {}", budget.tenant, change(line.lacks)));
         }
         lines = audit.settled_look()?;
     }
-    audit.show(&lines)
+    words.extend(audit.words(&lines));
+    Ok((Told { words, ..table(&lines) }, differing(&lines).count()))
 }
 
-fn journals(args: &ReconcileArgs, home: &Home) -> Vec<PathBuf> {
-    if args.journals.is_empty() { vec![home.audit()] } else { args.journals.clone() }
+fn differing(lines: &Lines) -> impl Iterator<Item = (&BudgetKey, &Line)> {
+    lines.iter().filter(|(_, line)| line.lacks != 0)
 }
 
 struct Reconciliation<'a> {
-    args: &'a ReconcileArgs,
-    books: Books,
+    comparison: &'a Comparison,
+    books: &'a Books,
     spent: Spent,
-    screen: &'a Screen,
     /// Amendments of which it is not known whether the hot state did them.
     unknown: usize,
 }
 
 impl Reconciliation<'_> {
     /// The lines with such differences only as a second look confirms.
-    fn settled_look(&mut self) -> Result<Lines, Failure> {
+    fn settled_look(&mut self) -> Result<Lines, RegionError> {
         let first = self.look()?;
         if first.values().all(|line| line.lacks == 0) {
             return Ok(first);
         }
-        thread::sleep(Duration::from_millis(self.args.patience.ms()));
+        thread::sleep(Duration::from_millis(self.comparison.patience.ms()));
         let mut second = self.look()?;
         for (budget, line) in &mut second {
             let before = first.get(budget).map_or(0, |line| line.lacks);
@@ -129,9 +114,9 @@ impl Reconciliation<'_> {
         Ok(second)
     }
 
-    fn look(&mut self) -> Result<Lines, Failure> {
+    fn look(&mut self) -> Result<Lines, RegionError> {
         self.unknown = 0;
-        self.spent.read(self.screen)?;
+        self.spent.read()?;
         let mut counts = Vec::new();
         for tenant in self.tenants()? {
             let mut rows = self.books.spend(&tenant)?;
@@ -145,7 +130,7 @@ impl Reconciliation<'_> {
                 counts.extend(self.count(&tenant, row, &amendments)?);
             }
         }
-        self.spent.read(self.screen)?;
+        self.spent.read()?;
         Ok(counts.into_iter().map(|count| self.line(count)).collect())
     }
 
@@ -159,8 +144,8 @@ impl Reconciliation<'_> {
         (budget, Line { journal, amended, spent, held, lacks })
     }
 
-    fn tenants(&self) -> Result<BTreeSet<TenantId>, Failure> {
-        if let Some(tenant) = &self.args.tenant {
+    fn tenants(&self) -> Result<BTreeSet<TenantId>, RegionError> {
+        if let Some(tenant) = &self.comparison.tenant {
             return Ok(BTreeSet::from([tenant.clone()]));
         }
         let mut tenants: BTreeSet<_> = self.books.tenants()?.into_iter().collect();
@@ -174,13 +159,13 @@ impl Reconciliation<'_> {
         tenant: &TenantId,
         row: &Value,
         amendments: &[Value],
-    ) -> Result<Option<Count>, Failure> {
-        let lacking = |what| Failure::from(RegionError::Answer { what });
+    ) -> Result<Option<Count>, RegionError> {
+        let lacking = |what| RegionError::Answer { what };
         let named = name(row).and_then(|name| BudgetKey::parse(tenant.clone(), &name).ok());
         let budget = named.ok_or_else(|| lacking("the name of a budget"))?;
         let began_at =
             instant(row, "began_at").ok_or_else(|| lacking("the beginning of a window"))?;
-        if self.args.since.is_some_and(|since| began_at < since) {
+        if self.comparison.since.is_some_and(|since| began_at < since) {
             return Ok(None);
         }
         let spent = microusd(row, "spent_microusd").ok_or_else(|| lacking("what is spent"))?;
@@ -203,15 +188,12 @@ impl Reconciliation<'_> {
                 self.unknown = self.unknown.saturating_add(1);
                 continue;
             }
-            let amount = |member| microusd(made, member).map_or(0, signed);
-            sum = sum
-                .saturating_add(amount("add_microusd"))
-                .saturating_sub(amount("subtract_microusd"));
+            sum = sum.saturating_add(change_microusd(made));
         }
         sum
     }
 
-    fn correct(&self, budget: &BudgetKey, line: &Line) -> Result<(), Failure> {
+    fn correct(&self, budget: &BudgetKey, line: &Line, now: Timestamp) -> Result<(), RegionError> {
         let amount = MicroUsd::new(line.lacks.unsigned_abs());
         let correction = match line.lacks {
             0 => return Ok(()),
@@ -227,49 +209,57 @@ impl Reconciliation<'_> {
             dollars(*spent),
             dollars(*held),
         );
-        let once = new_key(clock::now())?;
+        let once = new_key(now)?;
         let purpose = Purpose::Reconcile;
         self.books.adjust(&Order { budget, correction, purpose, reason: &reason, once: &once })?;
-        self.screen.say(&format!(
-            "{} {budget}: corrected by {}",
-            budget.tenant,
-            change(line.lacks)
-        ));
         Ok(())
     }
 
-    fn show(&self, lines: &Lines) -> Result<Exit, Failure> {
-        let differing: Vec<_> = lines.iter().filter(|(_, line)| line.lacks != 0).collect();
-        let columns =
-            ["tenant", "budget", "ended", "open", "amended", "spent", "held", "difference"];
-        let mut sheet = Sheet::new(&columns).right_from(2);
-        for (budget, line) in &differing {
-            let amounts = [line.journal.ended, line.journal.open].map(|it| dollars(it).into());
-            let counted = [line.spent, line.held].map(|it| dollars(it).into());
-            let names = [json!(budget.tenant), budget.to_string().into()];
-            let amended = [Value::from(change(line.amended))];
-            let difference = [Value::from(change(line.lacks))];
-            let cells = [&names[..], &amounts, &amended, &counted, &difference].concat();
-            sheet.row_in(Mood::Bad, cells);
+    /// What the table does not say.
+    fn words(&self, lines: &Lines) -> Vec<String> {
+        let strays = self.spent.strays();
+        let mut words = Vec::new();
+        if strays > 0 {
+            words.push(format!(
+                "{strays} outcomes belong to decisions in no journal here; their cost is in no sum"
+            ));
         }
-        let told = differing.iter().map(|(budget, line)| told(budget, line)).collect();
-        self.screen.thing(&Value::Array(told), &sheet)?;
-        for (count, words) in [
-            (self.spent.strays, "whose decision is in no journal here: its cost is in no sum here"),
-            (self.unknown, "that nobody heard was done: `aegisctl budget history` shows it"),
-        ] {
-            let noun = if words.starts_with("whose") { "outcome" } else { "amendment" };
-            if count > 0 {
-                self.screen.say(&format!("{} {words}", counted(count, noun)));
-            }
+        if self.unknown > 0 {
+            let unknown = self.unknown;
+            words.push(format!(
+                "{unknown} amendments may not have been done; `aegisctl budget history` shows them"
+            ));
         }
-        let (all, wrong) = (counted(lines.len(), "budget"), differing.len());
-        if differing.is_empty() {
-            self.screen.say(&format!("{all}, none differs"));
-            return Ok(Exit::Ok);
-        }
-        self.screen.say(&format!("{all}, {wrong} differ; --apply corrects them"));
-        Ok(Exit::CheckFailed)
+        words.push(match (lines.len(), differing(lines).count()) {
+            (all, 0) => format!("{all} budgets, none differs"),
+            (all, wrong) => format!("{all} budgets, {wrong} differ; --apply corrects them"),
+        });
+        words
+    }
+}
+
+fn table(lines: &Lines) -> Told {
+    let row = |(budget, line): (&BudgetKey, &Line)| {
+        let Line { journal, amended, spent, held, lacks } = *line;
+        let names = [budget.tenant.to_string(), budget.to_string()];
+        let recorded = [dollars(journal.ended), dollars(journal.open), change(amended)];
+        let counted = [dollars(spent), dollars(held), change(lacks)];
+        names.into_iter().chain(recorded).chain(counted).map(Value::from).collect()
+    };
+    Told {
+        value: differing(lines).map(|(budget, line)| told(budget, line)).collect(),
+        columns: vec![
+            "tenant",
+            "budget",
+            "ended",
+            "open",
+            "amended",
+            "spent",
+            "held",
+            "difference",
+        ],
+        rows: differing(lines).map(row).collect(),
+        ..Told::default()
     }
 }
 
@@ -297,16 +287,6 @@ fn in_both(first: i64, second: i64) -> i64 {
         return 0;
     }
     if first.unsigned_abs() < second.unsigned_abs() { first } else { second }
-}
-
-fn change(micro_usd: i64) -> String {
-    let sign = if micro_usd < 0 { "-" } else { "+" };
-    format!("{sign}{}", dollars(MicroUsd::new(micro_usd.unsigned_abs())))
-}
-
-/// Amounts stop far below what this holds.
-fn signed(amount: MicroUsd) -> i64 {
-    i64::try_from(amount.micro_usd()).unwrap_or(i64::MAX)
 }
 
 fn name(row: &Value) -> Option<String> {

@@ -1,6 +1,6 @@
 //! What the audit journal says was spent: each call's cost, in every budget that its decision names.
 //!
-//! Not here: reading files (`crate::journal`), and what the region counts (`reconcile`). A record names a call's team by the
+//! Not here: reading files (`cursor`), and what the region counts (`aegisctl budget reconcile`). A record names a call's team by the
 //! budgets it was counted against, as it names agent, tool and tenant, so nothing is guessed from who is in a team today.
 //! Invariant: a call counts once, in the hour in which it was decided, whichever record tells its cost.
 
@@ -10,16 +10,13 @@ use std::path::PathBuf;
 use aegis_audit_chain::record::{DecisionEntry, Entry, Mode, OutcomeDue, OutcomeEntry};
 use aegis_domain::{BudgetKey, DecisionId, Effect, MicroUsd, Timestamp};
 
-use crate::cost;
-use crate::failure::Failure;
-use crate::journal::{self, Cursor};
-use crate::screen::Screen;
+use crate::{Cursor, JournalError, open, record};
 
 const MS_PER_HOUR: u64 = 60 * 60 * 1_000;
 
 /// The sums of one or more journals, kept up with what is written to them.
 #[derive(Debug)]
-pub(super) struct Spent {
+pub struct Spent {
     directories: Vec<PathBuf>,
     cursors: Vec<Cursor>,
     since: Timestamp,
@@ -27,8 +24,7 @@ pub(super) struct Spent {
     ended: BTreeMap<BudgetKey, BTreeMap<u64, MicroUsd>>,
     /// Calls that were let through and whose end is not on record.
     open: HashMap<DecisionId, Open>,
-    /// Outcomes whose decision no journal here holds.
-    pub(super) strays: usize,
+    strays: usize,
 }
 
 #[derive(Debug)]
@@ -39,32 +35,30 @@ struct Open {
 
 /// What one budget should have spent and hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sum {
-    pub(super) ended: MicroUsd,
-    pub(super) open: MicroUsd,
+pub struct Sum {
+    pub ended: MicroUsd,
+    pub open: MicroUsd,
 }
 
 impl Spent {
     /// Counts calls that were decided since.
-    pub(super) fn new(directories: Vec<PathBuf>, since: Timestamp) -> Self {
+    pub fn new(directories: Vec<PathBuf>, since: Timestamp) -> Self {
         let (cursors, open) = (Vec::new(), HashMap::new());
         Self { directories, cursors, since, ended: BTreeMap::new(), open, strays: 0 }
     }
 
     /// Reads on from where the last reading ended.
-    pub(super) fn read(&mut self, screen: &Screen) -> Result<(), Failure> {
+    pub fn read(&mut self) -> Result<(), JournalError> {
         let mut cursors = std::mem::take(&mut self.cursors);
         for directory in &self.directories {
             let known = |stream: &Cursor| cursors.iter().any(|it| it.folder() == stream.folder());
             let born: Vec<_> =
-                journal::open(directory)?.into_iter().filter(|stream| !known(stream)).collect();
+                open(directory)?.into_iter().filter(|stream| !known(stream)).collect();
             cursors.extend(born);
         }
-        let progress = screen.progress(cursors.iter().map(Cursor::bytes).sum());
         for cursor in &mut cursors {
-            cursor.read(&mut |origin, record| {
-                progress.advance(record.len());
-                match cost::read(origin, record)?.entry {
+            cursor.read(&mut |origin, bytes| {
+                match record(origin, bytes)?.entry {
                     Entry::Decision(decision) => self.decided(&decision),
                     Entry::Outcome(outcome) => self.ended(&outcome),
                     Entry::Genesis(_)
@@ -79,10 +73,9 @@ impl Spent {
                     | Entry::Head(_)
                     | Entry::Gap(_) => {}
                 }
-                Ok(())
+                Ok::<(), JournalError>(())
             })?;
         }
-        progress.done();
         self.cursors = cursors;
         Ok(())
     }
@@ -114,13 +107,18 @@ impl Spent {
         }
     }
 
+    /// How many outcomes there are whose decision no journal here holds.
+    pub fn strays(&self) -> usize {
+        self.strays
+    }
+
     /// The budgets that any call counted against.
-    pub(super) fn budgets(&self) -> impl Iterator<Item = &BudgetKey> {
+    pub fn budgets(&self) -> impl Iterator<Item = &BudgetKey> {
         self.ended.keys().chain(self.open.values().flat_map(|call| &call.budgets))
     }
 
     /// What a budget's calls cost that were decided since an hour began.
-    pub(super) fn sum(&self, budget: &BudgetKey, began_at: Timestamp) -> Sum {
+    pub fn sum(&self, budget: &BudgetKey, began_at: Timestamp) -> Sum {
         let first = began_at.unix_ms() / MS_PER_HOUR;
         let total = |sum: MicroUsd, more: MicroUsd| sum.saturating_add(more);
         let ended = self.ended.get(budget).into_iter().flat_map(|hours| hours.range(first..));
