@@ -34,6 +34,9 @@ fn schemathesis_finds_nothing() {
             "1",
             "--generation-deterministic",
             "--no-color",
+            // Most of what is made up for a list holds a cursor, which our hooks leave out.
+            "--suppress-health-check",
+            "filter_too_much",
         ])
         .env("SCHEMATHESIS_HOOKS", scripts.join("schemathesis_hooks.py"))
         .env("AEGIS_ADMIN", token.trim())
