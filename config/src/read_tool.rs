@@ -226,7 +226,7 @@ fn price(node: &Node, problems: &mut Problems) -> Option<Price> {
         map.optional("output_tokens_max", problems, |n, p| n.integer::<u64>(p, 1..=10_000_000));
     let price = match (per_call, input, output, ceiling) {
         (Some(amount), None, None, None) => Some(Price::PerCall(amount)),
-        (None, Some(input_per_million), Some(output_per_million), Some(output_tokens_max)) => {
+        (None, Some(input_per_million), Some(output_per_million), output_tokens_max) => {
             Some(Price::PerToken(TokenPrice {
                 input_per_million,
                 output_per_million,
@@ -237,7 +237,7 @@ fn price(node: &Node, problems: &mut Problems) -> Option<Price> {
             problems.report_with_help(
                 map.position(),
                 "a price is either per call or per token",
-                "give `per_call_usd`, or `input_per_million_usd`, `output_per_million_usd` and `output_tokens_max`",
+                "give `per_call_usd`, or `input_per_million_usd`, `output_per_million_usd` and, if the model has one, `output_tokens_max`",
             );
             None
         }

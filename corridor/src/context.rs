@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aegis_domain::{
-    AgentIdentity, Decision, DecisionId, DlpFacts, EgressCall, Facts, Host, Method, Scheme,
-    Timestamp, ToolName, TraceContext,
+    AgentIdentity, Decision, DecisionId, DlpFacts, EgressCall, EstimateKind, Facts, Host, Method,
+    Scheme, Timestamp, ToolName, TraceContext,
 };
 use aegis_identity::{self as identity, CertificateThumbprint, Modes, ReplayCheck};
 use aegis_state::Hold;
@@ -133,6 +133,8 @@ pub struct Read {
     /// Whether `body` is what came, or what its content encoding held.
     pub decoding: Decoding,
     pub dlp: DlpFacts,
+    /// What `call.estimated_cost` is.
+    pub estimate: EstimateKind,
 }
 
 /// Whether a body had a content encoding that was undone.
