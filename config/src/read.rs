@@ -250,7 +250,7 @@ fn named(id: TenantId, raw: RawTenant) -> Result<Tenant, BudgetError> {
 fn budgets_of(tenant: &TenantId, scope: &BudgetScope, limits: SpendLimits) -> [Budget; 2] {
     [(BudgetWindow::Day, limits.day), (BudgetWindow::Month, limits.month)].map(|(window, limit)| {
         let key = BudgetKey { tenant: tenant.clone(), scope: scope.clone(), window };
-        Budget { key, limit: limit.unwrap_or(MicroUsd::MAX) }
+        Budget::hard(key, limit.unwrap_or(MicroUsd::MAX))
     })
 }
 

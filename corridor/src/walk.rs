@@ -209,6 +209,9 @@ fn retry_after(hot: HotAnswer) -> Option<Ttl> {
         HotAnswer::Refused(HotRefusal::Rate { retry_after, .. }) => Some(retry_after),
         HotAnswer::Refused(HotRefusal::Budget { resets_in, .. }) => Some(resets_in),
         HotAnswer::Refused(HotRefusal::Replayed) | HotAnswer::Granted(_) => None,
-        HotAnswer::Unanswered(_) => Some(Ttl::from_s(1)),
+        // Nobody knows when a call ends.
+        HotAnswer::Refused(HotRefusal::Busy { .. }) | HotAnswer::Unanswered(_) => {
+            Some(Ttl::from_s(1))
+        }
     }
 }

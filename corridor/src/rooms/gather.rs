@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use aegis_domain::{AgentIdentity, Facts, HotAnswer, Outage};
-use aegis_state::{Ask, Binding, TokenCheck};
+use aegis_state::{Ask, Binding, Counted, InFlight, TokenCheck};
 use sha2::{Digest as _, Sha256};
 
 use crate::Corridor;
@@ -41,6 +41,7 @@ fn ask(ctx: &CallContext, identified: &Identified, read: &Read, arrival: &Arriva
         id: ctx.id,
         tenant: identity.tenant.clone(),
         agent: identity.agent.clone(),
+        tool: read.call.route.clone(),
         token: TokenCheck {
             jti: replay.jti.clone(),
             token_use: replay.token_use,
@@ -50,7 +51,8 @@ fn ask(ctx: &CallContext, identified: &Identified, read: &Read, arrival: &Arriva
             issued_at: replay.issued_at,
             expires_at: replay.expires_at,
         },
-        rates: agent.rates,
+        rates: Counted { agent: agent.rates, ..Counted::default() },
+        in_flight: InFlight::default(),
         budgets: agent.budgets.clone(),
         estimate: read.call.estimated_cost,
         hold_ttl: read.binding.hold,

@@ -180,7 +180,7 @@ fn status(reason: Reason) -> StatusCode {
         | Reason::ProofNonce
         | Reason::CertificateMismatch => StatusCode::UNAUTHORIZED,
         Reason::WrongRegion => StatusCode::MISDIRECTED_REQUEST,
-        Reason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Reason::RateLimited | Reason::TooManyInFlight => StatusCode::TOO_MANY_REQUESTS,
         // A budget resets in hours: 429 would make SDKs hammer.
         Reason::OutOfBudget => StatusCode::FORBIDDEN,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -251,6 +251,7 @@ fn proxy_error(reason: Reason) -> &'static str {
         | Reason::DefaultDeny
         | Reason::WrongRegion
         | Reason::RateLimited
+        | Reason::TooManyInFlight
         | Reason::OutOfBudget => "http_request_denied",
     }
 }
