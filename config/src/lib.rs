@@ -6,13 +6,17 @@
 mod client_certificate;
 mod read;
 mod read_modes;
+mod read_spending;
 mod read_state;
 mod read_tool;
+mod spending;
 
 pub use client_certificate::ClientCertificate;
+pub use spending::{CallLimits, SpendLimit, limited};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +24,7 @@ use std::time::Duration;
 use aegis_decide::{OutageRule, Price};
 use aegis_document::Diagnostics;
 use aegis_domain::{
-    AgentId, CallKind, Host, OrgId, Region, Scheme, Secret, TenantId, ToolName, Ttl,
+    AgentId, CallKind, Host, OrgId, Region, Scheme, Secret, TeamId, TenantId, ToolName, Ttl,
 };
 use aegis_identity::{CertificateThumbprint, Modes};
 use aegis_policy_rollout::Share;
@@ -152,6 +156,10 @@ pub struct Tenant {
     pub policy: PolicyFiles,
     /// How its agents must show who they are, where they have no modes of their own.
     pub modes: Modes,
+    /// For all its agents together.
+    pub limits: CallLimits,
+    /// What those of a team may spend together.
+    pub teams: BTreeMap<TeamId, Vec<SpendLimit>>,
     pub agents: BTreeMap<AgentId, Agent>,
     pub tools: BTreeMap<ToolName, Arc<ToolBinding>>,
     /// How calls through the forward proxy go to origins that no tool is for, if the policy lets them.
@@ -186,9 +194,11 @@ pub struct Agent {
     pub modes: Option<Modes>,
     /// What stands for it where it shows no token.
     pub certificate: Option<AgentCertificate>,
-    /// Its own and its tenant's budgets; those without a limit are counted all the same.
+    pub team: Option<TeamId>,
+    /// Its own budgets, its team's and its tenant's (`Tenant::budgets_of`).
     pub budgets: Budgets,
     pub rates: Rates,
+    pub in_flight: Option<NonZeroU32>,
 }
 
 /// A certificate that stands for an agent, and what it may.
@@ -220,6 +230,8 @@ pub struct ToolBinding {
     pub protocol: Protocol,
     pub credential: Option<Credential>,
     pub price: Price,
+    /// For all who call it together.
+    pub limits: CallLimits,
     pub kind: Option<CallKind>,
     pub body: BodyMode,
     pub speaks: Speaks,
@@ -304,6 +316,7 @@ impl Default for ToolBinding {
             protocol: Protocol::Auto,
             credential: None,
             price: Price::Free,
+            limits: CallLimits::default(),
             kind: None,
             body: BodyMode::Inspect,
             speaks: Speaks::Http,

@@ -14,8 +14,8 @@ use ipnet::IpNet;
 
 use crate::client_certificate::client_certificate;
 use crate::read::{positive, usd};
-use crate::read_modes;
 use crate::{BodyMode, Credential, EncodedSlashes, Protocol, Speaks, ToolBinding, Upstream};
+use crate::{read_modes, read_spending};
 
 /// The folder that relative paths start from.
 pub(super) struct Folder(pub(super) PathBuf);
@@ -53,6 +53,7 @@ fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> To
     let protocol = map.optional("protocol", problems, |n, p| n.choice(p, &protocols));
     let credential = map.optional("credential", problems, |n, p| credential(n, p, folder));
     let price = map.optional("price", problems, price);
+    let limits = read_spending::call_limits(&mut map, problems);
     let kinds = [("read", CallKind::Read), ("write", CallKind::Write)];
     let kind = map.optional("kind", problems, |n, p| n.choice(p, &kinds));
     let kinds = [("inspect", BodyMode::Inspect), ("stream", BodyMode::Stream)];
@@ -85,6 +86,7 @@ fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> To
         protocol: protocol.unwrap_or(usual.protocol),
         credential,
         price: price.unwrap_or(usual.price),
+        limits,
         kind,
         body: body.unwrap_or(usual.body),
         speaks: speaks.unwrap_or(usual.speaks),

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aegis_domain::{
-    AgentIdentity, Decision, DecisionId, DlpFacts, EgressCall, EstimateKind, Facts, Host, Method,
-    Scheme, Timestamp, ToolName, TraceContext,
+    AgentIdentity, BudgetKey, Decision, DecisionId, DlpFacts, EgressCall, EstimateKind, Facts,
+    Host, Method, Scheme, Timestamp, ToolName, TraceContext,
 };
 use aegis_identity::{self as identity, CertificateThumbprint, Modes, ReplayCheck};
 use aegis_state::Hold;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::allowance::Allowance;
 use crate::credential::Told;
 use crate::rooms::prepare::Outgoing;
 use crate::rooms::seal::{Held, Permit};
@@ -80,6 +81,10 @@ pub struct CallContext {
     pub seen: Option<serde_json::Value>,
     /// What the hot state set aside; taken by whoever settles it.
     pub hold: Option<Hold>,
+    /// What the caller is told of its limits, once they were asked about.
+    pub allowance: Option<Allowance>,
+    /// Budgets that this call is the first to bring past their warning.
+    pub warned: Vec<BudgetKey>,
     pub decision: Option<Decision>,
     /// What a candidate is asked once the call is answered.
     pub shadow: Option<Box<Job>>,
@@ -165,6 +170,8 @@ impl CallContext {
             facts: None,
             seen: None,
             hold: None,
+            allowance: None,
+            warned: Vec::new(),
             decision: None,
             shadow: None,
             sealed: None,

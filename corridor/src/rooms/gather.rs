@@ -4,11 +4,12 @@
 
 use std::net::IpAddr;
 
-use aegis_domain::{AgentIdentity, Facts, HotAnswer, Outage};
-use aegis_state::{Ask, Binding, Counted, InFlight, TokenCheck};
+use aegis_domain::{AgentIdentity, BudgetScope, Facts, Grant, HotAnswer, Outage};
+use aegis_state::{Ask, Binding, Budgets, Counted, InFlight, TokenCheck};
 use sha2::{Digest as _, Sha256};
 
 use crate::Corridor;
+use crate::allowance::{self, Allowance};
 use crate::context::{Arrival, CallContext, Identified, Read};
 
 /// Asks the hot state about a call that has been read.
@@ -24,8 +25,10 @@ pub async fn gather(
         None => HotAnswer::Unanswered(Outage::Unreachable),
         Some(ask) => {
             let answer = corridor.state.decide(&ask).await;
-            if matches!(answer, HotAnswer::Granted(_)) {
+            ctx.allowance = Some(Allowance::of(&ask, answer));
+            if let HotAnswer::Granted(grant) = answer {
                 ctx.hold = Some(ask.hold());
+                warn(corridor, ctx, &ask, grant);
             }
             answer
         }
@@ -36,7 +39,7 @@ pub async fn gather(
 /// `None` only when the agent vanished from the registry in the meantime.
 fn ask(ctx: &CallContext, identified: &Identified, read: &Read, arrival: &Arrival) -> Option<Ask> {
     let Identified { agent: identity, replay, .. } = identified;
-    let agent = identified.tenant.agents.get(&identity.agent)?;
+    let CallBounds { rates, in_flight, budgets } = limits_of(identified, read)?;
     Some(Ask {
         id: ctx.id,
         tenant: identity.tenant.clone(),
@@ -51,13 +54,54 @@ fn ask(ctx: &CallContext, identified: &Identified, read: &Read, arrival: &Arriva
             issued_at: replay.issued_at,
             expires_at: replay.expires_at,
         },
-        rates: Counted { agent: agent.rates, ..Counted::default() },
-        in_flight: InFlight::default(),
-        budgets: agent.budgets.clone(),
+        rates,
+        in_flight,
+        budgets,
         estimate: read.call.estimated_cost,
         hold_ttl: read.binding.hold,
         now: ctx.arrived,
     })
+}
+
+/// Everything that one call counts against.
+struct CallBounds {
+    rates: Counted,
+    in_flight: InFlight,
+    budgets: Budgets,
+}
+
+/// The limits of the agent, its team, its tenant and the tool that it calls.
+fn limits_of(identified: &Identified, read: &Read) -> Option<CallBounds> {
+    let Identified { agent: identity, tenant, .. } = identified;
+    let agent = tenant.agents.get(&identity.agent)?;
+    let tool = &read.binding.limits;
+    let budgets = if tool.spend.is_empty() {
+        agent.budgets.clone()
+    } else {
+        let scope = BudgetScope::Tool(read.call.route.clone());
+        let of_tool = aegis_config::limited(&tenant.id, &scope, &tool.spend);
+        Budgets::new(agent.budgets.iter().cloned().chain(of_tool).collect()).ok()?
+    };
+    Some(CallBounds {
+        rates: Counted { agent: agent.rates, tenant: tenant.limits.rates, tool: tool.rates },
+        in_flight: InFlight {
+            agent: agent.in_flight,
+            tenant: tenant.limits.in_flight,
+            tool: tool.in_flight,
+        },
+        budgets,
+    })
+}
+
+/// Notes which budgets this call is the first to bring past their warning, and tells operators.
+fn warn(corridor: &Corridor, ctx: &mut CallContext, ask: &Ask, grant: Grant) {
+    for budget in allowance::warned(ask, grant.warned) {
+        if corridor.warnings.is_first(budget, ask.now) {
+            let (tenant, limit_usd) = (&ask.tenant, budget.limit);
+            tracing::warn!(%tenant, budget = %budget.key, %limit_usd, "a budget is past its warning");
+            ctx.warned.push(budget.key.clone());
+        }
+    }
 }
 
 /// A bearer token is tied to the agent and the network it is first used from: an IPv4 address, an IPv6 /64.

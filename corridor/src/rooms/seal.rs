@@ -11,7 +11,7 @@ use aegis_audit_chain::{Hash, Origin};
 use aegis_audit_ship::{JournalError, Position, Sealed as OnDisk};
 use aegis_decide::Usage;
 use aegis_domain::{
-    AgentId, Decision, DecisionId, MicroUsd, Reason, RuleId, TenantId, ToolName, Verdict,
+    AgentId, BudgetKey, Decision, DecisionId, MicroUsd, Reason, RuleId, TenantId, ToolName, Verdict,
 };
 use bytes::Bytes;
 use serde_json::Value;
@@ -214,7 +214,7 @@ fn describe_call(
         keys: hold.budgets.iter().map(|budget| budget.key.to_string()).collect(),
         held: hold.estimate,
         estimate: *estimate,
-        warned: Vec::new(),
+        warned: ctx.warned.iter().map(BudgetKey::to_string).collect(),
     });
     Ok(())
 }
