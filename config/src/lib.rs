@@ -6,12 +6,16 @@
 mod client_certificate;
 mod read;
 mod read_modes;
+mod read_region;
 mod read_spending;
 mod read_state;
 mod read_tool;
 mod spending;
 
 pub use client_certificate::ClientCertificate;
+pub use read_region::{
+    ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, RegionRegistry,
+};
 pub use spending::{CallLimits, SpendLimit, limited};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +48,8 @@ pub struct Config {
     pub limits: Limits,
     pub state: StateHome,
     pub identity: IdentityConfig,
+    /// The region's registry of agents, beside those that tenants name here.
+    pub registry: Option<RegionRegistry>,
     /// Gateways of other regions, for the callers that must go there.
     pub regions: BTreeMap<Region, String>,
     pub tenants: BTreeMap<TenantId, Arc<Tenant>>,
@@ -135,6 +141,8 @@ pub struct IdentityConfig {
     pub audience: String,
     /// The base URLs under which agents reach this gateway, which their proofs name.
     pub urls: Vec<String>,
+    /// Whether a proof must carry a nonce that was given out a moment ago.
+    pub demands_nonces: bool,
     pub issuers: Vec<IssuerConfig>,
 }
 

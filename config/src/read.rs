@@ -23,7 +23,7 @@ use crate::{
     IssuerConfig, Limits, Listen, PolicyFiles, SpendLimit, Standing, StateHome, Tenant, TlsListen,
     ToolBinding,
 };
-use crate::{read_modes, read_spending, read_state};
+use crate::{read_modes, read_region, read_spending, read_state};
 
 pub(super) fn load(path: &Path) -> Result<Config, Diagnostics> {
     let name = path.display().to_string();
@@ -52,6 +52,13 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
     let state = map.optional("state", problems, |n, p| read_state::state(n, p, folder));
     let identity =
         map.required("identity", problems, |node, problems| identity(node, problems, folder));
+    let control = map.optional("control", problems, |n, p| read_region::control(n, p, folder));
+    let registry = map.optional("registry", problems, |n, p| read_region::registry(n, p, folder));
+    let registry = read_region::one_of(control, registry, (root, problems));
+    if registry.is_none() && identity.as_ref().is_some_and(|it| it.issuers.is_empty()) {
+        let help = "name an issuer below `identity`, or keep a registry of agents with `control`";
+        problems.report_with_help(root.position(), "nobody's tokens are trusted", help);
+    }
     let regions = map.optional("regions", problems, |node, problems| {
         node.map(problems, Node::parsed::<Region>, Node::text)
     });
@@ -79,6 +86,7 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
         limits,
         state: state.unwrap_or(StateHome::Embedded),
         identity: identity?,
+        registry,
         regions: regions.unwrap_or_default(),
         tenants: complete,
         file: PathBuf::new(),
@@ -163,7 +171,8 @@ fn identity(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Ide
     let mut map = node.mapping(problems)?;
     let audience = map.required("audience", problems, Node::text);
     let urls = map.optional("urls", problems, |n, p| n.list(p, Node::text));
-    let issuers = map.required("issuers", problems, |node, problems| {
+    let demands_nonces = map.optional("demand_nonces", problems, Node::boolean).unwrap_or(false);
+    let issuers = map.optional("issuers", problems, |node, problems| {
         node.list(problems, |node, problems| {
             let mut map = node.mapping(problems)?;
             let issuer = map.required("issuer", problems, Node::text);
@@ -177,19 +186,16 @@ fn identity(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Ide
         })
     });
     map.finish(problems);
-    let issuers = issuers?;
+    let issuers = issuers.unwrap_or_default();
     let is_shared = issuers.len() > 1;
     for (position, _) in issuers.iter().filter(|(_, one)| is_shared && one.tenants.is_none()) {
         let help = "with several issuers each says for whom it may speak: `tenants: [acme]`";
         problems.report_with_help(*position, "`tenants` is missing", help);
     }
-    if issuers.is_empty() {
-        problems.report(node.position(), "at least one issuer must be trusted");
-    }
     let issuers = issuers.into_iter().map(|(_, issuer)| issuer).collect();
     let audience = audience?;
     let urls = urls.unwrap_or_else(|| vec![audience.clone()]);
-    Some(IdentityConfig { audience, urls, issuers })
+    Some(IdentityConfig { audience, urls, demands_nonces, issuers })
 }
 
 /// A tenant before it has its name, which is the key it stands under.

@@ -3,6 +3,7 @@
 //! Not here: what the rooms do. Invariant: a field is set once, by the room it is named after.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ use aegis_domain::{
     Host, Method, Scheme, Timestamp, ToolName, TraceContext,
 };
 use aegis_identity::{self as identity, CertificateThumbprint, Modes, ReplayCheck};
-use aegis_state::Hold;
+use aegis_state::{Budgets, Hold, Rates};
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -106,12 +107,22 @@ pub enum Asked {
 pub struct Identified {
     pub agent: Arc<AgentIdentity>,
     pub tenant: Arc<Tenant>,
+    pub limits: AgentLimits,
     /// Taken once: whatever is said of this call is said under these versions.
     pub judges: Judges,
     /// Every way in which the caller showed who it is.
     pub modes: Modes,
     /// What the hot state must be asked, so that what was shown serves nobody else.
     pub replay: ReplayCheck,
+}
+
+/// How much an agent may.
+#[derive(Clone, Debug)]
+pub struct AgentLimits {
+    pub rates: Rates,
+    pub in_flight: Option<NonZeroU32>,
+    /// Its own, its team's and its tenant's.
+    pub budgets: Budgets,
 }
 
 /// A request body as it came, and the room it takes in memory.

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use aegis_domain::{AgentIdentity, BudgetScope, Facts, Grant, HotAnswer, Outage};
-use aegis_state::{Ask, Binding, Budgets, Counted, InFlight, TokenCheck};
+use aegis_state::{Ask, Binding, BudgetError, Budgets, Counted, InFlight, TokenCheck};
 use sha2::{Digest as _, Sha256};
 
 use crate::Corridor;
@@ -22,8 +22,7 @@ pub async fn gather(
 ) -> Facts {
     let now = ctx.arrived;
     let hot = match ask(ctx, identified, read, arrival) {
-        None => HotAnswer::Unanswered(Outage::Unreachable),
-        Some(ask) => {
+        Ok(ask) => {
             let answer = corridor.state.decide(&ask).await;
             ctx.allowance = Some(Allowance::of(&ask, answer));
             if let HotAnswer::Granted(grant) = answer {
@@ -32,15 +31,23 @@ pub async fn gather(
             }
             answer
         }
+        Err(error) => {
+            tracing::error!(decision = %ctx.id, %error, "a call's budgets cannot be asked about");
+            HotAnswer::Unanswered(Outage::Storage)
+        }
     };
     Facts { now, hot, dlp: read.dlp.clone() }
 }
 
-/// `None` only when the agent vanished from the registry in the meantime.
-fn ask(ctx: &CallContext, identified: &Identified, read: &Read, arrival: &Arrival) -> Option<Ask> {
+fn ask(
+    ctx: &CallContext,
+    identified: &Identified,
+    read: &Read,
+    arrival: &Arrival,
+) -> Result<Ask, BudgetError> {
     let Identified { agent: identity, replay, .. } = identified;
     let CallBounds { rates, in_flight, budgets } = limits_of(identified, read)?;
-    Some(Ask {
+    Ok(Ask {
         id: ctx.id,
         tenant: identity.tenant.clone(),
         agent: identity.agent.clone(),
@@ -71,25 +78,24 @@ struct CallBounds {
 }
 
 /// The limits of the agent, its team, its tenant and the tool that it calls.
-fn limits_of(identified: &Identified, read: &Read) -> Option<CallBounds> {
-    let Identified { agent: identity, tenant, .. } = identified;
-    let agent = tenant.agents.get(&identity.agent)?;
+fn limits_of(identified: &Identified, read: &Read) -> Result<CallBounds, BudgetError> {
+    let Identified { limits, tenant, .. } = identified;
     let tool = &read.binding.limits;
-    let budgets = if tool.spend.is_empty() {
-        agent.budgets.clone()
-    } else {
-        let scope = BudgetScope::Tool(read.call.route.clone());
-        let of_tool = aegis_config::limited(&tenant.id, &scope, &tool.spend);
-        Budgets::new(agent.budgets.iter().cloned().chain(of_tool).collect()).ok()?
-    };
-    Some(CallBounds {
-        rates: Counted { agent: agent.rates, tenant: tenant.limits.rates, tool: tool.rates },
+    Ok(CallBounds {
+        rates: Counted { agent: limits.rates, tenant: tenant.limits.rates, tool: tool.rates },
         in_flight: InFlight {
-            agent: agent.in_flight,
+            agent: limits.in_flight,
             tenant: tenant.limits.in_flight,
             tool: tool.in_flight,
         },
-        budgets,
+        budgets: match tool.spend.is_empty() {
+            true => limits.budgets.clone(),
+            false => {
+                let scope = BudgetScope::Tool(read.call.route.clone());
+                let of_tool = aegis_config::limited(&tenant.id, &scope, &tool.spend);
+                Budgets::new(limits.budgets.iter().cloned().chain(of_tool).collect())?
+            }
+        },
     })
 }
 
