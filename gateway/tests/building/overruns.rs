@@ -141,18 +141,21 @@ async fn model_sdks_understand_the_last_event() {
         )
         .policy("acme", "[/v1/chat/completions]", "[/v1/chat/completions, /v1/messages]")
     };
-    let plan = model(Plan::new().await).with("/tenants/acme/budgets", json!({ "day_usd": "0.02" }));
+    let agents = ["bot", "second-bot"].map(|agent| format!("/tenants/acme/agents/{agent}/budgets"));
+    let limited = json!({ "day_usd": "0.02" });
+    let plan = model(Plan::new().await);
+    let plan = agents.iter().fold(plan, |plan, agent| plan.with(agent, limited.clone()));
     let house = plan.start(GATEWAY).await;
-    for (name, base, path, tool) in [
-        ("openai_overrun", "/v1", "/v1/chat/completions", "model"),
-        ("anthropic_overrun", "", "/v1/messages", "model"),
+    for (name, base, path, agent) in [
+        ("openai_overrun", "/v1", "/v1/chat/completions", "bot"),
+        ("anthropic_overrun", "", "/v1/messages", "second-bot"),
     ] {
         let gate = Gate::default();
         house.upstream().on(path, Script::Events(events(20_000), gate.clone()));
         let mut sdk = Command::new(clients.join("venv/bin/python"));
         sdk.arg(scripts().join("agent.py")).arg(name).arg("unused");
-        sdk.env("AEGIS_BASE_URL", format!("http://127.0.0.1:{}/{tool}{base}", house.port()));
-        sdk.env("AEGIS_TOKEN", house.agent("bot").token());
+        sdk.env("AEGIS_BASE_URL", format!("http://127.0.0.1:{}/model{base}", house.port()));
+        sdk.env("AEGIS_TOKEN", house.agent(agent).token());
         let feeding = async {
             loop {
                 gate.open(1);
