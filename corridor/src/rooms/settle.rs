@@ -193,8 +193,6 @@ fn progress(watched: &Watched, end: End, usage: Option<Usage>) -> Progress {
         _ if !watched.is_sent => Progress::NotSent,
         (Some(status), _) if status >= 400 => Progress::Refused,
         (Some(_), End::Complete) => Progress::Answered(usage),
-        // We ended it because of what it had used.
-        (Some(_), End::Failed(Reason::BudgetExhausted)) => Progress::Answered(usage),
         // Half a stream may have been billed whole, unless its usage was already told.
         (Some(_), End::Failed(_)) if watched.is_complete => Progress::Answered(usage),
         (Some(_), End::Failed(_)) => Progress::Unknown(usage),
