@@ -12,7 +12,7 @@ use crate::clients::installed;
 use crate::node::Node;
 
 /// Enough to meet every rule of the document within half a minute.
-const EXAMPLES: &str = "25";
+const EXAMPLES: &str = "10";
 
 #[test]
 fn schemathesis_finds_nothing() {
