@@ -9,6 +9,7 @@ mod api;
 mod clock;
 mod connection;
 mod feed;
+mod issued;
 mod keys;
 mod ledger;
 mod oauth;
@@ -38,6 +39,7 @@ pub use replay::{Memory, Replay, ReplayError};
 pub use subjects::{SubjectSource, SubjectSources};
 
 use access::Access;
+use issued::Issued;
 use subjects::Subjects;
 
 /// What one control node is made from.
@@ -82,6 +84,7 @@ pub struct Control {
     region_key: SigningKey,
     /// What a proof at the token endpoint must carry, where it must.
     nonces: Option<Nonces>,
+    issued: Issued,
     /// One change of keys at a time, so that a key is in the vault and the registry or in neither.
     rotation: Mutex<()>,
 }
@@ -113,6 +116,7 @@ impl Control {
             access: Access::open(&config.data_dir)?,
             region_key: config.region_key,
             nonces: None,
+            issued: Issued::default(),
             rotation: Mutex::new(()),
         })
     }
