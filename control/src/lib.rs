@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use aegis_identity::{Nonces, SigningKey};
 use aegis_registry_store::StoreError;
+pub use aegis_tokens::FirstUse;
 use aegis_tokens::Service;
 use aegis_vault::{Files, Vault, VaultError};
 use tokio::net::TcpListener;
