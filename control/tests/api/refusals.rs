@@ -14,6 +14,9 @@ use crate::node::{Node, jti, now};
 use crate::raw::{FORM, Sent, form};
 use crate::tokens::{ACCESS, EXCHANGE};
 
+/// A parent's token for a child's.
+const DELEGATION: [(&str, &str); 2] = [("grant_type", EXCHANGE), ("subject_token_type", ACCESS)];
+
 static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 /// Collects what this process logs.
@@ -93,102 +96,127 @@ fn check(case: &Case, sent: &Sent, logged_before: usize) {
     }
 }
 
-fn cases(node: &Node) -> Vec<Case> {
-    let (bot, stranger) = (node.agent("bot", 1, json!({})), SigningKey::from_seed([99; 32]));
-    let prover = node.agent("prover", 2, json!({ "mode": "proof" }));
-    let mtls = node.agent("mtls", 3, json!({ "mode": "mtls" }));
-    node.register("waiting", json!({}));
-    let disabled = node.agent("disabled", 4, json!({}));
-    node.post("/v1/agents/acme/disabled/disable", json!({})).unwrap();
-    let parents = node.token("bot", &bot, &[]).unwrap().body["access_token"].clone();
-    let parents = parents.as_str().unwrap();
-    let by = |client: &str, key: &SigningKey| good(node, client, key);
-    let mine = || by("acme/bot", &bot);
-    let case = |status, error, what, pairs, logged| Case {
-        what,
-        headers: Vec::new(),
-        pairs,
-        status,
-        error,
-        logged,
-    };
-    let request = |what, pairs, logged| case(400, "invalid_request", what, pairs, logged);
-    let client = |what, pairs, logged| case(400, "invalid_client", what, pairs, logged);
-    let exchange = [("grant_type", EXCHANGE), ("subject_token_type", ACCESS)];
-    let delegated = |client: &str, key: &SigningKey, token: &str| {
-        with(with(by(client, key), &exchange), &[("subject_token", token)])
-    };
-    let endpoint = format!("{}/oauth2/token", node.url);
-    let proven = |what, proofs: Vec<String>, logged| Case {
-        headers: proofs.into_iter().map(|proof| ("dpop", proof)).collect(),
-        ..case(400, "invalid_dpop_proof", what, mine(), logged)
-    };
-    let proof = |uri: &str| dpop_proof(&bot, uri, None, &jti(), now());
-    let used = mine();
-    let used_first = case(200, "", "", used.clone(), "");
-    assert_eq!(send(node, &used_first).status, 200);
+/// Agents of every kind, and what they hold.
+struct Cast<'a> {
+    node: &'a Node,
+    bot: SigningKey,
+    prover: SigningKey,
+    mtls: SigningKey,
+    disabled: SigningKey,
+    /// A token of `bot`.
+    token: String,
+}
 
-    vec![
-        request("no grant type", vec![], "parameter grant_type is missing"),
-        request("no client", with(vec![], &[("grant_type", "client_credentials")]), "in none"),
-        request("no subject", with(mine(), &exchange), "parameter subject_token is missing"),
-        request("a scope of two lines", with(mine(), &[("scope", "a\nb")]), "scope is malformed"),
-        request(
-            "another kind of assertion",
-            with(mine(), &[("client_assertion_type", "saml")]),
-            "client_assertion_type has a value",
-        ),
-        case(
-            400,
-            "unsupported_grant_type",
-            "a password",
-            with(mine(), &[("grant_type", "password")]),
-            "the grant type is not supported",
-        ),
-        client("a stranger's key", by("acme/bot", &stranger), "assertion is refused: no key"),
-        client("nobody", by("acme/nobody", &bot), "no agent of that name"),
-        client("no name at all", by("bot", &bot), "no agent of that name"),
-        client("one that waits", by("acme/waiting", &bot), "has not enrolled"),
-        client("one disabled", by("acme/disabled", &disabled), "is disabled"),
-        client("a secret", with(mine(), &[("client_secret", "x")]), "with a secret"),
-        client("two names", with(mine(), &[("client_id", "acme/prover")]), "another than the"),
-        client("one without its certificate", by("acme/mtls", &mtls), "bound to a certificate"),
-        client("an assertion again", used, "was used before"),
-        Case {
-            headers: vec![("authorization", "Basic YTpi".to_owned())],
-            status: 401,
-            ..client("a header", mine(), "with a secret")
-        },
-        case(
-            400,
-            "invalid_scope",
-            "more than it may",
-            with(mine(), &[("scope", "admin")]),
-            "a scope is not among",
-        ),
-        case(
-            400,
-            "invalid_target",
-            "another gateway",
-            with(mine(), &[("resource", "https://elsewhere.example")]),
-            "the resource is not one",
-        ),
-        case(400, "invalid_grant", "garbage", delegated("acme/bot", &bot, "x.y.z"), "the token is"),
-        case(
-            400,
-            "unauthorized_client",
-            "no child",
-            delegated("acme/prover", &prover, parents),
-            "not a child of the subject",
-        ),
-        proven("another place's proof", vec![proof("https://elsewhere.example")], "another URI"),
-        proven("garbage for a proof", vec!["x".to_owned()], "proof cannot be read: token is not"),
-        proven("two proofs", vec![proof(&endpoint), proof(&endpoint)], "several DPoP headers"),
-        Case {
-            pairs: by("acme/prover", &prover),
-            ..proven("no proof where one must be", vec![], "there is no DPoP proof")
-        },
-    ]
+impl<'a> Cast<'a> {
+    fn new(node: &'a Node) -> Self {
+        let bot = node.agent("bot", 1, json!({}));
+        let prover = node.agent("prover", 2, json!({ "mode": "proof" }));
+        let mtls = node.agent("mtls", 3, json!({ "mode": "mtls" }));
+        let disabled = node.agent("disabled", 4, json!({}));
+        node.register("waiting", json!({}));
+        node.post("/v1/agents/acme/disabled/disable", json!({})).unwrap();
+        let answer = node.token("bot", &bot, &[]).unwrap().body;
+        let token = answer["access_token"].as_str().unwrap().to_owned();
+        Self { node, bot, prover, mtls, disabled, token }
+    }
+
+    fn by(&self, client: &str, key: &SigningKey) -> Vec<(&'static str, String)> {
+        good(self.node, client, key)
+    }
+
+    /// The good request of `bot`, with this in it.
+    fn mine(&self, more: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
+        with(self.by("acme/bot", &self.bot), more)
+    }
+
+    fn requests(&self) -> Vec<Case> {
+        let case = |what, pairs, logged| case("invalid_request", what, pairs, logged);
+        let bare = with(vec![], &[("grant_type", "client_credentials")]);
+        vec![
+            case("no grant type", vec![], "parameter grant_type is missing"),
+            case("no client", bare, "in none"),
+            case("no subject", self.mine(&DELEGATION), "parameter subject_token is missing"),
+            case("a scope of two lines", self.mine(&[("scope", "a\nb")]), "scope is malformed"),
+            case(
+                "another kind of assertion",
+                self.mine(&[("client_assertion_type", "saml")]),
+                "client_assertion_type has a value",
+            ),
+        ]
+    }
+
+    fn clients(&self) -> Vec<Case> {
+        let case = |what, pairs, logged| case("invalid_client", what, pairs, logged);
+        let (stranger, bot) = (SigningKey::from_seed([99; 32]), &self.bot);
+        let used = self.mine(&[]);
+        assert_eq!(send(self.node, &case("", used.clone(), "")).status, 200);
+        let name = [("client_id", "acme/prover")];
+        vec![
+            case(
+                "a stranger's key",
+                self.by("acme/bot", &stranger),
+                "assertion is refused: no key",
+            ),
+            case("nobody", self.by("acme/nobody", bot), "no agent of that name"),
+            case("no name at all", self.by("bot", bot), "no agent of that name"),
+            case("one that waits", self.by("acme/waiting", bot), "has not enrolled"),
+            case("one disabled", self.by("acme/disabled", &self.disabled), "is disabled"),
+            case("a secret", self.mine(&[("client_secret", "x")]), "with a secret"),
+            case("two names", self.mine(&name), "another than the"),
+            case("no certificate", self.by("acme/mtls", &self.mtls), "bound to a certificate"),
+            case("an assertion again", used, "was used before"),
+            Case {
+                headers: vec![("authorization", "Basic YTpi".to_owned())],
+                status: 401,
+                ..case("a header", self.mine(&[]), "with a secret")
+            },
+        ]
+    }
+
+    fn grants(&self) -> Vec<Case> {
+        let delegated = |client, key, token| {
+            with(with(self.by(client, key), &DELEGATION), &[("subject_token", token)])
+        };
+        let password = self.mine(&[("grant_type", "password")]);
+        let elsewhere = self.mine(&[("resource", "https://elsewhere.example")]);
+        let garbage = delegated("acme/bot", &self.bot, "x.y.z");
+        let stranger = delegated("acme/prover", &self.prover, &self.token);
+        vec![
+            case("unsupported_grant_type", "a password", password, "grant type is not supported"),
+            case("invalid_scope", "more", self.mine(&[("scope", "admin")]), "scope is not among"),
+            case("invalid_target", "another gateway", elsewhere, "the resource is not one"),
+            case("invalid_grant", "garbage", garbage, "the token is refused"),
+            case("unauthorized_client", "no child", stranger, "not a child of the subject"),
+        ]
+    }
+
+    fn proofs(&self) -> Vec<Case> {
+        let proven = |what, proofs: Vec<String>, logged| Case {
+            headers: proofs.into_iter().map(|proof| ("dpop", proof)).collect(),
+            ..case("invalid_dpop_proof", what, self.mine(&[]), logged)
+        };
+        let proof = |uri: &str| dpop_proof(&self.bot, uri, None, &jti(), now());
+        let elsewhere = proof("https://elsewhere.example");
+        let two = vec![self.node.proof(&self.bot), self.node.proof(&self.bot)];
+        vec![
+            proven("another place's proof", vec![elsewhere], "another URI"),
+            proven("garbage", vec!["x".to_owned()], "proof cannot be read: token is not"),
+            proven("two proofs", two, "several DPoP headers"),
+            Case {
+                pairs: self.by("acme/prover", &self.prover),
+                ..proven("no proof where one must be", vec![], "there is no DPoP proof")
+            },
+        ]
+    }
+}
+
+fn case(
+    error: &'static str,
+    what: &'static str,
+    pairs: Vec<(&'static str, String)>,
+    logged: &'static str,
+) -> Case {
+    Case { what, headers: Vec::new(), pairs, status: 400, error, logged }
 }
 
 #[test]
@@ -197,7 +225,9 @@ fn each_error_has_one_answer_and_the_log_says_which_check_it_was() {
     let node = Node::start();
     let mut answers = std::collections::BTreeMap::new();
     let mut tried = 0;
-    for case in cases(&node) {
+    let cast = Cast::new(&node);
+    let cases = [cast.requests(), cast.clients(), cast.grants(), cast.proofs()];
+    for case in cases.into_iter().flatten() {
         let logged_before = log().len();
         let sent = send(&node, &case);
         check(&case, &sent, logged_before);
