@@ -11,6 +11,7 @@
 #![expect(clippy::print_stdout, reason = "says what was tried and what was skipped")]
 
 mod attacks;
+mod budgets;
 mod clients;
 mod enrolment;
 mod follow;
