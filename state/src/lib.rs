@@ -14,12 +14,12 @@ use async_trait::async_trait;
 pub use self::redis::{
     Clock, Confirm, Deployment, Login, RedisConfig, RedisState, RedisTls, Server,
 };
-pub use aegis_domain::{BudgetKey, BudgetScope, BudgetWindow, Hours};
+pub use aegis_domain::{BudgetKey, BudgetScope, BudgetWindow, Hours, Overrun};
 pub use ask::{
     Adjustment, Ask, Binding, Change, Counted, Hold, InFlight, InFlightName, RateLimit, Rates,
     TokenCheck,
 };
-pub use budget::{Budget, BudgetError, Budgets, Overrun, Period, When, ttl_ceil};
+pub use budget::{Budget, BudgetError, Budgets, Period, When, ttl_ceil};
 
 /// How long after a hold expired its settlement is still told from a duplicate and corrects the estimate charged.
 pub const LATE_SETTLE: aegis_domain::Ttl = aegis_domain::Ttl::from_s(600);
