@@ -13,9 +13,8 @@ use aegis_audit_ship::{Disclosures, FILE_BYTES, Journal, JournalConfig, RealDisk
 use aegis_domain::Ttl;
 use aegis_identity::{KeySet, Nonces, TokenLimits, TrustedIssuer};
 use aegis_resolve::Resolver;
-use aegis_state::{
-    EmbeddedConfig, EmbeddedState, Hold, HotState, RedisConfig, RedisState, StateError,
-};
+use aegis_state::{Hold, HotState, RedisConfig, RedisState, StateError};
+use aegis_state_embedded::{EmbeddedConfig, EmbeddedState};
 use aegis_telemetry::{Durable, Follower, FollowerConfig, JsonLines, Metrics};
 use anyhow::Context as _;
 use bytes::Bytes;
