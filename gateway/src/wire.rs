@@ -147,8 +147,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     Ok(Built { gateway, stop, recovery, follower, control, shadow_jobs })
 }
 
-/// The hot state, and the holds an earlier life left in one of this process's own. Those in a shared one may be other
-/// gateways' and are charged when they expire.
+/// The hot state, and the holds an earlier life of this gateway left open in it.
 fn state(config: &Config, runtime: &Handle) -> Result<(Arc<dyn HotState>, Vec<Hold>), StateError> {
     match &config.state {
         StateHome::Embedded => {
@@ -161,9 +160,12 @@ fn state(config: &Config, runtime: &Handle) -> Result<(Arc<dyn HotState>, Vec<Ho
             let redis = RedisConfig {
                 tenants: config.tenants.keys().cloned().collect(),
                 memory: Some(config.data_dir.join("shared-state")),
+                notes: Some(config.data_dir.join("shared-holds")),
                 ..RedisConfig::clone(redis)
             };
-            Ok((Arc::new(RedisState::open(redis, runtime.clone())?), Vec::new()))
+            let state = RedisState::open(redis, runtime.clone())?;
+            let holds = state.open_holds().to_vec();
+            Ok((Arc::new(state), holds))
         }
     }
 }

@@ -9,6 +9,7 @@ mod files;
 mod journal;
 mod keeper;
 mod ledger;
+mod notes;
 mod rates;
 mod record;
 mod tokens;
@@ -28,6 +29,7 @@ use self::core::Core;
 use self::journal::{Disk, Files, Journal};
 use self::keeper::{Keeper, Shared, Synced};
 use self::ledger::Ledger;
+pub(crate) use self::notes::Notes;
 use crate::{Ask, BudgetKey, Hold, HotState, Settled, Spend, StateError};
 
 /// When an answer may be given.

@@ -95,3 +95,21 @@ pub enum StateError {
     #[error("the shared state cannot {what}")]
     Redis { what: &'static str, source: ::redis::RedisError },
 }
+
+impl StateError {
+    /// Whether a settlement that met this is kept by its home, and sent again once a server answers.
+    pub fn is_sent_again(&self) -> bool {
+        match self {
+            StateError::Unreachable
+            | StateError::TimedOut
+            | StateError::Lost { .. }
+            | StateError::Redis { .. } => true,
+            StateError::Locked
+            | StateError::Damaged { .. }
+            | StateError::Io { .. }
+            | StateError::SyncFailed
+            | StateError::Full
+            | StateError::TooLate { .. } => false,
+        }
+    }
+}

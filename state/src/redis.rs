@@ -50,6 +50,12 @@ impl RedisState {
         Ok(Self { client, keeper: runtime.spawn(keeper.run()) })
     }
 
+    /// The holds that an earlier life of this gateway had open when it ended, as far as it noted them. The gateway compares
+    /// them with its audit journal and settles them.
+    pub fn open_holds(&self) -> &[Hold] {
+        &self.client.left_open
+    }
+
     /// Accepts a tenant's data after a loss (a flush, an old dump), with what was spent as the audit log tells it.
     /// A sum only grows. Single-use tokens of the time before stay refused.
     pub async fn restore(
@@ -135,6 +141,7 @@ impl HotState for RedisState {
             }
             self.client.send_again(&tenant, Again::Unconfirmed);
         }
+        self.client.tidy(now);
         self.client.remember()?;
         first_failure.map_or(Ok(charged), |failure| Err(failure.into()))
     }

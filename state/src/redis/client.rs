@@ -23,6 +23,7 @@ use super::memory::{Known, Memory};
 use super::resend::{Again, Resends, Sent};
 use super::scripts::{self, Closed};
 use super::tenant::{Attached, Changed, Tenant};
+use crate::embedded::Notes;
 use crate::{Ask, Hold, Settled, StateError};
 
 /// Holds that are charged, or settlements that are sent again, at the same time.
@@ -36,6 +37,9 @@ pub(super) struct Client {
     remembered: BTreeMap<TenantId, Known>,
     memory: Mutex<Memory>,
     pub(super) resends: Mutex<Resends>,
+    notes: Option<Notes>,
+    /// What an earlier life had open when it ended.
+    pub(super) left_open: Vec<Hold>,
     /// Where settlements are sent again.
     runtime: Handle,
     /// Where the next round of reaping begins, so that no tenant is always last.
@@ -52,12 +56,17 @@ enum Await {
 impl Client {
     pub(super) fn new(config: RedisConfig, runtime: Handle) -> Result<Self, StateError> {
         let (memory, remembered) = Memory::open(config.memory.clone())?;
+        let notes = config.notes.as_deref().map(Notes::open).transpose()?;
+        let (notes, left_open) =
+            notes.map_or((None, Vec::new()), |(notes, left)| (Some(notes), left));
         let client = Self {
             link: Arc::default(),
             tenants: RwLock::default(),
             remembered,
             memory: Mutex::new(memory),
             resends: Mutex::default(),
+            notes,
+            left_open,
             runtime,
             first_reaped: AtomicUsize::new(0),
             config: Arc::new(config),
@@ -121,7 +130,8 @@ impl Client {
     ) -> Result<Value, Failure> {
         for _ in 0..2 {
             let line = self.link.line()?;
-            let attaching = tenant.attached(&line, now, &self.config).await;
+            let repairs_from = self.resends.lock().repairs_from();
+            let attaching = tenant.attached(&line, (now, repairs_from), &self.config).await;
             let (attached, changed) = attaching.inspect_err(|failure| self.look(&line, failure))?;
             match changed {
                 Changed::No => {}
@@ -178,8 +188,30 @@ impl Client {
             (Confirm::OneReplica, TokenUse::Once) => Await::Replica,
             (Confirm::OneReplica, TokenUse::Bound) | (Confirm::Never, _) => Await::Answer,
         };
-        let reply = self.call(&tenant, self.run(&tenant, ask.now, &script, awaited)).await?;
-        scripts::decided(&reply, ask).ok_or(Failure::Shape)
+        let hold = ask.hold();
+        if let Some(notes) = self.notes.as_ref().filter(|_| !hold.budgets.is_empty()) {
+            notes.begin(&hold);
+        }
+        let reply = self.call(&tenant, self.run(&tenant, ask.now, &script, awaited)).await;
+        let answer = reply.and_then(|reply| scripts::decided(&reply, ask).ok_or(Failure::Shape));
+        // What nobody was granted nobody settles: if a server holds it all the same, it expires there.
+        if !matches!(answer, Ok(HotAnswer::Granted(_))) {
+            self.end_note(&hold, ask.now);
+        }
+        answer
+    }
+
+    fn end_note(&self, hold: &Hold, now: Timestamp) {
+        if let Some(notes) = &self.notes {
+            notes.end(&hold.id, now);
+        }
+    }
+
+    /// Forgets what is too old to matter of what this gateway keeps itself.
+    pub(super) fn tidy(&self, now: Timestamp) {
+        if let Some(notes) = &self.notes {
+            notes.tidy(now);
+        }
     }
 
     pub(super) async fn settle(
@@ -190,12 +222,19 @@ impl Client {
     ) -> Result<Closed, Failure> {
         let tenant = self.tenant(&hold.tenant);
         let closed = self.call(&tenant, self.close(&tenant, hold, actual, now)).await;
-        let mut resends = self.resends.lock();
-        match &closed {
-            Ok(_) => resends.confirm(&hold.id),
-            Err(_) => resends.fail(&hold.id),
-        }
+        self.heard(hold, &closed, now);
         closed
+    }
+
+    /// Remembers whether a server has the settlement.
+    fn heard(&self, hold: &Hold, closed: &Result<Closed, Failure>, now: Timestamp) {
+        match closed {
+            Ok(_) => {
+                self.resends.lock().confirm(&hold.id);
+                self.end_note(hold, now);
+            }
+            Err(_) => self.resends.lock().fail(&hold.id),
+        }
     }
 
     async fn close(
@@ -236,11 +275,7 @@ impl Client {
         let now = sent.now(Instant::now());
         let closing = self.close(tenant, &sent.hold, sent.actual, now);
         let closed = self.within(closing).await;
-        let mut resends = self.resends.lock();
-        match &closed {
-            Ok(_) => resends.confirm(&sent.hold.id),
-            Err(_) => resends.fail(&sent.hold.id),
-        }
+        self.heard(&sent.hold, &closed, now);
         matches!(closed, Ok(Closed::Settled(Settled::Applied)))
     }
 
