@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aegis_domain::{HotAnswer, MicroUsd, TenantId, Timestamp, TokenUse};
 use futures::future::{BoxFuture, join_all};
@@ -26,6 +26,8 @@ use super::tenant::{Attached, Changed, Tenant};
 use crate::embedded::Notes;
 use crate::{Ask, Hold, Settled, StateError};
 
+/// What attaching a tenant may take, however short the deadline of calls is.
+const ATTACH: Duration = Duration::from_millis(500);
 /// Holds that are charged, or settlements that are sent again, at the same time.
 const AT_ONCE: usize = 64;
 
@@ -130,14 +132,7 @@ impl Client {
     ) -> Result<Value, Failure> {
         for _ in 0..2 {
             let line = self.link.line()?;
-            let repairs_from = self.resends.lock().repairs_from();
-            let attaching = tenant.attached(&line, (now, repairs_from), &self.config).await;
-            let (attached, changed) = attaching.inspect_err(|failure| self.look(&line, failure))?;
-            match changed {
-                Changed::No => {}
-                Changed::Server => self.send_again(tenant, Again::All),
-                Changed::Data(at) => self.resends.lock().drop_before(&tenant.id, at),
-            }
+            let attached = self.attached(&line, tenant, now).await?;
             match self.send(&line, tenant, script(&attached)?, awaited).await {
                 Ok(reply) if scripts::is_other_epoch(&reply) => tenant.detach(&attached),
                 Err(failure) if failure.is_no_script() => tenant.detach(&attached),
@@ -149,6 +144,35 @@ impl Client {
             }
         }
         Err(Failure::Lost("they keep changing"))
+    }
+
+    /// What the tenant is attached to. Attaching goes on when the call that began it is over, so that short deadlines on a
+    /// busy machine add up to an attachment and not to a row of attempts.
+    async fn attached(
+        self: &Arc<Self>,
+        line: &Arc<Line>,
+        tenant: &Tenant,
+        now: Timestamp,
+    ) -> Result<Arc<Attached>, Failure> {
+        if let Some(attached) = tenant.current(line) {
+            return Ok(attached);
+        }
+        let (client, line, tenant) = (Arc::clone(self), Arc::clone(line), self.tenant(&tenant.id));
+        let attaching = self.runtime.spawn(async move {
+            let repairs_from = client.resends.lock().repairs_from();
+            let attaching = tenant.attached(&line, (now, repairs_from), &client.config);
+            let attached = timeout(ATTACH, attaching).await;
+            let attached = attached.unwrap_or(Err(Failure::TimedOut(ATTACH)));
+            let (attached, changed) =
+                attached.inspect_err(|failure| client.look(&line, failure))?;
+            match changed {
+                Changed::No => {}
+                Changed::Server => client.send_again(&tenant, Again::All),
+                Changed::Data(at) => client.resends.lock().drop_before(&tenant.id, at),
+            }
+            Ok(attached)
+        });
+        attaching.await.unwrap_or(Err(Failure::NotConnected))
     }
 
     async fn send(

@@ -92,6 +92,11 @@ impl Tenant {
         }
     }
 
+    /// What is known to hold over this line.
+    pub(super) fn current(&self, line: &Line) -> Option<Arc<Attached>> {
+        self.attached.load_full().filter(|attached| attached.line == line.number)
+    }
+
     /// What holds over this line; the second value says that the servers may have forgotten what they were told.
     pub(super) async fn attached(
         &self,
@@ -99,12 +104,8 @@ impl Tenant {
         (now, repairs_from): (Timestamp, Option<Timestamp>),
         config: &RedisConfig,
     ) -> Result<(Arc<Attached>, Changed), Failure> {
-        let is_current = |attached: &Arc<Attached>| attached.line == line.number;
-        if let Some(attached) = self.attached.load_full().filter(is_current) {
-            return Ok((attached, Changed::No));
-        }
         let _turn = self.turn.lock().await;
-        if let Some(attached) = self.attached.load_full().filter(is_current) {
+        if let Some(attached) = self.current(line) {
             return Ok((attached, Changed::No));
         }
         if let Some((at, why)) = *self.lost.lock()
