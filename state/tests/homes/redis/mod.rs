@@ -6,5 +6,6 @@ mod conforms;
 mod exact;
 mod failover;
 mod figures;
+mod others;
 mod outages;
 mod stand;
