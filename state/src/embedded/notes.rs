@@ -4,11 +4,11 @@
 //! gateway leaves none it does not know; a note that is lost costs nothing but exactness, for a hold nobody ends is
 //! charged its estimate.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use aegis_domain::{DecisionId, Grant, MicroUsd, Timestamp};
+use aegis_domain::{DecisionId, Grant, MicroUsd, Timestamp, Ttl};
 use parking_lot::Mutex;
 use tracing::error;
 
@@ -19,6 +19,9 @@ use crate::{Hold, LATE_SETTLE, StateError};
 
 /// More open holds than any gateway has; those beyond are not noted.
 const OPEN_MAX: usize = 1 << 20;
+/// How long a settlement that a server acknowledged is not trusted to last: a primary that is lost takes the last seconds
+/// with it, and a gateway that dies then cannot send them again.
+const SETTLING: Ttl = Ttl::from_s(5);
 /// The file is written anew once it has grown this long, and twice as long as what is open.
 const REWRITE_BYTES: u64 = 4 << 20;
 
@@ -31,6 +34,8 @@ pub(crate) struct Notes {
 
 struct Book {
     open: HashMap<DecisionId, Hold>,
+    /// Settled ones by when, oldest first.
+    settled: VecDeque<(Timestamp, DecisionId)>,
     journal: Journal,
     /// The file's length when it was last written anew.
     rewritten: u64,
@@ -44,7 +49,8 @@ impl Notes {
         let open = read(&path)?;
         let journal = write_anew(&path, &open)?;
         let left = open.values().cloned().collect();
-        let book = Mutex::new(Book { open, rewritten: journal.len(), journal });
+        let settled = VecDeque::new();
+        let book = Mutex::new(Book { open, settled, rewritten: journal.len(), journal });
         Ok((Self { path, book, _lock: lock }, left))
     }
 
@@ -57,17 +63,22 @@ impl Notes {
         }
     }
 
-    /// Crosses out one that was not granted, or is settled.
+    /// Crosses out one that was not granted.
     pub(crate) fn end(&self, id: &DecisionId, now: Timestamp) {
-        let mut book = self.book.lock();
-        if book.open.remove(id).is_some() {
-            drop(book.journal.append([&Record::Expire { id: *id, now }]));
-        }
+        self.book.lock().end(id, now);
     }
 
-    /// Forgets what is too old to be settled, and keeps the file short.
+    /// Has one crossed out that a server settled, once that will last.
+    pub(crate) fn settled(&self, id: &DecisionId, now: Timestamp) {
+        self.book.lock().settled.push_back((now, *id));
+    }
+
+    /// Crosses out and forgets what is over, and keeps the file short.
     pub(crate) fn tidy(&self, now: Timestamp) {
         let mut book = self.book.lock();
+        while let Some((_, id)) = book.settled.pop_front_if(|(at, _)| at.plus(SETTLING) <= now) {
+            book.end(&id, now);
+        }
         book.open.retain(|_, hold| now < hold.expires_at.plus(LATE_SETTLE));
         let limit = REWRITE_BYTES.max(book.rewritten.saturating_mul(2));
         if book.journal.len() < limit {
@@ -76,6 +87,14 @@ impl Notes {
         match write_anew(&self.path, &book.open) {
             Ok(journal) => (book.rewritten, book.journal) = (journal.len(), journal),
             Err(cause) => error!(%cause, "the notes of open holds could not be shortened"),
+        }
+    }
+}
+
+impl Book {
+    fn end(&mut self, id: &DecisionId, now: Timestamp) {
+        if self.open.remove(id).is_some() {
+            drop(self.journal.append([&Record::Expire { id: *id, now }]));
         }
     }
 }
@@ -163,6 +182,21 @@ mod tests {
         let whole = fs::read(&file).unwrap();
         fs::write(&file, &whole[..whole.len() - 1]).unwrap();
         assert_eq!(reopened(directory.path()).len(), 1);
+    }
+
+    #[test]
+    fn a_settled_hold_is_kept_for_as_long_as_its_settlement_may_be_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let (notes, _) = Notes::open(directory.path()).unwrap();
+        let at = Timestamp::from_unix_s;
+        for n in 1..=2 {
+            notes.begin(&hold(n));
+        }
+        notes.settled(&hold(1).id, at(2));
+        notes.settled(&hold(2).id, at(4));
+        notes.tidy(at(7));
+        drop(notes);
+        assert_eq!(reopened(directory.path()), [hold(2)]);
     }
 
     #[test]

@@ -219,16 +219,11 @@ impl Client {
         let reply = self.call(&tenant, self.run(&tenant, ask.now, &script, awaited)).await;
         let answer = reply.and_then(|reply| scripts::decided(&reply, ask).ok_or(Failure::Shape));
         // What nobody was granted nobody settles: if a server holds it all the same, it expires there.
-        if !matches!(answer, Ok(HotAnswer::Granted(_))) {
-            self.end_note(&hold, ask.now);
+        let is_granted = matches!(answer, Ok(HotAnswer::Granted(_)));
+        if let Some(notes) = self.notes.as_ref().filter(|_| !is_granted) {
+            notes.end(&hold.id, ask.now);
         }
         answer
-    }
-
-    fn end_note(&self, hold: &Hold, now: Timestamp) {
-        if let Some(notes) = &self.notes {
-            notes.end(&hold.id, now);
-        }
     }
 
     /// Forgets what is too old to matter of what this gateway keeps itself.
@@ -255,7 +250,9 @@ impl Client {
         match closed {
             Ok(_) => {
                 self.resends.lock().confirm(&hold.id);
-                self.end_note(hold, now);
+                if let Some(notes) = &self.notes {
+                    notes.settled(&hold.id, now);
+                }
             }
             Err(_) => self.resends.lock().fail(&hold.id),
         }
