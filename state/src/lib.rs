@@ -147,6 +147,7 @@ impl StateError {
             | StateError::Io { .. }
             | StateError::SyncFailed
             | StateError::Full
+            | StateError::NotHeld
             | StateError::TooLate { .. } => false,
         }
     }

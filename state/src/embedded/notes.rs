@@ -100,7 +100,13 @@ impl Book {
 }
 
 fn begun(hold: &Hold) -> Record {
-    let grant = Grant { held: hold.estimate, budget_left: MicroUsd::MAX };
+    let grant = Grant {
+        held: hold.estimate,
+        budget_left: MicroUsd::MAX,
+        tightest: None,
+        warned: 0,
+        rate: None,
+    };
     Record::Grant { hold: hold.clone(), grant, first_use: None }
 }
 
@@ -140,10 +146,10 @@ fn write_anew(path: &Path, open: &HashMap<DecisionId, Hold>) -> Result<Journal, 
 
 #[cfg(test)]
 mod tests {
-    use aegis_domain::{AgentId, TenantId};
+    use aegis_domain::{AgentId, TenantId, ToolName};
 
     use super::*;
-    use crate::{Budget, BudgetKey, BudgetScope, BudgetWindow, Budgets};
+    use crate::{Budget, BudgetKey, BudgetScope, BudgetWindow, Budgets, InFlight};
 
     fn hold(n: u64) -> Hold {
         let tenant = TenantId::parse("acme").unwrap();
@@ -152,7 +158,9 @@ mod tests {
         Hold {
             id: DecisionId::new(n, [0; 10]),
             agent: AgentId::parse("bot").unwrap(),
-            budgets: Budgets::new(vec![Budget { key, limit: MicroUsd::new(5) }]).unwrap(),
+            tool: ToolName::parse("pay").unwrap(),
+            in_flight: InFlight::default(),
+            budgets: Budgets::new(vec![Budget::hard(key, MicroUsd::new(5))]).unwrap(),
             tenant,
             estimate: MicroUsd::new(n),
             decided_at: Timestamp::from_unix_s(1),

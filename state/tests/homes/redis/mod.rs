@@ -9,3 +9,4 @@ mod figures;
 mod others;
 mod outages;
 mod stand;
+mod steps;

@@ -6,8 +6,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use aegis_domain::{HotAnswer, HotRefusal, RateWindow, Ttl};
-use aegis_state::{Ask, Deployment, HotState as _, Rates, RedisConfig, Settled};
+use aegis_domain::{CountScope, HotAnswer, HotRefusal, RateWindow, Ttl};
+use aegis_state::{Ask, Counted, Deployment, HotState as _, Period, Rates, RedisConfig, Settled};
 use aegis_testkit::hot::{Server, Software};
 use futures::future::join_all;
 
@@ -82,7 +82,7 @@ fn spend_at_the_edge_of_a_window_is_in_one_window_or_the_other() {
     let Some(program) = Software::Redis.installed() else { return };
     let server = Server::start(&program, &[]);
     let gateways = fleet(&server);
-    let day_ends = tenant_day().window.period(at(0)).ends_at;
+    let day_ends = Period::of(tenant_day().window, at(0)).ends_at;
     let until_midnight = day_ends.since(at(0)).ms() / 1_000;
     let (next, today_spent) = (AtomicU64::new(1), AtomicU64::new(0));
     let each = async |gateway: &Gateway| {
@@ -121,7 +121,8 @@ fn a_rate_is_one_rate_for_all_gateways_at_every_instant() {
     let each = async |gateway: &Gateway| {
         let calls = (0..100).map(|_| {
             let id = next.fetch_add(1, Ordering::Relaxed);
-            let rates = Rates { minute: limit(100, 100), ..Rates::NONE };
+            let agent = Rates { minute: limit(100, 100), ..Rates::NONE };
+            let rates = Counted { agent, ..Counted::default() };
             async move { gateway.decide(&Ask { rates, estimate: usd(0), ..ask(id) }).await }
         });
         join_all(calls).await
@@ -130,7 +131,8 @@ fn a_rate_is_one_rate_for_all_gateways_at_every_instant() {
     let granted = answers.iter().filter(|answer| is_granted(answer)).count();
     assert_eq!((granted, answers.len()), (100, 400));
     let interval = Ttl::from_ms(600);
-    let refused = HotRefusal::Rate { window: RateWindow::Minute, retry_after: interval };
+    let (of, window) = (CountScope::Agent, RateWindow::Minute);
+    let refused = HotRefusal::Rate { of, window, retry_after: interval };
     assert!(answers.iter().all(|a| is_granted(a) || *a == HotAnswer::Refused(refused)));
 }
 
