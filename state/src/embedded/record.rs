@@ -169,6 +169,7 @@ impl Record {
 
 /// What the next bytes of a file are.
 #[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, taken apart at once")]
 pub(super) enum Next {
     Record(Record),
     /// A whole frame whose body means nothing to this version.
