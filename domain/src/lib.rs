@@ -18,7 +18,7 @@ mod time;
 
 pub use agent::{AgentIdentity, TokenUse};
 pub use approval::ApprovalRequest;
-pub use budget::{BudgetKey, BudgetNameError, BudgetScope, BudgetWindow, Hours};
+pub use budget::{BudgetKey, BudgetNameError, BudgetScope, BudgetWindow, Hours, Overrun};
 pub use call::{CallKind, EgressCall, McpCall, Method, Params, ParamsHash, Scheme};
 pub use decision::{Decision, Degraded, Effect, Obligation, PolicyRef, Verdict};
 pub use facts::{

@@ -6,15 +6,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use aegis_domain::{BudgetKey, BudgetWindow, MicroUsd, Timestamp, Ttl};
-
-/// What happens to a call that a budget cannot cover.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overrun {
-    Refuse,
-    /// The grant tells of it (`Grant::warned`).
-    Warn,
-}
+use aegis_domain::{BudgetKey, BudgetWindow, MicroUsd, Overrun, Timestamp, Ttl};
 
 /// A budget and the most that may be spent and held in one window. `MicroUsd::MAX` counts without limiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
