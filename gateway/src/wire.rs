@@ -13,9 +13,8 @@ use aegis_audit_ship::{Disclosures, FILE_BYTES, Journal, JournalConfig, RealDisk
 use aegis_domain::Ttl;
 use aegis_identity::{KeySet, Nonces, TokenLimits, TrustedIssuer};
 use aegis_resolve::Resolver;
-use aegis_state::{
-    EmbeddedConfig, EmbeddedState, Hold, HotState, RedisConfig, RedisState, StateError,
-};
+use aegis_state::{Hold, HotState, RedisConfig, RedisState, StateError};
+use aegis_state_embedded::{EmbeddedConfig, EmbeddedState, HoldNotes};
 use aegis_telemetry::{Durable, Follower, FollowerConfig, JsonLines, Metrics};
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -181,11 +180,10 @@ fn state(config: &Config, runtime: &Handle) -> Result<(Arc<dyn HotState>, Vec<Ho
             let redis = RedisConfig {
                 tenants: config.tenants.keys().cloned().collect(),
                 memory: Some(config.data_dir.join("shared-state")),
-                notes: Some(config.data_dir.join("shared-holds")),
                 ..RedisConfig::clone(redis)
             };
-            let state = RedisState::open(redis, runtime.clone())?;
-            let holds = state.open_holds().to_vec();
+            let (notes, holds) = HoldNotes::open(&config.data_dir.join("shared-holds"))?;
+            let state = RedisState::open_noting(redis, Arc::new(notes), runtime.clone())?;
             Ok((Arc::new(state), holds))
         }
     }

@@ -35,7 +35,9 @@ use self::keys::Keys;
 use self::link::Failure;
 use self::resend::{Again, Message};
 use self::sheets::{Fields, Grain, slices};
-use crate::{Adjustment, Ask, Extended, Hold, HotState, InFlightName, Settled, Spend, StateError};
+use crate::{
+    Adjustment, Ask, Extended, Hold, HotState, InFlightName, Notes, Settled, Spend, StateError,
+};
 
 /// The shared hot state. Dropping it closes the connections.
 pub struct RedisState {
@@ -46,16 +48,27 @@ pub struct RedisState {
 impl RedisState {
     /// Begins to connect, on `runtime`, and returns at once: until a server answers, every decision is unanswered.
     pub fn open(config: RedisConfig, runtime: Handle) -> Result<Self, StateError> {
-        let client = Arc::new(Client::new(config, runtime.clone())?);
+        Self::begin(config, None, runtime)
+    }
+
+    /// The same, with notes of what it holds, for its next life.
+    pub fn open_noting(
+        config: RedisConfig,
+        notes: Arc<dyn Notes>,
+        runtime: Handle,
+    ) -> Result<Self, StateError> {
+        Self::begin(config, Some(notes), runtime)
+    }
+
+    fn begin(
+        config: RedisConfig,
+        notes: Option<Arc<dyn Notes>>,
+        runtime: Handle,
+    ) -> Result<Self, StateError> {
+        let client = Arc::new(Client::new(config, notes, runtime.clone())?);
         let keeper = Keeper::new(Arc::clone(&client.config), Arc::clone(&client.link))
             .map_err(|source| StateError::Redis { what: "use its configuration", source })?;
         Ok(Self { client, keeper: runtime.spawn(keeper.run()) })
-    }
-
-    /// The holds that an earlier life of this gateway had open when it ended, as far as it noted them. The gateway compares
-    /// them with its audit journal and settles them.
-    pub fn open_holds(&self) -> &[Hold] {
-        &self.client.left_open
     }
 
     /// Accepts a tenant's data after a loss (a flush, an old dump), with what was spent as the audit log tells it.

@@ -24,8 +24,7 @@ use super::memory::{Known, Memory};
 use super::resend::{Again, Message, Resends, Sent};
 use super::scripts;
 use super::tenant::{Attached, Changed, Tenant};
-use crate::embedded::Notes;
-use crate::{Ask, Extended, Hold, InFlight, Settled, StateError};
+use crate::{Ask, Extended, Hold, InFlight, Notes, Settled, StateError};
 
 /// What attaching a tenant may take, however short the deadline of calls is.
 const ATTACH: Duration = Duration::from_millis(500);
@@ -40,9 +39,7 @@ pub(super) struct Client {
     remembered: BTreeMap<TenantId, Known>,
     memory: Mutex<Memory>,
     pub(super) resends: Mutex<Resends>,
-    notes: Option<Notes>,
-    /// What an earlier life had open when it ended.
-    pub(super) left_open: Vec<Hold>,
+    notes: Option<Arc<dyn Notes>>,
     /// Where settlements are sent again.
     runtime: Handle,
     /// Where the next round of reaping begins, so that no tenant is always last.
@@ -57,11 +54,12 @@ enum Await {
 }
 
 impl Client {
-    pub(super) fn new(config: RedisConfig, runtime: Handle) -> Result<Self, StateError> {
+    pub(super) fn new(
+        config: RedisConfig,
+        notes: Option<Arc<dyn Notes>>,
+        runtime: Handle,
+    ) -> Result<Self, StateError> {
         let (memory, remembered) = Memory::open(config.memory.clone())?;
-        let notes = config.notes.as_deref().map(Notes::open).transpose()?;
-        let (notes, left_open) =
-            notes.map_or((None, Vec::new()), |(notes, left)| (Some(notes), left));
         let client = Self {
             link: Arc::default(),
             tenants: RwLock::default(),
@@ -69,7 +67,6 @@ impl Client {
             memory: Mutex::new(memory),
             resends: Mutex::default(),
             notes,
-            left_open,
             runtime,
             first_reaped: AtomicUsize::new(0),
             config: Arc::new(config),

@@ -72,8 +72,6 @@ pub struct RedisConfig {
     pub tenants: BTreeSet<TenantId>,
     /// Where this gateway remembers which data it knows, so that it also notices a loss while it was down.
     pub memory: Option<PathBuf>,
-    /// Where this gateway notes the holds it has open, for a later life to settle.
-    pub notes: Option<PathBuf>,
     /// What one call of the trait may wait, everything included.
     pub deadline: Duration,
     /// Connections to each server.
@@ -95,7 +93,6 @@ impl RedisConfig {
             tls: None,
             tenants: BTreeSet::new(),
             memory: None,
-            notes: None,
             deadline: Self::DEADLINE,
             connections: Self::CONNECTIONS,
             confirm_once: Confirm::Never,

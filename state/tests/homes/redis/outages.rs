@@ -292,9 +292,8 @@ fn settlements_that_server_and_gateway_forgot_are_in_the_notes() {
     let Some(program) = Software::Redis.installed() else { return };
     let mut server = Server::start(&program, &[]);
     let folder = tempfile::tempdir().unwrap();
-    let notes = Some(folder.path().to_path_buf());
-    let config = RedisConfig { notes, ..single(&server) };
-    let gateway = Gateway::open(config.clone());
+    let (gateway, left) = Gateway::noting(single(&server), folder.path());
+    assert_eq!(left, []);
     let call = call(1);
     assert!(is_granted(&gateway.decide_now(call.clone())));
     server.ask(&["SAVE"]);
@@ -303,9 +302,8 @@ fn settlements_that_server_and_gateway_forgot_are_in_the_notes() {
     server.kill();
     drop(gateway);
     server.start_again();
-    let gateway = Gateway::open(config);
+    let (gateway, left) = Gateway::noting(single(&server), folder.path());
     assert_eq!(counted(&gateway), (0, 10), "the server kept it, so nothing is shown");
-    let left = gateway.open_holds().to_vec();
     assert_eq!(left, [call.hold()]);
     gateway.run(gateway.settle(&left[0], usd(4), now())).unwrap();
     assert_eq!(counted(&gateway), (4, 0));

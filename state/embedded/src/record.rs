@@ -7,7 +7,7 @@ use aegis_domain::{BudgetKey, DecisionId, Grant, MicroUsd, Timestamp};
 
 use super::codec::{Reader, Writer};
 use super::tokens::FirstUse;
-use crate::{Adjustment, Hold, Spend};
+use aegis_state::{Adjustment, Hold, Spend};
 
 /// The first bytes of every file: what it is, and the version of its frames.
 pub(super) const MAGIC: &[u8; 8] = b"aegisHS2";

@@ -14,7 +14,7 @@ use tracing::warn;
 use super::journal::{Disk, Sink, open_at, sync_directory};
 use super::ledger::Ledger;
 use super::record::{MAGIC, Next, Record, next};
-use crate::StateError;
+use aegis_state::StateError;
 
 /// What a directory holds, read back.
 pub(super) struct Recovered {

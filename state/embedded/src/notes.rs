@@ -15,7 +15,7 @@ use tracing::error;
 use super::files;
 use super::journal::{self, Files, Journal};
 use super::record::{MAGIC, Next, Record, next};
-use crate::{Hold, LATE_SETTLE, StateError};
+use aegis_state::{Hold, LATE_SETTLE, Notes, StateError};
 
 /// More open holds than any gateway has; those beyond are not noted.
 const OPEN_MAX: usize = 1 << 20;
@@ -26,7 +26,7 @@ const SETTLING: Ttl = Ttl::from_s(5);
 const REWRITE_BYTES: u64 = 4 << 20;
 
 /// The notes of one gateway; the directory is its own until they are dropped.
-pub(crate) struct Notes {
+pub struct HoldNotes {
     path: PathBuf,
     book: Mutex<Book>,
     _lock: File,
@@ -41,9 +41,9 @@ struct Book {
     rewritten: u64,
 }
 
-impl Notes {
+impl HoldNotes {
     /// Takes the directory; returns the holds that earlier lives left open as well.
-    pub(crate) fn open(directory: &Path) -> Result<(Self, Vec<Hold>), StateError> {
+    pub fn open(directory: &Path) -> Result<(Self, Vec<Hold>), StateError> {
         let lock = files::lock(directory)?;
         let path = directory.join("open-holds");
         let open = read(&path)?;
@@ -53,9 +53,11 @@ impl Notes {
         let book = Mutex::new(Book { open, settled, rewritten: journal.len(), journal });
         Ok((Self { path, book, _lock: lock }, left))
     }
+}
 
-    /// Notes a hold that is about to be asked for. The journal says so itself when it cannot be written.
-    pub(crate) fn begin(&self, hold: &Hold) {
+impl Notes for HoldNotes {
+    /// The journal says so itself when it cannot be written.
+    fn begin(&self, hold: &Hold) {
         let mut book = self.book.lock();
         if book.open.len() < OPEN_MAX && !book.open.contains_key(&hold.id) {
             drop(book.journal.append([&begun(hold)]));
@@ -63,18 +65,16 @@ impl Notes {
         }
     }
 
-    /// Crosses out one that was not granted.
-    pub(crate) fn end(&self, id: &DecisionId, now: Timestamp) {
+    fn end(&self, id: &DecisionId, now: Timestamp) {
         self.book.lock().end(id, now);
     }
 
-    /// Has one crossed out that a server settled, once that will last.
-    pub(crate) fn settled(&self, id: &DecisionId, now: Timestamp) {
+    fn settled(&self, id: &DecisionId, now: Timestamp) {
         self.book.lock().settled.push_back((now, *id));
     }
 
-    /// Crosses out and forgets what is over, and keeps the file short.
-    pub(crate) fn tidy(&self, now: Timestamp) {
+    /// Also keeps the file short.
+    fn tidy(&self, now: Timestamp) {
         let mut book = self.book.lock();
         while let Some((_, id)) = book.settled.pop_front_if(|(at, _)| at.plus(SETTLING) <= now) {
             book.end(&id, now);
@@ -146,10 +146,10 @@ fn write_anew(path: &Path, open: &HashMap<DecisionId, Hold>) -> Result<Journal, 
 
 #[cfg(test)]
 mod tests {
-    use aegis_domain::{AgentId, TenantId, ToolName};
+    use aegis_domain::{AgentId, BudgetKey, BudgetScope, BudgetWindow, TenantId, ToolName};
 
     use super::*;
-    use crate::{Budget, BudgetKey, BudgetScope, BudgetWindow, Budgets, InFlight};
+    use aegis_state::{Budget, Budgets, InFlight};
 
     fn hold(n: u64) -> Hold {
         let tenant = TenantId::parse("acme").unwrap();
@@ -169,7 +169,7 @@ mod tests {
     }
 
     fn reopened(directory: &Path) -> Vec<Hold> {
-        let (notes, mut left) = Notes::open(directory).unwrap();
+        let (notes, mut left) = HoldNotes::open(directory).unwrap();
         drop(notes);
         left.sort_by_key(|hold| hold.estimate.micro_usd());
         left
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn what_was_not_ended_is_left_to_the_next_life_also_after_a_torn_write() {
         let directory = tempfile::tempdir().unwrap();
-        let (notes, left) = Notes::open(directory.path()).unwrap();
+        let (notes, left) = HoldNotes::open(directory.path()).unwrap();
         assert_eq!(left, []);
         for n in 1..=3 {
             notes.begin(&hold(n));
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_settled_hold_is_kept_for_as_long_as_its_settlement_may_be_lost() {
         let directory = tempfile::tempdir().unwrap();
-        let (notes, _) = Notes::open(directory.path()).unwrap();
+        let (notes, _) = HoldNotes::open(directory.path()).unwrap();
         let at = Timestamp::from_unix_s;
         for n in 1..=2 {
             notes.begin(&hold(n));
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn the_file_stays_as_short_as_what_is_open() {
         let directory = tempfile::tempdir().unwrap();
-        let (notes, _) = Notes::open(directory.path()).unwrap();
+        let (notes, _) = HoldNotes::open(directory.path()).unwrap();
         let now = Timestamp::from_unix_s(2);
         for n in 1..=60_000 {
             notes.begin(&hold(n));
