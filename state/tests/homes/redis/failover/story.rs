@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use aegis_domain::{AgentId, Ttl};
+use aegis_domain::{AgentId, Timestamp, Ttl};
 use aegis_state::{Ask, BudgetKey, BudgetScope, Budgets, HotState as _};
 use parking_lot::Mutex;
 
@@ -63,6 +63,8 @@ impl Grants {
 pub(super) struct Story {
     /// By token, how many different calls it was good for.
     pub(super) accepted: Mutex<HashMap<u64, u32>>,
+    /// When it was issued: a token that is shown again is as old as it was.
+    issued: Mutex<HashMap<u64, Timestamp>>,
     pub(super) single_use: Grants,
     /// Calls on a budget that is no matter.
     pub(super) wide: Grants,
@@ -79,6 +81,7 @@ impl Story {
     pub(super) fn of_cycle(nth: u64) -> Self {
         Self {
             accepted: Mutex::default(),
+            issued: Mutex::default(),
             single_use: Grants::default(),
             wide: Grants::default(),
             tight: Grants::default(),
@@ -137,7 +140,10 @@ impl Story {
 
     async fn try_token(&self, gateway: &Gateway, token: u64) {
         let free = Ask { budgets: Budgets::none(), ..once(self.next(), &format!("t{token}")) };
-        if is_granted(&gateway.decide(&live(free)).await) {
+        let mut ask = live(free);
+        let issued_at = *self.issued.lock().entry(token).or_insert(ask.now);
+        ask.token.issued_at = Some(issued_at);
+        if is_granted(&gateway.decide(&ask).await) {
             *self.accepted.lock().entry(token).or_default() += 1;
             self.single_use.note();
         }
