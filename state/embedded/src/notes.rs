@@ -119,11 +119,15 @@ fn read(path: &Path) -> Result<HashMap<DecisionId, Hold>, StateError> {
     let mut open = HashMap::new();
     let mut rest = bytes.strip_prefix(MAGIC).unwrap_or_default();
     loop {
-        match next(&mut rest) {
-            Next::Record(Record::Grant { hold, .. }) => drop(open.insert(hold.id, hold)),
-            Next::Record(Record::Expire { id, .. }) => drop(open.remove(&id)),
-            Next::Record(_) | Next::Unknown => {}
+        let record = match next(&mut rest) {
+            Next::Record(record) => *record,
+            Next::Unknown => continue,
             Next::Nothing => return Ok(open),
+        };
+        if let Record::Grant { hold, .. } = record {
+            open.insert(hold.id, hold);
+        } else if let Record::Expire { id, .. } = record {
+            open.remove(&id);
         }
     }
 }

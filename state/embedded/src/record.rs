@@ -169,9 +169,8 @@ impl Record {
 
 /// What the next bytes of a file are.
 #[derive(Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, taken apart at once")]
 pub(super) enum Next {
-    Record(Record),
+    Record(Box<Record>),
     /// A whole frame whose body means nothing to this version.
     Unknown,
     /// The end, or a frame that was not written to its end.
@@ -191,7 +190,7 @@ pub(super) fn next(bytes: &mut &[u8]) -> Next {
         return Next::Nothing;
     }
     *bytes = after;
-    Record::parse(body).map_or(Next::Unknown, Next::Record)
+    Record::parse(body).map_or(Next::Unknown, |record| Next::Record(Box::new(record)))
 }
 
 fn header(body: &[u8]) -> [u8; 8] {

@@ -76,15 +76,15 @@ pub(super) fn decide(sha: &str, stamp: &str, ask: &Ask, clock: Clock) -> Cmd {
     names.push(keys.open());
     names.extend(counted.iter().map(|(of, _)| keys.flight(&name(*of))));
     names.extend(weighed.keys(&keys));
-    let token_life = Ttl::from_ms(ask.token.expires_at.since(ask.now).ms() + SKEW.ms());
+    let forget_at = ask.token.expires_at.plus(SKEW);
     let member = Member { id: ask.id, sheets: weighed.sheets.clone() };
     let mut command = evalsha(sha, &names);
     command
         .arg(clock.tell_us(ask.now))
         .arg(stamp)
         .arg(token_use(ask))
-        .arg(token_life.ms())
-        .arg(ask.token.expires_at.plus(SKEW).unix_ms())
+        .arg(forget_at.since(ask.now).ms())
+        .arg(forget_at.unix_ms())
         .arg(ask.estimate.micro_usd())
         .arg(ask.hold_ttl.ms())
         .arg(call_life(&weighed.sheets, ask.hold_ttl, ask.now).ms())
