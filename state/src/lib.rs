@@ -6,6 +6,7 @@
 
 mod ask;
 mod budget;
+mod notes;
 mod redis;
 
 use aegis_domain::{HotAnswer, MicroUsd, TenantId, Timestamp};
@@ -20,6 +21,7 @@ pub use ask::{
     TokenCheck,
 };
 pub use budget::{Budget, BudgetError, Budgets, Period, When, ttl_ceil};
+pub use notes::Notes;
 
 /// How long after a hold expired its settlement is still told from a duplicate and corrects the estimate charged.
 pub const LATE_SETTLE: aegis_domain::Ttl = aegis_domain::Ttl::from_s(600);
@@ -130,4 +132,23 @@ pub enum StateError {
     Lost { why: &'static str },
     #[error("the shared state cannot {what}")]
     Redis { what: &'static str, source: ::redis::RedisError },
+}
+
+impl StateError {
+    /// Whether a settlement that met this is kept by its home, and sent again once a server answers.
+    pub fn is_sent_again(&self) -> bool {
+        match self {
+            StateError::Unreachable
+            | StateError::TimedOut
+            | StateError::Lost { .. }
+            | StateError::Redis { .. } => true,
+            StateError::Locked
+            | StateError::Damaged { .. }
+            | StateError::Io { .. }
+            | StateError::SyncFailed
+            | StateError::Full
+            | StateError::NotHeld
+            | StateError::TooLate { .. } => false,
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod flight;
 mod journal;
 mod keeper;
 mod ledger;
+mod notes;
 mod rates;
 mod record;
 mod sums;
@@ -31,6 +32,7 @@ use self::core::Core;
 use self::journal::{Disk, Files, Journal};
 use self::keeper::{Keeper, Shared, Synced};
 use self::ledger::Ledger;
+pub use self::notes::HoldNotes;
 use aegis_state::{
     Adjustment, Ask, Extended, Hold, HotState, InFlightName, Settled, Spend, StateError,
 };
