@@ -2,13 +2,13 @@
 //!
 //! Not here: reading the journal in full and writing unknown outcomes (`audit/ship`), charging (`state`). Invariant: a
 //! call that was let through and whose end is unknown is charged its estimate; a hold that no record lets through was
-//! never sent, so it is given back.
+//! never sent, so it is given back; a lease costs what the calls paid out of it cost.
 
 use std::time::Duration;
 
 use aegis_audit_ship::{Recovered, recorded_costs};
 use aegis_domain::MicroUsd;
-use aegis_state::{Hold, HotState, StateError};
+use aegis_state::{HotState, LeftHold, StateError};
 use anyhow::Context as _;
 
 use crate::Corridor;
@@ -20,7 +20,7 @@ const MET_EVERY: Duration = Duration::from_millis(20);
 /// What an earlier life left to be settled.
 pub struct Recovery {
     pub records: Recovered,
-    pub holds: Vec<Hold>,
+    pub holds: Vec<LeftHold>,
 }
 
 /// Settles every hold that was open when the earlier life ended.
@@ -30,15 +30,19 @@ pub async fn settle(corridor: &Corridor, recovery: Recovery) -> anyhow::Result<(
         tracing::warn!(origin, size, how = ?stream.how, "an earlier life did not end in order");
     }
     let holds = recovery.holds;
-    let Some(oldest) = holds.iter().map(|hold| hold.decided_at).min() else { return Ok(()) };
-    let wanted = holds.iter().map(|hold| hold.id).collect();
+    let Some(oldest) = holds.iter().map(|left| left.hold.decided_at).min() else { return Ok(()) };
+    let calls =
+        |left: &LeftHold| left.draws.iter().copied().chain([left.hold.id]).collect::<Vec<_>>();
+    let wanted = holds.iter().flat_map(calls).collect();
     let audit = corridor.config.data_dir.join("audit");
     let costs = recorded_costs(&audit, &wanted, oldest)
         .context("the records of an earlier life cannot be read, so its holds cannot be settled")?;
     wait_for(&*corridor.state).await;
     let (mut waiting, mut too_late) = (0_u32, 0_u32);
-    for hold in &holds {
-        let cost = costs.get(&hold.id).copied().unwrap_or(MicroUsd::ZERO);
+    for left in &holds {
+        let recorded = calls(left).into_iter().filter_map(|id| costs.get(&id).copied());
+        let cost = recorded.fold(MicroUsd::ZERO, MicroUsd::saturating_add);
+        let hold = &left.hold;
         match corridor.state.settle(hold, cost, clock::now()).await {
             Ok(_) => {}
             Err(error) if error.is_sent_again() => waiting += 1,

@@ -13,7 +13,7 @@ use aegis_audit_ship::{Disclosures, FILE_BYTES, Journal, JournalConfig, RealDisk
 use aegis_domain::Ttl;
 use aegis_identity::{KeySet, Nonces, TokenLimits, TrustedIssuer};
 use aegis_resolve::Resolver;
-use aegis_state::{Hold, HotState, RedisConfig, RedisState, StateError};
+use aegis_state::{HotState, LeftHold, RedisConfig, RedisState, StateError};
 use aegis_state_embedded::{EmbeddedConfig, EmbeddedState, HoldNotes};
 use aegis_telemetry::{Durable, Follower, FollowerConfig, JsonLines, Metrics};
 use anyhow::Context as _;
@@ -170,12 +170,16 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
 }
 
 /// The hot state, and the holds an earlier life of this gateway left open in it.
-fn state(config: &Config, runtime: &Handle) -> Result<(Arc<dyn HotState>, Vec<Hold>), StateError> {
+fn state(
+    config: &Config,
+    runtime: &Handle,
+) -> Result<(Arc<dyn HotState>, Vec<LeftHold>), StateError> {
     match &config.state {
         StateHome::Embedded => {
             let directory = config.data_dir.join("state");
             let state = EmbeddedState::open(EmbeddedConfig::new(directory))?;
-            let holds = state.open_holds();
+            let alone = |hold| LeftHold { hold, draws: Vec::new() };
+            let holds = state.open_holds().into_iter().map(alone).collect();
             Ok((Arc::new(state), holds))
         }
         StateHome::Redis(redis) => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use aegis_domain::{BudgetKey, BudgetWindow, MicroUsd, Overrun, Timestamp, Ttl};
 
 /// A budget and the most that may be spent and held in one window. `MicroUsd::MAX` counts without limiting.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Budget {
     pub key: BudgetKey,
     pub limit: MicroUsd,
@@ -37,7 +37,7 @@ pub enum BudgetError {
 }
 
 /// The budgets one call counts against: at most `MAX`, of one tenant, each once. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Budgets(Arc<[Budget]>);
 
 impl Budgets {

@@ -21,7 +21,7 @@ pub use ask::{
     TokenCheck,
 };
 pub use budget::{Budget, BudgetError, Budgets, Period, When, ttl_ceil};
-pub use notes::Notes;
+pub use notes::{LeftHold, Notes};
 
 /// How long after a hold expired its settlement is still told from a duplicate and corrects the estimate charged.
 pub const LATE_SETTLE: aegis_domain::Ttl = aegis_domain::Ttl::from_s(600);
@@ -76,6 +76,11 @@ pub trait HotState: Send + Sync {
         of: &InFlightName,
         now: Timestamp,
     ) -> Result<u32, StateError>;
+
+    /// Gives back what is held for no call; asked last, before the process ends.
+    async fn close(&self, _now: Timestamp) -> Result<(), StateError> {
+        Ok(())
+    }
 
     /// Whether a decision made now could be kept.
     async fn health(&self) -> Result<(), StateError>;

@@ -5,12 +5,26 @@
 
 use aegis_domain::{DecisionId, Timestamp};
 
-use crate::Hold;
+use crate::{Hold, StateError};
+
+/// A hold that an earlier life left open, and the calls that were paid out of it: it is settled at what all of them cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftHold {
+    pub hold: Hold,
+    /// Empty for the hold of one call, which has the same id.
+    pub draws: Vec<DecisionId>,
+}
 
 /// The notes of one gateway.
 pub trait Notes: Send + Sync {
     /// A hold is about to be asked for.
     fn begin(&self, hold: &Hold);
+
+    /// A hold out of which calls will be paid is about to be asked for.
+    fn lease(&self, hold: &Hold);
+
+    /// A call is about to be paid out of such a hold. It must not be where this fails: its cost would be forgotten.
+    fn draw(&self, lease: &DecisionId, id: &DecisionId) -> Result<(), StateError>;
 
     /// It was not granted.
     fn end(&self, id: &DecisionId, now: Timestamp);

@@ -119,7 +119,7 @@ impl Ledger {
             Record::Settle { hold, actual, now } => self.settle(hold, actual, now),
             Record::Expire { id, now } => self.expire(&id, now),
             Record::Adjust(adjustment) => self.adjust(&adjustment),
-            Record::Probe => {}
+            Record::Probe | Record::Boot(_) | Record::Lease(_) | Record::Draw { .. } => {}
             Record::Sum { key, index, spend } => {
                 self.sums.change(&key, index, |sum| *sum = spend);
             }

@@ -24,7 +24,7 @@ pub(super) enum Phase {
     Settled,
 }
 
-/// One change. Those down to `Probe` are written as they happen, the others make up a snapshot.
+/// One change. Those down to `Probe` are written as they happen, `Boot` to `Draw` are notes, the others make up a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Record {
     Grant {
@@ -51,6 +51,14 @@ pub(super) enum Record {
     Adjust(Adjustment),
     /// Says only that the file can be written again.
     Probe,
+    /// Which start of the machine the notes after it are of.
+    Boot(Box<str>),
+    /// A hold out of which calls are paid.
+    Lease(Hold),
+    Draw {
+        lease: DecisionId,
+        id: DecisionId,
+    },
     Sum {
         key: BudgetKey,
         index: u32,
@@ -125,6 +133,15 @@ impl Record {
             Record::Adjust(adjustment) => {
                 w.u8(10).adjustment(adjustment);
             }
+            Record::Boot(id) => {
+                w.u8(12).text(id);
+            }
+            Record::Lease(hold) => {
+                w.u8(13).hold(hold);
+            }
+            Record::Draw { lease, id } => {
+                w.u8(14).text(lease.as_str()).text(id.as_str());
+            }
             Record::Adjusted { id, forget_at } => {
                 w.u8(11).text(id.as_str()).time(*forget_at);
             }
@@ -161,6 +178,9 @@ impl Record {
             9 => Record::Extend { hold: r.hold()?, total: r.money()?, now: r.time()? },
             10 => Record::Adjust(r.adjustment()?),
             11 => Record::Adjusted { id: r.id()?, forget_at: r.time()? },
+            12 => Record::Boot(r.text()?.into()),
+            13 => Record::Lease(r.hold()?),
+            14 => Record::Draw { lease: r.id()?, id: r.id()? },
             _ => return None,
         };
         r.is_empty().then_some(record)

@@ -9,4 +9,6 @@ mod embedded;
 #[cfg(test)]
 mod embedded_crash;
 #[cfg(test)]
+mod leased;
+#[cfg(test)]
 mod redis;

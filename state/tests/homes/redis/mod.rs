@@ -10,3 +10,5 @@ mod others;
 mod outages;
 mod stand;
 mod steps;
+
+pub(crate) use stand::on_single;

@@ -67,6 +67,7 @@ impl Gateway {
         let (notes, left) = HoldNotes::open(folder).unwrap();
         let handle = runtime.handle().clone();
         let state = RedisState::open_noting(config, Arc::new(notes), handle).unwrap();
+        let left = left.into_iter().map(|left| left.hold).collect();
         let gateway = Self { state, runtime };
         gateway.wait_until_well();
         (gateway, left)
