@@ -72,6 +72,8 @@ fn step() -> impl Strategy<Value = Step> {
 /// A call that was granted.
 struct Call {
     by: usize,
+    /// Decision ids are made by the life that asks with them.
+    life: u64,
     ask: Ask,
     held: u64,
     cost: Option<u64>,
@@ -82,6 +84,9 @@ struct World<H> {
     notes: Vec<TempDir>,
     lives: Vec<Option<Life>>,
     calls: Vec<Call>,
+    asked: u64,
+    /// How many calls had been asked about when the life began.
+    born: [u64; GATEWAYS],
     now: Timestamp,
 }
 
@@ -96,7 +101,15 @@ impl<H: Home + Send + 'static> World<H> {
         let notes: Vec<TempDir> = (0..GATEWAYS).map(|_| tempfile::tempdir().unwrap()).collect();
         // A minute and a half before midnight.
         let now = at(DAY_ENDS - 90);
-        let mut world = Self { inner, notes, lives: Vec::new(), calls: Vec::new(), now };
+        let mut world = Self {
+            inner,
+            notes,
+            lives: Vec::new(),
+            calls: Vec::new(),
+            asked: 0,
+            born: [0; GATEWAYS],
+            now,
+        };
         for by in 0..GATEWAYS {
             let life = world.begin(by);
             world.lives.push(Some(life));
@@ -119,7 +132,8 @@ impl<H: Home + Send + 'static> World<H> {
         match step {
             Step::Call { by, estimate } => self.call(by, estimate),
             Step::Retry { nth } => {
-                let Some(call) = self.nth(nth, |_| true) else { return };
+                let is_of_this_life = |call: &Call| call.life == self.born[call.by];
+                let Some(call) = self.nth(nth, is_of_this_life) else { return };
                 let call = &self.calls[call];
                 let life = self.life(call.by);
                 assert!(is_granted(&life.run(life.decide(&call.ask))), "a retry was refused");
@@ -151,13 +165,14 @@ impl<H: Home + Send + 'static> World<H> {
             budgets: budgets([(day, a), (month, b), (hours, c)]),
             estimate: usd(estimate),
             now: self.now,
-            ..ask(self.calls.len() as u64 + 1)
+            ..ask(self.asked + 1)
         };
+        self.asked += 1;
         let life = self.life(by);
         let answer = life.run(life.decide(&ask));
         life.settle_down();
         if is_granted(&answer) {
-            self.calls.push(Call { by, ask, held: estimate, cost: None });
+            self.calls.push(Call { by, life: self.born[by], ask, held: estimate, cost: None });
         }
     }
 
@@ -189,6 +204,7 @@ impl<H: Home + Send + 'static> World<H> {
         }
         let life = self.begin(by);
         self.lives[by] = Some(life);
+        self.born[by] = self.asked;
     }
 
     /// Whatever happens, no limit is passed by what is spent and held.
