@@ -28,7 +28,8 @@ use std::time::Duration;
 use aegis_decide::{OutageRule, Price};
 use aegis_document::Diagnostics;
 use aegis_domain::{
-    AgentId, CallKind, Host, OrgId, Region, Scheme, Secret, TeamId, TenantId, ToolName, Ttl,
+    AgentId, CallKind, Host, MicroUsd, OrgId, Region, Scheme, Secret, TeamId, TenantId, ToolName,
+    Ttl,
 };
 use aegis_identity::{CertificateThumbprint, Modes};
 use aegis_policy_rollout::Share;
@@ -65,7 +66,26 @@ pub enum StateHome {
     /// Below `data_dir`, this process's alone.
     Embedded,
     /// Shared with the region's other gateways. Its tenants and its memory are the wiring's to fill in.
-    Redis(Box<RedisConfig>),
+    Redis(Box<RedisHome>),
+}
+
+/// A home that the region's gateways share.
+#[derive(Debug)]
+pub struct RedisHome {
+    pub servers: RedisConfig,
+    /// Off where it is absent.
+    pub leases: Option<Leases>,
+}
+
+/// How much money a gateway may hold on a hot list of budgets, to decide its calls without a trip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leases {
+    /// The most that one lease holds.
+    pub amount: MicroUsd,
+    /// How many gateways the region may have.
+    pub gateways: NonZeroU32,
+    /// How long calls are paid out of one lease.
+    pub ttl: Ttl,
 }
 
 /// Where this process listens.

@@ -3,19 +3,23 @@
 //! Not here: connecting to it (`state`). Invariant: a password is taken from a file or the environment, never from the
 //! configuration text.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use aegis_document::{Mapping, Node, Problems};
-use aegis_domain::{Secret, Ttl};
+use aegis_domain::{MicroUsd, Secret, Ttl};
 use aegis_state::{Confirm, Deployment, Login, RedisConfig, RedisTls, Server};
 
-use crate::StateHome;
-use crate::read::positive;
+use crate::read::{positive, usd};
 use crate::read_tool::{Folder, secret};
+use crate::{Leases, RedisHome, StateHome};
 
 /// More is not a deadline: a call waits for it.
 const DEADLINE_MAX: Duration = Duration::from_secs(1);
+/// A gateway that dies leaves its leases held for as long.
+const LEASE_TTL_MAX: Duration = Duration::from_secs(60);
+const LEASE_TTL: Ttl = Ttl::from_s(10);
 
 pub(super) fn state(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<StateHome> {
     let mut map = node.mapping(problems)?;
@@ -24,7 +28,7 @@ pub(super) fn state(node: &Node, problems: &mut Problems, folder: &Folder) -> Op
     Some(StateHome::Redis(Box::new(redis?)))
 }
 
-fn redis(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<RedisConfig> {
+fn redis(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<RedisHome> {
     let mut map = node.mapping(problems)?;
     let deployment = deployment(&mut map, problems, folder);
     let login = login(&mut map, problems, folder);
@@ -33,9 +37,10 @@ fn redis(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<RedisC
     let connections = map.optional("connections", problems, |n, p| n.integer::<usize>(p, 1..=64));
     let confirm = map.optional("confirm_once", problems, Node::boolean);
     let issuer_skew = map.optional("issuer_skew", problems, Node::duration);
+    let leases = map.optional("leases", problems, leases);
     map.finish(problems);
     let defaults = RedisConfig::new(deployment?);
-    Some(RedisConfig {
+    let servers = RedisConfig {
         login,
         tls,
         deadline: deadline.unwrap_or(defaults.deadline),
@@ -46,7 +51,32 @@ fn redis(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<RedisC
         },
         issuer_skew: issuer_skew.unwrap_or(defaults.issuer_skew),
         ..defaults
-    })
+    };
+    Some(RedisHome { servers, leases })
+}
+
+/// `{ amount_usd: "1", gateways: 4, ttl: 10s }`.
+fn leases(node: &Node, problems: &mut Problems) -> Option<Leases> {
+    let mut map = node.mapping(problems)?;
+    let amount = map.required("amount_usd", problems, |node, problems| {
+        let amount = usd(node, problems)?;
+        if amount == MicroUsd::ZERO {
+            problems.report(node.position(), "a lease of nothing pays for no call");
+            return None;
+        }
+        Some(amount)
+    });
+    let gateways = map.required("gateways", problems, |n, p| n.integer::<u32>(p, 1..=1_024));
+    let ttl = map.optional("ttl", problems, |node, problems| {
+        let ttl = positive(node, problems)?;
+        if !(Duration::from_secs(1)..=LEASE_TTL_MAX).contains(&ttl) {
+            problems.report(node.position(), "a lease lasts from 1 s to 1 min");
+        }
+        node.duration(problems)
+    });
+    map.finish(problems);
+    let gateways = NonZeroU32::new(gateways?)?;
+    Some(Leases { amount: amount?, gateways, ttl: ttl.unwrap_or(LEASE_TTL) })
 }
 
 fn deployment(
@@ -162,11 +192,15 @@ mod tests {
     use super::*;
 
     fn read_from(text: &str) -> Result<RedisConfig, String> {
+        home_from(text).map(|home| home.servers)
+    }
+
+    fn home_from(text: &str) -> Result<RedisHome, String> {
         let document = Document::parse("aegis.yaml", text).unwrap();
         let folder = Folder(PathBuf::from("/nowhere"));
         let home = document.decode(|root, problems| state(root, problems, &folder));
         match home.map_err(|diagnostics| diagnostics.to_string())? {
-            StateHome::Redis(config) => Ok(*config),
+            StateHome::Redis(home) => Ok(*home),
             StateHome::Embedded => unreachable!("it was not asked for"),
         }
     }
@@ -191,6 +225,15 @@ mod tests {
     }
 
     #[test]
+    fn leases_are_off_unless_they_are_written_down() {
+        assert_eq!(home_from("redis: { server: 'a:1' }").unwrap().leases, None);
+        let text = "redis: { server: 'a:1', leases: { amount_usd: '1', gateways: 4, ttl: 5s } }";
+        let gateways = NonZeroU32::new(4).unwrap();
+        let leases = Leases { amount: MicroUsd::new(1_000_000), gateways, ttl: Ttl::from_s(5) };
+        assert_eq!(home_from(text).unwrap().leases, Some(leases));
+    }
+
+    #[test]
     fn every_mistake_is_told_with_its_place() {
         for (text, told) in [
             ("redis: {}", "1:8"),
@@ -206,6 +249,10 @@ mod tests {
             ("redis: { server: 'a:1', tls: { certificate: none } }", "1:45"),
             ("redis: { server: 'a:1', conections: 2 }", "1:25"),
             ("redis: { sentinel: { servers: ['a:1'] } }", "1:20"),
+            ("redis: { server: 'a:1', leases: { gateways: 4 } }", "1:33"),
+            ("redis: { server: 'a:1', leases: { amount_usd: '0', gateways: 4 } }", "1:47"),
+            ("redis: { server: 'a:1', leases: { amount_usd: '1', gateways: 0 } }", "1:62"),
+            ("redis: { server: 'a:1', leases: { amount_usd: '1', gateways: 4, ttl: 2m } }", "1:70"),
         ] {
             let mistakes = read_from(text).unwrap_err();
             assert!(mistakes.contains(&format!("aegis.yaml:{told}")), "{text}\n{mistakes}");

@@ -75,6 +75,10 @@ pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
     if settled.is_err() {
         tracing::error!("some calls could not be settled; the next start does it");
     }
+    let state = &gateway.corridor.state;
+    if let Err(error) = control.block_on(state.close(aegis_corridor::clock::now())) {
+        tracing::error!(%error, "the hot state could not be closed; the next start settles what is held");
+    }
     gateway.corridor.journal.close().context("the audit journal could not be closed in order")?;
     drop(follower);
     Ok(by.get().copied().unwrap_or(StoppedBy::Signal))

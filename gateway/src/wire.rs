@@ -13,8 +13,9 @@ use aegis_audit_ship::{Disclosures, FILE_BYTES, Journal, JournalConfig, RealDisk
 use aegis_domain::Ttl;
 use aegis_identity::{KeySet, Nonces, TokenLimits, TrustedIssuer};
 use aegis_resolve::Resolver;
-use aegis_state::{HotState, LeftHold, RedisConfig, RedisState, StateError};
+use aegis_state::{HotState, LeftHold, Notes, RedisConfig, RedisState, StateError};
 use aegis_state_embedded::{EmbeddedConfig, EmbeddedState, HoldNotes};
+use aegis_state_leased::{LeaseConfig, Leased};
 use aegis_telemetry::{Durable, Follower, FollowerConfig, JsonLines, Metrics};
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -29,7 +30,7 @@ use crate::serve::Stop;
 use crate::{files, keys};
 use aegis_authority::{BundleKey, Store};
 use aegis_conduit::upstream::{ClientIdentity, Spoken, Trust as Upstreams};
-use aegis_config::{Config, RegionRegistry, StateHome};
+use aegis_config::{Config, Leases, RegionRegistry, StateHome};
 use aegis_corridor::Corridor;
 use aegis_corridor::clock;
 use aegis_corridor::drain::Drain;
@@ -182,17 +183,31 @@ fn state(
             let holds = state.open_holds().into_iter().map(alone).collect();
             Ok((Arc::new(state), holds))
         }
-        StateHome::Redis(redis) => {
+        StateHome::Redis(home) => {
             let redis = RedisConfig {
                 tenants: config.tenants.keys().cloned().collect(),
                 memory: Some(config.data_dir.join("shared-state")),
-                ..RedisConfig::clone(redis)
+                ..home.servers.clone()
             };
             let (notes, holds) = HoldNotes::open(&config.data_dir.join("shared-holds"))?;
-            let state = RedisState::open_noting(redis, Arc::new(notes), runtime.clone())?;
-            Ok((Arc::new(state), holds))
+            let notes: Arc<dyn Notes> = Arc::new(notes);
+            let state = RedisState::open_noting(redis, Arc::clone(&notes), runtime.clone())?;
+            let state: Arc<dyn HotState> = Arc::new(state);
+            let leased = |leases| leased(Arc::clone(&state), notes, leases, runtime);
+            Ok((home.leases.map_or_else(|| Arc::clone(&state), leased), holds))
         }
     }
+}
+
+fn leased(
+    state: Arc<dyn HotState>,
+    notes: Arc<dyn Notes>,
+    Leases { amount, gateways, ttl }: Leases,
+    runtime: &Handle,
+) -> Arc<dyn HotState> {
+    let hot_calls_per_s = LeaseConfig::HOT_CALLS_PER_S;
+    let config = LeaseConfig { amount, gateways, ttl, hot_calls_per_s };
+    Arc::new(Leased::new(state, notes, config, runtime.clone()))
 }
 
 /// Its own threads: settling and reaping must not wait for calls, nor calls for them.
