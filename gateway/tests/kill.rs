@@ -23,6 +23,9 @@ const GATEWAY: &str = env!("CARGO_BIN_EXE_aegis-gateway");
 const KILLS: usize = 200;
 /// In a shared state, which takes longer to meet again.
 const KILLS_SHARED: usize = 40;
+const KILLS_LEASED: usize = 15;
+/// So many calls at least before each kill, where a list of budgets must become hot.
+const HOT: usize = 60;
 const CLIENTS: usize = 6;
 const AGENTS: [&str; 2] = ["bot", "second-bot"];
 
@@ -36,7 +39,7 @@ struct Heard {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_kill_loses_a_record_or_a_cent() {
-    let (house, heard, kills) = killed(plan().await, KILLS).await;
+    let (house, heard, kills) = killed(plan().await, (KILLS, 1)).await;
     let state = house.state();
     assert_eq!(state.open_holds(), []);
     account(&house, &heard, (&state, kills)).await;
@@ -47,8 +50,23 @@ async fn no_kill_loses_a_record_or_a_cent() {
 async fn no_kill_loses_a_cent_of_a_shared_state() {
     let Some(program) = Software::Redis.installed() else { return };
     let server = Server::start(&program, &[]);
-    let (house, heard, kills) = killed(shared(plan().await, server.port()), KILLS_SHARED).await;
+    let (house, heard, kills) =
+        killed(shared(plan().await, server.port()), (KILLS_SHARED, 1)).await;
     assert_eq!(server.ask(&["ZCARD", "ag:{acme}:o"]), "0", "holds are open");
+    account(&house, &heard, (&client(&server).await, kills)).await;
+}
+
+/// A lease that the killed gateway held costs what the calls paid out of it cost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_kill_loses_a_cent_of_a_lease() {
+    let Some(program) = Software::Redis.installed() else { return };
+    let server = Server::start(&program, &[]);
+    let leases = json!({ "amount_usd": "1", "gateways": 1, "ttl": "10s" });
+    let plan = shared(plan().await, server.port()).with("/state/redis/leases", leases);
+    let (house, heard, kills) = killed(plan, (KILLS_LEASED, HOT)).await;
+    assert_eq!(server.ask(&["ZCARD", "ag:{acme}:o"]), "0", "holds are open");
+    let leases = server.ask(&["KEYS", "ag:{acme}:j:lease-*"]);
+    assert!(leases.contains("lease-"), "no lease was held, so nothing is shown");
     account(&house, &heard, (&client(&server).await, kills)).await;
 }
 
@@ -106,8 +124,8 @@ async fn client(server: &Server) -> RedisState {
     state
 }
 
-/// Kills the gateway under load and starts it again, so often.
-async fn killed(plan: Plan, kills: usize) -> (Building, Heard, usize) {
+/// Kills the gateway under load and starts it again, so often, each time after so many calls at least.
+async fn killed(plan: Plan, (kills, calls): (usize, usize)) -> (Building, Heard, usize) {
     let asked = std::env::var("AEGIS_KILLS").ok();
     let kills = asked.map_or(kills, |kills| kills.parse().unwrap());
     let usage = json!({ "usage": { "prompt_tokens": 7, "completion_tokens": 9 } });
@@ -117,7 +135,7 @@ async fn killed(plan: Plan, kills: usize) -> (Building, Heard, usize) {
     let heard = Heard::default();
     for kill in 0..kills {
         heard.stop.store(false, Ordering::Release);
-        let goal = house.upstream().count() + 1 + (kill * 7) % 23;
+        let goal = house.upstream().count() + calls + (kill * 7) % 23;
         let clients =
             futures::future::join_all((0..CLIENTS).map(|client| load(&house, &heard, client)));
         let killed = async {
@@ -136,6 +154,7 @@ async fn killed(plan: Plan, kills: usize) -> (Building, Heard, usize) {
 /// Calls until told to stop, as fast as answers come, on a connection that is made anew when it breaks.
 async fn load(house: &Building, heard: &Heard, client: usize) {
     let mut line = None;
+    let tokens = AGENTS.map(|agent| house.agent(agent).token());
     for turn in client.. {
         if heard.stop.load(Ordering::Acquire) {
             return;
@@ -145,7 +164,10 @@ async fn load(house: &Building, heard: &Heard, client: usize) {
         }
         let Some(open) = &mut line else { continue };
         heard.sent.fetch_add(1, Ordering::Relaxed);
-        match call(house, turn).begin_on(open).await {
+        // Half of the calls with one token, as SDKs send it.
+        let ask = call(house, turn);
+        let ask = if turn % 4 < 2 { ask } else { ask.bearer(&tokens[turn % AGENTS.len()]) };
+        match ask.begin_on(open).await {
             Ok(answering) => {
                 heard.answered.lock().unwrap().insert(answering.decision_id());
                 if answering.whole().await.broken.is_some() {

@@ -13,6 +13,7 @@ mod floods;
 mod frames;
 mod hostile;
 mod inside;
+mod leases;
 mod life;
 mod limits;
 mod mcp;

@@ -3,15 +3,18 @@
 //! Not here: assertions; a machine's speed is no promise. Invariant: both homes get the same asks in the same order.
 //! `cargo test --release -p aegis-state --test homes figures -- --ignored --nocapture`
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aegis_domain::Ttl;
 use aegis_state::{Ask, Counted, HotState, Rates};
-use aegis_state_embedded::{EmbeddedConfig, EmbeddedState};
+use aegis_state_embedded::{EmbeddedConfig, EmbeddedState, HoldNotes};
+use aegis_state_leased::{LeaseConfig, Leased};
 use aegis_testkit::hot::{Server, Software};
 use futures::future::join_all;
 
-use super::stand::{Gateway, live, single};
+use super::stand::{Gateway, live, now, single};
 use crate::conformance::{agent_month, ask, budgets, is_granted, limit, tenant_day, usd};
 
 const ALONE: u64 = 20_000;
@@ -29,11 +32,16 @@ fn call(n: u64) -> Ask {
     live(Ask { budgets: budgets(all), rates, hold_ttl: Ttl::from_s(900), ..ask(n) })
 }
 
+/// The same call of an agent without rates, as a lease can pay for it.
+fn unpaced(n: u64) -> Ask {
+    Ask { rates: Counted::default(), ..call(n) }
+}
+
 #[expect(clippy::print_stdout, reason = "the figures are the result")]
-async fn alone(name: &str, state: &impl HotState, first: u64) {
+async fn alone(name: &str, state: &impl HotState, (first, asks): (u64, fn(u64) -> Ask)) {
     let mut took = Vec::new();
     for n in first..first + ALONE {
-        let ask = call(n);
+        let ask = asks(n);
         let start = Instant::now();
         let answer = state.decide(&ask).await;
         took.push(start.elapsed());
@@ -49,6 +57,24 @@ async fn alone(name: &str, state: &impl HotState, first: u64) {
         at(0.5),
         at(0.99)
     );
+}
+
+/// Asked each time, and then paid out of leases: all but the first calls.
+fn leased(name: &str, gateway: Gateway, first: u64) {
+    let directory = tempfile::tempdir().unwrap();
+    let (notes, _) = HoldNotes::open(directory.path()).unwrap();
+    let Gateway { state, runtime } = gateway;
+    runtime.block_on(alone(&format!("{name}, no rates"), &state, (first, unpaced)));
+    let config = LeaseConfig {
+        amount: usd(1 << 40),
+        gateways: NonZeroU32::MIN,
+        ttl: Ttl::from_s(10),
+        hot_calls_per_s: NonZeroU32::MIN,
+    };
+    let handle = runtime.handle().clone();
+    let state = Leased::new(Arc::new(state), Arc::new(notes), config, handle);
+    runtime.block_on(alone(&format!("{name}, leased"), &state, (first + ALONE, unpaced)));
+    runtime.block_on(state.close(now())).unwrap();
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are the result")]
@@ -97,8 +123,9 @@ fn figures_of_a_decision() {
         let gateway = Gateway::open(single(&server));
         let name = format!("{software:?}");
         let first = (software as u64) << 40;
-        gateway.run(alone(&name, &gateway.state, first + 1));
-        gateway.run(alone("embedded", &embedded, first + 1));
+        gateway.run(alone(&name, &gateway.state, (first + 1, call)));
+        gateway.run(alone("embedded", &embedded, (first + 1, call)));
         together(&name, &gateway, &server, first + (1 << 30));
+        leased(&name, gateway, first + (1 << 31));
     }
 }
