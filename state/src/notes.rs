@@ -1,7 +1,8 @@
 //! What a gateway writes down about its holds in a shared home, so that its next life can settle them.
 //!
-//! Not here: where it is written (`aegis-state-embedded`), and settling (`corridor`). Invariant: nothing here fails a call; a
-//! note that is lost costs exactness and nothing else, for a hold nobody ends is charged its estimate.
+//! Not here: where it is written (`aegis-state-embedded`), and settling (`corridor`). Invariant: a note that is lost
+//! costs exactness and nothing else, for a hold nobody ends is charged its estimate; only a lease, which is settled by its
+//! notes, stands and falls with them.
 
 use aegis_domain::{DecisionId, Timestamp};
 
@@ -20,8 +21,8 @@ pub trait Notes: Send + Sync {
     /// A hold is about to be asked for.
     fn begin(&self, hold: &Hold);
 
-    /// A hold out of which calls will be paid is about to be asked for.
-    fn lease(&self, hold: &Hold);
+    /// A hold out of which calls will be paid is about to be asked for. It must not be where this fails.
+    fn lease(&self, hold: &Hold) -> Result<(), StateError>;
 
     /// A call is about to be paid out of such a hold. It must not be where this fails: its cost would be forgotten.
     fn draw(&self, lease: &DecisionId, id: &DecisionId) -> Result<(), StateError>;

@@ -91,14 +91,14 @@ impl Notes for HoldNotes {
         }
     }
 
-    /// One that could not be written is not known, so nothing is drawn from it.
-    fn lease(&self, hold: &Hold) {
+    fn lease(&self, hold: &Hold) -> Result<(), StateError> {
         let mut book = self.book.lock();
-        if book.has_room_for(&hold.id)
-            && book.journal.append([&Record::Lease(hold.clone())]).is_ok()
-        {
-            book.open.insert(hold.id, Note { hold: hold.clone(), draws: Some(Vec::new()) });
+        if !book.has_room_for(&hold.id) {
+            return Err(StateError::Full);
         }
+        book.journal.append([&Record::Lease(hold.clone())])?;
+        book.open.insert(hold.id, Note { hold: hold.clone(), draws: Some(Vec::new()) });
+        Ok(())
     }
 
     fn draw(&self, lease: &DecisionId, id: &DecisionId) -> Result<(), StateError> {
@@ -292,7 +292,7 @@ mod tests {
         };
         let (notes, _) = opened(Some("first"));
         notes.begin(&hold(1));
-        notes.lease(&hold(2));
+        notes.lease(&hold(2)).unwrap();
         notes.draw(&hold(2).id, &hold(3).id).unwrap();
         // The shared home notes every hold it asks for.
         notes.begin(&hold(2));

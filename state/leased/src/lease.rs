@@ -73,6 +73,11 @@ impl Lease {
         }
     }
 
+    /// What a call is told.
+    pub(crate) fn grant(&self, held: MicroUsd, budget_left: MicroUsd) -> Grant {
+        Grant { held, budget_left, ..self.grant }
+    }
+
     /// A call is in the very windows of the lease, and its hold ends before the lease's does.
     fn suits(&self, ask: &Ask) -> bool {
         self.standing == Standing::Open
@@ -85,7 +90,7 @@ impl Lease {
         if !self.suits(ask) || self.room() < ask.estimate {
             return None;
         }
-        let grant = Grant { held: ask.estimate, budget_left: self.left(), ..self.grant };
+        let grant = self.grant(ask.estimate, self.left());
         self.take(ask.estimate);
         self.open += 1;
         self.draws.push(ask.id);
@@ -167,5 +172,70 @@ impl Lease {
     /// Nothing that is told of its calls from now on can count: the inner home calls all of it too late.
     pub(crate) fn is_forgotten(&self, now: Timestamp) -> bool {
         self.is_over() && self.hold.expires_at.plus(LATE_SETTLE) <= now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aegis_domain::{AgentId, TenantId, ToolName};
+    use aegis_state::{Budgets, InFlight};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lease(amount: u64) -> Lease {
+        let at = Timestamp::from_unix_s(1_000);
+        let hold = Hold {
+            id: DecisionId::new(1, [0; 10]),
+            tenant: TenantId::parse("acme").unwrap(),
+            agent: AgentId::parse("bot").unwrap(),
+            tool: ToolName::parse("pay").unwrap(),
+            in_flight: InFlight::default(),
+            budgets: Budgets::none(),
+            estimate: MicroUsd::new(amount),
+            decided_at: at,
+            expires_at: at.plus(Ttl::from_s(40)),
+        };
+        let (held, budget_left) = (MicroUsd::new(amount), MicroUsd::MAX);
+        let grant = Grant { held, budget_left, tightest: None, warned: 0, rate: None };
+        Lease::new(hold, grant, Ttl::from_s(10))
+    }
+
+    proptest! {
+        /// The inner home raises what it holds to the highest total it granted; each answer may come at any time.
+        #[test]
+        fn what_a_lease_grew_by_is_held_whatever_the_order(
+            steps in proptest::collection::vec((1u64..50, any::<prop::sample::Index>(), any::<bool>(), any::<bool>()), 1..40)
+        ) {
+            let (mut lease, mut held) = (lease(100), 100);
+            let mut under_way: Vec<(u64, u64)> = Vec::new();
+            for (more, nth, asks, is_granted) in steps {
+                if asks || under_way.is_empty() {
+                    under_way.push((more, lease.ask_more(MicroUsd::new(more)).micro_usd()));
+                    continue;
+                }
+                let (more, total) = under_way.remove(nth.index(under_way.len()));
+                // No more than is held already is never refused.
+                if is_granted || total <= held {
+                    held = held.max(total);
+                    lease.grow(MicroUsd::new(more));
+                } else {
+                    lease.refuse(MicroUsd::new(more));
+                }
+                prop_assert!(lease.room().micro_usd() <= held, "{lease:?}, {held} held");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lease_that_was_told_its_cost_keeps_it() {
+        let mut lease = lease(100);
+        lease.take(MicroUsd::new(7));
+        lease.open = 1;
+        let last = lease.hold.expires_at.plus(LATE_SETTLE);
+        assert_eq!(lease.ripe(lease.until), None, "a call is under way");
+        assert_eq!(lease.ripe(last), Some(MicroUsd::new(7)));
+        assert_eq!(lease.end(MicroUsd::new(7), MicroUsd::ZERO), None);
+        assert_eq!(lease.ripe(last), Some(MicroUsd::new(7)));
     }
 }

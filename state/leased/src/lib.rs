@@ -99,7 +99,10 @@ impl Shared {
             return self.books.lock().refused(like);
         };
         let hold = ask.hold();
-        self.notes.lease(&hold);
+        if let Err(cause) = self.notes.lease(&hold) {
+            error!(%cause, "a lease cannot be noted, so none is held");
+            return self.books.lock().refused(like);
+        }
         match self.inner.decide(&ask).await {
             HotAnswer::Granted(grant) => {
                 self.books.lock().opened(hold, grant);

@@ -162,6 +162,27 @@ fn a_call_of_a_leased_list_is_decided_without_the_home() {
 }
 
 #[test]
+fn a_list_is_leased_once_it_is_hot_and_only_where_a_few_calls_fit() {
+    // The estimate of each call, and when the calls come.
+    for (estimate, lease) in [(10, (1_000 - 50) / 8), (40, 0)] {
+        let (inner, _directory) = embedded();
+        let notes = tempfile::tempdir().unwrap();
+        let life = Life::begin(&inner, notes.path(), (at(0), |_: &_| 0), 3);
+        for (n, s) in [(1, 0), (2, 0), (3, 5), (4, 5)] {
+            let ask = Ask { estimate: usd(estimate), now: at(s), ..ask(n) };
+            assert!(is_granted(&life.run(life.decide(&ask))));
+        }
+        life.settle_down();
+        let held = || life.run(inner.spend(&tenant_day(), at(5))).unwrap().held;
+        assert_eq!(held(), usd(4 * estimate), "two calls a second are not three");
+        let third = Ask { estimate: usd(estimate), now: at(5), ..ask(5) };
+        assert!(is_granted(&life.run(life.decide(&third))));
+        life.settle_down();
+        assert_eq!(held(), usd(5 * estimate + lease));
+    }
+}
+
+#[test]
 fn what_a_lease_cannot_answer_is_asked_of_the_home() {
     let hot = hot();
     let before = hot.held();
