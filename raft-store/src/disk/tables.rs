@@ -84,11 +84,12 @@ pub(super) fn found(database: &Database, identity: &Identity) -> Result<Found, D
     let log = transaction.open_table(LOG).map_err(DiskError::redb)?;
     let purged: Option<LogId> = get(&meta, PURGED)?;
     let snapshot = get::<Held>(&meta, SNAPSHOT)?.and_then(|held| held.meta.last_log_id);
-    let first = log.first().map_err(DiskError::redb)?.map(|(index, _)| index.value());
+    let next = purged.map_or(0, |purged| purged.index.saturating_add(1));
+    let first = log.range(next..).map_err(DiskError::redb)?.next().transpose();
+    let first = first.map_err(DiskError::redb)?.map(|(index, _)| index.value());
     let last = log.last().map_err(DiskError::redb)?;
     let last = last.map(|(_, entry)| read::<Entry>(entry.value())).transpose()?;
     let last = last.map(|entry| entry.log_id);
-    let next = purged.map_or(0, |purged| purged.index.saturating_add(1));
     // A node without a snapshot begins with entry 0, or with the first it was sent.
     if purged.is_some() && first.is_some_and(|first| first != next) {
         return Err(DiskError::Damaged("entries are missing after those that were purged"));
@@ -96,7 +97,7 @@ pub(super) fn found(database: &Database, identity: &Identity) -> Result<Found, D
     if purged.map(|id| id.index) > snapshot.map(|id| id.index) {
         return Err(DiskError::Damaged("the log was purged beyond the snapshot"));
     }
-    Ok(Found { purged, last: last.or(purged), committed: get(&meta, COMMITTED)?, snapshot })
+    Ok(Found { purged, last: last.max(purged), committed: get(&meta, COMMITTED)?, snapshot })
 }
 
 /// Makes all the changes or none; returns when they are on disk.
@@ -122,7 +123,8 @@ pub(super) fn write(
                     log.retain_in::<u64, _>(since.., |_, _| false).map_err(DiskError::redb)?;
                 }
                 Change::Purge(upto) => {
-                    log.retain_in::<u64, _>(..=upto.index, |_, _| false).map_err(DiskError::redb)?;
+                    log.retain_in::<u64, _>(..=upto.index, |_, _| false)
+                        .map_err(DiskError::redb)?;
                     put(&mut meta, PURGED, upto)?;
                 }
                 Change::Snapshot(about, image) => {

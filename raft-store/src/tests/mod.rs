@@ -2,6 +2,7 @@
 //!
 //! Not here: the ledger's rules (`ledger`). Invariant: every directory is real and lives for one test.
 
+mod crashes;
 mod suite;
 
 use std::fs;
