@@ -78,6 +78,11 @@ impl Voters {
         self.present.get(&id)
     }
 
+    /// Whether it was admitted once and is no longer wanted. One that is not known yet may still be admitted.
+    pub fn was_dismissed(&self, id: u64) -> bool {
+        id <= self.last && !self.present.contains_key(&id)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Voter)> {
         self.present.iter().map(|(id, voter)| (*id, voter))
     }

@@ -8,10 +8,17 @@
 mod disk;
 mod log;
 mod machine;
+mod members;
+mod node;
+mod propose;
 mod state;
 mod types;
+mod wire;
 
 #[cfg(test)]
 mod tests;
 
 pub use disk::{DiskError, Fatal, Identity, OnFatal};
+pub use node::{Door, Node, NodeError, Pace, Settings, Status};
+pub use propose::{ProposeError, Wish};
+pub use wire::tls::{Credentials, TlsError};

@@ -99,7 +99,6 @@ pub(crate) struct Disk {
     writer: Option<JoinHandle<()>>,
     bounds: Arc<Mutex<Bounds>>,
     committed: Arc<Mutex<Option<LogId>>>,
-    pub(crate) on_fatal: OnFatal,
 }
 
 impl fmt::Debug for Disk {
@@ -146,11 +145,11 @@ impl Disk {
         let (jobs, queue) = std::sync::mpsc::channel();
         let thread = |source| DiskError::File { path: PathBuf::from("ledger-writer"), source };
         let pulse = watchdog::start(SYNC_MAX, &on_fatal).map_err(thread)?;
-        let writer = Writer::new(&database, &found, &committed, (pulse, Arc::clone(&on_fatal)));
+        let writer = Writer::new(&database, &found, &committed, (pulse, on_fatal));
         let named = std::thread::Builder::new().name("ledger-writer".into());
         let writer = named.spawn(move || writer.run(&queue)).map_err(thread)?;
         let (jobs, writer) = (Some(jobs), Some(writer));
-        Ok((Self { database, jobs, writer, bounds, committed, on_fatal }, found))
+        Ok((Self { database, jobs, writer, bounds, committed }, found))
     }
 
     /// Hands a change to the writer, which answers when it is on disk.

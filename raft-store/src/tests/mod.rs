@@ -2,6 +2,7 @@
 //!
 //! Not here: the ledger's rules (`ledger`). Invariant: every directory is real and lives for one test.
 
+mod cluster;
 mod crashes;
 mod suite;
 
