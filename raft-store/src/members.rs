@@ -13,6 +13,8 @@ use openraft::{BasicNode, ChangeMembers};
 use crate::node::{Node, NodeError, raft_failed};
 use crate::propose::Wish;
 
+type Metrics = openraft::RaftMetrics<u64, BasicNode>;
+
 impl Node {
     /// Gives out the id of a node that will be reached at `address`. Its certificate is made for this id.
     pub async fn admit(&self, address: &str) -> Result<u64, NodeError> {
@@ -29,10 +31,14 @@ impl Node {
         let address = self.ledger().voters().get(id).map(|voter| voter.address.to_string());
         let node = BasicNode::new(address.ok_or(NodeError::UnknownVoter(id))?);
         let running = self.running();
-        let taught = running.raft.add_learner(id, node, true);
-        let taught = tokio::time::timeout(running.within, taught).await;
-        let taught = taught.map_err(|_| NodeError::Raft("the node does not catch up".into()))?;
-        taught.map(drop).map_err(refused)
+        let added = running.raft.add_learner(id, node, false).await.map_err(refused)?;
+        // Raft's own wait is over as soon as it lags by less than a threshold, even if nothing has reached it.
+        let has_learnt = |metrics: &Metrics| {
+            let matched = metrics.replication.as_ref().and_then(|all| all.get(&id));
+            matched.is_some_and(|matched| *matched >= Some(added.log_id))
+        };
+        let learnt = running.raft.wait(Some(running.within)).metrics(has_learnt, "learnt").await;
+        learnt.map(drop).map_err(raft_failed)
     }
 
     /// Lets a node that has learnt vote. Only the leader can.

@@ -167,7 +167,7 @@ impl Proposer {
                 Origin { client: self.client.clone(), serial: self.sent, request }
             }
         };
-        let answer = self.shared.wait(&origin.client, origin.serial);
+        let answer = self.shared.wait(&origin);
         asked.sent.send(answer).ok()?;
         Some(Command { origin, by: asked.wish.by, action: asked.wish.action })
     }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use aegis_ledger::{Answer, Batch, Checkpoint, Ledger, Outcome};
-use aegis_registry::{ClientId, Event};
+use aegis_registry::{ClientId, Event, Fingerprint, Origin};
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::{oneshot, watch};
 
@@ -25,7 +25,8 @@ pub(crate) struct State {
     pub(crate) membership: Membership,
 }
 
-type Waiters = BTreeMap<(ClientId, u64), Vec<oneshot::Sender<Answer>>>;
+/// Who waits, by client and number; one key of a client's may be used for two requests, and each hears of its own.
+type Waiters = BTreeMap<(ClientId, u64), Vec<(Fingerprint, oneshot::Sender<Answer>)>>;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -75,15 +76,16 @@ impl Shared {
     }
 
     /// Has the answer to a command sent here when it is applied, whoever brings it into the log.
-    pub(crate) fn wait(&self, client: &ClientId, serial: u64) -> oneshot::Receiver<Answer> {
+    pub(crate) fn wait(&self, origin: &Origin) -> oneshot::Receiver<Answer> {
         let (told, answer) = oneshot::channel();
         let mut waiters = self.waiters.lock();
         // Those who gave up are let go here, so what is held is bounded by what is in flight.
         waiters.retain(|_, waiting| {
-            waiting.retain(|told| !told.is_closed());
+            waiting.retain(|(_, told)| !told.is_closed());
             !waiting.is_empty()
         });
-        waiters.entry((client.clone(), serial)).or_default().push(told);
+        let Origin { client, serial, request } = origin.clone();
+        waiters.entry((client, serial)).or_default().push((request, told));
         answer
     }
 
@@ -106,8 +108,9 @@ impl Shared {
         self.tell(serial);
         let mut waiters = self.waiters.lock();
         for (command, answer) in batch.commands.iter().zip(answers) {
-            let key = (command.origin.client.clone(), command.origin.serial);
-            for told in waiters.remove(&key).into_iter().flatten() {
+            let Origin { client, serial, request } = &command.origin;
+            let Some(waiting) = waiters.get_mut(&(client.clone(), *serial)) else { continue };
+            for (_, told) in waiting.extract_if(.., |(wanted, _)| wanted == request) {
                 // Who gave up waiting is told nothing.
                 drop(told.send(answer.clone()));
             }

@@ -130,7 +130,8 @@ impl Cluster {
         loop {
             for node in self.nodes.values() {
                 let status = node.status();
-                if status.leader == Some(status.node) && status.quorum_heard_ago.is_some() {
+                let heard = status.quorum_heard_ago.is_some_and(|ago| ago <= pace().election.1);
+                if status.leader == Some(status.node) && heard {
                     return node.clone();
                 }
             }
