@@ -12,6 +12,7 @@ mod feed;
 mod keys;
 mod ledger;
 mod oauth;
+mod page;
 mod problem;
 mod read;
 mod replay;
@@ -21,8 +22,9 @@ mod subjects;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aegis_identity::SigningKey;
+use aegis_identity::{Nonces, SigningKey};
 use aegis_registry_store::StoreError;
+pub use aegis_tokens::FirstUse;
 use aegis_tokens::Service;
 use aegis_vault::{Files, Vault, VaultError};
 use tokio::net::TcpListener;
@@ -79,6 +81,8 @@ pub struct Control {
     subjects: Subjects,
     access: Access,
     region_key: SigningKey,
+    /// What a proof at the token endpoint must carry, where it must.
+    nonces: Option<Nonces>,
     /// One change of keys at a time, so that a key is in the vault and the registry or in neither.
     rotation: Mutex<()>,
 }
@@ -109,8 +113,16 @@ impl Control {
             subjects: Subjects::start(config.subjects),
             access: Access::open(&config.data_dir)?,
             region_key: config.region_key,
+            nonces: None,
             rotation: Mutex::new(()),
         })
+    }
+
+    /// Takes a proof at the token endpoint only with a nonce of this region (RFC 9449 §8), so that none can be made ahead
+    /// of its time. Nodes with one region key take each other's.
+    #[must_use]
+    pub fn demanding_nonces(self) -> Self {
+        Self { nonces: Some(Nonces::derived(&self.region_key)), ..self }
     }
 
     /// The registry, for a gateway in the same process.

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use aegis_domain::{HotAnswer, MicroUsd, Outage, Timestamp};
+use aegis_domain::{BudgetKey, HotAnswer, MicroUsd, Outage, TenantId, Timestamp};
 use async_trait::async_trait;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
@@ -28,7 +28,7 @@ use self::core::Core;
 use self::journal::{Disk, Files, Journal};
 use self::keeper::{Keeper, Shared, Synced};
 use self::ledger::Ledger;
-use crate::{Ask, BudgetKey, Hold, HotState, Settled, Spend, StateError};
+use crate::{Adjustment, Ask, Extended, Hold, HotState, InFlightName, Settled, Spend, StateError};
 
 /// When an answer may be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +181,23 @@ impl HotState for EmbeddedState {
 
     async fn spend(&self, budget: &BudgetKey, now: Timestamp) -> Result<Spend, StateError> {
         Ok(self.shared.core.lock().ledger.spend(budget, now))
+    }
+
+    async fn extend(&self, _: &Hold, _: MicroUsd, _: Timestamp) -> Result<Extended, StateError> {
+        Err(StateError::NotHeld)
+    }
+
+    async fn adjust(&self, adjustment: &Adjustment) -> Result<Spend, StateError> {
+        self.spend(&adjustment.key, adjustment.now).await
+    }
+
+    async fn in_flight(
+        &self,
+        _: &TenantId,
+        _: &InFlightName,
+        _: Timestamp,
+    ) -> Result<u32, StateError> {
+        Ok(0)
     }
 
     async fn health(&self) -> Result<(), StateError> {

@@ -19,7 +19,7 @@ mod tenant;
 use std::sync::Arc;
 use std::time::Instant;
 
-use aegis_domain::{HotAnswer, MicroUsd, Outage, TenantId, Timestamp, Ttl};
+use aegis_domain::{BudgetKey, HotAnswer, MicroUsd, Outage, TenantId, Timestamp, Ttl};
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -33,7 +33,10 @@ use self::keys::{Sheet, place};
 use self::link::Failure;
 use self::resend::Again;
 use self::scripts::Closed;
-use crate::{Ask, Budget, BudgetKey, Budgets, Hold, HotState, Settled, Spend, StateError};
+use crate::{
+    Adjustment, Ask, Budget, Budgets, Extended, Hold, HotState, InFlightName, Settled, Spend,
+    StateError,
+};
 
 /// The shared hot state. Dropping it closes the connections.
 pub struct RedisState {
@@ -74,7 +77,7 @@ impl RedisState {
 /// One budget's line for `restore`: its sheet, how long that lives, the field and the amount.
 fn sum(key: &BudgetKey, spent: MicroUsd, now: Timestamp) -> (String, Ttl, String, u64) {
     let (sheet, field, _) = place(key, now);
-    let budgets = Budgets::new(vec![Budget { key: key.clone(), limit: MicroUsd::MAX }]);
+    let budgets = Budgets::new(vec![Budget::hard(key.clone(), MicroUsd::MAX)]);
     let sheets = budgets.map(|budgets| Sheet::all(&budgets, now)).unwrap_or_default();
     let life = sheets.first().map_or(Ttl::from_s(1), |sheet| sheet.life(now));
     (sheet, life, field, spent.micro_usd())
@@ -152,6 +155,23 @@ impl HotState for RedisState {
         };
         let [spent, held] = self.client.call(&tenant, read).await?;
         Ok(Spend { spent, held })
+    }
+
+    async fn extend(&self, _: &Hold, _: MicroUsd, _: Timestamp) -> Result<Extended, StateError> {
+        Err(StateError::NotHeld)
+    }
+
+    async fn adjust(&self, adjustment: &Adjustment) -> Result<Spend, StateError> {
+        self.spend(&adjustment.key, adjustment.now).await
+    }
+
+    async fn in_flight(
+        &self,
+        _: &TenantId,
+        _: &InFlightName,
+        _: Timestamp,
+    ) -> Result<u32, StateError> {
+        Ok(0)
     }
 
     /// Whether the servers answer and the data of every tenant are those this gateway knows.

@@ -62,6 +62,7 @@ pub enum Action {
     },
     RetireKey {
         id: KeyId,
+        seen: Option<u64>,
     },
     Revoke {
         target: Target,

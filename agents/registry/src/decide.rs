@@ -37,7 +37,7 @@ pub enum Refusal {
     ParentUnknown,
     #[error("the agent is disabled")]
     AgentDisabled,
-    #[error("the agent was changed since it was read")]
+    #[error("it was changed since it was read")]
     Changed,
     #[error(
         "the code is not one that can be spent: it is wrong, was spent, was replaced or has expired"
@@ -146,7 +146,7 @@ impl Desk<'_> {
             }
             Action::Enrol { code, key } => self.enrol(*code, key),
             Action::AddKey { key, lead, overlap } => self.add_key(key, *lead, *overlap),
-            Action::RetireKey { id } => self.retire_key(id),
+            Action::RetireKey { id, seen } => self.retire_key(id, *seen),
             Action::Revoke { target } => self.revoke(target),
         }
     }
@@ -154,14 +154,16 @@ impl Desk<'_> {
     fn agent(&self, name: &AgentName, seen: Option<u64>) -> Result<&Agent, Refusal> {
         let agent =
             self.registry.view.agent(&name.tenant, &name.id).ok_or(Refusal::AgentUnknown)?;
-        match seen {
-            Some(seen) if seen != agent.changed => Err(Refusal::Changed),
-            Some(_) | None => Ok(agent),
-        }
+        unchanged(seen, agent.changed)?;
+        Ok(agent)
     }
 
     fn put(&self, agent: Agent) -> Change {
         Change::Agent(Box::new(Agent { changed: self.serial, ..agent }))
+    }
+
+    fn put_key(&self, key: TokenKey) -> Change {
+        Change::Key(TokenKey { changed: self.serial, ..key })
     }
 
     fn register(&self, new: &NewAgent, code: Option<&NewCode>) -> Result<Vec<Change>, Refusal> {
@@ -302,19 +304,26 @@ impl Desk<'_> {
         let overlap = overlap.max(TOKEN_LIFE_MAX);
         let followed = active.map(|key| {
             let counts_until = Some(signs_from.plus(overlap));
-            Change::Key(TokenKey { signs_until: Some(signs_from), counts_until, ..key.clone() })
+            self.put_key(TokenKey { signs_until: Some(signs_from), counts_until, ..key.clone() })
         });
-        let new = TokenKey { key: key.clone(), signs_from, signs_until: None, counts_until: None };
+        let new = TokenKey {
+            key: key.clone(),
+            signs_from,
+            signs_until: None,
+            counts_until: None,
+            changed: self.serial,
+        };
         Ok(followed.chain([Change::Key(new)]).collect())
     }
 
-    fn retire_key(&self, id: &KeyId) -> Result<Vec<Change>, Refusal> {
+    fn retire_key(&self, id: &KeyId, seen: Option<u64>) -> Result<Vec<Change>, Refusal> {
         let key = self.registry.view.key(id).ok_or(Refusal::KeyUnknown)?;
+        unchanged(seen, key.changed)?;
         match key.standing(self.at) {
             KeyStanding::Next | KeyStanding::Active => Err(Refusal::KeyInUse),
             KeyStanding::Retired => Ok(Vec::new()),
             KeyStanding::Retiring => {
-                Ok(vec![Change::Key(TokenKey { counts_until: Some(self.at), ..key.clone() })])
+                Ok(vec![self.put_key(TokenKey { counts_until: Some(self.at), ..key.clone() })])
             }
         }
     }
@@ -359,6 +368,11 @@ impl Desk<'_> {
             ..agent.clone()
         }))
     }
+}
+
+/// Whether something is as its changer saw it, where that was said.
+fn unchanged(seen: Option<u64>, changed: u64) -> Result<(), Refusal> {
+    if seen.is_some_and(|seen| seen != changed) { Err(Refusal::Changed) } else { Ok(()) }
 }
 
 fn at_most(what: Limited, value: u64, max: u64) -> Result<(), Refusal> {

@@ -101,6 +101,13 @@ impl View {
         self.revocations.values()
     }
 
+    /// The same in the order of what they revoke, from the one after `after` on.
+    pub fn revocations_after(&self, after: Option<&Target>) -> impl Iterator<Item = &Revocation> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, |target| Excluded(target.clone()));
+        self.revocations.range((from, Unbounded)).map(|(_, revocation)| revocation)
+    }
+
     pub fn revocation(&self, target: &Target) -> Option<&Revocation> {
         self.revocations.get(target)
     }

@@ -4,8 +4,10 @@
 //! goes to a server that is on this machine or proves itself by TLS.
 
 mod agent;
+mod amend;
 mod files;
 mod keys;
+mod pages;
 mod region;
 mod revoke;
 mod token;

@@ -73,7 +73,7 @@ pub(super) async fn enrol(
         "token_endpoint": control.service.token_endpoint(),
         "issuer": control.service.issuer,
     });
-    Ok(shapes::tagged(StatusCode::OK, agent, body))
+    Ok(shapes::tagged(StatusCode::OK, agent.changed, body))
 }
 
 fn check_proof(

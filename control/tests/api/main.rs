@@ -13,6 +13,7 @@
 mod clients;
 mod enrolment;
 mod follow;
+mod fuzz;
 mod node;
 mod openapi;
 mod people;

@@ -28,7 +28,7 @@ pub(super) struct Core {
 
 /// What a grant would change.
 struct Offer {
-    budget_left: MicroUsd,
+    grant: Grant,
     arrivals: Arrivals,
     first_use: Option<FirstUse>,
 }
@@ -50,7 +50,7 @@ impl Core {
         };
         self.make_room(ask.now)?;
         let hold = ask.hold();
-        let grant = Grant { held: ask.estimate, budget_left: offer.budget_left };
+        let grant = offer.grant;
         let lasting = Ledger::must_last(&hold, offer.first_use.as_ref());
         let record = Record::Grant { hold, grant, first_use: offer.first_use };
         if lasting {
@@ -68,8 +68,8 @@ impl Core {
             Token::Replayed => return Err(HotRefusal::Replayed),
         };
         let arrivals = self.pace.check(ask)?;
-        let budget_left = self.ledger.check_budgets(ask)?;
-        Ok(Offer { budget_left, arrivals, first_use })
+        let grant = self.ledger.check_budgets(ask)?;
+        Ok(Offer { grant, arrivals, first_use })
     }
 
     /// Fails closed: what cannot be remembered is not granted.

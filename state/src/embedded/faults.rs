@@ -9,12 +9,15 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use aegis_domain::{AgentId, DecisionId, HotRefusal, Jti, TenantId, TokenUse, Ttl};
+use aegis_domain::{
+    AgentId, BudgetScope, BudgetWindow, DecisionId, HotRefusal, Jti, TenantId, TokenUse, ToolName,
+    Ttl,
+};
 use proptest::prelude::*;
 
 use super::journal::Sink;
 use super::*;
-use crate::{Binding, Budget, BudgetScope, BudgetWindow, Budgets, Rates, TokenCheck};
+use crate::{Binding, Budget, Budgets, Counted, InFlight, TokenCheck};
 
 /// A disk with so many bytes left whose syncs fail when told to.
 struct Faulty {
@@ -91,6 +94,7 @@ fn ask(n: u64) -> Ask {
         id: id(n),
         tenant: day(n % 3).tenant,
         agent: AgentId::parse("a").unwrap(),
+        tool: ToolName::parse("pay").unwrap(),
         token: TokenCheck {
             jti: Jti::parse(&format!("j{n}")).unwrap(),
             token_use: TokenUse::Once,
@@ -98,8 +102,9 @@ fn ask(n: u64) -> Ask {
             issued_at: None,
             expires_at: at(300),
         },
-        rates: Rates::NONE,
-        budgets: Budgets::new(vec![Budget { key: day(n % 3), limit }]).unwrap(),
+        rates: Counted::default(),
+        in_flight: InFlight::default(),
+        budgets: Budgets::new(vec![Budget::hard(day(n % 3), limit)]).unwrap(),
         estimate: MicroUsd::new(10 + n),
         hold_ttl: Ttl::from_s(30),
         now: at(0),

@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use aegis_domain::{DecisionId, Grant, HotRefusal, MicroUsd, Timestamp, Ttl};
+use aegis_domain::{
+    BudgetKey, BudgetWindow, DecisionId, Grant, HotRefusal, MicroUsd, Timestamp, Ttl,
+};
 
 use super::record::{Phase, Record};
 use super::tokens::{FirstUse, Tokens};
-use crate::{Ask, BudgetKey, BudgetWindow, Hold, LATE_SETTLE, Spend};
+use crate::{Ask, Budget, Hold, LATE_SETTLE, Overrun, Period, Spend};
 
 /// How long after its end a window's sums are kept, for reports.
 const WINDOW_KEPT: Ttl = Ttl::from_s(7 * 86_400);
@@ -76,27 +78,43 @@ impl Ledger {
     }
 
     pub(super) fn spend(&self, key: &BudgetKey, at: Timestamp) -> Spend {
-        let index = key.window.period(at).index;
+        let index = Period::of(key.window, at).index;
         self.budgets.get(key).and_then(|sums| sums.get(&index)).copied().unwrap_or_default()
     }
 
-    /// The least left of any budget, or the refusal of the one that resets last.
-    pub(super) fn check_budgets(&self, ask: &Ask) -> Result<MicroUsd, HotRefusal> {
-        let mut least = MicroUsd::MAX;
-        let mut refusal: Option<(Ttl, MicroUsd)> = None;
-        for budget in ask.budgets.iter() {
-            let Spend { spent, held } = self.spend(&budget.key, ask.now);
+    /// The grant the budgets have room for, or the refusal of the one that resets last.
+    pub(super) fn check_budgets(&self, ask: &Ask) -> Result<Grant, HotRefusal> {
+        let mut grant = Grant {
+            held: ask.estimate,
+            budget_left: MicroUsd::MAX,
+            tightest: None,
+            warned: 0,
+            rate: None,
+        };
+        let mut refusal: Option<(Ttl, u8, MicroUsd)> = None;
+        for (nth, budget) in (0..).zip(ask.budgets.iter()) {
+            let Budget { key, limit, warn_at, overrun } = budget;
+            let Spend { spent, held } = self.spend(key, ask.now);
             let used = spent.saturating_add(held);
-            let left = budget.limit.saturating_sub(used);
-            least = least.min(left);
-            if used.saturating_add(ask.estimate) > budget.limit {
-                let resets_in = budget.key.window.period(ask.now).left(ask.now);
-                refusal = refusal.max(Some((resets_in, left)));
+            let then = used.saturating_add(ask.estimate);
+            let left = limit.saturating_sub(used);
+            let is_over = then > *limit;
+            if is_over && *overrun == Overrun::Refuse {
+                let resets_in = Period::of(key.window, ask.now).left(ask.now);
+                if refusal.is_none_or(|(longest, ..)| resets_in > longest) {
+                    refusal = Some((resets_in, nth, left));
+                }
+            }
+            if *overrun == Overrun::Refuse && *limit < MicroUsd::MAX && left < grant.budget_left {
+                (grant.budget_left, grant.tightest) = (left, Some(nth));
+            }
+            if is_over || warn_at.is_some_and(|warn_at| then >= warn_at) {
+                grant.warned |= 1 << nth;
             }
         }
         match refusal {
-            Some((resets_in, left)) => Err(HotRefusal::Budget { left, resets_in }),
-            None => Ok(least),
+            Some((resets_in, nth, left)) => Err(HotRefusal::Budget { nth, left, resets_in }),
+            None => Ok(grant),
         }
     }
 
@@ -157,7 +175,13 @@ impl Ledger {
         });
         let (grant, expires_at) = match known {
             Some(call) => (call.grant, call.expires_at),
-            None => (Grant { held: estimate, budget_left: estimate }, hold.expires_at),
+            None => {
+                let (held, budget_left) = (estimate, estimate);
+                (
+                    Grant { held, budget_left, tightest: None, warned: 0, rate: None },
+                    hold.expires_at,
+                )
+            }
         };
         self.put(hold.id, Call { grant, expires_at, phase: Phase::Settled });
     }
@@ -215,7 +239,7 @@ impl Ledger {
 
     fn each_sum(&mut self, hold: &Hold, change: impl Fn(&mut Spend)) {
         for budget in hold.budgets.iter() {
-            let index = budget.key.window.period(hold.decided_at).index;
+            let index = Period::of(budget.key.window, hold.decided_at).index;
             self.change_sum(&budget.key, index, &change);
         }
     }
@@ -230,7 +254,7 @@ impl Ledger {
             self.take(&id);
         }
         self.tokens.forget_some(now);
-        let day = BudgetWindow::Day.period(now).index;
+        let day = Period::of(BudgetWindow::Day, now).index;
         if day > self.swept_day {
             self.swept_day = day;
             self.drop_old_windows(now);
@@ -240,7 +264,7 @@ impl Ledger {
     fn drop_old_windows(&mut self, now: Timestamp) {
         self.budgets.retain(|key, sums| {
             sums.retain(|index, spend| {
-                let kept_until = key.window.nth(*index).ends_at.plus(WINDOW_KEPT);
+                let kept_until = Period::nth(key.window, *index).ends_at.plus(WINDOW_KEPT);
                 kept_until > now || spend.held > MicroUsd::ZERO
             });
             !sums.is_empty()

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use aegis_domain::{AgentId, HotRefusal, RateWindow, TenantId, Timestamp};
+use aegis_domain::{AgentId, CountScope, HotRefusal, RateWindow, TenantId, Timestamp};
 
 use crate::budget::ttl_ceil;
 use crate::{Ask, RateLimit};
@@ -35,7 +35,7 @@ impl Pace {
         let mut arrivals = known.copied().unwrap_or_default();
         let mut longest: Option<(u64, RateWindow)> = None;
         for (arrival, window) in arrivals.iter_mut().zip(RateWindow::ALL) {
-            let Some(limit) = ask.rates.get(window) else { continue };
+            let Some(limit) = ask.rates.agent.get(window) else { continue };
             match admit(*arrival, window, limit, ask.now) {
                 Ok(next) => *arrival = next,
                 Err(wait_ns) if longest.is_none_or(|(most, _)| wait_ns > most) => {
@@ -45,7 +45,10 @@ impl Pace {
             }
         }
         match longest {
-            Some((ns, window)) => Err(HotRefusal::Rate { window, retry_after: ttl_ceil(ns) }),
+            Some((ns, window)) => {
+                let of = CountScope::Agent;
+                Err(HotRefusal::Rate { of, window, retry_after: ttl_ceil(ns) })
+            }
             None => Ok(arrivals),
         }
     }

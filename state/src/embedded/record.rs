@@ -3,15 +3,20 @@
 //! Not here: files (`journal`). Invariant: a frame is its length, the CRC-32C of length and body, and the body;
 //! bytes that are not a whole frame are never taken for a record.
 
-use aegis_domain::{AgentId, DecisionId, Grant, Jti, MicroUsd, TenantId, Timestamp};
+use std::num::NonZeroU32;
+
+use aegis_domain::{
+    AgentId, BudgetKey, BudgetScope, BudgetWindow, CountScope, DecisionId, Grant, Hours, Jti,
+    MicroUsd, TeamId, TenantId, Timestamp, ToolName,
+};
 
 use super::tokens::{FirstUse, Used};
-use crate::{Binding, Budget, BudgetKey, BudgetScope, BudgetWindow, Budgets, Hold, Spend};
+use crate::{Binding, Budget, Budgets, Hold, InFlight, Overrun, Spend};
 
 /// The first bytes of every file: what it is, and the version of its frames.
-pub(super) const MAGIC: &[u8; 8] = b"aegisHS1";
+pub(super) const MAGIC: &[u8; 8] = b"aegisHS2";
 
-/// The longest body a frame may announce; eight budgets with the longest names need about 3 KiB.
+/// The longest body a frame may announce; sixteen budgets with the longest names need less than 7 KiB.
 const BODY_MAX: usize = 8_192;
 
 /// Where a granted call stands.
@@ -183,6 +188,11 @@ impl Writer<'_> {
         self
     }
 
+    fn u16(&mut self, value: u16) -> &mut Self {
+        self.0.extend_from_slice(&value.to_le_bytes());
+        self
+    }
+
     fn u64(&mut self, value: u64) -> &mut Self {
         self.0.extend_from_slice(&value.to_le_bytes());
         self
@@ -204,7 +214,9 @@ impl Writer<'_> {
     }
 
     fn grant(&mut self, grant: Grant) -> &mut Self {
-        self.money(grant.held).money(grant.budget_left)
+        // No budget has this place.
+        let tightest = grant.tightest.unwrap_or(u8::MAX);
+        self.money(grant.held).money(grant.budget_left).u8(tightest).u16(grant.warned)
     }
 
     fn key(&mut self, key: &BudgetKey) -> &mut Self {
@@ -212,18 +224,38 @@ impl Writer<'_> {
         match &key.scope {
             BudgetScope::Tenant => self.u8(1),
             BudgetScope::Agent(agent) => self.u8(2).text(agent.as_str()),
+            BudgetScope::Team(team) => self.u8(3).text(team.as_str()),
+            BudgetScope::Tool(tool) => self.u8(4).text(tool.as_str()),
         };
-        self.u8(match key.window {
-            BudgetWindow::Day => 1,
-            BudgetWindow::Month => 2,
+        match key.window {
+            BudgetWindow::Day => self.u8(1),
+            BudgetWindow::Month => self.u8(2),
+            BudgetWindow::Rolling(hours) => self.u8(3).u16(hours.get()),
+        }
+    }
+
+    fn budget(&mut self, budget: &Budget) -> &mut Self {
+        self.key(&budget.key).money(budget.limit);
+        match budget.warn_at {
+            None => self.u8(0),
+            Some(warn_at) => self.u8(1).money(warn_at),
+        };
+        self.u8(match budget.overrun {
+            Overrun::Refuse => 1,
+            Overrun::Warn => 2,
         })
     }
 
     fn hold(&mut self, hold: &Hold) -> &mut Self {
-        self.text(hold.id.as_str()).text(hold.tenant.as_str()).text(hold.agent.as_str());
+        self.text(hold.id.as_str()).text(hold.tenant.as_str());
+        self.text(hold.agent.as_str()).text(hold.tool.as_str());
+        for of in CountScope::ALL {
+            let limit = hold.in_flight.get(of).map_or(0, NonZeroU32::get);
+            self.u64(u64::from(limit));
+        }
         self.u8(u8::try_from(hold.budgets.len()).unwrap_or(u8::MAX));
         for budget in hold.budgets.iter() {
-            self.key(&budget.key).money(budget.limit);
+            self.budget(budget);
         }
         self.money(hold.estimate).time(hold.decided_at).time(hold.expires_at)
     }
@@ -255,6 +287,10 @@ impl<'a> Reader<'a> {
         self.take::<1>().map(|[byte]| byte)
     }
 
+    fn u16(&mut self) -> Option<u16> {
+        self.take().map(u16::from_le_bytes)
+    }
+
     fn u64(&mut self) -> Option<u64> {
         self.take().map(u64::from_le_bytes)
     }
@@ -278,6 +314,10 @@ impl<'a> Reader<'a> {
         AgentId::parse(self.text()?).ok()
     }
 
+    fn tool(&mut self) -> Option<ToolName> {
+        ToolName::parse(self.text()?).ok()
+    }
+
     fn money(&mut self) -> Option<MicroUsd> {
         self.u64().map(MicroUsd::new)
     }
@@ -287,7 +327,9 @@ impl<'a> Reader<'a> {
     }
 
     fn grant(&mut self) -> Option<Grant> {
-        Some(Grant { held: self.money()?, budget_left: self.money()? })
+        let (held, budget_left) = (self.money()?, self.money()?);
+        let tightest = Some(self.u8()?).filter(|nth| *nth != u8::MAX);
+        Some(Grant { held, budget_left, tightest, warned: self.u16()?, rate: None })
     }
 
     fn key(&mut self) -> Option<BudgetKey> {
@@ -295,26 +337,52 @@ impl<'a> Reader<'a> {
         let scope = match self.u8()? {
             1 => BudgetScope::Tenant,
             2 => BudgetScope::Agent(self.agent()?),
+            3 => BudgetScope::Team(TeamId::parse(self.text()?).ok()?),
+            4 => BudgetScope::Tool(self.tool()?),
             _ => return None,
         };
         let window = match self.u8()? {
             1 => BudgetWindow::Day,
             2 => BudgetWindow::Month,
+            3 => BudgetWindow::Rolling(Hours::new(self.u16()?)?),
             _ => return None,
         };
         Some(BudgetKey { tenant, scope, window })
     }
 
+    fn budget(&mut self) -> Option<Budget> {
+        let (key, limit) = (self.key()?, self.money()?);
+        let warn_at = match self.u8()? {
+            0 => None,
+            1 => Some(self.money()?),
+            _ => return None,
+        };
+        let overrun = match self.u8()? {
+            1 => Overrun::Refuse,
+            2 => Overrun::Warn,
+            _ => return None,
+        };
+        Some(Budget { key, limit, warn_at, overrun })
+    }
+
+    fn count(&mut self) -> Option<Option<NonZeroU32>> {
+        u32::try_from(self.u64()?).ok().map(NonZeroU32::new)
+    }
+
     fn hold(&mut self) -> Option<Hold> {
-        let (id, tenant, agent) = (self.id()?, self.tenant()?, self.agent()?);
+        let (id, tenant, agent, tool) = (self.id()?, self.tenant()?, self.agent()?, self.tool()?);
+        let in_flight =
+            InFlight { agent: self.count()?, tenant: self.count()?, tool: self.count()? };
         let mut list = Vec::new();
         for _ in 0..self.u8()? {
-            list.push(Budget { key: self.key()?, limit: self.money()? });
+            list.push(self.budget()?);
         }
         Some(Hold {
             id,
             tenant,
             agent,
+            tool,
+            in_flight,
             budgets: Budgets::new(list).ok()?,
             estimate: self.money()?,
             decided_at: self.time()?,

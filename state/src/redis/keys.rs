@@ -3,9 +3,12 @@
 //! Not here: what the scripts do with them (`scripts`). Invariant: every key of a tenant carries the hash tag
 //! `{tenant}`, so all keys of one decision are in one slot of a Cluster (`docs/spec/hot-state.md`).
 
-use aegis_domain::{AgentId, DecisionId, Jti, MicroUsd, TenantId, Timestamp, Ttl};
+use aegis_domain::{
+    AgentId, BudgetKey, BudgetScope, BudgetWindow, DecisionId, Hours, Jti, MicroUsd, TeamId,
+    TenantId, Timestamp, ToolName, Ttl,
+};
 
-use crate::{Budget, BudgetKey, BudgetScope, BudgetWindow, Budgets};
+use crate::{Budget, Budgets, Period};
 
 /// How long after its end a window's sums are kept, for reports.
 const WINDOW_KEPT: Ttl = Ttl::from_s(7 * 86_400);
@@ -40,22 +43,55 @@ impl Keys {
     }
 
     pub(super) fn sheet(&self, window: BudgetWindow, index: u32) -> String {
-        format!("{}s:{}{index}", self.0, letter(window))
+        format!("{}s:{}", self.0, period(window, index))
     }
 }
 
-fn letter(window: BudgetWindow) -> char {
+/// `d20769`, `m682`, `24h498456`.
+fn period(window: BudgetWindow, index: u32) -> String {
     match window {
-        BudgetWindow::Day => 'd',
-        BudgetWindow::Month => 'm',
+        BudgetWindow::Day => format!("d{index}"),
+        BudgetWindow::Month => format!("m{index}"),
+        BudgetWindow::Rolling(hours) => format!("{}h{index}", hours.get()),
     }
+}
+
+fn parse_period(text: &str) -> Option<(BudgetWindow, u32)> {
+    let letter = text.find(|c: char| !c.is_ascii_digit())?;
+    let (count, rest) = text.split_at_checked(letter)?;
+    let mut rest = rest.chars();
+    let window = match (rest.next()?, count) {
+        ('d', "") => BudgetWindow::Day,
+        ('m', "") => BudgetWindow::Month,
+        ('h', count) => BudgetWindow::Rolling(Hours::new(count.parse().ok()?)?),
+        _ => return None,
+    };
+    Some((window, rest.as_str().parse().ok()?))
 }
 
 /// The fields of one budget in its sheet: what is spent, and what is held.
 pub(super) fn fields(scope: &BudgetScope) -> (String, String) {
+    let name = short(scope);
+    (format!("s{name}"), format!("h{name}"))
+}
+
+/// A scope in as few letters as tell it from any other.
+fn short(scope: &BudgetScope) -> String {
     match scope {
-        BudgetScope::Tenant => ("st".to_owned(), "ht".to_owned()),
-        BudgetScope::Agent(agent) => (format!("sa:{agent}"), format!("ha:{agent}")),
+        BudgetScope::Tenant => "t".to_owned(),
+        BudgetScope::Team(team) => format!("g:{team}"),
+        BudgetScope::Agent(agent) => format!("a:{agent}"),
+        BudgetScope::Tool(tool) => format!("u:{tool}"),
+    }
+}
+
+fn parse_scope(text: &str) -> Option<BudgetScope> {
+    match text.split_once(':') {
+        None if text == "t" => Some(BudgetScope::Tenant),
+        Some(("g", team)) => TeamId::parse(team).ok().map(BudgetScope::Team),
+        Some(("a", agent)) => AgentId::parse(agent).ok().map(BudgetScope::Agent),
+        Some(("u", tool)) => ToolName::parse(tool).ok().map(BudgetScope::Tool),
+        None | Some(_) => None,
     }
 }
 
@@ -70,8 +106,8 @@ pub(super) struct Sheet {
 impl Sheet {
     /// The sheets a call counts in that was decided at `at`.
     pub(super) fn all(budgets: &Budgets, at: Timestamp) -> Vec<Sheet> {
-        let entries = budgets.iter().map(|Budget { key, limit }| {
-            (key.window, key.window.period(at).index, key.scope.clone(), *limit)
+        let entries = budgets.iter().map(|Budget { key, limit, .. }| {
+            (key.window, Period::of(key.window, at).index, key.scope.clone(), *limit)
         });
         Self::group(entries)
     }
@@ -92,7 +128,7 @@ impl Sheet {
 
     /// How long from `now` the sheet is of use. Relative, so that a server whose clock is off keeps it as long.
     pub(super) fn life(&self, now: Timestamp) -> Ttl {
-        let kept_until = self.window.nth(self.index).ends_at.plus(WINDOW_KEPT);
+        let kept_until = Period::nth(self.window, self.index).ends_at.plus(WINDOW_KEPT);
         kept_until.since(now).max(Ttl::from_s(1))
     }
 }
@@ -110,11 +146,7 @@ impl std::fmt::Display for Member {
         f.write_str(self.id.as_str())?;
         for Sheet { window, index, lines } in &self.sheets {
             for (scope, _) in lines {
-                write!(f, "|{}{index}=", letter(*window))?;
-                match scope {
-                    BudgetScope::Tenant => f.write_str("t")?,
-                    BudgetScope::Agent(agent) => write!(f, "a:{agent}")?,
-                }
+                write!(f, "|{}={}", period(*window, *index), short(scope))?;
             }
         }
         Ok(())
@@ -127,18 +159,8 @@ impl Member {
         let id = DecisionId::parse(parts.next()?).ok()?;
         let entries = parts.map(|part| {
             let (period, scope) = part.split_once('=')?;
-            let window = match period.chars().next()? {
-                'd' => BudgetWindow::Day,
-                'm' => BudgetWindow::Month,
-                _ => return None,
-            };
-            let index = period.get(1..)?.parse().ok()?;
-            let scope = match scope.split_once(':') {
-                None if scope == "t" => BudgetScope::Tenant,
-                Some(("a", agent)) => BudgetScope::Agent(AgentId::parse(agent).ok()?),
-                None | Some(_) => return None,
-            };
-            Some((window, index, scope, MicroUsd::MAX))
+            let (window, index) = parse_period(period)?;
+            Some((window, index, parse_scope(scope)?, MicroUsd::MAX))
         });
         Some(Self { id, sheets: Sheet::group(entries.collect::<Option<Vec<_>>>()?) })
     }
@@ -146,7 +168,7 @@ impl Member {
 
 /// The sheet and the fields of one budget at one instant.
 pub(super) fn place(key: &BudgetKey, at: Timestamp) -> (String, String, String) {
-    let sheet = Keys::of(&key.tenant).sheet(key.window, key.window.period(at).index);
+    let sheet = Keys::of(&key.tenant).sheet(key.window, Period::of(key.window, at).index);
     let (spent, held) = fields(&key.scope);
     (sheet, spent, held)
 }

@@ -120,16 +120,18 @@ impl Resends {
 
 #[cfg(test)]
 mod tests {
-    use aegis_domain::{AgentId, MicroUsd};
+    use aegis_domain::{AgentId, MicroUsd, ToolName};
 
     use super::*;
-    use crate::Budgets;
+    use crate::{Budgets, InFlight};
 
     fn hold(n: u64) -> Hold {
         Hold {
             id: DecisionId::new(n, [0; 10]),
             tenant: TenantId::parse("acme").unwrap(),
             agent: AgentId::parse("bot").unwrap(),
+            tool: ToolName::parse("pay").unwrap(),
+            in_flight: InFlight::default(),
             budgets: Budgets::none(),
             estimate: MicroUsd::ZERO,
             decided_at: Timestamp::from_unix_s(1),

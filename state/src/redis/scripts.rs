@@ -5,13 +5,15 @@
 
 use std::time::Duration;
 
-use aegis_domain::{Grant, HotAnswer, HotRefusal, MicroUsd, RateWindow, Timestamp, TokenUse, Ttl};
+use aegis_domain::{
+    CountScope, Grant, HotAnswer, HotRefusal, MicroUsd, RateWindow, Timestamp, TokenUse, Ttl,
+};
 use redis::{Cmd, Pipeline, Value, cmd};
 
 use super::config::Clock;
 use super::keys::{Keys, Member, Sheet, fields};
 use crate::budget::ttl_ceil;
-use crate::{Ask, Hold, LATE_SETTLE, RateLimit, Settled};
+use crate::{Ask, Hold, LATE_SETTLE, Period, RateLimit, Settled};
 
 pub(super) const SETTLE: &str = include_str!("scripts/settle.lua");
 pub(super) const REAP: &str = include_str!("scripts/reap.lua");
@@ -73,7 +75,7 @@ pub(super) fn decide(sha: &str, stamp: &str, ask: &Ask, clock: Clock) -> Cmd {
     command.arg(member.to_string());
     for window in RateWindow::ALL {
         let (interval, tolerance) =
-            ask.rates.get(window).map_or((0, 0), |limit| pace_us(window, limit));
+            ask.rates.agent.get(window).map_or((0, 0), |limit| pace_us(window, limit));
         command.arg(interval).arg(tolerance);
     }
     for sheet in &member.sheets {
@@ -114,13 +116,15 @@ pub(super) fn decided(reply: &Value, ask: &Ask) -> Option<HotAnswer> {
     let words = integers(reply)?;
     let answer = match *words.as_slice() {
         [0, held, left] => {
-            HotAnswer::Granted(Grant { held: money(held)?, budget_left: money(left)? })
+            let (held, budget_left) = (money(held)?, money(left)?);
+            HotAnswer::Granted(Grant { held, budget_left, tightest: None, warned: 0, rate: None })
         }
         [1] => HotAnswer::Refused(HotRefusal::Replayed),
         [2, window, wait_us] => {
             let nth = usize::try_from(window).ok()?.checked_sub(1)?;
             let retry_after = ttl_ceil(u64::try_from(wait_us).ok()?.saturating_mul(1_000));
-            HotAnswer::Refused(HotRefusal::Rate { window: *RateWindow::ALL.get(nth)?, retry_after })
+            let (of, window) = (CountScope::Agent, *RateWindow::ALL.get(nth)?);
+            HotAnswer::Refused(HotRefusal::Rate { of, window, retry_after })
         }
         [3, ref refusing @ ..] => HotAnswer::Refused(resets_last(refusing, ask)?),
         _ => return None,
@@ -151,13 +155,14 @@ fn resets_last(refusing: &[i64], ask: &Ask) -> Option<HotRefusal> {
     let sheets = Sheet::all(&ask.budgets, ask.now);
     let windows: Vec<_> =
         sheets.iter().flat_map(|sheet| sheet.lines.iter().map(|_| sheet.window)).collect();
-    let mut last: Option<(Ttl, MicroUsd)> = None;
+    let mut last: Option<(Ttl, u8, MicroUsd)> = None;
     for pair in refusing.chunks(2) {
         let [nth, left] = *pair else { return None };
         let window = windows.get(usize::try_from(nth).ok()?)?;
-        last = last.max(Some((window.period(ask.now).left(ask.now), money(left)?)));
+        let resets_in = Period::of(*window, ask.now).left(ask.now);
+        last = last.max(Some((resets_in, u8::try_from(nth).ok()?, money(left)?)));
     }
-    last.map(|(resets_in, left)| HotRefusal::Budget { left, resets_in })
+    last.map(|(resets_in, nth, left)| HotRefusal::Budget { nth, left, resets_in })
 }
 
 /// How a hold ends.

@@ -59,7 +59,7 @@ fn action(step: &Step) -> Action {
         Step::AddKey(seed, lead_s) => {
             Action::AddKey { key: jwk(*seed), lead: Ttl::from_s(*lead_s), overlap: Ttl::from_s(0) }
         }
-        Step::Retire(seed) => Action::RetireKey { id: jwk(*seed).id().clone() },
+        Step::Retire(seed) => Action::RetireKey { id: jwk(*seed).id().clone(), seen: None },
         Step::RevokeAgent(agent) => Action::Revoke { target: Target::Agent(name(AGENTS[*agent])) },
         Step::RevokeKey(seed) => Action::Revoke { target: Target::Key(jwk(*seed).id().clone()) },
         Step::RevokeTenant => Action::Revoke { target: Target::Tenant(name("a").tenant) },
