@@ -16,6 +16,7 @@ mod page;
 mod problem;
 mod read;
 mod replay;
+mod replicated;
 mod shapes;
 mod subjects;
 
@@ -34,8 +35,9 @@ pub use access::{AccessError, Principal, Role};
 pub use api::OPENAPI;
 pub use connection::{Serving, TlsError, tls_config};
 pub use keys::KeyError;
-pub use ledger::{Ledger, LedgerError, Local, Proposal};
+pub use ledger::{Ledger, LedgerError, Local, Proposal, Reading};
 pub use replay::{Memory, Replay, ReplayError};
+pub use replicated::Replicated;
 pub use subjects::{SubjectSource, SubjectSources};
 
 use access::Access;
