@@ -56,10 +56,9 @@ pub enum DiskError {
 
 impl DiskError {
     pub(crate) fn redb(error: impl Into<redb::Error>) -> Self {
-        match error.into() {
-            redb::Error::DatabaseAlreadyOpen => Self::Locked,
-            other => Self::Redb(Box::new(other)),
-        }
+        let error = error.into();
+        let is_locked = matches!(error, redb::Error::DatabaseAlreadyOpen);
+        if is_locked { Self::Locked } else { Self::Redb(Box::new(error)) }
     }
 }
 

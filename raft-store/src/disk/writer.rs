@@ -34,10 +34,13 @@ pub(crate) enum Change {
     Snapshot(Box<SnapshotMeta>, Arc<Vec<u8>>),
 }
 
+/// What is called when a change is on disk, or never will be.
+type Done = Box<dyn FnOnce(Result<(), DiskError>) + Send>;
+
 /// A change and who waits for it.
 pub(crate) struct Job {
     pub(crate) change: Change,
-    pub(crate) done: Box<dyn FnOnce(Result<(), DiskError>) + Send>,
+    pub(crate) done: Done,
 }
 
 impl fmt::Debug for Job {
@@ -96,12 +99,7 @@ impl Writer {
     }
 
     /// What may be written now; the rest is held.
-    fn sort(
-        &mut self,
-        job: Job,
-        changes: &mut Vec<Change>,
-        waiters: &mut Vec<Box<dyn FnOnce(Result<(), DiskError>) + Send>>,
-    ) {
+    fn sort(&mut self, job: Job, changes: &mut Vec<Change>, waiters: &mut Vec<Done>) {
         let covers = |snapshot: Option<LogId>, upto: LogId| {
             snapshot.is_some_and(|snapshot| snapshot.index >= upto.index)
         };
@@ -139,11 +137,7 @@ impl Writer {
         }
     }
 
-    fn commit(
-        &mut self,
-        changes: &[Change],
-        waiters: Vec<Box<dyn FnOnce(Result<(), DiskError>) + Send>>,
-    ) {
+    fn commit(&mut self, changes: &[Change], waiters: Vec<Done>) {
         let committed = *self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let result = if self.is_broken {
             Err(DiskError::Broken)

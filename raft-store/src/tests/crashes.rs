@@ -17,6 +17,14 @@ use crate::types::{Entry, LogId, SnapshotMeta, Vote};
 
 const SECTOR_BYTES: usize = 512;
 
+fn narrow(number: u64) -> usize {
+    number.try_into().unwrap()
+}
+
+fn wide(number: usize) -> u64 {
+    number.try_into().unwrap()
+}
+
 #[derive(Clone, Debug)]
 enum Unsynced {
     Write(usize, Vec<u8>),
@@ -66,12 +74,12 @@ impl Ram {
 
 impl StorageBackend for Ram {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().seen.len() as u64)
+        Ok(wide(self.0.lock().unwrap().seen.len()))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let platter = self.0.lock().unwrap();
-        let from = offset as usize;
+        let from = narrow(offset);
         let bytes = platter.seen.get(from..from + out.len());
         out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
@@ -79,11 +87,11 @@ impl StorageBackend for Ram {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut platter = self.0.lock().unwrap();
-        if platter.bytes_max.is_some_and(|max| len as usize > max) {
+        if platter.bytes_max.is_some_and(|max| narrow(len) > max) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        platter.seen.resize(len as usize, 0);
-        platter.unsynced.push(Unsynced::Length(len as usize));
+        platter.seen.resize(narrow(len), 0);
+        platter.unsynced.push(Unsynced::Length(narrow(len)));
         Ok(())
     }
 
@@ -102,7 +110,7 @@ impl StorageBackend for Ram {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut platter = self.0.lock().unwrap();
-        let write = Unsynced::Write(offset as usize, data.to_vec());
+        let write = Unsynced::Write(narrow(offset), data.to_vec());
         write.reach(&mut platter.seen);
         platter.unsynced.push(write);
         Ok(())
@@ -118,7 +126,7 @@ impl Dice {
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % sides as u64) as usize
+        narrow((z ^ (z >> 31)) % wide(sides))
     }
 }
 
@@ -137,12 +145,11 @@ fn images(synced: &[u8], unsynced: &[Unsynced], dice: &mut Dice) -> Vec<Vec<u8>>
         let mut left: Vec<_> = unsynced.iter().collect();
         while !left.is_empty() {
             let write = left.swap_remove(dice.roll(left.len()));
-            if let Unsynced::Write(at, data) = write {
-                for (number, sector) in data.chunks(SECTOR_BYTES).enumerate() {
-                    let at = at + number * SECTOR_BYTES;
-                    if dice.roll(2) == 0 && at + sector.len() <= bytes.len() {
-                        bytes[at..at + sector.len()].copy_from_slice(sector);
-                    }
+            let Unsynced::Write(at, data) = write else { continue };
+            for (number, sector) in data.chunks(SECTOR_BYTES).enumerate() {
+                let room = bytes.get_mut(at + number * SECTOR_BYTES..).unwrap_or_default();
+                if let Some(room) = room.get_mut(..sector.len()).filter(|_| dice.roll(2) == 0) {
+                    room.copy_from_slice(sector);
                 }
             }
         }
@@ -324,7 +331,7 @@ fn a_full_disk_or_a_failed_sync_ends_the_voter_and_acknowledges_nothing_more() {
         drop(disk);
         assert!(heard.try_recv().is_err(), "it is told of once");
         let crashed = open(&Ram::holding(ram.0.lock().unwrap().synced.clone()));
-        let entries = 3 + acknowledged.len() as u64 * 100;
+        let entries = 3 + wide(acknowledged.len()) * 100;
         assert_eq!(held(&crashed).entries, (0..entries).collect::<Vec<_>>());
     }
 }

@@ -97,10 +97,8 @@ impl Peers {
                     kept.push(connection);
                 }
                 drop(idle);
-                match response {
-                    Response::Failed(what) => Err(PeerError::Failed(what)),
-                    response => Ok(response),
-                }
+                let Response::Failed(what) = response else { return Ok(response) };
+                Err(PeerError::Failed(what))
             }
             Err(error) => {
                 // The others are as old as this one, and what broke it broke them.
@@ -192,10 +190,9 @@ impl Peer {
             }
         }
         let meta = Box::new(snapshot.meta.clone());
-        match self.ask(Request::Install { vote, meta, digest }, &[]).await? {
-            Response::Installed(response) => Ok(response),
-            _ => Err(PeerError::Answer),
-        }
+        let answer = self.ask(Request::Install { vote, meta, digest }, &[]).await?;
+        let Response::Installed(response) = answer else { return Err(PeerError::Answer) };
+        Ok(response)
     }
 }
 

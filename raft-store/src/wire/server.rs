@@ -44,12 +44,11 @@ impl Server {
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, from)) => {
-                    let (server, acceptor) =
-                        (self.clone(), TlsAcceptor::from(Arc::clone(&tls.server)));
+                    let acceptor = TlsAcceptor::from(Arc::clone(&tls.server));
+                    let served = self.clone().serve(stream, acceptor);
                     connections.spawn(async move {
-                        if let Err(error) = server.serve(stream, acceptor).await {
-                            warn!(%from, %error, "a voter's connection ended");
-                        }
+                        let ended = served.await;
+                        ended.unwrap_or_else(|error| warn!(%from, %error, "a voter was cut off"));
                         drop(permit);
                     });
                 }
@@ -61,7 +60,7 @@ impl Server {
         }
     }
 
-    async fn serve(&self, stream: TcpStream, acceptor: TlsAcceptor) -> Result<(), std::io::Error> {
+    async fn serve(self, stream: TcpStream, acceptor: TlsAcceptor) -> Result<(), std::io::Error> {
         stream.set_nodelay(true)?;
         let mut stream = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await??;
         let Some(peer) = stream.get_ref().1.peer_certificates().and_then(identity) else {

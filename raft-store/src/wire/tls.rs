@@ -86,9 +86,9 @@ pub(crate) fn identity(chain: &[CertificateDer<'_>]) -> Option<Identity> {
     let (_, certificate) =
         x509_parser::certificate::X509Certificate::from_der(chain.first()?).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
-    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => Some(*uri),
-        _ => None,
+    let mut uris = names.value.general_names.iter().filter_map(|name| {
+        let GeneralName::URI(uri) = name else { return None };
+        Some(*uri)
     });
     let uri = uris.next()?;
     // Two names would be two nodes.
