@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, mpsc};
 
 use aegis_ledger::Ledger;
@@ -213,21 +214,26 @@ fn open(ram: &Ram) -> Disk {
     Disk::open_on(ram.clone(), &identity(), never()).unwrap().0
 }
 
-/// A day in the life of a voter, a step at a time.
-fn history() -> Vec<Change> {
+fn holding(vote: u64, purged: Option<u64>, snapshot: Option<u64>, entries: Range<u64>) -> Held {
+    Held { vote: Some(vote), purged, snapshot, entries: entries.collect() }
+}
+
+/// A day in the life of a voter, a step at a time, and what it holds after each.
+fn history() -> Vec<(Change, Held)> {
+    let (six, all) = (Some(6), Some(100));
     vec![
-        Change::Vote(Vote::new(1, 1)),
-        append(0, 3),
-        append(3, 6),
-        Change::Truncate(5),
-        append(5, 9),
-        snapshot(id(1, 6)),
-        Change::Purge(id(1, 4)),
-        append(9, 40),
-        Change::Vote(Vote::new(2, 1)),
-        snapshot(id(1, 100)),
-        Change::Purge(id(1, 100)),
-        append(101, 103),
+        (Change::Vote(Vote::new(1, 1)), holding(1, None, None, 0..0)),
+        (append(0, 3), holding(1, None, None, 0..3)),
+        (append(3, 6), holding(1, None, None, 0..6)),
+        (Change::Truncate(5), holding(1, None, None, 0..5)),
+        (append(5, 9), holding(1, None, None, 0..9)),
+        (snapshot(id(1, 6)), holding(1, None, six, 0..9)),
+        (Change::Purge(id(1, 4)), holding(1, Some(4), six, 5..9)),
+        (append(9, 40), holding(1, Some(4), six, 5..40)),
+        (Change::Vote(Vote::new(2, 1)), holding(2, Some(4), six, 5..40)),
+        (snapshot(id(1, 100)), holding(2, Some(4), all, 5..40)),
+        (Change::Purge(id(1, 100)), holding(2, all, all, 0..0)),
+        (append(101, 103), holding(2, all, all, 101..103)),
     ]
 }
 
@@ -239,10 +245,11 @@ fn a_crash_at_every_sync_leaves_what_was_acknowledged_or_that_and_the_next_step(
     {
         let disk = open(&ram);
         acknowledged.push((ram.syncs(), held(&disk)));
-        for change in history() {
+        for (change, after) in history() {
             write(&disk, change);
-            let disk_now = Ram::holding(ram.0.lock().unwrap().synced.clone());
-            acknowledged.push((ram.syncs(), held(&open(&disk_now))));
+            let crashed = Ram::holding(ram.0.lock().unwrap().synced.clone());
+            assert_eq!(held(&open(&crashed)), after, "it was acknowledged");
+            acknowledged.push((ram.syncs(), after));
         }
     }
     let crashes = ram.0.lock().unwrap().crashes.clone();
