@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_domain::{Region, TenantId};
@@ -17,6 +18,10 @@ use rcgen::{
 use tempfile::TempDir;
 
 use super::{closed_dir, never};
+use crate::state::{Shared, State};
+use crate::wire::message::{Request, Response};
+use crate::wire::peers::{PeerError, Peers};
+use crate::wire::tls::Tls;
 use crate::{
     Credentials, DiskError, Door, Identity, Node, NodeError, Pace, ProposeError, Settings, Wish,
 };
@@ -341,4 +346,30 @@ async fn a_cluster_of_one_keeps_what_it_answered_for() {
     };
     assert_eq!(node.ledger().hash(), hash);
     assert_eq!(write(&node, "more").await, Ok(Outcome::Done));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_is_taken_only_from_the_node_that_its_certificate_names() {
+    let cluster = Cluster::of(1).await;
+    let leader = cluster.leader().await;
+    let address = leader.address().unwrap().to_string();
+    let own = |node| Identity { cluster: CLUSTER.into(), node };
+    let shared = Arc::new(Shared::new(State::default()));
+    let credentials = cluster.authority.credentials(&format!("aegis://{CLUSTER}/voters/3"));
+    let tls = Tls::new(&credentials, &own(3)).unwrap();
+    let ask = async |node, to| {
+        let peers = Peers::new(own(node), Some(tls.clone()), Arc::clone(&shared));
+        peers.ask((to, &address), Request::ReadIndex, &[]).await
+    };
+    assert!(matches!(ask(3, 1).await, Ok(Response::ReadIndex(Some(_)))));
+    let spoofed = ask(2, 1).await;
+    assert!(matches!(spoofed, Err(PeerError::Failed(why)) if why.contains("another voter")));
+    assert!(matches!(ask(3, 2).await, Err(PeerError::Stranger)), "node 1 answered for node 2");
+    let id = leader.admit(&address).await.unwrap();
+    leader.remove(id).await.unwrap();
+    let id = leader.admit(&address).await.unwrap();
+    assert_eq!(id, 3);
+    leader.remove(id).await.unwrap();
+    let dismissed = ask(3, 1).await;
+    assert!(matches!(dismissed, Err(PeerError::Failed(why)) if why.contains("dismissed")));
 }
