@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use aegis_cli_journal::JournalError;
 use aegis_cli_region::RegionError;
 use aegis_document::Diagnostics;
 
@@ -69,13 +70,36 @@ pub(crate) enum Failure {
     #[error("{message}")]
     Usage { message: String },
     #[error("the control API did not do it")]
-    Region(#[from] RegionError),
+    Region(#[source] RegionError),
     #[error("the system gives no randomness")]
     Random(#[source] getrandom::Error),
     #[error("stdin cannot be read")]
     Stdin(#[source] io::Error),
     #[error("stdout cannot be written")]
     Stdout(#[source] io::Error),
+}
+
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::File { path, source } => Self::file("the audit journal", &path, source),
+            JournalError::Damaged { path, source } => {
+                Self::invalid(path.display().to_string(), source)
+            }
+            JournalError::Record { origin, source } => {
+                Self::invalid(format!("a record of {origin}"), source)
+            }
+        }
+    }
+}
+
+impl From<RegionError> for Failure {
+    fn from(error: RegionError) -> Self {
+        match error {
+            RegionError::Journal(error) => error.into(),
+            other => Self::Region(other),
+        }
+    }
 }
 
 impl Failure {

@@ -74,6 +74,14 @@ pub(crate) fn revocation(revocation: &Revocation) -> Value {
     })
 }
 
+/// Puts the members of other objects into one.
+pub(crate) fn extend(value: &mut Value, more: impl IntoIterator<Item = Value>) {
+    let Some(members) = value.as_object_mut() else { return };
+    for more in more {
+        members.extend(more.as_object().cloned().unwrap_or_default());
+    }
+}
+
 /// An answer that no cache keeps.
 pub(crate) fn answer(status: StatusCode, body: Value) -> Response {
     (status, [(CACHE_CONTROL, "no-store")], Json(body)).into_response()

@@ -18,7 +18,7 @@ mod time;
 
 pub use agent::{AgentIdentity, TokenUse};
 pub use approval::ApprovalRequest;
-pub use budget::{BudgetKey, BudgetNameError, BudgetScope, BudgetWindow, Hours};
+pub use budget::{BudgetKey, BudgetNameError, BudgetScope, BudgetWindow, Hours, Overrun};
 pub use call::{CallKind, EgressCall, McpCall, Method, Params, ParamsHash, Scheme};
 pub use decision::{Decision, Degraded, Effect, Obligation, PolicyRef, Verdict};
 pub use facts::{
@@ -28,7 +28,7 @@ pub use ids::{
     AgentId, DecisionId, Detector, Host, IdError, Jti, KeyId, McpTool, OrgId, Region, RuleId,
     TeamId, TenantId, ToolName, TraceContext,
 };
-pub use money::{MicroUsd, MoneyError};
+pub use money::{EstimateKind, MicroUsd, MoneyError};
 pub use reason::{Fault, Reason};
 pub use secret::Secret;
 pub use time::{Timestamp, Ttl};

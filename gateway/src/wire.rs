@@ -38,6 +38,7 @@ use aegis_corridor::recover::Recovery;
 use aegis_corridor::roster::{RegionIssuer, Roster, Trusted};
 use aegis_corridor::shadow::{Job, Shadow};
 use aegis_corridor::via::Via;
+use aegis_corridor::warnings::Warnings;
 use aegis_policy_store::Policies;
 
 /// The corridor, and what doors and dialling need besides.
@@ -148,6 +149,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         via: Via::new(&config.domain, &config.region),
         drain: Arc::new(Drain::default()),
         metrics,
+        warnings: Warnings::default(),
         control: control.handle().clone(),
         config,
     };

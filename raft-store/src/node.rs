@@ -3,6 +3,7 @@
 //! Not here: commands on their way (`propose`), who belongs (`members`). Invariant: a node answers only under the identity
 //! that its file and its certificate name.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,7 +49,7 @@ pub enum NodeError {
     NotLeader { leader: Option<u64> },
     #[error("the ledger has no voter of id {0}")]
     UnknownVoter(u64),
-    #[error("only node {FOUNDER} with an empty file founds a cluster")]
+    #[error("only node {FOUNDER} founds a cluster")]
     NotFounder,
     #[error(transparent)]
     Propose(#[from] ProposeError),
@@ -199,14 +200,11 @@ impl Node {
         let (directory, pace) = (directory.to_owned(), Pace::default());
         let settings = Settings { identity, directory, door: None, pace, on_fatal };
         let node = Self::start(settings).await?;
-        if node.is_new().await? {
-            node.found("alone").await?;
-        } else {
+        if !node.is_new().await? {
             // Nobody else could lead, so the wait for a sign of life would be for nothing.
             node.0.raft.trigger().elect().await.map_err(raft_failed)?;
-            node.led().await?;
-            node.say_level().await?;
         }
+        node.found("alone").await?;
         Ok(node)
     }
 
@@ -228,17 +226,22 @@ impl Node {
         self.0.raft.is_initialized().await.map(|it| !it).map_err(raft_failed)
     }
 
-    /// Makes a cluster of this node alone, which others reach at `address`.
+    /// Makes a cluster of this node alone, which others reach at `address`; goes on where it was stopped half-way.
     pub async fn found(&self, address: &str) -> Result<(), NodeError> {
-        if self.0.identity.node != FOUNDER || !self.is_new().await? {
+        if self.0.identity.node != FOUNDER {
             return Err(NodeError::NotFounder);
         }
-        let members = [(FOUNDER, openraft::BasicNode::new(address))];
-        let members = members.into_iter().collect::<std::collections::BTreeMap<_, _>>();
-        self.0.raft.initialize(members).await.map_err(raft_failed)?;
+        if self.is_new().await? {
+            let members = BTreeMap::from([(FOUNDER, openraft::BasicNode::new(address))]);
+            self.0.raft.initialize(members).await.map_err(raft_failed)?;
+        }
         self.led().await?;
-        // The first id an empty ledger gives out is the founder's.
-        self.admit(address).await?;
+        self.catch_up().await?;
+        let is_empty = self.ledger().voters().iter().next().is_none();
+        if is_empty {
+            // The first id that a ledger gives out is the founder's.
+            self.admit(address).await?;
+        }
         self.say_level().await
     }
 

@@ -64,6 +64,12 @@ impl Rates {
     }
 }
 
+impl Rates {
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::NONE
+    }
+}
+
 /// The rate limits a call must keep to, all at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
@@ -93,6 +99,10 @@ pub struct InFlight {
 }
 
 impl InFlight {
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
     pub fn get(&self, of: CountScope) -> Option<NonZeroU32> {
         match of {
             CountScope::Agent => self.agent,
@@ -108,6 +118,22 @@ pub enum InFlightName {
     Agent(AgentId),
     Tenant,
     Tool(ToolName),
+}
+
+impl InFlightName {
+    /// The counts a hold is in.
+    pub(crate) fn all_of(hold: &Hold) -> impl Iterator<Item = Self> {
+        let counted = CountScope::ALL.into_iter().filter(|of| hold.in_flight.get(*of).is_some());
+        counted.map(|of| Self::of(of, &hold.agent, &hold.tool))
+    }
+
+    pub(crate) fn of(scope: CountScope, agent: &AgentId, tool: &ToolName) -> Self {
+        match scope {
+            CountScope::Agent => InFlightName::Agent(agent.clone()),
+            CountScope::Tenant => InFlightName::Tenant,
+            CountScope::Tool => InFlightName::Tool(tool.clone()),
+        }
+    }
 }
 
 /// The one question about one call.

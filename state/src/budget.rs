@@ -3,17 +3,10 @@
 //! Not here: whose money and over which window (`aegis_domain::BudgetKey`), and what is spent (`embedded::ledger`).
 //! Invariant: periods are days, months and hours of UTC, so every gateway of a region means the same by one instant.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use aegis_domain::{BudgetKey, BudgetWindow, MicroUsd, Timestamp, Ttl};
-
-/// What happens to a call that a budget cannot cover.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overrun {
-    Refuse,
-    /// The grant tells of it (`Grant::warned`).
-    Warn,
-}
+use aegis_domain::{BudgetKey, BudgetWindow, MicroUsd, Overrun, Timestamp, Ttl};
 
 /// A budget and the most that may be spent and held in one window. `MicroUsd::MAX` counts without limiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +87,8 @@ pub struct Period {
     pub ends_at: Timestamp,
 }
 
+/// How long after the end of its window a sum is kept, for reports.
+const WINDOW_KEPT: Ttl = Ttl::from_s(7 * 86_400);
 const S_PER_HOUR: u64 = 3_600;
 const S_PER_DAY: u64 = 24 * S_PER_HOUR;
 
@@ -122,6 +117,47 @@ impl Period {
     /// How long from `now` until the period is over, rounded up to whole milliseconds.
     pub fn left(&self, now: Timestamp) -> Ttl {
         ttl_ceil(self.ends_at.unix_ns().saturating_sub(now.unix_ns()))
+    }
+
+    /// The periods whose sums make up what the window has at an instant.
+    pub(crate) fn all_of(window: BudgetWindow, at: Timestamp) -> RangeInclusive<u32> {
+        let last = Self::of(window, at).index;
+        last.saturating_sub(older(window))..=last
+    }
+
+    /// The last period whose window still counts this one.
+    pub(crate) fn last_counting(window: BudgetWindow, index: u32) -> Self {
+        Self::nth(window, index.saturating_add(older(window)))
+    }
+
+    /// Until when its sums are of use.
+    pub(crate) fn kept_until(window: BudgetWindow, index: u32) -> Timestamp {
+        Self::last_counting(window, index).ends_at.plus(WINDOW_KEPT)
+    }
+}
+
+/// How many periods a window adds up beside the one under way.
+fn older(window: BudgetWindow) -> u32 {
+    match window {
+        BudgetWindow::Day | BudgetWindow::Month => 0,
+        BudgetWindow::Rolling(hours) => u32::from(hours.get().saturating_sub(1)),
+    }
+}
+
+/// When an amount is to be held, for a call of which instant.
+#[derive(Clone, Copy)]
+pub(crate) struct When {
+    pub(crate) decided_at: Timestamp,
+    pub(crate) now: Timestamp,
+}
+
+impl When {
+    /// Whose windows must have room: a day or a month is the decision's, hours roll on while the call is under way.
+    pub(crate) fn of(self, window: BudgetWindow) -> Timestamp {
+        match window {
+            BudgetWindow::Day | BudgetWindow::Month => self.decided_at,
+            BudgetWindow::Rolling(_) => self.now.max(self.decided_at),
+        }
     }
 }
 

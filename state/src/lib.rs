@@ -15,12 +15,12 @@ use async_trait::async_trait;
 pub use self::redis::{
     Clock, Confirm, Deployment, Login, RedisConfig, RedisState, RedisTls, Server,
 };
-pub use aegis_domain::{BudgetKey, BudgetScope, BudgetWindow, Hours};
+pub use aegis_domain::{BudgetKey, BudgetScope, BudgetWindow, Hours, Overrun};
 pub use ask::{
     Adjustment, Ask, Binding, Change, Counted, Hold, InFlight, InFlightName, RateLimit, Rates,
     TokenCheck,
 };
-pub use budget::{Budget, BudgetError, Budgets, Overrun, Period};
+pub use budget::{Budget, BudgetError, Budgets, Period};
 pub use embedded::{Durability, EmbeddedConfig, EmbeddedState, Limits};
 
 /// How long after a hold expired its settlement is still told from a duplicate and corrects the estimate charged.

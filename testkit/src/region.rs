@@ -80,6 +80,10 @@ impl Region {
         self.admin.post(path, &body, &Conditions::default()).unwrap().body
     }
 
+    pub fn patch(&self, path: &str, body: Value) -> Value {
+        self.admin.patch(path, &body, &Conditions::default()).unwrap().body
+    }
+
     pub fn get(&self, path: &str) -> Value {
         self.admin.get(path).unwrap().body
     }

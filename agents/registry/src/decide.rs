@@ -3,6 +3,8 @@
 //! Not here: the change itself (`registry`), and who may command (`control`). Invariant: deciding looks only at the
 //! registry, the command and the time it is given; time that goes back counts as the latest time seen.
 
+mod money;
+
 use std::fmt;
 
 use aegis_domain::{KeyId, Timestamp, Ttl};
@@ -18,6 +20,8 @@ use crate::{
 const AGENTS_MAX: usize = 200_000;
 const KEYS_MAX: usize = 200;
 const REVOCATIONS_MAX: usize = 1_000_000;
+const BUDGETS_MAX: usize = 200_000;
+const ADJUSTMENTS_MAX: usize = 100_000;
 const CLIENTS_MAX: usize = 100_000;
 const LABELS_MAX: usize = 64;
 /// Room for what people write about an agent: a purpose, a ticket, a team.
@@ -53,6 +57,10 @@ pub enum Refusal {
     KeyInUse,
     #[error("another key is to sign next; wait until it does")]
     KeyPending,
+    #[error("the region sets no limit of that name")]
+    BudgetUnknown,
+    #[error("no adjustment has that id")]
+    AdjustmentUnknown,
     #[error("{what} is over its limit of {max}")]
     OverLimit { what: Limited, max: u64 },
     #[error("the region holds all it can of this kind")]
@@ -75,6 +83,7 @@ pub enum Limited {
     Overlap,
     Lead,
     TokenLife,
+    Warning,
 }
 
 impl fmt::Display for Limited {
@@ -88,6 +97,7 @@ impl fmt::Display for Limited {
             Limited::Overlap => "the overlap in seconds",
             Limited::Lead => "the lead in seconds",
             Limited::TokenLife => "the life of a token in seconds",
+            Limited::Warning => "the warning in micro-dollars",
         })
     }
 }
@@ -113,7 +123,7 @@ impl Registry {
         }
         let at = now.max(self.view.latest());
         let serial = self.view.serial().saturating_add(1);
-        let desk = Desk { registry: self, at, serial };
+        let desk = Desk { registry: self, command, at, serial };
         let changes = desk.changes(&command.action)?;
         let event = Event { serial, at, by: command.by.clone(), changes };
         Ok(Decided::Now(Box::new(Entry { origin: command.origin.clone(), event })))
@@ -123,6 +133,7 @@ impl Registry {
 /// Where one command is looked at.
 struct Desk<'a> {
     registry: &'a Registry,
+    command: &'a Command,
     at: Timestamp,
     serial: u64,
 }
@@ -148,6 +159,11 @@ impl Desk<'_> {
             Action::AddKey { key, lead, overlap } => self.add_key(key, *lead, *overlap),
             Action::RetireKey { id, seen } => self.retire_key(id, *seen),
             Action::Revoke { target } => self.revoke(target),
+            Action::SetBudget { budget, seen, terms } => self.set_budget(budget, *seen, *terms),
+            Action::Adjust { budget, correction, purpose, reason } => {
+                self.adjust(budget, *correction, *purpose, reason)
+            }
+            Action::NoteAdjusted { id } => self.note_adjusted(*id),
         }
     }
 

@@ -15,19 +15,18 @@ use tokio::runtime::Runtime;
 use crate::support::{Home, json, stderr, stdout};
 
 /// A data directory with a control node over it.
-struct Region {
-    home: Home,
-    url: String,
+pub(crate) struct Region {
+    pub(crate) home: Home,
+    pub(crate) url: String,
     _runtime: Runtime,
 }
 
 impl Region {
     fn start() -> Self {
-        Self::with(|control| control)
+        Self::shaped(Home::empty(), |control| control)
     }
 
-    fn with(shape: impl FnOnce(Control) -> Control) -> Self {
-        let home = Home::empty();
+    pub(crate) fn shaped(home: Home, shape: impl FnOnce(Control) -> Control) -> Self {
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -48,7 +47,7 @@ impl Region {
         Self { home, url, _runtime: runtime }
     }
 
-    fn run(&self, stdin: &str, line: &str) -> Assert {
+    pub(crate) fn run(&self, stdin: &str, line: &str) -> Assert {
         let key = self.home.path("agent.pem").display().to_string();
         let line = line.replace("agent.pem", &key);
         let mut words: Vec<&str> = line.split(' ').collect();
@@ -57,7 +56,7 @@ impl Region {
     }
 
     /// What a command that must succeed prints.
-    fn says(&self, stdin: &str, line: &str) -> String {
+    pub(crate) fn says(&self, stdin: &str, line: &str) -> String {
         stdout(&self.run(stdin, line).success())
     }
 }
@@ -94,7 +93,7 @@ fn an_agent_is_registered_enrols_gets_a_token_and_loses_it() {
 
 #[test]
 fn a_demand_for_a_nonce_is_answered_without_a_word() {
-    let region = Region::with(Control::demanding_nonces);
+    let region = Region::shaped(Home::empty(), Control::demanding_nonces);
     let code = region.says("", "agent register acme/bot --org acme");
     region.says(&code, "agent enrol --key agent.pem");
     let token = region.says("", "token get --agent acme/bot --key agent.pem --dpop");

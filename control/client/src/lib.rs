@@ -110,6 +110,20 @@ impl Client {
         self.command("PATCH", path, body, conditions)
     }
 
+    pub fn put(
+        &self,
+        path: &str,
+        body: &Value,
+        conditions: &Conditions<'_>,
+    ) -> Result<Answer, ClientError> {
+        self.command("PUT", path, body, conditions)
+    }
+
+    pub fn delete(&self, path: &str, conditions: &Conditions<'_>) -> Result<Answer, ClientError> {
+        let url = format!("{}{path}", self.url);
+        self.send(&url, self.request("DELETE", &url, conditions).body(Vec::new()))
+    }
+
     fn command(
         &self,
         method: &str,

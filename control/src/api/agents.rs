@@ -116,6 +116,7 @@ fn with_code(status: StatusCode, control: &Control, event: &Event, drawn: Option
     let made = event.changes.iter().find_map(|change| match change {
         Change::Code(code) => Some(code),
         Change::Agent(_) | Change::Key(_) | Change::Revoked(_) | Change::CodeGone(_) => None,
+        Change::Budget(_) | Change::BudgetGone(_) | Change::Adjustment(_) => None,
     });
     let enrolment = drawn.zip(made).filter(|(drawn, made)| drawn.code.hash == made.hash);
     let enrolment = enrolment.map(|(drawn, made)| shapes::code(&drawn.text, made));
@@ -132,6 +133,7 @@ fn agent_of(event: &Event) -> Option<&Agent> {
     event.changes.iter().find_map(|change| match change {
         Change::Agent(agent) => Some(agent.as_ref()),
         Change::Key(_) | Change::Revoked(_) | Change::Code(_) | Change::CodeGone(_) => None,
+        Change::Budget(_) | Change::BudgetGone(_) | Change::Adjustment(_) => None,
     })
 }
 

@@ -66,6 +66,7 @@ pub(super) async fn enrol(
     let agent = event.changes.iter().find_map(|change| match change {
         Change::Agent(agent) => Some(agent),
         Change::Key(_) | Change::Revoked(_) | Change::Code(_) | Change::CodeGone(_) => None,
+        Change::Budget(_) | Change::BudgetGone(_) | Change::Adjustment(_) => None,
     });
     let agent = agent.ok_or(Problem::NotFound)?;
     let body = json!({

@@ -9,7 +9,6 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::clients::installed;
-use crate::node::Node;
 
 /// Enough to meet every rule of the document within half a minute.
 const EXAMPLES: &str = "25";
@@ -17,7 +16,7 @@ const EXAMPLES: &str = "25";
 #[test]
 fn schemathesis_finds_nothing() {
     let Some(clients) = installed("venv/bin/schemathesis") else { return };
-    let node = Node::start();
+    let node = crate::budgets::spent();
     node.agent("bot", 1, json!({}));
     let token = std::fs::read_to_string(node.home.path().join("admin.token")).unwrap();
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
@@ -35,6 +34,9 @@ fn schemathesis_finds_nothing() {
             "1",
             "--generation-deterministic",
             "--no-color",
+            // Most of what is made up for a list holds a cursor, which our hooks leave out.
+            "--suppress-health-check",
+            "filter_too_much",
         ])
         .env("SCHEMATHESIS_HOOKS", scripts.join("schemathesis_hooks.py"))
         .env("AEGIS_ADMIN", token.trim())

@@ -10,6 +10,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "says what was tried and what was skipped")]
 
+mod budgets;
 mod clients;
 mod enrolment;
 mod follow;

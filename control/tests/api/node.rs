@@ -59,7 +59,7 @@ impl Node {
         Self::shaped(home, subjects, |control| control)
     }
 
-    fn shaped(
+    pub(crate) fn shaped(
         home: tempfile::TempDir,
         subjects: SubjectSources,
         shape: impl FnOnce(Control) -> Control,
@@ -184,7 +184,7 @@ pub(crate) fn open(home: &Path, url: &str, subjects: SubjectSources) -> Control 
     .unwrap()
 }
 
-fn checked(
+pub(crate) fn checked(
     method: &str,
     path: &str,
     answer: Result<Answer, ClientError>,

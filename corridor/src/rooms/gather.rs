@@ -4,11 +4,12 @@
 
 use std::net::IpAddr;
 
-use aegis_domain::{AgentIdentity, Facts, HotAnswer};
-use aegis_state::{Ask, Binding, Counted, InFlight, TokenCheck};
+use aegis_domain::{AgentIdentity, BudgetScope, Facts, Grant, HotAnswer, Outage};
+use aegis_state::{Ask, Binding, BudgetError, Budgets, Counted, InFlight, TokenCheck};
 use sha2::{Digest as _, Sha256};
 
 use crate::Corridor;
+use crate::allowance::{self, Allowance};
 use crate::context::{Arrival, CallContext, Identified, Read};
 
 /// Asks the hot state about a call that has been read.
@@ -20,17 +21,33 @@ pub async fn gather(
     arrival: &Arrival,
 ) -> Facts {
     let now = ctx.arrived;
-    let ask = ask(ctx, identified, read, arrival);
-    let hot = corridor.state.decide(&ask).await;
-    if matches!(hot, HotAnswer::Granted(_)) {
-        ctx.hold = Some(ask.hold());
-    }
+    let hot = match ask(ctx, identified, read, arrival) {
+        Ok(ask) => {
+            let answer = corridor.state.decide(&ask).await;
+            ctx.allowance = Some(Allowance::of(&ask, answer));
+            if let HotAnswer::Granted(grant) = answer {
+                ctx.hold = Some(ask.hold());
+                warn(corridor, ctx, &ask, grant);
+            }
+            answer
+        }
+        Err(error) => {
+            tracing::error!(decision = %ctx.id, %error, "a call's budgets cannot be asked about");
+            HotAnswer::Unanswered(Outage::Storage)
+        }
+    };
     Facts { now, hot, dlp: read.dlp.clone() }
 }
 
-fn ask(ctx: &CallContext, identified: &Identified, read: &Read, arrival: &Arrival) -> Ask {
-    let Identified { agent: identity, limits, replay, .. } = identified;
-    Ask {
+fn ask(
+    ctx: &CallContext,
+    identified: &Identified,
+    read: &Read,
+    arrival: &Arrival,
+) -> Result<Ask, BudgetError> {
+    let Identified { agent: identity, replay, .. } = identified;
+    let CallBounds { rates, in_flight, budgets } = limits_of(identified, read)?;
+    Ok(Ask {
         id: ctx.id,
         tenant: identity.tenant.clone(),
         agent: identity.agent.clone(),
@@ -44,12 +61,52 @@ fn ask(ctx: &CallContext, identified: &Identified, read: &Read, arrival: &Arriva
             issued_at: replay.issued_at,
             expires_at: replay.expires_at,
         },
-        rates: Counted { agent: limits.rates, ..Counted::default() },
-        in_flight: InFlight::default(),
-        budgets: limits.budgets.clone(),
+        rates,
+        in_flight,
+        budgets,
         estimate: read.call.estimated_cost,
         hold_ttl: read.binding.hold,
         now: ctx.arrived,
+    })
+}
+
+/// Everything that one call counts against.
+struct CallBounds {
+    rates: Counted,
+    in_flight: InFlight,
+    budgets: Budgets,
+}
+
+/// The limits of the agent, its team, its tenant and the tool that it calls.
+fn limits_of(identified: &Identified, read: &Read) -> Result<CallBounds, BudgetError> {
+    let Identified { limits, tenant, .. } = identified;
+    let tool = &read.binding.limits;
+    Ok(CallBounds {
+        rates: Counted { agent: limits.rates, tenant: tenant.limits.rates, tool: tool.rates },
+        in_flight: InFlight {
+            agent: limits.in_flight,
+            tenant: tenant.limits.in_flight,
+            tool: tool.in_flight,
+        },
+        budgets: match tool.spend.is_empty() {
+            true => limits.budgets.clone(),
+            false => {
+                let scope = BudgetScope::Tool(read.call.route.clone());
+                let of_tool = aegis_config::limited(&tenant.id, &scope, &tool.spend);
+                Budgets::new(limits.budgets.iter().cloned().chain(of_tool).collect())?
+            }
+        },
+    })
+}
+
+/// Notes which budgets this call is the first to bring past their warning, and tells operators.
+fn warn(corridor: &Corridor, ctx: &mut CallContext, ask: &Ask, grant: Grant) {
+    for budget in allowance::warned(ask, grant.warned) {
+        if corridor.warnings.is_first(budget, ask.now) {
+            let (tenant, limit_usd) = (&ask.tenant, budget.limit);
+            tracing::warn!(%tenant, budget = %budget.key, %limit_usd, "a budget is past its warning");
+            ctx.warned.push(budget.key.clone());
+        }
     }
 }
 

@@ -156,6 +156,12 @@ async fn an_agents_mode_and_limits_are_those_of_its_registration() {
     let prover = region.agent("prover", json!({ "mode": "proof" }));
     assert!(region.try_token(&prover, false).is_err(), "its tokens are bound");
     call(&house, &region.token(&prover, true)).await.is_denied(Reason::ProofMissing);
+    // More may be asked of an agent that has a token already.
+    let late = region.agent("late", json!({}));
+    let token = region.token(&late, false);
+    call(&house, &token).await.is_ok();
+    region.patch("/v1/agents/acme/late", json!({ "mode": "proof" }));
+    call(&house, &token).await.is_denied(Reason::TokenMode);
 }
 
 #[tokio::test]
@@ -228,9 +234,10 @@ async fn the_control_api_is_no_upstream() {
     let plan = Plan::new().await.keeping_the_registry();
     let port = plan.control_port();
     let binding = json!({
-        "upstream": format!("http://127.0.0.1:{port}"), "addresses": ["127.0.0.1"],
+        "upstream": format!("http://open.test:{port}"), "resolve": ["127.0.0.1"],
+        "addresses": ["127.0.0.1"],
     });
     let house = plan.tool("loop", binding).start(GATEWAY).await;
     let reply = house.agent("bot").get("/loop/v1/agents").send().await;
-    assert!(!reply.status.is_success(), "{}", reply.text());
+    reply.is_refused(Reason::ProxyLoop);
 }

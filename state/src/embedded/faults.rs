@@ -119,7 +119,7 @@ fn view(state: &EmbeddedState, calls: u64) -> View {
     let mut open: Vec<_> = state.open_holds().into_iter().map(|hold| hold.id).collect();
     open.sort();
     let core = state.shared.core.lock();
-    let used = |n| core.ledger.tokens.check(&ask(n)) == tokens::Token::Replayed;
+    let used = |n| core.ledger.tokens.check(&ask(n), at(0)) == tokens::Token::Replayed;
     (spends, open, (0..calls).map(used).collect())
 }
 
@@ -277,13 +277,14 @@ fn damage_that_no_crash_explains_is_refused() {
 #[test]
 fn full_means_refused_and_expiry_makes_room() {
     let directory = tempfile::tempdir().unwrap();
-    let limits = Limits { tokens_max: 2, calls_max: 100, agents_max: 100 };
+    let limits = Limits { tokens_max: 2, calls_max: 100, paced_max: 100 };
     let config = EmbeddedConfig { limits, ..EmbeddedConfig::new(directory.path().into()) };
     let state = EmbeddedState::open(config).unwrap();
     (0..2).for_each(|n| assert!(matches!(run(state.decide(&ask(n))), HotAnswer::Granted(_))));
     assert_eq!(run(state.decide(&ask(2))), HotAnswer::Unanswered(Outage::Storage));
     assert!(matches!(run(state.health()), Err(StateError::Full)));
-    let later = Ask { now: at(500), ..ask(3) };
+    let token = TokenCheck { expires_at: at(800), ..ask(3).token };
+    let later = Ask { now: at(500), token, ..ask(3) };
     assert!(matches!(run(state.decide(&later)), HotAnswer::Granted(_)));
 }
 

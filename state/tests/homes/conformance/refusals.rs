@@ -53,6 +53,27 @@ pub(crate) async fn a_token_is_one_tenants(home: &impl Home) {
     assert!(is_granted(&home.decide(&other).await));
 }
 
+pub(crate) async fn a_clock_that_steps_makes_no_token_good_twice(home: &impl Home) {
+    let use_of = |n, jti: &str, s, expires_s| {
+        let call = once(n, jti);
+        Ask { now: at(s), token: TokenCheck { expires_at: at(expires_s), ..call.token }, ..call }
+    };
+    assert!(is_granted(&home.decide(&use_of(1, "before", 0, 300)).await));
+    // Ten minutes forward, for long enough to forget what is over by then.
+    for n in 2..6 {
+        let ahead = use_of(n, &format!("ahead-{n}"), 600, 660);
+        assert!(is_granted(&home.decide(&ahead).await));
+        assert_eq!(home.decide(&Ask { id: id(10 + n), ..ahead }).await, REPLAYED);
+    }
+    // And back.
+    assert_eq!(home.decide(&use_of(20, "before", 1, 300)).await, REPLAYED);
+    for n in 2..6 {
+        let again = use_of(20 + n, &format!("ahead-{n}"), 1, 660);
+        assert_eq!(home.decide(&again).await, REPLAYED);
+    }
+    assert!(is_granted(&home.decide(&use_of(30, "new", 601, 900)).await));
+}
+
 pub(crate) async fn a_rate_refusal_says_exactly_how_long_to_wait(home: &impl Home) {
     let rates = by_agent(Rates { minute: limit(6, 2), ..Rates::NONE });
     let call = |n, ms| Ask { rates, now: at(0).plus(Ttl::from_ms(ms)), ..ask(n) };
