@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use aegis_domain::{AgentId, BudgetKey, BudgetScope, BudgetWindow, MicroUsd, TeamId, TenantId};
 use aegis_state::{Budget, BudgetError, Budgets, Overrun, Rates};
 
-use crate::Tenant;
+use crate::{Config, Tenant};
 
 /// The limits of one tenant, agent or tool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +57,25 @@ impl Tenant {
         });
         let all: Vec<SpendLimit> = limits.iter().copied().chain(unlimited).collect();
         limited(&self.id, scope, &all).collect()
+    }
+}
+
+impl Config {
+    /// Every budget that some call counts against; some stand there more than once.
+    pub fn budgets(&self) -> Vec<Budget> {
+        let mut all = Vec::new();
+        for tenant in self.tenants.values() {
+            all.extend(tenant.agents.values().flat_map(|agent| agent.budgets.iter().cloned()));
+            all.extend(tenant.counted(&BudgetScope::Tenant, &tenant.limits.spend));
+            for (team, limits) in &tenant.teams {
+                all.extend(limited(&tenant.id, &BudgetScope::Team(team.clone()), limits));
+            }
+            for (tool, binding) in &tenant.tools {
+                let scope = BudgetScope::Tool(tool.clone());
+                all.extend(limited(&tenant.id, &scope, &binding.limits.spend));
+            }
+        }
+        all
     }
 }
 

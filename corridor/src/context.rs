@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use aegis_domain::{
     AgentIdentity, BudgetKey, Decision, DecisionId, DlpFacts, EgressCall, EstimateKind, Facts,
-    Host, Method, Scheme, Timestamp, ToolName, TraceContext,
+    Host, Method, Scheme, TeamId, Timestamp, ToolName, TraceContext,
 };
 use aegis_identity::{self as identity, CertificateThumbprint, Modes, ReplayCheck};
 use aegis_state::{Budgets, Hold, Rates};
@@ -119,6 +119,7 @@ pub struct Identified {
 /// How much an agent may.
 #[derive(Clone, Debug)]
 pub struct AgentLimits {
+    pub team: Option<TeamId>,
     pub rates: Rates,
     pub in_flight: Option<NonZeroU32>,
     /// Its own, its team's and its tenant's.

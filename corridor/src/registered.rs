@@ -7,13 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
 use aegis_config::{SpendLimit, Standing, Tenant};
-use aegis_domain::{AgentId, BudgetWindow, Reason};
+use aegis_domain::{AgentId, BudgetWindow, Reason, TeamId};
 use aegis_identity::Modes;
 use aegis_registry as registry;
 use aegis_state::{Overrun, RateLimit, Rates};
 use serde_json::Value;
 
 use crate::context::AgentLimits;
+
+/// The attribute that says in which team an agent of the registry is.
+const TEAM_ATTRIBUTE: &str = "team";
 
 /// One agent, as the rooms need to know it.
 pub(crate) struct Registered {
@@ -42,6 +45,7 @@ impl Registered {
             scopes: None,
             modes: [agent.modes.unwrap_or(tenant.modes), Modes::ANY],
             limits: AgentLimits {
+                team: agent.team.clone(),
                 rates: agent.rates,
                 in_flight: agent.in_flight,
                 budgets: agent.budgets.clone(),
@@ -81,7 +85,12 @@ fn limits(agent: &registry::Agent, tenant: &Tenant) -> Result<AgentLimits, Reaso
         warn_at: None,
         overrun: Overrun::Refuse,
     });
-    let budgets = tenant.budgets_of(&agent.id, None, own.as_slice());
+    let team = match agent.attributes.get(TEAM_ATTRIBUTE) {
+        Some(registry::Attribute::Text(name)) => TeamId::parse(name).ok(),
+        Some(registry::Attribute::Truth(_) | registry::Attribute::Number(_)) | None => None,
+    };
+    let budgets = tenant.budgets_of(&agent.id, team.as_ref(), own.as_slice());
     let budgets = budgets.map_err(|_| Reason::Unavailable)?;
-    Ok(AgentLimits { rates: Rates { minute, ..Rates::NONE }, in_flight: None, budgets })
+    let rates = Rates { minute, ..Rates::NONE };
+    Ok(AgentLimits { team, rates, in_flight: None, budgets })
 }

@@ -4,12 +4,13 @@
 
 use std::net::IpAddr;
 
-use aegis_domain::{AgentIdentity, BudgetScope, Facts, Grant, HotAnswer, Outage};
-use aegis_state::{Ask, Binding, BudgetError, Budgets, Counted, InFlight, TokenCheck};
+use aegis_domain::{AgentIdentity, Facts, Grant, HotAnswer, Outage};
+use aegis_state::{Ask, Binding, TokenCheck};
 use sha2::{Digest as _, Sha256};
 
 use crate::Corridor;
 use crate::allowance::{self, Allowance};
+use crate::bounds::Bounds;
 use crate::context::{Arrival, CallContext, Identified, Read};
 
 /// Asks the hot state about a call that has been read.
@@ -21,7 +22,8 @@ pub async fn gather(
     arrival: &Arrival,
 ) -> Facts {
     let now = ctx.arrived;
-    let hot = match ask(ctx, identified, read, arrival) {
+    let bounds = Bounds::of(identified, read, &corridor.roster.read().view);
+    let hot = match bounds.map(|bounds| ask(ctx, identified, (read, bounds), arrival)) {
         Ok(ask) => {
             let answer = corridor.state.decide(&ask).await;
             ctx.allowance = Some(Allowance::of(&ask, answer));
@@ -41,13 +43,11 @@ pub async fn gather(
 
 fn ask(
     ctx: &CallContext,
-    identified: &Identified,
-    read: &Read,
+    Identified { agent: identity, replay, .. }: &Identified,
+    (read, Bounds { rates, in_flight, budgets }): (&Read, Bounds),
     arrival: &Arrival,
-) -> Result<Ask, BudgetError> {
-    let Identified { agent: identity, replay, .. } = identified;
-    let CallBounds { rates, in_flight, budgets } = limits_of(identified, read)?;
-    Ok(Ask {
+) -> Ask {
+    Ask {
         id: ctx.id,
         tenant: identity.tenant.clone(),
         agent: identity.agent.clone(),
@@ -67,36 +67,7 @@ fn ask(
         estimate: read.call.estimated_cost,
         hold_ttl: read.binding.hold,
         now: ctx.arrived,
-    })
-}
-
-/// Everything that one call counts against.
-struct CallBounds {
-    rates: Counted,
-    in_flight: InFlight,
-    budgets: Budgets,
-}
-
-/// The limits of the agent, its team, its tenant and the tool that it calls.
-fn limits_of(identified: &Identified, read: &Read) -> Result<CallBounds, BudgetError> {
-    let Identified { limits, tenant, .. } = identified;
-    let tool = &read.binding.limits;
-    Ok(CallBounds {
-        rates: Counted { agent: limits.rates, tenant: tenant.limits.rates, tool: tool.rates },
-        in_flight: InFlight {
-            agent: limits.in_flight,
-            tenant: tenant.limits.in_flight,
-            tool: tool.in_flight,
-        },
-        budgets: match tool.spend.is_empty() {
-            true => limits.budgets.clone(),
-            false => {
-                let scope = BudgetScope::Tool(read.call.route.clone());
-                let of_tool = aegis_config::limited(&tenant.id, &scope, &tool.spend);
-                Budgets::new(limits.budgets.iter().cloned().chain(of_tool).collect())?
-            }
-        },
-    })
+    }
 }
 
 /// Notes which budgets this call is the first to bring past their warning, and tells operators.
