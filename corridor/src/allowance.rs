@@ -9,7 +9,7 @@ use aegis_state::{Ask, Budget, Period};
 /// Budgets and calls, as far as they are limited.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allowance {
-    /// The budget that will refuse first, or did.
+    /// The budget that will refuse first, or did; soft ones never do.
     pub tightest: Option<BudgetLeft>,
     /// Budgets that are past their warning, or over a limit that only warns.
     pub warned: Vec<BudgetKey>,

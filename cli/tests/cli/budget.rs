@@ -14,9 +14,8 @@ use aegis_domain::{
     AgentId, BudgetKey, DecisionId, Effect, HotAnswer, Jti, MicroUsd, Reason, TenantId, TokenUse,
     ToolName, Ttl,
 };
-use aegis_state::{
-    Ask, Binding, Budget, Budgets, EmbeddedConfig, EmbeddedState, Hold, HotState, TokenCheck,
-};
+use aegis_state::{Ask, Binding, Budget, Budgets, Hold, HotState, TokenCheck};
+use aegis_state_embedded::{EmbeddedConfig, EmbeddedState};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
