@@ -100,7 +100,11 @@ mod tests {
 
     fn revoke(tenant: &str, once: Option<(ClientId, Fingerprint)>) -> Proposal {
         let target = Target::Tenant(TenantId::parse(tenant).unwrap());
-        Proposal { by: Actor::parse("tester").unwrap(), action: Act::Revoke { target }, once }
+        Proposal {
+            by: Actor::parse("tester").unwrap(),
+            action: Act::Revoke { target, issued: None },
+            once,
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

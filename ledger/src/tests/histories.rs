@@ -72,7 +72,7 @@ fn action(step: &Step, now: Timestamp) -> Action {
         Step::Revoke(number) => {
             let target = TenantId::parse(&format!("tenant-{number}")).unwrap();
             let target = aegis_registry::Target::Tenant(target);
-            Action::Registry(Box::new(aegis_registry::Action::Revoke { target }))
+            Action::Registry(Box::new(aegis_registry::Action::Revoke { target, issued: None }))
         }
     }
 }
