@@ -14,6 +14,7 @@ pub mod note;
 mod origin;
 pub mod record;
 pub mod registry;
+pub mod segment;
 pub mod tree;
 pub mod trust;
 pub mod verify;
