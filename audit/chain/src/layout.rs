@@ -10,6 +10,9 @@ pub const LOCK_FILE: &str = "lock";
 pub const STREAMS_DIR: &str = "streams";
 pub const REGISTRY_DIR: &str = "registry";
 
+/// What the shipper keeps for itself.
+pub const SHIP_DIR: &str = "ship";
+
 /// The directory of one stream.
 pub fn stream_dir(origin: &Origin) -> String {
     let number = origin.incarnation();

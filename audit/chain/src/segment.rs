@@ -32,8 +32,10 @@ pub enum SegmentError {
     Versions(usize),
     #[error("a delete marker was put over an object")]
     DeleteMarker,
-    #[error("the store promises to keep an object for less than was asked for")]
-    Retention,
+    #[error("an object that the manifest names is gone")]
+    Gone,
+    #[error("an object stands here that the log did not write")]
+    Stray,
 }
 
 /// Length and SHA-256 of some bytes.

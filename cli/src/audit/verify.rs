@@ -64,7 +64,7 @@ pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exi
     let dir = args.log.clone().unwrap_or_else(|| home.audit());
     let trust = trust::load(&args.trust.clone().unwrap_or_else(|| home.trust()))?;
     let log = Directory(dir);
-    let remembered = args.remember.as_deref().map(recall).transpose()?.flatten();
+    let remembered = args.remember.as_deref().map(recall).transpose()?.unwrap_or_default();
     let depth = match args.depth {
         Deep::Chain => Depth::Chain,
         Deep::Schema => Depth::Schema,
@@ -120,33 +120,44 @@ impl LogSource for Directory {
         entries.map(|entry| entry.map(name).map_err(failed)).collect()
     }
 
-    fn read(&self, path: &str) -> Result<Cow<'_, [u8]>, SourceError> {
-        fs::read(self.0.join(path)).map(Cow::Owned).map_err(|error| source_error(path, &error))
+    fn read(&self, path: &str) -> Result<Option<Cow<'_, [u8]>>, SourceError> {
+        match fs::read(self.0.join(path)) {
+            Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(source_error(path, &error)),
+        }
     }
 }
 
 fn source_error(path: &str, error: &std::io::Error) -> SourceError {
-    SourceError { path: path.to_owned(), why: error.to_string() }
+    SourceError::Unreadable { path: path.to_owned(), why: error.to_string() }
 }
 
-fn recall(path: &Path) -> Result<Option<Head>, Failure> {
-    match home::read("the remembered head", path) {
+/// The heads an earlier run kept: checkpoints of three lines each.
+fn recall(path: &Path) -> Result<Vec<Head>, Failure> {
+    let text = match home::read("the remembered head", path) {
         // The first run has nothing to remember.
-        Err(Failure::Missing { .. }) => Ok(None),
-        Err(failure) => Err(failure),
-        Ok(text) => match Head::parse(&text) {
-            Some(head) => Ok(Some(head)),
-            None => Err(Failure::invalid(path.display().to_string(), "it holds no checkpoint")),
-        },
+        Err(Failure::Missing { .. }) => return Ok(Vec::new()),
+        text => text?,
+    };
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let heads: Option<Vec<Head>> =
+        lines.chunks(3).map(|head| Head::parse(&head.concat())).collect();
+    match heads {
+        Some(heads) if !heads.is_empty() => Ok(heads),
+        _ => Err(Failure::invalid(path.display().to_string(), "it holds no checkpoint")),
     }
 }
 
 /// Written beside and renamed, so that an interrupted run forgets nothing.
 fn memorise(path: &Path, report: &Report) -> Result<(), Failure> {
-    let Some(head) = report.registries.first() else { return Ok(()) };
+    if report.registries.is_empty() {
+        return Ok(());
+    }
+    let heads: String = report.registries.iter().map(Head::checkpoint).collect();
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    let written = fs::write(&beside, head.checkpoint()).and_then(|()| fs::rename(&beside, path));
+    let written = fs::write(&beside, heads).and_then(|()| fs::rename(&beside, path));
     written.map_err(|error| Failure::file("the folder of the remembered head", path, error))
 }
 
