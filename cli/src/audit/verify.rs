@@ -3,19 +3,15 @@
 //! Not here: how that is found out (`audit/chain`). Invariant: the exit code is 0 only for PASS, and what is remembered of
 //! a log is replaced only when nothing was found against it.
 
-use std::borrow::Cow;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use aegis_audit_chain::verify::{
-    Depth, Finding, Gap, LogSource, Options, Place, Report, Severity, SourceError, Verdict,
-    verify_region,
-};
+use aegis_audit_chain::verify::{Depth, Finding, Gap, Options, Place, Report, Severity, Verdict};
 use aegis_audit_chain::{Head, Origin};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
+use super::log::Log;
 use crate::failure::{Exit, Failure};
 use crate::home::{self, Home};
 use crate::screen::{Screen, counted};
@@ -32,15 +28,22 @@ Verdicts and exit codes:
   INCOMPLETE  3  what could be judged holds, and something could not; so it is while a gateway writes
 
 An auditor brings a trust file of their own, and remembers how far the log reached:
-  aegisctl audit verify ./copy-of-the-log --trust registry.txt --remember head.txt
+  aegisctl audit verify --from ./copy-of-the-log --trust registry.txt --remember head.txt
+  aegisctl audit verify --from s3://audit/gw-1 --trust registry.txt
 
 Examples:
   aegisctl audit verify
   aegisctl audit verify -o json | jq .findings")]
 pub(super) struct VerifyArgs {
-    /// The log's directory; the data directory's own unless given.
-    #[arg(value_name = "DIR")]
-    log: Option<PathBuf>,
+    /// Where the log lies: a folder, or s3://, gs:// or az://bucket/prefix; the data directory's own unless given.
+    #[arg(value_name = "FROM", conflicts_with = "from")]
+    log: Option<String>,
+    /// The same, by name.
+    #[arg(long, value_name = "FROM")]
+    from: Option<String>,
+    /// What the bucket's client must be told, such as aws_endpoint=http://127.0.0.1:9000; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = option)]
+    store_option: Vec<(String, String)>,
     /// Which registries to believe; the data directory's trust.txt unless given.
     #[arg(long, value_name = "FILE")]
     trust: Option<PathBuf>,
@@ -61,23 +64,26 @@ enum Deep {
 }
 
 pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
-    let dir = args.log.clone().unwrap_or_else(|| home.audit());
+    let from = args.log.as_ref().or(args.from.as_ref());
+    let from = from.map_or_else(|| home.audit().display().to_string(), String::clone);
     let trust = trust::load(&args.trust.clone().unwrap_or_else(|| home.trust()))?;
-    let log = Directory(dir);
     let remembered = args.remember.as_deref().map(recall).transpose()?.unwrap_or_default();
     let depth = match args.depth {
         Deep::Chain => Depth::Chain,
         Deep::Schema => Depth::Schema,
     };
-    let progress = screen.progress(log.bytes()?);
     let options = Options { depth, remembered };
-    let report = verify_region(&log, &trust, &options, &mut |done| progress.reach(done.bytes));
-    progress.done();
+    let report = Log::open(&from, &args.store_option)?.verify(&trust, &options, screen)?;
     show(&report, screen)?;
     if let (Some(path), true) = (&args.remember, report.findings.is_empty()) {
         memorise(path, &report)?;
     }
     Ok(exit(report.verdict()))
+}
+
+fn option(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// 2 is taken: it says that the command line is wrong.
@@ -87,50 +93,6 @@ fn exit(verdict: Verdict) -> Exit {
         Verdict::Fail | Verdict::Suspect => Exit::CheckFailed,
         Verdict::Incomplete => Exit::Missing,
     }
-}
-
-/// A log in a directory.
-struct Directory(PathBuf);
-
-impl Directory {
-    /// How much there is to read; also finds out whether there is anything.
-    fn bytes(&self) -> Result<u64, Failure> {
-        fn below(dir: &Path) -> std::io::Result<u64> {
-            let mut total = 0_u64;
-            for entry in fs::read_dir(dir)? {
-                let entry = entry?;
-                let meta = entry.metadata()?;
-                let size = if meta.is_dir() { below(&entry.path())? } else { meta.len() };
-                total = total.saturating_add(size);
-            }
-            Ok(total)
-        }
-        below(&self.0).map_err(|error| Failure::file("the audit log", &self.0, error))
-    }
-}
-
-impl LogSource for Directory {
-    fn list(&self, dir: &str) -> Result<Vec<String>, SourceError> {
-        let failed = |error| source_error(dir, &error);
-        let entries = match fs::read_dir(self.0.join(dir)) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(failed)?,
-        };
-        let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
-        entries.map(|entry| entry.map(name).map_err(failed)).collect()
-    }
-
-    fn read(&self, path: &str) -> Result<Option<Cow<'_, [u8]>>, SourceError> {
-        match fs::read(self.0.join(path)) {
-            Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(source_error(path, &error)),
-        }
-    }
-}
-
-fn source_error(path: &str, error: &std::io::Error) -> SourceError {
-    SourceError::Unreadable { path: path.to_owned(), why: error.to_string() }
 }
 
 /// The heads an earlier run kept: checkpoints of three lines each.

@@ -121,3 +121,44 @@ fn a_log_that_was_replaced_by_an_earlier_copy_of_itself_is_found_out() {
     fs::write(&head, "nonsense").unwrap();
     home.run(&words).code(1);
 }
+
+#[test]
+fn a_log_verifies_from_the_bucket_it_was_shipped_to() {
+    let home = Home::empty();
+    let mut ledger = Ledger::open(&home);
+    let bucket = home.path("bucket");
+    let shipper = ledger.ship(&bucket);
+    ledger.call("one", Effect::Allow, 150);
+    ledger.close();
+    let standing = shipper.stop(std::time::Duration::from_secs(30));
+    assert_eq!((standing.trouble, standing.backlog_bytes), (None, 0));
+
+    let (folder, head) = (bucket.to_str().unwrap(), home.path("head.txt"));
+    let url = format!("file://{folder}");
+    for from in [folder, url.as_str()] {
+        let words = ["audit", "verify", "--from", from, "--remember", head.to_str().unwrap()];
+        let passed = home.run(&words).success();
+        assert!(stdout(&passed).ends_with("PASS\n"), "{}", stdout(&passed));
+    }
+    let seg = bucket.join("v1/local/gw-1/00000000000000000001/seg");
+    for entry in fs::read_dir(&seg).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "gz") {
+            fs::write(path, "x").unwrap();
+        }
+    }
+    let words = ["audit", "verify", &url, "-o", "json"];
+    let seen = json(&home.run(&words).code(1));
+    let object = seen["findings"][0]["file"].as_str().unwrap();
+    assert!(object.starts_with("v1/local/gw-1/") && object.ends_with(".rec.gz"), "{seen}");
+}
+
+#[test]
+fn a_bucket_that_is_not_one_is_said_to_be_so() {
+    let home = whole();
+    home.run(&["audit", "verify", "--from", "ftp://audit"]).code(2);
+    home.run(&["audit", "verify", "--from", "file:///nowhere/at/all"]).code(3);
+    assert!(!std::path::Path::new("/nowhere").exists());
+    let words = ["audit", "verify", "s3://audit", "--store-option", "aws_endpoint"];
+    home.run(&words).code(2);
+}

@@ -255,6 +255,20 @@ impl Report {
         self.findings.push(Finding { place, flaw });
     }
 
+    /// Adds what a run over another region found.
+    pub fn absorb(&mut self, other: Report) {
+        let Report { findings, gaps, unsettled, unsettled_count, streams, registries, records } =
+            other;
+        self.findings.extend(findings);
+        self.gaps.extend(gaps);
+        self.unsettled.extend(unsettled);
+        self.unsettled.truncate(UNSETTLED_LISTED);
+        self.unsettled_count = self.unsettled_count.saturating_add(unsettled_count);
+        self.streams.extend(streams);
+        self.registries.extend(registries);
+        self.records = self.records.saturating_add(records);
+    }
+
     /// Replaces paths below the log's directory by the names that files have where they lie.
     pub(crate) fn name_places(&mut self, name: impl Fn(&str) -> String) {
         for file in self.findings.iter_mut().filter_map(|one| one.place.file.as_mut()) {

@@ -55,6 +55,8 @@ pub enum BucketError {
     Client(#[source] Error),
     #[error("the runtime of the store's client could not be made")]
     Runtime(#[source] std::io::Error),
+    #[error("the folder could not be made")]
+    Folder(#[source] std::io::Error),
     #[error("{what} {key} failed")]
     Store {
         what: &'static str,
@@ -104,6 +106,15 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// Makes the client, and the folder where the address is one; nothing is sent yet.
+    pub(crate) fn open_to_write(address: &Address) -> Result<Self, BucketError> {
+        let url: Option<Url> = address.url.parse().ok().filter(|url: &Url| url.scheme() == "file");
+        if let Some(Ok(dir)) = url.map(|url| url.to_file_path()) {
+            std::fs::create_dir_all(dir).map_err(BucketError::Folder)?;
+        }
+        Self::open(address)
+    }
+
     /// Makes the client; nothing is sent yet.
     pub fn open(address: &Address) -> Result<Self, BucketError> {
         // `reqwest` takes the process's provider; whoever was first is as good.
@@ -116,7 +127,6 @@ impl Bucket {
         let (store, prefix): (Arc<dyn ObjectStore>, Path) = match scheme {
             ObjectStoreScheme::Local => {
                 let dir = url.to_file_path().map_err(|()| unknown())?;
-                std::fs::create_dir_all(&dir).map_err(BucketError::Runtime)?;
                 let store = LocalFileSystem::new_with_prefix(dir).map_err(client)?;
                 (Arc::new(store.with_fsync(true)), Path::default())
             }

@@ -48,6 +48,7 @@ impl ShipError {
                 | BucketError::Retention { .. }
                 | BucketError::Unproven => true,
                 BucketError::Runtime(_)
+                | BucketError::Folder(_)
                 | BucketError::Store { .. }
                 | BucketError::Status { .. }
                 | BucketError::Ask { .. }

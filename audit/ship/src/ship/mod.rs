@@ -134,7 +134,7 @@ pub struct Shipper {
 /// Starts shipping. A store that promises less than was asked for is refused here; one that cannot be reached is tried
 /// again, and nothing is sent to it before it has promised.
 pub fn start(config: ShipConfig, journal: &Journal) -> Result<Shipper, ShipError> {
-    let bucket = Bucket::open(&config.address)?;
+    let bucket = Bucket::open_to_write(&config.address)?;
     let mut is_promised = config.retention.is_none();
     if let Some(asked) = config.retention {
         match bucket.check_retention(asked).map_err(ShipError::from) {

@@ -6,5 +6,8 @@
 )]
 
 mod bucket_attacks;
+mod fault_proxy;
+mod moto;
 mod rounds;
+mod s3;
 mod support;
