@@ -3,6 +3,7 @@
 //! Not here: the format and the proofs (`audit/chain`). Invariant: nothing is ever written to a journal.
 
 mod log;
+mod prove;
 mod show;
 mod tail;
 mod verify;
@@ -25,6 +26,8 @@ enum AuditCommand {
     Verify(verify::VerifyArgs),
     Tail(tail::TailArgs),
     Show(show::ShowArgs),
+    Prove(prove::ProveArgs),
+    Check(prove::CheckArgs),
 }
 
 pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
@@ -32,5 +35,7 @@ pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit
         AuditCommand::Verify(args) => verify::run(args, home, screen),
         AuditCommand::Tail(args) => tail::run(args, home, screen),
         AuditCommand::Show(args) => show::run(args, home, screen),
+        AuditCommand::Prove(args) => prove::run(args, home, screen),
+        AuditCommand::Check(args) => prove::check(args, home, screen),
     }
 }

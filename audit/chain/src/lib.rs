@@ -12,6 +12,7 @@ pub mod layout;
 pub mod link;
 pub mod note;
 mod origin;
+pub mod proof;
 pub mod record;
 pub mod registry;
 pub mod segment;

@@ -16,6 +16,7 @@ use aegis_audit_chain::disclosure::Disclosure;
 use aegis_audit_chain::frame::{Header, push_frame};
 use aegis_audit_chain::link::{Reading, Sequencer};
 use aegis_audit_chain::note::{SecretKey, Signer};
+use aegis_audit_chain::proof::{Proof, ProofError, prove};
 use aegis_audit_chain::record::*;
 use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::verify::{
@@ -242,6 +243,28 @@ fn records_heads_and_files_are_the_published_bytes_and_verify() {
     let report = verify(files, &trust);
     assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
     assert_eq!((report.unsettled_count, report.streams[0].records), (0, 7));
+}
+
+#[test]
+fn a_published_proof_is_believed_by_the_region_key_alone_and_no_other_text_is() {
+    let (files, trust, ..) = region();
+    let is_second = &mut |_: &Origin, record: &Record| record.head.seq == 2;
+    let proof = prove(&Memory(files), &trust, is_second).unwrap().pop().unwrap();
+    let text = proof.to_text();
+    assert_golden("decision-2.tlog-proof", text.as_bytes());
+    let proven = Proof::parse(&text).unwrap().check(&trust).unwrap();
+    assert_eq!(proven.record.entry, Entry::Decision(Box::new(full_decision())));
+    assert_eq!(proven.head.size, 7);
+
+    let other = SecretKey::from_seed(&[3; 32]).verifier("aegis.example/eu-west-1/registry/1");
+    assert!(matches!(proof.check(&Trust::of(other).unwrap()), Err(ProofError::Birth)));
+    for at in 0..text.len() {
+        let mut bytes = text.clone().into_bytes();
+        bytes[at] ^= 1;
+        let believed = String::from_utf8(bytes)
+            .is_ok_and(|text| Proof::parse(&text).is_ok_and(|proof| proof.check(&trust).is_ok()));
+        assert!(!believed, "byte {at}");
+    }
 }
 
 #[test]

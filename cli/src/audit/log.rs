@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::layout;
+use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::verify::{LogSource, Options, Report, SourceError, verify_region};
 use aegis_audit_ship::{Address, Bucket, BucketLog};
@@ -24,7 +25,7 @@ pub(super) enum Log {
 
 impl Log {
     /// A text with a scheme is a bucket, and so is a folder that is laid out as one.
-    pub(super) fn open(from: &str, options: &[(String, String)]) -> Result<Self, Failure> {
+    pub(super) fn open(from: &str, options: &[StoreOption]) -> Result<Self, Failure> {
         let path = Path::new(from);
         let url = if from.contains("://") {
             from.to_owned()
@@ -33,37 +34,47 @@ impl Log {
             let whole = whole.map_err(|error| Failure::file("the audit log", path, error))?;
             format!("file://{}", whole.display())
         } else {
+            fs::read_dir(path).map_err(|error| Failure::file("the audit log", path, error))?;
             return Ok(Self::Directory(Directory(path.to_path_buf())));
         };
         let bucket = Bucket::open(&Address { url, options: options.to_vec() })?;
         Ok(Self::Bucket(Box::new(bucket)))
     }
 
-    /// Verifies all of it; a bucket is listed once for each registry that is trusted.
+    /// Does `work` with the files of this log; of a bucket it is listed once for each registry that is trusted.
+    pub(super) fn each<T>(
+        &self,
+        trust: &Trust,
+        work: &mut dyn FnMut(&dyn LogSource, &Trust) -> Result<T, Failure>,
+    ) -> Result<Vec<T>, Failure> {
+        let bucket = match self {
+            Self::Directory(directory) => return Ok(vec![work(directory, trust)?]),
+            Self::Bucket(bucket) => bucket,
+        };
+        let of = |(_, region): (_, &Verifier)| Some((Trust::of(region.clone())?, region.clone()));
+        let regions = trust.registries().filter_map(of);
+        regions.map(|(trust, region)| work(&BucketLog::open(bucket, &region)?, &trust)).collect()
+    }
+
+    /// Verifies all of it.
     pub(super) fn verify(
         &self,
         trust: &Trust,
         options: &Options,
         screen: &Screen,
     ) -> Result<Report, Failure> {
-        let run = |source: &dyn LogSource, bytes: u64, trust: &Trust| {
-            let progress = screen.progress(bytes);
+        let mut whole = Report::default();
+        let reports = self.each(trust, &mut |source, trust| {
+            let progress = screen.progress(source.bytes());
             let report =
                 verify_region(source, trust, options, &mut |done| progress.reach(done.bytes));
             progress.done();
-            report
-        };
-        let bucket = match self {
-            Self::Directory(directory) => return Ok(run(directory, directory.bytes()?, trust)),
-            Self::Bucket(bucket) => bucket,
-        };
-        let mut report = Report::default();
-        for (_, region) in trust.registries() {
-            let Some(trust) = Trust::of(region.clone()) else { continue };
-            let log = BucketLog::open(bucket, region)?;
-            report.absorb(run(&log, log.bytes(), &trust));
+            Ok(report)
+        })?;
+        for report in reports {
+            whole.absorb(report);
         }
-        Ok(report)
+        Ok(whole)
     }
 }
 
@@ -71,21 +82,14 @@ impl Log {
 #[derive(Debug)]
 pub(super) struct Directory(PathBuf);
 
-impl Directory {
-    /// How much there is to read; also finds out whether there is anything.
-    fn bytes(&self) -> Result<u64, Failure> {
-        fn below(dir: &Path) -> std::io::Result<u64> {
-            let mut total = 0_u64;
-            for entry in fs::read_dir(dir)? {
-                let entry = entry?;
-                let meta = entry.metadata()?;
-                let size = if meta.is_dir() { below(&entry.path())? } else { meta.len() };
-                total = total.saturating_add(size);
-            }
-            Ok(total)
-        }
-        below(&self.0).map_err(|error| Failure::file("the audit log", &self.0, error))
+/// Bytes of all files below a folder, as far as they can be seen.
+fn below(dir: &Path) -> u64 {
+    let mut total = 0_u64;
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let Ok(meta) = entry.metadata() else { continue };
+        total = total.saturating_add(if meta.is_dir() { below(&entry.path()) } else { meta.len() });
     }
+    total
 }
 
 impl LogSource for Directory {
@@ -106,6 +110,18 @@ impl LogSource for Directory {
             Err(error) => Err(unreadable(path, &error)),
         }
     }
+
+    fn bytes(&self) -> u64 {
+        below(&self.0)
+    }
+}
+
+/// Something a bucket's client must be told.
+pub(super) type StoreOption = (String, String);
+
+pub(super) fn store_option(text: &str) -> Result<StoreOption, String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn unreadable(path: &str, error: &std::io::Error) -> SourceError {

@@ -11,7 +11,7 @@ use aegis_audit_chain::{Head, Origin};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::log::Log;
+use super::log::{Log, StoreOption, store_option};
 use crate::failure::{Exit, Failure};
 use crate::home::{self, Home};
 use crate::screen::{Screen, counted};
@@ -42,8 +42,8 @@ pub(super) struct VerifyArgs {
     #[arg(long, value_name = "FROM")]
     from: Option<String>,
     /// What the bucket's client must be told, such as aws_endpoint=http://127.0.0.1:9000; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE", value_parser = option)]
-    store_option: Vec<(String, String)>,
+    #[arg(long, value_name = "KEY=VALUE", value_parser = store_option)]
+    store_option: Vec<StoreOption>,
     /// Which registries to believe; the data directory's trust.txt unless given.
     #[arg(long, value_name = "FILE")]
     trust: Option<PathBuf>,
@@ -79,11 +79,6 @@ pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exi
         memorise(path, &report)?;
     }
     Ok(exit(report.verdict()))
-}
-
-fn option(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// 2 is taken: it says that the command line is wrong.

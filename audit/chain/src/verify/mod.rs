@@ -56,6 +56,11 @@ pub trait LogSource {
         path.to_owned()
     }
 
+    /// How much there is to read in all, for whoever waits.
+    fn bytes(&self) -> u64 {
+        0
+    }
+
     /// What was found while the files were listed, each with the name it has there.
     fn found(&self) -> Vec<(String, SegmentError)> {
         Vec::new()

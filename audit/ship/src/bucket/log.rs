@@ -74,11 +74,6 @@ impl<'b> BucketLog<'b> {
         Ok(log)
     }
 
-    /// Bytes of all objects.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     fn take(&mut self, registry: &Origin, listed: Listed) {
         let Listed { key, bytes, oldest, flaw } = listed;
         self.bytes = self.bytes.saturating_add(bytes);
@@ -238,6 +233,10 @@ impl LogSource for BucketLog<'_> {
             }
             None => path.to_owned(),
         }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     fn found(&self) -> Vec<(String, SegmentError)> {
