@@ -8,6 +8,7 @@
 mod bucket_attacks;
 mod fault_proxy;
 mod moto;
+mod python;
 mod rounds;
 mod s3;
 mod support;

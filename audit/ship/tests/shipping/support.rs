@@ -13,7 +13,9 @@ use aegis_audit_ship::{
 #[path = "../journal/support.rs"]
 mod journal;
 
-pub(crate) use journal::{config, copy_dir, rewrite, verify as verify_local, wals, write_calls};
+pub(crate) use journal::{
+    config, copy_dir, rewrite, trust, verify as verify_local, wals, write_calls,
+};
 
 pub(crate) const STREAM: &str = "streams/gw-1/00000000000000000001";
 /// Where that stream lies in a bucket.
