@@ -9,12 +9,12 @@ use aegis_cli_region::{AgentArgs, KeysArgs, RevokeArgs};
 use aegis_domain::{Timestamp, Ttl};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{audit, ca, clock, cost, doctor, init, policy, token};
+use crate::{audit, budget, ca, clock, cost, doctor, init, policy, token};
 
 const AFTER: &str = "\
 Exit codes:
   0  ok
-  1  a check failed: a finding, a bad token, a broken bundle or audit log
+  1  a check failed: a finding, a bad token, a broken bundle or audit log, a budget that differs
   2  the command line is wrong
   3  something is missing or not reachable, an audit log is incomplete, or a policy does not compile
   4  not allowed: permissions, or a file that would be overwritten; or a test of a policy failed
@@ -27,7 +27,8 @@ Examples:
   aegisctl agent register acme/pay-bot --org acme --scope payments:write
   aegisctl policy test --coverage
   aegisctl audit verify -o json
-  aegisctl cost report --by agent --since 24h";
+  aegisctl cost report --by agent --since 24h
+  aegisctl budget top --watch";
 
 /// Set an Aegis gateway up, look after it, and check what it recorded.
 #[derive(Debug, Parser)]
@@ -75,6 +76,7 @@ pub(crate) enum Command {
     Audit(audit::AuditArgs),
     Ca(ca::CaArgs),
     Cost(cost::CostArgs),
+    Budget(budget::BudgetArgs),
     /// Print a completion script for a shell.
     #[command(
         after_help = "Example:\n  aegisctl completions bash > /etc/bash_completion.d/aegisctl"

@@ -2,12 +2,14 @@
 //!
 //! Not here: the format and the proofs (`audit/chain`). Invariant: nothing is ever written to a journal.
 
-mod log;
 mod prove;
 mod show;
 mod tail;
 mod verify;
 
+use std::path::Path;
+
+use aegis_audit_ship::{BucketError, Log};
 use clap::{Args, Subcommand};
 
 use crate::failure::{Exit, Failure};
@@ -38,4 +40,12 @@ pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit
         AuditCommand::Prove(args) => prove::run(args, home, screen),
         AuditCommand::Check(args) => prove::check(args, home, screen),
     }
+}
+
+/// Opens a log wherever it lies.
+fn open(from: &str, options: &[prove::StoreOption]) -> Result<Log, Failure> {
+    Log::open(from, options).map_err(|error| match error {
+        BucketError::Folder(source) => Failure::file("the audit log", Path::new(from), source),
+        error => Failure::Bucket(error),
+    })
 }

@@ -54,13 +54,16 @@ fn config(root: &Node, problems: &mut Problems, folder: &Path) -> Option<Config>
     let data_dir =
         map.required("data_dir", problems, |node, problems| path(node, problems, folder));
     let listen = map.required("listen", problems, listen);
+    let control = map.optional("control", problems, |node, problems| {
+        node.mapping(problems)?.required("address", problems, Node::parsed::<SocketAddr>)
+    });
     let identity = map.required("identity", problems, |node, problems| {
         let mut map = node.mapping(problems)?;
         let audience = map.required("audience", problems, Node::text);
-        let issuers = map.required("issuers", problems, |node, problems| {
+        let issuers = map.optional("issuers", problems, |node, problems| {
             node.list(problems, |node, problems| issuer(node, problems, folder))
         });
-        audience.zip(issuers)
+        Some((audience?, issuers.unwrap_or_default()))
     });
     let tenants = map.required("tenants", problems, |node, problems| {
         node.map(problems, Node::parsed::<TenantId>, |node, problems| {
@@ -71,7 +74,7 @@ fn config(root: &Node, problems: &mut Problems, folder: &Path) -> Option<Config>
     Some(Config {
         region: region?,
         data_dir: data_dir?,
-        listen: listen?,
+        listen: listen?.into_iter().chain(control.map(|control| ("control", control))).collect(),
         audience,
         issuers,
         tenants: tenants?,

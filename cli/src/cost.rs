@@ -14,9 +14,9 @@ use serde_json::Value;
 use crate::args::since;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
-use crate::journal;
 use crate::screen::Screen;
 use crate::sheet::Sheet;
+use aegis_cli_journal as journal;
 
 /// Report what agents spent.
 #[derive(Debug, Args)]
@@ -107,7 +107,7 @@ fn report(args: &ReportArgs, home: &Home, screen: &Screen) -> Result<Exit, Failu
         stream.read(&mut |origin, record| {
             progress.advance(record.len());
             ledger.add(&read(origin, record)?);
-            Ok(())
+            Ok::<(), Failure>(())
         })?;
     }
     progress.done();
@@ -117,9 +117,9 @@ fn report(args: &ReportArgs, home: &Home, screen: &Screen) -> Result<Exit, Failu
     Ok(Exit::Ok)
 }
 
-/// A record whose checksum holds and which still is none was written by another version, or changed on purpose.
+/// A record of a journal, or why it is none.
 pub(crate) fn read(origin: &Origin, record: &[u8]) -> Result<Record, Failure> {
-    Record::parse(record).map_err(|error| Failure::invalid(format!("a record of {origin}"), error))
+    Ok(journal::record(origin, record)?)
 }
 
 impl Ledger {

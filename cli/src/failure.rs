@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use aegis_audit_ship::BucketError;
+use aegis_cli_journal::JournalError;
 use aegis_cli_region::RegionError;
 use aegis_document::Diagnostics;
 
@@ -70,8 +71,8 @@ pub(crate) enum Failure {
     #[error("{message}")]
     Usage { message: String },
     #[error("the control API did not do it")]
-    Region(#[from] RegionError),
-    #[error("the bucket cannot be read")]
+    Region(#[source] RegionError),
+    #[error("the audit log cannot be read")]
     Bucket(#[from] BucketError),
     #[error("the system gives no randomness")]
     Random(#[source] getrandom::Error),
@@ -79,6 +80,29 @@ pub(crate) enum Failure {
     Stdin(#[source] io::Error),
     #[error("stdout cannot be written")]
     Stdout(#[source] io::Error),
+}
+
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::File { path, source } => Self::file("the audit journal", &path, source),
+            JournalError::Damaged { path, source } => {
+                Self::invalid(path.display().to_string(), source)
+            }
+            JournalError::Record { origin, source } => {
+                Self::invalid(format!("a record of {origin}"), source)
+            }
+        }
+    }
+}
+
+impl From<RegionError> for Failure {
+    fn from(error: RegionError) -> Self {
+        match error {
+            RegionError::Journal(error) => error.into(),
+            other => Self::Region(other),
+        }
+    }
 }
 
 impl Failure {

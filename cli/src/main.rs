@@ -5,6 +5,7 @@
 
 mod args;
 mod audit;
+mod budget;
 mod ca;
 mod clock;
 mod config;
@@ -13,7 +14,6 @@ mod doctor;
 mod failure;
 mod home;
 mod init;
-mod journal;
 mod policy;
 mod progress;
 mod region;
@@ -54,6 +54,7 @@ fn run(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Policy(args) => policy::run(&args, &home, screen),
         Command::Audit(args) => audit::run(&args, &home, screen),
         Command::Ca(args) => ca::run(&args, &home, screen),
+        Command::Budget(args) => budget::run(&args, &home, screen),
         Command::Cost(args) => cost::run(&args, &home, screen),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -6,10 +6,14 @@
 mod client_certificate;
 mod read;
 mod read_modes;
+mod read_region;
 mod read_state;
 mod read_tool;
 
 pub use client_certificate::ClientCertificate;
+pub use read_region::{
+    ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, RegionRegistry,
+};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -20,11 +24,13 @@ use std::time::Duration;
 use aegis_decide::{OutageRule, Price};
 use aegis_document::Diagnostics;
 use aegis_domain::{
-    AgentId, CallKind, Host, OrgId, Region, Scheme, Secret, TenantId, ToolName, Ttl,
+    AgentId, CallKind, Host, MicroUsd, OrgId, Region, Scheme, Secret, TenantId, ToolName, Ttl,
 };
 use aegis_identity::{CertificateThumbprint, Modes};
 use aegis_policy_rollout::Share;
-use aegis_state::{Budgets, Rates, RedisConfig};
+use aegis_state::{
+    Budget, BudgetError, BudgetKey, BudgetScope, BudgetWindow, Budgets, Rates, RedisConfig,
+};
 use ipnet::IpNet;
 
 /// Everything one gateway process needs to know before it starts.
@@ -40,6 +46,8 @@ pub struct Config {
     pub limits: Limits,
     pub state: StateHome,
     pub identity: IdentityConfig,
+    /// The region's registry of agents, beside those that tenants name here.
+    pub registry: Option<RegionRegistry>,
     /// Gateways of other regions, for the callers that must go there.
     pub regions: BTreeMap<Region, String>,
     pub tenants: BTreeMap<TenantId, Arc<Tenant>>,
@@ -131,6 +139,8 @@ pub struct IdentityConfig {
     pub audience: String,
     /// The base URLs under which agents reach this gateway, which their proofs name.
     pub urls: Vec<String>,
+    /// Whether a proof must carry a nonce that was given out a moment ago.
+    pub demands_nonces: bool,
     pub issuers: Vec<IssuerConfig>,
 }
 
@@ -153,9 +163,36 @@ pub struct Tenant {
     /// How its agents must show who they are, where they have no modes of their own.
     pub modes: Modes,
     pub agents: BTreeMap<AgentId, Agent>,
+    /// What all its agents together may spend.
+    pub limits: SpendLimits,
     pub tools: BTreeMap<ToolName, Arc<ToolBinding>>,
     /// How calls through the forward proxy go to origins that no tool is for, if the policy lets them.
     pub direct: Arc<ToolBinding>,
+}
+
+impl Tenant {
+    /// The budgets that calls of an agent count against; those without a limit are counted all the same.
+    pub fn budgets(&self, agent: &AgentId, own: SpendLimits) -> Result<Budgets, BudgetError> {
+        let own = own.budgets(&self.id, &BudgetScope::Agent(agent.clone()));
+        let shared = self.limits.budgets(&self.id, &BudgetScope::Tenant);
+        Budgets::new(own.into_iter().chain(shared).collect())
+    }
+}
+
+/// Spending limits of a tenant or an agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpendLimits {
+    pub day: Option<MicroUsd>,
+    pub month: Option<MicroUsd>,
+}
+
+impl SpendLimits {
+    fn budgets(self, tenant: &TenantId, scope: &BudgetScope) -> [Budget; 2] {
+        [(BudgetWindow::Day, self.day), (BudgetWindow::Month, self.month)].map(|(window, limit)| {
+            let key = BudgetKey { tenant: tenant.clone(), scope: scope.clone(), window };
+            Budget::hard(key, limit.unwrap_or(MicroUsd::MAX))
+        })
+    }
 }
 
 /// The files of a tenant's policy: the version that decides, and one that may come after it.

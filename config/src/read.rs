@@ -13,9 +13,7 @@ use std::time::Duration;
 use aegis_document::{Diagnostics, Document, Node, Position, Problems};
 use aegis_domain::{AgentId, MicroUsd, OrgId, Region, TenantId, ToolName};
 use aegis_policy_rollout::Share;
-use aegis_state::{
-    Budget, BudgetError, BudgetKey, BudgetScope, BudgetWindow, Budgets, RateLimit, Rates,
-};
+use aegis_state::{BudgetError, RateLimit, Rates};
 use sha2::{Digest as _, Sha256};
 
 use aegis_identity::Modes;
@@ -23,9 +21,9 @@ use aegis_identity::Modes;
 use crate::read_tool::{self, Folder};
 use crate::{
     Agent, AgentCertificate, CandidateFiles, Config, HEADERS_CEILING, IdentityConfig, IssuerConfig,
-    Limits, Listen, PolicyFiles, Standing, StateHome, Tenant, TlsListen, ToolBinding,
+    Limits, Listen, PolicyFiles, SpendLimits, Standing, StateHome, Tenant, TlsListen, ToolBinding,
 };
-use crate::{read_modes, read_state};
+use crate::{read_modes, read_region, read_state};
 
 pub(super) fn load(path: &Path) -> Result<Config, Diagnostics> {
     let name = path.display().to_string();
@@ -54,6 +52,13 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
     let state = map.optional("state", problems, |n, p| read_state::state(n, p, folder));
     let identity =
         map.required("identity", problems, |node, problems| identity(node, problems, folder));
+    let control = map.optional("control", problems, |n, p| read_region::control(n, p, folder));
+    let registry = map.optional("registry", problems, |n, p| read_region::registry(n, p, folder));
+    let registry = read_region::one_of(control, registry, (root, problems));
+    if registry.is_none() && identity.as_ref().is_some_and(|it| it.issuers.is_empty()) {
+        let help = "name an issuer below `identity`, or keep a registry of agents with `control`";
+        problems.report_with_help(root.position(), "nobody's tokens are trusted", help);
+    }
     let regions = map.optional("regions", problems, |node, problems| {
         node.map(problems, Node::parsed::<Region>, Node::text)
     });
@@ -81,6 +86,7 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
         limits,
         state: state.unwrap_or(StateHome::Embedded),
         identity: identity?,
+        registry,
         regions: regions.unwrap_or_default(),
         tenants: complete,
         file: PathBuf::new(),
@@ -165,7 +171,8 @@ fn identity(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Ide
     let mut map = node.mapping(problems)?;
     let audience = map.required("audience", problems, Node::text);
     let urls = map.optional("urls", problems, |n, p| n.list(p, Node::text));
-    let issuers = map.required("issuers", problems, |node, problems| {
+    let demands_nonces = map.optional("demand_nonces", problems, Node::boolean).unwrap_or(false);
+    let issuers = map.optional("issuers", problems, |node, problems| {
         node.list(problems, |node, problems| {
             let mut map = node.mapping(problems)?;
             let issuer = map.required("issuer", problems, Node::text);
@@ -179,19 +186,16 @@ fn identity(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Ide
         })
     });
     map.finish(problems);
-    let issuers = issuers?;
+    let issuers = issuers.unwrap_or_default();
     let is_shared = issuers.len() > 1;
     for (position, _) in issuers.iter().filter(|(_, one)| is_shared && one.tenants.is_none()) {
         let help = "with several issuers each says for whom it may speak: `tenants: [acme]`";
         problems.report_with_help(*position, "`tenants` is missing", help);
     }
-    if issuers.is_empty() {
-        problems.report(node.position(), "at least one issuer must be trusted");
-    }
     let issuers = issuers.into_iter().map(|(_, issuer)| issuer).collect();
     let audience = audience?;
     let urls = urls.unwrap_or_else(|| vec![audience.clone()]);
-    Some(IdentityConfig { audience, urls, issuers })
+    Some(IdentityConfig { audience, urls, demands_nonces, issuers })
 }
 
 /// A tenant before it has its name, which is the key it stands under.
@@ -217,41 +221,26 @@ struct RawAgent {
     rates: Rates,
 }
 
-/// Spending limits of a tenant or an agent.
-#[derive(Clone, Copy, Default)]
-struct SpendLimits {
-    day: Option<MicroUsd>,
-    month: Option<MicroUsd>,
-}
-
 fn named(id: TenantId, raw: RawTenant) -> Result<Tenant, BudgetError> {
-    let mut agents = BTreeMap::new();
-    for (name, agent) in raw.agents {
-        let own = budgets_of(&id, &BudgetScope::Agent(name.clone()), agent.limits);
-        let shared = budgets_of(&id, &BudgetScope::Tenant, raw.limits);
+    let RawTenant { org, region, policy, tools, direct, modes, limits, agents } = raw;
+    let modes = modes.unwrap_or(Modes::ANY);
+    let direct = Arc::new(direct.unwrap_or_default());
+    let mut tenant =
+        Tenant { id, org, region, policy, modes, limits, agents: BTreeMap::new(), tools, direct };
+    for (name, agent) in agents {
         let agent = Agent {
+            budgets: tenant.budgets(&name, agent.limits)?,
             groups: agent.groups,
             attributes: agent.attributes,
             parent: agent.parent,
             standing: agent.standing,
             modes: agent.modes,
             certificate: agent.certificate,
-            budgets: Budgets::new(own.into_iter().chain(shared).collect())?,
             rates: agent.rates,
         };
-        agents.insert(name, agent);
+        tenant.agents.insert(name, agent);
     }
-    let RawTenant { org, region, policy, tools, direct, modes, .. } = raw;
-    let modes = modes.unwrap_or(Modes::ANY);
-    let direct = Arc::new(direct.unwrap_or_default());
-    Ok(Tenant { id, org, region, policy, modes, agents, tools, direct })
-}
-
-fn budgets_of(tenant: &TenantId, scope: &BudgetScope, limits: SpendLimits) -> [Budget; 2] {
-    [(BudgetWindow::Day, limits.day), (BudgetWindow::Month, limits.month)].map(|(window, limit)| {
-        let key = BudgetKey { tenant: tenant.clone(), scope: scope.clone(), window };
-        Budget { key, limit: limit.unwrap_or(MicroUsd::MAX) }
-    })
+    Ok(tenant)
 }
 
 fn tenant(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<RawTenant> {

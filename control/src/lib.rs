@@ -1,4 +1,4 @@
-//! The control API: the token service for agents, and the administration of agents, keys and revocations for people.
+//! The control API: the token service for agents, and the administration of agents, keys, revocations and budgets for people.
 //!
 //! Not here: what may happen (`agents/registry`, `agents/tokens`), and where it is kept (`agents/store`, `agents/vault`).
 //! Invariant: whatever changes the registry goes through `Ledger`, named and numbered, and nothing is answered before it is
@@ -12,7 +12,9 @@ mod feed;
 mod keys;
 mod ledger;
 mod oauth;
+mod page;
 mod problem;
+mod purse;
 mod read;
 mod replay;
 mod shapes;
@@ -21,8 +23,9 @@ mod subjects;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aegis_identity::SigningKey;
+use aegis_identity::{Nonces, SigningKey};
 use aegis_registry_store::StoreError;
+pub use aegis_tokens::FirstUse;
 use aegis_tokens::Service;
 use aegis_vault::{Files, Vault, VaultError};
 use tokio::net::TcpListener;
@@ -33,10 +36,12 @@ pub use api::OPENAPI;
 pub use connection::{Serving, TlsError, tls_config};
 pub use keys::KeyError;
 pub use ledger::{Ledger, LedgerError, Local, Proposal};
+pub use purse::{HotPurse, Purse};
 pub use replay::{Memory, Replay, ReplayError};
 pub use subjects::{SubjectSource, SubjectSources};
 
 use access::Access;
+use problem::Problem;
 use subjects::Subjects;
 
 /// What one control node is made from.
@@ -79,6 +84,10 @@ pub struct Control {
     subjects: Subjects,
     access: Access,
     region_key: SigningKey,
+    /// What a proof at the token endpoint must carry, where it must.
+    nonces: Option<Nonces>,
+    /// Where money is counted; `None` where no gateway's hot state is at hand.
+    purse: Option<Arc<dyn Purse>>,
     /// One change of keys at a time, so that a key is in the vault and the registry or in neither.
     rotation: Mutex<()>,
 }
@@ -109,8 +118,27 @@ impl Control {
             subjects: Subjects::start(config.subjects),
             access: Access::open(&config.data_dir)?,
             region_key: config.region_key,
+            nonces: None,
+            purse: None,
             rotation: Mutex::new(()),
         })
+    }
+
+    /// Tells and corrects what budgets have spent.
+    #[must_use]
+    pub fn with_purse(self, purse: Arc<dyn Purse>) -> Self {
+        Self { purse: Some(purse), ..self }
+    }
+
+    fn purse(&self) -> Result<&dyn Purse, Problem> {
+        self.purse.as_deref().ok_or(Problem::NoPurse)
+    }
+
+    /// Takes a proof at the token endpoint only with a nonce of this region (RFC 9449 §8), so that none can be made ahead
+    /// of its time. Nodes with one region key take each other's.
+    #[must_use]
+    pub fn demanding_nonces(self) -> Self {
+        Self { nonces: Some(Nonces::derived(&self.region_key)), ..self }
     }
 
     /// The registry, for a gateway in the same process.

@@ -8,20 +8,24 @@ use std::sync::Arc;
 use aegis_domain::{KeyId, Timestamp};
 use aegis_identity::{CertificateThumbprint, Unsigned, lay_out};
 use aegis_registry::PublicJwk;
-use aegis_tokens::{self as tokens, FirstUse, Grant, OAuthError, Pending, Refusal, Request, World};
+use aegis_tokens::{
+    self as tokens, FirstUse, FormError, Grant, OAuthError, Pending, Refusal, Request, World,
+};
 use axum::extract::State;
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde_json::{Value, json};
 use tracing::{error, warn};
 
 use crate::connection::Peer;
+use crate::problem::Problem;
 use crate::read::Asked;
 use crate::replay::ReplayError;
 use crate::{Control, clock, keys};
 
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 const FORM: &str = "application/x-www-form-urlencoded";
 /// As long as a new key is published before it signs (`keys::LEAD`), so that no verifier meets one it cannot know.
 const JWKS_CACHED: &str = "public, max-age=60";
@@ -40,19 +44,35 @@ enum NoToken {
 pub(crate) async fn token(
     State(control): State<Arc<Control>>,
     Extension(peer): Extension<Peer>,
-    asked: Asked,
+    asked: Result<Asked, Problem>,
 ) -> Response {
-    let kind = asked.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let kind = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
-    if !kind.is_some_and(|kind| kind.eq_ignore_ascii_case(FORM)) {
-        return refused(OAuthError::InvalidRequest, false);
+    // What is too long or broke off has an error of OAuth as well.
+    let Ok(asked) = asked else {
+        return with_nonce(refused(&FormError::TooLong.into(), false), &control);
+    };
+    let answer = answer(&control, &asked, peer.certificate).await;
+    with_nonce(answer, &control)
+}
+
+/// The nonce that the next proof must carry comes with every answer (RFC 9449 §8.2), so that only a client's first
+/// request is sent twice.
+fn with_nonce(mut answer: Response, control: &Control) -> Response {
+    let nonce = control.nonces.as_ref().map(|nonces| nonces.issue(clock::now()));
+    if let Some(nonce) = nonce.and_then(|nonce| HeaderValue::try_from(nonce).ok()) {
+        answer.headers_mut().insert(DPOP_NONCE, nonce);
     }
-    match grant(&control, &asked, peer.certificate).await {
+    answer
+}
+
+async fn answer(
+    control: &Control,
+    asked: &Asked,
+    certificate: Option<CertificateThumbprint>,
+) -> Response {
+    match grant(control, asked, certificate).await {
         Ok(answer) => uncached(StatusCode::OK, answer),
         Err(NoToken::Refused(refusal)) => {
-            let cause = std::error::Error::source(&refusal).map(ToString::to_string);
-            warn!(%refusal, cause, "no token was given");
-            refused(refusal.error(), asked.headers.contains_key(AUTHORIZATION))
+            refused(&refusal, asked.headers.contains_key(AUTHORIZATION))
         }
         Err(failure) => {
             error!(%failure, "no token could be given");
@@ -69,6 +89,9 @@ async fn grant(
     certificate: Option<CertificateThumbprint>,
 ) -> Result<Value, NoToken> {
     let now = clock::now();
+    if !asked.is_of(FORM) {
+        return Err(Refusal::NotAForm.into());
+    }
     let pending = judge(control, asked, certificate, now)?;
     let tenant = pending.agent().tenant;
     let mut answers = Vec::new();
@@ -98,7 +121,9 @@ fn judge(
     let request = Request { body: &asked.body, proofs: &proofs, authorization, certificate };
     let subjects = control.subjects.verifier();
     let registry = control.ledger.read();
-    control.service.judge(&request, &World { view: registry.view(), subjects: &subjects, now })
+    let nonces = control.nonces.as_ref();
+    let world = World { view: registry.view(), subjects: &subjects, nonces, now };
+    control.service.judge(&request, &world)
 }
 
 async fn sign(control: &Control, granted: &Grant, now: Timestamp) -> Result<String, NoToken> {
@@ -121,8 +146,10 @@ async fn signed(control: &Control, key: KeyId, unsigned: Unsigned) -> Result<Str
     Ok(unsigned.with(&signature))
 }
 
-/// RFC 6749 §5.2: 400, and 401 for a client that tried the `Authorization` header.
-fn refused(error: OAuthError, tried_header: bool) -> Response {
+/// RFC 6749 §5.2: 400, and 401 for a client that tried the `Authorization` header. The log has what the caller is not told.
+fn refused(refusal: &Refusal, tried_header: bool) -> Response {
+    warn!(%refusal, cause = causes(refusal), "no token was given");
+    let error = refusal.error();
     let is_client = error == OAuthError::InvalidClient && tried_header;
     let status = if is_client { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
     let body = json!({ "error": error.code(), "error_description": error.description() });
@@ -132,6 +159,13 @@ fn refused(error: OAuthError, tried_header: bool) -> Response {
         answer.headers_mut().insert(WWW_AUTHENTICATE, basic);
     }
     answer
+}
+
+/// Every source of a refusal, since each says less than the one below it.
+fn causes(refusal: &Refusal) -> Option<String> {
+    let sources = std::iter::successors(std::error::Error::source(refusal), |error| error.source());
+    let all: Vec<_> = sources.map(ToString::to_string).collect();
+    (!all.is_empty()).then(|| all.join(": "))
 }
 
 fn uncached(status: StatusCode, body: Value) -> Response {

@@ -4,6 +4,7 @@
 //! Not here: OAuth's own errors, which have another shape (`oauth`). Invariant: the detail never quotes what was sent.
 
 use aegis_registry::Refusal;
+use aegis_state::StateError;
 use axum::Json;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -43,6 +44,16 @@ pub(crate) enum Problem {
     Ledger(#[source] LedgerError),
     #[error("a token key cannot be made")]
     Key(#[source] KeyError),
+    #[error(
+        "this node has no hot state, so it knows no spend; ask a node that runs with a gateway"
+    )]
+    NoPurse,
+    #[error("the hot state does not answer")]
+    Purse(#[source] StateError),
+    #[error(
+        "the adjustment is on record, but the hot state did not take it; send it again under the same Idempotency-Key"
+    )]
+    Unadjusted(#[source] StateError),
     #[error("no random numbers are to be had")]
     Random(#[from] RandomError),
 }
@@ -80,6 +91,9 @@ impl Problem {
             Problem::Rewound { .. } => (StatusCode::CONFLICT, "rewound"),
             Problem::Refused(refusal) => refused(*refusal),
             Problem::Ledger(_) => (StatusCode::SERVICE_UNAVAILABLE, "ledger"),
+            Problem::NoPurse => (StatusCode::SERVICE_UNAVAILABLE, "no-hot-state"),
+            Problem::Purse(_) => (StatusCode::SERVICE_UNAVAILABLE, "hot-state"),
+            Problem::Unadjusted(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-adjusted"),
             Problem::Key(_) | Problem::Random(_) => (StatusCode::SERVICE_UNAVAILABLE, "keys"),
         }
     }
@@ -100,6 +114,8 @@ fn refused(refusal: Refusal) -> (StatusCode, &'static str) {
         Refusal::KeyInUse => (StatusCode::CONFLICT, "key-in-use"),
         Refusal::KeyPending => (StatusCode::CONFLICT, "key-pending"),
         Refusal::OverLimit { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "over-limit"),
+        Refusal::BudgetUnknown => (StatusCode::NOT_FOUND, "budget-unknown"),
+        Refusal::AdjustmentUnknown => (StatusCode::NOT_FOUND, "adjustment-unknown"),
         Refusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
         Refusal::Stale => (StatusCode::CONFLICT, "stale"),
         // draft-ietf-httpapi-idempotency-key-header-07 §2.7.

@@ -1,4 +1,4 @@
-//! A request as the API's handlers take it: a strict JSON body, `If-Match`, `Idempotency-Key`, a page.
+//! A request as the API's handlers take it: a strict JSON body, `If-Match`, `Idempotency-Key`.
 //!
 //! Not here: what it asks for. Invariant: a member the API does not know is refused, so that a misspelt one is never a
 //! wish that silently went unheard.
@@ -8,14 +8,13 @@ use aegis_registry::{AgentName, ClientId, Fingerprint};
 use axum::body::Bytes;
 use axum::http::header::{CONTENT_TYPE, IF_MATCH};
 use axum::http::{HeaderMap, Method, Uri};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::Principal;
 use crate::problem::Problem;
 
-const PAGE_DEFAULT: usize = 100;
-const PAGE_MAX: usize = 1_000;
+/// Versions are serials of events, which count from one.
+const NO_VERSION: u64 = 0;
 const KEY_BYTES_MAX: usize = 255;
 
 /// A request with a body, after its sender was let in.
@@ -33,24 +32,29 @@ impl Asked {
         if self.body.is_empty() {
             return serde_json::from_str("{}").map_err(malformed);
         }
-        let kind = self.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let kind = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
-        if !kind.is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
+        if !self.is_of("application/json") {
             return Err(Problem::ContentType("application/json"));
+        }
+        // serde takes an array for a struct, member by member, which nobody who writes one means.
+        if !self.body.trim_ascii_start().starts_with(b"{") {
+            return Err(Problem::Malformed("the body is not an object".into()));
         }
         serde_json::from_slice(&self.body).map_err(malformed)
     }
 
-    /// The version the sender saw, from a strong entity tag (RFC 9110 §13.1.1).
-    pub(crate) fn seen(&self) -> Result<Option<u64>, Problem> {
-        let Some(value) = self.headers.get(IF_MATCH) else { return Ok(None) };
-        if value == "*" {
-            return Ok(None);
-        }
-        let text = value.to_str().ok();
-        let tag = text.and_then(|text| text.strip_prefix('"')?.strip_suffix('"')?.parse().ok());
-        tag.map(Some)
-            .ok_or_else(|| Problem::Malformed("If-Match is not one entity tag of ours".into()))
+    /// Whether its one `Content-Type` is this one, whatever its parameters.
+    pub(crate) fn is_of(&self, kind: &str) -> bool {
+        let mut sent = self.headers.get_all(CONTENT_TYPE).iter();
+        let (Some(sent), None) = (sent.next(), sent.next()) else { return false };
+        let sent = sent.to_str().ok().and_then(|sent| sent.split(';').next()).map(str::trim);
+        sent.is_some_and(|sent| sent.eq_ignore_ascii_case(kind))
+    }
+
+    /// The version the sender saw, from one strong entity tag (RFC 9110 §13.1.1). What is no tag of ours matches nothing.
+    pub(crate) fn seen(&self) -> Option<u64> {
+        let value = self.headers.get(IF_MATCH).filter(|value| *value != "*")?;
+        let tag = |text: &str| text.strip_prefix('"')?.strip_suffix('"')?.parse().ok();
+        Some(value.to_str().ok().and_then(tag).unwrap_or(NO_VERSION))
     }
 
     /// Who numbers this request: its sender, by `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header).
@@ -71,33 +75,6 @@ impl Asked {
 pub(crate) fn agent_name((tenant, agent): (String, String)) -> Result<AgentName, Problem> {
     let tenant = TenantId::parse(&tenant).map_err(|_| Problem::NotFound)?;
     Ok(AgentName { tenant, id: AgentId::parse(&agent).map_err(|_| Problem::NotFound)? })
-}
-
-/// `?tenant=..&after=..&limit=..`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Page {
-    pub(crate) tenant: Option<TenantId>,
-    /// `<tenant>/<agent>`: the last one of the page before.
-    pub(crate) after: Option<String>,
-    limit: Option<usize>,
-}
-
-impl Page {
-    pub(crate) fn limit(&self) -> Result<usize, Problem> {
-        match self.limit.unwrap_or(PAGE_DEFAULT) {
-            limit @ 1..=PAGE_MAX => Ok(limit),
-            _ => Err(Problem::Malformed(format!("limit is not 1 to {PAGE_MAX}"))),
-        }
-    }
-
-    pub(crate) fn after(&self) -> Result<Option<AgentName>, Problem> {
-        let Some(after) = &self.after else { return Ok(None) };
-        let split =
-            after.split_once('/').map(|(tenant, agent)| (tenant.to_owned(), agent.to_owned()));
-        let name = split.and_then(|pair| agent_name(pair).ok());
-        name.map(Some).ok_or_else(|| Problem::Malformed("after is not <tenant>/<agent>".into()))
-    }
 }
 
 /// serde_json quotes names of members and types, and no values but those of enums; positions help most.

@@ -54,6 +54,7 @@ pub(crate) fn token_key(key: &TokenKey, now: Timestamp) -> Value {
         "signs_until": key.signs_until.map(show),
         "counts_until": key.counts_until.map(show),
         "jwk": key.key.to_value(),
+        "version": key.changed,
     })
 }
 
@@ -73,13 +74,21 @@ pub(crate) fn revocation(revocation: &Revocation) -> Value {
     })
 }
 
+/// Puts the members of other objects into one.
+pub(crate) fn extend(value: &mut Value, more: impl IntoIterator<Item = Value>) {
+    let Some(members) = value.as_object_mut() else { return };
+    for more in more {
+        members.extend(more.as_object().cloned().unwrap_or_default());
+    }
+}
+
 /// An answer that no cache keeps.
 pub(crate) fn answer(status: StatusCode, body: Value) -> Response {
     (status, [(CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
-/// An agent with the tag of its version.
-pub(crate) fn tagged(status: StatusCode, agent: &Agent, body: Value) -> Response {
-    let tag = format!("\"{}\"", agent.changed);
+/// The same with the tag of the version of what is answered with: the serial of the event that last changed it.
+pub(crate) fn tagged(status: StatusCode, changed: u64, body: Value) -> Response {
+    let tag = format!("\"{changed}\"");
     (status, [(CACHE_CONTROL, "no-store".to_owned()), (ETAG, tag)], Json(body)).into_response()
 }

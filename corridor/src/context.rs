@@ -11,7 +11,7 @@ use aegis_domain::{
     Timestamp, ToolName, TraceContext,
 };
 use aegis_identity::{self as identity, CertificateThumbprint, Modes, ReplayCheck};
-use aegis_state::Hold;
+use aegis_state::{Budgets, Hold, Rates};
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -101,12 +101,21 @@ pub enum Asked {
 pub struct Identified {
     pub agent: Arc<AgentIdentity>,
     pub tenant: Arc<Tenant>,
+    pub limits: AgentLimits,
     /// Taken once: whatever is said of this call is said under these versions.
     pub judges: Judges,
     /// Every way in which the caller showed who it is.
     pub modes: Modes,
     /// What the hot state must be asked, so that what was shown serves nobody else.
     pub replay: ReplayCheck,
+}
+
+/// How much an agent may.
+#[derive(Clone, Debug)]
+pub struct AgentLimits {
+    pub rates: Rates,
+    /// Its own and its tenant's.
+    pub budgets: Budgets,
 }
 
 /// A request body as it came, and the room it takes in memory.

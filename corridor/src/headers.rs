@@ -9,6 +9,8 @@ pub const AEGIS_AUTHORIZATION: HeaderName = HeaderName::from_static("aegis-autho
 pub const AEGIS_DPOP: HeaderName = HeaderName::from_static("aegis-dpop");
 /// RFC 9449 §4.1.
 pub const DPOP: HeaderName = HeaderName::from_static("dpop");
+/// RFC 9449 §8.
+pub const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 pub const AEGIS_ATTESTATION: HeaderName = HeaderName::from_static("aegis-attestation");
 pub const AEGIS_DECISION_ID: HeaderName = HeaderName::from_static("aegis-decision-id");
 pub const AEGIS_POLICY_VERSION: HeaderName = HeaderName::from_static("aegis-policy-version");

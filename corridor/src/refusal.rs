@@ -2,6 +2,8 @@
 //!
 //! Not here: statuses and headers (the gateway's `door::answer`). Invariant: nothing of the call itself is in it.
 
+use std::sync::Arc;
+
 use aegis_domain::{Decision, DecisionId, Reason, Ttl};
 use aegis_identity::Scheme;
 
@@ -19,6 +21,17 @@ pub struct Refusal {
     pub asked: Asked,
     /// How the caller tried to show who it is.
     pub tried: Scheme,
+    /// What would let the caller in, where it is not let in.
+    pub entry: Entry,
+}
+
+/// What a caller needs to know to be let in.
+#[derive(Clone, Debug, Default)]
+pub struct Entry {
+    /// Where it is written which token service this gateway believes (RFC 9728 §5.1).
+    pub metadata: Option<Arc<str>>,
+    /// What the next proof must hold (RFC 9449 §9).
+    pub nonce: Option<String>,
 }
 
 impl Refusal {
@@ -33,6 +46,7 @@ impl Refusal {
             trace_id: call.trace.trace_id_hex(),
             asked: call.asked,
             tried: call.tried,
+            entry: Entry::default(),
         }
     }
 
@@ -47,6 +61,7 @@ impl Refusal {
             trace_id: String::new(),
             asked: Asked::Server,
             tried: Scheme::Bearer,
+            entry: Entry::default(),
         }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use aegis_audit_ship::{Disclosures, Journal};
 use aegis_config::Config;
-use aegis_domain::{Decision, HotAnswer, HotRefusal, Reason, Ttl, Verdict};
-use aegis_identity::SigningKey;
+use aegis_domain::{Decision, Fault, HotAnswer, HotRefusal, Reason, Ttl, Verdict};
+use aegis_identity::{Nonces, SigningKey};
 use aegis_policy_store::Policies;
 use aegis_state::HotState;
 use aegis_telemetry::Metrics;
@@ -18,9 +18,9 @@ use tokio::runtime::Handle;
 use crate::clock;
 use crate::context::{Arrival, Asked, CallContext, Identified, Read, Received};
 use crate::drain::Drain;
-use crate::refusal::Refusal;
-use crate::rooms::identify::Identify;
-use crate::rooms::{gather, judge, prepare, read, seal, settle};
+use crate::refusal::{Entry, Refusal};
+use crate::rooms::{gather, identify, judge, prepare, read, seal, settle};
+use crate::roster::Roster;
 use crate::shadow::{Job, Shadow};
 use crate::via::Via;
 
@@ -38,7 +38,12 @@ pub trait BodySource: Send {
 /// The rooms, and everything they need that outlives a call.
 pub struct Corridor {
     pub config: Config,
-    pub identify: Identify,
+    /// Whom it can know.
+    pub roster: Arc<Roster>,
+    /// Makes proofs name something that nobody could know before.
+    pub nonces: Option<Nonces>,
+    /// Where it is written which token service this gateway believes.
+    pub metadata: Option<Arc<str>>,
     pub policies: Policies,
     /// Where calls wait for a candidate's opinion.
     pub shadow: Shadow,
@@ -126,7 +131,7 @@ impl Corridor {
         arrival: &Arrival,
         body: &mut dyn BodySource,
     ) -> Result<Decision, Reason> {
-        let identified = self.identify.identify(arrival, self, (ctx.id, ctx.arrived))?;
+        let identified = identify::identify(arrival, self, (ctx.id, ctx.arrived))?;
         let identified = ctx.identified.insert(identified).clone();
         if identified.tenant.region != self.config.region {
             return Err(Reason::WrongRegion);
@@ -186,6 +191,13 @@ impl Corridor {
         }
     }
 
+    fn entry(&self, reason: Reason) -> Entry {
+        let nonces = self.nonces.as_ref().filter(|_| reason == Reason::ProofNonce);
+        let nonce = nonces.map(|nonces| nonces.issue(clock::now()));
+        let is_stranger = reason.fault() == Fault::Identity;
+        Entry { metadata: self.metadata.clone().filter(|_| is_stranger), nonce }
+    }
+
     fn refusal(&self, ctx: &CallContext) -> Refusal {
         let decision = ctx
             .decision
@@ -199,6 +211,7 @@ impl Corridor {
             trace_id: ctx.trace.trace_id_hex(),
             asked: ctx.asked,
             tried: ctx.tried,
+            entry: self.entry(decision.verdict.reason()),
             decision,
         }
     }
@@ -209,6 +222,9 @@ fn retry_after(hot: HotAnswer) -> Option<Ttl> {
         HotAnswer::Refused(HotRefusal::Rate { retry_after, .. }) => Some(retry_after),
         HotAnswer::Refused(HotRefusal::Budget { resets_in, .. }) => Some(resets_in),
         HotAnswer::Refused(HotRefusal::Replayed) | HotAnswer::Granted(_) => None,
-        HotAnswer::Unanswered(_) => Some(Ttl::from_s(1)),
+        // Nobody knows when a call ends.
+        HotAnswer::Refused(HotRefusal::Busy { .. }) | HotAnswer::Unanswered(_) => {
+            Some(Ttl::from_s(1))
+        }
     }
 }

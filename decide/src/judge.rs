@@ -81,6 +81,7 @@ fn check_facts(case: &Case<'_>, policy: &Snapshot) -> Result<(Option<MicroUsd>, 
         HotAnswer::Granted(grant) => Ok((Some(grant.budget_left), Degraded::No)),
         HotAnswer::Refused(HotRefusal::Replayed) => Err(Reason::TokenReplayed),
         HotAnswer::Refused(HotRefusal::Rate { .. }) => Err(Reason::RateLimited),
+        HotAnswer::Refused(HotRefusal::Busy { .. }) => Err(Reason::TooManyInFlight),
         HotAnswer::Refused(HotRefusal::Budget { .. }) => Err(Reason::OutOfBudget),
         HotAnswer::Unanswered(outage) => {
             let is_free = case.call.estimated_cost == MicroUsd::ZERO;

@@ -37,6 +37,7 @@ pub struct Ports {
     pub plain: u16,
     pub tls: u16,
     pub metrics: u16,
+    pub control: u16,
     pub upstream: u16,
 }
 

@@ -51,6 +51,7 @@ fn configuration(ports: Ports) -> String {
         ("@plain@", ports.plain.to_string()),
         ("@tls@", ports.tls.to_string()),
         ("@metrics@", ports.metrics.to_string()),
+        ("@control@", ports.control.to_string()),
         ("@upstream@", ports.upstream.to_string()),
         ("@audience@", AUDIENCE.to_owned()),
         ("@issuer@", ISSUER.to_owned()),

@@ -100,6 +100,29 @@ impl FromStr for BudgetWindow {
     }
 }
 
+/// What becomes of a call that would spend more than a budget allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Overrun {
+    /// It is refused.
+    Refuse,
+    /// It goes, and its grant tells that the budget is overspent (`Grant::warned`).
+    Warn,
+}
+
+impl Overrun {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Overrun::Refuse => "refuse",
+            Overrun::Warn => "warn",
+        }
+    }
+
+    /// Reads what `as_str` writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Overrun::Refuse, Overrun::Warn].into_iter().find(|overrun| overrun.as_str() == text)
+    }
+}
+
 /// The name of a budget; its limit may change, its name may not.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BudgetKey {

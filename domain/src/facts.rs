@@ -35,13 +35,53 @@ impl RateWindow {
     }
 }
 
+/// Whose calls are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CountScope {
+    Agent,
+    Tenant,
+    Tool,
+}
+
+impl CountScope {
+    pub const ALL: [CountScope; 3] = [CountScope::Agent, CountScope::Tenant, CountScope::Tool];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CountScope::Agent => "agent",
+            CountScope::Tenant => "tenant",
+            CountScope::Tool => "tool",
+        }
+    }
+}
+
+/// What is left of the rate limit that is nearest to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLeft {
+    pub of: CountScope,
+    pub window: RateWindow,
+    /// Calls a window on average.
+    pub limit: u32,
+    /// Calls that would pass at once after this one.
+    pub left: u32,
+    /// How long until the whole burst is there again, if nobody calls.
+    pub resets_in: Ttl,
+}
+
 /// What the hot state granted: the hold stands until it is settled, released or expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// What is held for this call.
     pub held: MicroUsd,
-    /// The least left of any budget the call counts against, before this hold; `MicroUsd::MAX` without a budget.
+    /// The least left of any budget that limits the call, before this hold; `MicroUsd::MAX` without one.
     pub budget_left: MicroUsd,
+    /// Which budget that is, by its place among those asked about.
+    pub tightest: Option<u8>,
+    /// One bit for each budget asked about, by its place: with this hold it reached its warning, or passed a limit that
+    /// only warns.
+    pub warned: u16,
+    /// A grant that is told again may leave it out.
+    pub rate: Option<RateLeft>,
 }
 
 /// Why the hot state refused. A refusal writes nothing: no token is burnt, no money held.
@@ -50,10 +90,18 @@ pub enum HotRefusal {
     /// The token was used before: by another binding (`bound`) or at all (`once`).
     Replayed,
     Rate {
+        of: CountScope,
         window: RateWindow,
         retry_after: Ttl,
     },
+    /// As many calls are under way as may be.
+    Busy {
+        of: CountScope,
+        limit: u32,
+    },
     Budget {
+        /// Its place among the budgets asked about.
+        nth: u8,
         left: MicroUsd,
         resets_in: Ttl,
     },

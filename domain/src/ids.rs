@@ -278,6 +278,15 @@ impl DecisionId {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
+
+    /// The time it was built from.
+    pub fn unix_ms(&self) -> u64 {
+        let time = self.0.iter().take(10);
+        time.fold(0, |ms, byte| {
+            let digit = CROCKFORD.iter().position(|letter| letter == byte).unwrap_or_default();
+            (ms << 5) | u64::try_from(digit).unwrap_or_default()
+        })
+    }
 }
 
 impl TryFrom<String> for DecisionId {
@@ -431,6 +440,9 @@ mod tests {
     fn a_decision_id_sorts_by_time_and_round_trips() {
         let (early, late) = (DecisionId::new(1, [255; 10]), DecisionId::new(2, [0; 10]));
         assert!(early < late);
+        for ms in [0, 1, 1_800_000_000_000, 0xFFFF_FFFF_FFFF] {
+            assert_eq!(DecisionId::new(ms, [255; 10]).unix_ms(), ms);
+        }
         assert_eq!(DecisionId::parse(early.as_str()).unwrap(), early);
         assert!(DecisionId::parse("short").is_err());
         for byte in 0..=u8::MAX {

@@ -18,10 +18,12 @@ mod time;
 
 pub use agent::{AgentIdentity, TokenUse};
 pub use approval::ApprovalRequest;
-pub use budget::{BudgetKey, BudgetNameError, BudgetScope, BudgetWindow, Hours};
+pub use budget::{BudgetKey, BudgetNameError, BudgetScope, BudgetWindow, Hours, Overrun};
 pub use call::{CallKind, EgressCall, McpCall, Method, Params, ParamsHash, Scheme};
 pub use decision::{Decision, Degraded, Effect, Obligation, PolicyRef, Verdict};
-pub use facts::{DlpFacts, Facts, Grant, HotAnswer, HotRefusal, Outage, RateWindow};
+pub use facts::{
+    CountScope, DlpFacts, Facts, Grant, HotAnswer, HotRefusal, Outage, RateLeft, RateWindow,
+};
 pub use ids::{
     AgentId, DecisionId, Detector, Host, IdError, Jti, KeyId, McpTool, OrgId, Region, RuleId,
     TeamId, TenantId, ToolName, TraceContext,

@@ -129,6 +129,8 @@ reasons! {
 
     /// Too many calls in a window.
     RateLimited: Limit, "slow down and retry after the time in Retry-After";
+    /// As many calls are under way at once as may be.
+    TooManyInFlight: Limit, "wait until a call under way has ended, or make fewer at once";
     /// The budget cannot cover the call's highest possible cost.
     OutOfBudget: Limit, "wait for the budget to reset, or have it raised";
 

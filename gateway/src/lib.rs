@@ -7,6 +7,7 @@ pub mod dev;
 pub mod door;
 pub mod files;
 pub mod keys;
+pub mod region;
 pub mod reload;
 pub mod rooms;
 pub mod serve;

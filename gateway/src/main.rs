@@ -58,6 +58,9 @@ enum Command {
         /// Where /metrics, /healthz and /readyz are.
         #[arg(long, default_value_t = 9464)]
         metrics_port: u16,
+        /// Where the control API is.
+        #[arg(long, default_value_t = 8081)]
+        control_port: u16,
         /// Where the demo upstream listens.
         #[arg(long, default_value_t = 9443)]
         upstream_port: u16,
@@ -81,11 +84,12 @@ fn main() -> ExitCode {
             Ok(config) => ran(wire::build(config).and_then(serve::run).map(drop)),
             Err(mistakes) => complain(&mistakes.into(), 2),
         },
-        Command::Dev { data, port, tls_port, metrics_port, upstream_port, once } => {
+        Command::Dev { data, port, tls_port, metrics_port, control_port, upstream_port, once } => {
             let ports = Ports {
                 plain: port,
                 tls: tls_port,
                 metrics: metrics_port,
+                control: control_port,
                 upstream: upstream_port,
             };
             let after = if once { AfterScenario::Stop } else { AfterScenario::Stay };

@@ -47,7 +47,7 @@ pub enum StoppedBy {
 
 /// Serves until told to stop, then drains.
 pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
-    let Built { gateway, stop, recovery, follower, control, shadow_jobs } = built;
+    let Built { gateway, stop, recovery, follower, control, region, shadow_jobs } = built;
     control.block_on(aegis_corridor::recover::settle(&gateway.corridor, recovery))?;
     let reaper = control.spawn(reap(Arc::clone(&gateway)));
     let reloader = {
@@ -59,12 +59,15 @@ pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
     let drained = Arc::clone(&gateway);
     let by = Arc::new(OnceLock::new());
     let told = Arc::clone(&by);
-    Listeners::new(&gateway)?.run_until(async move {
+    let listeners = Listeners::new(&gateway)?;
+    let region = region.run(control.handle())?;
+    listeners.run_until(async move {
         let by = stopped(&drained, &stop).await;
         told.get_or_init(|| by);
     });
     reaper.abort();
     reloader.abort();
+    drop(region);
     drop(shadow);
     // Calls that were cut have been handed to this runtime; their ends are still to be written down.
     let settled = control

@@ -11,7 +11,7 @@ use aegis_audit_chain::note::SecretKey;
 use aegis_audit_chain::trust::Trust;
 use aegis_audit_ship::{Disclosures, FILE_BYTES, Journal, JournalConfig, RealDisk, Recovered};
 use aegis_domain::Ttl;
-use aegis_identity::{KeySet, TokenLimits, TrustedIssuer, Verifier};
+use aegis_identity::{KeySet, Nonces, TokenLimits, TrustedIssuer};
 use aegis_resolve::Resolver;
 use aegis_state::{
     EmbeddedConfig, EmbeddedState, Hold, HotState, RedisConfig, RedisState, StateError,
@@ -23,18 +23,19 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::door::Intercept;
+use crate::region::{Means, Region, metadata};
 use crate::reload::Reloading;
 use crate::rooms::forward;
 use crate::serve::Stop;
 use crate::{files, keys};
 use aegis_authority::{BundleKey, Store};
 use aegis_conduit::upstream::{ClientIdentity, Spoken, Trust as Upstreams};
-use aegis_config::{Config, StateHome};
+use aegis_config::{Config, RegionRegistry, StateHome};
 use aegis_corridor::Corridor;
 use aegis_corridor::clock;
 use aegis_corridor::drain::Drain;
 use aegis_corridor::recover::Recovery;
-use aegis_corridor::rooms::identify::Identify;
+use aegis_corridor::roster::{RegionIssuer, Roster, Trusted};
 use aegis_corridor::shadow::{Job, Shadow};
 use aegis_corridor::via::Via;
 use aegis_policy_store::Policies;
@@ -45,6 +46,8 @@ pub struct Gateway {
     /// Whose turn it is to change policies.
     pub reloading: Reloading,
     pub jwks: Bytes,
+    /// Which token service this gateway believes (RFC 9728), where there is one.
+    pub resource: Option<Bytes>,
     pub resolver: Resolver,
     /// Signs bundles for OPAs that know no EdDSA.
     pub bundle_key: BundleKey,
@@ -69,7 +72,12 @@ impl Gateway {
     pub fn is_itself(&self, address: SocketAddr) -> bool {
         let listen = &self.corridor.config.listen;
         let tls = listen.tls.as_ref().map(|tls| tls.address);
-        let mut ours = listen.plain.into_iter().chain(tls).chain([listen.metrics]);
+        let control = match &self.corridor.config.registry {
+            Some(RegionRegistry::Kept(api)) => Some(api.address),
+            Some(RegionRegistry::Followed(_)) | None => None,
+        };
+        let ours = listen.plain.into_iter().chain(tls).chain([listen.metrics]);
+        let mut ours = ours.chain(control);
         ours.any(|ours| {
             let is_heard = ours.ip().is_unspecified() || ours.ip() == address.ip();
             ours.port() == address.port() && is_heard
@@ -85,6 +93,8 @@ pub struct Built {
     /// Tells the journal to people and machines; dropped after the journal is closed, so that it tells all of it.
     pub follower: Follower,
     pub control: Runtime,
+    /// The registry of the region's agents.
+    pub region: Region,
     /// What `shadow` holds, for the thread that asks.
     pub shadow_jobs: mpsc::Receiver<Job>,
 }
@@ -96,13 +106,19 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     keys::ensure(&config.data_dir)?;
     let policies = Policies::load(&config, clock::now())?;
     let trust = trust(&config)?;
-    let identify = Identify::new(verifier(&config)?);
+    let roster = Arc::new(Roster::new(trusted(&config)?));
     let control = control_runtime()?;
     let region_key = keys::region(&config.data_dir)?;
     let (journal, records) = journal(&config)?;
     let (state, holds) =
         state(&config, control.handle()).context("the hot state cannot be opened")?;
     let recovery = Recovery { records, holds };
+    let means = Means {
+        roster: Arc::clone(&roster),
+        state: Arc::clone(&state),
+        region_key: region_key.clone(),
+    };
+    let region = Region::open(&config, means)?;
     let metrics = Metrics::new();
     for (tenant, store) in policies.iter() {
         metrics.policy().live(tenant, store.current().live.snapshot().policy_ref().version);
@@ -116,9 +132,13 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let jwks = KeySet::default().with(region_key.public_key().clone())?.to_jwks_json();
     let connections = Arc::new(Semaphore::new(config.limits.connections_max));
     let body_room = Arc::new(Semaphore::new(config.limits.bodies_bytes_max));
+    let resource = metadata::document(&config);
+    let nonces = config.identity.demands_nonces.then(|| Nonces::derived(&region_key));
     let corridor = Corridor {
         issuer: config.identity.audience.clone(),
-        identify,
+        roster,
+        nonces,
+        metadata: metadata::url(&config),
         policies,
         shadow,
         state,
@@ -135,6 +155,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         corridor: Arc::new(corridor),
         reloading: Reloading::default(),
         jwks: Bytes::from(jwks),
+        resource,
         resolver: Resolver::default(),
         bundle_key,
         intercept,
@@ -144,7 +165,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         connections,
     };
     let (gateway, stop) = (Arc::new(gateway), Stop::default());
-    Ok(Built { gateway, stop, recovery, follower, control, shadow_jobs })
+    Ok(Built { gateway, stop, recovery, follower, control, region, shadow_jobs })
 }
 
 /// The hot state, and the holds an earlier life left in one of this process's own. Those in a shared one may be other
@@ -196,7 +217,7 @@ pub fn preflight(config: &Config) -> Vec<anyhow::Error> {
     let mut found: Vec<anyhow::Error> = Vec::new();
     found.extend(Policies::check(config).err().map(anyhow::Error::from));
     found.extend(trust(config).err());
-    found.extend(verifier(config).err());
+    found.extend(trusted(config).err());
     if let Some(tls) = &config.listen.tls {
         found.extend(crate::door::check_tls(tls).err());
     }
@@ -217,26 +238,32 @@ fn trust(config: &Config) -> anyhow::Result<Upstreams> {
     Upstreams::load(wanted).context("upstreams cannot be verified")
 }
 
-fn verifier(config: &Config) -> anyhow::Result<Verifier> {
+fn trusted(config: &Config) -> anyhow::Result<Trusted> {
     let mut issuers = Vec::new();
+    let audiences = vec![config.identity.audience.clone()];
     for issuer in &config.identity.issuers {
         let path = &issuer.jwks;
         let bytes = std::fs::read(path)
             .with_context(|| format!("the key set {} cannot be read", path.display()))?;
         let keys = KeySet::from_jwks(&bytes)
             .with_context(|| format!("the key set {} cannot be used", path.display()))?;
-        issuers.push(TrustedIssuer {
-            issuer: issuer.issuer.clone(),
-            audiences: vec![config.identity.audience.clone()],
-            keys,
-        });
+        let issuer = issuer.issuer.clone();
+        issuers.push(TrustedIssuer { issuer, audiences: audiences.clone(), keys });
+    }
+    let region = config.registry.as_ref().map(|registry| RegionIssuer {
+        issuer: registry.issuer().to_owned(),
+        audiences: audiences.clone(),
+    });
+    let is_double = |region: &RegionIssuer| issuers.iter().any(|it| it.issuer == region.issuer);
+    if region.as_ref().is_some_and(is_double) {
+        anyhow::bail!("an issuer below `identity` has the name of the region's own token service");
     }
     let limits = TokenLimits {
         skew: Ttl::from_s(30),
         ttl_max: Ttl::from_s(15 * 60),
         token_bytes_max: 8_192,
     };
-    Ok(Verifier::new(issuers, limits))
+    Ok(Trusted { issuers, region, limits })
 }
 
 /// The writer's name in audit origins; one gateway process writes a data directory.

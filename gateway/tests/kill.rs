@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use aegis_audit_chain::record::{DecisionEntry, Entry};
 use aegis_audit_chain::verify::Verdict;
 use aegis_domain::{DecisionId, Effect, Timestamp};
-use aegis_state::{BudgetWindow, HotState as _};
+use aegis_state::{BudgetWindow, HotState as _, Period};
 use aegis_testkit::{Answer, Ask, Building, Line, Plan, Script, Wire};
 use serde_json::json;
 
@@ -177,7 +177,9 @@ async fn every_budget_adds_up(
         };
         let recorded: u64 = decisions
             .values()
-            .filter(|(at, decision)| window.period(*at) == window.period(now) && counts(decision))
+            .filter(|(at, decision)| {
+                Period::of(window, *at) == Period::of(window, now) && counts(decision)
+            })
             .filter_map(|(_, decision)| costs.get(&decision.id))
             .sum();
         let spend = state.spend(&Building::budget("acme", agent, window), now).await.unwrap();

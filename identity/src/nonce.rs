@@ -8,8 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 
+use crate::SigningKey;
+
 /// How long a nonce is the newest. It is taken for as long again, and from gateways whose clock is ahead.
 const SLOT_S: u64 = 150;
+/// What the secret is derived for.
+const PURPOSE: &str = "dpop nonces";
 const LABEL: &[u8] = b"aegis-dpop-nonce-v1\0";
 const SLOT_BYTES: usize = 8;
 const NONCE_BYTES: usize = 40;
@@ -25,6 +29,11 @@ impl Nonces {
     pub fn new(current: &Secret<[u8; 32]>, previous: Option<&Secret<[u8; 32]>>) -> Self {
         let key = |secret: &Secret<[u8; 32]>| hmac::Key::new(hmac::HMAC_SHA256, secret.expose());
         Self { current: key(current), previous: previous.map(key) }
+    }
+
+    /// Those of everyone who has this key: the nodes of a region know each other's without a word between them.
+    pub fn derived(key: &SigningKey) -> Self {
+        Self::new(&key.derive(PURPOSE), None)
     }
 
     /// The nonce for `DPoP-Nonce`, the same for everybody in one slot.
@@ -100,6 +109,14 @@ mod tests {
         assert!(nonces(2, Some(1)).accepts(&given, at(0)));
         assert!(!nonces(3, Some(2)).accepts(&given, at(0)));
         assert_ne!(given, nonces(2, Some(1)).issue(at(0)));
+    }
+
+    #[test]
+    fn nodes_of_one_key_take_each_others_nonces_and_no_others() {
+        let of = |seed| Nonces::derived(&SigningKey::from_seed([seed; 32]));
+        let given = of(1).issue(at(0));
+        assert!(of(1).accepts(&given, at(0)));
+        assert!(!of(2).accepts(&given, at(0)));
     }
 
     #[test]

@@ -22,7 +22,8 @@ pub enum Revocation {
     Agent { tenant: TenantId, agent: AgentId, issued_before: Timestamp },
     /// What everyone of a tenant was given before an instant.
     Tenant { tenant: TenantId, issued_before: Timestamp },
-    /// All that a key signed and all that is bound to it, for good.
+    /// All that a key signed and all that is bound to it, for good. A certificate is named by its own thumbprint, as bytes:
+    /// both are SHA-256, so one name never means two.
     Key(JwkThumbprint),
 }
 
@@ -111,8 +112,10 @@ impl Revocations {
     fn revoked_by(&self, token: &VerifiedToken) -> Option<RevokedBy> {
         let claims = token.claims();
         let bound = claims.confirmation.and_then(|cnf| cnf.key());
-        let is_revoked = |key: JwkThumbprint| self.keys.contains(&key);
-        if is_revoked(token.key()) || bound.is_some_and(is_revoked) {
+        let shown = claims.confirmation.and_then(|cnf| cnf.certificate());
+        let shown = shown.map(|one| JwkThumbprint::from_bytes(*one.as_bytes()));
+        let mut named = [Some(token.key()), bound, shown].into_iter().flatten();
+        if named.any(|key| self.keys.contains(&key)) {
             return Some(RevokedBy::Key);
         }
         let tenant = self.tenants.get(&claims.tenant)?;

@@ -6,7 +6,8 @@
 use std::num::NonZeroU32;
 
 use aegis_domain::{
-    AgentId, DecisionId, Jti, MicroUsd, RateWindow, TenantId, Timestamp, TokenUse, Ttl,
+    AgentId, BudgetKey, CountScope, DecisionId, Jti, MicroUsd, RateWindow, TenantId, Timestamp,
+    TokenUse, ToolName, Ttl,
 };
 
 use crate::Budgets;
@@ -43,7 +44,7 @@ pub struct RateLimit {
     pub burst: NonZeroU32,
 }
 
-/// The rate limits of one agent; a window without a limit is not counted.
+/// Rate limits of one scope; a window without a limit is not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
     pub second: Option<RateLimit>,
@@ -63,14 +64,89 @@ impl Rates {
     }
 }
 
+impl Rates {
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::NONE
+    }
+}
+
+/// The rate limits a call must keep to, all at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    pub agent: Rates,
+    pub tenant: Rates,
+    pub tool: Rates,
+}
+
+impl Counted {
+    pub fn get(&self, of: CountScope) -> Rates {
+        match of {
+            CountScope::Agent => self.agent,
+            CountScope::Tenant => self.tenant,
+            CountScope::Tool => self.tool,
+        }
+    }
+}
+
+/// How many calls may be under way at once; where there is no limit, they are not counted.
+///
+/// A call is under way from its grant to its settlement, or to the expiry of its hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InFlight {
+    pub agent: Option<NonZeroU32>,
+    pub tenant: Option<NonZeroU32>,
+    pub tool: Option<NonZeroU32>,
+}
+
+impl InFlight {
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub fn get(&self, of: CountScope) -> Option<NonZeroU32> {
+        match of {
+            CountScope::Agent => self.agent,
+            CountScope::Tenant => self.tenant,
+            CountScope::Tool => self.tool,
+        }
+    }
+}
+
+/// Whose calls under way are counted together, by name; those of a tool and of an agent within one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InFlightName {
+    Agent(AgentId),
+    Tenant,
+    Tool(ToolName),
+}
+
+impl InFlightName {
+    /// The counts a hold is in.
+    pub(crate) fn all_of(hold: &Hold) -> impl Iterator<Item = Self> {
+        let counted = CountScope::ALL.into_iter().filter(|of| hold.in_flight.get(*of).is_some());
+        counted.map(|of| Self::of(of, &hold.agent, &hold.tool))
+    }
+
+    pub(crate) fn of(scope: CountScope, agent: &AgentId, tool: &ToolName) -> Self {
+        match scope {
+            CountScope::Agent => InFlightName::Agent(agent.clone()),
+            CountScope::Tenant => InFlightName::Tenant,
+            CountScope::Tool => InFlightName::Tool(tool.clone()),
+        }
+    }
+}
+
 /// The one question about one call.
 #[derive(Clone, Debug)]
 pub struct Ask {
     pub id: DecisionId,
     pub tenant: TenantId,
     pub agent: AgentId,
+    /// Whose budgets, rates and calls under way it counts in beside the agent's and the tenant's.
+    pub tool: ToolName,
     pub token: TokenCheck,
-    pub rates: Rates,
+    pub rates: Counted,
+    pub in_flight: InFlight,
     pub budgets: Budgets,
     /// The highest this call can cost.
     pub estimate: MicroUsd,
@@ -86,6 +162,8 @@ impl Ask {
             id: self.id,
             tenant: self.tenant.clone(),
             agent: self.agent.clone(),
+            tool: self.tool.clone(),
+            in_flight: self.in_flight,
             budgets: self.budgets.clone(),
             estimate: self.estimate,
             decided_at: self.now,
@@ -100,8 +178,29 @@ pub struct Hold {
     pub id: DecisionId,
     pub tenant: TenantId,
     pub agent: AgentId,
+    pub tool: ToolName,
+    /// Which counts of calls under way it is in.
+    pub in_flight: InFlight,
     pub budgets: Budgets,
     pub estimate: MicroUsd,
     pub decided_at: Timestamp,
     pub expires_at: Timestamp,
+}
+
+/// A correction of what a budget has spent, in the period of `now`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adjustment {
+    /// Told again with the same id, it changes nothing.
+    pub id: DecisionId,
+    pub key: BudgetKey,
+    pub change: Change,
+    pub now: Timestamp,
+}
+
+/// By how much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Add(MicroUsd),
+    /// Stops at zero.
+    Subtract(MicroUsd),
 }

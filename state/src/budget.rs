@@ -1,54 +1,28 @@
-//! Budgets: whose money, over which calendar window, up to which limit.
+//! Budgets: up to which limit, and which stretch of the calendar an instant falls into.
 //!
-//! Not here: what is spent (`embedded::ledger`). Invariant: windows are UTC days and UTC months, so every gateway
-//! of a region means the same window by the same instant.
+//! Not here: whose money and over which window (`aegis_domain::BudgetKey`), and what is spent (`embedded::ledger`).
+//! Invariant: periods are days, months and hours of UTC, so every gateway of a region means the same by one instant.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use aegis_domain::{AgentId, MicroUsd, TenantId, Timestamp, Ttl};
-
-/// Whose spend a budget counts.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum BudgetScope {
-    /// Everything the tenant's agents spend.
-    Tenant,
-    Agent(AgentId),
-}
-
-/// Over which calendar window a budget counts, in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum BudgetWindow {
-    Day,
-    Month,
-}
-
-/// The name of a budget; its limit is policy and may change, its name may not.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BudgetKey {
-    pub tenant: TenantId,
-    pub scope: BudgetScope,
-    pub window: BudgetWindow,
-}
-
-impl std::fmt::Display for BudgetKey {
-    /// As records name it: `tenant/day`, `agent:bot/month`. The tenant is said elsewhere in a record.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let window = match self.window {
-            BudgetWindow::Day => "day",
-            BudgetWindow::Month => "month",
-        };
-        match &self.scope {
-            BudgetScope::Tenant => write!(f, "tenant/{window}"),
-            BudgetScope::Agent(agent) => write!(f, "agent:{agent}/{window}"),
-        }
-    }
-}
+use aegis_domain::{BudgetKey, BudgetWindow, MicroUsd, Overrun, Timestamp, Ttl};
 
 /// A budget and the most that may be spent and held in one window. `MicroUsd::MAX` counts without limiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {
     pub key: BudgetKey,
     pub limit: MicroUsd,
+    /// From how much spent and held on grants tell that the budget runs out.
+    pub warn_at: Option<MicroUsd>,
+    pub overrun: Overrun,
+}
+
+impl Budget {
+    /// A budget that refuses what it cannot cover, without a warning before.
+    pub fn hard(key: BudgetKey, limit: MicroUsd) -> Self {
+        Self { key, limit, warn_at: None, overrun: Overrun::Refuse }
+    }
 }
 
 /// Why a list of budgets cannot be asked about in one step.
@@ -67,7 +41,8 @@ pub enum BudgetError {
 pub struct Budgets(Arc<[Budget]>);
 
 impl Budgets {
-    pub const MAX: usize = 8;
+    /// Agent, team, tenant and tool by day, by month and by hours, and room for more.
+    pub const MAX: usize = 16;
 
     pub fn new(list: Vec<Budget>) -> Result<Self, BudgetError> {
         if list.len() > Self::MAX {
@@ -103,44 +78,85 @@ impl Budgets {
     }
 }
 
-/// One window of the calendar.
+/// One stretch of the calendar over which money is summed up: a day or a month, and for a rolling window an hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Period {
-    /// Days or months since 1970-01-01.
+    /// Days, months or hours since 1970-01-01.
     pub index: u32,
     /// The first instant after it.
     pub ends_at: Timestamp,
 }
 
+/// How long after the end of its window a sum is kept, for reports.
+const WINDOW_KEPT: Ttl = Ttl::from_s(7 * 86_400);
+const S_PER_HOUR: u64 = 3_600;
+const S_PER_DAY: u64 = 24 * S_PER_HOUR;
+
 impl Period {
-    /// How long from `now` until the window is over, rounded up to whole milliseconds.
-    pub fn left(&self, now: Timestamp) -> Ttl {
-        ttl_ceil(self.ends_at.unix_ns().saturating_sub(now.unix_ns()))
-    }
-}
-
-const S_PER_DAY: u64 = 86_400;
-
-impl BudgetWindow {
-    /// The window that `at` falls into.
-    pub fn period(self, at: Timestamp) -> Period {
-        let day = u32::try_from(at.unix_s() / S_PER_DAY).unwrap_or(u32::MAX);
-        match self {
-            BudgetWindow::Day => self.nth(day),
-            BudgetWindow::Month => self.nth(month_of_day(day)),
+    /// The period that `at` falls into.
+    pub fn of(window: BudgetWindow, at: Timestamp) -> Self {
+        let nth = |length_s| u32::try_from(at.unix_s() / length_s).unwrap_or(u32::MAX);
+        match window {
+            BudgetWindow::Day => Self::nth(window, nth(S_PER_DAY)),
+            BudgetWindow::Month => Self::nth(window, month_of_day(nth(S_PER_DAY))),
+            BudgetWindow::Rolling(_) => Self::nth(window, nth(S_PER_HOUR)),
         }
     }
 
-    /// The window with that index.
-    pub fn nth(self, index: u32) -> Period {
+    /// The period with that index.
+    pub fn nth(window: BudgetWindow, index: u32) -> Self {
         let next = index.saturating_add(1);
-        let end_day = match self {
-            BudgetWindow::Day => next,
-            BudgetWindow::Month => first_day_of_month(next),
+        let ends_s = match window {
+            BudgetWindow::Day => u64::from(next).saturating_mul(S_PER_DAY),
+            BudgetWindow::Month => u64::from(first_day_of_month(next)).saturating_mul(S_PER_DAY),
+            BudgetWindow::Rolling(_) => u64::from(next).saturating_mul(S_PER_HOUR),
         };
-        Period {
-            index,
-            ends_at: Timestamp::from_unix_s(u64::from(end_day).saturating_mul(S_PER_DAY)),
+        Self { index, ends_at: Timestamp::from_unix_s(ends_s) }
+    }
+
+    /// How long from `now` until the period is over, rounded up to whole milliseconds.
+    pub fn left(&self, now: Timestamp) -> Ttl {
+        ttl_ceil(self.ends_at.unix_ns().saturating_sub(now.unix_ns()))
+    }
+
+    /// The periods whose sums make up what the window has at an instant.
+    pub(crate) fn all_of(window: BudgetWindow, at: Timestamp) -> RangeInclusive<u32> {
+        let last = Self::of(window, at).index;
+        last.saturating_sub(older(window))..=last
+    }
+
+    /// The last period whose window still counts this one.
+    pub(crate) fn last_counting(window: BudgetWindow, index: u32) -> Self {
+        Self::nth(window, index.saturating_add(older(window)))
+    }
+
+    /// Until when its sums are of use.
+    pub(crate) fn kept_until(window: BudgetWindow, index: u32) -> Timestamp {
+        Self::last_counting(window, index).ends_at.plus(WINDOW_KEPT)
+    }
+}
+
+/// How many periods a window adds up beside the one under way.
+fn older(window: BudgetWindow) -> u32 {
+    match window {
+        BudgetWindow::Day | BudgetWindow::Month => 0,
+        BudgetWindow::Rolling(hours) => u32::from(hours.get().saturating_sub(1)),
+    }
+}
+
+/// When an amount is to be held, for a call of which instant.
+#[derive(Clone, Copy)]
+pub(crate) struct When {
+    pub(crate) decided_at: Timestamp,
+    pub(crate) now: Timestamp,
+}
+
+impl When {
+    /// Whose windows must have room: a day or a month is the decision's, hours roll on while the call is under way.
+    pub(crate) fn of(self, window: BudgetWindow) -> Timestamp {
+        match window {
+            BudgetWindow::Day | BudgetWindow::Month => self.decided_at,
+            BudgetWindow::Rolling(_) => self.now.max(self.decided_at),
         }
     }
 }
@@ -181,6 +197,7 @@ pub(crate) fn ttl_ceil(ns: u64) -> Ttl {
 
 #[cfg(test)]
 mod tests {
+    use aegis_domain::{AgentId, BudgetScope, Hours, TenantId};
     use proptest::prelude::*;
 
     use super::*;
@@ -189,30 +206,31 @@ mod tests {
     fn a_month_ends_at_the_next_first_at_midnight_utc() {
         // 2028-02-29T23:59:59Z, a leap day.
         let leap = Timestamp::from_unix_s(1_835_481_599);
-        let month = BudgetWindow::Month.period(leap);
+        let month = Period::of(BudgetWindow::Month, leap);
         assert_eq!(month.index, 58 * 12 + 1);
         assert_eq!(month.ends_at, Timestamp::from_unix_s(1_835_481_600));
         assert_eq!(month.left(leap), Ttl::from_ms(1_000));
-        assert_eq!(BudgetWindow::Month.period(Timestamp::from_unix_s(0)).index, 0);
+        assert_eq!(Period::of(BudgetWindow::Month, Timestamp::from_unix_s(0)).index, 0);
     }
 
     proptest! {
         #[test]
         fn windows_follow_each_other_without_gap_or_overlap(ns in any::<u64>()) {
             let at = Timestamp::from_unix_ns(ns);
-            for window in [BudgetWindow::Day, BudgetWindow::Month] {
-                let period = window.period(at);
+            let rolling = BudgetWindow::Rolling(Hours::new(24).unwrap());
+            for window in [BudgetWindow::Day, BudgetWindow::Month, rolling] {
+                let period = Period::of(window, at);
                 prop_assert!(at < period.ends_at || ns > u64::MAX - 40 * 86_400_000_000_000);
-                prop_assert_eq!(window.nth(period.index), period);
+                prop_assert_eq!(Period::nth(window, period.index), period);
                 if let Some(before) = period.index.checked_sub(1) {
-                    prop_assert!(window.nth(before).ends_at <= at);
+                    prop_assert!(Period::nth(window, before).ends_at <= at);
                 }
             }
         }
 
         #[test]
         fn a_month_is_the_calendar_month(s in 0u64..=18_000_000_000) {
-            let period = BudgetWindow::Month.period(Timestamp::from_unix_s(s));
+            let period = Period::of(BudgetWindow::Month, Timestamp::from_unix_s(s));
             let date = jiff::Timestamp::from_second(i64::try_from(s).unwrap())
                 .unwrap()
                 .to_zoned(jiff::tz::TimeZone::UTC);
@@ -223,16 +241,16 @@ mod tests {
 
     #[test]
     fn a_call_counts_against_few_distinct_budgets_of_one_tenant() {
-        let budget = |tenant: &str, agent: usize| Budget {
-            key: BudgetKey {
+        let budget = |tenant: &str, agent: usize| {
+            let key = BudgetKey {
                 tenant: TenantId::parse(tenant).unwrap(),
                 scope: BudgetScope::Agent(AgentId::parse(&format!("a{agent}")).unwrap()),
                 window: BudgetWindow::Day,
-            },
-            limit: MicroUsd::MAX,
+            };
+            Budget::hard(key, MicroUsd::MAX)
         };
-        let nine = (0..9).map(|agent| budget("t", agent)).collect();
-        assert_eq!(Budgets::new(nine), Err(BudgetError::TooMany { max: 8 }));
+        let too_many = (0..17).map(|agent| budget("t", agent)).collect();
+        assert_eq!(Budgets::new(too_many), Err(BudgetError::TooMany { max: 16 }));
         assert_eq!(Budgets::new(vec![budget("t", 1), budget("t", 1)]), Err(BudgetError::Twice));
         assert_eq!(Budgets::new(vec![budget("t", 1), budget("u", 1)]), Err(BudgetError::Mixed));
         assert_eq!(Budgets::new(vec![budget("t", 1), budget("t", 2)]).unwrap().len(), 2);

@@ -4,13 +4,16 @@
 //! in the journal before it is answered, so a killed process neither loses nor repeats it; a power cut loses at
 //! most what was not synced, and in `Strict` nothing that was answered.
 
+mod codec;
 mod core;
 mod files;
+mod flight;
 mod journal;
 mod keeper;
 mod ledger;
 mod rates;
 mod record;
+mod sums;
 mod tokens;
 
 use std::fs::File;
@@ -18,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use aegis_domain::{HotAnswer, MicroUsd, Outage, Timestamp};
+use aegis_domain::{BudgetKey, HotAnswer, MicroUsd, Outage, TenantId, Timestamp};
 use async_trait::async_trait;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
@@ -28,7 +31,7 @@ use self::core::Core;
 use self::journal::{Disk, Files, Journal};
 use self::keeper::{Keeper, Shared, Synced};
 use self::ledger::Ledger;
-use crate::{Ask, BudgetKey, Hold, HotState, Settled, Spend, StateError};
+use crate::{Adjustment, Ask, Extended, Hold, HotState, InFlightName, Settled, Spend, StateError};
 
 /// When an answer may be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +47,10 @@ pub enum Durability {
 pub struct Limits {
     /// Tokens that have not expired.
     pub tokens_max: usize,
-    /// Calls from their grant until `LATE_SETTLE` after their hold's expiry.
+    /// Calls from their grant until `LATE_SETTLE` after their hold's expiry, and adjustments.
     pub calls_max: usize,
-    /// Agents whose rates are not at rest.
-    pub agents_max: usize,
+    /// Agents, tenants and tools whose rates are not at rest.
+    pub paced_max: usize,
 }
 
 /// Where and how the state is kept.
@@ -66,7 +69,7 @@ impl EmbeddedConfig {
             directory,
             durability: Durability::Relaxed,
             compact_bytes: 64 << 20,
-            limits: Limits { tokens_max: 1 << 20, calls_max: 4 << 20, agents_max: 1 << 20 },
+            limits: Limits { tokens_max: 1 << 20, calls_max: 4 << 20, paced_max: 1 << 20 },
         }
     }
 }
@@ -180,7 +183,35 @@ impl HotState for EmbeddedState {
     }
 
     async fn spend(&self, budget: &BudgetKey, now: Timestamp) -> Result<Spend, StateError> {
-        Ok(self.shared.core.lock().ledger.spend(budget, now))
+        Ok(self.shared.core.lock().ledger.sums.spend(budget, now))
+    }
+
+    async fn extend(
+        &self,
+        hold: &Hold,
+        total: MicroUsd,
+        now: Timestamp,
+    ) -> Result<Extended, StateError> {
+        let (extended, upto) = self.locked(|core| core.extend(hold, total, now));
+        let extended = extended?;
+        self.durable(upto).await?;
+        Ok(extended)
+    }
+
+    async fn adjust(&self, adjustment: &Adjustment) -> Result<Spend, StateError> {
+        let (spend, upto) = self.locked(|core| core.adjust(adjustment));
+        let spend = spend?;
+        self.durable(upto).await?;
+        Ok(spend)
+    }
+
+    async fn in_flight(
+        &self,
+        tenant: &TenantId,
+        of: &InFlightName,
+        now: Timestamp,
+    ) -> Result<u32, StateError> {
+        Ok(self.shared.core.lock().ledger.flight.count(tenant, of, now))
     }
 
     async fn health(&self) -> Result<(), StateError> {

@@ -9,14 +9,18 @@ mod budget;
 mod embedded;
 mod redis;
 
-use aegis_domain::{HotAnswer, MicroUsd, Timestamp};
+use aegis_domain::{HotAnswer, MicroUsd, TenantId, Timestamp};
 use async_trait::async_trait;
 
 pub use self::redis::{
     Clock, Confirm, Deployment, Login, RedisConfig, RedisState, RedisTls, Server,
 };
-pub use ask::{Ask, Binding, Hold, RateLimit, Rates, TokenCheck};
-pub use budget::{Budget, BudgetError, BudgetKey, BudgetScope, BudgetWindow, Budgets, Period};
+pub use aegis_domain::{BudgetKey, BudgetScope, BudgetWindow, Hours, Overrun};
+pub use ask::{
+    Adjustment, Ask, Binding, Change, Counted, Hold, InFlight, InFlightName, RateLimit, Rates,
+    TokenCheck,
+};
+pub use budget::{Budget, BudgetError, Budgets, Period};
 pub use embedded::{Durability, EmbeddedConfig, EmbeddedState, Limits};
 
 /// How long after a hold expired its settlement is still told from a duplicate and corrects the estimate charged.
@@ -40,6 +44,16 @@ pub trait HotState: Send + Sync {
         now: Timestamp,
     ) -> Result<Settled, StateError>;
 
+    /// Raises what a call holds to `total`, or refuses and changes nothing.
+    ///
+    /// Asked again with no more than is held, it does nothing. A hold that ended, or that nobody knows, is an error.
+    async fn extend(
+        &self,
+        hold: &Hold,
+        total: MicroUsd,
+        now: Timestamp,
+    ) -> Result<Extended, StateError>;
+
     /// Gives the money back because the call never left.
     async fn release(&self, hold: &Hold, now: Timestamp) -> Result<Settled, StateError> {
         self.settle(hold, MicroUsd::ZERO, now).await
@@ -52,6 +66,17 @@ pub trait HotState: Send + Sync {
     /// What the budget's current window has spent and holds.
     async fn spend(&self, budget: &BudgetKey, now: Timestamp) -> Result<Spend, StateError>;
 
+    /// Corrects what a budget has spent in its current window, once per id, and tells what it has then.
+    async fn adjust(&self, adjustment: &Adjustment) -> Result<Spend, StateError>;
+
+    /// How many calls are under way, of those that were asked about with a limit for this scope.
+    async fn in_flight(
+        &self,
+        tenant: &TenantId,
+        of: &InFlightName,
+        now: Timestamp,
+    ) -> Result<u32, StateError>;
+
     /// Whether a decision made now could be kept.
     async fn health(&self) -> Result<(), StateError>;
 }
@@ -62,6 +87,17 @@ pub enum Settled {
     Applied,
     /// The call was settled before; the first settlement stands.
     Duplicate,
+}
+
+/// What became of the wish to hold more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extended {
+    Granted,
+    Refused {
+        /// Its place among the hold's budgets.
+        nth: u8,
+        left: MicroUsd,
+    },
 }
 
 /// Money of one budget in one window.
@@ -86,6 +122,8 @@ pub enum StateError {
     Full,
     #[error("the hold expired {ago_s} s ago, so its estimate stands")]
     TooLate { ago_s: u64 },
+    #[error("no such hold is open")]
+    NotHeld,
     #[error("no server of the shared state is connected")]
     Unreachable,
     #[error("the shared state did not answer in time")]

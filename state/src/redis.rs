@@ -7,6 +7,7 @@
 mod breaker;
 mod client;
 mod config;
+mod holding;
 mod keeper;
 mod keys;
 mod link;
@@ -14,12 +15,12 @@ mod memory;
 mod resend;
 mod scripts;
 mod sentinel;
+mod sheets;
 mod tenant;
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use aegis_domain::{HotAnswer, MicroUsd, Outage, TenantId, Timestamp, Ttl};
+use aegis_domain::{BudgetKey, HotAnswer, MicroUsd, Outage, TenantId, Timestamp};
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -28,12 +29,13 @@ use tracing::{debug, info};
 pub use self::config::{Clock, Confirm, Deployment, Login, RedisConfig, RedisTls, Server};
 
 use self::client::Client;
+use self::holding::Closed;
 use self::keeper::Keeper;
-use self::keys::{Sheet, place};
+use self::keys::Keys;
 use self::link::Failure;
-use self::resend::Again;
-use self::scripts::Closed;
-use crate::{Ask, Budget, BudgetKey, Budgets, Hold, HotState, Settled, Spend, StateError};
+use self::resend::{Again, Message};
+use self::sheets::{Fields, Grain, slices};
+use crate::{Adjustment, Ask, Extended, Hold, HotState, InFlightName, Settled, Spend, StateError};
 
 /// The shared hot state. Dropping it closes the connections.
 pub struct RedisState {
@@ -60,24 +62,14 @@ impl RedisState {
     ) -> Result<(), StateError> {
         let client = &self.client;
         let tenant = client.tenant(tenant);
-        let sums: Vec<_> = spent.iter().map(|(key, spent)| sum(key, *spent, now)).collect();
         let restored = async {
             let line = client.link.line()?;
-            tenant.restore(line.wire()?, &sums, (now, client.config.clock)).await
+            tenant.restore(line.wire()?, spent, (now, client.config.clock)).await
         };
         client.within(restored).await?;
         info!(tenant = %tenant.id, "the shared state was restored");
         client.remember()
     }
-}
-
-/// One budget's line for `restore`: its sheet, how long that lives, the field and the amount.
-fn sum(key: &BudgetKey, spent: MicroUsd, now: Timestamp) -> (String, Ttl, String, u64) {
-    let (sheet, field, _) = place(key, now);
-    let budgets = Budgets::new(vec![Budget { key: key.clone(), limit: MicroUsd::MAX }]);
-    let sheets = budgets.map(|budgets| Sheet::all(&budgets, now)).unwrap_or_default();
-    let life = sheets.first().map_or(Ttl::from_s(1), |sheet| sheet.life(now));
-    (sheet, life, field, spent.micro_usd())
 }
 
 impl Drop for RedisState {
@@ -116,8 +108,9 @@ impl HotState for RedisState {
         actual: MicroUsd,
         now: Timestamp,
     ) -> Result<Settled, StateError> {
-        self.client.resends.lock().note(hold, actual, now, Instant::now());
-        match self.client.settle(hold, actual, now).await? {
+        let message = Message::Settlement { hold: hold.clone(), actual };
+        let reply = self.client.tell(&message, now).await?;
+        match holding::closed(&reply).ok_or(Failure::Shape)? {
             Closed::Settled(settled) => Ok(settled),
             Closed::TooLate | Closed::NotOverdue => {
                 Err(StateError::TooLate { ago_s: now.since(hold.expires_at).s_ceil() })
@@ -141,17 +134,55 @@ impl HotState for RedisState {
 
     async fn spend(&self, budget: &BudgetKey, now: Timestamp) -> Result<Spend, StateError> {
         let tenant = self.client.tenant(&budget.tenant);
-        let (sheet, spent, held) = place(budget, now);
+        let mut reads = redis::Pipeline::new();
+        for slice in slices(budget, now, Grain::Coarse) {
+            let read = reads.cmd("HMGET").arg(slice.key);
+            for Fields { spent, held } in slice.fields {
+                read.arg(spent).arg(held);
+            }
+        }
         let read = async {
-            let mut command = redis::cmd("HMGET");
-            command.arg(sheet).arg(spent).arg(held);
-            let reply = self.client.link.line()?.wire()?.send(command, tenant.slot).await?;
-            let sums: [Option<u64>; 2] =
-                redis::from_redis_value(reply).map_err(|_| Failure::Shape)?;
-            Ok(sums.map(|sum| MicroUsd::new(sum.unwrap_or(0))))
+            let replies = self.client.link.line()?.wire()?.send_all(reads, tenant.slot).await?;
+            replies.into_iter().try_fold(Spend::default(), |sum, reply| {
+                let sums: Vec<Option<u64>> =
+                    redis::from_redis_value(reply).map_err(|_| Failure::Shape)?;
+                Ok(sums.chunks(2).fold(sum, add))
+            })
         };
-        let [spent, held] = self.client.call(&tenant, read).await?;
-        Ok(Spend { spent, held })
+        Ok(self.client.call(&tenant, read).await?)
+    }
+
+    async fn extend(
+        &self,
+        hold: &Hold,
+        total: MicroUsd,
+        now: Timestamp,
+    ) -> Result<Extended, StateError> {
+        self.client.extend(hold, total, now).await?.ok_or(StateError::NotHeld)
+    }
+
+    /// One that gets no answer is sent again, as a settlement is.
+    async fn adjust(&self, adjustment: &Adjustment) -> Result<Spend, StateError> {
+        let message = Message::Adjustment(adjustment.clone());
+        let reply = self.client.tell(&message, adjustment.now).await?;
+        Ok(holding::adjusted(&reply).ok_or(Failure::Shape)?)
+    }
+
+    /// By the clock of the asker; a call whose hold expires this moment may be told or not.
+    async fn in_flight(
+        &self,
+        tenant: &TenantId,
+        of: &InFlightName,
+        now: Timestamp,
+    ) -> Result<u32, StateError> {
+        let tenant = self.client.tenant(tenant);
+        let mut command = redis::cmd("ZCOUNT");
+        command.arg(Keys::of(&tenant.id).flight(of)).arg(format!("({}", now.unix_ms())).arg("+inf");
+        let read = async {
+            let reply = self.client.link.line()?.wire()?.send(command, tenant.slot).await?;
+            redis::from_redis_value(reply).map_err(|_| Failure::Shape)
+        };
+        Ok(self.client.call(&tenant, read).await?)
     }
 
     /// Whether the servers answer and the data of every tenant are those this gateway knows.
@@ -167,4 +198,10 @@ impl HotState for RedisState {
         self.client.link.line()?;
         Ok(())
     }
+}
+
+/// One pair of what is spent and held on top of the others.
+fn add(sum: Spend, pair: &[Option<u64>]) -> Spend {
+    let amount = |nth: usize| MicroUsd::new(pair.get(nth).copied().flatten().unwrap_or(0));
+    Spend { spent: sum.spent.saturating_add(amount(0)), held: sum.held.saturating_add(amount(1)) }
 }

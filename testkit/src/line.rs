@@ -80,11 +80,19 @@ impl Line {
 
     /// Through a tunnel to `host:port`, which the gateway opens with a certificate of its region's authority.
     pub async fn inside(agent: &Agent<'_>, authority: &str, wire: Wire) -> std::io::Result<Self> {
-        let building = agent.building();
+        Self::inside_with(agent.building(), &agent.token(), authority, wire).await
+    }
+
+    /// The same with any token.
+    pub async fn inside_with(
+        building: &Building,
+        token: &str,
+        authority: &str,
+        wire: Wire,
+    ) -> std::io::Result<Self> {
         let mut stream = dial(building.port(), Ipv4Addr::LOCALHOST.into()).await?;
         let connect = format!(
-            "CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\nproxy-authorization: Bearer {}\r\n\r\n",
-            agent.token()
+            "CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\nproxy-authorization: Bearer {token}\r\n\r\n",
         );
         stream.write_all(connect.as_bytes()).await?;
         let mut head = Vec::new();

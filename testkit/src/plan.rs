@@ -36,6 +36,7 @@ pub(crate) struct Ports {
     pub(crate) plain: Port,
     pub(crate) tls: Port,
     pub(crate) metrics: Port,
+    pub(crate) control: Port,
 }
 
 impl Plan {
@@ -47,8 +48,12 @@ impl Plan {
         let authority = Authority::default();
         let upstream = Upstream::tls(&authority, &Self::HOSTS).await;
         let plain = Upstream::plain().await;
-        let ports =
-            Ports { plain: Port::reserve(), tls: Port::reserve(), metrics: Port::reserve() };
+        let ports = Ports {
+            plain: Port::reserve(),
+            tls: Port::reserve(),
+            metrics: Port::reserve(),
+            control: Port::reserve(),
+        };
         let config = standard(&ports, &upstream, &plain);
         let data = tempfile::tempdir().unwrap();
         let issuer = SigningKey::from_seed(random());

@@ -146,6 +146,12 @@ impl Reply {
         decision_id(&self.headers)
     }
 
+    /// Why the call was refused, if it was.
+    pub fn refused_for(&self) -> Option<Reason> {
+        let problem = (!self.status.is_success()).then(|| self.problem())?;
+        Reason::ALL.iter().copied().find(|reason| problem["reason"] == reason.code())
+    }
+
     #[track_caller]
     pub fn problem(&self) -> Value {
         let content_type = self.header("content-type");

@@ -99,6 +99,14 @@ impl fmt::Debug for Follower {
 impl Follower {
     /// Reads and checks what was kept, then follows. What was kept and does not check out is set aside and told of.
     pub fn start(config: FeedConfig) -> Result<Self, FeedError> {
+        Self::start_telling(config, |_| {})
+    }
+
+    /// The same, and hands every view to `told`: what was kept at once, and what comes in before anyone can see it here.
+    pub fn start_telling(
+        config: FeedConfig,
+        told: impl Fn(&View) + Send + 'static,
+    ) -> Result<Self, FeedError> {
         let fetch = Fetch::new(config.ca.as_deref(), TIMEOUT, PAGE_BYTES_MAX as u64)?;
         let mut keep = Keep::open(&config.directory)?;
         let mut held = Held { view: View::default(), heard_s: 0, any: false };
@@ -111,10 +119,12 @@ impl Follower {
                 break;
             }
         }
+        told(&held.view);
         let view = ArcSwap::from_pointee(held.view.clone());
         let shown = Arc::new(Shown { view, heard_s: AtomicU64::new(held.heard_s) });
         let (stop, stopped) = channel();
-        let thread = Thread { config, fetch, keep, held, shown: Arc::clone(&shown) };
+        let told = Box::new(told);
+        let thread = Thread { config, fetch, keep, held, shown: Arc::clone(&shown), told };
         let started =
             thread::Builder::new().name("aegis-feed".into()).spawn(move || thread.run(&stopped));
         started.map_err(|source| FeedError::File { path: "aegis-feed".into(), source })?;
@@ -184,6 +194,7 @@ struct Thread {
     keep: Keep,
     held: Held,
     shown: Arc<Shown>,
+    told: Box<dyn Fn(&View) + Send>,
 }
 
 impl Thread {
@@ -219,6 +230,7 @@ impl Thread {
         let changed = self.held.take(&page, &self.config)?;
         if let Some(part) = changed {
             self.keep.add(&page, part)?;
+            (self.told)(&self.held.view);
             self.shown.view.store(Arc::new(self.held.view.clone()));
         }
         self.shown.heard_s.store(self.held.heard_s, Ordering::Relaxed);

@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aegis_domain::{AgentId, KeyId, OrgId, TenantId, Timestamp, Ttl};
+use aegis_domain::{AgentId, BudgetKey, DecisionId, KeyId, OrgId, TenantId, Timestamp, Ttl};
 use serde::{Deserialize, Serialize};
 
 use crate::clients::Origin;
 use crate::{
-    Actor, Agent, AgentKey, AgentName, Attribute, Code, CodeHash, Group, Limits, Mode, PublicJwk,
-    Revocation, Scope, Standing, Target, TokenKey, instant, mode,
+    Actor, Adjustment, Agent, AgentKey, AgentName, Attribute, Budget, BudgetTerms, Code, CodeHash,
+    Correction, Group, Limits, Mode, PublicJwk, Purpose, Revocation, Scope, Standing, Target,
+    TokenKey, Why, budget, instant, mode,
 };
 
 /// A wish, numbered by whoever has it.
@@ -62,9 +63,29 @@ pub enum Action {
     },
     RetireKey {
         id: KeyId,
+        seen: Option<u64>,
     },
     Revoke {
         target: Target,
+    },
+    /// Sets what a budget allows, or takes that back.
+    SetBudget {
+        #[serde(with = "budget::key")]
+        budget: BudgetKey,
+        seen: Option<u64>,
+        terms: Option<BudgetTerms>,
+    },
+    /// Orders that a budget's spend be corrected by hand.
+    Adjust {
+        #[serde(with = "budget::key")]
+        budget: BudgetKey,
+        correction: Correction,
+        purpose: Purpose,
+        reason: Why,
+    },
+    /// Notes that the hot state did what was ordered.
+    NoteAdjusted {
+        id: DecisionId,
     },
 }
 
@@ -122,12 +143,16 @@ pub struct Event {
 }
 
 impl Event {
-    /// The same without what gateways need not know: enrolment codes.
+    /// The same without what gateways need not know: enrolment codes, and who corrected a budget.
     #[must_use]
     pub fn public(mut self) -> Self {
         self.changes.retain(|change| match change {
-            Change::Agent(_) | Change::Key(_) | Change::Revoked(_) => true,
-            Change::Code(_) | Change::CodeGone(_) => false,
+            Change::Agent(_)
+            | Change::Key(_)
+            | Change::Revoked(_)
+            | Change::Budget(_)
+            | Change::BudgetGone(_) => true,
+            Change::Code(_) | Change::CodeGone(_) | Change::Adjustment(_) => false,
         });
         self
     }
@@ -142,6 +167,9 @@ pub enum Change {
     Revoked(Revocation),
     Code(Code),
     CodeGone(CodeHash),
+    Budget(Budget),
+    BudgetGone(#[serde(with = "budget::key")] BudgetKey),
+    Adjustment(Box<Adjustment>),
 }
 
 /// An event and the command it came from: what a log keeps.

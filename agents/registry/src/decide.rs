@@ -3,6 +3,8 @@
 //! Not here: the change itself (`registry`), and who may command (`control`). Invariant: deciding looks only at the
 //! registry, the command and the time it is given; time that goes back counts as the latest time seen.
 
+mod money;
+
 use aegis_domain::{KeyId, Timestamp, Ttl};
 
 use crate::{
@@ -15,6 +17,8 @@ use crate::{
 const AGENTS_MAX: usize = 200_000;
 const KEYS_MAX: usize = 200;
 const REVOCATIONS_MAX: usize = 1_000_000;
+const BUDGETS_MAX: usize = 200_000;
+const ADJUSTMENTS_MAX: usize = 100_000;
 const CLIENTS_MAX: usize = 100_000;
 const LABELS_MAX: usize = 64;
 /// Room for what people write about an agent: a purpose, a ticket, a team.
@@ -33,7 +37,7 @@ pub enum Refusal {
     ParentUnknown,
     #[error("the agent is disabled")]
     AgentDisabled,
-    #[error("the agent was changed since it was read")]
+    #[error("it was changed since it was read")]
     Changed,
     #[error(
         "the code is not one that can be spent: it is wrong, was spent, was replaced or has expired"
@@ -49,6 +53,10 @@ pub enum Refusal {
     KeyInUse,
     #[error("another key is to sign next; wait until it does")]
     KeyPending,
+    #[error("the region sets no limit of that name")]
+    BudgetUnknown,
+    #[error("no adjustment has that id")]
+    AdjustmentUnknown,
     #[error("{what} is over its limit of {max}")]
     OverLimit { what: &'static str, max: u64 },
     #[error("the region holds all it can of this kind")]
@@ -80,7 +88,7 @@ impl Registry {
         }
         let at = now.max(self.view.latest());
         let serial = self.view.serial().saturating_add(1);
-        let desk = Desk { registry: self, at, serial };
+        let desk = Desk { registry: self, command, at, serial };
         let changes = desk.changes(&command.action)?;
         let event = Event { serial, at, by: command.by.clone(), changes };
         Ok(Decided::Now(Box::new(Entry { origin: command.origin.clone(), event })))
@@ -90,6 +98,7 @@ impl Registry {
 /// Where one command is looked at.
 struct Desk<'a> {
     registry: &'a Registry,
+    command: &'a Command,
     at: Timestamp,
     serial: u64,
 }
@@ -113,22 +122,29 @@ impl Desk<'_> {
             }
             Action::Enrol { code, key } => self.enrol(*code, key),
             Action::AddKey { key, lead, overlap } => self.add_key(key, *lead, *overlap),
-            Action::RetireKey { id } => self.retire_key(id),
+            Action::RetireKey { id, seen } => self.retire_key(id, *seen),
             Action::Revoke { target } => self.revoke(target),
+            Action::SetBudget { budget, seen, terms } => self.set_budget(budget, *seen, *terms),
+            Action::Adjust { budget, correction, purpose, reason } => {
+                self.adjust(budget, *correction, *purpose, reason)
+            }
+            Action::NoteAdjusted { id } => self.note_adjusted(*id),
         }
     }
 
     fn agent(&self, name: &AgentName, seen: Option<u64>) -> Result<&Agent, Refusal> {
         let agent =
             self.registry.view.agent(&name.tenant, &name.id).ok_or(Refusal::AgentUnknown)?;
-        match seen {
-            Some(seen) if seen != agent.changed => Err(Refusal::Changed),
-            Some(_) | None => Ok(agent),
-        }
+        unchanged(seen, agent.changed)?;
+        Ok(agent)
     }
 
     fn put(&self, agent: Agent) -> Change {
         Change::Agent(Box::new(Agent { changed: self.serial, ..agent }))
+    }
+
+    fn put_key(&self, key: TokenKey) -> Change {
+        Change::Key(TokenKey { changed: self.serial, ..key })
     }
 
     fn register(&self, new: &NewAgent, code: Option<&NewCode>) -> Result<Vec<Change>, Refusal> {
@@ -269,19 +285,26 @@ impl Desk<'_> {
         let overlap = overlap.max(TOKEN_LIFE_MAX);
         let followed = active.map(|key| {
             let counts_until = Some(signs_from.plus(overlap));
-            Change::Key(TokenKey { signs_until: Some(signs_from), counts_until, ..key.clone() })
+            self.put_key(TokenKey { signs_until: Some(signs_from), counts_until, ..key.clone() })
         });
-        let new = TokenKey { key: key.clone(), signs_from, signs_until: None, counts_until: None };
+        let new = TokenKey {
+            key: key.clone(),
+            signs_from,
+            signs_until: None,
+            counts_until: None,
+            changed: self.serial,
+        };
         Ok(followed.chain([Change::Key(new)]).collect())
     }
 
-    fn retire_key(&self, id: &KeyId) -> Result<Vec<Change>, Refusal> {
+    fn retire_key(&self, id: &KeyId, seen: Option<u64>) -> Result<Vec<Change>, Refusal> {
         let key = self.registry.view.key(id).ok_or(Refusal::KeyUnknown)?;
+        unchanged(seen, key.changed)?;
         match key.standing(self.at) {
             KeyStanding::Next | KeyStanding::Active => Err(Refusal::KeyInUse),
             KeyStanding::Retired => Ok(Vec::new()),
             KeyStanding::Retiring => {
-                Ok(vec![Change::Key(TokenKey { counts_until: Some(self.at), ..key.clone() })])
+                Ok(vec![self.put_key(TokenKey { counts_until: Some(self.at), ..key.clone() })])
             }
         }
     }
@@ -326,6 +349,11 @@ impl Desk<'_> {
             ..agent.clone()
         }))
     }
+}
+
+/// Whether something is as its changer saw it, where that was said.
+fn unchanged(seen: Option<u64>, changed: u64) -> Result<(), Refusal> {
+    if seen.is_some_and(|seen| seen != changed) { Err(Refusal::Changed) } else { Ok(()) }
 }
 
 fn at_most(what: &'static str, value: u64, max: u64) -> Result<(), Refusal> {

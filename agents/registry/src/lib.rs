@@ -1,4 +1,5 @@
-//! The registry of a region: its agents, the keys its tokens are signed with, and what was revoked, as one state machine.
+//! The registry of a region: its agents, the keys its tokens are signed with, what was revoked, and what its budgets allow,
+//! as one state machine.
 //!
 //! Pure: time comes with every command and nothing is drawn at random, so that voters who apply the same commands hold the
 //! same state. Not here: where it is kept (`agents/store`), and who may command (`control`).
@@ -6,7 +7,9 @@
 #![deny(clippy::wildcard_enum_match_arm, clippy::as_conversions)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+mod adjustment;
 mod agent;
+mod budget;
 mod clients;
 mod code;
 mod command;
@@ -24,8 +27,10 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use adjustment::{Adjustment, Correction, Purpose, Why, WhyError};
 pub use aegis_identity::Mode;
 pub use agent::{Agent, AgentName, Limits, Retiring, Standing};
+pub use budget::{Budget, BudgetTerms};
 pub use clients::{ClientId, Fingerprint, Origin};
 pub use code::{Code, CodeHash};
 pub use command::{Action, Amendment, Change, Command, Entry, Event, NewAgent, NewCode};

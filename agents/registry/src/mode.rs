@@ -10,9 +10,11 @@ pub(crate) fn serialize<S: Serializer>(mode: &Mode, to: S) -> Result<S::Ok, S::E
 }
 
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Mode, D::Error> {
-    let name = String::deserialize(from)?;
-    Mode::parse(&name)
-        .ok_or_else(|| serde::de::Error::custom("a mode is bound, once, proof or mtls"))
+    parse(&String::deserialize(from)?)
+}
+
+fn parse<E: serde::de::Error>(name: &str) -> Result<Mode, E> {
+    Mode::parse(name).ok_or_else(|| E::custom("a mode is bound, once, proof or mtls"))
 }
 
 /// The same for a mode that may not be set.
@@ -29,6 +31,6 @@ pub(crate) mod maybe {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Option<Mode>, D::Error> {
-        super::deserialize(from).map(Some)
+        Option::<String>::deserialize(from)?.map(|name| parse(&name)).transpose()
     }
 }

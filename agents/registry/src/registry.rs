@@ -1,4 +1,4 @@
-//! The registry itself: a view, the codes that are out, and who commanded what last.
+//! The registry itself: a view, the codes that are out, what was corrected by hand, and who commanded what last.
 //!
 //! Not here: what may happen (`decide`). Invariant: two registries with the same hash hold the same state, and registries
 //! that committed the same entries have the same hash.
@@ -6,13 +6,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use aegis_domain::Timestamp;
+use aegis_domain::{DecisionId, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::clients::Last;
 use crate::listed::{self, file};
-use crate::{Change, ClientId, Code, CodeHash, Command, Decided, Entry, Event, Refusal, View};
+use crate::{
+    Adjustment, Change, ClientId, Code, CodeHash, Command, Decided, Entry, Event, Refusal, View,
+};
 
 /// Why an event cannot follow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +30,8 @@ pub struct Registry {
     pub(crate) view: View,
     #[serde(with = "listed")]
     pub(crate) codes: BTreeMap<CodeHash, Code>,
+    #[serde(default, with = "listed")]
+    pub(crate) adjustments: BTreeMap<DecisionId, Adjustment>,
     #[serde(with = "listed")]
     pub(crate) clients: BTreeMap<ClientId, Last>,
 }
@@ -40,6 +44,17 @@ impl Registry {
     /// The codes that were handed out and not spent; some may have expired.
     pub fn codes(&self) -> impl Iterator<Item = &Code> {
         self.codes.values()
+    }
+
+    pub fn adjustment(&self, id: &DecisionId) -> Option<&Adjustment> {
+        self.adjustments.get(id)
+    }
+
+    /// What was corrected by hand, from the one after `after` on, in the order of their times.
+    pub fn adjustments(&self, after: Option<DecisionId>) -> impl Iterator<Item = &Adjustment> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, Excluded);
+        self.adjustments.range((from, Unbounded)).map(|(_, adjustment)| adjustment)
     }
 
     /// Does what a command asks for, once. A refusal changes nothing.
@@ -63,10 +78,18 @@ impl Registry {
                 Change::CodeGone(hash) => {
                     self.codes.remove(hash);
                 }
-                Change::Agent(_) | Change::Key(_) | Change::Revoked(_) => {}
+                Change::Adjustment(adjustment) => {
+                    file(&mut self.adjustments, adjustment.as_ref().clone());
+                }
+                Change::Agent(_)
+                | Change::Key(_)
+                | Change::Revoked(_)
+                | Change::Budget(_)
+                | Change::BudgetGone(_) => {}
             }
         }
         self.codes.retain(|_, code| event.at < code.expires_at);
+        self.adjustments.retain(|_, adjustment| !adjustment.is_over(event.at));
         self.clients.retain(|_, last| !last.is_over(event.at));
         file(&mut self.clients, Last::new(&entry.origin, event.clone()));
         Ok(())

@@ -4,12 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aegis_domain::{AgentId, Jti, KeyId, OrgId, TenantId, Timestamp, Ttl};
+use aegis_domain::{
+    AgentId, BudgetKey, DecisionId, Jti, KeyId, MicroUsd, OrgId, Overrun, TenantId, Timestamp, Ttl,
+};
 use aegis_identity::SigningKey;
 
 use crate::*;
 
 mod histories;
+mod money;
 mod rules;
 
 pub(crate) fn at(s: u64) -> Timestamp {
@@ -30,6 +33,15 @@ pub(crate) fn key(seed: u8) -> AgentKey {
 
 pub(crate) fn code(text: &str) -> NewCode {
     NewCode { hash: CodeHash::of(text), ttl: Ttl::from_s(600), overlap: Ttl::from_s(0) }
+}
+
+pub(crate) fn budget(name: &str) -> BudgetKey {
+    BudgetKey::parse(TenantId::parse("acme").unwrap(), name).unwrap()
+}
+
+pub(crate) fn terms(limit: u64) -> BudgetTerms {
+    let limit = MicroUsd::new(limit);
+    BudgetTerms { limit, warn_at: None, overrun: Overrun::Refuse }
 }
 
 pub(crate) fn new_agent(agent: &str) -> NewAgent {

@@ -23,6 +23,8 @@ pub struct TokenKey {
     /// When what it signed stops counting.
     #[serde(with = "instant::maybe")]
     pub counts_until: Option<Timestamp>,
+    /// The serial of the event that last changed it.
+    pub changed: u64,
 }
 
 /// Where a key stands at an instant.

@@ -1,18 +1,18 @@
-//! What a gateway needs to know of the registry: agents, keys and revocations.
+//! What a gateway needs to know of the registry: agents, keys, revocations and budgets.
 //!
-//! Not here: enrolment codes and who commanded what; those never leave the region's voters. Invariant: a view is its events
+//! Not here: enrolment codes, corrections and who commanded what; those never leave the region's voters. Invariant: a view is its events
 //! in order, whoever applies them; the registry holds one and changes it in the same way as a gateway does.
 
 use std::collections::BTreeMap;
 
-use aegis_domain::{AgentId, KeyId, TenantId, Timestamp};
+use aegis_domain::{AgentId, BudgetKey, BudgetScope, BudgetWindow, KeyId, TenantId, Timestamp};
 use aegis_identity::{KeySet, Revocations, RevocationsFull};
 use serde::{Deserialize, Serialize};
 
 use crate::listed::{self, file};
 use crate::{
-    Agent, AgentName, Change, Event, Issued, KeyStanding, PublicJwk, RegistryError, Revocation,
-    Target, TokenKey, instant,
+    Agent, AgentName, Budget, Change, Event, Issued, KeyStanding, PublicJwk, RegistryError,
+    Revocation, Target, TokenKey, instant,
 };
 
 /// The registry as gateways follow it.
@@ -28,6 +28,8 @@ pub struct View {
     keys: BTreeMap<KeyId, TokenKey>,
     #[serde(with = "listed")]
     revocations: BTreeMap<Target, Revocation>,
+    #[serde(default, with = "listed")]
+    budgets: BTreeMap<BudgetKey, Budget>,
 }
 
 impl Default for View {
@@ -38,6 +40,7 @@ impl Default for View {
             agents: BTreeMap::new(),
             keys: BTreeMap::new(),
             revocations: BTreeMap::new(),
+            budgets: BTreeMap::new(),
         }
     }
 }
@@ -101,6 +104,13 @@ impl View {
         self.revocations.values()
     }
 
+    /// The same in the order of what they revoke, from the one after `after` on.
+    pub fn revocations_after(&self, after: Option<&Target>) -> impl Iterator<Item = &Revocation> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, |target| Excluded(target.clone()));
+        self.revocations.range((from, Unbounded)).map(|(_, revocation)| revocation)
+    }
+
     pub fn revocation(&self, target: &Target) -> Option<&Revocation> {
         self.revocations.get(target)
     }
@@ -134,6 +144,33 @@ impl View {
         Ok(all)
     }
 
+    /// What the region lets a budget spend, in place of whatever a gateway's own configuration says of it.
+    pub fn budget(&self, key: &BudgetKey) -> Option<&Budget> {
+        self.budgets.get(key)
+    }
+
+    /// A tenant's budgets by name, from the one after `after` on.
+    pub fn budgets_of<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        after: Option<&BudgetKey>,
+    ) -> impl Iterator<Item = &'a Budget> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let (scope, window) = (BudgetScope::Tenant, BudgetWindow::Day);
+        let first = BudgetKey { tenant: tenant.clone(), scope, window };
+        let from = after.map_or(Included(first), |after| Excluded(after.clone()));
+        let budgets = self.budgets.range((from, Unbounded)).map(|(_, budget)| budget);
+        budgets.take_while(move |budget| budget.key.tenant == *tenant)
+    }
+
+    pub fn budgets(&self) -> impl Iterator<Item = &Budget> {
+        self.budgets.values()
+    }
+
+    pub fn budget_count(&self) -> usize {
+        self.budgets.len()
+    }
+
     /// Moves on by one event. Events out of order are refused, because what lies between could be a revocation.
     pub fn apply(&mut self, event: &Event) -> Result<(), RegistryError> {
         let wanted = self.serial.saturating_add(1);
@@ -146,7 +183,11 @@ impl View {
                 Change::Agent(agent) => file(&mut self.agents, agent.as_ref().clone()),
                 Change::Key(key) => file(&mut self.keys, key.clone()),
                 Change::Revoked(revocation) => file(&mut self.revocations, revocation.clone()),
-                Change::Code(_) | Change::CodeGone(_) => {}
+                Change::Budget(budget) => file(&mut self.budgets, budget.clone()),
+                Change::BudgetGone(key) => {
+                    self.budgets.remove(key);
+                }
+                Change::Code(_) | Change::CodeGone(_) | Change::Adjustment(_) => {}
             }
         }
         self.revocations.retain(|_, revocation| !revocation.is_over(event.at));

@@ -7,8 +7,11 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 
-use aegis_domain::TenantId;
-use aegis_registry::{Action, Actor, ClientId, Fingerprint, Origin, StateHash, Target};
+use aegis_domain::{BudgetKey, MicroUsd, Overrun, TenantId};
+use aegis_registry::{
+    Action, Actor, BudgetTerms, ClientId, Correction, Fingerprint, Origin, Purpose, StateHash,
+    Target, Why,
+};
 
 use super::*;
 use crate::log::Sink;
@@ -45,6 +48,33 @@ fn filled(path: &Path, count: u64) -> (Store, Vec<StateHash>) {
         hashes.push(hash(&store));
     }
     (store, hashes)
+}
+
+#[test]
+fn budgets_and_their_corrections_outlive_a_restart_and_a_fold() {
+    let home = closed_dir();
+    let mut store = Store::open(home.path()).unwrap();
+    let budget = BudgetKey::parse(TenantId::parse("acme").unwrap(), "team:ops/24h").unwrap();
+    let (limit, warn_at) = (MicroUsd::new(5_000_000), Some(MicroUsd::new(4_000_000)));
+    let terms = BudgetTerms { limit, warn_at, overrun: Overrun::Warn };
+    let set = Action::SetBudget { budget: budget.clone(), seen: None, terms: Some(terms) };
+    store.apply(&Command { action: set, ..command(1) }, at(1)).unwrap();
+    let (correction, reason) = (Correction::Add(limit), Why::parse("a bill").unwrap());
+    let adjust =
+        Action::Adjust { budget: budget.clone(), correction, purpose: Purpose::Amend, reason };
+    store.apply(&Command { action: adjust, ..command(2) }, at(2)).unwrap();
+    let before = hash(&store);
+    drop(store);
+
+    let mut store = Store::open(home.path()).unwrap();
+    assert_eq!(hash(&store), before, "from the log");
+    store.fold().unwrap();
+    drop(store);
+    let store = Store::open(home.path()).unwrap();
+    assert_eq!(hash(&store), before, "from the snapshot");
+    let registry = store.registry();
+    assert_eq!(registry.read().view().budget(&budget).unwrap().terms, terms);
+    assert_eq!(registry.read().adjustments(None).count(), 1);
 }
 
 fn copy(from: &Path) -> tempfile::TempDir {

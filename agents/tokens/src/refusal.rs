@@ -20,6 +20,8 @@ pub enum OAuthError {
     InvalidTarget,
     /// RFC 9449 §5.
     InvalidDpopProof,
+    /// RFC 9449 §8.
+    UseDpopNonce,
 }
 
 impl OAuthError {
@@ -33,6 +35,7 @@ impl OAuthError {
             OAuthError::InvalidScope => "invalid_scope",
             OAuthError::InvalidTarget => "invalid_target",
             OAuthError::InvalidDpopProof => "invalid_dpop_proof",
+            OAuthError::UseDpopNonce => "use_dpop_nonce",
         }
     }
 
@@ -49,6 +52,7 @@ impl OAuthError {
                 "the resource or audience is not one this server issues for"
             }
             OAuthError::InvalidDpopProof => "the DPoP proof does not count for this request",
+            OAuthError::UseDpopNonce => "put the value of DPoP-Nonce into the DPoP proof",
         }
     }
 }
@@ -56,6 +60,8 @@ impl OAuthError {
 /// Why no token is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    #[error("the request is not a form")]
+    NotAForm,
     #[error("the request cannot be read")]
     Form(#[from] FormError),
     #[error("parameter {name} is missing")]
@@ -116,7 +122,8 @@ impl Refusal {
     /// What the caller is told.
     pub fn error(&self) -> OAuthError {
         match self {
-            Refusal::Form(_)
+            Refusal::NotAForm
+            | Refusal::Form(_)
             | Refusal::Missing { .. }
             | Refusal::Malformed { .. }
             | Refusal::Unknown { .. }
@@ -131,6 +138,9 @@ impl Refusal {
             | Refusal::KeyRevoked
             | Refusal::CertificateMissing
             | Refusal::Replayed => OAuthError::InvalidClient,
+            Refusal::Proof(ProofError::NonceMissing | ProofError::NonceUnknown) => {
+                OAuthError::UseDpopNonce
+            }
             Refusal::Proof(_) | Refusal::ProofTwice | Refusal::ProofMissing => {
                 OAuthError::InvalidDpopProof
             }

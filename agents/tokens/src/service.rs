@@ -5,7 +5,8 @@
 
 use aegis_domain::Timestamp;
 use aegis_identity::{
-    CertificateThumbprint, Confirmation, ProofDemand, ReplayCheck, SubjectVerifier, verify_proof,
+    CertificateThumbprint, Confirmation, Nonces, ProofDemand, ReplayCheck, SubjectVerifier,
+    verify_proof,
 };
 use aegis_registry::{Agent, Mode, View, certificate_id};
 
@@ -44,6 +45,8 @@ pub struct Request<'a> {
 pub struct World<'a> {
     pub view: &'a View,
     pub subjects: &'a SubjectVerifier,
+    /// Where a proof must carry a nonce (RFC 9449 §8): those who know them again.
+    pub nonces: Option<&'a Nonces>,
     pub now: Timestamp,
 }
 
@@ -151,7 +154,8 @@ impl<'a> Desk<'a> {
             [] => None,
             [proof] => {
                 let uri = self.service.token_endpoint();
-                let demand = ProofDemand { method: "POST", uri: &uri, token: None, nonces: None };
+                let nonces = self.world.nonces;
+                let demand = ProofDemand { method: "POST", uri: &uri, token: None, nonces };
                 let proof = verify_proof(proof, &demand, self.world.now)?;
                 self.not_revoked(&proof.key().to_string())?;
                 checks.push(proof.replay().clone());

@@ -12,7 +12,6 @@ pub mod layout;
 pub mod link;
 pub mod note;
 mod origin;
-pub mod proof;
 pub mod record;
 pub mod registry;
 pub mod segment;
@@ -23,5 +22,5 @@ pub mod walk;
 
 pub use cursor::{Cursor, CursorError, StoredRecord};
 pub use hash::Hash;
-pub use head::{Head, birth_note};
+pub use head::{Head, birth_note, birth_text};
 pub use origin::{Origin, OriginError};

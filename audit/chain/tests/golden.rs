@@ -16,13 +16,13 @@ use aegis_audit_chain::disclosure::Disclosure;
 use aegis_audit_chain::frame::{Header, push_frame};
 use aegis_audit_chain::link::{Reading, Sequencer};
 use aegis_audit_chain::note::{SecretKey, Signer};
-use aegis_audit_chain::proof::{Proof, ProofError, prove};
 use aegis_audit_chain::record::*;
 use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::verify::{
     Depth, LogSource, Options, Report, SourceError, Verdict, verify_region,
 };
 use aegis_audit_chain::{Hash, Head, Origin, birth_note, layout, tree};
+use aegis_audit_proof::{Proof, ProofError, prove};
 use aegis_domain::*;
 
 const START_S: u64 = 1_790_000_000;

@@ -1,11 +1,11 @@
-//! `aegisctl agent`: register agents, look at them, disable them, and enrol their keys.
+//! `aegisctl agent`: register agents, look at them, change and disable them, and enrol their keys.
 //!
-//! Not here: what may be registered (`agents/registry`). Invariant: an enrolment code is shown by the command that made it
+//! Not here: what may be registered (`agents/registry`), and changing it (`amend`). Invariant: an enrolment code is shown by the command that made it
 //! and written nowhere.
 
 use std::path::{Path, PathBuf};
 
-use aegis_control_client::{Client, Conditions, encoded, enrolment_proof};
+use aegis_control_client::{Conditions, encoded, enrolment_proof};
 use aegis_domain::{AgentId, OrgId, Timestamp};
 use aegis_identity::CertificateThumbprint;
 use aegis_registry::AgentName;
@@ -14,10 +14,11 @@ use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+use crate::amend::{AmendArgs, amend};
 use crate::region::{Access, RegionError};
-use crate::{Told, files};
+use crate::{Told, files, pages};
 
-/// Register agents, look at them, disable them, and enrol their keys.
+/// Register agents, look at them, change and disable them, and enrol their keys.
 #[derive(Debug, Args)]
 pub struct AgentArgs {
     #[command(subcommand)]
@@ -29,6 +30,7 @@ enum AgentCommand {
     Register(Box<RegisterArgs>),
     List(ListArgs),
     Show(NameArgs),
+    Amend(Box<AmendArgs>),
     Disable(NameArgs),
     Enable(NameArgs),
     Rotate(RotateArgs),
@@ -80,7 +82,7 @@ struct RegisterArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum ModeName {
+pub(crate) enum ModeName {
     /// Reusable, tied to whoever used it first.
     Bound,
     /// Good for one call.
@@ -92,7 +94,7 @@ enum ModeName {
 }
 
 impl ModeName {
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             ModeName::Bound => "bound",
             ModeName::Once => "once",
@@ -173,6 +175,7 @@ impl AgentArgs {
                 let agent = args.access.admin(data)?.get(&path(&args.name))?;
                 Ok(Told::thing(agent.body.get("agent").unwrap_or(&Value::Null)))
             }
+            AgentCommand::Amend(args) => amend(args, data),
             AgentCommand::Disable(args) => {
                 let told = stand(args, data, "disable")?;
                 Ok(told.saying(format!(
@@ -199,11 +202,11 @@ impl AgentArgs {
     }
 }
 
-fn spelt(name: &AgentName) -> String {
+pub(crate) fn spelt(name: &AgentName) -> String {
     format!("{}/{}", name.tenant, name.id)
 }
 
-fn path(name: &AgentName) -> String {
+pub(crate) fn path(name: &AgentName) -> String {
     format!("/v1/agents/{}/{}", name.tenant, encoded(name.id.as_str()))
 }
 
@@ -260,34 +263,9 @@ fn code(body: Value) -> Result<Told, RegionError> {
 
 fn list(args: &ListArgs, data: &Path) -> Result<Told, RegionError> {
     const COLUMNS: [&str; 7] = ["tenant", "id", "standing", "mode", "parent", "scopes", "groups"];
-    let client = args.access.admin(data)?;
-    let (mut agents, mut after) = (Vec::new(), None);
-    loop {
-        let (page, next) = page(&client, args, after.as_deref())?;
-        agents.extend(page);
-        match next {
-            Some(next) => after = Some(next),
-            None => return Ok(Told::list(&agents, &COLUMNS)),
-        }
-    }
-}
-
-fn page(
-    client: &Client,
-    args: &ListArgs,
-    after: Option<&str>,
-) -> Result<(Vec<Value>, Option<String>), RegionError> {
-    let mut path = "/v1/agents?limit=1000".to_owned();
-    if let Some(tenant) = &args.tenant {
-        path.push_str(&format!("&tenant={tenant}"));
-    }
-    if let Some(after) = after {
-        path.push_str(&format!("&after={}", encoded(after)));
-    }
-    let body = client.get(&path)?.body;
-    let agents = body.get("agents").and_then(Value::as_array).cloned();
-    let next = body.get("next").and_then(Value::as_str).map(str::to_owned);
-    Ok((agents.ok_or(RegionError::Answer { what: "the agents" })?, next))
+    let tenant = args.tenant.as_ref().map(|tenant| format!("?tenant={tenant}"));
+    let path = format!("/v1/agents{}", tenant.unwrap_or_default());
+    Ok(Told::list(&pages::all(&args.access.admin(data)?, &path, "agents")?, &COLUMNS))
 }
 
 fn stand(args: &NameArgs, data: &Path, verb: &str) -> Result<Told, RegionError> {

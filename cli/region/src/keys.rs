@@ -7,10 +7,10 @@ use std::path::Path;
 use aegis_control_client::{Conditions, encoded};
 use aegis_domain::KeyId;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::Told;
 use crate::region::{Access, RegionError};
+use crate::{Told, pages};
 
 const COLUMNS: [&str; 5] = ["kid", "standing", "signs_from", "signs_until", "counts_until"];
 
@@ -72,9 +72,8 @@ impl KeysArgs {
                 Ok(Told::list(&[key.body], &COLUMNS))
             }
             KeysCommand::List(args) => {
-                let body = args.access.admin(data)?.get("/v1/keys")?.body;
-                let keys = body.get("keys").and_then(Value::as_array).cloned();
-                Ok(Told::list(&keys.ok_or(RegionError::Answer { what: "the keys" })?, &COLUMNS))
+                let keys = pages::all(&args.access.admin(data)?, "/v1/keys", "keys")?;
+                Ok(Told::list(&keys, &COLUMNS))
             }
             KeysCommand::Retire(args) => {
                 let path = format!("/v1/keys/{}/retire", encoded(args.kid.as_str()));

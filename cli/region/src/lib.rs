@@ -1,11 +1,17 @@
-//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, and an agent's own token.
+//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, and an agent's own token.
 //!
 //! Not here: writing to a terminal (`cli`). Invariant: a secret comes from a file or stdin, never from the command line, and
 //! goes to a server that is on this machine or proves itself by TLS.
 
 mod agent;
+mod amend;
+mod books;
+mod budget;
 mod files;
 mod keys;
+mod money;
+mod pages;
+mod reconcile;
 mod region;
 mod revoke;
 mod token;
@@ -13,8 +19,11 @@ mod token;
 use serde_json::Value;
 
 pub use agent::AgentArgs;
+pub use books::Books;
+pub use budget::BudgetCommand;
 pub use files::FilesError;
 pub use keys::KeysArgs;
+pub use reconcile::{Comparison, OnDifference, reconcile};
 pub use region::{Access, RegionError};
 pub use revoke::RevokeArgs;
 pub use token::GetArgs;

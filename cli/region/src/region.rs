@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use aegis_cli_journal::JournalError;
 use aegis_control_client::{Client, ClientError};
 use aegis_domain::Secret;
 use aegis_identity::KeyError;
@@ -28,6 +29,10 @@ pub enum RegionError {
     Random(#[source] getrandom::Error),
     #[error("the answer lacks {what}")]
     Answer { what: &'static str },
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("it is not known whether that was done; ask once more with `--once {once}`")]
+    Unsure { once: String, source: ClientError },
 }
 
 impl RegionError {
@@ -41,7 +46,9 @@ impl RegionError {
             | RegionError::Key { .. }
             | RegionError::Input { .. }
             | RegionError::Random(_)
-            | RegionError::Answer { .. } => false,
+            | RegionError::Answer { .. }
+            | RegionError::Journal(_)
+            | RegionError::Unsure { .. } => false,
         }
     }
 
@@ -60,7 +67,9 @@ impl RegionError {
             | RegionError::Key { .. }
             | RegionError::Input { .. }
             | RegionError::Random(_)
-            | RegionError::Answer { .. } => false,
+            | RegionError::Answer { .. }
+            | RegionError::Journal(_)
+            | RegionError::Unsure { .. } => false,
         }
     }
 
@@ -73,6 +82,11 @@ impl RegionError {
             RegionError::Client(ClientError::Refused { status: 401, .. }) => {
                 Some("name the administrator's token with --admin-token or AEGIS_ADMIN_TOKEN_FILE")
             }
+            RegionError::Client(ClientError::Refused { kind, .. }) if kind == "budget-unknown" => {
+                Some(
+                    "`aegisctl budget show` lists what is set; what aegis.yaml sets is changed there",
+                )
+            }
             RegionError::InTheClear { .. } => {
                 Some("name it with https://, or by an address such as 127.0.0.1")
             }
@@ -81,7 +95,9 @@ impl RegionError {
             | RegionError::Key { .. }
             | RegionError::Input { .. }
             | RegionError::Random(_)
-            | RegionError::Answer { .. } => None,
+            | RegionError::Answer { .. }
+            | RegionError::Journal(_)
+            | RegionError::Unsure { .. } => None,
         }
     }
 }

@@ -13,9 +13,11 @@ use serde_json::{Value, json};
 
 use crate::agent::agent_name;
 use crate::region::{Access, RegionError};
-use crate::{Told, files};
+use crate::{Told, files, pages};
 
-/// Revoke a token, a key, or all that an agent or a tenant was issued until now.
+const COLUMNS: [&str; 5] = ["kind", "tenant", "what", "before", "until"];
+
+/// Revoke a token, a key, or all that an agent or a tenant was issued until now; list what is revoked.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Every gateway of the region hears of it within two seconds. A revocation is never taken back.
@@ -25,7 +27,8 @@ Examples:
   aegisctl revoke token --tenant acme --jti 01J9ZK3V5Q
   aegisctl revoke agent acme/pay-bot
   aegisctl revoke key kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k
-  aegisctl revoke tenant acme")]
+  aegisctl revoke tenant acme
+  aegisctl revoke list")]
 pub struct RevokeArgs {
     #[command(subcommand)]
     command: RevokeCommand,
@@ -37,6 +40,14 @@ enum RevokeCommand {
     Agent(AgentArgs),
     Key(KeyArgs),
     Tenant(TenantArgs),
+    List(ListArgs),
+}
+
+/// List what is revoked and still matters.
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    access: Access,
 }
 
 /// One token: the one in a file or on stdin, or the one of a tenant and id.
@@ -90,9 +101,16 @@ impl RevokeArgs {
             RevokeCommand::Tenant(args) => {
                 (&args.access, json!({ "tenant": { "id": args.tenant } }))
             }
+            RevokeCommand::List(args) => {
+                let client = args.access.admin(data)?;
+                return Ok(Told::list(
+                    &pages::all(&client, "/v1/revocations", "revocations")?,
+                    &COLUMNS,
+                ));
+            }
         };
         let revoked = access.admin(data)?.post("/v1/revocations", &wish, &Conditions::default())?;
-        Ok(Told::list(&[revoked.body], &["kind", "tenant", "what", "before", "until"]))
+        Ok(Told::list(&[revoked.body], &COLUMNS))
     }
 }
 

@@ -55,13 +55,15 @@ impl GetArgs {
             ("scope", scope.as_str()),
         ];
         form.extend(self.resource.as_deref().map(|resource| ("resource", resource)));
-        let proof = match self.dpop {
-            true => {
-                Some(dpop_proof(&key, "POST", &client.token_endpoint(), &files::jti(now)?, now))
-            }
-            false => None,
+        let endpoint = client.token_endpoint();
+        let prove = |nonce: Option<&str>| {
+            files::jti(now).map(|jti| dpop_proof(&key, &endpoint, nonce, &jti, now))
         };
-        let body = client.token(&form, proof.as_deref())?.body;
+        let answer = match self.dpop {
+            true => client.token_proved(&form, prove)?,
+            false => client.token(&form, None)?,
+        };
+        let body = answer.body;
         let token = body.get("access_token").and_then(Value::as_str).map(str::to_owned);
         let token = token.ok_or(RegionError::Answer { what: "the token" })?;
         let seconds = body.get("expires_in").and_then(Value::as_u64).unwrap_or_default();

@@ -6,13 +6,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use aegis_audit_chain::proof::{Proof, Proven, prove};
 use aegis_audit_chain::record::Kind;
+use aegis_audit_proof::{Proof, Proven, prove};
 use aegis_domain::DecisionId;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::log::{Log, StoreOption, store_option};
 use super::show::is_about;
 use crate::failure::{Exit, Failure};
 use crate::home::{self, Home};
@@ -61,7 +60,7 @@ pub(super) struct CheckArgs {
 pub(super) fn run(args: &ProveArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
     let trust = trust::load(&args.trust.clone().unwrap_or_else(|| home.trust()))?;
     let from = args.from.clone().unwrap_or_else(|| home.audit().display().to_string());
-    let log = Log::open(&from, &args.store_option)?;
+    let log = super::open(&from, &args.store_option)?;
     let invalid = |error| Failure::invalid("the audit log", error);
     let proofs = log.each(&trust, &mut |source, trust| {
         prove(source, trust, &mut |_, record| is_about(record, args.id)).map_err(invalid)
@@ -74,7 +73,8 @@ pub(super) fn run(args: &ProveArgs, home: &Home, screen: &Screen) -> Result<Exit
     let mut sheet = Sheet::new(&["file", "log", "record", "head"]);
     for proof in proofs {
         let proven = proof.check(&trust).map_err(invalid)?;
-        let name = format!("{}.{}.tlog-proof", args.id, kind(&proof));
+        let name =
+            format!("{}.{}.tlog-proof", args.id, proof.kind().map_or("record", Kind::as_str));
         let path = args.out.join(name);
         write(&path, &proof)?;
         let (index, size): (Value, Value) = (proof.index.into(), proven.head.size.into());
@@ -85,10 +85,12 @@ pub(super) fn run(args: &ProveArgs, home: &Home, screen: &Screen) -> Result<Exit
     Ok(Exit::Ok)
 }
 
-fn kind(proof: &Proof) -> &'static str {
-    let record = serde_json::from_slice::<Value>(&proof.record).unwrap_or_default();
-    let kind = record.get("k").and_then(Value::as_str).and_then(Kind::parse);
-    kind.map_or("record", Kind::as_str)
+/// Something a bucket's client must be told.
+pub(super) type StoreOption = (String, String);
+
+pub(super) fn store_option(text: &str) -> Result<StoreOption, String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn write(path: &std::path::Path, proof: &Proof) -> Result<(), Failure> {

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use crate::cost;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
-use crate::journal;
 use crate::screen::Screen;
 use crate::sheet::Sheet;
+use aegis_cli_journal as journal;
 
 /// Show the records of one decision and its outcome.
 #[derive(Debug, Args)]
@@ -40,7 +40,7 @@ pub(super) fn run(args: &ShowArgs, home: &Home, screen: &Screen) -> Result<Exit,
             if is_about(&record, args.id) {
                 found.push(describe(origin, &record, bytes)?);
             }
-            Ok(())
+            Ok::<(), Failure>(())
         })?;
     }
     progress.done();

@@ -14,10 +14,10 @@ use clap::Args;
 
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
-use crate::journal::{self, Cursor};
 use crate::screen::Screen;
 use crate::sheet::{Mood, Sheet};
 use crate::{clock, cost};
+use aegis_cli_journal::{self as journal, Cursor};
 
 const LINES_MAX: usize = 10_000;
 /// How soon a new record is seen.
@@ -93,7 +93,7 @@ fn read(streams: &mut [Cursor], screen: &Screen, lines: usize) -> Result<Vec<See
                     last.pop_front();
                 }
             }
-            Ok(())
+            Ok::<(), Failure>(())
         })?;
         all.extend(last);
     }

@@ -6,12 +6,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aegis_audit_chain::verify::{Depth, Finding, Gap, Options, Place, Report, Severity, Verdict};
+use aegis_audit_chain::verify::{
+    Depth, Finding, Gap, Options, Place, Report, Severity, Verdict, verify_region,
+};
 use aegis_audit_chain::{Head, Origin};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::log::{Log, StoreOption, store_option};
+use super::prove::{StoreOption, store_option};
 use crate::failure::{Exit, Failure};
 use crate::home::{self, Home};
 use crate::screen::{Screen, counted};
@@ -73,7 +75,14 @@ pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exi
         Deep::Schema => Depth::Schema,
     };
     let options = Options { depth, remembered };
-    let report = Log::open(&from, &args.store_option)?.verify(&trust, &options, screen)?;
+    let mut report = Report::default();
+    let found = super::open(&from, &args.store_option)?.each(&trust, &mut |source, trust| {
+        let progress = screen.progress(source.bytes());
+        let report = verify_region(source, trust, &options, &mut |done| progress.reach(done.bytes));
+        progress.done();
+        Ok::<_, Failure>(report)
+    })?;
+    found.into_iter().for_each(|one| report.absorb(one));
     show(&report, screen)?;
     if let (Some(path), true) = (&args.remember, report.findings.is_empty()) {
         memorise(path, &report)?;

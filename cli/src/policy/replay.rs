@@ -26,10 +26,10 @@ use super::load::Policy;
 use crate::args::since;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
-use crate::journal;
 use crate::progress::Progress;
 use crate::screen::{Screen, counted};
 use crate::sheet::{Mood, Sheet};
+use aegis_cli_journal as journal;
 
 /// Decide recorded calls again under another policy, and count who would fare otherwise.
 #[derive(Debug, Args)]
@@ -193,7 +193,7 @@ fn feed(from: &Path, screen: &Screen, sender: &mut Sender) -> Result<(), Failure
             stream.read(&mut |_, record| {
                 progress.advance(record.len());
                 sender.send(record);
-                Ok(())
+                Ok::<(), Failure>(())
             })?;
         }
         progress.done();

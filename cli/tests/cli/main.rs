@@ -1,6 +1,7 @@
 //! The real `aegisctl`, typed at: output, words, exit codes.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+mod budget;
 mod bundle;
 mod ca;
 mod calls;

@@ -15,15 +15,18 @@ use tokio::runtime::Runtime;
 use crate::support::{Home, json, stderr, stdout};
 
 /// A data directory with a control node over it.
-struct Region {
-    home: Home,
-    url: String,
+pub(crate) struct Region {
+    pub(crate) home: Home,
+    pub(crate) url: String,
     _runtime: Runtime,
 }
 
 impl Region {
     fn start() -> Self {
-        let home = Home::empty();
+        Self::shaped(Home::empty(), |control| control)
+    }
+
+    pub(crate) fn shaped(home: Home, shape: impl FnOnce(Control) -> Control) -> Self {
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -34,13 +37,17 @@ impl Region {
             subjects: SubjectSources::default(),
             region_key: SigningKey::from_seed([7; 32]),
         });
-        let serving =
-            serve(listener, Arc::new(control.unwrap()), Serving::Plain, std::future::pending());
+        let serving = serve(
+            listener,
+            Arc::new(shape(control.unwrap())),
+            Serving::Plain,
+            std::future::pending(),
+        );
         runtime.spawn(serving);
         Self { home, url, _runtime: runtime }
     }
 
-    fn run(&self, stdin: &str, line: &str) -> Assert {
+    pub(crate) fn run(&self, stdin: &str, line: &str) -> Assert {
         let key = self.home.path("agent.pem").display().to_string();
         let line = line.replace("agent.pem", &key);
         let mut words: Vec<&str> = line.split(' ').collect();
@@ -49,7 +56,7 @@ impl Region {
     }
 
     /// What a command that must succeed prints.
-    fn says(&self, stdin: &str, line: &str) -> String {
+    pub(crate) fn says(&self, stdin: &str, line: &str) -> String {
         stdout(&self.run(stdin, line).success())
     }
 }
@@ -72,6 +79,7 @@ fn an_agent_is_registered_enrols_gets_a_token_and_loses_it() {
     let jti = seen["unverified_payload"]["jti"].as_str().unwrap();
     let revoked = region.says(&token, "revoke token");
     assert!(revoked.contains(jti), "{revoked}");
+    assert!(region.says("", "revoke list").contains(jti));
     region.says("", "revoke agent acme/pay-bot");
     region.says("", "revoke tenant acme");
     region.says("", "agent disable acme/pay-bot");
@@ -81,6 +89,16 @@ fn an_agent_is_registered_enrols_gets_a_token_and_loses_it() {
     region.says("", "agent enable acme/pay-bot");
     assert!(region.says("", "agent show acme/pay-bot").contains("active"));
     region.says("", "token get --agent acme/pay-bot --key agent.pem");
+}
+
+#[test]
+fn a_demand_for_a_nonce_is_answered_without_a_word() {
+    let region = Region::shaped(Home::empty(), Control::demanding_nonces);
+    let code = region.says("", "agent register acme/bot --org acme");
+    region.says(&code, "agent enrol --key agent.pem");
+    let token = region.says("", "token get --agent acme/bot --key agent.pem --dpop");
+    let seen = json(&region.home.run_with(&token, &["token", "inspect", "-o", "json"]).success());
+    assert!(seen["unverified_payload"]["cnf"]["jkt"].is_string());
 }
 
 #[test]
@@ -106,6 +124,74 @@ fn an_agent_changes_its_key_with_another_code() {
     std::fs::remove_file(region.home.path("agent.pem")).unwrap();
     region.says(&code, "agent enrol --key agent.pem");
     region.says("", "token get --agent acme/bot --key agent.pem");
+}
+
+#[test]
+fn an_agent_is_amended_from_what_it_is_and_both_are_shown() {
+    let region = Region::start();
+    region.says("", "agent register acme/bot --org acme --scope pay:read --scope pay:write");
+    let line = "agent amend acme/bot --add-scope mail:send --remove-scope pay:write --mode once";
+    let shown = region.says("", line);
+    assert!(shown.contains("mail:send") && shown.contains("bound"), "{shown}");
+    let line = "agent amend acme/bot --attribute team=billing --attribute level=3 \
+                --token-ttl-s 120 --spend-per-day 12.5 -o json";
+    let changed = json(&region.run("", line).success());
+    let (before, after) = (&changed["before"], &changed["after"]);
+    assert_eq!(after["scopes"], serde_json::json!(["mail:send", "pay:read"]));
+    assert_eq!(after["attributes"], serde_json::json!({ "team": "billing", "level": 3 }));
+    assert_eq!(before["limits"]["token_ttl_s"], serde_json::Value::Null);
+    assert_eq!(after["limits"]["token_ttl_s"], 120);
+    assert_eq!(after["limits"]["spend_per_day_microusd"], 12_500_000);
+
+    let same = region.run("", "agent amend acme/bot --add-scope pay:read").success();
+    assert!(stderr(&same).contains("so already"), "{}", stderr(&same));
+    let shown = json(&region.run("", "agent show acme/bot -o json").success());
+    assert_eq!(shown["version"], after["version"], "what changes nothing is no event");
+
+    let stale = format!("agent amend acme/bot --mode proof --if-unchanged={}", before["version"]);
+    let refused = region.run("", &stale).code(1);
+    assert!(stderr(&refused).contains("changed since"), "{}", stderr(&refused));
+    let fresh = format!(
+        "agent amend acme/bot --token-ttl-s none --remove-attribute level --if-unchanged={}",
+        after["version"]
+    );
+    assert!(region.says("", &fresh).contains("120"));
+    region.says("", "agent amend acme/bot --mode mtls --if-unchanged");
+}
+
+#[test]
+fn amendments_of_many_at_once_are_all_kept() {
+    let region = Region::start();
+    region.says("", "agent register acme/bot --org acme");
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let region = &region;
+            scope.spawn(move || {
+                region.says("", &format!("agent amend acme/bot --add-scope s{number}"))
+            });
+        }
+    });
+    let shown = json(&region.run("", "agent show acme/bot -o json").success());
+    assert_eq!(shown["scopes"], serde_json::json!(["s0", "s1", "s2", "s3"]));
+}
+
+#[test]
+fn lists_are_followed_past_their_first_page() {
+    let region = Region::start();
+    let token = std::fs::read_to_string(region.home.path("control/admin.token")).unwrap();
+    let admin = aegis_control_client::Client::new(
+        &region.url,
+        Some(aegis_domain::Secret::new(token)),
+        None,
+    )
+    .unwrap();
+    for number in 0..1_001 {
+        let wish =
+            serde_json::json!({ "token": { "tenant": "acme", "jti": format!("j{number}") } });
+        admin.post("/v1/revocations", &wish, &Default::default()).unwrap();
+    }
+    let listed = json(&region.run("", "revoke list -o json").success());
+    assert_eq!(listed.as_array().unwrap().len(), 1_001);
 }
 
 #[test]

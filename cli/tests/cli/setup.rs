@@ -11,6 +11,7 @@ fn on_free_ports(home: &Home) {
     let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let config = home.path("aegis.yaml");
     replace(&config, "127.0.0.1:8080 ", &format!("{} ", port()));
+    replace(&config, "127.0.0.1:8081 ", &format!("{} ", port()));
     replace(&config, "127.0.0.1:9464", &port());
 }
 

@@ -30,6 +30,8 @@ pub enum ClientError {
     NotJson { url: String },
     #[error("{detail} ({kind}, status {status})")]
     Refused { status: u16, kind: String, detail: String },
+    #[error("the server wants a nonce in the DPoP proof")]
+    NonceWanted { nonce: String },
     #[error("the server calls itself {issuer}; name it so")]
     Issuer { issuer: String },
 }
@@ -40,6 +42,8 @@ pub struct Answer {
     pub status: u16,
     /// The version of what was answered with.
     pub etag: Option<String>,
+    /// What the next DPoP proof must carry.
+    pub nonce: Option<String>,
     pub body: Value,
 }
 
@@ -106,6 +110,20 @@ impl Client {
         self.command("PATCH", path, body, conditions)
     }
 
+    pub fn put(
+        &self,
+        path: &str,
+        body: &Value,
+        conditions: &Conditions<'_>,
+    ) -> Result<Answer, ClientError> {
+        self.command("PUT", path, body, conditions)
+    }
+
+    pub fn delete(&self, path: &str, conditions: &Conditions<'_>) -> Result<Answer, ClientError> {
+        let url = format!("{}{path}", self.url);
+        self.send(&url, self.request("DELETE", &url, conditions).body(Vec::new()))
+    }
+
     fn command(
         &self,
         method: &str,
@@ -119,7 +137,23 @@ impl Client {
         self.send(&url, request.body(body.to_string().into_bytes()))
     }
 
-    /// Asks for a token; `proof` is the `DPoP` header.
+    /// Asks for a token with a DPoP proof, and once more where the server wants its nonce in it (RFC 9449 §8). `prove`
+    /// makes a proof with the nonce it is given. A request that lacks the nonce uses up nothing, so the form may be sent
+    /// again as it is.
+    pub fn token_proved<E: From<ClientError>>(
+        &self,
+        form: &[(&str, &str)],
+        prove: impl Fn(Option<&str>) -> Result<String, E>,
+    ) -> Result<Answer, E> {
+        match self.token(form, Some(&prove(None)?)) {
+            Err(ClientError::NonceWanted { nonce }) => {
+                Ok(self.token(form, Some(&prove(Some(&nonce))?))?)
+            }
+            answer => Ok(answer?),
+        }
+    }
+
+    /// Asks for a token, once; `proof` is the `DPoP` header.
     pub fn token(&self, form: &[(&str, &str)], proof: Option<&str>) -> Result<Answer, ClientError> {
         let url = self.token_endpoint();
         let mut request = Request::builder().method("POST").uri(&url);
@@ -182,18 +216,23 @@ impl Client {
 
 fn read(url: &str, answer: Response<ureq::Body>) -> Result<Answer, ClientError> {
     let status = answer.status().as_u16();
-    let etag = answer.headers().get("etag").and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+    let header =
+        |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (etag, nonce) = (header("etag"), header("dpop-nonce"));
     let mut bytes = Vec::new();
     let mut body = answer.into_body().into_reader().take(ANSWER_BYTES_MAX);
     let not_json = || ClientError::NotJson { url: url.to_owned() };
     body.read_to_end(&mut bytes).map_err(|_| not_json())?;
     let body: Value = serde_json::from_slice(&bytes).map_err(|_| not_json())?;
     if (200..300).contains(&status) {
-        return Ok(Answer { status, etag, body });
+        return Ok(Answer { status, etag, nonce, body });
     }
     let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
     let kind = text("type").and_then(|kind| kind.rsplit('/').next().map(str::to_owned));
     let kind = kind.or_else(|| text("error")).unwrap_or_default();
+    if let (Some(nonce), "use_dpop_nonce") = (nonce, kind.as_str()) {
+        return Err(ClientError::NonceWanted { nonce });
+    }
     let detail = text("detail").or_else(|| text("error_description")).unwrap_or_default();
     Err(ClientError::Refused { status, kind, detail })
 }

@@ -30,15 +30,25 @@ pub fn client_assertion(
     key.sign("JWT", claims.to_string().as_bytes())
 }
 
-/// A DPoP proof for a request without a token (RFC 9449 §4.2).
-pub fn dpop_proof(key: &SigningKey, method: &str, uri: &str, jti: &Jti, now: Timestamp) -> String {
+/// A DPoP proof for the token endpoint (RFC 9449 §4.2), with the nonce the server gave (§8).
+pub fn dpop_proof(
+    key: &SigningKey,
+    endpoint: &str,
+    nonce: Option<&str>,
+    jti: &Jti,
+    now: Timestamp,
+) -> String {
     let mut jwk = key.public_jwk();
     // The proof's key is the key itself; what anyone calls it does not matter.
     if let Some(members) = jwk.as_object_mut() {
         members.retain(|name, _| matches!(name.as_str(), "kty" | "crv" | "x"));
     }
     let header = json!({ "alg": "EdDSA", "typ": "dpop+jwt", "jwk": jwk });
-    let claims = json!({ "jti": jti.as_str(), "htm": method, "htu": uri, "iat": now.unix_s() });
+    let mut claims =
+        json!({ "jti": jti.as_str(), "htm": "POST", "htu": endpoint, "iat": now.unix_s() });
+    if let (Some(nonce), Some(members)) = (nonce, claims.as_object_mut()) {
+        members.insert("nonce".to_owned(), nonce.into());
+    }
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let message = format!("{}.{}", part(header), part(claims));
     let signature = URL_SAFE_NO_PAD.encode(key.sign_message(message.as_bytes()));

@@ -19,9 +19,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::ledger::Proposal;
+use crate::page::Page;
 use crate::problem::Problem;
-use crate::read::{Asked, Page, agent_name};
-use crate::{Control, Principal, clock, shapes};
+use crate::read::{Asked, agent_name};
+use crate::{Control, Principal, clock, page, shapes};
 
 type Shared = State<Arc<Control>>;
 type Answer = Result<Response, Problem>;
@@ -115,6 +116,7 @@ fn with_code(status: StatusCode, control: &Control, event: &Event, drawn: Option
     let made = event.changes.iter().find_map(|change| match change {
         Change::Code(code) => Some(code),
         Change::Agent(_) | Change::Key(_) | Change::Revoked(_) | Change::CodeGone(_) => None,
+        Change::Budget(_) | Change::BudgetGone(_) | Change::Adjustment(_) => None,
     });
     let enrolment = drawn.zip(made).filter(|(drawn, made)| drawn.code.hash == made.hash);
     let enrolment = enrolment.map(|(drawn, made)| shapes::code(&drawn.text, made));
@@ -124,13 +126,14 @@ fn with_code(status: StatusCode, control: &Control, event: &Event, drawn: Option
         (None, None) => return Err(Problem::NotFound),
     };
     let body = json!({ "agent": shapes::agent(&agent, clock::now()), "enrolment": enrolment });
-    Ok(shapes::tagged(status, &agent, body))
+    Ok(shapes::tagged(status, agent.changed, body))
 }
 
 fn agent_of(event: &Event) -> Option<&Agent> {
     event.changes.iter().find_map(|change| match change {
         Change::Agent(agent) => Some(agent.as_ref()),
         Change::Key(_) | Change::Revoked(_) | Change::Code(_) | Change::CodeGone(_) => None,
+        Change::Budget(_) | Change::BudgetGone(_) | Change::Adjustment(_) => None,
     })
 }
 
@@ -139,25 +142,26 @@ fn current(control: &Control, name: &AgentName) -> Result<Agent, Problem> {
     registry.view().agent(&name.tenant, &name.id).cloned().ok_or(Problem::NotFound)
 }
 
+/// `?tenant=..&limit=..&cursor=..`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    tenant: Option<TenantId>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
 pub(super) async fn list(
     State(control): Shared,
-    page: Result<Query<Page>, QueryRejection>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Answer {
-    let Query(page) =
-        page.map_err(|_| Problem::Malformed("a query parameter is unknown or malformed".into()))?;
-    let (limit, after, now) = (page.limit()?, page.after()?, clock::now());
+    let Wanted { tenant, limit, cursor } = page::query(wanted)?;
+    let page: Page<AgentName> = Page::read(limit, cursor.as_deref())?;
+    let now = clock::now();
     let registry = control.ledger.read();
-    let wanted = |agent: &&Agent| page.tenant.as_ref().is_none_or(|tenant| agent.tenant == *tenant);
-    let mut agents: Vec<&Agent> = registry
-        .view()
-        .agents(after.as_ref())
-        .filter(wanted)
-        .take(limit.saturating_add(1))
-        .collect();
-    let more = agents.len() > limit;
-    agents.truncate(limit);
-    let last = agents.last().filter(|_| more);
-    let next = last.map(|agent| format!("{}/{}", agent.tenant, agent.id));
+    let is_wanted = |agent: &&Agent| tenant.as_ref().is_none_or(|tenant| agent.tenant == *tenant);
+    let agents = registry.view().agents(page.after.as_ref()).filter(is_wanted);
+    let (agents, next) = page.cut(agents, |agent| agent.name());
     let agents: Vec<_> = agents.into_iter().map(|agent| shapes::agent(agent, now)).collect();
     Ok(shapes::answer(StatusCode::OK, json!({ "agents": agents, "next": next })))
 }
@@ -165,7 +169,7 @@ pub(super) async fn list(
 pub(super) async fn show(State(control): Shared, Path(path): Path<(String, String)>) -> Answer {
     let agent = current(&control, &agent_name(path)?)?;
     let body = json!({ "agent": shapes::agent(&agent, clock::now()), "enrolment": null });
-    Ok(shapes::tagged(StatusCode::OK, &agent, body))
+    Ok(shapes::tagged(StatusCode::OK, agent.changed, body))
 }
 
 pub(super) async fn amend(
@@ -175,7 +179,7 @@ pub(super) async fn amend(
     asked: Asked,
 ) -> Answer {
     let amendment: Box<Amendment> = asked.json()?;
-    let action = Action::Amend { agent: agent_name(path)?, seen: asked.seen()?, amendment };
+    let action = Action::Amend { agent: agent_name(path)?, seen: asked.seen(), amendment };
     act(&control, who, &asked, action, None).await
 }
 
@@ -204,7 +208,7 @@ async fn stand(
     asked: &Asked,
     standing: Standing,
 ) -> Answer {
-    let action = Action::SetStanding { agent: agent_name(path)?, seen: asked.seen()?, standing };
+    let action = Action::SetStanding { agent: agent_name(path)?, seen: asked.seen(), standing };
     act(control, who, asked, action, None).await
 }
 
@@ -217,7 +221,7 @@ pub(super) async fn rotate(
 ) -> Answer {
     let rotation: Rotation = asked.json()?;
     let drawn = draw(rotation.code_ttl_s, rotation.overlap_s)?;
-    let (agent, seen) = (agent_name(path)?, asked.seen()?);
+    let (agent, seen) = (agent_name(path)?, asked.seen());
     let action = Action::IssueCode { agent, seen, code: drawn.code.clone() };
     act(&control, who, &asked, action, Some(drawn)).await
 }

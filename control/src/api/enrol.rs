@@ -66,6 +66,7 @@ pub(super) async fn enrol(
     let agent = event.changes.iter().find_map(|change| match change {
         Change::Agent(agent) => Some(agent),
         Change::Key(_) | Change::Revoked(_) | Change::Code(_) | Change::CodeGone(_) => None,
+        Change::Budget(_) | Change::BudgetGone(_) | Change::Adjustment(_) => None,
     });
     let agent = agent.ok_or(Problem::NotFound)?;
     let body = json!({
@@ -73,7 +74,7 @@ pub(super) async fn enrol(
         "token_endpoint": control.service.token_endpoint(),
         "issuer": control.service.issuer,
     });
-    Ok(shapes::tagged(StatusCode::OK, agent, body))
+    Ok(shapes::tagged(StatusCode::OK, agent.changed, body))
 }
 
 fn check_proof(

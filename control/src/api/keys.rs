@@ -2,22 +2,25 @@
 //!
 //! Not here: making them (`keys`). Invariant: private halves never come near this file.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use aegis_domain::{KeyId, Ttl};
-use aegis_registry::Action;
+use aegis_registry::{Action, TokenKey};
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::keys::{LEAD, Rotation};
 use crate::ledger::Proposal;
+use crate::page::Pages;
 use crate::problem::Problem;
 use crate::read::Asked;
-use crate::{Control, Principal, clock, keys, shapes};
+use crate::{Control, Principal, clock, keys, page, shapes};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,13 +29,26 @@ struct Wish {
     overlap_s: Option<u64>,
 }
 
-pub(super) async fn list(State(control): State<Arc<Control>>) -> Response {
+/// The newest first: when it begins to sign, and its name.
+type Place = (Reverse<u64>, KeyId);
+
+fn place(key: &TokenKey) -> Place {
+    (Reverse(key.signs_from.unix_ns()), key.id().clone())
+}
+
+pub(super) async fn list(
+    State(control): State<Arc<Control>>,
+    pages: Result<Query<Pages>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let page = page::query(pages)?.page::<Place>()?;
     let now = clock::now();
     let registry = control.ledger.read();
-    let mut keys: Vec<_> = registry.view().keys().collect();
-    keys.sort_by_key(|key| std::cmp::Reverse(key.signs_from));
-    let keys: Vec<Value> = keys.into_iter().map(|key| shapes::token_key(key, now)).collect();
-    shapes::answer(StatusCode::OK, json!({ "keys": keys }))
+    let is_after = |key: &&TokenKey| page.after.as_ref().is_none_or(|after| place(key) > *after);
+    let mut keys: Vec<_> = registry.view().keys().filter(is_after).collect();
+    keys.sort_by_key(|key| place(key));
+    let (keys, next) = page.cut(keys.into_iter(), |key| place(key));
+    let keys: Vec<_> = keys.into_iter().map(|key| shapes::token_key(key, now)).collect();
+    Ok(shapes::answer(StatusCode::OK, json!({ "keys": keys, "next": next })))
 }
 
 pub(super) async fn rotate(
@@ -48,7 +64,7 @@ pub(super) async fn rotate(
         overlap: Ttl::from_s(wish.overlap_s.unwrap_or(0)),
     };
     let key = keys::rotate(&control, rotation).await?;
-    Ok(shapes::answer(StatusCode::CREATED, shapes::token_key(&key, clock::now())))
+    Ok(shapes::tagged(StatusCode::CREATED, key.changed, shapes::token_key(&key, clock::now())))
 }
 
 pub(super) async fn retire(
@@ -58,10 +74,10 @@ pub(super) async fn retire(
     asked: Asked,
 ) -> Result<Response, Problem> {
     let id = KeyId::parse(&kid).map_err(|_| Problem::NotFound)?;
-    let action = Action::RetireKey { id: id.clone() };
+    let action = Action::RetireKey { id: id.clone(), seen: asked.seen() };
     let proposal = Proposal { once: asked.once(&who)?, by: who.actor, action };
     control.ledger.propose(proposal).await?;
     let registry = control.ledger.read();
     let key = registry.view().key(&id).ok_or(Problem::NotFound)?;
-    Ok(shapes::answer(StatusCode::OK, shapes::token_key(key, clock::now())))
+    Ok(shapes::tagged(StatusCode::OK, key.changed, shapes::token_key(key, clock::now())))
 }

@@ -3,10 +3,13 @@
 //! Not here: sockets (`connection`). Invariant: every route stands in the OpenAPI document, and a test holds the two
 //! together.
 
+mod adjustments;
 mod agents;
+mod budgets;
 mod enrol;
 mod keys;
 mod revocations;
+mod spend;
 
 use std::sync::Arc;
 
@@ -38,6 +41,14 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .route("/v1/keys", get(keys::list).post(keys::rotate))
         .route("/v1/keys/{kid}/retire", post(keys::retire))
         .route("/v1/revocations", get(revocations::list).post(revocations::revoke))
+        .route("/v1/tenants", get(budgets::tenants))
+        .route("/v1/tenants/{tenant}/budgets", get(budgets::list))
+        .route(
+            "/v1/tenants/{tenant}/budgets/{name}",
+            get(budgets::show).put(budgets::set).delete(budgets::remove),
+        )
+        .route("/v1/tenants/{tenant}/spend", get(spend::list))
+        .route("/v1/tenants/{tenant}/adjustments", get(adjustments::list).post(adjustments::order))
         .route_layer(from_fn_with_state(Arc::clone(&control), admins));
     let followers = Router::new()
         .route("/v1/feed", get(feed::get))

@@ -5,18 +5,21 @@
 use std::sync::Arc;
 
 use aegis_domain::{AgentId, Jti, KeyId, TenantId};
+use aegis_identity::{JwkThumbprint, ThumbprintError};
 use aegis_registry::{Action, AgentName, Change, Target};
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::ledger::Proposal;
+use crate::page::Pages;
 use crate::problem::Problem;
 use crate::read::Asked;
-use crate::{Control, Principal, shapes};
+use crate::{Control, Principal, page, shapes};
 
 /// One of four, told by the members that are there.
 #[derive(Debug, Deserialize)]
@@ -24,8 +27,21 @@ use crate::{Control, Principal, shapes};
 enum Wish {
     Token { tenant: TenantId, jti: Jti },
     Agent { tenant: TenantId, id: AgentId },
-    Key { kid: KeyId },
+    Key { kid: Kid },
     Tenant { id: TenantId },
+}
+
+/// A key's thumbprint, or a certificate's. Any other name would revoke nothing, and nobody would be told.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Kid(KeyId);
+
+impl TryFrom<String> for Kid {
+    type Error = ThumbprintError;
+    fn try_from(text: String) -> Result<Self, ThumbprintError> {
+        JwkThumbprint::parse(&text)?;
+        KeyId::parse(&text).map(Self).map_err(|_| ThumbprintError)
+    }
 }
 
 impl From<Wish> for Target {
@@ -33,16 +49,22 @@ impl From<Wish> for Target {
         match wish {
             Wish::Token { tenant, jti } => Target::Token { tenant, jti },
             Wish::Agent { tenant, id } => Target::Agent(AgentName { tenant, id }),
-            Wish::Key { kid } => Target::Key(kid),
+            Wish::Key { kid: Kid(id) } => Target::Key(id),
             Wish::Tenant { id } => Target::Tenant(id),
         }
     }
 }
 
-pub(super) async fn list(State(control): State<Arc<Control>>) -> Response {
+pub(super) async fn list(
+    State(control): State<Arc<Control>>,
+    pages: Result<Query<Pages>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let page = page::query(pages)?.page::<Target>()?;
     let registry = control.ledger.read();
-    let all: Vec<Value> = registry.view().revocations().map(shapes::revocation).collect();
-    shapes::answer(StatusCode::OK, json!({ "revocations": all }))
+    let revocations = registry.view().revocations_after(page.after.as_ref());
+    let (revocations, next) = page.cut(revocations, |revocation| revocation.target.clone());
+    let revocations: Vec<_> = revocations.into_iter().map(shapes::revocation).collect();
+    Ok(shapes::answer(StatusCode::OK, json!({ "revocations": revocations, "next": next })))
 }
 
 pub(super) async fn revoke(
@@ -57,6 +79,7 @@ pub(super) async fn revoke(
     let made = event.changes.iter().find_map(|change| match change {
         Change::Revoked(revocation) => Some(shapes::revocation(revocation)),
         Change::Agent(_) | Change::Key(_) | Change::Code(_) | Change::CodeGone(_) => None,
+        Change::Budget(_) | Change::BudgetGone(_) | Change::Adjustment(_) => None,
     });
     let made = made.ok_or(Problem::NotFound)?;
     Ok(shapes::answer(StatusCode::CREATED, made))

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use crate::node::{GATEWAY, Node, now};
 
-/// Where `make clients` puts them.
-fn installed() -> Option<PathBuf> {
+/// Where `make clients` puts them, if it put this one there.
+pub(crate) fn installed(program: &str) -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients");
     let place = std::env::var_os("AEGIS_CLIENTS").map_or(target, PathBuf::from);
-    if place.join("token.mjs").exists() {
+    if place.join(program).exists() {
         return Some(place);
     }
     let wanted = std::env::var_os("CI").is_some();
@@ -25,13 +25,12 @@ fn installed() -> Option<PathBuf> {
 }
 
 /// Runs a client for an agent of its own, and verifies the token it gets.
-fn gets(program: &Path, script: &Path, name: &str) -> (Value, aegis_identity::Claims) {
-    let node = Node::start();
+fn gets(node: &Node, program: &Path, script: &Path, name: &str) -> (Value, aegis_identity::Claims) {
     let key = node.agent("bot", 1, json!({}));
     let output = Command::new(program)
         .arg(script)
         .args([&node.url, "acme/bot"])
-        .arg(write(&node, &key))
+        .arg(write(node, &key))
         .arg("pay:read")
         .output()
         .unwrap();
@@ -56,18 +55,25 @@ fn write(node: &Node, key: &SigningKey) -> PathBuf {
 
 #[test]
 fn authlib_gets_a_token_with_private_key_jwt() {
-    let Some(clients) = installed() else { return };
+    let Some(clients) = installed("venv/bin/python") else { return };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/get_token.py");
-    let (answer, claims) = gets(&clients.join("venv/bin/python"), &script, "authlib");
-    assert_eq!((&answer["token_type"], &answer["scope"]), (&json!("Bearer"), &json!("pay:read")));
-    assert_eq!((claims.agent.as_str(), claims.confirmation), ("bot", None));
+    // Authlib signs no proofs, so a region that wants nonces in them asks it for none.
+    for node in [Node::start(), Node::demanding_nonces()] {
+        let (answer, claims) = gets(&node, &clients.join("venv/bin/python"), &script, "authlib");
+        let told = (&answer["token_type"], &answer["scope"]);
+        assert_eq!(told, (&json!("Bearer"), &json!("pay:read")));
+        assert_eq!((claims.agent.as_str(), claims.confirmation), ("bot", None));
+    }
 }
 
 #[test]
-fn openid_client_discovers_the_service_and_gets_a_token_bound_to_its_dpop_key() {
-    let Some(clients) = installed() else { return };
-    let (answer, claims) = gets(Path::new("node"), &clients.join("token.mjs"), "openid-client");
-    let bound = claims.confirmation.and_then(|cnf| cnf.key()).unwrap().to_string();
-    assert_eq!(answer["jkt"], bound);
-    assert_eq!(answer["token_type"].as_str().unwrap().to_lowercase(), "dpop");
+fn openid_client_discovers_the_service_answers_a_demand_for_a_nonce_and_binds_its_token() {
+    let Some(clients) = installed("token.mjs") else { return };
+    for node in [Node::start(), Node::demanding_nonces()] {
+        let (answer, claims) =
+            gets(&node, Path::new("node"), &clients.join("token.mjs"), "openid-client");
+        let bound = claims.confirmation.and_then(|cnf| cnf.key()).unwrap().to_string();
+        assert_eq!(answer["jkt"], bound);
+        assert_eq!(answer["token_type"].as_str().unwrap().to_lowercase(), "dpop");
+    }
 }

@@ -6,7 +6,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use aegis_domain::{AgentId, Secret, TenantId};
+use aegis_control_client::Conditions;
+use aegis_domain::{AgentId, BudgetKey, Secret, TenantId};
 use aegis_follow::{FeedConfig, Follower};
 use aegis_identity::{KeySet, SigningKey};
 use aegis_registry::{Standing, Target, View};
@@ -83,6 +84,20 @@ fn enrolment_codes_do_not_leave_in_the_feed() {
         .map(|page| format!("{:?}", aegis_identity::inspect(page).unwrap().unverified_payload));
     assert!(payloads.clone().any(|page| page.contains("bot")));
     assert!(!payloads.collect::<String>().contains("code"));
+}
+
+#[test]
+fn followers_hear_of_the_limits_of_budgets() {
+    let node = Node::start();
+    let home = tempfile::tempdir().unwrap();
+    let follower = follow(&node, &node.url, home.path(), &region_key());
+    let key = BudgetKey::parse(TenantId::parse("acme").unwrap(), "team:ops/24h").unwrap();
+    let limit = |view: &View| view.budget(&key).map(|budget| budget.terms.limit.micro_usd());
+    let (path, any) = ("/v1/tenants/acme/budgets/team%3Aops%2F24h", Conditions::default());
+    node.admin.put(path, &json!({ "limit_microusd": 7 }), &any).unwrap();
+    wait(&follower, |view| limit(view) == Some(7));
+    node.admin.delete(path, &any).unwrap();
+    wait(&follower, |view| view.serial() > 1 && limit(view).is_none());
 }
 
 #[test]

@@ -10,9 +10,11 @@
 )]
 #![expect(clippy::print_stdout, reason = "says what was tried and what was skipped")]
 
+mod budgets;
 mod clients;
 mod enrolment;
 mod follow;
+mod fuzz;
 mod node;
 mod openapi;
 mod people;

@@ -49,7 +49,21 @@ impl Node {
         Self::with(tempfile::tempdir().unwrap(), SubjectSources::default())
     }
 
+    /// One that takes proofs at its token endpoint with a nonce only.
+    pub(crate) fn demanding_nonces() -> Self {
+        let (home, subjects) = (tempfile::tempdir().unwrap(), SubjectSources::default());
+        Self::shaped(home, subjects, Control::demanding_nonces)
+    }
+
     pub(crate) fn with(home: tempfile::TempDir, subjects: SubjectSources) -> Self {
+        Self::shaped(home, subjects, |control| control)
+    }
+
+    pub(crate) fn shaped(
+        home: tempfile::TempDir,
+        subjects: SubjectSources,
+        shape: impl FnOnce(Control) -> Control,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -57,7 +71,7 @@ impl Node {
             .unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let control = Arc::new(open(home.path(), &url, subjects));
+        let control = Arc::new(shape(open(home.path(), &url, subjects)));
         let (stop, stopped) = oneshot::channel();
         runtime.spawn(serve(listener, control, Serving::Plain, async move {
             stopped.await.ok();
@@ -144,7 +158,7 @@ impl Node {
     }
 
     pub(crate) fn proof(&self, key: &SigningKey) -> String {
-        dpop_proof(key, "POST", &format!("{}/oauth2/token", self.url), &jti(), now())
+        dpop_proof(key, &format!("{}/oauth2/token", self.url), None, &jti(), now())
     }
 
     pub(crate) fn jwks(&self) -> KeySet {
@@ -170,7 +184,7 @@ pub(crate) fn open(home: &Path, url: &str, subjects: SubjectSources) -> Control 
     .unwrap()
 }
 
-fn checked(
+pub(crate) fn checked(
     method: &str,
     path: &str,
     answer: Result<Answer, ClientError>,
@@ -178,6 +192,7 @@ fn checked(
     match &answer {
         Ok(answer) => openapi::check(method, path, answer.status, Some(&answer.body)),
         Err(ClientError::Refused { status, .. }) => openapi::check(method, path, *status, None),
+        Err(ClientError::NonceWanted { .. }) => openapi::check(method, path, 400, None),
         Err(error) => panic!("{method} {path}: {error}"),
     }
     answer
@@ -187,6 +202,7 @@ fn checked(
 pub(crate) fn refusal(answer: Result<Answer, ClientError>) -> (u16, String) {
     match answer {
         Err(ClientError::Refused { status, kind, .. }) => (status, kind),
+        Err(ClientError::NonceWanted { .. }) => (400, "use_dpop_nonce".to_owned()),
         other => panic!("expected a refusal: {other:?}"),
     }
 }

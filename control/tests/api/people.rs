@@ -24,25 +24,84 @@ fn only_the_token_of_a_file_that_is_closed_to_others_commands() {
     node.get("/v1/agents");
 }
 
-#[test]
-fn agents_come_in_pages_and_each_comes_once() {
-    let node = Node::start();
-    for number in 0..7 {
-        node.register(&format!("bot-{number}"), json!({}));
-    }
-    let (mut seen, mut path) = (Vec::new(), "/v1/agents?limit=3".to_owned());
+/// Every page of a list: how many things each had, and all the things.
+fn pages(node: &Node, list: &str, limit: usize) -> (Vec<usize>, Vec<serde_json::Value>) {
+    let (mut sizes, mut all) = (Vec::new(), Vec::new());
+    let first = format!("/v1/{list}?limit={limit}");
+    let mut path = first.clone();
     loop {
         let page = node.get(&path).body;
-        let agents = page["agents"].as_array().unwrap().clone();
-        assert!(agents.len() <= 3);
-        seen.extend(agents.iter().map(|agent| agent["id"].as_str().unwrap().to_owned()));
-        let Some(next) = page["next"].as_str() else { break };
-        path = format!("/v1/agents?limit=3&after={next}");
+        let things = page[list].as_array().unwrap().clone();
+        sizes.push(things.len());
+        all.extend(things);
+        let Some(next) = page["next"].as_str() else { return (sizes, all) };
+        path = format!("{first}&cursor={next}");
     }
-    assert_eq!(seen, (0..7).map(|number| format!("bot-{number}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_list_comes_in_pages_of_one_shape_and_each_thing_once() {
+    let node = Node::start();
+    for number in 0..5 {
+        node.register(&format!("bot-{number}"), json!({}));
+        let wish = json!({ "token": { "tenant": "acme", "jti": format!("j{number}") } });
+        node.post("/v1/revocations", wish).unwrap();
+        node.post("/v1/keys", json!({ "lead_s": 0 })).unwrap();
+    }
+    for (list, count, name) in [("agents", 5, "id"), ("keys", 6, "kid"), ("revocations", 5, "what")]
+    {
+        let (sizes, paged) = pages(&node, list, 2);
+        assert!(sizes.iter().all(|size| *size <= 2) && sizes.len() == 3, "{list} {sizes:?}");
+        let (_, whole) = pages(&node, list, 1_000);
+        assert_eq!(paged, whole, "{list}");
+        let mut names: Vec<_> = paged.iter().map(|thing| thing[name].to_string()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count, "{list}");
+        for query in ["limit=0", "limit=1001", "cursor=x", "cursor=", "after=x", "limit=1&limit=1"]
+        {
+            let answer = node.admin.get(&format!("/v1/{list}?{query}"));
+            assert_eq!(refusal(answer), (400, "malformed".into()), "{list} {query}");
+        }
+    }
+    // A cursor of one list says nothing to another.
     assert_eq!(node.get("/v1/agents?tenant=other").body["agents"], json!([]));
-    assert_eq!(refusal(node.admin.get("/v1/agents?limit=0")).0, 400);
-    assert_eq!(refusal(node.admin.get("/v1/agents?lmit=1")).0, 400);
+    let next = node.get("/v1/agents?limit=1").body["next"].as_str().unwrap().to_owned();
+    assert_eq!(refusal(node.admin.get(&format!("/v1/revocations?cursor={next}"))).0, 400);
+}
+
+#[test]
+fn what_comes_between_two_pages_makes_nothing_come_twice() {
+    let node = Node::start();
+    for id in ["b", "d", "f"] {
+        node.register(id, json!({}));
+    }
+    let first = node.get("/v1/agents?limit=2").body;
+    assert_eq!(first["agents"][1]["id"], "d");
+    node.register("a", json!({}));
+    node.register("e", json!({}));
+    let next = first["next"].as_str().unwrap();
+    let second = node.get(&format!("/v1/agents?limit=5&cursor={next}")).body;
+    let ids: Vec<_> =
+        second["agents"].as_array().unwrap().iter().map(|a| a["id"].clone()).collect();
+    assert_eq!(ids, ["e", "f"]);
+}
+
+#[test]
+fn a_key_is_retired_only_as_it_was_seen() {
+    let node = Node::start();
+    let first = node.get("/v1/keys").body["keys"][0].clone();
+    node.post("/v1/keys", json!({ "lead_s": 0 })).unwrap();
+    let path = format!("/v1/keys/{}/retire", first["kid"].as_str().unwrap());
+    let retire = |version: &str| {
+        let conditions = Conditions { version: Some(version), once: None };
+        node.admin.post(&path, &json!({}), &conditions)
+    };
+    let seen = format!("\"{}\"", first["version"]);
+    assert_eq!(refusal(retire(&seen)), (412, "changed".into()), "another took over since");
+    let now = node.get("/v1/keys").body["keys"][1]["version"].clone();
+    let retired = retire(&format!("\"{now}\"")).unwrap();
+    assert_eq!(retired.etag.unwrap(), format!("\"{}\"", retired.body["version"]));
 }
 
 #[test]
@@ -59,7 +118,9 @@ fn a_version_that_was_overtaken_is_not_written_over() {
     assert_eq!(changed.body["agent"]["mode"], "once");
     assert_ne!(changed.etag.as_ref(), Some(&etag));
     assert_eq!(refusal(amend(&etag)), (412, "changed".into()));
-    assert_eq!(refusal(amend("W/\"1\"")).0, 400);
+    for none_of_ours in ["W/\"1\"", "\"1\", \"2\"", "x", "\"0\""] {
+        assert_eq!(refusal(amend(none_of_ours)), (412, "changed".into()), "{none_of_ours}");
+    }
     amend("*").unwrap();
 }
 
@@ -135,6 +196,7 @@ fn what_is_malformed_is_refused_without_quoting_it() {
             "unknown field `scope`",
         ),
         (json!({ "tenant": "SECRET!", "id": "bot", "org": "o" }), "a value is malformed"),
+        (json!(["acme", "bot", "o"]), "the body is not an object"),
     ] {
         match node.post("/v1/agents", body) {
             Err(aegis_control_client::ClientError::Refused { status: 400, detail, .. }) => {

@@ -4,15 +4,15 @@
 //! published keys, as a gateway does.
 
 use aegis_control::{SubjectSource, SubjectSources};
-use aegis_control_client::client_assertion;
-use aegis_domain::TokenUse;
+use aegis_control_client::{ClientError, client_assertion, dpop_proof};
+use aegis_domain::{Secret, Timestamp, TokenUse};
 use aegis_follow::KeySource;
 use aegis_identity::{
-    Claims, SigningKey, SubjectProfile, SubjectRule, TokenLimits, TrustedIssuer, Verifier,
+    Claims, Nonces, SigningKey, SubjectProfile, SubjectRule, TokenLimits, TrustedIssuer, Verifier,
 };
 use serde_json::{Value, json};
 
-use crate::node::{GATEWAY, Node, jti, now, refusal};
+use crate::node::{GATEWAY, Node, jti, now, refusal, region_key};
 
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -76,6 +76,54 @@ fn a_dpop_proof_binds_the_token_to_its_key_and_counts_once() {
     let bound = verified(&node, &answer["access_token"]).confirmation.unwrap().key().unwrap();
     assert_eq!(bound, other.public_key().thumbprint());
     assert_eq!(refusal(ask(&proof)).0, 400, "the proof was used");
+}
+
+#[test]
+fn a_proof_without_the_nonce_is_told_it_and_uses_nothing_up() {
+    let node = Node::demanding_nonces();
+    let key = node.agent("bot", 1, json!({}));
+    let assertion = client_assertion(&key, "acme/bot", &node.url, &jti(), now());
+    let endpoint = format!("{}/oauth2/token", node.url);
+    let prove = |nonce: Option<&str>| dpop_proof(&key, &endpoint, nonce, &jti(), now());
+    let ask = |nonce: Option<&str>| node.ask(&assertion, &[], Some(&prove(nonce)));
+
+    let Err(ClientError::NonceWanted { nonce }) = ask(None) else { panic!("no nonce was wanted") };
+    let old = Nonces::derived(&region_key()).issue(Timestamp::from_unix_s(now().unix_s() - 600));
+    let foreign = Nonces::new(&Secret::new([1; 32]), None).issue(now());
+    for wrong in [old.as_str(), &foreign, "", "x"] {
+        assert_eq!(refusal(ask(Some(wrong))), (400, "use_dpop_nonce".into()), "{wrong}");
+    }
+    let answer = ask(Some(&nonce)).unwrap();
+    assert_eq!(answer.body["token_type"], "DPoP");
+    let next = answer.nonce.unwrap();
+    assert!([nonce, Nonces::derived(&region_key()).issue(now())].contains(&next));
+
+    // One that has no proof is not asked for a nonce.
+    node.token("bot", &key, &[]).unwrap();
+}
+
+#[test]
+fn our_client_answers_a_demand_for_a_nonce_by_itself_and_once() {
+    let node = Node::demanding_nonces();
+    let key = node.agent("bot", 1, json!({}));
+    let endpoint = format!("{}/oauth2/token", node.url);
+    let assertion = client_assertion(&key, "acme/bot", &node.url, &jti(), now());
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_assertion_type", aegis_identity::CLIENT_ASSERTION_TYPE),
+        ("client_assertion", assertion.as_str()),
+    ];
+    let made = std::cell::Cell::new(0);
+    let prove = |nonce: Option<&str>| {
+        made.set(made.get() + 1);
+        Ok::<_, ClientError>(dpop_proof(&key, &endpoint, nonce, &jti(), now()))
+    };
+    node.anyone().token_proved(&form, prove).unwrap();
+    assert_eq!(made.get(), 2);
+    let deaf = |_: Option<&str>| prove(None);
+    let answer = node.anyone().token_proved(&form, deaf);
+    assert!(matches!(answer, Err(ClientError::NonceWanted { .. })), "{answer:?}");
+    assert_eq!(made.get(), 4, "one retry and no more");
 }
 
 #[test]

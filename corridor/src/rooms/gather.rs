@@ -4,8 +4,8 @@
 
 use std::net::IpAddr;
 
-use aegis_domain::{AgentIdentity, Facts, HotAnswer, Outage};
-use aegis_state::{Ask, Binding, TokenCheck};
+use aegis_domain::{AgentIdentity, Facts, HotAnswer};
+use aegis_state::{Ask, Binding, Counted, InFlight, TokenCheck};
 use sha2::{Digest as _, Sha256};
 
 use crate::Corridor;
@@ -20,27 +20,21 @@ pub async fn gather(
     arrival: &Arrival,
 ) -> Facts {
     let now = ctx.arrived;
-    let hot = match ask(ctx, identified, read, arrival) {
-        None => HotAnswer::Unanswered(Outage::Unreachable),
-        Some(ask) => {
-            let answer = corridor.state.decide(&ask).await;
-            if matches!(answer, HotAnswer::Granted(_)) {
-                ctx.hold = Some(ask.hold());
-            }
-            answer
-        }
-    };
+    let ask = ask(ctx, identified, read, arrival);
+    let hot = corridor.state.decide(&ask).await;
+    if matches!(hot, HotAnswer::Granted(_)) {
+        ctx.hold = Some(ask.hold());
+    }
     Facts { now, hot, dlp: read.dlp.clone() }
 }
 
-/// `None` only when the agent vanished from the registry in the meantime.
-fn ask(ctx: &CallContext, identified: &Identified, read: &Read, arrival: &Arrival) -> Option<Ask> {
-    let Identified { agent: identity, replay, .. } = identified;
-    let agent = identified.tenant.agents.get(&identity.agent)?;
-    Some(Ask {
+fn ask(ctx: &CallContext, identified: &Identified, read: &Read, arrival: &Arrival) -> Ask {
+    let Identified { agent: identity, limits, replay, .. } = identified;
+    Ask {
         id: ctx.id,
         tenant: identity.tenant.clone(),
         agent: identity.agent.clone(),
+        tool: read.call.route.clone(),
         token: TokenCheck {
             jti: replay.jti.clone(),
             token_use: replay.token_use,
@@ -50,12 +44,13 @@ fn ask(ctx: &CallContext, identified: &Identified, read: &Read, arrival: &Arriva
             issued_at: replay.issued_at,
             expires_at: replay.expires_at,
         },
-        rates: agent.rates,
-        budgets: agent.budgets.clone(),
+        rates: Counted { agent: limits.rates, ..Counted::default() },
+        in_flight: InFlight::default(),
+        budgets: limits.budgets.clone(),
         estimate: read.call.estimated_cost,
         hold_ttl: read.binding.hold,
         now: ctx.arrived,
-    })
+    }
 }
 
 /// A bearer token is tied to the agent and the network it is first used from: an IPv4 address, an IPv6 /64.

@@ -15,8 +15,8 @@ use http::{HeaderName, StatusCode};
 
 use aegis_corridor::context::Asked;
 use aegis_corridor::headers::{
-    AEGIS_APPROVAL_ID, AEGIS_ATTESTATION, AEGIS_DECISION_ID, AEGIS_POLICY_VERSION, PROXY_STATUS,
-    SHOULD_RETRY,
+    AEGIS_APPROVAL_ID, AEGIS_ATTESTATION, AEGIS_DECISION_ID, AEGIS_POLICY_VERSION, DPOP_NONCE,
+    PROXY_STATUS, SHOULD_RETRY,
 };
 
 /// A refusal as status, headers and body.
@@ -73,7 +73,12 @@ impl Told<'_> {
             headers.push((SHOULD_RETRY, "false".to_owned()));
         }
         if status(reason) == StatusCode::UNAUTHORIZED {
+            let metadata = self.0.entry.metadata.as_deref();
             let challenges = Challenge::of(reason, self.0.tried).into_iter();
+            let challenges = challenges.map(|one| match metadata {
+                Some(url) => one.with_metadata(url),
+                None => one,
+            });
             match self.0.asked {
                 Asked::Server => {
                     headers.extend(challenges.map(|one| (WWW_AUTHENTICATE, one.to_string())));
@@ -83,6 +88,9 @@ impl Told<'_> {
                     headers.push((PROXY_AUTHENTICATE, "Basic realm=\"aegis\"".to_owned()));
                 }
             }
+        }
+        if let Some(nonce) = &self.0.entry.nonce {
+            headers.push((DPOP_NONCE, nonce.clone()));
         }
         headers
     }
@@ -180,7 +188,7 @@ fn status(reason: Reason) -> StatusCode {
         | Reason::ProofNonce
         | Reason::CertificateMismatch => StatusCode::UNAUTHORIZED,
         Reason::WrongRegion => StatusCode::MISDIRECTED_REQUEST,
-        Reason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Reason::RateLimited | Reason::TooManyInFlight => StatusCode::TOO_MANY_REQUESTS,
         // A budget resets in hours: 429 would make SDKs hammer.
         Reason::OutOfBudget => StatusCode::FORBIDDEN,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -251,6 +259,7 @@ fn proxy_error(reason: Reason) -> &'static str {
         | Reason::DefaultDeny
         | Reason::WrongRegion
         | Reason::RateLimited
+        | Reason::TooManyInFlight
         | Reason::OutOfBudget => "http_request_denied",
     }
 }

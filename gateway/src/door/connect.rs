@@ -25,6 +25,7 @@ use crate::wire::Gateway;
 use aegis_conduit::{Patience, Prefixed};
 use aegis_corridor::clock;
 use aegis_corridor::refusal::Refusal;
+use aegis_corridor::rooms::identify;
 
 /// RFC 9110 §9.3.6: any 2xx opens the tunnel, and says nothing of a body.
 pub(super) const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";
@@ -146,7 +147,7 @@ enum Way {
 /// Whether the agent is one of ours, and belongs here; and what its policy says of tunnels to that host.
 fn admit(gateway: &Gateway, arrival: &Arrival, at: (DecisionId, Timestamp)) -> Result<Way, Reason> {
     let corridor = &gateway.corridor;
-    let identified = corridor.identify.opens(arrival, corridor, at)?;
+    let identified = identify::opens(arrival, corridor, at)?;
     if identified.tenant.region != corridor.config.region {
         return Err(Reason::WrongRegion);
     }

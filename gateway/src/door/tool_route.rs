@@ -24,6 +24,7 @@ use crate::door::answer::Answer;
 use crate::door::arrival::arrival;
 use crate::door::body::DownstreamBody;
 use crate::door::{body, connection, front, target};
+use crate::region::metadata;
 use crate::rooms::forward::{self, Reach};
 use crate::wire::Gateway;
 use aegis_conduit::upstream::{announce, speaks_http2};
@@ -81,12 +82,14 @@ impl ToolRoute {
     /// Answers what is ours; true when it was.
     async fn serve_own(&self, session: &mut Session) -> Result<bool> {
         let header = session.req_header();
-        let is_jwks = header.uri.path() == "/.well-known/jwks.json"
-            && target::is_route(&session.downstream_session);
-        if !is_jwks || header.method != http::Method::GET {
-            return Ok(false);
-        }
-        let body = self.gateway.jwks.clone();
+        let body = match header.uri.path() {
+            "/.well-known/jwks.json" => Some(self.gateway.jwks.clone()),
+            metadata::PATH => self.gateway.resource.clone(),
+            _ => None,
+        };
+        let is_asked =
+            header.method == http::Method::GET && target::is_route(&session.downstream_session);
+        let Some(body) = body.filter(|_| is_asked) else { return Ok(false) };
         let mut head = ResponseHeader::build(200, Some(2))?;
         head.insert_header("content-type", "application/json")?;
         head.insert_header("content-length", body.len())?;

@@ -22,6 +22,8 @@ mod probes;
 mod proxy;
 mod redaction;
 mod refusals;
+mod registry;
+mod replays;
 mod slow;
 mod streams;
 mod unopened;

@@ -22,7 +22,7 @@ use crate::{GATEWAY, house};
 const AT: &str = "https://gw.building.test";
 
 /// An agent's own key.
-struct Holder(Ed25519KeyPair);
+pub(crate) struct Holder(Ed25519KeyPair);
 
 impl Holder {
     fn new(seed: u8) -> Self {

@@ -6,8 +6,8 @@ use aegis_domain::{AgentId, Jti, Reason, TenantId, Timestamp};
 
 use super::{NOW_S, claims, key, now, verifier};
 use crate::{
-    Claims, Confirmation, JwkThumbprint, Revocation, Revocations, RevokedBy, SigningKey,
-    TokenCache, TokenError, TokenLimits, VerifiedToken, mint,
+    CertificateThumbprint, Claims, Confirmation, JwkThumbprint, Revocation, Revocations, RevokedBy,
+    SigningKey, TokenCache, TokenError, TokenLimits, VerifiedToken, mint,
 };
 
 fn token(change: impl FnOnce(&mut Claims)) -> VerifiedToken {
@@ -138,4 +138,19 @@ fn a_revocation_is_forgotten_when_nothing_it_stops_could_still_be_valid() {
     // A token issued at the last instant before lives for 15 minutes and the skew twice over.
     assert_eq!(left(NOW_S + 960), 3);
     assert_eq!(left(NOW_S + 961), 1);
+}
+
+#[test]
+fn a_revoked_certificate_stops_what_is_bound_to_it() {
+    let certificate = CertificateThumbprint::from_bytes([5; 32]);
+    let revocations = revoked(&[Revocation::Key(JwkThumbprint::from_bytes([5; 32]))]);
+    let bound = |to: Confirmation| token(|claims| claims.confirmation = Some(to));
+    let key = JwkThumbprint::from_bytes([6; 32]);
+    for confirmation in
+        [Confirmation::Certificate(certificate), Confirmation::Both(key, certificate)]
+    {
+        assert_eq!(revocations.check(&bound(confirmation)), refused(RevokedBy::Key));
+    }
+    let other = Confirmation::Certificate(CertificateThumbprint::from_bytes([7; 32]));
+    assert_eq!(revocations.check(&bound(other)), Ok(()));
 }

@@ -8,10 +8,12 @@ use aegis_domain::{Grant, HotAnswer, HotRefusal, MicroUsd, Timestamp};
 use super::Limits;
 use super::journal::Journal;
 use super::ledger::{Ledger, Standing};
-use super::rates::{Arrivals, Pace};
+use super::rates::{Pace, Paced};
 use super::record::Record;
+use super::sums::{Room, Short};
 use super::tokens::{FirstUse, Token};
-use crate::{Ask, Hold, LATE_SETTLE, Settled, StateError};
+use crate::budget::When;
+use crate::{Adjustment, Ask, Extended, Hold, LATE_SETTLE, Settled, Spend, StateError};
 
 /// Closed calls forgotten with each new one: more than one, so that forgetting keeps up.
 const FORGOTTEN_PER_CALL: usize = 2;
@@ -28,14 +30,14 @@ pub(super) struct Core {
 
 /// What a grant would change.
 struct Offer {
-    budget_left: MicroUsd,
-    arrivals: Arrivals,
+    grant: Grant,
+    paced: Paced,
     first_use: Option<FirstUse>,
 }
 
 impl Core {
     pub(super) fn new(ledger: Ledger, journal: Journal, limits: Limits) -> Self {
-        let pace = Pace::new(limits.agents_max);
+        let pace = Pace::new(limits.paced_max);
         Self { ledger, journal, dirty: false, closing: false, pace, limits }
     }
 
@@ -50,36 +52,40 @@ impl Core {
         };
         self.make_room(ask.now)?;
         let hold = ask.hold();
-        let grant = Grant { held: ask.estimate, budget_left: offer.budget_left };
+        let grant = offer.grant;
         let lasting = Ledger::must_last(&hold, offer.first_use.as_ref());
         let record = Record::Grant { hold, grant, first_use: offer.first_use };
         if lasting {
             self.append([&record])?;
         }
         self.ledger.apply(record);
-        self.pace.take(ask, offer.arrivals);
+        self.pace.take(&ask.tenant, offer.paced);
         Ok(HotAnswer::Granted(grant))
     }
 
     fn judge(&self, ask: &Ask) -> Result<Offer, HotRefusal> {
-        let first_use = match self.ledger.tokens.check(ask) {
+        let first_use = match self.ledger.tokens.check(ask, self.ledger.forgotten()) {
             Token::New(first_use) => Some(first_use),
             Token::Known => None,
             Token::Replayed => return Err(HotRefusal::Replayed),
         };
-        let arrivals = self.pace.check(ask)?;
-        let budget_left = self.ledger.check_budgets(ask)?;
-        Ok(Offer { budget_left, arrivals, first_use })
+        let (paced, rate) = self.pace.check(ask)?;
+        self.ledger.flight.check(ask)?;
+        let when = When { decided_at: ask.now, now: ask.now };
+        let room = self.ledger.sums.room(&ask.budgets, ask.estimate, when);
+        let Room { left, tightest, warned } = room.map_err(Short::refusal)?;
+        let grant = Grant { held: ask.estimate, budget_left: left, tightest, warned, rate };
+        Ok(Offer { grant, paced, first_use })
     }
 
     /// Fails closed: what cannot be remembered is not granted.
     fn make_room(&mut self, now: Timestamp) -> Result<(), StateError> {
         while self.ledger.tokens.len() >= self.limits.tokens_max {
-            if !self.ledger.tokens.forget_some(now) {
+            if !self.ledger.forget_tokens(now) {
                 return Err(StateError::Full);
             }
         }
-        if self.ledger.calls() >= self.limits.calls_max || !self.pace.has_room(now) {
+        if self.ledger.entries() >= self.limits.calls_max || !self.pace.has_room(now) {
             return Err(StateError::Full);
         }
         Ok(())
@@ -93,11 +99,12 @@ impl Core {
     ) -> Result<Settled, StateError> {
         let hold = match self.ledger.standing(&hold.id) {
             Standing::Settled => return Ok(Settled::Duplicate),
-            Standing::Held(known) => known.clone(),
+            Standing::Open(known) | Standing::Expired(known) => known.clone(),
             Standing::Unknown => self.believe(hold, now)?,
         };
         let changes_nothing = actual == MicroUsd::ZERO && hold.estimate == MicroUsd::ZERO;
-        let lasting = !hold.budgets.is_empty() && !changes_nothing;
+        let is_money = !hold.budgets.is_empty() && !changes_nothing;
+        let lasting = is_money || !hold.in_flight.is_none();
         let record = Record::Settle { hold, actual, now };
         if lasting {
             self.append([&record])?;
@@ -108,13 +115,52 @@ impl Core {
 
     /// A hold nobody remembers was lost, unless it is so old that it may have been settled and forgotten.
     fn believe(&self, hold: &Hold, now: Timestamp) -> Result<Hold, StateError> {
-        if hold.expires_at.plus(LATE_SETTLE) <= now {
+        let due = hold.expires_at.plus(LATE_SETTLE);
+        if due <= now || self.ledger.may_have_forgotten(due) {
             return Err(StateError::TooLate { ago_s: now.since(hold.expires_at).s_ceil() });
         }
-        if self.ledger.calls() >= self.limits.calls_max {
-            return Err(StateError::Full);
-        }
+        self.check_entries()?;
         Ok(hold.clone())
+    }
+
+    fn check_entries(&self) -> Result<(), StateError> {
+        if self.ledger.entries() < self.limits.calls_max { Ok(()) } else { Err(StateError::Full) }
+    }
+
+    pub(super) fn extend(
+        &mut self,
+        hold: &Hold,
+        total: MicroUsd,
+        now: Timestamp,
+    ) -> Result<Extended, StateError> {
+        let Standing::Open(known) = self.ledger.standing(&hold.id) else {
+            return Err(StateError::NotHeld);
+        };
+        if known.expires_at <= now {
+            return Err(StateError::NotHeld);
+        }
+        if total <= known.estimate {
+            return Ok(Extended::Granted);
+        }
+        let when = When { decided_at: known.decided_at, now };
+        let more = total.saturating_sub(known.estimate);
+        if let Err(Short { nth, left, .. }) = self.ledger.sums.room(&known.budgets, more, when) {
+            return Ok(Extended::Refused { nth, left });
+        }
+        let record = Record::Extend { hold: known.clone(), total, now };
+        self.append([&record])?;
+        self.ledger.apply(record);
+        Ok(Extended::Granted)
+    }
+
+    pub(super) fn adjust(&mut self, adjustment: &Adjustment) -> Result<Spend, StateError> {
+        if !self.ledger.is_adjusted(&adjustment.id) {
+            self.check_entries()?;
+            let record = Record::Adjust(adjustment.clone());
+            self.append([&record])?;
+            self.ledger.apply(record);
+        }
+        Ok(self.ledger.sums.spend(&adjustment.key, adjustment.now))
     }
 
     pub(super) fn reap(&mut self, now: Timestamp, max: usize) -> Result<usize, StateError> {
@@ -138,11 +184,10 @@ impl Core {
         if !self.journal.is_sound() {
             self.append([&Record::Probe])?;
         }
-        let Limits { tokens_max, calls_max, agents_max: _ } = self.limits;
-        if self.ledger.tokens.len() >= tokens_max || self.ledger.calls() >= calls_max {
+        if self.ledger.tokens.len() >= self.limits.tokens_max {
             return Err(StateError::Full);
         }
-        Ok(())
+        self.check_entries()
     }
 
     fn append<'a>(

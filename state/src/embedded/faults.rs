@@ -9,12 +9,15 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use aegis_domain::{AgentId, DecisionId, HotRefusal, Jti, TenantId, TokenUse, Ttl};
+use aegis_domain::{
+    AgentId, BudgetScope, BudgetWindow, DecisionId, HotRefusal, Jti, TenantId, TokenUse, ToolName,
+    Ttl,
+};
 use proptest::prelude::*;
 
 use super::journal::Sink;
 use super::*;
-use crate::{Binding, Budget, BudgetScope, BudgetWindow, Budgets, Rates, TokenCheck};
+use crate::{Binding, Budget, Budgets, Counted, InFlight, TokenCheck};
 
 /// A disk with so many bytes left whose syncs fail when told to.
 struct Faulty {
@@ -91,6 +94,7 @@ fn ask(n: u64) -> Ask {
         id: id(n),
         tenant: day(n % 3).tenant,
         agent: AgentId::parse("a").unwrap(),
+        tool: ToolName::parse("pay").unwrap(),
         token: TokenCheck {
             jti: Jti::parse(&format!("j{n}")).unwrap(),
             token_use: TokenUse::Once,
@@ -98,8 +102,9 @@ fn ask(n: u64) -> Ask {
             issued_at: None,
             expires_at: at(300),
         },
-        rates: Rates::NONE,
-        budgets: Budgets::new(vec![Budget { key: day(n % 3), limit }]).unwrap(),
+        rates: Counted::default(),
+        in_flight: InFlight::default(),
+        budgets: Budgets::new(vec![Budget::hard(day(n % 3), limit)]).unwrap(),
         estimate: MicroUsd::new(10 + n),
         hold_ttl: Ttl::from_s(30),
         now: at(0),
@@ -114,7 +119,7 @@ fn view(state: &EmbeddedState, calls: u64) -> View {
     let mut open: Vec<_> = state.open_holds().into_iter().map(|hold| hold.id).collect();
     open.sort();
     let core = state.shared.core.lock();
-    let used = |n| core.ledger.tokens.check(&ask(n)) == tokens::Token::Replayed;
+    let used = |n| core.ledger.tokens.check(&ask(n), at(0)) == tokens::Token::Replayed;
     (spends, open, (0..calls).map(used).collect())
 }
 
@@ -272,13 +277,14 @@ fn damage_that_no_crash_explains_is_refused() {
 #[test]
 fn full_means_refused_and_expiry_makes_room() {
     let directory = tempfile::tempdir().unwrap();
-    let limits = Limits { tokens_max: 2, calls_max: 100, agents_max: 100 };
+    let limits = Limits { tokens_max: 2, calls_max: 100, paced_max: 100 };
     let config = EmbeddedConfig { limits, ..EmbeddedConfig::new(directory.path().into()) };
     let state = EmbeddedState::open(config).unwrap();
     (0..2).for_each(|n| assert!(matches!(run(state.decide(&ask(n))), HotAnswer::Granted(_))));
     assert_eq!(run(state.decide(&ask(2))), HotAnswer::Unanswered(Outage::Storage));
     assert!(matches!(run(state.health()), Err(StateError::Full)));
-    let later = Ask { now: at(500), ..ask(3) };
+    let token = TokenCheck { expires_at: at(800), ..ask(3).token };
+    let later = Ask { now: at(500), token, ..ask(3) };
     assert!(matches!(run(state.decide(&later)), HotAnswer::Granted(_)));
 }
 

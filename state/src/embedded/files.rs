@@ -174,7 +174,8 @@ fn write_snapshot(disk: &dyn Disk, path: &Path, ledger: &Ledger) -> io::Result<(
             chunk.clear();
         }
     }
-    Record::End { records, latest: ledger.latest() }.frame(&mut chunk);
+    let (latest, forgotten) = (ledger.latest(), ledger.forgotten());
+    Record::End { records, latest, forgotten }.frame(&mut chunk);
     sink.append(&chunk)?;
     sink.sync()
 }

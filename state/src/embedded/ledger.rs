@@ -5,14 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use aegis_domain::{DecisionId, Grant, HotRefusal, MicroUsd, Timestamp, Ttl};
+use aegis_domain::{DecisionId, Grant, MicroUsd, Timestamp};
 
+use super::flight::Flight;
 use super::record::{Phase, Record};
+use super::sums::Sums;
 use super::tokens::{FirstUse, Tokens};
-use crate::{Ask, BudgetKey, BudgetWindow, Hold, LATE_SETTLE, Spend};
-
-/// How long after its end a window's sums are kept, for reports.
-const WINDOW_KEPT: Ttl = Ttl::from_s(7 * 86_400);
+use crate::{Adjustment, Change, Hold, LATE_SETTLE, Period};
 
 /// One call that was granted, until it is forgotten.
 #[derive(Debug)]
@@ -31,39 +30,44 @@ impl Call {
     }
 }
 
-/// What is known of the hold that a settlement names.
+/// What is known of the hold that a caller names.
 pub(super) enum Standing<'a> {
-    Held(&'a Hold),
+    Open(&'a Hold),
+    Expired(&'a Hold),
     Settled,
     Unknown,
 }
 
 #[derive(Debug)]
 pub(super) struct Ledger {
-    /// The sums of each budget by window index.
-    budgets: HashMap<BudgetKey, BTreeMap<u32, Spend>>,
+    pub(super) sums: Sums,
     calls: HashMap<DecisionId, Call>,
+    pub(super) flight: Flight,
     /// Open holds by expiry.
     open: BTreeSet<(Timestamp, DecisionId)>,
     /// Settled and expired calls by when they may be forgotten.
     closed: BTreeSet<(Timestamp, DecisionId)>,
     pub(super) tokens: Tokens,
+    /// Adjustments that were made, by id, and how long each is told from a new one.
+    adjusted: BTreeMap<DecisionId, Timestamp>,
     /// The latest time any record told.
     latest: Timestamp,
-    /// The last day on which old windows were dropped.
-    swept_day: u32,
+    /// Calls and tokens due until then may have been forgotten, whatever a clock that stepped back says.
+    forgotten: Timestamp,
 }
 
 impl Ledger {
     pub(super) fn new() -> Self {
         Self {
-            budgets: HashMap::new(),
+            sums: Sums::default(),
             calls: HashMap::new(),
+            flight: Flight::default(),
             open: BTreeSet::new(),
             closed: BTreeSet::new(),
             tokens: Tokens::new(),
+            adjusted: BTreeMap::new(),
             latest: Timestamp::from_unix_ns(0),
-            swept_day: 0,
+            forgotten: Timestamp::from_unix_ns(0),
         }
     }
 
@@ -71,38 +75,19 @@ impl Ledger {
         self.calls.get(id).map(|call| call.grant)
     }
 
-    pub(super) fn calls(&self) -> usize {
-        self.calls.len()
+    /// Entries that only time removes.
+    pub(super) fn entries(&self) -> usize {
+        self.calls.len().saturating_add(self.adjusted.len())
     }
 
-    pub(super) fn spend(&self, key: &BudgetKey, at: Timestamp) -> Spend {
-        let index = key.window.period(at).index;
-        self.budgets.get(key).and_then(|sums| sums.get(&index)).copied().unwrap_or_default()
-    }
-
-    /// The least left of any budget, or the refusal of the one that resets last.
-    pub(super) fn check_budgets(&self, ask: &Ask) -> Result<MicroUsd, HotRefusal> {
-        let mut least = MicroUsd::MAX;
-        let mut refusal: Option<(Ttl, MicroUsd)> = None;
-        for budget in ask.budgets.iter() {
-            let Spend { spent, held } = self.spend(&budget.key, ask.now);
-            let used = spent.saturating_add(held);
-            let left = budget.limit.saturating_sub(used);
-            least = least.min(left);
-            if used.saturating_add(ask.estimate) > budget.limit {
-                let resets_in = budget.key.window.period(ask.now).left(ask.now);
-                refusal = refusal.max(Some((resets_in, left)));
-            }
-        }
-        match refusal {
-            Some((resets_in, left)) => Err(HotRefusal::Budget { left, resets_in }),
-            None => Ok(least),
-        }
+    pub(super) fn is_adjusted(&self, id: &DecisionId) -> bool {
+        self.adjusted.contains_key(id)
     }
 
     pub(super) fn standing(&self, id: &DecisionId) -> Standing<'_> {
         match self.calls.get(id).map(|call| &call.phase) {
-            Some(Phase::Open(hold) | Phase::Expired(hold)) => Standing::Held(hold),
+            Some(Phase::Open(hold)) => Standing::Open(hold),
+            Some(Phase::Expired(hold)) => Standing::Expired(hold),
             Some(Phase::Settled) => Standing::Settled,
             None => Standing::Unknown,
         }
@@ -110,8 +95,8 @@ impl Ledger {
 
     pub(super) fn open_holds(&self) -> impl Iterator<Item = &Hold> {
         self.open.iter().filter_map(|(_, id)| match self.standing(id) {
-            Standing::Held(hold) => Some(hold),
-            Standing::Settled | Standing::Unknown => None,
+            Standing::Open(hold) => Some(hold),
+            Standing::Expired(_) | Standing::Settled | Standing::Unknown => None,
         })
     }
 
@@ -125,21 +110,54 @@ impl Ledger {
             Record::Grant { hold, grant, first_use } => {
                 self.see(hold.decided_at);
                 let estimate = hold.estimate;
-                self.each_sum(&hold, |sum| sum.held = sum.held.saturating_add(estimate));
+                self.sums.change_all(&hold, |sum| sum.held = sum.held.saturating_add(estimate));
                 let (id, expires_at) = (hold.id, hold.expires_at);
                 self.put(id, Call { grant, expires_at, phase: Phase::Open(Box::new(hold)) });
                 first_use.into_iter().for_each(|first| self.tokens.remember(first));
             }
+            Record::Extend { hold, total, now } => self.extend(hold, total, now),
             Record::Settle { hold, actual, now } => self.settle(hold, actual, now),
             Record::Expire { id, now } => self.expire(&id, now),
+            Record::Adjust(adjustment) => self.adjust(&adjustment),
             Record::Probe => {}
-            Record::Sum { key, index, spend } => self.change_sum(&key, index, |sum| *sum = spend),
+            Record::Sum { key, index, spend } => {
+                self.sums.change(&key, index, |sum| *sum = spend);
+            }
             Record::Call { id, grant, expires_at, phase } => {
                 self.put(id, Call { grant, expires_at, phase });
             }
             Record::Token(first) => self.tokens.remember(first),
-            Record::End { latest, .. } => self.see(latest),
+            Record::Adjusted { id, forget_at } => {
+                self.adjusted.insert(id, forget_at);
+            }
+            Record::End { latest, forgotten, .. } => {
+                self.see(latest);
+                self.forgotten = self.forgotten.max(forgotten);
+            }
         }
+    }
+
+    /// A hold whose grant was not kept, because it held nothing, is kept from here on.
+    fn extend(&mut self, hold: Hold, total: MicroUsd, now: Timestamp) {
+        self.see(now);
+        let known = self.take(&hold.id);
+        let (mut hold, held, grant) = match known {
+            Some(Call { phase: Phase::Open(hold), grant, .. }) => {
+                let held = hold.estimate;
+                (hold, held, grant)
+            }
+            Some(closed) => return self.put(hold.id, closed),
+            None => {
+                let grant = unheard(&hold);
+                (Box::new(hold), MicroUsd::ZERO, grant)
+            }
+        };
+        let more = total.saturating_sub(held);
+        self.sums.change_all(&hold, |sum| sum.held = sum.held.saturating_add(more));
+        hold.estimate = hold.estimate.max(total);
+        let (id, expires_at, held) = (hold.id, hold.expires_at, hold.estimate);
+        let grant = Grant { held, ..grant };
+        self.put(id, Call { grant, expires_at, phase: Phase::Open(hold) });
     }
 
     fn settle(&mut self, hold: Hold, actual: MicroUsd, now: Timestamp) {
@@ -147,7 +165,7 @@ impl Ledger {
         let known = self.take(&hold.id);
         let before = known.as_ref().map(|call| &call.phase);
         let estimate = hold.estimate;
-        self.each_sum(&hold, |sum| {
+        self.sums.change_all(&hold, |sum| {
             match before {
                 Some(Phase::Open(_)) => sum.held = sum.held.saturating_sub(estimate),
                 Some(Phase::Expired(_)) => sum.spent = sum.spent.saturating_sub(estimate),
@@ -157,7 +175,7 @@ impl Ledger {
         });
         let (grant, expires_at) = match known {
             Some(call) => (call.grant, call.expires_at),
-            None => (Grant { held: estimate, budget_left: estimate }, hold.expires_at),
+            None => (unheard(&hold), hold.expires_at),
         };
         self.put(hold.id, Call { grant, expires_at, phase: Phase::Settled });
     }
@@ -168,7 +186,7 @@ impl Ledger {
         let phase = match call.phase {
             Phase::Open(hold) => {
                 let estimate = hold.estimate;
-                self.each_sum(&hold, |sum| {
+                self.sums.change_all(&hold, |sum| {
                     sum.held = sum.held.saturating_sub(estimate);
                     sum.spent = sum.spent.saturating_add(estimate);
                 });
@@ -179,23 +197,46 @@ impl Ledger {
         self.put(*id, Call { phase, ..call });
     }
 
+    fn adjust(&mut self, adjustment: &Adjustment) {
+        let Adjustment { id, key, change, now } = adjustment;
+        self.see(*now);
+        let index = Period::of(key.window, *now).index;
+        match change {
+            Change::Add(more) => {
+                self.sums.change(key, index, |sum| sum.spent = sum.spent.saturating_add(*more));
+            }
+            Change::Subtract(less) => self.sums.give_back(key, *now, *less),
+        }
+        self.adjusted.insert(*id, Period::kept_until(key.window, index));
+    }
+
     fn put(&mut self, id: DecisionId, call: Call) {
         self.take(&id);
         let due = (call.due_at(), id);
-        match call.phase {
-            Phase::Open(_) => self.open.insert(due),
-            Phase::Expired(_) | Phase::Settled => self.closed.insert(due),
-        };
+        match &call.phase {
+            Phase::Open(hold) => {
+                self.flight.begin(hold);
+                self.open.insert(due);
+            }
+            Phase::Expired(_) | Phase::Settled => {
+                self.closed.insert(due);
+            }
+        }
         self.calls.insert(id, call);
     }
 
     fn take(&mut self, id: &DecisionId) -> Option<Call> {
         let call = self.calls.remove(id)?;
         let due = (call.due_at(), *id);
-        match call.phase {
-            Phase::Open(_) => self.open.remove(&due),
-            Phase::Expired(_) | Phase::Settled => self.closed.remove(&due),
-        };
+        match &call.phase {
+            Phase::Open(hold) => {
+                self.flight.end(hold);
+                self.open.remove(&due);
+            }
+            Phase::Expired(_) | Phase::Settled => {
+                self.closed.remove(&due);
+            }
+        }
         Some(call)
     }
 
@@ -203,24 +244,16 @@ impl Ledger {
         self.latest = self.latest.max(time);
     }
 
-    fn change_sum(&mut self, key: &BudgetKey, index: u32, change: impl FnOnce(&mut Spend)) {
-        if let Some(sums) = self.budgets.get_mut(key) {
-            change(sums.entry(index).or_default());
-        } else {
-            let mut sum = Spend::default();
-            change(&mut sum);
-            self.budgets.insert(key.clone(), BTreeMap::from([(index, sum)]));
-        }
+    /// Whether a call whose hold ended then may have been settled and forgotten.
+    pub(super) fn may_have_forgotten(&self, due: Timestamp) -> bool {
+        due <= self.forgotten
     }
 
-    fn each_sum(&mut self, hold: &Hold, change: impl Fn(&mut Spend)) {
-        for budget in hold.budgets.iter() {
-            let index = budget.key.window.period(hold.decided_at).index;
-            self.change_sum(&budget.key, index, &change);
-        }
+    pub(super) fn forgotten(&self) -> Timestamp {
+        self.forgotten
     }
 
-    /// Forgets at most `max` closed calls, one second's tokens, and once a day the windows that are too old.
+    /// Forgets at most `max` closed calls, one second's tokens, and once a day what is of no use any more.
     pub(super) fn forget(&mut self, now: Timestamp, max: usize) {
         for _ in 0..max {
             let Some((due, id)) = self.closed.first().copied() else { break };
@@ -228,39 +261,33 @@ impl Ledger {
                 break;
             }
             self.take(&id);
+            self.forgotten = self.forgotten.max(due);
         }
-        self.tokens.forget_some(now);
-        let day = BudgetWindow::Day.period(now).index;
-        if day > self.swept_day {
-            self.swept_day = day;
-            self.drop_old_windows(now);
+        self.forget_tokens(now);
+        if self.sums.sweep(now) {
+            self.adjusted.retain(|_, forget_at| *forget_at > now);
         }
     }
 
-    fn drop_old_windows(&mut self, now: Timestamp) {
-        self.budgets.retain(|key, sums| {
-            sums.retain(|index, spend| {
-                let kept_until = key.window.nth(*index).ends_at.plus(WINDOW_KEPT);
-                kept_until > now || spend.held > MicroUsd::ZERO
-            });
-            !sums.is_empty()
-        });
+    /// Forgets the tokens of one second that is over, if there is one.
+    pub(super) fn forget_tokens(&mut self, now: Timestamp) -> bool {
+        let over = self.tokens.forget_some(now);
+        self.forgotten = self.forgotten.max(over.unwrap_or(self.forgotten));
+        over.is_some()
     }
 
     /// Forgets all that was too old at the latest time any record told.
     pub(super) fn forget_old(&mut self) {
         self.forget(self.latest, usize::MAX);
-        while self.tokens.forget_some(self.latest) {}
+        while self.forget_tokens(self.latest) {}
     }
 
     /// The ledger as the records that rebuild it.
     pub(super) fn image(&self) -> impl Iterator<Item = Record> {
-        let sums = self.budgets.iter().flat_map(|(key, sums)| {
-            sums.iter().map(|(index, spend)| Record::Sum {
-                key: key.clone(),
-                index: *index,
-                spend: *spend,
-            })
+        let sums = self.sums.iter().map(|(key, index, spend)| Record::Sum {
+            key: key.clone(),
+            index,
+            spend,
         });
         let calls = self.calls.iter().map(|(id, call)| Record::Call {
             id: *id,
@@ -268,15 +295,25 @@ impl Ledger {
             expires_at: call.expires_at,
             phase: call.phase.clone(),
         });
-        sums.chain(calls).chain(self.tokens.iter().map(Record::Token))
+        let adjusted = self.adjusted.iter();
+        let adjusted =
+            adjusted.map(|(id, forget_at)| Record::Adjusted { id: *id, forget_at: *forget_at });
+        sums.chain(calls).chain(self.tokens.iter().map(Record::Token)).chain(adjusted)
     }
 
     pub(super) fn latest(&self) -> Timestamp {
         self.latest
     }
 
-    /// Whether a grant of this hold must outlive the process: money is held, or a token is used up.
+    /// Whether a grant of this hold must outlive the process: money is held, the call is counted, or a token is used up.
     pub(super) fn must_last(hold: &Hold, first_use: Option<&FirstUse>) -> bool {
-        first_use.is_some() || (!hold.budgets.is_empty() && hold.estimate > MicroUsd::ZERO)
+        let is_money = !hold.budgets.is_empty() && hold.estimate > MicroUsd::ZERO;
+        first_use.is_some() || is_money || !hold.in_flight.is_none()
     }
+}
+
+/// What a grant nobody remembers is told as.
+fn unheard(hold: &Hold) -> Grant {
+    let (held, budget_left) = (hold.estimate, hold.estimate);
+    Grant { held, budget_left, tightest: None, warned: 0, rate: None }
 }

@@ -1,94 +1,141 @@
-//! Rates of calls by GCRA: one theoretical arrival time for each window of each agent.
+//! Rates of calls by GCRA: one theoretical arrival time for each window of each agent, tenant and tool.
 //!
 //! Not journalled: a restart costs at most one more burst per window. Invariant: with `T` the window divided by
 //! its calls, an admitted call leaves no more than `burst * T` of arrivals ahead of the clock (ITU-T I.371 annex A).
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use aegis_domain::{AgentId, HotRefusal, RateWindow, TenantId, Timestamp};
+use aegis_domain::{CountScope, HotRefusal, RateLeft, RateWindow, TenantId, Timestamp};
 
 use crate::budget::ttl_ceil;
-use crate::{Ask, RateLimit};
+use crate::{Ask, InFlightName, RateLimit};
 
 /// Theoretical arrival times in Unix nanoseconds, in the order of `RateWindow::ALL`.
-pub(super) type Arrivals = [u64; 3];
+type Arrivals = [u64; 3];
+
+/// The arrivals after a call, for each scope that limits it.
+pub(super) type Paced = Vec<(InFlightName, Arrivals)>;
 
 #[derive(Debug)]
 pub(super) struct Pace {
-    by_tenant: HashMap<TenantId, HashMap<AgentId, Arrivals>>,
-    agents: usize,
-    agents_max: usize,
-    /// Agents at rest are looked for when there are this many; doubling keeps the cost per call constant.
+    by_tenant: HashMap<TenantId, HashMap<InFlightName, Arrivals>>,
+    count: usize,
+    count_max: usize,
+    /// Those at rest are looked for when there are this many; doubling keeps the cost per call constant.
     sweep_at: usize,
 }
 
 const SWEEP_MIN: usize = 1_024;
 
 impl Pace {
-    pub(super) fn new(agents_max: usize) -> Self {
-        Self { by_tenant: HashMap::new(), agents: 0, agents_max, sweep_at: SWEEP_MIN }
+    pub(super) fn new(count_max: usize) -> Self {
+        Self { by_tenant: HashMap::new(), count: 0, count_max, sweep_at: SWEEP_MIN }
     }
 
-    /// The arrivals after this call, or the refusal of the window with the longest wait.
-    pub(super) fn check(&self, ask: &Ask) -> Result<Arrivals, HotRefusal> {
-        let known = self.by_tenant.get(&ask.tenant).and_then(|agents| agents.get(&ask.agent));
-        let mut arrivals = known.copied().unwrap_or_default();
-        let mut longest: Option<(u64, RateWindow)> = None;
-        for (arrival, window) in arrivals.iter_mut().zip(RateWindow::ALL) {
-            let Some(limit) = ask.rates.get(window) else { continue };
-            match admit(*arrival, window, limit, ask.now) {
-                Ok(next) => *arrival = next,
-                Err(wait_ns) if longest.is_none_or(|(most, _)| wait_ns > most) => {
-                    longest = Some((wait_ns, window));
-                }
-                Err(_) => {}
+    /// What this call makes of the arrivals and leaves of the nearest limit, or the refusal with the longest wait.
+    pub(super) fn check(&self, ask: &Ask) -> Result<(Paced, Option<RateLeft>), HotRefusal> {
+        let known = self.by_tenant.get(&ask.tenant);
+        let mut paced = Paced::new();
+        let mut nearest: Option<RateLeft> = None;
+        let mut longest: Option<(u64, CountScope, RateWindow)> = None;
+        for of in CountScope::ALL {
+            let rates = ask.rates.get(of);
+            if rates.is_none() {
+                continue;
             }
+            let name = InFlightName::of(of, &ask.agent, &ask.tool);
+            let mut arrivals = known.and_then(|k| k.get(&name)).copied().unwrap_or_default();
+            for (arrival, window) in arrivals.iter_mut().zip(RateWindow::ALL) {
+                let Some(limit) = rates.get(window) else { continue };
+                match admit(*arrival, window, limit, ask.now) {
+                    Ok(next) => {
+                        *arrival = next;
+                        let left = left(next, (of, window), limit, ask.now);
+                        nearest = nearest.into_iter().chain([left]).min_by_key(nearness);
+                    }
+                    Err(wait_ns) if longest.is_none_or(|(most, ..)| wait_ns > most) => {
+                        longest = Some((wait_ns, of, window));
+                    }
+                    Err(_) => {}
+                }
+            }
+            paced.push((name, arrivals));
         }
         match longest {
-            Some((ns, window)) => Err(HotRefusal::Rate { window, retry_after: ttl_ceil(ns) }),
-            None => Ok(arrivals),
+            Some((ns, of, window)) => {
+                Err(HotRefusal::Rate { of, window, retry_after: ttl_ceil(ns) })
+            }
+            None => Ok((paced, nearest)),
         }
     }
 
-    /// Whether one more agent may be counted; looks for agents at rest when it seems full.
+    /// Whether one more call may be counted; looks for scopes at rest when it seems full.
     pub(super) fn has_room(&mut self, now: Timestamp) -> bool {
-        if self.agents >= self.sweep_at.min(self.agents_max) {
+        let most_more = CountScope::ALL.len();
+        let then = self.count.saturating_add(most_more);
+        if then > self.sweep_at.min(self.count_max) {
             self.sweep(now);
         }
-        self.agents < self.agents_max
+        self.count.saturating_add(most_more) <= self.count_max
     }
 
-    pub(super) fn take(&mut self, ask: &Ask, arrivals: Arrivals) {
-        let agents = match self.by_tenant.get_mut(&ask.tenant) {
-            Some(agents) => agents,
-            None => self.by_tenant.entry(ask.tenant.clone()).or_default(),
-        };
-        if let Some(slot) = agents.get_mut(&ask.agent) {
-            *slot = arrivals;
-        } else {
-            agents.insert(ask.agent.clone(), arrivals);
-            self.agents += 1;
+    pub(super) fn take(&mut self, tenant: &TenantId, paced: Paced) {
+        for (name, arrivals) in paced {
+            let names = match self.by_tenant.get_mut(tenant) {
+                Some(names) => names,
+                None => self.by_tenant.entry(tenant.clone()).or_default(),
+            };
+            self.count += usize::from(names.insert(name, arrivals).is_none());
         }
     }
 
-    /// An agent whose arrivals are all past is as good as one never seen.
+    /// A scope whose arrivals are all past is as good as one never seen.
     fn sweep(&mut self, now: Timestamp) {
-        self.by_tenant.retain(|_, agents| {
-            agents.retain(|_, arrivals| arrivals.iter().any(|at| *at > now.unix_ns()));
-            !agents.is_empty()
+        self.by_tenant.retain(|_, names| {
+            names.retain(|_, arrivals| arrivals.iter().any(|at| *at > now.unix_ns()));
+            !names.is_empty()
         });
-        self.agents = self.by_tenant.values().map(HashMap::len).sum();
-        self.sweep_at = self.agents.saturating_mul(2).max(SWEEP_MIN);
+        self.count = self.by_tenant.values().map(HashMap::len).sum();
+        self.sweep_at = self.count.saturating_mul(2).max(SWEEP_MIN);
+    }
+}
+
+/// The fewest calls left, and of as many the longest until they are back.
+fn nearness(rate: &RateLeft) -> (u32, Reverse<u64>) {
+    (rate.left, Reverse(rate.resets_in.ms()))
+}
+
+/// The emission interval, rounded up so that never more than `calls` fit a window, and what may be ahead of the clock.
+fn pace_ns(window: RateWindow, limit: RateLimit) -> (u64, u64) {
+    let window_ns = window.length().ms().saturating_mul(1_000_000);
+    let interval = window_ns.div_ceil(u64::from(limit.calls.get()));
+    (interval, interval.saturating_mul(u64::from(limit.burst.get())))
+}
+
+/// What is left of a limit after a call that moved its arrival time to `next`.
+fn left(
+    next: u64,
+    (of, window): (CountScope, RateWindow),
+    limit: RateLimit,
+    now: Timestamp,
+) -> RateLeft {
+    let (interval, tolerance) = pace_ns(window, limit);
+    let ahead = next.saturating_sub(now.unix_ns());
+    let left = tolerance.saturating_sub(ahead).checked_div(interval).unwrap_or(0);
+    RateLeft {
+        of,
+        window,
+        limit: limit.calls.get(),
+        left: u32::try_from(left).unwrap_or(u32::MAX),
+        resets_in: ttl_ceil(ahead),
     }
 }
 
 /// The next theoretical arrival time, or how many nanoseconds to wait.
 fn admit(arrival: u64, window: RateWindow, limit: RateLimit, now: Timestamp) -> Result<u64, u64> {
     let now = now.unix_ns();
-    let window_ns = window.length().ms().saturating_mul(1_000_000);
-    // Rounded up: never more than `calls` in a window.
-    let interval = window_ns.div_ceil(u64::from(limit.calls.get()));
-    let tolerance = interval.saturating_mul(u64::from(limit.burst.get()));
+    let (interval, tolerance) = pace_ns(window, limit);
     let next = arrival.max(now).saturating_add(interval);
     match next.saturating_sub(now).checked_sub(tolerance) {
         None | Some(0) => Ok(next),

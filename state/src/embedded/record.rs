@@ -3,15 +3,16 @@
 //! Not here: files (`journal`). Invariant: a frame is its length, the CRC-32C of length and body, and the body;
 //! bytes that are not a whole frame are never taken for a record.
 
-use aegis_domain::{AgentId, DecisionId, Grant, Jti, MicroUsd, TenantId, Timestamp};
+use aegis_domain::{BudgetKey, DecisionId, Grant, MicroUsd, Timestamp};
 
-use super::tokens::{FirstUse, Used};
-use crate::{Binding, Budget, BudgetKey, BudgetScope, BudgetWindow, Budgets, Hold, Spend};
+use super::codec::{Reader, Writer};
+use super::tokens::FirstUse;
+use crate::{Adjustment, Hold, Spend};
 
 /// The first bytes of every file: what it is, and the version of its frames.
-pub(super) const MAGIC: &[u8; 8] = b"aegisHS1";
+pub(super) const MAGIC: &[u8; 8] = b"aegisHS2";
 
-/// The longest body a frame may announce; eight budgets with the longest names need about 3 KiB.
+/// The longest body a frame may announce; sixteen budgets with the longest names need less than 7 KiB.
 const BODY_MAX: usize = 8_192;
 
 /// Where a granted call stands.
@@ -23,7 +24,7 @@ pub(super) enum Phase {
     Settled,
 }
 
-/// One change. The first four are written as they happen, the others make up a snapshot.
+/// One change. Those down to `Probe` are written as they happen, the others make up a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Record {
     Grant {
@@ -41,6 +42,13 @@ pub(super) enum Record {
         id: DecisionId,
         now: Timestamp,
     },
+    /// Carries the hold as it was before: one that held nothing had no record of its grant.
+    Extend {
+        hold: Hold,
+        total: MicroUsd,
+        now: Timestamp,
+    },
+    Adjust(Adjustment),
     /// Says only that the file can be written again.
     Probe,
     Sum {
@@ -55,10 +63,15 @@ pub(super) enum Record {
         phase: Phase,
     },
     Token(FirstUse),
+    Adjusted {
+        id: DecisionId,
+        forget_at: Timestamp,
+    },
     /// The last record of a snapshot: without it, the snapshot is not whole.
     End {
         records: u64,
         latest: Timestamp,
+        forgotten: Timestamp,
     },
 }
 
@@ -67,7 +80,7 @@ impl Record {
     pub(super) fn frame(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0; 8]);
-        self.body(&mut Writer(out));
+        self.body(&mut Writer::at_the_end_of(out));
         let Some((head, body)) =
             out.get_mut(start..).and_then(|frame| frame.split_first_chunk_mut())
         else {
@@ -103,14 +116,23 @@ impl Record {
                 };
             }
             Record::Token(first) => w.u8(7).first_use(first),
-            Record::End { records, latest } => {
-                w.u8(8).u64(*records).time(*latest);
+            Record::End { records, latest, forgotten } => {
+                w.u8(8).u64(*records).time(*latest).time(*forgotten);
+            }
+            Record::Extend { hold, total, now } => {
+                w.u8(9).hold(hold).money(*total).time(*now);
+            }
+            Record::Adjust(adjustment) => {
+                w.u8(10).adjustment(adjustment);
+            }
+            Record::Adjusted { id, forget_at } => {
+                w.u8(11).text(id.as_str()).time(*forget_at);
             }
         }
     }
 
     fn parse(body: &[u8]) -> Option<Self> {
-        let mut r = Reader(body);
+        let mut r = Reader::of(body);
         let record = match r.u8()? {
             1 => {
                 let (hold, grant) = (r.hold()?, r.grant()?);
@@ -135,10 +157,13 @@ impl Record {
                 Record::Call { id, grant, expires_at, phase }
             }
             7 => Record::Token(r.first_use()?),
-            8 => Record::End { records: r.u64()?, latest: r.time()? },
+            8 => Record::End { records: r.u64()?, latest: r.time()?, forgotten: r.time()? },
+            9 => Record::Extend { hold: r.hold()?, total: r.money()?, now: r.time()? },
+            10 => Record::Adjust(r.adjustment()?),
+            11 => Record::Adjusted { id: r.id()?, forget_at: r.time()? },
             _ => return None,
         };
-        r.0.is_empty().then_some(record)
+        r.is_empty().then_some(record)
     }
 }
 
@@ -173,163 +198,4 @@ fn header(body: &[u8]) -> [u8; 8] {
     let crc = crc32c::crc32c_append(crc32c::crc32c(&len), body).to_le_bytes();
     let ([a, b, c, d], [e, f, g, h]) = (len, crc);
     [a, b, c, d, e, f, g, h]
-}
-
-struct Writer<'a>(&'a mut Vec<u8>);
-
-impl Writer<'_> {
-    fn u8(&mut self, value: u8) -> &mut Self {
-        self.0.push(value);
-        self
-    }
-
-    fn u64(&mut self, value: u64) -> &mut Self {
-        self.0.extend_from_slice(&value.to_le_bytes());
-        self
-    }
-
-    /// Every id is at most 255 bytes long, by its type.
-    fn text(&mut self, text: &str) -> &mut Self {
-        self.u8(u8::try_from(text.len()).unwrap_or(u8::MAX));
-        self.0.extend_from_slice(text.as_bytes());
-        self
-    }
-
-    fn money(&mut self, amount: MicroUsd) -> &mut Self {
-        self.u64(amount.micro_usd())
-    }
-
-    fn time(&mut self, time: Timestamp) -> &mut Self {
-        self.u64(time.unix_ns())
-    }
-
-    fn grant(&mut self, grant: Grant) -> &mut Self {
-        self.money(grant.held).money(grant.budget_left)
-    }
-
-    fn key(&mut self, key: &BudgetKey) -> &mut Self {
-        self.text(key.tenant.as_str());
-        match &key.scope {
-            BudgetScope::Tenant => self.u8(1),
-            BudgetScope::Agent(agent) => self.u8(2).text(agent.as_str()),
-        };
-        self.u8(match key.window {
-            BudgetWindow::Day => 1,
-            BudgetWindow::Month => 2,
-        })
-    }
-
-    fn hold(&mut self, hold: &Hold) -> &mut Self {
-        self.text(hold.id.as_str()).text(hold.tenant.as_str()).text(hold.agent.as_str());
-        self.u8(u8::try_from(hold.budgets.len()).unwrap_or(u8::MAX));
-        for budget in hold.budgets.iter() {
-            self.key(&budget.key).money(budget.limit);
-        }
-        self.money(hold.estimate).time(hold.decided_at).time(hold.expires_at)
-    }
-
-    fn first_use(&mut self, first: &FirstUse) {
-        self.text(first.tenant.as_str()).text(first.jti.as_str());
-        match &first.used {
-            Used::Bound(binding) => {
-                self.u8(1).0.extend_from_slice(binding.as_bytes());
-            }
-            Used::Once(id) => {
-                self.u8(2).text(id.as_str());
-            }
-        }
-        self.time(first.forget_at);
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*taken)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.take::<1>().map(|[byte]| byte)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.take().map(u64::from_le_bytes)
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        let len = usize::from(self.u8()?);
-        let (text, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        std::str::from_utf8(text).ok()
-    }
-
-    fn id(&mut self) -> Option<DecisionId> {
-        DecisionId::parse(self.text()?).ok()
-    }
-
-    fn tenant(&mut self) -> Option<TenantId> {
-        TenantId::parse(self.text()?).ok()
-    }
-
-    fn agent(&mut self) -> Option<AgentId> {
-        AgentId::parse(self.text()?).ok()
-    }
-
-    fn money(&mut self) -> Option<MicroUsd> {
-        self.u64().map(MicroUsd::new)
-    }
-
-    fn time(&mut self) -> Option<Timestamp> {
-        self.u64().map(Timestamp::from_unix_ns)
-    }
-
-    fn grant(&mut self) -> Option<Grant> {
-        Some(Grant { held: self.money()?, budget_left: self.money()? })
-    }
-
-    fn key(&mut self) -> Option<BudgetKey> {
-        let tenant = self.tenant()?;
-        let scope = match self.u8()? {
-            1 => BudgetScope::Tenant,
-            2 => BudgetScope::Agent(self.agent()?),
-            _ => return None,
-        };
-        let window = match self.u8()? {
-            1 => BudgetWindow::Day,
-            2 => BudgetWindow::Month,
-            _ => return None,
-        };
-        Some(BudgetKey { tenant, scope, window })
-    }
-
-    fn hold(&mut self) -> Option<Hold> {
-        let (id, tenant, agent) = (self.id()?, self.tenant()?, self.agent()?);
-        let mut list = Vec::new();
-        for _ in 0..self.u8()? {
-            list.push(Budget { key: self.key()?, limit: self.money()? });
-        }
-        Some(Hold {
-            id,
-            tenant,
-            agent,
-            budgets: Budgets::new(list).ok()?,
-            estimate: self.money()?,
-            decided_at: self.time()?,
-            expires_at: self.time()?,
-        })
-    }
-
-    fn first_use(&mut self) -> Option<FirstUse> {
-        let tenant = self.tenant()?;
-        let jti = Jti::parse(self.text()?).ok()?;
-        let used = match self.u8()? {
-            1 => Used::Bound(Binding::from_bytes(self.take()?)),
-            2 => Used::Once(self.id()?),
-            _ => return None,
-        };
-        Some(FirstUse { tenant, jti, used, forget_at: self.time()? })
-    }
 }

@@ -36,6 +36,11 @@ pub(super) enum Token {
     Replayed,
 }
 
+/// The second in which a token may be forgotten.
+fn second_due(forget_at: Timestamp) -> Timestamp {
+    Timestamp::from_unix_s(forget_at.unix_s())
+}
+
 #[derive(Debug)]
 pub(super) struct Tokens {
     by_tenant: HashMap<TenantId, HashMap<Jti, (Used, Timestamp)>>,
@@ -51,7 +56,10 @@ impl Tokens {
 
     /// Compares the use with the first one. A token asked for again by the same decision is `Replayed` when it
     /// is good for one call: a retry is known by its id before its token is looked at.
-    pub(super) fn check(&self, ask: &Ask) -> Token {
+    ///
+    /// A token that would be `forgotten` by now is refused: a clock that stepped back may call it good, but its use may
+    /// have been forgotten before that step.
+    pub(super) fn check(&self, ask: &Ask, forgotten: Timestamp) -> Token {
         let token = &ask.token;
         let used = match token.token_use {
             TokenUse::Bound => Used::Bound(token.binding),
@@ -59,6 +67,7 @@ impl Tokens {
         };
         let known = self.by_tenant.get(&ask.tenant).and_then(|jtis| jtis.get(&token.jti));
         match known {
+            None if second_due(token.expires_at.plus(SKEW)) <= forgotten => Token::Replayed,
             None => Token::New(FirstUse {
                 tenant: ask.tenant.clone(),
                 jti: token.jti.clone(),
@@ -79,12 +88,13 @@ impl Tokens {
         }
     }
 
-    /// Forgets the tokens of one second that is over, if there is one.
-    pub(super) fn forget_some(&mut self, now: Timestamp) -> bool {
-        let Some(second) = self.due.first_entry() else { return false };
+    /// Forgets the tokens of one second that is over, if there is one, and says which.
+    pub(super) fn forget_some(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let second = self.due.first_entry()?;
         if *second.key() >= now.unix_s() {
-            return false;
+            return None;
         }
+        let over = Timestamp::from_unix_s(*second.key());
         for (tenant, jti) in second.remove() {
             let Some(jtis) = self.by_tenant.get_mut(&tenant) else { continue };
             self.count -= usize::from(jtis.remove(&jti).is_some());
@@ -92,7 +102,7 @@ impl Tokens {
                 self.by_tenant.remove(&tenant);
             }
         }
-        true
+        Some(over)
     }
 
     pub(super) fn len(&self) -> usize {

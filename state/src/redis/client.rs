@@ -17,13 +17,14 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::config::{Confirm, RedisConfig};
+use super::holding::{self, Closed};
 use super::keys::Member;
 use super::link::{Failure, Line, Link};
 use super::memory::{Known, Memory};
-use super::resend::{Again, Resends, Sent};
-use super::scripts::{self, Closed};
+use super::resend::{Again, Message, Resends, Sent};
+use super::scripts;
 use super::tenant::{Attached, Changed, Tenant};
-use crate::{Ask, Hold, Settled, StateError};
+use crate::{Ask, Extended, Hold, Settled, StateError};
 
 /// Holds that are charged, or settlements that are sent again, at the same time.
 const AT_ONCE: usize = 64;
@@ -182,37 +183,65 @@ impl Client {
         scripts::decided(&reply, ask).ok_or(Failure::Shape)
     }
 
-    pub(super) async fn settle(
+    /// Sends what servers must not forget, and notes what became of it.
+    pub(super) async fn tell(
         self: &Arc<Self>,
-        hold: &Hold,
-        actual: MicroUsd,
+        message: &Message,
         now: Timestamp,
-    ) -> Result<Closed, Failure> {
-        let tenant = self.tenant(&hold.tenant);
-        let closed = self.call(&tenant, self.close(&tenant, hold, actual, now)).await;
-        let mut resends = self.resends.lock();
-        match &closed {
-            Ok(_) => resends.confirm(&hold.id),
-            Err(_) => resends.fail(&hold.id),
-        }
-        closed
+    ) -> Result<Value, Failure> {
+        self.resends.lock().note(message, now, Instant::now());
+        let tenant = self.tenant(message.tenant());
+        let told = self.call(&tenant, self.deliver(&tenant, message, now)).await;
+        self.mark(message, told.is_ok());
+        told
     }
 
-    async fn close(
+    fn mark(&self, message: &Message, is_confirmed: bool) {
+        let mut resends = self.resends.lock();
+        match is_confirmed {
+            true => resends.confirm(message.id()),
+            false => resends.fail(message.id()),
+        }
+    }
+
+    async fn deliver(
         self: &Arc<Self>,
         tenant: &Tenant,
-        hold: &Hold,
-        actual: MicroUsd,
+        message: &Message,
         now: Timestamp,
-    ) -> Result<Closed, Failure> {
-        let script = |attached: &Attached| {
-            Ok(scripts::settle(&attached.settle, hold, actual, now, self.config.clock))
+    ) -> Result<Value, Failure> {
+        let told = (now, self.config.clock);
+        let script = |attached: &Attached| match message {
+            Message::Settlement { hold, actual } => {
+                Ok(holding::settle(&attached.settle, hold, *actual, told))
+            }
+            Message::Adjustment(adjustment) => {
+                holding::adjust(&attached.adjust, adjustment, now).ok_or(Failure::Shape)
+            }
         };
         let reply = self.run(tenant, now, &script, Await::Answer).await?;
-        scripts::closed(&reply).ok_or(Failure::Shape)
+        let is_known = match message {
+            Message::Settlement { .. } => holding::closed(&reply).is_some(),
+            Message::Adjustment(_) => holding::adjusted(&reply).is_some(),
+        };
+        if is_known { Ok(reply) } else { Err(Failure::Shape) }
     }
 
-    /// Sends a tenant's settlements again, beside whatever else goes on.
+    /// `None` if no such hold is open.
+    pub(super) async fn extend(
+        self: &Arc<Self>,
+        hold: &Hold,
+        total: MicroUsd,
+        now: Timestamp,
+    ) -> Result<Option<Extended>, Failure> {
+        let tenant = self.tenant(&hold.tenant);
+        let told = (now, self.config.clock);
+        let script = |attached: &Attached| Ok(holding::extend(&attached.extend, hold, total, told));
+        let reply = self.call(&tenant, self.run(&tenant, now, &script, Await::Answer)).await?;
+        holding::extended(&reply, hold, now).ok_or(Failure::Shape)
+    }
+
+    /// Sends a tenant's messages again, beside whatever else goes on.
     pub(super) fn send_again(self: &Arc<Self>, tenant: &Tenant, again: Again) {
         let due = self.resends.lock().of(&tenant.id, again, Instant::now());
         if due.is_empty() {
@@ -225,23 +254,19 @@ impl Client {
                 let sending = some.iter().map(|sent| client.resend(&tenant, sent));
                 applied += join_all(sending).await.into_iter().filter(|news| *news).count();
             }
-            info!(tenant = %tenant.id, sent = due.len(), applied, "settlements were sent again");
+            info!(tenant = %tenant.id, sent = due.len(), applied, "what servers may have forgotten was sent again");
         });
         drop(self.runtime.spawn(resending));
     }
 
-    /// Whether the settlement was news to the servers. No breaker stands before it: nobody waits for it, and one that
+    /// Whether a settlement was news to the servers. No breaker stands before it: nobody waits for it, and one that
     /// fails is tried again with the next round of reaping.
     async fn resend(self: &Arc<Self>, tenant: &Tenant, sent: &Sent) -> bool {
         let now = sent.now(Instant::now());
-        let closing = self.close(tenant, &sent.hold, sent.actual, now);
-        let closed = self.within(closing).await;
-        let mut resends = self.resends.lock();
-        match &closed {
-            Ok(_) => resends.confirm(&sent.hold.id),
-            Err(_) => resends.fail(&sent.hold.id),
-        }
-        matches!(closed, Ok(Closed::Settled(Settled::Applied)))
+        let told = self.within(self.deliver(tenant, &sent.message, now)).await;
+        self.mark(&sent.message, told.is_ok());
+        let closed = told.ok().as_ref().and_then(holding::closed);
+        closed == Some(Closed::Settled(Settled::Applied))
     }
 
     /// Charges a tenant's overdue holds, at most `max`, and returns how many.
@@ -283,10 +308,10 @@ impl Client {
         };
         let script = |attached: &Attached| {
             let time = (now, self.config.clock);
-            Ok(scripts::expire(&attached.settle, &tenant.keys, &member, time))
+            Ok(holding::expire(&attached.settle, &tenant.keys, &member, time))
         };
         let reply = self.call(tenant, self.run(tenant, now, &script, Await::Answer)).await?;
-        Ok(scripts::closed(&reply) == Some(Closed::Settled(Settled::Applied)))
+        Ok(holding::closed(&reply) == Some(Closed::Settled(Settled::Applied)))
     }
 
     /// All tenants, each time beginning with the next.

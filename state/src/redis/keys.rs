@@ -1,14 +1,15 @@
-//! How one tenant's hot state is laid out in Redis: the names of keys, fields and open holds.
+//! How one tenant's hot state is laid out in Redis: the names of keys, and open holds.
 //!
-//! Not here: what the scripts do with them (`scripts`). Invariant: every key of a tenant carries the hash tag
-//! `{tenant}`, so all keys of one decision are in one slot of a Cluster (`docs/spec/hot-state.md`).
+//! Not here: the fields of sums (`sheets`), and what the scripts do with them (`scripts`). Invariant: every key of a
+//! tenant carries the hash tag `{tenant}`, so all keys of one decision are in one slot of a Cluster
+//! (`docs/spec/hot-state.md`).
 
-use aegis_domain::{AgentId, DecisionId, Jti, MicroUsd, TenantId, Timestamp, Ttl};
+use aegis_domain::{
+    AgentId, BudgetScope, BudgetWindow, DecisionId, Hours, Jti, TeamId, TenantId, ToolName,
+};
 
-use crate::{Budget, BudgetKey, BudgetScope, BudgetWindow, Budgets};
-
-/// How long after its end a window's sums are kept, for reports.
-const WINDOW_KEPT: Ttl = Ttl::from_s(7 * 86_400);
+use super::sheets::{Sheet, Terms};
+use crate::InFlightName;
 
 /// The keys of one tenant.
 #[derive(Clone, Debug)]
@@ -35,65 +36,71 @@ impl Keys {
         format!("{}j:{jti}", self.0)
     }
 
-    pub(super) fn rates(&self, agent: &AgentId) -> String {
-        format!("{}r:{agent}", self.0)
+    pub(super) fn rates(&self, of: &InFlightName) -> String {
+        format!("{}r:{}", self.0, name(of))
     }
 
+    pub(super) fn flight(&self, of: &InFlightName) -> String {
+        format!("{}f:{}", self.0, name(of))
+    }
+
+    pub(super) fn adjustment(&self, id: &DecisionId) -> String {
+        format!("{}a:{id}", self.0)
+    }
+
+    /// The sheet of a day, of a month, or of the hours of a day.
     pub(super) fn sheet(&self, window: BudgetWindow, index: u32) -> String {
-        format!("{}s:{}{index}", self.0, letter(window))
+        format!("{}s:{}", self.0, period(window, index))
     }
 }
 
-fn letter(window: BudgetWindow) -> char {
+fn name(of: &InFlightName) -> String {
+    match of {
+        InFlightName::Agent(agent) => format!("a:{agent}"),
+        InFlightName::Tenant => "t".to_owned(),
+        InFlightName::Tool(tool) => format!("u:{tool}"),
+    }
+}
+
+/// `d20769`, `m682`, `24h498456`.
+fn period(window: BudgetWindow, index: u32) -> String {
     match window {
-        BudgetWindow::Day => 'd',
-        BudgetWindow::Month => 'm',
+        BudgetWindow::Day => format!("d{index}"),
+        BudgetWindow::Month => format!("m{index}"),
+        BudgetWindow::Rolling(hours) => format!("{}h{index}", hours.get()),
     }
 }
 
-/// The fields of one budget in its sheet: what is spent, and what is held.
-pub(super) fn fields(scope: &BudgetScope) -> (String, String) {
+fn parse_period(text: &str) -> Option<(BudgetWindow, u32)> {
+    let letter = text.find(|c: char| !c.is_ascii_digit())?;
+    let (count, rest) = text.split_at_checked(letter)?;
+    let mut rest = rest.chars();
+    let window = match (rest.next()?, count) {
+        ('d', "") => BudgetWindow::Day,
+        ('m', "") => BudgetWindow::Month,
+        ('h', count) => BudgetWindow::Rolling(Hours::new(count.parse().ok()?)?),
+        _ => return None,
+    };
+    Some((window, rest.as_str().parse().ok()?))
+}
+
+/// A scope in as few letters as tell it from any other.
+pub(super) fn short(scope: &BudgetScope) -> String {
     match scope {
-        BudgetScope::Tenant => ("st".to_owned(), "ht".to_owned()),
-        BudgetScope::Agent(agent) => (format!("sa:{agent}"), format!("ha:{agent}")),
+        BudgetScope::Tenant => "t".to_owned(),
+        BudgetScope::Team(team) => format!("g:{team}"),
+        BudgetScope::Agent(agent) => format!("a:{agent}"),
+        BudgetScope::Tool(tool) => format!("u:{tool}"),
     }
 }
 
-/// The sums of one window: a hash with two fields for each budget.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sheet {
-    pub(super) window: BudgetWindow,
-    pub(super) index: u32,
-    pub(super) lines: Vec<(BudgetScope, MicroUsd)>,
-}
-
-impl Sheet {
-    /// The sheets a call counts in that was decided at `at`.
-    pub(super) fn all(budgets: &Budgets, at: Timestamp) -> Vec<Sheet> {
-        let entries = budgets.iter().map(|Budget { key, limit }| {
-            (key.window, key.window.period(at).index, key.scope.clone(), *limit)
-        });
-        Self::group(entries)
-    }
-
-    fn group(
-        entries: impl IntoIterator<Item = (BudgetWindow, u32, BudgetScope, MicroUsd)>,
-    ) -> Vec<Sheet> {
-        let mut sheets: Vec<Sheet> = Vec::new();
-        for (window, index, scope, limit) in entries {
-            let known = sheets.iter_mut().find(|s| s.window == window && s.index == index);
-            match known {
-                Some(sheet) => sheet.lines.push((scope, limit)),
-                None => sheets.push(Sheet { window, index, lines: vec![(scope, limit)] }),
-            }
-        }
-        sheets
-    }
-
-    /// How long from `now` the sheet is of use. Relative, so that a server whose clock is off keeps it as long.
-    pub(super) fn life(&self, now: Timestamp) -> Ttl {
-        let kept_until = self.window.nth(self.index).ends_at.plus(WINDOW_KEPT);
-        kept_until.since(now).max(Ttl::from_s(1))
+fn parse_scope(text: &str) -> Option<BudgetScope> {
+    match text.split_once(':') {
+        None if text == "t" => Some(BudgetScope::Tenant),
+        Some(("g", team)) => TeamId::parse(team).ok().map(BudgetScope::Team),
+        Some(("a", agent)) => AgentId::parse(agent).ok().map(BudgetScope::Agent),
+        Some(("u", tool)) => ToolName::parse(tool).ok().map(BudgetScope::Tool),
+        None | Some(_) => None,
     }
 }
 
@@ -105,16 +112,12 @@ pub(super) struct Member {
 }
 
 impl std::fmt::Display for Member {
-    /// `<id>|d20769=t|m682=a:<agent>`; neither `|` nor `=` can be in an id.
+    /// `<id>|d20769=t|24h498456=a:bot`; neither `|` nor `=` can be in an id.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.id.as_str())?;
         for Sheet { window, index, lines } in &self.sheets {
             for (scope, _) in lines {
-                write!(f, "|{}{index}=", letter(*window))?;
-                match scope {
-                    BudgetScope::Tenant => f.write_str("t")?,
-                    BudgetScope::Agent(agent) => write!(f, "a:{agent}")?,
-                }
+                write!(f, "|{}={}", period(*window, *index), short(scope))?;
             }
         }
         Ok(())
@@ -127,28 +130,11 @@ impl Member {
         let id = DecisionId::parse(parts.next()?).ok()?;
         let entries = parts.map(|part| {
             let (period, scope) = part.split_once('=')?;
-            let window = match period.chars().next()? {
-                'd' => BudgetWindow::Day,
-                'm' => BudgetWindow::Month,
-                _ => return None,
-            };
-            let index = period.get(1..)?.parse().ok()?;
-            let scope = match scope.split_once(':') {
-                None if scope == "t" => BudgetScope::Tenant,
-                Some(("a", agent)) => BudgetScope::Agent(AgentId::parse(agent).ok()?),
-                None | Some(_) => return None,
-            };
-            Some((window, index, scope, MicroUsd::MAX))
+            let (window, index) = parse_period(period)?;
+            Some((window, index, parse_scope(scope)?, Terms::NONE))
         });
         Some(Self { id, sheets: Sheet::group(entries.collect::<Option<Vec<_>>>()?) })
     }
-}
-
-/// The sheet and the fields of one budget at one instant.
-pub(super) fn place(key: &BudgetKey, at: Timestamp) -> (String, String, String) {
-    let sheet = Keys::of(&key.tenant).sheet(key.window, key.window.period(at).index);
-    let (spent, held) = fields(&key.scope);
-    (sheet, spent, held)
 }
 
 #[cfg(test)]
@@ -161,18 +147,27 @@ mod tests {
         prop_oneof![
             Just(BudgetScope::Tenant),
             "[A-Za-z0-9._:/@-]{1,40}".prop_map(|a| BudgetScope::Agent(AgentId::parse(&a).unwrap())),
+            "[a-z][a-z0-9]{1,40}".prop_map(|t| BudgetScope::Team(TeamId::parse(&t).unwrap())),
+            "[a-z][a-z0-9]{1,40}".prop_map(|t| BudgetScope::Tool(ToolName::parse(&t).unwrap())),
+        ]
+    }
+
+    fn window() -> impl Strategy<Value = BudgetWindow> {
+        prop_oneof![
+            Just(BudgetWindow::Day),
+            Just(BudgetWindow::Month),
+            (1..=Hours::MAX).prop_map(|hours| BudgetWindow::Rolling(Hours::new(hours).unwrap())),
         ]
     }
 
     proptest! {
         #[test]
         fn a_hold_reads_back_from_its_member(
-            entries in proptest::collection::vec((any::<bool>(), 0u32..40_000, scope()), 0..8),
+            entries in proptest::collection::vec((window(), 0u32..900_000, scope()), 0..8),
             random in any::<[u8; 10]>(),
         ) {
-            let window = |day| if day { BudgetWindow::Day } else { BudgetWindow::Month };
             let entries = entries.into_iter();
-            let sheets = Sheet::group(entries.map(|(day, index, scope)| (window(day), index, scope, MicroUsd::MAX)));
+            let sheets = Sheet::group(entries.map(|(window, index, scope)| (window, index, scope, Terms::NONE)));
             let member = Member { id: DecisionId::new(1, random), sheets };
             prop_assert_eq!(Member::parse(&member.to_string()), Some(member));
         }
@@ -190,5 +185,6 @@ mod tests {
         let token = keys.token(&Jti::parse("}{other}").unwrap());
         assert_eq!(token, "ag:{acme}:j:}{other}");
         assert_eq!(keys.sheet(BudgetWindow::Day, 20_769), "ag:{acme}:s:d20769");
+        assert_eq!(keys.flight(&InFlightName::Tenant), "ag:{acme}:f:t");
     }
 }

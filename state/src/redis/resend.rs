@@ -1,30 +1,52 @@
-//! The settlements of the last minutes, to be sent again when servers forgot them or never got them.
+//! The settlements and adjustments of the last minutes, to be sent again when servers forgot them or never got them.
 //!
-//! Not here: sending. Invariant: a settlement that no server confirmed is offered again until it is too late to count;
-//! sending one twice changes nothing, because `settle` tells duplicates.
+//! Not here: sending. Invariant: what no server confirmed is offered again until it is too late to count; sending it
+//! twice changes nothing, because the scripts tell duplicates.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use aegis_domain::{DecisionId, MicroUsd, TenantId, Timestamp, Ttl};
 
-use crate::{Hold, LATE_SETTLE};
+use crate::{Adjustment, Hold, LATE_SETTLE};
 
 /// How long ago a replica that is promoted, or a server that restarts, may have stopped hearing.
 const HORIZON: Duration = Duration::from_secs(120);
 const KEPT_MAX: usize = 1 << 16;
 
-/// One settlement.
+/// What servers must not forget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Message {
+    Settlement { hold: Hold, actual: MicroUsd },
+    Adjustment(Adjustment),
+}
+
+impl Message {
+    pub(super) fn id(&self) -> &DecisionId {
+        match self {
+            Message::Settlement { hold, .. } => &hold.id,
+            Message::Adjustment(adjustment) => &adjustment.id,
+        }
+    }
+
+    pub(super) fn tenant(&self) -> &TenantId {
+        match self {
+            Message::Settlement { hold, .. } => &hold.tenant,
+            Message::Adjustment(adjustment) => &adjustment.key.tenant,
+        }
+    }
+}
+
+/// One message that was sent.
 #[derive(Clone, Debug)]
 pub(super) struct Sent {
-    pub(super) hold: Hold,
-    pub(super) actual: MicroUsd,
+    pub(super) message: Message,
     now: Timestamp,
     at: Instant,
     standing: Standing,
 }
 
-/// What became of a settlement that was sent.
+/// What became of a message that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     UnderWay,
@@ -36,14 +58,14 @@ enum Standing {
 const UNDER_WAY_MAX: Duration = Duration::from_secs(10);
 
 impl Sent {
-    /// The time of the gateway that settled, as far as it has come since.
+    /// The time of the gateway that sent it, as far as it has come since.
     pub(super) fn now(&self, at: Instant) -> Timestamp {
         let passed = at.saturating_duration_since(self.at).as_millis();
         self.now.plus(Ttl::from_ms(u64::try_from(passed).unwrap_or(u64::MAX)))
     }
 }
 
-/// Which settlements to send again.
+/// Which messages to send again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Again {
     /// Those no server confirmed.
@@ -60,12 +82,12 @@ pub(super) struct Resends {
 }
 
 impl Resends {
-    pub(super) fn note(&mut self, hold: &Hold, actual: MicroUsd, now: Timestamp, at: Instant) {
+    pub(super) fn note(&mut self, message: &Message, now: Timestamp, at: Instant) {
         self.forget(at);
-        let standing = Standing::UnderWay;
-        let sent = Sent { hold: hold.clone(), actual, now, at, standing };
-        if self.by_id.insert(hold.id, sent).is_none() {
-            self.order.push_back(hold.id);
+        let (id, standing) = (*message.id(), Standing::UnderWay);
+        let sent = Sent { message: message.clone(), now, at, standing };
+        if self.by_id.insert(id, sent).is_none() {
+            self.order.push_back(id);
         }
     }
 
@@ -83,9 +105,9 @@ impl Resends {
         }
     }
 
-    /// Drops what was settled before: a sum that was restored has it, and would count it twice.
+    /// Drops what was told before: a sum that was restored has it, and would count it twice.
     pub(super) fn drop_before(&mut self, tenant: &TenantId, restored_at: Timestamp) {
-        self.by_id.retain(|_, sent| sent.hold.tenant != *tenant || sent.now >= restored_at);
+        self.by_id.retain(|_, sent| sent.message.tenant() != tenant || sent.now >= restored_at);
     }
 
     pub(super) fn of(&self, tenant: &TenantId, again: Again, at: Instant) -> Vec<Sent> {
@@ -96,7 +118,7 @@ impl Resends {
                 Standing::Failed => true,
                 Standing::Confirmed => again == Again::All && age <= HORIZON,
             };
-            sent.hold.tenant == *tenant && is_wanted
+            sent.message.tenant() == tenant && is_wanted
         };
         self.order.iter().filter_map(|id| self.by_id.get(id)).filter(is_due).cloned().collect()
     }
@@ -120,16 +142,18 @@ impl Resends {
 
 #[cfg(test)]
 mod tests {
-    use aegis_domain::{AgentId, MicroUsd};
+    use aegis_domain::{AgentId, MicroUsd, ToolName};
 
     use super::*;
-    use crate::Budgets;
+    use crate::{Budgets, InFlight};
 
     fn hold(n: u64) -> Hold {
         Hold {
             id: DecisionId::new(n, [0; 10]),
             tenant: TenantId::parse("acme").unwrap(),
             agent: AgentId::parse("bot").unwrap(),
+            tool: ToolName::parse("pay").unwrap(),
+            in_flight: InFlight::default(),
             budgets: Budgets::none(),
             estimate: MicroUsd::ZERO,
             decided_at: Timestamp::from_unix_s(1),
@@ -137,31 +161,35 @@ mod tests {
         }
     }
 
+    fn message(n: u64) -> Message {
+        Message::Settlement { hold: hold(n), actual: MicroUsd::ZERO }
+    }
+
     #[test]
     fn what_no_server_confirmed_is_offered_until_it_is_too_late() {
         let (mut resends, start) = (Resends::default(), Instant::now());
         for n in 1..=3 {
-            resends.note(&hold(n), MicroUsd::ZERO, Timestamp::from_unix_s(1), start);
+            resends.note(&message(n), Timestamp::from_unix_s(1), start);
         }
         resends.confirm(&hold(1).id);
         resends.fail(&hold(2).id);
         let offered = |resends: &Resends, again, s| {
             let due = resends.of(&hold(1).tenant, again, start + Duration::from_secs(s));
-            due.iter().map(|sent| sent.hold.clone()).collect::<Vec<_>>()
+            due.iter().map(|sent| sent.message.clone()).collect::<Vec<_>>()
         };
-        assert_eq!(offered(&resends, Again::Unconfirmed, 1), [hold(2)]);
-        assert_eq!(offered(&resends, Again::All, 1), [hold(1), hold(2)]);
+        assert_eq!(offered(&resends, Again::Unconfirmed, 1), [message(2)]);
+        assert_eq!(offered(&resends, Again::All, 1), [message(1), message(2)]);
         // The third was dropped by its caller while it was under way.
-        assert_eq!(offered(&resends, Again::All, 121), [hold(2), hold(3)]);
+        assert_eq!(offered(&resends, Again::All, 121), [message(2), message(3)]);
         let late = start + Duration::from_millis(LATE_SETTLE.ms()) + Duration::from_secs(1);
-        resends.note(&hold(4), MicroUsd::ZERO, Timestamp::from_unix_s(1), late);
+        resends.note(&message(4), Timestamp::from_unix_s(1), late);
         assert_eq!(resends.order.len(), 1);
     }
 
     #[test]
     fn a_settlement_sent_again_tells_the_time_it_is_sent() {
         let (mut resends, start) = (Resends::default(), Instant::now());
-        resends.note(&hold(1), MicroUsd::ZERO, Timestamp::from_unix_s(1), start);
+        resends.note(&message(1), Timestamp::from_unix_s(1), start);
         resends.fail(&hold(1).id);
         let sent = resends.of(&hold(1).tenant, Again::Unconfirmed, start).remove(0);
         assert_eq!(sent.now(start + Duration::from_secs(2)), Timestamp::from_unix_s(3));

@@ -1,23 +1,34 @@
-//! The scripts, and what goes into and comes out of each.
+//! The scripts, and what goes into and comes out of a decision.
 //!
-//! Not here: sending them (`link`). Invariant: numbers travel as whole decimals below 2^53, where Lua counts exactly;
-//! an answer of any other shape is an error, never a grant.
+//! Not here: sending them (`link`), and what becomes of a hold (`holding`). Invariant: numbers travel as whole decimals
+//! below 2^53, where Lua counts exactly; an answer of any other shape is an error, never a grant.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
-use aegis_domain::{Grant, HotAnswer, HotRefusal, MicroUsd, RateWindow, Timestamp, TokenUse, Ttl};
+use aegis_domain::{
+    CountScope, Grant, HotAnswer, HotRefusal, MicroUsd, RateLeft, RateWindow, Timestamp, TokenUse,
+    Ttl,
+};
 use redis::{Cmd, Pipeline, Value, cmd};
 
 use super::config::Clock;
-use super::keys::{Keys, Member, Sheet, fields};
-use crate::budget::ttl_ceil;
-use crate::{Ask, Hold, LATE_SETTLE, RateLimit, Settled};
+use super::keys::{Keys, Member};
+use super::sheets::{Sheet, Weighed};
+use crate::budget::{When, ttl_ceil};
+use crate::{Ask, Budgets, InFlightName, LATE_SETTLE, Period, RateLimit};
 
-pub(super) const SETTLE: &str = include_str!("scripts/settle.lua");
-pub(super) const REAP: &str = include_str!("scripts/reap.lua");
-pub(super) const ATTACH: &str = include_str!("scripts/attach.lua");
-pub(super) const RESTORE: &str = include_str!("scripts/restore.lua");
-const DECIDE: &str = include_str!("scripts/decide.lua");
+/// The texts that need no run in them, in the order in which they are loaded.
+pub(super) const TEXTS: [&str; 6] = [
+    concat!(include_str!("scripts/sheets.lua"), include_str!("scripts/settle.lua")),
+    concat!(include_str!("scripts/sheets.lua"), include_str!("scripts/extend.lua")),
+    concat!(include_str!("scripts/sheets.lua"), include_str!("scripts/adjust.lua")),
+    include_str!("scripts/reap.lua"),
+    include_str!("scripts/attach.lua"),
+    concat!(include_str!("scripts/sheets.lua"), include_str!("scripts/restore.lua")),
+];
+const DECIDE: &str =
+    concat!(include_str!("scripts/sheets.lua"), include_str!("scripts/decide.lua"));
 
 /// The script of decisions for one run of a server. A server forgets its scripts when it restarts and never had its
 /// primary's, so one that knows this text is the very process the gateway attached to.
@@ -28,7 +39,7 @@ pub(super) fn decide_text(run: &str) -> String {
 /// How long past its expiry a gateway with a slow clock may still accept a token, with room to spare.
 const SKEW: Ttl = Ttl::from_s(120);
 /// How much longer than `LATE_SETTLE` a call is remembered, so that clocks may differ.
-const MARGIN: Ttl = Ttl::from_s(120);
+pub(super) const MARGIN: Ttl = Ttl::from_s(120);
 /// Half of 2^53 us: added to any time of this age of the world, it is still exact.
 const TOLERANCE_MAX_US: u64 = 1 << 52;
 
@@ -50,40 +61,53 @@ pub(super) fn evalsha(sha: &str, keys: &[String]) -> Cmd {
 
 pub(super) fn decide(sha: &str, stamp: &str, ask: &Ask, clock: Clock) -> Cmd {
     let keys = Keys::of(&ask.tenant);
-    let sheets = Sheet::all(&ask.budgets, ask.now);
-    let mut names = vec![
-        keys.epoch(),
-        keys.call(&ask.id),
-        keys.token(&ask.token.jti),
-        keys.rates(&ask.agent),
-        keys.open(),
-    ];
-    names.extend(sheets.iter().map(|sheet| keys.sheet(sheet.window, sheet.index)));
+    let weighed = Weighed::of(&ask.budgets, When { decided_at: ask.now, now: ask.now });
+    let (paced, counted) = (paced(ask), counted(ask));
+    let name = |of| InFlightName::of(of, &ask.agent, &ask.tool);
+    let mut names = vec![keys.epoch(), keys.call(&ask.id), keys.token(&ask.token.jti)];
+    names.extend(paced.iter().map(|of| keys.rates(&name(*of))));
+    names.push(keys.open());
+    names.extend(counted.iter().map(|(of, _)| keys.flight(&name(*of))));
+    names.extend(weighed.keys(&keys));
     let token_life = Ttl::from_ms(ask.token.expires_at.since(ask.now).ms() + SKEW.ms());
+    let member = Member { id: ask.id, sheets: weighed.sheets.clone() };
     let mut command = evalsha(sha, &names);
     command
         .arg(clock.tell_us(ask.now))
         .arg(stamp)
         .arg(token_use(ask))
         .arg(token_life.ms())
+        .arg(ask.token.expires_at.plus(SKEW).unix_ms())
         .arg(ask.estimate.micro_usd())
         .arg(ask.hold_ttl.ms())
-        .arg(call_life(&sheets, ask.hold_ttl, ask.now).ms());
-    let member = Member { id: ask.id, sheets };
-    command.arg(member.to_string());
-    for window in RateWindow::ALL {
-        let (interval, tolerance) =
-            ask.rates.get(window).map_or((0, 0), |limit| pace_us(window, limit));
-        command.arg(interval).arg(tolerance);
-    }
-    for sheet in &member.sheets {
-        command.arg(sheet.life(ask.now).ms()).arg(sheet.lines.len());
-        for (scope, limit) in &sheet.lines {
-            let (spent, held) = fields(scope);
-            command.arg(spent).arg(held).arg(limit.micro_usd());
+        .arg(call_life(&weighed.sheets, ask.hold_ttl, ask.now).ms())
+        .arg(member.to_string())
+        .arg(paced.len())
+        .arg(counted.len())
+        .arg(weighed.sheets.len());
+    for of in paced {
+        for window in RateWindow::ALL {
+            let limit = ask.rates.get(of).get(window);
+            let (interval, tolerance) = limit.map_or((0, 0), |limit| pace_us(window, limit));
+            command.arg(interval).arg(tolerance);
         }
     }
+    for (_, limit) in counted {
+        command.arg(limit);
+    }
+    weighed.add_to(&mut command, ask.now);
     command
+}
+
+/// Whose rates limit the call.
+fn paced(ask: &Ask) -> Vec<CountScope> {
+    CountScope::ALL.into_iter().filter(|of| !ask.rates.get(*of).is_none()).collect()
+}
+
+/// Whose calls under way limit it.
+fn counted(ask: &Ask) -> Vec<(CountScope, u32)> {
+    let limit = |of| ask.in_flight.get(of).map(|limit| (of, limit.get()));
+    CountScope::ALL.into_iter().filter_map(limit).collect()
 }
 
 /// What the first use of a token leaves behind; later uses must be the same, or, from `o` on, must not be.
@@ -113,19 +137,71 @@ fn pace_us(window: RateWindow, limit: RateLimit) -> (u64, u64) {
 pub(super) fn decided(reply: &Value, ask: &Ask) -> Option<HotAnswer> {
     let words = integers(reply)?;
     let answer = match *words.as_slice() {
-        [0, held, left] => {
-            HotAnswer::Granted(Grant { held: money(held)?, budget_left: money(left)? })
+        [0, held, left, tightest, warned] => {
+            HotAnswer::Granted(grant([held, left, tightest, warned])?)
+        }
+        [0, held, left, tightest, warned, near, near_left, near_ahead_us] => {
+            let rate = match near {
+                0 => None,
+                nth => Some(rate_left(ask, nth, near_left, near_ahead_us)?),
+            };
+            HotAnswer::Granted(Grant { rate, ..grant([held, left, tightest, warned])? })
         }
         [1] => HotAnswer::Refused(HotRefusal::Replayed),
-        [2, window, wait_us] => {
-            let nth = usize::try_from(window).ok()?.checked_sub(1)?;
-            let retry_after = ttl_ceil(u64::try_from(wait_us).ok()?.saturating_mul(1_000));
-            HotAnswer::Refused(HotRefusal::Rate { window: *RateWindow::ALL.get(nth)?, retry_after })
+        [2, nth, wait_us] => {
+            let (of, window) = rate_of(ask, nth)?;
+            HotAnswer::Refused(HotRefusal::Rate { of, window, retry_after: wait(wait_us)? })
         }
-        [3, ref refusing @ ..] => HotAnswer::Refused(resets_last(refusing, ask)?),
+        [3, ref refusing @ ..] => {
+            let when = When { decided_at: ask.now, now: ask.now };
+            let (nth, left, resets_in) = resets_last(refusing, &ask.budgets, when)?;
+            HotAnswer::Refused(HotRefusal::Budget { nth, left, resets_in })
+        }
+        [4, nth] => {
+            let nth = usize::try_from(nth).ok()?.checked_sub(1)?;
+            let (of, limit) = *counted(ask).get(nth)?;
+            HotAnswer::Refused(HotRefusal::Busy { of, limit })
+        }
         _ => return None,
     };
     Some(answer)
+}
+
+fn grant([held, left, tightest, warned]: [i64; 4]) -> Option<Grant> {
+    let tightest = match tightest {
+        -1 => None,
+        nth => Some(u8::try_from(nth).ok()?),
+    };
+    Some(Grant {
+        held: money(held)?,
+        budget_left: money(left)?,
+        tightest,
+        warned: u16::try_from(warned).ok()?,
+        rate: None,
+    })
+}
+
+/// Which rate `decide` means: it counts from one, three windows for each scope.
+fn rate_of(ask: &Ask, nth: i64) -> Option<(CountScope, RateWindow)> {
+    let nth = usize::try_from(nth).ok()?.checked_sub(1)?;
+    let windows = RateWindow::ALL.len();
+    let of = *paced(ask).get(nth / windows)?;
+    Some((of, *RateWindow::ALL.get(nth % windows)?))
+}
+
+fn rate_left(ask: &Ask, nth: i64, left: i64, ahead_us: i64) -> Option<RateLeft> {
+    let (of, window) = rate_of(ask, nth)?;
+    Some(RateLeft {
+        of,
+        window,
+        limit: ask.rates.get(of).get(window)?.calls.get(),
+        left: u32::try_from(left).unwrap_or(u32::MAX),
+        resets_in: wait(ahead_us)?,
+    })
+}
+
+fn wait(us: i64) -> Option<Ttl> {
+    Some(ttl_ceil(u64::try_from(us).ok()?.saturating_mul(1_000)))
 }
 
 /// Whether a script met data that the gateway is not attached to.
@@ -147,108 +223,27 @@ pub(super) fn then_wait(command: Cmd, deadline: Duration) -> Pipeline {
 }
 
 /// The refusal of the budget that resets last: it says when trying again is of use.
-fn resets_last(refusing: &[i64], ask: &Ask) -> Option<HotRefusal> {
-    let sheets = Sheet::all(&ask.budgets, ask.now);
-    let windows: Vec<_> =
-        sheets.iter().flat_map(|sheet| sheet.lines.iter().map(|_| sheet.window)).collect();
-    let mut last: Option<(Ttl, MicroUsd)> = None;
-    for pair in refusing.chunks(2) {
-        let [nth, left] = *pair else { return None };
-        let window = windows.get(usize::try_from(nth).ok()?)?;
-        last = last.max(Some((window.period(ask.now).left(ask.now), money(left)?)));
+pub(super) fn resets_last(
+    refusing: &[i64],
+    budgets: &Budgets,
+    when: When,
+) -> Option<(u8, MicroUsd, Ttl)> {
+    let mut last: Option<(Ttl, Reverse<u8>, MicroUsd)> = None;
+    for short in refusing.chunks(3) {
+        let [nth, left, oldest] = *short else { return None };
+        let nth = u8::try_from(nth).ok()?;
+        let window = budgets.iter().nth(usize::from(nth))?.key.window;
+        let oldest = match oldest {
+            -1 => Period::of(window, when.of(window)).index,
+            hour => u32::try_from(hour).ok()?,
+        };
+        let resets_in = Period::last_counting(window, oldest).left(when.now);
+        last = last.max(Some((resets_in, Reverse(nth), money(left)?)));
     }
-    last.map(|(resets_in, left)| HotRefusal::Budget { left, resets_in })
+    last.map(|(resets_in, Reverse(nth), left)| (nth, left, resets_in))
 }
 
-/// How a hold ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    Cost(MicroUsd),
-    Overdue,
-}
-
-pub(super) fn settle(sha: &str, hold: &Hold, cost: MicroUsd, now: Timestamp, clock: Clock) -> Cmd {
-    let member = Member { id: hold.id, sheets: Sheet::all(&hold.budgets, hold.decided_at) };
-    let end = End {
-        how: Ending::Cost(cost),
-        estimate: hold.estimate,
-        is_late: hold.expires_at.plus(LATE_SETTLE) <= now,
-        expires_at: hold.expires_at,
-    };
-    close(sha, &Keys::of(&hold.tenant), &member, &end, (now, clock))
-}
-
-/// Charges a hold that `reap` found; its estimate is in the call's record.
-pub(super) fn expire(
-    sha: &str,
-    keys: &Keys,
-    member: &Member,
-    (now, clock): (Timestamp, Clock),
-) -> Cmd {
-    let end =
-        End { how: Ending::Overdue, estimate: MicroUsd::ZERO, is_late: false, expires_at: now };
-    close(sha, keys, member, &end, (now, clock))
-}
-
-struct End {
-    how: Ending,
-    estimate: MicroUsd,
-    is_late: bool,
-    expires_at: Timestamp,
-}
-
-fn close(
-    sha: &str,
-    keys: &Keys,
-    member: &Member,
-    end: &End,
-    (now, clock): (Timestamp, Clock),
-) -> Cmd {
-    let mut names = vec![keys.call(&member.id), keys.open()];
-    names.extend(member.sheets.iter().map(|sheet| keys.sheet(sheet.window, sheet.index)));
-    let (mode, cost) = match end.how {
-        Ending::Cost(cost) => ("s", cost),
-        Ending::Overdue => ("x", MicroUsd::ZERO),
-    };
-    let mut command = evalsha(sha, &names);
-    command
-        .arg(clock.tell_us(now))
-        .arg(mode)
-        .arg(end.estimate.micro_usd())
-        .arg(cost.micro_usd())
-        .arg(u8::from(end.is_late))
-        .arg(LATE_SETTLE.ms() + MARGIN.ms())
-        .arg(member.to_string())
-        .arg(end.expires_at.unix_ms());
-    for sheet in &member.sheets {
-        command.arg(sheet.life(now).ms()).arg(sheet.lines.len());
-        for (scope, _) in &sheet.lines {
-            let (spent, held) = fields(scope);
-            command.arg(spent).arg(held);
-        }
-    }
-    command
-}
-
-/// What `settle` did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Closed {
-    Settled(Settled),
-    TooLate,
-    NotOverdue,
-}
-
-pub(super) fn closed(reply: &Value) -> Option<Closed> {
-    match reply {
-        Value::Int(0) => Some(Closed::Settled(Settled::Applied)),
-        Value::Int(1) => Some(Closed::Settled(Settled::Duplicate)),
-        Value::Int(2) => Some(Closed::TooLate),
-        Value::Int(3) => Some(Closed::NotOverdue),
-        _ => None,
-    }
-}
-
-fn integers(reply: &Value) -> Option<Vec<i64>> {
+pub(super) fn integers(reply: &Value) -> Option<Vec<i64>> {
     let Value::Array(values) = reply else { return None };
     let integer = |value: &Value| match value {
         Value::Int(n) => Some(*n),

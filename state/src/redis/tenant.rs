@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aegis_domain::{TenantId, Timestamp, TokenUse, Ttl};
+use aegis_domain::{BudgetKey, MicroUsd, TenantId, Timestamp, TokenUse, Ttl};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use redis::cluster_routing::Slot;
@@ -18,6 +18,7 @@ use super::keys::Keys;
 use super::link::{Failure, Line, Wire};
 use super::memory::Known;
 use super::scripts;
+use super::sheets::{Fields, Grain, slices, written};
 use crate::Ask;
 
 /// How far data may have fallen behind what a gateway saw: more than any failover loses, less than settlements are
@@ -38,6 +39,8 @@ pub(super) struct Attached {
     switched_at: Timestamp,
     pub(super) decide: String,
     pub(super) settle: String,
+    pub(super) extend: String,
+    pub(super) adjust: String,
     pub(super) reap: String,
 }
 
@@ -127,7 +130,7 @@ impl Tenant {
     async fn attach(&self, line: &Line, now: Timestamp, clock: Clock) -> Result<Attached, Failure> {
         let wire = line.wire()?;
         let run = self.run_of(wire).await?;
-        let [decide, settle, reap, attach, _] = self.load(wire, &run).await?;
+        let [decide, settle, extend, adjust, reap, attach, _] = self.load(wire, &run).await?;
         let Known { id, beat_ms } = self.known();
         let mut command = scripts::evalsha(&attach, &[self.keys.epoch()]);
         command
@@ -139,7 +142,7 @@ impl Tenant {
         let epoch = self.epoch(wire.send(command, self.slot).await?)?;
         let switched_at = Timestamp::from_unix_ms(epoch.switched_ms);
         let line = line.number;
-        Ok(Attached { line, stamp: epoch.stamp, switched_at, decide, settle, reap })
+        Ok(Attached { line, stamp: epoch.stamp, switched_at, decide, settle, extend, adjust, reap })
     }
 
     /// Which process serves the tenant, if it can keep what it is told.
@@ -150,11 +153,10 @@ impl Tenant {
         Ok(run.to_owned())
     }
 
-    async fn load(&self, wire: &Wire, run: &str) -> Result<[String; 5], Failure> {
+    async fn load(&self, wire: &Wire, run: &str) -> Result<[String; 7], Failure> {
         let decide = scripts::decide_text(run);
-        let texts = [&*decide, scripts::SETTLE, scripts::REAP, scripts::ATTACH, scripts::RESTORE];
         let mut loads = Pipeline::new();
-        for text in texts {
+        for text in [&*decide].into_iter().chain(scripts::TEXTS) {
             loads.cmd("SCRIPT").arg("LOAD").arg(text);
         }
         let shas = wire.send_all(loads, self.slot).await?;
@@ -191,17 +193,25 @@ impl Tenant {
     pub(super) async fn restore(
         &self,
         wire: &Wire,
-        sums: &[(String, Ttl, String, u64)],
+        sums: &[(BudgetKey, MicroUsd)],
         (now, clock): (Timestamp, Clock),
     ) -> Result<(), Failure> {
         let run = self.run_of(wire).await?;
         let [.., restore] = self.load(wire, &run).await?;
         let mut keys = vec![self.keys.epoch()];
-        keys.extend(sums.iter().map(|(sheet, ..)| sheet.clone()));
+        let hashes = |key| slices(key, now, Grain::Coarse);
+        keys.extend(sums.iter().flat_map(|(key, _)| hashes(key)).map(|slice| slice.key));
         let mut command = scripts::evalsha(&restore, &keys);
         command.arg(clock.tell_us(now)).arg(run).arg(fresh_id()?).arg(self.known().id);
-        for (_, life, field, spent) in sums {
-            command.arg(life.ms()).arg(field).arg(spent);
+        for (key, spent) in sums {
+            let (life, fields) = written(key, now);
+            command.arg(spent.micro_usd()).arg(life.ms()).arg(fields.len());
+            for Fields { spent, .. } in fields {
+                command.arg(spent);
+            }
+            let slices = hashes(key);
+            command.arg(slices.len());
+            slices.iter().for_each(|slice| slice.add_to(&mut command));
         }
         self.epoch(wire.send(command, self.slot).await?)?;
         self.attached.store(None);

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 const AGENTS: [&str; 3] = ["a", "b", "c"];
+const BUDGETS: [&str; 3] = ["tenant/day", "agent:a/month", "team:ops/24h"];
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -19,6 +20,10 @@ enum Step {
     RevokeAgent(usize),
     RevokeKey(u8),
     RevokeTenant,
+    SetBudget(usize, Option<u64>),
+    Adjust(usize, u64),
+    /// The adjustment by its place among those that were ordered.
+    NoteAdjusted(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<(Step, i64, bool)>> {
@@ -35,11 +40,15 @@ fn steps() -> impl Strategy<Value = Vec<(Step, i64, bool)>> {
         1 => agent().prop_map(Step::RevokeAgent),
         1 => (1..14_u8).prop_map(Step::RevokeKey),
         1 => Just(Step::RevokeTenant),
+        1 => (0..BUDGETS.len(), proptest::option::of(0..9_u64))
+            .prop_map(|(budget, limit)| Step::SetBudget(budget, limit)),
+        1 => (0..BUDGETS.len(), 1..9_u64).prop_map(|(budget, by)| Step::Adjust(budget, by)),
+        1 => (0..4_usize).prop_map(Step::NoteAdjusted),
     ];
     proptest::collection::vec((step, -700..700_i64, any::<bool>()), 1..60)
 }
 
-fn action(step: &Step) -> Action {
+fn action(step: &Step, registry: &Registry) -> Action {
     let text = |code: &u8| format!("code-{code}");
     match step {
         Step::Register(agent, code_of) => Action::Register {
@@ -59,10 +68,24 @@ fn action(step: &Step) -> Action {
         Step::AddKey(seed, lead_s) => {
             Action::AddKey { key: jwk(*seed), lead: Ttl::from_s(*lead_s), overlap: Ttl::from_s(0) }
         }
-        Step::Retire(seed) => Action::RetireKey { id: jwk(*seed).id().clone() },
+        Step::Retire(seed) => Action::RetireKey { id: jwk(*seed).id().clone(), seen: None },
         Step::RevokeAgent(agent) => Action::Revoke { target: Target::Agent(name(AGENTS[*agent])) },
         Step::RevokeKey(seed) => Action::Revoke { target: Target::Key(jwk(*seed).id().clone()) },
         Step::RevokeTenant => Action::Revoke { target: Target::Tenant(name("a").tenant) },
+        Step::SetBudget(at, limit) => {
+            let (budget, terms) = (budget(BUDGETS[*at]), limit.map(terms));
+            Action::SetBudget { budget, seen: None, terms }
+        }
+        Step::Adjust(at, by) => Action::Adjust {
+            budget: budget(BUDGETS[*at]),
+            correction: Correction::Subtract(MicroUsd::new(*by)),
+            purpose: Purpose::Reconcile,
+            reason: Why::parse("a history").unwrap(),
+        },
+        Step::NoteAdjusted(at) => {
+            let known = registry.adjustments(None).nth(*at).map(|adjustment| adjustment.id);
+            Action::NoteAdjusted { id: known.unwrap_or(DecisionId::new(0, [0; 10])) }
+        }
     }
 }
 
@@ -74,6 +97,9 @@ struct Witness {
     spent: BTreeMap<String, u32>,
     revoked: Vec<(Revocation, Timestamp)>,
     entries: Vec<Entry>,
+    budgets: BTreeMap<BudgetKey, BudgetTerms>,
+    /// What was ordered, and whether it was noted.
+    adjusted: BTreeMap<DecisionId, (Correction, bool)>,
 }
 
 impl Witness {
@@ -90,6 +116,18 @@ impl Witness {
                     assert!(!(enrolled && was_disabled), "a disabled agent enrolled");
                 }
                 Change::Revoked(it) => self.revoked.push((it.clone(), entry.event.at)),
+                Change::Budget(budget) => {
+                    self.budgets.insert(budget.key.clone(), budget.terms);
+                }
+                Change::BudgetGone(key) => {
+                    self.budgets.remove(key);
+                }
+                Change::Adjustment(it) => {
+                    let known =
+                        self.adjusted.insert(it.id, (it.correction, it.applied_at.is_some()));
+                    let was_noted = known.is_some_and(|(_, noted)| noted);
+                    assert!(!was_noted, "an adjustment was changed after it was done");
+                }
                 Change::CodeGone(_) | Change::Key(_) => {}
             }
         }
@@ -124,6 +162,11 @@ fn holds(registry: &Registry, witness: &Witness, now: Timestamp) {
             assert!(!view.is_key_revoked(&key.id()), "an agent holds a revoked key");
         }
     }
+    let set = view.budgets().map(|budget| (budget.key.clone(), budget.terms));
+    assert_eq!(set.collect::<BTreeMap<_, _>>(), witness.budgets);
+    let kept = registry.adjustments(None);
+    let kept = kept.map(|it| (it.id, (it.correction, it.applied_at.is_some())));
+    assert_eq!(kept.collect::<BTreeMap<_, _>>(), witness.adjusted, "money moved unexplained");
     let active = view.keys().filter(|key| key.standing(now) == KeyStanding::Active).count();
     assert!(active <= 1, "two keys sign");
     assert_eq!(active == 0, view.signing_key(now).is_none(), "the key that signs was revoked");
@@ -139,7 +182,7 @@ proptest! {
             clock += jump;
             let now = at(clock.unsigned_abs());
             let before = desk.registry.clone();
-            let command = desk.command(action(&step));
+            let command = desk.command(action(&step, &before));
             match desk.registry.apply(&command, now) {
                 Ok(event) => {
                     witness.see(&before, &Entry { origin: command.origin.clone(), event: event.clone() });

@@ -127,12 +127,18 @@ fn a_key_that_signs_is_not_taken_away_before_another_takes_over() {
     let mut desk = Desk::default();
     desk.add_key(1, 0, at(0)).unwrap();
     let id = jwk(1).id().clone();
-    assert_eq!(desk.act(Action::RetireKey { id: id.clone() }, at(1)), Err(Refusal::KeyInUse));
+    assert_eq!(
+        desk.act(Action::RetireKey { id: id.clone(), seen: None }, at(1)),
+        Err(Refusal::KeyInUse)
+    );
     let revoke = Action::Revoke { target: Target::Key(id.clone()) };
     assert_eq!(desk.act(revoke.clone(), at(1)), Err(Refusal::KeyInUse));
     desk.add_key(2, 5, at(2)).unwrap();
     assert_eq!(desk.add_key(3, 0, at(3)), Err(Refusal::KeyPending));
-    assert_eq!(desk.act(Action::RetireKey { id: id.clone() }, at(6)), Err(Refusal::KeyInUse));
+    assert_eq!(
+        desk.act(Action::RetireKey { id: id.clone(), seen: None }, at(6)),
+        Err(Refusal::KeyInUse)
+    );
     desk.act(revoke, at(7)).unwrap();
     assert!(is_revoked(desk.registry.view(), "bot", &[&id], at(8)));
     assert_eq!(desk.registry.view().published(at(8)).count(), 1);

@@ -55,7 +55,7 @@ pub enum BucketError {
     Client(#[source] Error),
     #[error("the runtime of the store's client could not be made")]
     Runtime(#[source] std::io::Error),
-    #[error("the folder could not be made")]
+    #[error("the folder cannot be used")]
     Folder(#[source] std::io::Error),
     #[error("{what} {key} failed")]
     Store {

@@ -19,8 +19,8 @@ use serde_json::Value;
 use crate::cost;
 use crate::failure::Failure;
 use crate::home::Home;
-use crate::journal;
 use crate::screen::Screen;
+use aegis_cli_journal as journal;
 
 /// Why what the policy saw is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,7 +177,7 @@ pub(crate) fn find(
             {
                 found = Some((entry, Timestamp::from_unix_ns(record.head.ts)));
             }
-            Ok(())
+            Ok::<(), Failure>(())
         })?;
     }
     progress.done();

@@ -5,10 +5,10 @@
 use std::num::NonZeroU32;
 use std::ops::Deref;
 
-use aegis_domain::{AgentId, DecisionId, Grant, HotAnswer, HotRefusal, Jti, MicroUsd, TenantId};
-use aegis_domain::{Timestamp, TokenUse, Ttl};
+use aegis_domain::{AgentId, DecisionId, HotAnswer, HotRefusal, Jti, MicroUsd, TenantId};
+use aegis_domain::{Timestamp, TokenUse, ToolName, Ttl};
 use aegis_state::{Ask, Binding, Budget, BudgetKey, BudgetScope, BudgetWindow, Budgets, HotState};
-use aegis_state::{RateLimit, Rates, Spend, TokenCheck};
+use aegis_state::{Counted, InFlight, RateLimit, Spend, TokenCheck};
 
 /// A home under test: it derefs to the state and keeps alive what the state needs.
 pub(crate) trait Home: Deref<Target: HotState + Sized> + Sync {}
@@ -45,6 +45,10 @@ pub(crate) fn agent() -> AgentId {
     AgentId::parse("agent-1").unwrap()
 }
 
+pub(crate) fn tool() -> ToolName {
+    ToolName::parse("pay").unwrap()
+}
+
 pub(crate) fn tenant_day() -> BudgetKey {
     BudgetKey { tenant: tenant(), scope: BudgetScope::Tenant, window: BudgetWindow::Day }
 }
@@ -54,7 +58,7 @@ pub(crate) fn agent_month() -> BudgetKey {
 }
 
 pub(crate) fn budgets<const N: usize>(limits: [(BudgetKey, u64); N]) -> Budgets {
-    let budget = |(key, limit)| Budget { key, limit: usd(limit) };
+    let budget = |(key, limit)| Budget::hard(key, usd(limit));
     Budgets::new(limits.into_iter().map(budget).collect()).unwrap()
 }
 
@@ -64,14 +68,17 @@ pub(crate) fn ask(n: u64) -> Ask {
         id: id(n),
         tenant: tenant(),
         agent: agent(),
+        tool: tool(),
         token: TokenCheck {
             jti: Jti::parse("shared").unwrap(),
             token_use: TokenUse::Bound,
             binding: Binding::from_bytes([1; 32]),
             issued_at: None,
-            expires_at: at(300),
+            // Later than any case comes.
+            expires_at: at(10 * 365 * 86_400),
         },
-        rates: Rates::NONE,
+        rates: Counted::default(),
+        in_flight: InFlight::default(),
         budgets: budgets([(tenant_day(), 1_000)]),
         estimate: usd(10),
         hold_ttl: Ttl::from_s(30),
@@ -90,12 +97,34 @@ pub(crate) fn limit(calls: u32, burst: u32) -> Option<RateLimit> {
     Some(RateLimit { calls: count(calls), burst: count(burst) })
 }
 
-pub(crate) fn granted(held: u64, budget_left: u64) -> HotAnswer {
-    HotAnswer::Granted(Grant { held: usd(held), budget_left: usd(budget_left) })
+/// What most cases look at in an answer.
+#[derive(Debug)]
+pub(crate) enum Gist {
+    Granted { held: MicroUsd, budget_left: MicroUsd },
+    OutOfBudget { left: MicroUsd, resets_in: Ttl },
 }
 
-pub(crate) fn out_of_budget(left: u64, resets_in: Ttl) -> HotAnswer {
-    HotAnswer::Refused(HotRefusal::Budget { left: usd(left), resets_in })
+impl PartialEq<Gist> for HotAnswer {
+    fn eq(&self, gist: &Gist) -> bool {
+        match (self, gist) {
+            (HotAnswer::Granted(grant), Gist::Granted { held, budget_left }) => {
+                (grant.held, grant.budget_left) == (*held, *budget_left)
+            }
+            (
+                HotAnswer::Refused(HotRefusal::Budget { nth: _, left: had, resets_in: until }),
+                Gist::OutOfBudget { left, resets_in },
+            ) => (had, until) == (left, resets_in),
+            _ => false,
+        }
+    }
+}
+
+pub(crate) fn granted(held: u64, budget_left: u64) -> Gist {
+    Gist::Granted { held: usd(held), budget_left: usd(budget_left) }
+}
+
+pub(crate) fn out_of_budget(left: u64, resets_in: Ttl) -> Gist {
+    Gist::OutOfBudget { left: usd(left), resets_in }
 }
 
 pub(crate) fn is_granted(answer: &HotAnswer) -> bool {

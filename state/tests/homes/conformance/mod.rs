@@ -4,9 +4,12 @@
 //! brings its own time.
 
 pub(crate) mod bounds;
+pub(crate) mod corrections;
+pub(crate) mod counts;
 mod fixtures;
 pub(crate) mod money;
 pub(crate) mod refusals;
+pub(crate) mod scopes;
 pub(crate) mod settlement;
 pub(crate) mod threads;
 
@@ -20,6 +23,7 @@ macro_rules! hot_state_cases {
             a_bound_token_belongs_to_its_first_user,
             a_once_token_is_good_for_one_call,
             a_token_is_one_tenants,
+            a_clock_that_steps_makes_no_token_good_twice,
             a_rate_refusal_says_exactly_how_long_to_wait,
             a_rate_counts_over_the_longest_refusing_window,
             a_call_that_costs_nothing_still_counts,
@@ -44,6 +48,38 @@ macro_rules! hot_state_cases {
             a_settlement_too_late_to_tell_is_refused,
             a_settlement_after_midnight_counts_on_the_day_of_its_call,
             a_settled_call_asked_again_gets_its_grant_and_no_hold,
+        });
+        $run!($fresh, scopes: {
+            a_call_counts_in_every_scope_and_any_of_them_refuses,
+            budgets_of_other_names_are_other_budgets,
+            a_rolling_window_adds_up_its_hours,
+            a_rolling_window_frees_money_hour_by_hour,
+            a_long_window_knows_its_oldest_hour_too,
+            a_rolling_window_that_holds_nothing_says_its_whole_length,
+            a_rolling_window_counts_a_cost_in_the_hour_of_its_call,
+            a_rolling_window_may_be_asked_about_out_of_order,
+            a_grant_names_its_tightest_budget,
+            warnings_begin_where_they_are_set,
+            a_soft_budget_lets_pass_and_tells,
+            as_many_budgets_as_there_may_be_count_at_once,
+        });
+        $run!($fresh, counts: {
+            agents_tenants_and_tools_are_counted_apart,
+            rates_are_counted_all_or_none,
+            a_grant_tells_the_nearest_rate,
+            calls_under_way_are_limited_for_each_scope,
+            a_call_nobody_ends_is_under_way_until_its_hold_expires,
+            a_call_that_costs_nothing_is_under_way_too,
+            calls_under_way_are_one_tenants,
+        });
+        $run!($fresh, corrections: {
+            a_hold_grows_to_what_is_asked_for_once,
+            a_hold_that_grew_is_charged_in_full_when_it_is_overdue,
+            a_budget_without_room_refuses_growth_and_keeps_the_hold,
+            growth_counts_in_the_windows_of_the_decision,
+            a_hold_that_ended_does_not_grow,
+            a_correction_counts_once,
+            a_rolling_window_is_corrected_as_a_whole,
         });
         $run!($fresh, bounds: {
             sums_at_the_top_of_what_counts_exactly_stay_there,

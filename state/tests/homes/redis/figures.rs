@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use aegis_domain::Ttl;
-use aegis_state::{Ask, EmbeddedConfig, EmbeddedState, HotState, Rates};
+use aegis_state::{Ask, Counted, EmbeddedConfig, EmbeddedState, HotState, Rates};
 use aegis_testkit::hot::{Server, Software};
 use futures::future::join_all;
 
@@ -24,6 +24,7 @@ fn call(n: u64) -> Ask {
     let all = [(tenant_day(), 1 << 50), (month, 1 << 50), (day, 1 << 50), (agent_month(), 1 << 50)];
     let many = limit(4_000_000_000, 1_000_000);
     let rates = Rates { second: many, minute: many, hour: many };
+    let rates = Counted { agent: rates, ..Counted::default() };
     live(Ask { budgets: budgets(all), rates, hold_ttl: Ttl::from_s(900), ..ask(n) })
 }
 

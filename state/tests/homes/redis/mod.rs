@@ -8,3 +8,4 @@ mod failover;
 mod figures;
 mod outages;
 mod stand;
+mod steps;

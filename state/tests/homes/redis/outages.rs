@@ -314,7 +314,7 @@ fn after_a_restart_only_new_single_use_tokens_pass() {
 #[test]
 fn a_sum_that_is_no_count_is_not_counted_with() {
     let Some(home) = Software::Redis.installed().map(on_single) else { return };
-    let day = tenant_day().window.period(at(0)).index;
+    let day = aegis_state::Period::of(tenant_day().window, at(0)).index;
     for wrong in ["-1", "9007199254740992", "1.5", "much"] {
         home.server().ask(&["HSET", &format!("ag:{{acme}}:s:d{day}"), "st", wrong]);
         assert_eq!(run(home.decide(&crate::conformance::ask(1))), STORAGE, "{wrong}");
@@ -337,6 +337,7 @@ fn everything_expires() {
 fn everything_is_used(home: &impl Home) {
     let rates =
         aegis_state::Rates { minute: crate::conformance::limit(60, 5), ..Default::default() };
+    let rates = aegis_state::Counted { agent: rates, ..Default::default() };
     let both = budgets([(tenant_day(), 1_000), (crate::conformance::agent_month(), 1_000)]);
     for n in 1..4 {
         let ask = Ask { rates, budgets: both.clone(), ..once(n, &format!("j{n}")) };

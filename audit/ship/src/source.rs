@@ -1,6 +1,6 @@
 //! Where an audit log is read from: the journal's own directory, a copy of it, or a bucket it was shipped to.
 //!
-//! Not here: verifying (`audit/chain`), objects (`audit/ship`). Invariant: nothing is written to any of them.
+//! Not here: verifying (`audit/chain`), objects (`bucket`). Invariant: nothing is written to any of them.
 
 use std::borrow::Cow;
 use std::fs;
@@ -10,31 +10,28 @@ use std::path::{Path, PathBuf};
 use aegis_audit_chain::layout;
 use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_chain::verify::{LogSource, Options, Report, SourceError, verify_region};
-use aegis_audit_ship::{Address, Bucket, BucketLog};
+use aegis_audit_chain::verify::{LogSource, SourceError};
 
-use crate::failure::Failure;
-use crate::screen::Screen;
+use crate::bucket::{Address, Bucket, BucketError, BucketLog};
 
 /// One log, opened.
 #[derive(Debug)]
-pub(super) enum Log {
+pub enum Log {
     Directory(Directory),
     Bucket(Box<Bucket>),
 }
 
 impl Log {
     /// A text with a scheme is a bucket, and so is a folder that is laid out as one.
-    pub(super) fn open(from: &str, options: &[StoreOption]) -> Result<Self, Failure> {
+    pub fn open(from: &str, options: &[(String, String)]) -> Result<Self, BucketError> {
         let path = Path::new(from);
         let url = if from.contains("://") {
             from.to_owned()
         } else if path.join(layout::BUCKET_ROOT).is_dir() {
-            let whole = fs::canonicalize(path);
-            let whole = whole.map_err(|error| Failure::file("the audit log", path, error))?;
+            let whole = fs::canonicalize(path).map_err(BucketError::Folder)?;
             format!("file://{}", whole.display())
         } else {
-            fs::read_dir(path).map_err(|error| Failure::file("the audit log", path, error))?;
+            fs::read_dir(path).map_err(BucketError::Folder)?;
             return Ok(Self::Directory(Directory(path.to_path_buf())));
         };
         let bucket = Bucket::open(&Address { url, options: options.to_vec() })?;
@@ -42,11 +39,11 @@ impl Log {
     }
 
     /// Does `work` with the files of this log; of a bucket it is listed once for each registry that is trusted.
-    pub(super) fn each<T>(
+    pub fn each<T, E: From<BucketError>>(
         &self,
         trust: &Trust,
-        work: &mut dyn FnMut(&dyn LogSource, &Trust) -> Result<T, Failure>,
-    ) -> Result<Vec<T>, Failure> {
+        work: &mut dyn FnMut(&dyn LogSource, &Trust) -> Result<T, E>,
+    ) -> Result<Vec<T>, E> {
         let bucket = match self {
             Self::Directory(directory) => return Ok(vec![work(directory, trust)?]),
             Self::Bucket(bucket) => bucket,
@@ -55,32 +52,11 @@ impl Log {
         let regions = trust.registries().filter_map(of);
         regions.map(|(trust, region)| work(&BucketLog::open(bucket, &region)?, &trust)).collect()
     }
-
-    /// Verifies all of it.
-    pub(super) fn verify(
-        &self,
-        trust: &Trust,
-        options: &Options,
-        screen: &Screen,
-    ) -> Result<Report, Failure> {
-        let mut whole = Report::default();
-        let reports = self.each(trust, &mut |source, trust| {
-            let progress = screen.progress(source.bytes());
-            let report =
-                verify_region(source, trust, options, &mut |done| progress.reach(done.bytes));
-            progress.done();
-            Ok(report)
-        })?;
-        for report in reports {
-            whole.absorb(report);
-        }
-        Ok(whole)
-    }
 }
 
 /// A log in the journal's own directory, or in a copy of it.
 #[derive(Debug)]
-pub(super) struct Directory(PathBuf);
+pub struct Directory(pub PathBuf);
 
 /// Bytes of all files below a folder, as far as they can be seen.
 fn below(dir: &Path) -> u64 {
@@ -114,14 +90,6 @@ impl LogSource for Directory {
     fn bytes(&self) -> u64 {
         below(&self.0)
     }
-}
-
-/// Something a bucket's client must be told.
-pub(super) type StoreOption = (String, String);
-
-pub(super) fn store_option(text: &str) -> Result<StoreOption, String> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn unreadable(path: &str, error: &std::io::Error) -> SourceError {

@@ -1,28 +1,27 @@
 //! Reads the audit journal from disk, record by record, while a gateway may be writing it.
 //!
-//! Not here: believing it; `aegisctl audit verify` does that. Invariant: nothing is written or locked, and a record is
+//! Not here: what records mean. Invariant: nothing is written or locked, and a record is
 //! handed out only when its checksum holds.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::frame::{FrameError, Frames};
 use aegis_audit_chain::{Origin, layout};
 
-use crate::failure::Failure;
+use crate::JournalError;
 
 /// Enough for many records at once; a record and its frame are far smaller.
 const CHUNK: usize = 1 << 20;
-const WHAT: &str = "the audit journal";
 
 /// Takes a record's stream and its bytes.
-type Each<'a> = dyn FnMut(&Origin, &[u8]) -> Result<(), Failure> + 'a;
+type Each<'a, E> = dyn FnMut(&Origin, &[u8]) -> Result<(), E> + 'a;
 
 /// Where a reader stands in one stream.
 #[derive(Debug)]
-pub(crate) struct Cursor {
+pub struct Cursor {
     wal: PathBuf,
     /// First records of the stream's files, which name them.
     files: Vec<u64>,
@@ -33,7 +32,7 @@ pub(crate) struct Cursor {
 }
 
 /// One cursor at the beginning of each stream, the streams in the order of their births.
-pub(crate) fn open(audit_dir: &Path) -> Result<Vec<Cursor>, Failure> {
+pub fn open(audit_dir: &Path) -> Result<Vec<Cursor>, JournalError> {
     let streams = audit_dir.join(layout::STREAMS_DIR);
     let mut found = Vec::new();
     for writer in names(&streams)? {
@@ -48,8 +47,8 @@ pub(crate) fn open(audit_dir: &Path) -> Result<Vec<Cursor>, Failure> {
 }
 
 /// The names in a folder; a writer may be making it just now.
-fn names(folder: &Path) -> Result<Vec<String>, Failure> {
-    let failure = |error| Failure::file(WHAT, folder, error);
+fn names(folder: &Path) -> Result<Vec<String>, JournalError> {
+    let failure = |source| JournalError::File { path: folder.to_owned(), source };
     fs::read_dir(folder)
         .map_err(failure)?
         .map(|entry| Ok(entry.map_err(failure)?.file_name().to_string_lossy().into_owned()))
@@ -57,16 +56,18 @@ fn names(folder: &Path) -> Result<Vec<String>, Failure> {
 }
 
 impl Cursor {
-    fn new(wal: PathBuf) -> Result<Self, Failure> {
+    fn new(wal: PathBuf) -> Result<Self, JournalError> {
         let mut cursor = Self { wal, files: Vec::new(), at: 0, offset: 0, origin: None };
         cursor.refresh()?;
         Ok(cursor)
     }
 
     /// Looks for files that were begun since.
-    fn refresh(&mut self) -> Result<(), Failure> {
+    fn refresh(&mut self) -> Result<(), JournalError> {
         let names = match names(&self.wal) {
-            Err(Failure::Missing { .. }) => Vec::new(),
+            Err(JournalError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                Vec::new()
+            }
             names => names?,
         };
         self.files = names.iter().filter_map(|name| layout::parse_wal_name(name)).collect();
@@ -75,17 +76,17 @@ impl Cursor {
     }
 
     /// The directory that tells this stream from others.
-    pub(crate) fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Path {
         &self.wal
     }
 
     /// Moves to the newest file, for those who want only the latest records.
-    pub(crate) fn skip_to_newest_file(&mut self) {
+    pub fn skip_to_newest_file(&mut self) {
         self.at = self.files.len().saturating_sub(1);
     }
 
     /// Bytes on disk from here on.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         let files = self.files.iter().skip(self.at);
         files.filter_map(|first| fs::metadata(self.path(*first)).ok()).map(|meta| meta.len()).sum()
     }
@@ -95,14 +96,14 @@ impl Cursor {
     }
 
     /// Hands every whole record from here to the end to `each`, with the bytes it came from, and stands behind it.
-    pub(crate) fn read(&mut self, each: &mut Each<'_>) -> Result<(), Failure> {
+    pub fn read<E: From<JournalError>>(&mut self, each: &mut Each<'_, E>) -> Result<(), E> {
         self.refresh()?;
         while let Some(first) = self.files.get(self.at).copied() {
             let path = self.path(first);
-            let failure = |error| Failure::file(WHAT, &path, error);
+            let failure = |source| JournalError::File { path: path.clone(), source };
             let file = File::open(&path).map_err(failure)?;
             let end = loop {
-                match self.read_chunk(&file, each).map_err(|stop| stop.into_failure(&path))? {
+                match self.read_chunk(&file, each).map_err(|stop| stop.at(&path))? {
                     Chunk::Records => {}
                     Chunk::End(end) => break end,
                 }
@@ -113,7 +114,7 @@ impl Cursor {
                 return Ok(());
             }
             if let Some(why) = end {
-                return Err(Failure::invalid(path.display().to_string(), why));
+                return Err(JournalError::Damaged { path, source: why }.into());
             }
             (self.at, self.offset) = (next, 0);
         }
@@ -121,7 +122,7 @@ impl Cursor {
     }
 
     /// Hands out the whole records of the next chunk.
-    fn read_chunk(&mut self, file: &File, each: &mut Each<'_>) -> Result<Chunk, Stop> {
+    fn read_chunk<E>(&mut self, file: &File, each: &mut Each<'_, E>) -> Result<Chunk, Stop<E>> {
         let mut chunk = vec![0; CHUNK];
         let length = read_at(file, &mut chunk, self.offset).map_err(Stop::Io)?;
         chunk.truncate(length);
@@ -137,7 +138,7 @@ impl Cursor {
         let (began, mut why) = (frames.offset(), None);
         for item in frames.by_ref() {
             match item {
-                Ok(frame) => each(origin, frame.record).map_err(Stop::Failure)?,
+                Ok(frame) => each(origin, frame.record).map_err(Stop::Reader)?,
                 Err(error) => why = Some(error),
             }
         }
@@ -156,16 +157,17 @@ enum Chunk {
 }
 
 /// Why reading a file ended early.
-enum Stop {
+enum Stop<E> {
     Io(io::Error),
-    Failure(Failure),
+    /// Whoever takes the records wants no more of them.
+    Reader(E),
 }
 
-impl Stop {
-    fn into_failure(self, path: &Path) -> Failure {
+impl<E: From<JournalError>> Stop<E> {
+    fn at(self, path: &Path) -> E {
         match self {
-            Stop::Io(error) => Failure::file(WHAT, path, error),
-            Stop::Failure(failure) => failure,
+            Stop::Io(source) => JournalError::File { path: path.to_owned(), source }.into(),
+            Stop::Reader(error) => error,
         }
     }
 }

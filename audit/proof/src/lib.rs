@@ -1,20 +1,18 @@
 //! Proof that one record is in the log, in a file of its own (<https://c2sp.org/tlog-proof>): made from a log, checked
 //! without one.
 //!
-//! Pure: files come through `LogSource`. Not here: the whole log's verification (`verify`). Invariant: a proof is believed
+//! Pure: files come through `LogSource`. Not here: the whole log's verification (`audit/chain`). Invariant: a proof is believed
 //! only along one chain: trusted region key, birth note, stream key, checkpoint, path, the record's exact bytes.
 
+use aegis_audit_chain::note::{NoteError, Verifier};
+use aegis_audit_chain::record::{AnchorEntry, Kind, Record, RecordError};
+use aegis_audit_chain::registry::{RegistryError, RegistryReader, Stream};
+use aegis_audit_chain::trust::Trust;
+use aegis_audit_chain::verify::{LogSource, SourceError};
+use aegis_audit_chain::walk::walk_file;
+use aegis_audit_chain::{Hash, Head, Origin, birth_text, layout, link, record, tree};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-
-use crate::head::birth_text;
-use crate::note::{NoteError, Verifier};
-use crate::record::{AnchorEntry, Record, RecordError};
-use crate::registry::{RegistryError, RegistryReader, Stream};
-use crate::trust::Trust;
-use crate::verify::{LogSource, SourceError};
-use crate::walk::walk_file;
-use crate::{Hash, Head, Origin, layout, link, tree};
 
 const TITLE: &str = "c2sp.org/tlog-proof@v1";
 /// A tree of 64-bit size has no longer path.
@@ -103,6 +101,11 @@ impl Proof {
         let (checkpoint, record) = (checkpoint.to_owned(), record.to_vec());
         let proof = Self { index, path, checkpoint, birth, record };
         (title == TITLE && proof.path.len() <= PATH_MAX).then_some(proof)
+    }
+
+    /// What the record tells, as it says itself; `None` for a kind of a later version.
+    pub fn kind(&self) -> Option<Kind> {
+        record::kind_and_tenant(&self.record).and_then(|(kind, _)| Kind::parse(kind))
     }
 
     /// Checks it with nothing but a trust file.

@@ -1,0 +1,201 @@
+//! The region's registry in this process: kept and served here, or followed from another that does; either way the roster
+//! is in step with it.
+//!
+//! Not here: what the registry is (`agents/registry`), its API (`control`), and asking the roster (`corridor`). Invariant:
+//! what a command takes back is refused here before the command is answered, and within one page of the feed elsewhere.
+
+mod heard;
+pub mod metadata;
+mod replay;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegis_config::{
+    Config, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, RegionRegistry,
+};
+use aegis_control::{Control, ControlConfig, Local, Serving, SubjectSource, SubjectSources};
+use aegis_corridor::clock;
+use aegis_corridor::roster::Roster;
+use aegis_follow::{FeedConfig, Follower, KeySource};
+use aegis_identity::{KeySet, SigningKey};
+use aegis_state::HotState;
+use aegis_vault::Files;
+use anyhow::Context as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use self::heard::Heard;
+use self::replay::HotReplay;
+
+/// How often keys that begin or cease to count by themselves are looked at.
+const AGE_EVERY: Duration = Duration::from_secs(1);
+
+/// The registry, ready to be served or already followed.
+#[derive(Debug)]
+pub struct Region {
+    roster: Arc<Roster>,
+    kept: Option<Kept>,
+    _followed: Option<Follower>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    control: Arc<Control>,
+    listener: std::net::TcpListener,
+    serving: Serving,
+}
+
+/// What a region is opened with, beside its configuration.
+#[derive(Clone)]
+pub struct Means {
+    pub roster: Arc<Roster>,
+    pub state: Arc<dyn HotState>,
+    pub region_key: SigningKey,
+}
+
+impl Region {
+    /// Opens the registry that is kept here, or begins to follow. Blocks on the disk.
+    pub fn open(config: &Config, means: Means) -> anyhow::Result<Self> {
+        let roster = Arc::clone(&means.roster);
+        let (kept, followed) = match &config.registry {
+            None => (None, None),
+            Some(RegionRegistry::Kept(api)) => (Some(Kept::open(api, config, means)?), None),
+            Some(RegionRegistry::Followed(registry)) => {
+                (None, Some(follow(registry, config, means.roster)?))
+            }
+        };
+        Ok(Self { roster, kept, _followed: followed })
+    }
+
+    /// Serves the control API until the task is aborted, where the registry is kept here.
+    pub fn run(self, runtime: &Handle) -> anyhow::Result<Running> {
+        let _entered = runtime.enter();
+        let age = runtime.spawn(age(Arc::clone(&self.roster)));
+        let mut tasks = vec![age];
+        if let Some(Kept { control, listener, serving }) = self.kept {
+            let listener = TcpListener::from_std(listener)
+                .context("the control API cannot be listened for")?;
+            tasks.push(runtime.spawn(async move {
+                let never = std::future::pending();
+                if let Err(error) = aegis_control::serve(listener, control, serving, never).await {
+                    tracing::error!(%error, "the control API is not served");
+                }
+            }));
+        }
+        Ok(Running { tasks, _followed: self._followed })
+    }
+}
+
+/// Ends with its value.
+#[derive(Debug)]
+pub struct Running {
+    tasks: Vec<JoinHandle<()>>,
+    _followed: Option<Follower>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+async fn age(roster: Arc<Roster>) {
+    loop {
+        tokio::time::sleep(AGE_EVERY).await;
+        roster.age(clock::now());
+    }
+}
+
+impl Kept {
+    fn open(api: &ControlApi, config: &Config, means: Means) -> anyhow::Result<Self> {
+        let directory = config.data_dir.join("control");
+        let ledger = Local::open(&directory.join("registry"))
+            .context("the region's registry cannot be opened")?;
+        let ledger = Heard::new(Arc::new(ledger), means.roster);
+        let vault = Files::open(&directory.join("vault"))
+            .context("the vault of token keys cannot be opened")?;
+        let own = || vec![config.identity.audience.clone()];
+        let wanted = ControlConfig {
+            data_dir: directory,
+            issuer: api.url.clone(),
+            audiences: api.audiences.clone().unwrap_or_else(own),
+            subjects: subjects(&api.exchange)?,
+            region_key: means.region_key,
+        };
+        let replay = Arc::new(HotReplay::new(means.state));
+        let control = Control::with(wanted, Arc::new(ledger), Arc::new(vault), replay)
+            .context("the control API cannot be set up")?;
+        let control = match config.identity.demands_nonces {
+            true => control.demanding_nonces(),
+            false => control,
+        };
+        let listener = std::net::TcpListener::bind(api.address)
+            .with_context(|| format!("{} cannot be listened on", api.address))?;
+        listener.set_nonblocking(true).context("the control API cannot be listened for")?;
+        let serving = serving(api.tls.as_ref())?;
+        Ok(Self { control: Arc::new(control), listener, serving })
+    }
+}
+
+fn serving(tls: Option<&ControlTls>) -> anyhow::Result<Serving> {
+    let Some(ControlTls { certificate, key }) = tls else { return Ok(Serving::Plain) };
+    let about = |path: &std::path::Path| format!("{} cannot be used", path.display());
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| about(certificate))?;
+    let key = PrivateKeyDer::from_pem_file(key).with_context(|| about(key))?;
+    let config = aegis_control::tls_config(chain, key).with_context(|| about(certificate))?;
+    Ok(Serving::Tls(Arc::new(config)))
+}
+
+fn subjects(exchange: &[ExchangeIssuer]) -> anyhow::Result<SubjectSources> {
+    let issuers = exchange.iter().map(|from| {
+        let keys = match &from.keys {
+            ExchangeKeys::File(path) => KeySource::File(path.clone()),
+            ExchangeKeys::Url { url, ca_file } => {
+                let ca = ca_file.as_deref().map(read).transpose()?;
+                KeySource::Url { url: url.clone(), ca }
+            }
+        };
+        Ok(SubjectSource {
+            profile: from.profile,
+            name: from.issuer.clone(),
+            audiences: from.audiences.clone(),
+            keys,
+            rules: from.rules.clone(),
+        })
+    });
+    let issuers = issuers.collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(SubjectSources { issuers, refresh: None })
+}
+
+fn follow(
+    registry: &FollowedRegistry,
+    config: &Config,
+    roster: Arc<Roster>,
+) -> anyhow::Result<Follower> {
+    let keys = read(&registry.region_keys)?;
+    let feed = FeedConfig {
+        url: registry.url.clone(),
+        token: registry.token.clone(),
+        ca: registry.ca_file.as_deref().map(read).transpose()?,
+        issuer: registry.issuer.clone(),
+        region_keys: KeySet::from_jwks(keys.as_bytes()).with_context(|| {
+            format!("the key set {} cannot be used", registry.region_keys.display())
+        })?,
+        directory: config.data_dir.join("registry"),
+    };
+    let follower = Follower::start_telling(feed, move |view| {
+        roster.replace(view.clone(), clock::now());
+    });
+    follower.context("the region's registry cannot be followed")
+}
+
+fn read(path: &std::path::Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+}

@@ -1,0 +1,179 @@
+//! The region's registry as an administrator and its agents use it: register, enrol, get a token, take back.
+//!
+//! Not here: what the control API does (`control`). Invariant: every agent has a key of its own, and a refusal that a test
+//! did not expect fails it.
+
+use aegis_control_client::{
+    Answer, Client, ClientError, Conditions, client_assertion, dpop_proof, enrolment_proof,
+};
+use aegis_domain::{Jti, Secret};
+use aegis_identity::{CLIENT_ASSERTION_TYPE, SigningKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use crate::agent::now;
+use crate::building::{hex, random};
+use crate::{Building, Plan};
+
+/// The tenant all of them belong to.
+const TENANT: &str = "acme";
+
+/// The control API of a building that keeps the registry.
+pub struct Region {
+    url: String,
+    admin: Client,
+    anyone: Client,
+}
+
+/// An agent of the registry that has enrolled.
+pub struct Enrolled {
+    pub id: String,
+    pub key: SigningKey,
+}
+
+impl Plan {
+    /// Keeps the region's registry and serves its API.
+    pub fn keeping_the_registry(self) -> Self {
+        let address = format!("127.0.0.1:{}", self.ports.control.number());
+        self.with("/control", json!({ "address": address }))
+    }
+
+    /// Where the control API is served, if it is.
+    pub fn control_port(&self) -> u16 {
+        self.ports.control.number()
+    }
+
+    /// Follows the registry that another building keeps.
+    pub async fn following(self, other: &Building) -> Self {
+        let token = other.data().join("control/follower.token");
+        self.file("region.jwks.json", &other.published_keys().await.to_jwks_json());
+        self.with(
+            "/registry",
+            json!({
+                "url": other.control_url(),
+                "token": { "file": token },
+                "region_keys": "region.jwks.json",
+            }),
+        )
+    }
+}
+
+impl Building {
+    pub(crate) fn control_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.plan().ports.control.number())
+    }
+
+    /// The region whose registry this building keeps.
+    pub fn region(&self) -> Region {
+        let token = std::fs::read_to_string(self.data().join("control/admin.token")).unwrap();
+        let url = self.control_url();
+        let admin = Client::new(&url, Some(Secret::new(token)), None).unwrap();
+        let anyone = Client::new(&url, None, None).unwrap();
+        Region { url, admin, anyone }
+    }
+}
+
+impl Region {
+    /// A command of an administrator.
+    pub fn post(&self, path: &str, body: Value) -> Value {
+        self.admin.post(path, &body, &Conditions::default()).unwrap().body
+    }
+
+    pub fn patch(&self, path: &str, body: Value) -> Value {
+        self.admin.patch(path, &body, &Conditions::default()).unwrap().body
+    }
+
+    pub fn get(&self, path: &str) -> Value {
+        self.admin.get(path).unwrap().body
+    }
+
+    /// Takes something back: `{ "token": { "tenant": .., "jti": .. } }`, `{ "tenant": { "id": .. } }` and so on.
+    pub fn revoke(&self, what: Value) {
+        self.post("/v1/revocations", what);
+    }
+
+    /// Registers an agent and enrols a key for it.
+    pub fn agent(&self, id: &str, more: Value) -> Enrolled {
+        let mut wanted = json!({
+            "tenant": TENANT, "id": id, "org": TENANT, "groups": ["staff"],
+            "scopes": ["pay:write", "care:write"],
+        });
+        wanted.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+        let made = self.post("/v1/agents", wanted);
+        let key = SigningKey::from_seed(random());
+        self.enrol(made["enrolment"]["code"].as_str().unwrap(), &key);
+        Enrolled { id: id.to_owned(), key }
+    }
+
+    /// Spends a code on a key.
+    pub fn enrol(&self, code: &str, key: &SigningKey) {
+        let proof = enrolment_proof(key, &self.url, code, now());
+        let body = json!({ "code": code, "jwk": key.public_jwk(), "proof": proof });
+        self.anyone.post("/v1/enrol", &body, &Conditions::default()).unwrap();
+    }
+
+    /// An access token, bound to the agent's key where it is so asked.
+    pub fn token(&self, agent: &Enrolled, is_bound: bool) -> String {
+        let answer = self.try_token(agent, is_bound).unwrap();
+        answer.body["access_token"].as_str().unwrap().to_owned()
+    }
+
+    pub fn try_token(&self, agent: &Enrolled, is_bound: bool) -> Result<Answer, ClientError> {
+        let Enrolled { id, key } = agent;
+        let client = format!("{TENANT}/{id}");
+        let assertion = client_assertion(key, &client, &self.url, &fresh(), now());
+        self.by_assertion(&assertion, is_bound.then_some(agent))
+    }
+
+    /// The same with an assertion that may have been used before.
+    pub fn by_assertion(
+        &self,
+        assertion: &str,
+        bound_to: Option<&Enrolled>,
+    ) -> Result<Answer, ClientError> {
+        let endpoint = self.anyone.token_endpoint();
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_assertion_type", CLIENT_ASSERTION_TYPE),
+            ("client_assertion", assertion),
+        ];
+        match bound_to {
+            None => self.anyone.token(&form, None),
+            Some(agent) => self.anyone.token_proved(&form, |nonce| {
+                Ok(dpop_proof(&agent.key, &endpoint, nonce, &fresh(), now()))
+            }),
+        }
+    }
+
+    /// An assertion of an agent for this token service.
+    pub fn assertion(&self, agent: &Enrolled) -> String {
+        client_assertion(&agent.key, &format!("{TENANT}/{}", agent.id), &self.url, &fresh(), now())
+    }
+}
+
+impl Enrolled {
+    /// A proof for one call with a token (RFC 9449 §4.2).
+    pub fn proof(&self, (method, uri): (&str, &str), token: &str, nonce: Option<&str>) -> String {
+        let mut jwk = self.key.public_jwk();
+        let is_public = |name: &String| ["kty", "crv", "x"].contains(&name.as_str());
+        jwk.as_object_mut().unwrap().retain(|name, _| is_public(name));
+        let header = json!({ "typ": "dpop+jwt", "alg": "EdDSA", "jwk": jwk });
+        let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
+        let mut claims = json!({
+            "jti": fresh().as_str(), "htm": method, "htu": uri, "iat": now().unix_s(),
+            "ath": URL_SAFE_NO_PAD.encode(digest),
+        });
+        if let Some(nonce) = nonce {
+            claims["nonce"] = nonce.into();
+        }
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(&header), part(&claims));
+        let signature = URL_SAFE_NO_PAD.encode(self.key.sign_message(signed.as_bytes()));
+        format!("{signed}.{signature}")
+    }
+}
+
+fn fresh() -> Jti {
+    Jti::parse(&hex(&random::<16>())).unwrap()
+}
