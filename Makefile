@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test tools clients format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures interceptionfigures policyfigures
+.PHONY: help run test tools clients format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures hotfailovers interceptionfigures policyfigures
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -35,9 +35,10 @@ opa: ## fetch real OPA as a library, for the tests that hold our engine against 
 	  [[ "$${CI:-}" != true ]]; }
 
 hotstores: ## install Redis and Valkey, for the tests of the shared state
-	@if ! command -v redis-server >/dev/null && [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null; then \
+	@if [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null && \
+	  ! { command -v redis-server && command -v iptables && command -v ip; } >/dev/null; then \
 	  apt-get update -qq </dev/null; \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server iptables </dev/null; fi
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server iptables iproute2 </dev/null; fi
 	@command -v redis-server >/dev/null || { \
 	  echo "redis-server is not installed; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
 	@into="$${CARGO_TARGET_DIR:-target}/hotstores"; \
@@ -55,6 +56,9 @@ buckets: ## install moto, an S3 in Python, for the tests of shipping
 
 hotfigures: hotstores ## measure a decision on Redis, Valkey and embedded; a minute, on a quiet machine
 	cargo test --release --package aegis-state --test homes figures -- --ignored --nocapture
+
+hotfailovers: hotstores ## lose Redis' primary a hundred times under load; takes root and twenty-five minutes
+	AEGIS_FAILOVERS=$${AEGIS_FAILOVERS:-100} cargo test --package aegis-state --test homes when_redis_fails_over -- --nocapture
 
 unit: opa hotstores buckets ## all tests
 	@if cargo nextest --version >/dev/null 2>&1; then \

@@ -7,16 +7,20 @@ mod client_certificate;
 mod read;
 mod read_modes;
 mod read_region;
+mod read_spending;
 mod read_state;
 mod read_tool;
+mod spending;
 
 pub use client_certificate::ClientCertificate;
 pub use read_region::{
     ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, RegionRegistry,
 };
+pub use spending::{CallLimits, SpendLimit, limited};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,13 +28,11 @@ use std::time::Duration;
 use aegis_decide::{OutageRule, Price};
 use aegis_document::Diagnostics;
 use aegis_domain::{
-    AgentId, CallKind, Host, MicroUsd, OrgId, Region, Scheme, Secret, TenantId, ToolName, Ttl,
+    AgentId, CallKind, Host, OrgId, Region, Scheme, Secret, TeamId, TenantId, ToolName, Ttl,
 };
 use aegis_identity::{CertificateThumbprint, Modes};
 use aegis_policy_rollout::Share;
-use aegis_state::{
-    Budget, BudgetError, BudgetKey, BudgetScope, BudgetWindow, Budgets, Rates, RedisConfig,
-};
+use aegis_state::{Budgets, Rates, RedisConfig};
 use ipnet::IpNet;
 
 /// Everything one gateway process needs to know before it starts.
@@ -162,37 +164,14 @@ pub struct Tenant {
     pub policy: PolicyFiles,
     /// How its agents must show who they are, where they have no modes of their own.
     pub modes: Modes,
+    /// For all its agents together.
+    pub limits: CallLimits,
+    /// What those of a team may spend together.
+    pub teams: BTreeMap<TeamId, Vec<SpendLimit>>,
     pub agents: BTreeMap<AgentId, Agent>,
-    /// What all its agents together may spend.
-    pub limits: SpendLimits,
     pub tools: BTreeMap<ToolName, Arc<ToolBinding>>,
     /// How calls through the forward proxy go to origins that no tool is for, if the policy lets them.
     pub direct: Arc<ToolBinding>,
-}
-
-impl Tenant {
-    /// The budgets that calls of an agent count against; those without a limit are counted all the same.
-    pub fn budgets(&self, agent: &AgentId, own: SpendLimits) -> Result<Budgets, BudgetError> {
-        let own = own.budgets(&self.id, &BudgetScope::Agent(agent.clone()));
-        let shared = self.limits.budgets(&self.id, &BudgetScope::Tenant);
-        Budgets::new(own.into_iter().chain(shared).collect())
-    }
-}
-
-/// Spending limits of a tenant or an agent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SpendLimits {
-    pub day: Option<MicroUsd>,
-    pub month: Option<MicroUsd>,
-}
-
-impl SpendLimits {
-    fn budgets(self, tenant: &TenantId, scope: &BudgetScope) -> [Budget; 2] {
-        [(BudgetWindow::Day, self.day), (BudgetWindow::Month, self.month)].map(|(window, limit)| {
-            let key = BudgetKey { tenant: tenant.clone(), scope: scope.clone(), window };
-            Budget::hard(key, limit.unwrap_or(MicroUsd::MAX))
-        })
-    }
 }
 
 /// The files of a tenant's policy: the version that decides, and one that may come after it.
@@ -223,9 +202,11 @@ pub struct Agent {
     pub modes: Option<Modes>,
     /// What stands for it where it shows no token.
     pub certificate: Option<AgentCertificate>,
-    /// Its own and its tenant's budgets; those without a limit are counted all the same.
+    pub team: Option<TeamId>,
+    /// Its own budgets, its team's and its tenant's (`Tenant::budgets_of`).
     pub budgets: Budgets,
     pub rates: Rates,
+    pub in_flight: Option<NonZeroU32>,
 }
 
 /// A certificate that stands for an agent, and what it may.
@@ -257,6 +238,8 @@ pub struct ToolBinding {
     pub protocol: Protocol,
     pub credential: Option<Credential>,
     pub price: Price,
+    /// For all who call it together.
+    pub limits: CallLimits,
     pub kind: Option<CallKind>,
     pub body: BodyMode,
     pub speaks: Speaks,
@@ -341,6 +324,7 @@ impl Default for ToolBinding {
             protocol: Protocol::Auto,
             credential: None,
             price: Price::Free,
+            limits: CallLimits::default(),
             kind: None,
             body: BodyMode::Inspect,
             speaks: Speaks::Http,

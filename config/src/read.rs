@@ -5,25 +5,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_document::{Diagnostics, Document, Node, Position, Problems};
-use aegis_domain::{AgentId, MicroUsd, OrgId, Region, TenantId, ToolName};
+use aegis_domain::{AgentId, MicroUsd, OrgId, Region, TeamId, TenantId, ToolName};
 use aegis_policy_rollout::Share;
-use aegis_state::{BudgetError, RateLimit, Rates};
+use aegis_state::BudgetError;
 use sha2::{Digest as _, Sha256};
 
 use aegis_identity::Modes;
 
 use crate::read_tool::{self, Folder};
 use crate::{
-    Agent, AgentCertificate, CandidateFiles, Config, HEADERS_CEILING, IdentityConfig, IssuerConfig,
-    Limits, Listen, PolicyFiles, SpendLimits, Standing, StateHome, Tenant, TlsListen, ToolBinding,
+    Agent, AgentCertificate, CallLimits, CandidateFiles, Config, HEADERS_CEILING, IdentityConfig,
+    IssuerConfig, Limits, Listen, PolicyFiles, SpendLimit, Standing, StateHome, Tenant, TlsListen,
+    ToolBinding,
 };
-use crate::{read_modes, read_region, read_state};
+use crate::{read_modes, read_region, read_spending, read_state};
 
 pub(super) fn load(path: &Path) -> Result<Config, Diagnostics> {
     let name = path.display().to_string();
@@ -204,7 +204,8 @@ struct RawTenant {
     region: Region,
     policy: PolicyFiles,
     modes: Option<Modes>,
-    limits: SpendLimits,
+    limits: CallLimits,
+    teams: BTreeMap<TeamId, Vec<SpendLimit>>,
     agents: BTreeMap<AgentId, RawAgent>,
     tools: BTreeMap<ToolName, Arc<ToolBinding>>,
     direct: Option<ToolBinding>,
@@ -217,26 +218,29 @@ struct RawAgent {
     standing: Standing,
     modes: Option<Modes>,
     certificate: Option<AgentCertificate>,
-    limits: SpendLimits,
-    rates: Rates,
+    team: Option<TeamId>,
+    limits: CallLimits,
 }
 
 fn named(id: TenantId, raw: RawTenant) -> Result<Tenant, BudgetError> {
-    let RawTenant { org, region, policy, tools, direct, modes, limits, agents } = raw;
+    let RawTenant { org, region, policy, modes, limits, teams, agents, tools, direct } = raw;
     let modes = modes.unwrap_or(Modes::ANY);
     let direct = Arc::new(direct.unwrap_or_default());
+    let none = BTreeMap::new();
     let mut tenant =
-        Tenant { id, org, region, policy, modes, limits, agents: BTreeMap::new(), tools, direct };
-    for (name, agent) in agents {
+        Tenant { id, org, region, policy, modes, limits, teams, agents: none, tools, direct };
+    for (name, raw) in agents {
         let agent = Agent {
-            budgets: tenant.budgets(&name, agent.limits)?,
-            groups: agent.groups,
-            attributes: agent.attributes,
-            parent: agent.parent,
-            standing: agent.standing,
-            modes: agent.modes,
-            certificate: agent.certificate,
-            rates: agent.rates,
+            budgets: tenant.budgets_of(&name, raw.team.as_ref(), &raw.limits.spend)?,
+            groups: raw.groups,
+            attributes: raw.attributes,
+            parent: raw.parent,
+            team: raw.team,
+            standing: raw.standing,
+            modes: raw.modes,
+            certificate: raw.certificate,
+            rates: raw.limits.rates,
+            in_flight: raw.limits.in_flight,
         };
         tenant.agents.insert(name, agent);
     }
@@ -249,9 +253,15 @@ fn tenant(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<RawTe
     let region = map.required("region", problems, Node::parsed::<Region>);
     let policy = map.required("policy", problems, |n, p| policy(n, p, folder));
     let modes = map.optional("modes", problems, read_modes::modes);
-    let limits = map.optional("budgets", problems, spend_limits).unwrap_or_default();
+    let limits = read_spending::call_limits(&mut map, problems);
+    let teams = match map.get("teams") {
+        Some(node) => node.map(problems, Node::parsed::<TeamId>, read_spending::team),
+        None => Some(BTreeMap::new()),
+    };
     let agents = map.required("agents", problems, |node, problems| {
-        node.map(problems, Node::parsed::<AgentId>, agent)
+        node.map(problems, Node::parsed::<AgentId>, |node, problems| {
+            agent(node, problems, teams.as_ref())
+        })
     });
     let direct = map
         .optional("direct", problems, |node, problems| read_tool::direct(node, problems, folder));
@@ -267,6 +277,7 @@ fn tenant(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<RawTe
         policy: policy?,
         modes,
         limits,
+        teams: teams?,
         agents: agents?,
         tools: tools?,
         direct,
@@ -304,14 +315,6 @@ fn files(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Vec<Pa
     Some(files)
 }
 
-fn spend_limits(node: &Node, problems: &mut Problems) -> Option<SpendLimits> {
-    let mut map = node.mapping(problems)?;
-    let day = map.optional("day_usd", problems, usd);
-    let month = map.optional("month_usd", problems, usd);
-    map.finish(problems);
-    Some(SpendLimits { day, month })
-}
-
 /// Dollars in quotes, because YAML would make a float of them: `"12.50"`.
 pub(super) fn usd(node: &Node, problems: &mut Problems) -> Option<MicroUsd> {
     let text = node.text(problems)?;
@@ -324,7 +327,11 @@ pub(super) fn usd(node: &Node, problems: &mut Problems) -> Option<MicroUsd> {
     }
 }
 
-fn agent(node: &Node, problems: &mut Problems) -> Option<RawAgent> {
+fn agent(
+    node: &Node,
+    problems: &mut Problems,
+    teams: Option<&BTreeMap<TeamId, Vec<SpendLimit>>>,
+) -> Option<RawAgent> {
     let mut map = node.mapping(problems)?;
     let groups = map.optional("groups", problems, |n, p| n.list(p, Node::text));
     let attributes = map.optional("attributes", problems, |node, problems| {
@@ -334,8 +341,15 @@ fn agent(node: &Node, problems: &mut Problems) -> Option<RawAgent> {
     let disabled = map.optional("disabled", problems, Node::boolean).unwrap_or(false);
     let modes = map.optional("modes", problems, read_modes::modes);
     let certificate = map.optional("certificate", problems, read_modes::certificate);
-    let limits = map.optional("budgets", problems, spend_limits).unwrap_or_default();
-    let rates = map.optional("rates", problems, rates).unwrap_or_default();
+    let team = map.optional("team", problems, |node, problems| {
+        let team = node.parsed::<TeamId>(problems)?;
+        // Teams that could not be read are a mistake already.
+        if teams.is_some_and(|teams| !teams.contains_key(&team)) {
+            problems.report(node.position(), format!("the tenant's `teams` hold no `{team}`"));
+        }
+        Some(team)
+    });
+    let limits = read_spending::call_limits(&mut map, problems);
     map.finish(problems);
     Some(RawAgent {
         groups: groups.into_iter().flatten().collect(),
@@ -344,8 +358,8 @@ fn agent(node: &Node, problems: &mut Problems) -> Option<RawAgent> {
         standing: if disabled { Standing::Disabled } else { Standing::Active },
         modes,
         certificate,
+        team,
         limits,
-        rates,
     })
 }
 
@@ -357,20 +371,6 @@ fn attribute(node: &Node, problems: &mut Problems) -> Option<String> {
         return None;
     }
     Some(name)
-}
-
-fn rates(node: &Node, problems: &mut Problems) -> Option<Rates> {
-    let mut map = node.mapping(problems)?;
-    let mut rate = |name, problems: &mut Problems| {
-        let calls = map.optional(name, problems, |n, p| n.integer::<u32>(p, 1..=1_000_000));
-        let calls = calls.and_then(NonZeroU32::new);
-        calls.map(|calls| RateLimit { calls, burst: calls })
-    };
-    let second = rate("per_second", problems);
-    let minute = rate("per_minute", problems);
-    let hour = rate("per_hour", problems);
-    map.finish(problems);
-    Some(Rates { second, minute, hour })
 }
 
 /// A path relative to the folder of the file that names it.

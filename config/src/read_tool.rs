@@ -14,8 +14,8 @@ use ipnet::IpNet;
 
 use crate::client_certificate::client_certificate;
 use crate::read::{positive, usd};
-use crate::read_modes;
 use crate::{BodyMode, Credential, EncodedSlashes, Protocol, Speaks, ToolBinding, Upstream};
+use crate::{read_modes, read_spending};
 
 /// The folder that relative paths start from.
 pub(super) struct Folder(pub(super) PathBuf);
@@ -53,6 +53,7 @@ fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> To
     let protocol = map.optional("protocol", problems, |n, p| n.choice(p, &protocols));
     let credential = map.optional("credential", problems, |n, p| credential(n, p, folder));
     let price = map.optional("price", problems, price);
+    let limits = read_spending::call_limits(&mut map, problems);
     let kinds = [("read", CallKind::Read), ("write", CallKind::Write)];
     let kind = map.optional("kind", problems, |n, p| n.choice(p, &kinds));
     let kinds = [("inspect", BodyMode::Inspect), ("stream", BodyMode::Stream)];
@@ -85,6 +86,7 @@ fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> To
         protocol: protocol.unwrap_or(usual.protocol),
         credential,
         price: price.unwrap_or(usual.price),
+        limits,
         kind,
         body: body.unwrap_or(usual.body),
         speaks: speaks.unwrap_or(usual.speaks),
@@ -226,7 +228,7 @@ fn price(node: &Node, problems: &mut Problems) -> Option<Price> {
         map.optional("output_tokens_max", problems, |n, p| n.integer::<u64>(p, 1..=10_000_000));
     let price = match (per_call, input, output, ceiling) {
         (Some(amount), None, None, None) => Some(Price::PerCall(amount)),
-        (None, Some(input_per_million), Some(output_per_million), Some(output_tokens_max)) => {
+        (None, Some(input_per_million), Some(output_per_million), output_tokens_max) => {
             Some(Price::PerToken(TokenPrice {
                 input_per_million,
                 output_per_million,
@@ -237,7 +239,7 @@ fn price(node: &Node, problems: &mut Problems) -> Option<Price> {
             problems.report_with_help(
                 map.position(),
                 "a price is either per call or per token",
-                "give `per_call_usd`, or `input_per_million_usd`, `output_per_million_usd` and `output_tokens_max`",
+                "give `per_call_usd`, or `input_per_million_usd`, `output_per_million_usd` and, if the model has one, `output_tokens_max`",
             );
             None
         }

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aegis_identity::CertificateThumbprint;
@@ -31,6 +32,8 @@ use tracing::warn;
 const CONNECTIONS_MAX: usize = 1_024;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEAD: Duration = Duration::from_secs(10);
+/// How long a connection may stay without a request. Whoever polls the feed asks again at once.
+const IDLE: Duration = Duration::from_secs(30);
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// How connections are served.
@@ -166,19 +169,57 @@ async fn exchange<S>(stream: S, router: Router, peer: Peer)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
+    let requests = Requests::default();
+    let service = service_fn(|request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(peer);
         let router = router.clone();
+        let under_way = requests.begin();
         async move {
-            Ok::<_, Infallible>(
-                router.oneshot(request).await.unwrap_or_else(|never| match never {}),
-            )
+            let answer = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+            drop(under_way);
+            Ok::<_, Infallible>(answer)
         }
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(64);
-    // How a connection ends is its peer's business.
-    builder.serve_connection(TokioIo::new(stream), service).await.ok();
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let (mut patience, mut before) = (HEAD, 0);
+    loop {
+        // How a connection ends is its peer's business. One that asks nothing is ended here, because neither the wait for
+        // its first bytes nor HTTP/2 has a limit of its own.
+        let ended = tokio::time::timeout(patience, connection.as_mut()).await.is_ok();
+        let begun = requests.begun.load(Ordering::Relaxed);
+        let is_idle = begun == before && requests.under_way.load(Ordering::Relaxed) == 0;
+        if ended || is_idle {
+            return;
+        }
+        (patience, before) = (IDLE, begun);
+    }
+}
+
+/// What a connection asked.
+#[derive(Debug, Default)]
+struct Requests {
+    begun: AtomicUsize,
+    under_way: Arc<AtomicUsize>,
+}
+
+impl Requests {
+    fn begin(&self) -> UnderWay {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(&self.under_way))
+    }
+}
+
+/// A request until it is answered or given up.
+#[derive(Debug)]
+struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }

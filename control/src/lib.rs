@@ -9,6 +9,7 @@ mod api;
 mod clock;
 mod connection;
 mod feed;
+mod issued;
 mod keys;
 mod ledger;
 mod oauth;
@@ -41,6 +42,7 @@ pub use replay::{Memory, Replay, ReplayError};
 pub use subjects::{SubjectSource, SubjectSources};
 
 use access::Access;
+use issued::Issued;
 use problem::Problem;
 use subjects::Subjects;
 
@@ -86,6 +88,7 @@ pub struct Control {
     region_key: SigningKey,
     /// What a proof at the token endpoint must carry, where it must.
     nonces: Option<Nonces>,
+    issued: Issued,
     /// Where money is counted; `None` where no gateway's hot state is at hand.
     purse: Option<Arc<dyn Purse>>,
     /// One change of keys at a time, so that a key is in the vault and the registry or in neither.
@@ -119,6 +122,7 @@ impl Control {
             access: Access::open(&config.data_dir)?,
             region_key: config.region_key,
             nonces: None,
+            issued: Issued::default(),
             purse: None,
             rotation: Mutex::new(()),
         })

@@ -103,6 +103,7 @@ async fn grant(
         }
     }
     let granted = pending.settle(&answers)?;
+    control.issued.at(now);
     let token = sign(control, &granted, now).await?;
     Ok(granted.answer(&token))
 }

@@ -30,6 +30,8 @@ pub(crate) enum Problem {
     NotFound,
     #[error("{0}")]
     Malformed(String),
+    #[error("the body did not come in time")]
+    Slow,
     #[error("the content type is not {0}")]
     ContentType(&'static str),
     #[error("{0}")]
@@ -86,6 +88,7 @@ impl Problem {
             Problem::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
             Problem::NotFound => (StatusCode::NOT_FOUND, "not-found"),
             Problem::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
+            Problem::Slow => (StatusCode::REQUEST_TIMEOUT, "slow"),
             Problem::ContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type"),
             Problem::Proof => (StatusCode::FORBIDDEN, "proof"),
             Problem::Rewound { .. } => (StatusCode::CONFLICT, "rewound"),

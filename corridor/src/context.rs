@@ -3,18 +3,20 @@
 //! Not here: what the rooms do. Invariant: a field is set once, by the room it is named after.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
 use aegis_domain::{
-    AgentIdentity, Decision, DecisionId, DlpFacts, EgressCall, Facts, Host, Method, Scheme,
-    Timestamp, ToolName, TraceContext,
+    AgentIdentity, BudgetKey, Decision, DecisionId, DlpFacts, EgressCall, EstimateKind, Facts,
+    Host, Method, Scheme, TeamId, Timestamp, ToolName, TraceContext,
 };
 use aegis_identity::{self as identity, CertificateThumbprint, Modes, ReplayCheck};
 use aegis_state::{Budgets, Hold, Rates};
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::allowance::Allowance;
 use crate::credential::Told;
 use crate::rooms::prepare::Outgoing;
 use crate::rooms::seal::{Held, Permit};
@@ -80,6 +82,10 @@ pub struct CallContext {
     pub seen: Option<serde_json::Value>,
     /// What the hot state set aside; taken by whoever settles it.
     pub hold: Option<Hold>,
+    /// What the caller is told of its limits, once they were asked about.
+    pub allowance: Option<Allowance>,
+    /// Budgets that this call is the first to bring past their warning.
+    pub warned: Vec<BudgetKey>,
     pub decision: Option<Decision>,
     /// What a candidate is asked once the call is answered.
     pub shadow: Option<Box<Job>>,
@@ -113,8 +119,10 @@ pub struct Identified {
 /// How much an agent may.
 #[derive(Clone, Debug)]
 pub struct AgentLimits {
+    pub team: Option<TeamId>,
     pub rates: Rates,
-    /// Its own and its tenant's.
+    pub in_flight: Option<NonZeroU32>,
+    /// Its own, its team's and its tenant's.
     pub budgets: Budgets,
 }
 
@@ -142,6 +150,8 @@ pub struct Read {
     /// Whether `body` is what came, or what its content encoding held.
     pub decoding: Decoding,
     pub dlp: DlpFacts,
+    /// What `call.estimated_cost` is.
+    pub estimate: EstimateKind,
 }
 
 /// Whether a body had a content encoding that was undone.
@@ -172,6 +182,8 @@ impl CallContext {
             facts: None,
             seen: None,
             hold: None,
+            allowance: None,
+            warned: Vec::new(),
             decision: None,
             shadow: None,
             sealed: None,

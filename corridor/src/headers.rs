@@ -15,6 +15,9 @@ pub const AEGIS_ATTESTATION: HeaderName = HeaderName::from_static("aegis-attesta
 pub const AEGIS_DECISION_ID: HeaderName = HeaderName::from_static("aegis-decision-id");
 pub const AEGIS_POLICY_VERSION: HeaderName = HeaderName::from_static("aegis-policy-version");
 pub const AEGIS_APPROVAL_ID: HeaderName = HeaderName::from_static("aegis-approval-id");
+pub const AEGIS_BUDGET: HeaderName = HeaderName::from_static("aegis-budget");
+pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 pub const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 

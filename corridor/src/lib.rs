@@ -3,6 +3,8 @@
 //! Not here: sockets, HTTP versions and statuses (the gateway's doors), and dialling (its room `forward`). Invariant: no
 //! Pingora here, so that the order of the checks can be read, built and tested without a proxy.
 
+pub mod allowance;
+mod bounds;
 pub mod clock;
 pub mod context;
 pub mod credential;
@@ -16,5 +18,6 @@ pub mod roster;
 pub mod shadow;
 pub mod via;
 mod walk;
+pub mod warnings;
 
 pub use walk::{Admission, BodySource, Corridor};

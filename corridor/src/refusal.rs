@@ -7,6 +7,7 @@ use std::sync::Arc;
 use aegis_domain::{Decision, DecisionId, Reason, Ttl};
 use aegis_identity::Scheme;
 
+use crate::allowance::Allowance;
 use crate::context::{Asked, CallContext};
 
 /// A refusal, whoever hears it.
@@ -14,6 +15,7 @@ use crate::context::{Asked, CallContext};
 pub struct Refusal {
     pub decision: Decision,
     pub retry_after: Option<Ttl>,
+    pub allowance: Option<Allowance>,
     /// Where the tenant's calls belong, when they do not belong here.
     pub home_url: Option<String>,
     pub attestation: Option<String>,
@@ -41,6 +43,7 @@ impl Refusal {
         Self {
             decision: Decision { policy, ..aegis_decide::refuse(call.id, reason) },
             retry_after: None,
+            allowance: None,
             home_url: None,
             attestation: call.sealed.as_ref().and_then(|held| held.attestation.clone()),
             trace_id: call.trace.trace_id_hex(),
@@ -56,6 +59,7 @@ impl Refusal {
         Self {
             decision: aegis_decide::refuse(id, Reason::Unavailable),
             retry_after: None,
+            allowance: None,
             home_url: None,
             attestation: None,
             trace_id: String::new(),

@@ -6,14 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
-use aegis_config::{SpendLimits, Standing, Tenant};
-use aegis_domain::{AgentId, Reason};
+use aegis_config::{SpendLimit, Standing, Tenant};
+use aegis_domain::{AgentId, BudgetWindow, Reason, TeamId};
 use aegis_identity::Modes;
 use aegis_registry as registry;
-use aegis_state::{RateLimit, Rates};
+use aegis_state::{Overrun, RateLimit, Rates};
 use serde_json::Value;
 
 use crate::context::AgentLimits;
+
+/// The attribute that says in which team an agent of the registry is.
+const TEAM_ATTRIBUTE: &str = "team";
 
 /// One agent, as the rooms need to know it.
 pub(crate) struct Registered {
@@ -41,7 +44,12 @@ impl Registered {
             attributes: agent.attributes.clone(),
             scopes: None,
             modes: [agent.modes.unwrap_or(tenant.modes), Modes::ANY],
-            limits: AgentLimits { rates: agent.rates, budgets: agent.budgets.clone() },
+            limits: AgentLimits {
+                team: agent.team.clone(),
+                rates: agent.rates,
+                in_flight: agent.in_flight,
+                budgets: agent.budgets.clone(),
+            },
         })
     }
 
@@ -71,7 +79,18 @@ impl Registered {
 fn limits(agent: &registry::Agent, tenant: &Tenant) -> Result<AgentLimits, Reason> {
     let calls = agent.limits.calls_per_minute.and_then(NonZeroU32::new);
     let minute = calls.map(|calls| RateLimit { calls, burst: calls });
-    let own = SpendLimits { day: agent.limits.spend_per_day(), month: None };
-    let budgets = tenant.budgets(&agent.id, own).map_err(|_| Reason::Unavailable)?;
-    Ok(AgentLimits { rates: Rates { minute, ..Rates::NONE }, budgets })
+    let own = agent.limits.spend_per_day().map(|limit| SpendLimit {
+        window: BudgetWindow::Day,
+        limit,
+        warn_at: None,
+        overrun: Overrun::Refuse,
+    });
+    let team = match agent.attributes.get(TEAM_ATTRIBUTE) {
+        Some(registry::Attribute::Text(name)) => TeamId::parse(name).ok(),
+        Some(registry::Attribute::Truth(_) | registry::Attribute::Number(_)) | None => None,
+    };
+    let budgets = tenant.budgets_of(&agent.id, team.as_ref(), own.as_slice());
+    let budgets = budgets.map_err(|_| Reason::Unavailable)?;
+    let rates = Rates { minute, ..Rates::NONE };
+    Ok(AgentLimits { team, rates, in_flight: None, budgets })
 }

@@ -237,7 +237,7 @@ mod tests {
         let token = token(&key, 0);
         assert_eq!(check(&roster, &token, 1), Ok(()));
         let tenant = TenantId::parse("acme").unwrap();
-        books.act(Action::Revoke { target: Target::Tenant(tenant) }, 2);
+        books.act(Action::Revoke { target: Target::Tenant(tenant), issued: None }, 2);
         roster.extend(&books.events, at(2)).unwrap();
         assert!(matches!(check(&roster, &token, 3), Err(TokenError::Revoked { .. })));
         roster.age(at(4));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use aegis_audit_ship::{Disclosures, Journal};
 use aegis_config::Config;
-use aegis_domain::{Decision, Fault, HotAnswer, HotRefusal, Reason, Ttl, Verdict};
+use aegis_domain::{Decision, Facts, Fault, HotAnswer, HotRefusal, Reason, Ttl, Verdict};
 use aegis_identity::{Nonces, SigningKey};
 use aegis_policy_store::Policies;
 use aegis_state::HotState;
@@ -15,6 +15,7 @@ use aegis_telemetry::Metrics;
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 
+use crate::allowance::Allowance;
 use crate::clock;
 use crate::context::{Arrival, Asked, CallContext, Identified, Read, Received};
 use crate::drain::Drain;
@@ -23,6 +24,7 @@ use crate::rooms::{gather, identify, judge, prepare, read, seal, settle};
 use crate::roster::Roster;
 use crate::shadow::{Job, Shadow};
 use crate::via::Via;
+use crate::warnings::Warnings;
 
 /// Where a door keeps the body until `read` asks for it.
 #[async_trait]
@@ -59,6 +61,7 @@ pub struct Corridor {
     pub via: Via,
     pub drain: Arc<Drain>,
     pub metrics: Metrics,
+    pub warnings: Warnings,
     /// Settles calls, whatever becomes of the threads that move bytes.
     pub control: Handle,
 }
@@ -205,6 +208,7 @@ impl Corridor {
             .unwrap_or_else(|| aegis_decide::refuse(ctx.id, Reason::Unavailable));
         let home = ctx.identified.as_ref().map(|identified| identified.tenant.region.clone());
         Refusal {
+            allowance: ctx.allowance.clone().map(|allowance| given_back(allowance, ctx)),
             retry_after: ctx.facts.as_ref().and_then(|facts| retry_after(facts.hot)),
             home_url: home.and_then(|region| self.config.regions.get(&region).cloned()),
             attestation: ctx.sealed.as_ref().and_then(|sealed| sealed.attestation.clone()),
@@ -215,6 +219,16 @@ impl Corridor {
             decision,
         }
     }
+}
+
+/// What a refused call had been granted is left after all.
+fn given_back(mut allowance: Allowance, ctx: &CallContext) -> Allowance {
+    if let (Some(budget), Some(Facts { hot: HotAnswer::Granted(grant), .. })) =
+        (&mut allowance.tightest, &ctx.facts)
+    {
+        budget.left = budget.left.saturating_add(grant.held);
+    }
+    allowance
 }
 
 fn retry_after(hot: HotAnswer) -> Option<Ttl> {

@@ -13,5 +13,5 @@ mod usage;
 pub use difference::Difference;
 pub use judge::{Case, judge, refuse, seen};
 pub use outage::OutageRule;
-pub use price::{Price, Progress, TokenPrice, Usage};
+pub use price::{Estimate, Price, Progress, TokenPrice, Usage};
 pub use usage::UsageReader;

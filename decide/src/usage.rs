@@ -54,6 +54,16 @@ impl UsageReader {
         }
     }
 
+    /// Whether this kind of answer may say what it uses before it ends.
+    pub fn tells_on_the_way(&self) -> bool {
+        self.shape == Shape::EventStream
+    }
+
+    /// What a stream of events has told until now. An answer of one piece tells it with its end.
+    pub fn told(&self) -> Option<Usage> {
+        self.seen
+    }
+
     /// What is known so far; complete once the answer is.
     pub fn usage(&mut self) -> Option<Usage> {
         if self.shape == Shape::Json && !self.is_overflown {

@@ -53,6 +53,11 @@ pub struct Hours(NonZeroU16);
 
 impl Hours {
     pub const MAX: u16 = 744;
+    /// The last of all windows in their order.
+    pub const LONGEST: Hours = match NonZeroU16::new(Self::MAX) {
+        Some(hours) => Hours(hours),
+        None => Hours(NonZeroU16::MIN),
+    };
 
     pub fn new(hours: u16) -> Option<Self> {
         NonZeroU16::new(hours).filter(|hours| hours.get() <= Self::MAX).map(Self)

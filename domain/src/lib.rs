@@ -28,7 +28,7 @@ pub use ids::{
     AgentId, DecisionId, Detector, Host, IdError, Jti, KeyId, McpTool, OrgId, Region, RuleId,
     TeamId, TenantId, ToolName, TraceContext,
 };
-pub use money::{MicroUsd, MoneyError};
+pub use money::{EstimateKind, MicroUsd, MoneyError};
 pub use reason::{Fault, Reason};
 pub use secret::Secret;
 pub use time::{Timestamp, Ttl};

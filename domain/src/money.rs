@@ -23,6 +23,16 @@ pub enum MoneyError {
 #[serde(transparent)]
 pub struct MicroUsd(u64);
 
+/// How far an estimate of a call's cost can be trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum EstimateKind {
+    /// The call cannot cost more.
+    #[default]
+    Ceiling,
+    /// Nothing bounds the call's cost, so this is a guess.
+    Soft,
+}
+
 impl MicroUsd {
     pub const ZERO: MicroUsd = MicroUsd(0);
     /// 2^53 - 1: exact in JSON, Lua and Rego numbers alike.

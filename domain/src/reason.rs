@@ -133,6 +133,8 @@ reasons! {
     TooManyInFlight: Limit, "wait until a call under way has ended, or make fewer at once";
     /// The budget cannot cover the call's highest possible cost.
     OutOfBudget: Limit, "wait for the budget to reset, or have it raised";
+    /// The answer used more than was held for it, and no more could be held.
+    BudgetExhausted: Limit, "ask for fewer tokens, or have the budget raised; what was used is charged";
 
     /// The upstream's name did not resolve.
     UpstreamUnresolved: Upstream, "check the tool's upstream; retry later";

@@ -14,7 +14,9 @@ use std::time::Duration;
 use aegis_config::{
     Config, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, RegionRegistry,
 };
-use aegis_control::{Control, ControlConfig, Local, Serving, SubjectSource, SubjectSources};
+use aegis_control::{
+    Control, ControlConfig, HotPurse, Local, Serving, SubjectSource, SubjectSources,
+};
 use aegis_corridor::clock;
 use aegis_corridor::roster::Roster;
 use aegis_follow::{FeedConfig, Follower, KeySource};
@@ -127,9 +129,11 @@ impl Kept {
             subjects: subjects(&api.exchange)?,
             region_key: means.region_key,
         };
+        let purse = Arc::new(HotPurse::new(Arc::clone(&means.state), config.budgets()));
         let replay = Arc::new(HotReplay::new(means.state));
         let control = Control::with(wanted, Arc::new(ledger), Arc::new(vault), replay)
             .context("the control API cannot be set up")?;
+        let control = control.with_purse(purse);
         let control = match config.identity.demands_nonces {
             true => control.demanding_nonces(),
             false => control,

@@ -13,9 +13,8 @@ use aegis_audit_ship::{Disclosures, FILE_BYTES, Journal, JournalConfig, RealDisk
 use aegis_domain::Ttl;
 use aegis_identity::{KeySet, Nonces, TokenLimits, TrustedIssuer};
 use aegis_resolve::Resolver;
-use aegis_state::{
-    EmbeddedConfig, EmbeddedState, Hold, HotState, RedisConfig, RedisState, StateError,
-};
+use aegis_state::{Hold, HotState, RedisConfig, RedisState, StateError};
+use aegis_state_embedded::{EmbeddedConfig, EmbeddedState, HoldNotes};
 use aegis_telemetry::{Durable, Follower, FollowerConfig, JsonLines, Metrics};
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -38,6 +37,7 @@ use aegis_corridor::recover::Recovery;
 use aegis_corridor::roster::{RegionIssuer, Roster, Trusted};
 use aegis_corridor::shadow::{Job, Shadow};
 use aegis_corridor::via::Via;
+use aegis_corridor::warnings::Warnings;
 use aegis_policy_store::Policies;
 
 /// The corridor, and what doors and dialling need besides.
@@ -148,6 +148,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         via: Via::new(&config.domain, &config.region),
         drain: Arc::new(Drain::default()),
         metrics,
+        warnings: Warnings::default(),
         control: control.handle().clone(),
         config,
     };
@@ -168,8 +169,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     Ok(Built { gateway, stop, recovery, follower, control, region, shadow_jobs })
 }
 
-/// The hot state, and the holds an earlier life left in one of this process's own. Those in a shared one may be other
-/// gateways' and are charged when they expire.
+/// The hot state, and the holds an earlier life of this gateway left open in it.
 fn state(config: &Config, runtime: &Handle) -> Result<(Arc<dyn HotState>, Vec<Hold>), StateError> {
     match &config.state {
         StateHome::Embedded => {
@@ -184,7 +184,9 @@ fn state(config: &Config, runtime: &Handle) -> Result<(Arc<dyn HotState>, Vec<Ho
                 memory: Some(config.data_dir.join("shared-state")),
                 ..RedisConfig::clone(redis)
             };
-            Ok((Arc::new(RedisState::open(redis, runtime.clone())?), Vec::new()))
+            let (notes, holds) = HoldNotes::open(&config.data_dir.join("shared-holds"))?;
+            let state = RedisState::open_noting(redis, Arc::new(notes), runtime.clone())?;
+            Ok((Arc::new(state), holds))
         }
     }
 }

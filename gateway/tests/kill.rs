@@ -12,12 +12,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use aegis_audit_chain::record::{DecisionEntry, Entry};
 use aegis_audit_chain::verify::Verdict;
 use aegis_domain::{DecisionId, Effect, Timestamp};
-use aegis_state::{BudgetWindow, HotState as _, Period};
-use aegis_testkit::{Answer, Ask, Building, Line, Plan, Script, Wire};
+use aegis_state::{
+    BudgetWindow, Deployment, HotState, Period, RedisConfig, RedisState, Server as Address,
+};
+use aegis_testkit::hot::{Proxy, Server, Software};
+use aegis_testkit::{Answer, Ask, Building, Gate, Line, Plan, Script, Wire};
 use serde_json::json;
 
 const GATEWAY: &str = env!("CARGO_BIN_EXE_aegis-gateway");
 const KILLS: usize = 200;
+/// In a shared state, which takes longer to meet again.
+const KILLS_SHARED: usize = 40;
 const CLIENTS: usize = 6;
 const AGENTS: [&str; 2] = ["bot", "second-bot"];
 
@@ -31,10 +36,80 @@ struct Heard {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_kill_loses_a_record_or_a_cent() {
-    let kills = std::env::var("AEGIS_KILLS").ok();
-    let kills = kills.map_or(KILLS, |kills| kills.parse().unwrap());
-    // Only `acme` calls; a start is quicker without the others.
-    let plan = Plan::new().await.without("/tenants/other").without("/tenants/abroad");
+    let (house, heard, kills) = killed(plan().await, KILLS).await;
+    let state = house.state();
+    assert_eq!(state.open_holds(), []);
+    account(&house, &heard, (&state, kills)).await;
+}
+
+/// What the killed gateway held in Redis is settled by its records, or given back where no record let it out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_kill_loses_a_cent_of_a_shared_state() {
+    let Some(program) = Software::Redis.installed() else { return };
+    let server = Server::start(&program, &[]);
+    let (house, heard, kills) = killed(shared(plan().await, server.port()), KILLS_SHARED).await;
+    assert_eq!(server.ask(&["ZCARD", "ag:{acme}:o"]), "0", "holds are open");
+    account(&house, &heard, (&client(&server).await, kills)).await;
+}
+
+#[tokio::test]
+async fn a_gateway_killed_between_an_outcome_and_its_settlement_settles_when_it_starts_again() {
+    let Some(program) = Software::Redis.installed() else { return };
+    let server = Server::start(&program, &[]);
+    let (proxy, gate) = (Proxy::before(&server), Gate::default());
+    let plan = shared(plan().await, proxy.port());
+    plan.upstream().on("/v1/out", Script::Late(gate.clone(), Answer::default()));
+    let mut house = plan.start(GATEWAY).await;
+    let call = house.agent("bot").post("/pay/v1/out").json(&json!({ "amount": 1 })).send();
+    let answered = async {
+        house.upstream().reached(1).await;
+        proxy.hold();
+        gate.open(1);
+    };
+    let (reply, ()) = futures::join!(call, answered);
+    let outcome = house.journal().outcome(reply.is_ok().decision_id()).await;
+    house.shoot();
+    house.ended().await;
+    let state = client(&server).await;
+    let now = Timestamp::from_unix_ns(house.journal().records().last().unwrap().head.ts);
+    let month = Building::budget("acme", Some("bot"), BudgetWindow::Month);
+    let before = state.spend(&month, now).await.unwrap();
+    assert_eq!((before.spent.micro_usd(), before.held), (0, outcome.est_cost));
+
+    // What the proxy still has of the first life's must not reach the server.
+    let direct = format!("127.0.0.1:{}", server.port());
+    house.reconfigure("/state/redis/server", json!(direct));
+    house.start_again().await;
+    let after = state.spend(&month, now).await.unwrap();
+    assert_eq!((after.spent, after.held.micro_usd()), (outcome.cost, 0));
+    house.stop().await;
+}
+
+/// Only `acme` calls; a start is quicker without the others.
+async fn plan() -> Plan {
+    Plan::new().await.without("/tenants/other").without("/tenants/abroad")
+}
+
+fn shared(plan: Plan, port: u16) -> Plan {
+    let server = format!("127.0.0.1:{port}");
+    plan.with("/state", json!({ "redis": { "server": server, "deadline": "500ms" } }))
+}
+
+/// A look at the shared state that is no gateway's.
+async fn client(server: &Server) -> RedisState {
+    let address = Address { host: server.ip().to_owned(), port: server.port() };
+    let config = RedisConfig::new(Deployment::Single(address));
+    let state = RedisState::open(config, tokio::runtime::Handle::current()).unwrap();
+    while state.health().await.is_err() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    state
+}
+
+/// Kills the gateway under load and starts it again, so often.
+async fn killed(plan: Plan, kills: usize) -> (Building, Heard, usize) {
+    let asked = std::env::var("AEGIS_KILLS").ok();
+    let kills = asked.map_or(kills, |kills| kills.parse().unwrap());
     let usage = json!({ "usage": { "prompt_tokens": 7, "completion_tokens": 9 } });
     plan.upstream().on("/v1/chat/completions", Script::Answer(Answer::json(&usage)));
     plan.upstream().on("/v1/failing", Script::Answer(Answer::status(500)));
@@ -55,7 +130,7 @@ async fn no_kill_loses_a_record_or_a_cent() {
         house.start_again().await;
     }
     house.stop().await;
-    account(&house, &heard, kills).await;
+    (house, heard, kills)
 }
 
 /// Calls until told to stop, as fast as answers come, on a connection that is made anew when it breaks.
@@ -93,7 +168,7 @@ fn call(house: &Building, turn: usize) -> Ask<'_> {
     }
 }
 
-async fn account(house: &Building, heard: &Heard, kills: usize) {
+async fn account(house: &Building, heard: &Heard, (state, kills): (&dyn HotState, usize)) {
     let mut decisions = BTreeMap::new();
     let mut newest = Timestamp::from_unix_s(0);
     for record in house.journal().records() {
@@ -108,7 +183,7 @@ async fn account(house: &Building, heard: &Heard, kills: usize) {
         assert!(decisions.contains_key(id), "decision {id} was answered and is not on record");
     }
     let costs = every_forwarded_call_has_one_cost(house, &decisions);
-    let spent = every_budget_adds_up(house, &decisions, (&costs, newest)).await;
+    let spent = every_budget_adds_up(state, &decisions, (&costs, newest)).await;
     let report = house.verify();
     assert_eq!(report.verdict(), Verdict::Pass, "{:?} {:?}", report.findings, report.gaps);
     assert_eq!(report.unsettled_count, 0);
@@ -162,12 +237,10 @@ fn every_forwarded_call_has_one_cost(
 
 /// What the outcomes cost, by each budget they count against, is what the state has spent.
 async fn every_budget_adds_up(
-    house: &Building,
+    state: &dyn HotState,
     decisions: &Decisions,
     (costs, now): (&BTreeMap<DecisionId, u64>, Timestamp),
 ) -> u64 {
-    let state = house.state();
-    assert_eq!(state.open_holds(), []);
     let window = BudgetWindow::Month;
     let mut tenant_spent = 0;
     for agent in AGENTS.map(Some).into_iter().chain([None]) {

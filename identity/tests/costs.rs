@@ -19,7 +19,6 @@ use aegis_identity::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::Signer as _;
 
 const GATEWAY: &str = "https://gw.eu-west-1.example.com";
 const URI: &str = "https://gw.eu-west-1.example.com/payments/v1/charges";
@@ -27,6 +26,8 @@ const NOW_S: u64 = 1_800_000_000;
 /// Measured 54 and 68: most are the names and values of the JSON members.
 const NEW_TOKEN_MAX: u64 = 58;
 const PROOF_MAX: u64 = 72;
+/// Measured 31 for each key of a set: the members again, and the key.
+const KEY_MAX: u64 = 33;
 
 fn now() -> Timestamp {
     Timestamp::from_unix_s(NOW_S)
@@ -110,7 +111,11 @@ fn forged(good: &str) -> String {
 }
 
 fn proof(token: &VerifiedToken) -> String {
-    let jwk = agent().public_jwk();
+    proof_by(&agent(), token)
+}
+
+fn proof_by(key: &SigningKey, token: &VerifiedToken) -> String {
+    let jwk = key.public_jwk();
     let header = format!(
         r#"{{"typ":"dpop+jwt","alg":"EdDSA","jwk":{{"kty":"OKP","crv":"Ed25519","x":{}}}}}"#,
         jwk["x"]
@@ -121,8 +126,29 @@ fn proof(token: &VerifiedToken) -> String {
     );
     let signing_input =
         format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
-    let signature = ed25519_dalek::SigningKey::from_bytes(&[8; 32]).sign(signing_input.as_bytes());
-    format!("{signing_input}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
+    let signature = key.sign_message(signing_input.as_bytes());
+    format!("{signing_input}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// What floods of proofs are made of; no token is needed to send them.
+fn garbage_proofs(good: &str, token: &VerifiedToken) -> Vec<(&'static str, String)> {
+    let other = SigningKey::from_seed([9; 32]);
+    let (_, rest) = good.split_once('.').unwrap();
+    let typed = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","typ":"JWT"}"#);
+    vec![
+        ("random text", "x".repeat(good.len())),
+        ("no proof's type", format!("{typed}.{rest}")),
+        ("another key", proof_by(&other, token)),
+        ("forged", forged(good)),
+        ("too long", "x".repeat(100_000)),
+    ]
+}
+
+/// A set of so many keys, as an issuer publishes it.
+fn jwks(keys: u8) -> String {
+    let all = (1..=keys).map(|seed| SigningKey::from_seed([seed; 32]));
+    let set = all.fold(KeySet::default(), |set, key| set.with(key.public_key().clone()).unwrap());
+    set.to_jwks_json()
 }
 
 fn allocations(mut work: impl FnMut()) -> u64 {
@@ -173,6 +199,40 @@ fn garbage_allocates_less_than_a_good_token() {
 }
 
 #[test]
+fn garbage_for_a_proof_allocates_no_more_than_a_good_one() {
+    let cache = cache();
+    let token = cache.verify(&token(1), now()).unwrap();
+    let demand = ProofDemand { method: "POST", uri: URI, token: Some(&token), nonces: None };
+    let of = |proof: &str| {
+        allocations(|| {
+            drop(black_box(verify_proof(proof, &demand, now())));
+        })
+    };
+    let good = proof(&token);
+    let limit = of(&good);
+    for (what, text) in garbage_proofs(&good, &token) {
+        let count = of(&text);
+        assert!(count <= limit, "{what} {count}, good {limit}");
+    }
+}
+
+#[test]
+fn a_key_set_allocates_by_its_keys_and_looking_at_revocations_not_at_all() {
+    let [few, many] = [4, 64].map(|keys| {
+        let jwks = jwks(keys);
+        allocations(|| {
+            drop(black_box(KeySet::from_jwks(jwks.as_bytes())).unwrap());
+        })
+    });
+    assert!(few <= 4 * KEY_MAX + 10 && many <= 64 * KEY_MAX + 10, "4 keys {few}, 64 keys {many}");
+    let (revocations, verified) = (revocations(), cache().verify(&token(1), now()).unwrap());
+    let checked = allocations(|| {
+        assert!(black_box(revocations.check(&verified)).is_ok());
+    });
+    assert_eq!(checked, 0);
+}
+
+#[test]
 #[ignore = "prints times, which mean something in a release build on a quiet machine only"]
 #[expect(clippy::print_stdout, reason = "the figures are the point")]
 fn print_the_medians() {
@@ -203,6 +263,18 @@ fn print_the_medians() {
         drop(black_box(verify_proof(proof, &demand, now())).unwrap())
     });
     println!("proof               {proved:>8} ns");
+    for (what, text) in garbage_proofs(&proof(&verified), &verified) {
+        let garbled = median_ns(&vec![text; 5_000], &mut |proof| {
+            drop(black_box(verify_proof(proof, &demand, now())));
+        });
+        println!("  {what:<17} {garbled:>8} ns");
+    }
+    for keys in [1, 4, 64] {
+        let parsed = median_ns(&vec![jwks(keys); 2_000], &mut |jwks| {
+            drop(black_box(KeySet::from_jwks(jwks.as_bytes())).unwrap());
+        });
+        println!("key set of {keys:<8} {parsed:>8} ns");
+    }
 }
 
 #[expect(

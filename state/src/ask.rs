@@ -1,6 +1,6 @@
 //! What a gateway asks of the hot state about one call, and what it keeps to settle it.
 //!
-//! Not here: how the answer is found (`embedded`). Invariant: an ask brings its own time and limits, so a home
+//! Not here: how the answer is found (the homes). Invariant: an ask brings its own time and limits, so a home
 //! needs neither clock nor configuration of its own.
 
 use std::num::NonZeroU32;
@@ -65,7 +65,7 @@ impl Rates {
 }
 
 impl Rates {
-    pub(crate) fn is_none(&self) -> bool {
+    pub fn is_none(&self) -> bool {
         *self == Self::NONE
     }
 }
@@ -99,7 +99,7 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    pub(crate) fn is_none(&self) -> bool {
+    pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
@@ -122,12 +122,12 @@ pub enum InFlightName {
 
 impl InFlightName {
     /// The counts a hold is in.
-    pub(crate) fn all_of(hold: &Hold) -> impl Iterator<Item = Self> {
+    pub fn all_of(hold: &Hold) -> impl Iterator<Item = Self> {
         let counted = CountScope::ALL.into_iter().filter(|of| hold.in_flight.get(*of).is_some());
         counted.map(|of| Self::of(of, &hold.agent, &hold.tool))
     }
 
-    pub(crate) fn of(scope: CountScope, agent: &AgentId, tool: &ToolName) -> Self {
+    pub fn of(scope: CountScope, agent: &AgentId, tool: &ToolName) -> Self {
         match scope {
             CountScope::Agent => InFlightName::Agent(agent.clone()),
             CountScope::Tenant => InFlightName::Tenant,

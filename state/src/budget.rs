@@ -1,6 +1,6 @@
 //! Budgets: up to which limit, and which stretch of the calendar an instant falls into.
 //!
-//! Not here: whose money and over which window (`aegis_domain::BudgetKey`), and what is spent (`embedded::ledger`).
+//! Not here: whose money and over which window (`aegis_domain::BudgetKey`), and what is spent (the homes).
 //! Invariant: periods are days, months and hours of UTC, so every gateway of a region means the same by one instant.
 
 use std::ops::RangeInclusive;
@@ -120,18 +120,18 @@ impl Period {
     }
 
     /// The periods whose sums make up what the window has at an instant.
-    pub(crate) fn all_of(window: BudgetWindow, at: Timestamp) -> RangeInclusive<u32> {
+    pub fn all_of(window: BudgetWindow, at: Timestamp) -> RangeInclusive<u32> {
         let last = Self::of(window, at).index;
         last.saturating_sub(older(window))..=last
     }
 
     /// The last period whose window still counts this one.
-    pub(crate) fn last_counting(window: BudgetWindow, index: u32) -> Self {
+    pub fn last_counting(window: BudgetWindow, index: u32) -> Self {
         Self::nth(window, index.saturating_add(older(window)))
     }
 
     /// Until when its sums are of use.
-    pub(crate) fn kept_until(window: BudgetWindow, index: u32) -> Timestamp {
+    pub fn kept_until(window: BudgetWindow, index: u32) -> Timestamp {
         Self::last_counting(window, index).ends_at.plus(WINDOW_KEPT)
     }
 }
@@ -146,14 +146,14 @@ fn older(window: BudgetWindow) -> u32 {
 
 /// When an amount is to be held, for a call of which instant.
 #[derive(Clone, Copy)]
-pub(crate) struct When {
-    pub(crate) decided_at: Timestamp,
-    pub(crate) now: Timestamp,
+pub struct When {
+    pub decided_at: Timestamp,
+    pub now: Timestamp,
 }
 
 impl When {
     /// Whose windows must have room: a day or a month is the decision's, hours roll on while the call is under way.
-    pub(crate) fn of(self, window: BudgetWindow) -> Timestamp {
+    pub fn of(self, window: BudgetWindow) -> Timestamp {
         match window {
             BudgetWindow::Day | BudgetWindow::Month => self.decided_at,
             BudgetWindow::Rolling(_) => self.now.max(self.decided_at),
@@ -191,7 +191,7 @@ fn first_day_of_month(month: u32) -> u32 {
 }
 
 /// Nanoseconds as a `Ttl`, rounded up: who waits that long has waited long enough.
-pub(crate) fn ttl_ceil(ns: u64) -> Ttl {
+pub fn ttl_ceil(ns: u64) -> Ttl {
     Ttl::from_ms(ns.div_ceil(1_000_000))
 }
 

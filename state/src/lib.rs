@@ -1,12 +1,12 @@
 //! Hot state: replay of tokens, rates of calls and budgets of money, behind one trait.
 //!
-//! Not here: what a refusal or an outage means for a call (`decide`), and clocks: `now` comes with every question.
+//! Not here: the home inside one process (`aegis-state-embedded`), what a refusal or an outage means for a call (`decide`), and clocks: `now` comes with every question.
 //! Invariant: a refusal changes nothing, and for every call exactly one cost is ever counted: the actual one once
 //! it is settled, the estimate until then.
 
 mod ask;
 mod budget;
-mod embedded;
+mod notes;
 mod redis;
 
 use aegis_domain::{HotAnswer, MicroUsd, TenantId, Timestamp};
@@ -20,8 +20,8 @@ pub use ask::{
     Adjustment, Ask, Binding, Change, Counted, Hold, InFlight, InFlightName, RateLimit, Rates,
     TokenCheck,
 };
-pub use budget::{Budget, BudgetError, Budgets, Period};
-pub use embedded::{Durability, EmbeddedConfig, EmbeddedState, Limits};
+pub use budget::{Budget, BudgetError, Budgets, Period, When, ttl_ceil};
+pub use notes::Notes;
 
 /// How long after a hold expired its settlement is still told from a duplicate and corrects the estimate charged.
 pub const LATE_SETTLE: aegis_domain::Ttl = aegis_domain::Ttl::from_s(600);
@@ -132,4 +132,23 @@ pub enum StateError {
     Lost { why: &'static str },
     #[error("the shared state cannot {what}")]
     Redis { what: &'static str, source: ::redis::RedisError },
+}
+
+impl StateError {
+    /// Whether a settlement that met this is kept by its home, and sent again once a server answers.
+    pub fn is_sent_again(&self) -> bool {
+        match self {
+            StateError::Unreachable
+            | StateError::TimedOut
+            | StateError::Lost { .. }
+            | StateError::Redis { .. } => true,
+            StateError::Locked
+            | StateError::Damaged { .. }
+            | StateError::Io { .. }
+            | StateError::SyncFailed
+            | StateError::Full
+            | StateError::NotHeld
+            | StateError::TooLate { .. } => false,
+        }
+    }
 }

@@ -35,7 +35,9 @@ use self::keys::Keys;
 use self::link::Failure;
 use self::resend::{Again, Message};
 use self::sheets::{Fields, Grain, slices};
-use crate::{Adjustment, Ask, Extended, Hold, HotState, InFlightName, Settled, Spend, StateError};
+use crate::{
+    Adjustment, Ask, Extended, Hold, HotState, InFlightName, Notes, Settled, Spend, StateError,
+};
 
 /// The shared hot state. Dropping it closes the connections.
 pub struct RedisState {
@@ -46,7 +48,24 @@ pub struct RedisState {
 impl RedisState {
     /// Begins to connect, on `runtime`, and returns at once: until a server answers, every decision is unanswered.
     pub fn open(config: RedisConfig, runtime: Handle) -> Result<Self, StateError> {
-        let client = Arc::new(Client::new(config, runtime.clone())?);
+        Self::begin(config, None, runtime)
+    }
+
+    /// The same, with notes of what it holds, for its next life.
+    pub fn open_noting(
+        config: RedisConfig,
+        notes: Arc<dyn Notes>,
+        runtime: Handle,
+    ) -> Result<Self, StateError> {
+        Self::begin(config, Some(notes), runtime)
+    }
+
+    fn begin(
+        config: RedisConfig,
+        notes: Option<Arc<dyn Notes>>,
+        runtime: Handle,
+    ) -> Result<Self, StateError> {
+        let client = Arc::new(Client::new(config, notes, runtime.clone())?);
         let keeper = Keeper::new(Arc::clone(&client.config), Arc::clone(&client.link))
             .map_err(|source| StateError::Redis { what: "use its configuration", source })?;
         Ok(Self { client, keeper: runtime.spawn(keeper.run()) })
@@ -128,6 +147,7 @@ impl HotState for RedisState {
             }
             self.client.send_again(&tenant, Again::Unconfirmed);
         }
+        self.client.tidy(now);
         self.client.remember()?;
         first_failure.map_or(Ok(charged), |failure| Err(failure.into()))
     }

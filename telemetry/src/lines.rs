@@ -1,4 +1,4 @@
-//! One JSON line for each decision and each outcome.
+//! One JSON line for each decision, each outcome and each budget that a call brought past its warning.
 //!
 //! Not here: what else a record holds; its place in the journal is in the line. Invariant: a line holds no host, path,
 //! body, parameter, token or digest of one, and no line is glued to a torn one before it.
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use aegis_audit_chain::Origin;
 use aegis_audit_chain::record::{DecisionEntry, Entry, Head, Mode, OutcomeEntry};
-use aegis_domain::{CallKind, Degraded, RuleId};
+use aegis_domain::{CallKind, Degraded, EstimateKind, RuleId};
 use serde::Serialize;
 
 use crate::follow::{Event, Sink};
@@ -80,6 +80,12 @@ fn write_line(out: &mut Vec<u8>, event: &Event) -> io::Result<()> {
     match &event.record.entry {
         Entry::Decision(decision) => {
             serde_json::to_writer(&mut *out, &DecisionLine::of(origin, head, decision))?;
+            let warned = decision.budget.iter().flat_map(|budget| &budget.warned);
+            for budget in warned {
+                out.push(b'\n');
+                let line = WarningLine::of((origin, head), decision, budget);
+                serde_json::to_writer(&mut *out, &line)?;
+            }
         }
         Entry::Outcome(outcome) => {
             serde_json::to_writer(&mut *out, &OutcomeLine::of(origin, head, outcome))?;
@@ -122,6 +128,9 @@ struct DecisionLine<'a> {
     latency_us: u64,
     estimated_cost_usd: String,
     est_cost_microusd: u64,
+    /// Said of estimates that are no ceiling.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimate: Option<&'static str>,
     trace_id: Option<String>,
     span_id: Option<String>,
     stream: &'a str,
@@ -153,8 +162,40 @@ impl<'a> DecisionLine<'a> {
             latency_us: entry.eval_us,
             estimated_cost_usd: entry.est_cost.to_string(),
             est_cost_microusd: entry.est_cost.micro_usd(),
+            estimate: entry.budget.as_ref().and_then(|budget| match budget.estimate {
+                EstimateKind::Ceiling => None,
+                EstimateKind::Soft => Some("soft"),
+            }),
             trace_id: entry.trace.map(|trace| trace.trace_id_hex()),
             span_id: entry.trace.map(|trace| trace.span_id_hex()),
+            stream: origin.as_str(),
+            seq: head.seq,
+        }
+    }
+}
+
+/// A budget is past its warning, or over a soft limit. Its name holds no more than the configuration's.
+#[derive(Serialize)]
+struct WarningLine<'a> {
+    ts: String,
+    event: &'static str,
+    decision_id: &'a str,
+    tenant: Option<&'a str>,
+    agent_id: Option<&'a str>,
+    budget: &'a str,
+    stream: &'a str,
+    seq: u64,
+}
+
+impl<'a> WarningLine<'a> {
+    fn of((origin, head): (&'a Origin, &Head), entry: &'a DecisionEntry, budget: &'a str) -> Self {
+        Self {
+            ts: rfc3339(head.ts),
+            event: "budget_warning",
+            decision_id: entry.id.as_str(),
+            tenant: entry.tenant.as_ref().map(|tenant| tenant.as_str()),
+            agent_id: entry.agent.as_ref().map(|agent| agent.as_str()),
+            budget,
             stream: origin.as_str(),
             seq: head.seq,
         }

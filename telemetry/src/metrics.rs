@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use aegis_audit_chain::record::{DecisionEntry, Entry, Kind, Mode, OutcomeEntry, Record};
-use aegis_domain::{TenantId, ToolName};
+use aegis_domain::{BudgetKey, BudgetScope, BudgetWindow, TenantId, ToolName};
 use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -48,6 +48,13 @@ struct CostLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WarningLabels {
+    tenant: String,
+    scope: &'static str,
+    window: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RecordLabels {
     kind: &'static str,
 }
@@ -69,6 +76,7 @@ struct Inner {
     decision_duration: Histogram,
     upstream_duration: Histogram,
     cost: Family<CostLabels, Counter>,
+    budget_warnings: Family<WarningLabels, Counter>,
     records: Family<RecordLabels, Counter>,
     last_record: Gauge<f64, AtomicU64>,
     calls_in_flight: Gauge,
@@ -97,6 +105,7 @@ impl Metrics {
             decision_duration: Histogram::new(DECISION_BUCKETS_S),
             upstream_duration: Histogram::new(UPSTREAM_BUCKETS_S),
             cost: Family::default(),
+            budget_warnings: Family::default(),
             records: Family::default(),
             last_record: Gauge::default(),
             calls_in_flight: Gauge::default(),
@@ -163,6 +172,11 @@ impl Inner {
             "What calls really cost, in millionths of a US dollar",
             self.cost.clone(),
         );
+        registry.register(
+            "aegis_budget_warnings",
+            "Budgets that came past their warning or over a soft limit, once a period and gateway",
+            self.budget_warnings.clone(),
+        );
         registry.register("aegis_audit_records", "Records in the journal", self.records.clone());
         registry.register_with_unit(
             "aegis_telemetry_last_record_timestamp",
@@ -214,6 +228,18 @@ impl Inner {
         let (decision, reason) = (entry.decision.as_str(), entry.reason.code());
         self.decisions.get_or_create(&DecisionLabels { decision, reason, tenant }).inc();
         self.decision_duration.observe(seconds(entry.eval_us));
+        self.count_warnings(entry);
+    }
+
+    fn count_warnings(&self, entry: &DecisionEntry) {
+        let Some(tenant) = &entry.tenant else { return };
+        let warned = entry.budget.iter().flat_map(|budget| &budget.warned);
+        for key in warned.filter_map(|name| BudgetKey::parse(tenant.clone(), name).ok()) {
+            let tenant = self.names.lock().tenant(Some(tenant));
+            let labels =
+                WarningLabels { tenant, scope: scope(&key.scope), window: window(key.window) };
+            self.budget_warnings.get_or_create(&labels).inc();
+        }
     }
 
     fn count_outcome(&self, entry: &OutcomeEntry) {
@@ -262,6 +288,24 @@ impl Sink for Metrics {
     /// Counters live as long as the process; there is nothing to keep.
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Whose a budget is, without its name: names of agents would make a series each.
+fn scope(scope: &BudgetScope) -> &'static str {
+    match scope {
+        BudgetScope::Tenant => "tenant",
+        BudgetScope::Team(_) => "team",
+        BudgetScope::Agent(_) => "agent",
+        BudgetScope::Tool(_) => "tool",
+    }
+}
+
+fn window(window: BudgetWindow) -> &'static str {
+    match window {
+        BudgetWindow::Day => "day",
+        BudgetWindow::Month => "month",
+        BudgetWindow::Rolling(_) => "rolling",
     }
 }
 

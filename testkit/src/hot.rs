@@ -4,11 +4,13 @@
 //! not installed is told as absent, which fails the test where `CI` is set.
 
 mod cluster;
+mod network;
 mod proxy;
 mod sentinels;
 mod server;
 
 pub use cluster::Cluster;
+pub use network::{Cut, Network};
 pub use proxy::Proxy;
-pub use sentinels::{Cut, Replicated};
+pub use sentinels::Replicated;
 pub use server::{Server, Software, free_port};

@@ -4,7 +4,7 @@
 //! did not expect fails it.
 
 use aegis_control_client::{
-    Answer, Client, ClientError, Conditions, client_assertion, dpop_proof, enrolment_proof,
+    Answer, Client, ClientError, Conditions, client_assertion, dpop_proof, encoded, enrolment_proof,
 };
 use aegis_domain::{Jti, Secret};
 use aegis_identity::{CLIENT_ASSERTION_TYPE, SigningKey};
@@ -78,6 +78,32 @@ impl Region {
     /// A command of an administrator.
     pub fn post(&self, path: &str, body: Value) -> Value {
         self.admin.post(path, &body, &Conditions::default()).unwrap().body
+    }
+
+    /// Sets the limit of a budget, in micro-dollars.
+    pub fn limit(&self, budget: &str, limit_microusd: u64) {
+        let path = format!("/v1/tenants/{TENANT}/budgets/{}", encoded(budget));
+        let terms = json!({ "limit_microusd": limit_microusd });
+        self.admin.put(&path, &terms, &Conditions::default()).unwrap();
+    }
+
+    /// What a budget has spent and holds, in micro-dollars.
+    pub fn spend(&self, budget: &str) -> (u64, u64) {
+        let path = format!("/v1/tenants/{TENANT}/spend?names={}", encoded(budget));
+        let told = self.get(&path)["spend"][0].clone();
+        let amount = |name: &str| told[name].as_u64().unwrap();
+        (amount("spent_microusd"), amount("held_microusd"))
+    }
+
+    /// Corrects what a budget has spent.
+    pub fn adjust(&self, budget: &str, change_microusd: i64) {
+        let path = format!("/v1/tenants/{TENANT}/adjustments");
+        let wish = json!({
+            "budget": budget, "change_microusd": change_microusd, "reason": "a test says so",
+        });
+        let name = fresh();
+        let once = Conditions { once: Some(name.as_str()), ..Conditions::default() };
+        self.admin.post(&path, &wish, &once).unwrap();
     }
 
     pub fn patch(&self, path: &str, body: Value) -> Value {

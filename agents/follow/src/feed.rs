@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use aegis_domain::{Secret, Timestamp};
+use aegis_domain::{Secret, Timestamp, Ttl};
 use aegis_identity::{KeySet, TokenError, verify_jws_within};
 use aegis_registry::{Event, RegistryError, View};
 use arc_swap::ArcSwap;
@@ -29,6 +29,11 @@ const PAGE_BYTES_MAX: usize = 256 * 1_024 * 1_024;
 const TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// For how long the region's keys count though nothing is heard of it: long enough to mend a region in, and an end to what a
+/// key that leaked meanwhile can sign.
+pub const SILENCE_MAX: Ttl = Ttl::from_s(24 * 60 * 60);
+/// How much of that a restart may forget: an answer without news is kept this often.
+const HEARD_KEPT_S: u64 = 60 * 60;
 
 /// One answer of the feed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,12 +114,12 @@ impl Follower {
     ) -> Result<Self, FeedError> {
         let fetch = Fetch::new(config.ca.as_deref(), TIMEOUT, PAGE_BYTES_MAX as u64)?;
         let mut keep = Keep::open(&config.directory)?;
-        let mut held = Held { view: View::default(), heard_s: 0, any: false };
+        let mut held = Held::default();
         let kept = keep.read()?;
         for line in &kept {
             if let Err(error) = held.take(line, &config) {
                 warn!(%error, "what was kept of the registry does not check out and is set aside");
-                held = Held { view: View::default(), heard_s: 0, any: false };
+                held = Held::default();
                 keep.set_aside()?;
                 break;
             }
@@ -136,6 +141,16 @@ impl Follower {
         self.shown.view.load_full()
     }
 
+    /// The keys that tokens are checked with at an instant: those the region had when it was last heard of, less those that
+    /// ended since, and none once it was silent for `SILENCE_MAX`.
+    pub fn token_keys(&self, now: Timestamp) -> KeySet {
+        let is_heard = |heard_at: Timestamp| now < heard_at.plus(SILENCE_MAX);
+        match self.heard_at().is_some_and(is_heard) {
+            true => self.view().key_set(now),
+            false => KeySet::default(),
+        }
+    }
+
     /// When the region last answered, by its clock; `None` if it never did, now or in an earlier life.
     pub fn heard_at(&self) -> Option<Timestamp> {
         let heard_s = self.shown.heard_s.load(Ordering::Relaxed);
@@ -144,9 +159,12 @@ impl Follower {
 }
 
 /// What is held, before it is shown.
+#[derive(Default)]
 struct Held {
     view: View,
     heard_s: u64,
+    /// The same as of the last page on disk.
+    kept_s: u64,
     /// Whether it holds anything; an empty registry is something.
     any: bool,
 }
@@ -179,10 +197,14 @@ impl Held {
                     view.apply(event)?;
                 }
                 self.view = view;
-                (at_s, (!events.is_empty()).then_some(Part::More))
+                let is_due = at_s.saturating_sub(self.kept_s) >= HEARD_KEPT_S;
+                (at_s, (!events.is_empty() || is_due).then_some(Part::More))
             }
         };
         self.any = true;
+        if changed.is_some() {
+            self.kept_s = at_s;
+        }
         self.heard_s = self.heard_s.max(at_s);
         Ok(changed)
     }

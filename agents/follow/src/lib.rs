@@ -12,6 +12,6 @@ mod key_sources;
 #[cfg(test)]
 mod tests;
 
-pub use feed::{FEED_TYPE, FeedConfig, FeedError, Follower, Page};
+pub use feed::{FEED_TYPE, FeedConfig, FeedError, Follower, Page, SILENCE_MAX};
 pub use fetch::FetchError;
 pub use key_sources::{KeySource, KeySources};

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use aegis_domain::{Secret, Timestamp};
 use aegis_identity::{KeySet, SigningKey};
 
 use crate::feed::Part;
 use crate::fetch::Fetch;
 use crate::keep::Keep;
-use crate::{FetchError, KeySource, KeySources};
+use crate::{FEED_TYPE, FeedConfig, FetchError, Follower, KeySource, KeySources, Page};
 
 /// An issuer that answers every request with what it is told to, and counts them.
 #[derive(Clone)]
@@ -128,4 +129,43 @@ fn a_page_that_a_crash_tore_is_cut_off_at_every_byte() {
         let again = Keep::open(home.path()).unwrap().read().unwrap();
         assert_eq!(again.last().unwrap(), "third", "cut at {cut}");
     }
+}
+
+#[test]
+fn an_answer_without_news_is_kept_every_hour_so_that_a_restart_knows_when_it_last_heard() {
+    const BEGAN_S: u64 = 1_800_000_000;
+    let region = SigningKey::from_seed([7; 32]);
+    let page = |page: &Page| {
+        let signed = region.sign(FEED_TYPE, serde_json::to_string(page).unwrap().as_bytes());
+        http("200 OK", &signed)
+    };
+    let quiet = |at_s| {
+        page(&Page::Events { issuer: "https://a".into(), at_s, after: 0, events: Vec::new() })
+    };
+    let whole = Page::Whole { issuer: "https://a".into(), at_s: BEGAN_S, view: Box::default() };
+    let feed = Issuer::start(page(&whole));
+    let home = tempfile::tempdir().unwrap();
+    let follow = |url: &str| {
+        let config = FeedConfig {
+            url: url.to_owned(),
+            token: Secret::new("t".to_owned()),
+            ca: None,
+            issuer: "https://a".into(),
+            region_keys: KeySet::default().with(region.public_key().clone()).unwrap(),
+            directory: home.path().to_owned(),
+        };
+        Follower::start(config).unwrap()
+    };
+    let follower = follow(&feed.url);
+    let hears = |s: u64| wait(|| follower.heard_at() == Some(Timestamp::from_unix_s(BEGAN_S + s)));
+    hears(0);
+    for s in [3_599, 3_600, 5_000] {
+        feed.says(quiet(BEGAN_S + s));
+        hears(s);
+    }
+    drop(follower);
+    let again = follow("http://127.0.0.1:1");
+    assert_eq!(again.heard_at(), Some(Timestamp::from_unix_s(BEGAN_S + 3_600)));
+    let pages = fs::read_to_string(home.path().join("registry.pages")).unwrap();
+    assert_eq!(pages.lines().count(), 2);
 }

@@ -65,8 +65,11 @@ pub enum Action {
         id: KeyId,
         seen: Option<u64>,
     },
+    /// What it names and was issued up to now, or up to `issued`: a clock that was ahead wrote later instants into tokens.
     Revoke {
         target: Target,
+        #[serde(with = "instant::maybe")]
+        issued: Option<Timestamp>,
     },
     /// Sets what a budget allows, or takes that back.
     SetBudget {

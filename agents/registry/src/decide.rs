@@ -123,7 +123,7 @@ impl Desk<'_> {
             Action::Enrol { code, key } => self.enrol(*code, key),
             Action::AddKey { key, lead, overlap } => self.add_key(key, *lead, *overlap),
             Action::RetireKey { id, seen } => self.retire_key(id, *seen),
-            Action::Revoke { target } => self.revoke(target),
+            Action::Revoke { target, issued } => self.revoke(target, *issued),
             Action::SetBudget { budget, seen, terms } => self.set_budget(budget, *seen, *terms),
             Action::Adjust { budget, correction, purpose, reason } => {
                 self.adjust(budget, *correction, *purpose, reason)
@@ -309,7 +309,7 @@ impl Desk<'_> {
         }
     }
 
-    fn revoke(&self, target: &Target) -> Result<Vec<Change>, Refusal> {
+    fn revoke(&self, target: &Target, issued: Option<Timestamp>) -> Result<Vec<Change>, Refusal> {
         let view = &self.registry.view;
         let earlier = view.revocation(target);
         if earlier.is_none() && view.revocation_count() >= REVOCATIONS_MAX {
@@ -331,7 +331,9 @@ impl Desk<'_> {
             }
             Target::Token { .. } | Target::Tenant(_) => {}
         }
-        changes.push(Change::Revoked(Revocation::new(target.clone(), self.at).and(earlier)));
+        // What was issued at an instant was issued before the next.
+        let after = issued.map_or(self.at, |issued| self.at.max(issued.plus(Ttl::from_ms(1))));
+        changes.push(Change::Revoked(Revocation::new(target.clone(), after).and(earlier)));
         Ok(changes)
     }
 

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use aegis_domain::{AgentId, BudgetKey, BudgetScope, BudgetWindow, KeyId, TenantId, Timestamp};
+use aegis_domain::{
+    AgentId, BudgetKey, BudgetScope, BudgetWindow, Hours, KeyId, TenantId, Timestamp,
+};
 use aegis_identity::{KeySet, Revocations, RevocationsFull};
 use serde::{Deserialize, Serialize};
 
@@ -161,6 +163,17 @@ impl View {
         let from = after.map_or(Included(first), |after| Excluded(after.clone()));
         let budgets = self.budgets.range((from, Unbounded)).map(|(_, budget)| budget);
         budgets.take_while(move |budget| budget.key.tenant == *tenant)
+    }
+
+    /// The budgets of one scope, whatever their windows.
+    pub fn budgets_in(
+        &self,
+        tenant: &TenantId,
+        scope: &BudgetScope,
+    ) -> impl Iterator<Item = &Budget> {
+        let key = |window| BudgetKey { tenant: tenant.clone(), scope: scope.clone(), window };
+        let (first, last) = (key(BudgetWindow::Day), key(BudgetWindow::Rolling(Hours::LONGEST)));
+        self.budgets.range(first..=last).map(|(_, budget)| budget)
     }
 
     pub fn budgets(&self) -> impl Iterator<Item = &Budget> {

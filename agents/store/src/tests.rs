@@ -29,7 +29,7 @@ fn at(s: u64) -> Timestamp {
 /// A command that always changes something: one more tenant is revoked.
 fn command(serial: u64) -> Command {
     let tenant = TenantId::parse(&format!("tenant-{serial}")).unwrap();
-    let action = Action::Revoke { target: Target::Tenant(tenant) };
+    let action = Action::Revoke { target: Target::Tenant(tenant), issued: None };
     let request = Fingerprint::of(&serial.to_be_bytes());
     let origin = Origin { client: ClientId::of(b"test"), serial, request };
     Command { origin, by: Actor::parse("tester").unwrap(), action }

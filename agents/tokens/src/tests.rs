@@ -3,6 +3,8 @@
 //! Not here: whole requests over sockets (`control/tests`). Invariant: an agent's bounds are made up here, and what is
 //! granted is held against them.
 
+mod clocks;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_domain::{AgentId, OrgId, TenantId, Timestamp, Ttl};

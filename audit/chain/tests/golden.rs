@@ -80,8 +80,10 @@ fn full_decision() -> DecisionEntry {
         redactions: vec![Redaction { rule: rule("card"), count: 2 }],
         approval_id: Some(DecisionId::new(1, [0; 10])),
         budget: Some(BudgetHold {
-            keys: vec!["acme/day".to_owned(), "acme/agent-7/month".to_owned()],
+            keys: vec!["tenant/day".to_owned(), "agent:planner/24h".to_owned()],
             held: MicroUsd::new(1_500),
+            estimate: EstimateKind::Soft,
+            warned: vec!["agent:planner/24h".to_owned()],
         }),
         est_cost: MicroUsd::MAX,
         eval_us: 87,
@@ -295,6 +297,7 @@ fn a_record_with_anything_added_left_out_or_moved_is_refused() {
         ("\"count\":2", "\"count\":2.0"),
         ("\"degraded\":\"hot_state_outage\"", "\"degraded\":\"no\""),
         ("\"alg\":\"sha256\"", "\"alg\":\"md5\""),
+        ("\"estimate\":\"soft\"", "\"estimate\":\"ceiling\""),
     ] {
         assert!(line.contains(from), "{from}");
         assert!(Record::parse(line.replacen(from, to, 1).as_bytes()).is_err(), "{to}");
@@ -314,7 +317,9 @@ fn long_lists_and_texts_are_cut_to_digests_and_a_record_never_outgrows_its_limit
         .iter()
         .map(|rule| Redaction { rule: rule.clone(), count: u32::MAX })
         .collect();
-    decision.budget = Some(BudgetHold { keys: vec!["k".repeat(4_000); 500], held: MicroUsd::ZERO });
+    let keys = vec!["k".repeat(4_000); 500];
+    let (held, estimate) = (MicroUsd::MAX, EstimateKind::Soft);
+    decision.budget = Some(BudgetHold { warned: keys.clone(), keys, held, estimate });
     decision.policy.as_mut().unwrap().revision = "r".repeat(100_000);
     let draft = decision.draft().unwrap();
     assert!(draft.record_bytes() <= MAX_BYTES, "{}", draft.record_bytes());

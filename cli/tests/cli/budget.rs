@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use aegis_audit_chain::record::{BudgetHold, DecisionEntry, Mode, Of, OutcomeDue, OutcomeEntry};
 use aegis_control::HotPurse;
+use aegis_domain::EstimateKind;
 use aegis_domain::{
     AgentId, BudgetKey, DecisionId, Effect, HotAnswer, Jti, MicroUsd, Reason, TenantId, TokenUse,
     ToolName, Ttl,
 };
-use aegis_state::{
-    Ask, Binding, Budget, Budgets, EmbeddedConfig, EmbeddedState, Hold, HotState, TokenCheck,
-};
+use aegis_state::{Ask, Binding, Budget, Budgets, Hold, HotState, TokenCheck};
+use aegis_state_embedded::{EmbeddedConfig, EmbeddedState};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -126,7 +126,12 @@ fn decision(hold: &Hold, effect: Effect) -> DecisionEntry {
         tenant: Some(hold.tenant.clone()),
         agent: Some(hold.agent.clone()),
         tool: Some(hold.tool.clone()),
-        budget: Some(BudgetHold { keys, held: hold.estimate }),
+        budget: Some(BudgetHold {
+            keys,
+            held: hold.estimate,
+            estimate: EstimateKind::Ceiling,
+            warned: Vec::new(),
+        }),
         est_cost: hold.estimate,
         outcome: OutcomeDue::Follows,
         ..DecisionEntry::new(hold.id, region, effect, Reason::Allowed)

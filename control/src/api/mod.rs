@@ -12,9 +12,10 @@ mod revocations;
 mod spend;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
@@ -29,6 +30,8 @@ use crate::{Control, Role, feed, oauth};
 /// The OpenAPI document of this API (<https://spec.openapis.org/oas/v3.1.1>).
 pub const OPENAPI: &str = include_str!("../../openapi.json");
 
+/// What fits into `BODY_BYTES_MAX` comes in this time over any line that agents have.
+const BODY: Duration = Duration::from_secs(10);
 const BODY_BYTES_MAX: usize = 64 * 1_024;
 
 pub(crate) fn router(control: Arc<Control>) -> Router {
@@ -97,9 +100,19 @@ impl<S: Send + Sync> FromRequest<S> for Asked {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let headers: HeaderMap = request.headers().clone();
-        let body = Bytes::from_request(request, state).await;
-        let too_long = format!("the body is longer than {BODY_BYTES_MAX} bytes or broke off");
-        let body = body.map_err(|_| Problem::Malformed(too_long))?;
+        let too_long = || {
+            Problem::Malformed(format!(
+                "the body is longer than {BODY_BYTES_MAX} bytes or broke off"
+            ))
+        };
+        // Known before any of it came, so that nobody waits for it.
+        let declared = request.body().size_hint().lower();
+        if usize::try_from(declared).map_or(true, |bytes| bytes > BODY_BYTES_MAX) {
+            return Err(too_long());
+        }
+        let body = tokio::time::timeout(BODY, Bytes::from_request(request, state)).await;
+        let body = body.map_err(|_| Problem::Slow)?;
+        let body = body.map_err(|_| too_long())?;
         Ok(Self { method, uri, headers, body })
     }
 }

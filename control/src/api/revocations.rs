@@ -73,7 +73,7 @@ pub(super) async fn revoke(
     asked: Asked,
 ) -> Result<Response, Problem> {
     let wish: Wish = asked.json()?;
-    let action = Action::Revoke { target: wish.into() };
+    let action = Action::Revoke { target: wish.into(), issued: control.issued.latest() };
     let proposal = Proposal { once: asked.once(&who)?, by: who.actor, action };
     let event = control.ledger.propose(proposal).await?;
     let made = event.changes.iter().find_map(|change| match change {

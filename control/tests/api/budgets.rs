@@ -11,10 +11,8 @@ use aegis_control::{Control, HotPurse, Purse, SubjectSources};
 use aegis_control_client::{Answer, ClientError, Conditions};
 use aegis_domain::{AgentId, BudgetKey, DecisionId, MicroUsd, TenantId, Timestamp, ToolName, Ttl};
 use aegis_registry::{Adjustment, BudgetTerms};
-use aegis_state::{
-    Ask, Binding, Budget, Budgets, EmbeddedConfig, EmbeddedState, HotState, Spend, StateError,
-    TokenCheck,
-};
+use aegis_state::{Ask, Binding, Budget, Budgets, HotState, Spend, StateError, TokenCheck};
+use aegis_state_embedded::{EmbeddedConfig, EmbeddedState};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aegis_control_client::Conditions;
-use aegis_domain::{AgentId, BudgetKey, Secret, TenantId};
-use aegis_follow::{FeedConfig, Follower};
-use aegis_identity::{KeySet, SigningKey};
+use aegis_domain::{AgentId, BudgetKey, Secret, TenantId, Timestamp};
+use aegis_follow::{FeedConfig, Follower, SILENCE_MAX};
+use aegis_identity::{KeySet, Revocations, SigningKey};
 use aegis_registry::{Standing, Target, View};
 use serde_json::json;
 
@@ -69,6 +69,39 @@ fn followers_hear_of_a_change_and_know_it_after_a_start_with_nobody_reachable() 
         assert!(view.revocation(&revoked).is_some());
         assert!(follower.heard_at().is_some());
     }
+}
+
+#[test]
+fn a_region_that_falls_silent_is_believed_for_a_day_and_what_it_revoked_for_good() {
+    // Arrange: a follower that knows an agent, a key and revocations, and a region that is gone.
+    let node = Node::start();
+    let home = tempfile::tempdir().unwrap();
+    node.agent("bot", 1, json!({}));
+    let follower = follow(&node, &node.url, home.path(), &region_key());
+    node.post("/v1/revocations", json!({ "tenant": { "id": "acme" } })).unwrap();
+    let revoked = Target::Tenant(TenantId::parse("acme").unwrap());
+    wait(&follower, |view| view.revocation(&revoked).is_some());
+    let heard = follower.heard_at().unwrap();
+    let gone = follow(&node, "http://127.0.0.1:1", home.path(), &region_key());
+    let issuer = node.url.clone();
+    drop(follower);
+    drop(node);
+
+    // Act and assert: by clocks that are right, stepped either way, and far on.
+    let counts = |after_s: i64| {
+        let now = heard.unix_s().checked_add_signed(after_s).unwrap();
+        !gone.token_keys(Timestamp::from_unix_s(now)).is_empty()
+    };
+    let day = i64::try_from(SILENCE_MAX.s_ceil()).unwrap();
+    for (after_s, believed) in
+        [(-600, true), (0, true), (600, true), (day - 1, true), (day, false), (10 * day, false)]
+    {
+        assert_eq!(counts(after_s), believed, "{after_s} s after {issuer} was last heard of");
+    }
+    let view = gone.view();
+    assert!(view.revocation(&revoked).is_some());
+    assert_ne!(view.taken_back().unwrap(), Revocations::default());
+    assert_eq!(standing(&view), Some(Standing::Active));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::clients::installed;
 
 /// Enough to meet every rule of the document within half a minute.
-const EXAMPLES: &str = "25";
+const EXAMPLES: &str = "10";
 
 #[test]
 fn schemathesis_finds_nothing() {

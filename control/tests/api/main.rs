@@ -10,6 +10,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "says what was tried and what was skipped")]
 
+mod attacks;
 mod budgets;
 mod clients;
 mod enrolment;
@@ -18,5 +19,7 @@ mod fuzz;
 mod node;
 mod openapi;
 mod people;
+mod raw;
+mod refusals;
 mod tls;
 mod tokens;

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use crate::node::{GATEWAY, Node, jti, now, refusal, region_key};
 
-const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
-const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
+pub(crate) const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+pub(crate) const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 fn verified(node: &Node, token: &Value) -> Claims {
     let issuer = TrustedIssuer {

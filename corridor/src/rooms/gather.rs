@@ -4,11 +4,13 @@
 
 use std::net::IpAddr;
 
-use aegis_domain::{AgentIdentity, Facts, HotAnswer};
-use aegis_state::{Ask, Binding, Counted, InFlight, TokenCheck};
+use aegis_domain::{AgentIdentity, Facts, Grant, HotAnswer, Outage};
+use aegis_state::{Ask, Binding, TokenCheck};
 use sha2::{Digest as _, Sha256};
 
 use crate::Corridor;
+use crate::allowance::{self, Allowance};
+use crate::bounds::Bounds;
 use crate::context::{Arrival, CallContext, Identified, Read};
 
 /// Asks the hot state about a call that has been read.
@@ -20,16 +22,31 @@ pub async fn gather(
     arrival: &Arrival,
 ) -> Facts {
     let now = ctx.arrived;
-    let ask = ask(ctx, identified, read, arrival);
-    let hot = corridor.state.decide(&ask).await;
-    if matches!(hot, HotAnswer::Granted(_)) {
-        ctx.hold = Some(ask.hold());
-    }
+    let bounds = Bounds::of(identified, read, &corridor.roster.read().view);
+    let hot = match bounds.map(|bounds| ask(ctx, identified, (read, bounds), arrival)) {
+        Ok(ask) => {
+            let answer = corridor.state.decide(&ask).await;
+            ctx.allowance = Some(Allowance::of(&ask, answer));
+            if let HotAnswer::Granted(grant) = answer {
+                ctx.hold = Some(ask.hold());
+                warn(corridor, ctx, &ask, grant);
+            }
+            answer
+        }
+        Err(error) => {
+            tracing::error!(decision = %ctx.id, %error, "a call's budgets cannot be asked about");
+            HotAnswer::Unanswered(Outage::Storage)
+        }
+    };
     Facts { now, hot, dlp: read.dlp.clone() }
 }
 
-fn ask(ctx: &CallContext, identified: &Identified, read: &Read, arrival: &Arrival) -> Ask {
-    let Identified { agent: identity, limits, replay, .. } = identified;
+fn ask(
+    ctx: &CallContext,
+    Identified { agent: identity, replay, .. }: &Identified,
+    (read, Bounds { rates, in_flight, budgets }): (&Read, Bounds),
+    arrival: &Arrival,
+) -> Ask {
     Ask {
         id: ctx.id,
         tenant: identity.tenant.clone(),
@@ -44,12 +61,23 @@ fn ask(ctx: &CallContext, identified: &Identified, read: &Read, arrival: &Arriva
             issued_at: replay.issued_at,
             expires_at: replay.expires_at,
         },
-        rates: Counted { agent: limits.rates, ..Counted::default() },
-        in_flight: InFlight::default(),
-        budgets: limits.budgets.clone(),
+        rates,
+        in_flight,
+        budgets,
         estimate: read.call.estimated_cost,
         hold_ttl: read.binding.hold,
         now: ctx.arrived,
+    }
+}
+
+/// Notes which budgets this call is the first to bring past their warning, and tells operators.
+fn warn(corridor: &Corridor, ctx: &mut CallContext, ask: &Ask, grant: Grant) {
+    for budget in allowance::warned(ask, grant.warned) {
+        if corridor.warnings.is_first(budget, ask.now) {
+            let (tenant, limit_usd) = (&ask.tenant, budget.limit);
+            tracing::warn!(%tenant, budget = %budget.key, %limit_usd, "a budget is past its warning");
+            ctx.warned.push(budget.key.clone());
+        }
     }
 }
 

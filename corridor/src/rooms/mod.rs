@@ -7,6 +7,7 @@ pub mod gather;
 pub mod identify;
 pub mod judge;
 pub mod mcp;
+mod overrun;
 pub mod prepare;
 pub mod read;
 pub mod seal;

@@ -92,7 +92,8 @@ impl Unread<'_> {
         let info = tool.as_ref().and_then(|name| policy.tool(name));
         let kind = binding.kind.or_else(|| info.map(|tool| tool.kind));
         call.kind = kind.unwrap_or_else(|| call.method.kind());
-        call.estimated_cost = binding.price.estimate(&call.params, call.body_bytes);
+        let estimate = binding.price.estimate(&call.params, call.body_bytes);
+        call.estimated_cost = estimate.cost;
         let free_text = headers::free_text(headers);
         let header_scan = aegis_dlp::scan(free_text.as_bytes(), &ContentKind::Text);
         let dlp = scan(&body, &content, &call, binding)
@@ -108,6 +109,7 @@ impl Unread<'_> {
             header_scan,
             decoding,
             dlp,
+            estimate: estimate.kind,
         })
     }
 }

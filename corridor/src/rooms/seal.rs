@@ -11,9 +11,8 @@ use aegis_audit_chain::{Hash, Origin};
 use aegis_audit_ship::{JournalError, Position, Sealed as OnDisk};
 use aegis_decide::Usage;
 use aegis_domain::{
-    AgentId, Decision, DecisionId, MicroUsd, Reason, RuleId, TenantId, ToolName, Verdict,
+    AgentId, BudgetKey, Decision, DecisionId, MicroUsd, Reason, RuleId, TenantId, ToolName, Verdict,
 };
-use aegis_state::Hold;
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -176,11 +175,12 @@ fn describe_call(
     arrival: &Arrival,
     told: &mut Vec<Disclosure>,
 ) -> Result<(), Reason> {
-    let Some(Read { call, tool, body, received_bytes, decoding, .. }) = &ctx.read else {
+    let Some(read) = &ctx.read else {
         // Refused before it was read whole: the route is all that can be told.
         entry.route = read::route_of(arrival);
         return Ok(());
     };
+    let Read { call, tool, body, received_bytes, decoding, estimate, .. } = read;
     entry.tool = tool.clone();
     entry.route = Some(call.route.clone());
     entry.kind = Some(call.kind);
@@ -210,7 +210,12 @@ fn describe_call(
             .filter_map(|(rule, count)| redaction(rule, count))
             .collect();
     }
-    entry.budget = ctx.hold.as_ref().map(budget);
+    entry.budget = ctx.hold.as_ref().map(|hold| BudgetHold {
+        keys: hold.budgets.iter().map(|budget| budget.key.to_string()).collect(),
+        held: hold.estimate,
+        estimate: *estimate,
+        warned: ctx.warned.iter().map(BudgetKey::to_string).collect(),
+    });
     Ok(())
 }
 
@@ -227,11 +232,6 @@ fn leaving(out: &Bytes, body: &Bytes, came: Option<BodyDigest>) -> BodyDigest {
 fn redaction(rule: &str, count: u32) -> Option<Redaction> {
     let rule = RuleId::parse(rule).ok()?;
     Some(Redaction { rule, count })
-}
-
-fn budget(hold: &Hold) -> BudgetHold {
-    let keys = hold.budgets.iter().map(|budget| budget.key.to_string()).collect();
-    BudgetHold { keys, held: hold.estimate }
 }
 
 fn attest(

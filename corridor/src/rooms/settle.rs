@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use aegis_decide::{Progress, Usage, UsageReader};
+use aegis_decide::{Price, Progress, Usage, UsageReader};
 use aegis_domain::{DecisionId, MicroUsd, Reason};
 use aegis_state::Hold;
 use http::HeaderMap;
@@ -15,8 +15,11 @@ use crate::Corridor;
 use crate::clock;
 use crate::context::{CallContext, Stopwatch};
 use crate::drain::Underway;
+use crate::rooms::overrun::Overrun;
 use crate::rooms::seal::{self, Outcome, Sealed};
 use aegis_config::ToolBinding;
+
+pub use crate::rooms::overrun::Flow;
 
 /// How a forwarded call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +54,8 @@ struct Watched {
     sent_bytes: Option<u64>,
     is_complete: bool,
     usage: Option<UsageReader>,
+    /// Of an answer that tells what it uses while it goes on.
+    overrun: Option<Overrun>,
 }
 
 impl Settlement {
@@ -79,20 +84,44 @@ impl Settlement {
     pub fn answered(&mut self, status: u16, headers: &HeaderMap) {
         let Some(open) = &mut self.open else { return };
         open.watched.status = Some(status);
-        if matches!(open.binding.price, aegis_decide::Price::PerToken(_)) {
-            let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            open.watched.usage = Some(UsageReader::new(content_type));
+        let Price::PerToken(price) = &open.binding.price else { return };
+        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let usage = UsageReader::new(content_type);
+        if let Some(hold) = open.hold.as_ref().filter(|_| usage.tells_on_the_way()) {
+            let home = (Arc::clone(&self.corridor.state), self.corridor.control.clone());
+            open.watched.overrun = Some(Overrun::new(home, hold.clone(), price.clone()));
         }
+        open.watched.usage = Some(usage);
     }
 
-    pub fn body(&mut self, piece: &[u8], end_of_stream: bool) {
-        let Some(Open { watched, .. }) = &mut self.open else { return };
-        let bytes = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+    /// Whether the answer may have to end early.
+    pub fn is_limited(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.watched.overrun.is_some())
+    }
+
+    /// Looks at a piece of the answer before it passes; no other may follow one that did not pass whole.
+    pub fn body(&mut self, piece: &[u8], end_of_stream: bool) -> Flow {
+        let Some(Open { watched, .. }) = &mut self.open else { return Flow::On };
+        let flow = match &mut watched.overrun {
+            // What is over anyway is not ended.
+            Some(overrun) if !end_of_stream => overrun.piece(piece),
+            Some(_) | None => Flow::On,
+        };
+        let passes = match flow {
+            Flow::On => piece,
+            Flow::EndsAfter(bytes) => piece.get(..bytes).unwrap_or(piece),
+            Flow::Breaks => &[],
+        };
+        let bytes = u64::try_from(passes.len()).unwrap_or(u64::MAX);
         watched.body_bytes = watched.body_bytes.saturating_add(bytes);
         watched.is_complete |= end_of_stream;
         if let Some(usage) = &mut watched.usage {
-            usage.feed(piece);
+            usage.feed(passes);
+            if let (Some(overrun), Some(used)) = (&mut watched.overrun, usage.told()) {
+                overrun.used(used);
+            }
         }
+        flow
     }
 
     /// What an unopened tunnel carried, upstream and back.
@@ -126,7 +155,11 @@ async fn settle(corridor: Arc<Corridor>, mut open: Open, end: End) {
     let usage = watched.usage.as_mut().and_then(UsageReader::usage);
     let progress = progress(watched, end, usage);
     let estimate = open.hold.as_ref().map_or(MicroUsd::ZERO, |hold| hold.estimate);
-    let cost = open.binding.price.actual(progress, estimate);
+    let held = match watched.overrun.take() {
+        Some(overrun) => overrun.held().await,
+        None => estimate,
+    };
+    let cost = open.binding.price.actual(progress, held);
     let outcome = Outcome {
         id: open.id,
         estimate,
@@ -162,7 +195,7 @@ fn progress(watched: &Watched, end: End, usage: Option<Usage>) -> Progress {
         (Some(_), End::Complete) => Progress::Answered(usage),
         // Half a stream may have been billed whole, unless its usage was already told.
         (Some(_), End::Failed(_)) if watched.is_complete => Progress::Answered(usage),
-        (Some(_), End::Failed(_)) => Progress::Unknown(None),
+        (Some(_), End::Failed(_)) => Progress::Unknown(usage),
         (None, End::Complete | End::Failed(_)) => Progress::Unknown(None),
     }
 }

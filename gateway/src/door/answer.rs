@@ -13,6 +13,7 @@ use http::header::{
 };
 use http::{HeaderName, StatusCode};
 
+use crate::door::allowance;
 use aegis_corridor::context::Asked;
 use aegis_corridor::headers::{
     AEGIS_APPROVAL_ID, AEGIS_ATTESTATION, AEGIS_DECISION_ID, AEGIS_POLICY_VERSION, DPOP_NONCE,
@@ -67,6 +68,7 @@ impl Told<'_> {
         if let Verdict::ApprovalNeeded(approval) = &self.0.decision.verdict {
             headers.push((AEGIS_APPROVAL_ID, approval.id.to_string()));
         }
+        headers.extend(self.0.allowance.iter().flat_map(allowance::lines));
         if let Some(wait) = self.0.retry_after.filter(|_| is_worth_waiting(reason)) {
             headers.push((RETRY_AFTER, wait.s_ceil().max(1).to_string()));
         } else {
@@ -117,6 +119,10 @@ impl Told<'_> {
             let rules: Vec<_> = decision.rules.iter().map(|rule| rule.as_str()).collect();
             if !rules.is_empty() && !matches!(reason.fault(), Fault::Identity) {
                 members.insert("rules".to_owned(), rules.into());
+            }
+            if let Some(allowance) = self.0.allowance.as_ref().filter(|_| is_quota(reason)) {
+                members
+                    .insert("violated-policies".to_owned(), allowance::violated(allowance).into());
             }
             if let Some(policy) = &decision.policy {
                 members.insert("policy_version".to_owned(), policy.version.into());
@@ -190,7 +196,7 @@ fn status(reason: Reason) -> StatusCode {
         Reason::WrongRegion => StatusCode::MISDIRECTED_REQUEST,
         Reason::RateLimited | Reason::TooManyInFlight => StatusCode::TOO_MANY_REQUESTS,
         // A budget resets in hours: 429 would make SDKs hammer.
-        Reason::OutOfBudget => StatusCode::FORBIDDEN,
+        Reason::OutOfBudget | Reason::BudgetExhausted => StatusCode::FORBIDDEN,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         Reason::UpstreamUnresolved
         | Reason::AddressForbidden
@@ -205,6 +211,11 @@ fn status(reason: Reason) -> StatusCode {
         | Reason::PolicyEngine
         | Reason::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
+}
+
+/// Whether a limit refused the call, and not a failure.
+fn is_quota(reason: Reason) -> bool {
+    matches!(reason, Reason::RateLimited | Reason::TooManyInFlight | Reason::OutOfBudget)
 }
 
 fn is_worth_waiting(reason: Reason) -> bool {
@@ -260,7 +271,8 @@ fn proxy_error(reason: Reason) -> &'static str {
         | Reason::WrongRegion
         | Reason::RateLimited
         | Reason::TooManyInFlight
-        | Reason::OutOfBudget => "http_request_denied",
+        | Reason::OutOfBudget
+        | Reason::BudgetExhausted => "http_request_denied",
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Not here: deciding anything. Invariant: every door walks the same corridor.
 
+mod allowance;
 pub mod answer;
 mod arrival;
 mod body;
@@ -10,6 +11,7 @@ mod connection;
 mod front;
 mod http2;
 mod intercept;
+mod last_event;
 mod listeners;
 mod ops;
 mod passthrough;

@@ -20,9 +20,11 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
+use crate::door::allowance;
 use crate::door::answer::Answer;
 use crate::door::arrival::arrival;
 use crate::door::body::DownstreamBody;
+use crate::door::last_event::LastEvent;
 use crate::door::{body, connection, front, target};
 use crate::region::metadata;
 use crate::rooms::forward::{self, Reach};
@@ -50,6 +52,7 @@ pub struct Visit {
     is_upgrade: bool,
     body_home: Option<stand_in::Return>,
     settlement: Option<Settlement>,
+    last_event: LastEvent,
     /// Why forwarding failed, once it has.
     failure: Option<Reason>,
     /// How many addresses of the upstream were tried in vain.
@@ -160,6 +163,7 @@ impl ProxyHttp for ToolRoute {
             is_upgrade: false,
             body_home: None,
             settlement: None,
+            last_event: LastEvent::default(),
             failure: None,
             attempts: 0,
             is_gated: false,
@@ -304,23 +308,36 @@ impl ProxyHttp for ToolRoute {
         if let Some(attestation) = call.sealed.as_ref().and_then(|held| held.attestation.as_ref()) {
             response.insert_header(headers::AEGIS_ATTESTATION, attestation.as_str())?;
         }
+        for (name, value) in call.allowance.iter().flat_map(allowance::lines) {
+            response.append_header(name, value)?;
+        }
         if let Some(settlement) = &mut visit.settlement {
             settlement.answered(response.status.as_u16(), &response.headers);
         }
+        visit.last_event.begin(&response.headers);
         Ok(())
     }
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         visit: &mut Visit,
     ) -> Result<Option<Duration>> {
-        if let Some(settlement) = &mut visit.settlement {
-            settlement.body(body.as_deref().unwrap_or_default(), end_of_stream);
+        let Some(settlement) = &mut visit.settlement else { return Ok(None) };
+        let piece = body.clone().unwrap_or_default();
+        let flow = settlement.body(&piece, end_of_stream);
+        if !settlement.is_limited() {
+            return Ok(None);
         }
-        Ok(None)
+        let call = visit.call.as_ref();
+        let refusal = || refusal_on_the_way(call, Reason::BudgetExhausted);
+        let written = session.downstream_session.body_bytes_sent();
+        match visit.last_event.piece((&piece, flow), written, refusal) {
+            true => Ok(None),
+            false => Err(refused(Reason::BudgetExhausted, visit)),
+        }
     }
 
     fn fail_to_connect(
@@ -355,14 +372,15 @@ impl ProxyHttp for ToolRoute {
         let reason = *visit.failure.get_or_insert_with(|| failure(error));
         let is_untouched = session.response_written().is_none();
         if is_untouched && reason != Reason::AgentGone {
-            let refusal = match &visit.call {
-                Some(call) => Refusal::on_the_way(call, reason),
-                None => Refusal::nameless(),
-            };
+            let refusal = refusal_on_the_way(visit.call.as_ref(), reason);
             session.set_keepalive(None);
             if let Err(error) = send(session, Answer::to(&refusal)).await {
                 tracing::debug!(%error, "a failed call's answer could not be sent");
             }
+        } else if let Some(ending) = visit.last_event.take()
+            && let Err(error) = session.write_response_body(Some(ending), true).await
+        {
+            tracing::debug!(%error, "an agent did not take the last event");
         }
         FailToProxy { error_code: 0, can_reuse_downstream: false }
     }
@@ -440,6 +458,10 @@ async fn send(session: &mut Session, answer: Answer) -> Result<()> {
         session.write_response_body(Some(answer.body), true).await?;
     }
     Ok(())
+}
+
+fn refusal_on_the_way(call: Option<&CallContext>, reason: Reason) -> Refusal {
+    call.map_or_else(Refusal::nameless, |call| Refusal::on_the_way(call, reason))
 }
 
 /// Remembers why a call is not forwarded and stops Pingora.

@@ -165,6 +165,35 @@ async fn an_agents_mode_and_limits_are_those_of_its_registration() {
 }
 
 #[tokio::test]
+async fn a_limit_set_by_command_holds_for_the_next_call() {
+    let house = region().await;
+    let region = house.region();
+    let rover = region.agent("rover", json!({ "attributes": { "team": "ops" } }));
+    let token = region.token(&rover, false);
+    let pay =
+        || house.agent("bot").post("/pay/v1/out").bearer(&token).json(&json!({ "amount": 1 }));
+    // A cent each; nothing in the configuration limits this agent.
+    pay().send().await.is_ok();
+    for budget in ["agent:rover/day", "team:ops/24h", "tool:pay/month", "tenant/day"] {
+        region.limit(budget, 5_000);
+        pay().send().await.is_denied(Reason::OutOfBudget);
+        region.limit(budget, 1_000_000);
+        pay().send().await.is_ok();
+    }
+    // A call is settled after it was answered.
+    while region.spend("agent:rover/day") != (50_000, 0) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    region.limit("agent:rover/day", 50_000);
+    pay().send().await.is_denied(Reason::OutOfBudget);
+    region.adjust("agent:rover/day", -10_000);
+    assert_eq!(region.spend("agent:rover/day"), (40_000, 0));
+    pay().send().await.is_ok();
+    pay().send().await.is_denied(Reason::OutOfBudget);
+    assert_eq!(house.upstream().count(), 6);
+}
+
+#[tokio::test]
 async fn a_rotated_key_signs_and_what_the_old_one_signed_still_counts() {
     let house = region().await;
     let region = house.region();

@@ -73,6 +73,29 @@ def with_anthropic(url):
     return answer.content[0].text
 
 
+def with_openai_overrun(url):
+    """A stream that the gateway ends: what the SDK raises."""
+    import openai
+
+    try:
+        with_openai_stream(url)
+    except openai.APIError as error:
+        return f"{type(error).__name__} {error.message} {error.code}"
+
+
+def with_anthropic_overrun(url):
+    import anthropic
+
+    client = anthropic.Anthropic(
+        base_url=os.environ["AEGIS_BASE_URL"], auth_token=os.environ["AEGIS_TOKEN"], max_retries=0, timeout=20
+    )
+    try:
+        for _ in client.messages.create(model="m", messages=MESSAGES, max_tokens=9, stream=True):
+            pass
+    except anthropic.APIError as error:
+        return f"{type(error).__name__} {error.message}"
+
+
 def with_websockets(url):
     from websockets.exceptions import ConnectionClosed
     from websockets.sync.client import connect

@@ -163,6 +163,22 @@ fn a_refused_caller_learns_which_credential_to_bring_and_no_more() {
 }
 
 #[test]
+fn no_challenge_tells_one_cause_from_another_and_each_can_name_the_metadata() {
+    let url = "https://gw/.well-known/oauth-protected-resource";
+    let mut texts = BTreeSet::new();
+    for reason in Reason::ALL {
+        for challenge in Challenge::of(*reason, Scheme::Bearer) {
+            let text = challenge.with_metadata(url).to_string();
+            assert!(!text.contains(reason.code()), "{text}");
+            assert!(text.ends_with(&format!(", resource_metadata=\"{url}\"")), "{text}");
+            texts.insert(text);
+        }
+    }
+    // Bare in two schemes; a token that does not count; a proof that is missing, does not count, or lacks a nonce.
+    assert_eq!(texts.len(), 6, "{texts:#?}");
+}
+
+#[test]
 fn a_challenge_names_scopes_and_metadata_and_cannot_be_broken_out_of() {
     let scope = BTreeSet::from(["a".to_owned(), "b\",error=\"x\\\r\n".to_owned()]);
     let challenge = Challenge::insufficient_scope(Scheme::Bearer, scope)

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aegis_domain::{HotAnswer, MicroUsd, TenantId, Timestamp, TokenUse};
 use futures::future::{BoxFuture, join_all};
@@ -24,8 +24,10 @@ use super::memory::{Known, Memory};
 use super::resend::{Again, Message, Resends, Sent};
 use super::scripts;
 use super::tenant::{Attached, Changed, Tenant};
-use crate::{Ask, Extended, Hold, Settled, StateError};
+use crate::{Ask, Extended, Hold, InFlight, Notes, Settled, StateError};
 
+/// What attaching a tenant may take, however short the deadline of calls is.
+const ATTACH: Duration = Duration::from_millis(500);
 /// Holds that are charged, or settlements that are sent again, at the same time.
 const AT_ONCE: usize = 64;
 
@@ -37,6 +39,7 @@ pub(super) struct Client {
     remembered: BTreeMap<TenantId, Known>,
     memory: Mutex<Memory>,
     pub(super) resends: Mutex<Resends>,
+    notes: Option<Arc<dyn Notes>>,
     /// Where settlements are sent again.
     runtime: Handle,
     /// Where the next round of reaping begins, so that no tenant is always last.
@@ -51,7 +54,11 @@ enum Await {
 }
 
 impl Client {
-    pub(super) fn new(config: RedisConfig, runtime: Handle) -> Result<Self, StateError> {
+    pub(super) fn new(
+        config: RedisConfig,
+        notes: Option<Arc<dyn Notes>>,
+        runtime: Handle,
+    ) -> Result<Self, StateError> {
         let (memory, remembered) = Memory::open(config.memory.clone())?;
         let client = Self {
             link: Arc::default(),
@@ -59,6 +66,7 @@ impl Client {
             remembered,
             memory: Mutex::new(memory),
             resends: Mutex::default(),
+            notes,
             runtime,
             first_reaped: AtomicUsize::new(0),
             config: Arc::new(config),
@@ -122,13 +130,7 @@ impl Client {
     ) -> Result<Value, Failure> {
         for _ in 0..2 {
             let line = self.link.line()?;
-            let attaching = tenant.attached(&line, now, &self.config).await;
-            let (attached, changed) = attaching.inspect_err(|failure| self.look(&line, failure))?;
-            match changed {
-                Changed::No => {}
-                Changed::Server => self.send_again(tenant, Again::All),
-                Changed::Data(at) => self.resends.lock().drop_before(&tenant.id, at),
-            }
+            let attached = self.attached(&line, tenant, now).await?;
             match self.send(&line, tenant, script(&attached)?, awaited).await {
                 Ok(reply) if scripts::is_other_epoch(&reply) => tenant.detach(&attached),
                 Err(failure) if failure.is_no_script() => tenant.detach(&attached),
@@ -140,6 +142,35 @@ impl Client {
             }
         }
         Err(Failure::Lost("they keep changing"))
+    }
+
+    /// What the tenant is attached to. Attaching goes on when the call that began it is over, so that short deadlines on a
+    /// busy machine add up to an attachment and not to a row of attempts.
+    async fn attached(
+        self: &Arc<Self>,
+        line: &Arc<Line>,
+        tenant: &Tenant,
+        now: Timestamp,
+    ) -> Result<Arc<Attached>, Failure> {
+        if let Some(attached) = tenant.current(line) {
+            return Ok(attached);
+        }
+        let (client, line, tenant) = (Arc::clone(self), Arc::clone(line), self.tenant(&tenant.id));
+        let attaching = self.runtime.spawn(async move {
+            let repairs_from = client.resends.lock().repairs_from();
+            let attaching = tenant.attached(&line, (now, repairs_from), &client.config);
+            let attached = timeout(ATTACH, attaching).await;
+            let attached = attached.unwrap_or(Err(Failure::TimedOut(ATTACH)));
+            let (attached, changed) =
+                attached.inspect_err(|failure| client.look(&line, failure))?;
+            match changed {
+                Changed::No => {}
+                Changed::Server => client.send_again(&tenant, Again::All),
+                Changed::Data(at) => client.resends.lock().drop_before(&tenant.id, at),
+            }
+            Ok(attached)
+        });
+        attaching.await.unwrap_or(Err(Failure::NotConnected))
     }
 
     async fn send(
@@ -179,8 +210,26 @@ impl Client {
             (Confirm::OneReplica, TokenUse::Once) => Await::Replica,
             (Confirm::OneReplica, TokenUse::Bound) | (Confirm::Never, _) => Await::Answer,
         };
-        let reply = self.call(&tenant, self.run(&tenant, ask.now, &script, awaited)).await?;
-        scripts::decided(&reply, ask).ok_or(Failure::Shape)
+        let hold = ask.hold();
+        let is_held = !hold.budgets.is_empty() || hold.in_flight != InFlight::default();
+        if let Some(notes) = self.notes.as_ref().filter(|_| is_held) {
+            notes.begin(&hold);
+        }
+        let reply = self.call(&tenant, self.run(&tenant, ask.now, &script, awaited)).await;
+        let answer = reply.and_then(|reply| scripts::decided(&reply, ask).ok_or(Failure::Shape));
+        // What nobody was granted nobody settles: if a server holds it all the same, it expires there.
+        let is_granted = matches!(answer, Ok(HotAnswer::Granted(_)));
+        if let Some(notes) = self.notes.as_ref().filter(|_| !is_granted) {
+            notes.end(&hold.id, ask.now);
+        }
+        answer
+    }
+
+    /// Forgets what is too old to matter of what this gateway keeps itself.
+    pub(super) fn tidy(&self, now: Timestamp) {
+        if let Some(notes) = &self.notes {
+            notes.tidy(now);
+        }
     }
 
     /// Sends what servers must not forget, and notes what became of it.
@@ -192,15 +241,22 @@ impl Client {
         self.resends.lock().note(message, now, Instant::now());
         let tenant = self.tenant(message.tenant());
         let told = self.call(&tenant, self.deliver(&tenant, message, now)).await;
-        self.mark(message, told.is_ok());
+        self.mark(message, told.is_ok(), now);
         told
     }
 
-    fn mark(&self, message: &Message, is_confirmed: bool) {
+    /// Remembers whether a server has the message.
+    fn mark(&self, message: &Message, is_confirmed: bool, now: Timestamp) {
         let mut resends = self.resends.lock();
         match is_confirmed {
             true => resends.confirm(message.id()),
             false => resends.fail(message.id()),
+        }
+        drop(resends);
+        if let (Some(notes), true, Message::Settlement { hold, .. }) =
+            (&self.notes, is_confirmed, message)
+        {
+            notes.settled(&hold.id, now);
         }
     }
 
@@ -264,7 +320,7 @@ impl Client {
     async fn resend(self: &Arc<Self>, tenant: &Tenant, sent: &Sent) -> bool {
         let now = sent.now(Instant::now());
         let told = self.within(self.deliver(tenant, &sent.message, now)).await;
-        self.mark(&sent.message, told.is_ok());
+        self.mark(&sent.message, told.is_ok(), now);
         let closed = told.ok().as_ref().and_then(holding::closed);
         closed == Some(Closed::Settled(Settled::Applied))
     }

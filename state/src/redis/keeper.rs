@@ -116,16 +116,33 @@ impl Keeper {
             }
             Servers::One(_) | Servers::Cluster(_) => None,
         };
-        let wires = join_all((0..self.config.connections + waiting).map(|_| {
+        let dialling = join_all((0..self.config.connections + waiting).map(|_| {
             let wire = self.wire(primary.as_ref());
             async { timeout(CONNECT, wire).await.unwrap_or(Err(Failure::TimedOut(CONNECT))) }
         }));
-        let mut wires = wires.await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let wires = tokio::select! {
+            wires = dialling => wires,
+            () = self.has_moved(primary.as_ref()) => return Err(Failure::NotConnected),
+        };
+        let mut wires = wires.into_iter().collect::<Result<Vec<_>, _>>()?;
         for wire in &mut wires {
             ping(wire, self.config.deadline).await?;
         }
         let waiting = wires.split_off(self.config.connections.min(wires.len()));
         Ok((Line::new(self.number, wires, waiting), primary))
+    }
+
+    /// Returns once the Sentinels name another primary: one that was cut off is not waited for any longer.
+    async fn has_moved(&self, primary: Option<&Server>) {
+        let (Servers::Sentinels(sentinels, _), Some(primary)) = (&self.servers, primary) else {
+            return std::future::pending().await;
+        };
+        loop {
+            sleep(RETRY).await;
+            if sentinels.primary().await.is_some_and(|named| named != *primary) {
+                return;
+            }
+        }
     }
 
     async fn wire(&self, primary: Option<&Server>) -> Result<Wire, Failure> {

@@ -79,6 +79,8 @@ pub(super) struct Resends {
     by_id: HashMap<DecisionId, Sent>,
     /// Oldest first.
     order: VecDeque<DecisionId>,
+    /// The youngest settlement that was dropped for want of room.
+    dropped_at: Option<Timestamp>,
 }
 
 impl Resends {
@@ -123,6 +125,11 @@ impl Resends {
         self.order.iter().filter_map(|id| self.by_id.get(id)).filter(is_due).cloned().collect()
     }
 
+    /// Data that are older than this lack settlements that cannot be sent again.
+    pub(super) fn repairs_from(&self) -> Option<Timestamp> {
+        self.dropped_at
+    }
+
     fn forget(&mut self, at: Instant) {
         while let Some(oldest) = self.order.front() {
             let is_over = self.by_id.get(oldest).is_none_or(|sent| {
@@ -133,8 +140,9 @@ impl Resends {
             if !is_over && self.order.len() < KEPT_MAX {
                 break;
             }
-            if let Some(oldest) = self.order.pop_front() {
-                self.by_id.remove(&oldest);
+            let dropped = self.order.pop_front().and_then(|oldest| self.by_id.remove(&oldest));
+            if !is_over {
+                self.dropped_at = self.dropped_at.max(dropped.map(|sent| sent.now));
             }
         }
     }
@@ -184,6 +192,20 @@ mod tests {
         let late = start + Duration::from_millis(LATE_SETTLE.ms()) + Duration::from_secs(1);
         resends.note(&message(4), Timestamp::from_unix_s(1), late);
         assert_eq!(resends.order.len(), 1);
+    }
+
+    #[test]
+    fn what_was_dropped_for_want_of_room_says_up_to_when_data_can_be_repaired() {
+        let (mut resends, start) = (Resends::default(), Instant::now());
+        let at = |n: u64| Timestamp::from_unix_s(n);
+        for n in 1..=KEPT_MAX as u64 {
+            resends.note(&message(n), at(n), start);
+        }
+        assert_eq!(resends.repairs_from(), None);
+        for n in 1..=2 {
+            resends.note(&message(n + (1 << 20)), at(1 << 20), start);
+        }
+        assert_eq!(resends.repairs_from(), Some(at(2)));
     }
 
     #[test]

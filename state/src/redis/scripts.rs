@@ -21,14 +21,21 @@ use crate::{Ask, Budgets, InFlightName, LATE_SETTLE, Period, RateLimit};
 /// The texts that need no run in them, in the order in which they are loaded.
 pub(super) const TEXTS: [&str; 6] = [
     concat!(include_str!("scripts/sheets.lua"), include_str!("scripts/settle.lua")),
-    concat!(include_str!("scripts/sheets.lua"), include_str!("scripts/extend.lua")),
+    concat!(
+        include_str!("scripts/sheets.lua"),
+        include_str!("scripts/weigh.lua"),
+        include_str!("scripts/extend.lua")
+    ),
     concat!(include_str!("scripts/sheets.lua"), include_str!("scripts/adjust.lua")),
     include_str!("scripts/reap.lua"),
     include_str!("scripts/attach.lua"),
     concat!(include_str!("scripts/sheets.lua"), include_str!("scripts/restore.lua")),
 ];
-const DECIDE: &str =
-    concat!(include_str!("scripts/sheets.lua"), include_str!("scripts/decide.lua"));
+const DECIDE: &str = concat!(
+    include_str!("scripts/sheets.lua"),
+    include_str!("scripts/weigh.lua"),
+    include_str!("scripts/decide.lua")
+);
 
 /// The script of decisions for one run of a server. A server forgets its scripts when it restarts and never had its
 /// primary's, so one that knows this text is the very process the gateway attached to.
@@ -69,15 +76,15 @@ pub(super) fn decide(sha: &str, stamp: &str, ask: &Ask, clock: Clock) -> Cmd {
     names.push(keys.open());
     names.extend(counted.iter().map(|(of, _)| keys.flight(&name(*of))));
     names.extend(weighed.keys(&keys));
-    let token_life = Ttl::from_ms(ask.token.expires_at.since(ask.now).ms() + SKEW.ms());
+    let forget_at = ask.token.expires_at.plus(SKEW);
     let member = Member { id: ask.id, sheets: weighed.sheets.clone() };
     let mut command = evalsha(sha, &names);
     command
         .arg(clock.tell_us(ask.now))
         .arg(stamp)
         .arg(token_use(ask))
-        .arg(token_life.ms())
-        .arg(ask.token.expires_at.plus(SKEW).unix_ms())
+        .arg(forget_at.since(ask.now).ms())
+        .arg(forget_at.unix_ms())
         .arg(ask.estimate.micro_usd())
         .arg(ask.hold_ttl.ms())
         .arg(call_life(&weighed.sheets, ask.hold_ttl, ask.now).ms())
@@ -136,16 +143,17 @@ fn pace_us(window: RateWindow, limit: RateLimit) -> (u64, u64) {
 /// Reads what `decide` said; `None` is an answer of no known shape.
 pub(super) fn decided(reply: &Value, ask: &Ask) -> Option<HotAnswer> {
     let words = integers(reply)?;
+    let when = When { decided_at: ask.now, now: ask.now };
     let answer = match *words.as_slice() {
         [0, held, left, tightest, warned] => {
-            HotAnswer::Granted(grant([held, left, tightest, warned])?)
+            HotAnswer::Granted(grant([held, left, tightest, warned], ask)?)
         }
         [0, held, left, tightest, warned, near, near_left, near_ahead_us] => {
             let rate = match near {
                 0 => None,
                 nth => Some(rate_left(ask, nth, near_left, near_ahead_us)?),
             };
-            HotAnswer::Granted(Grant { rate, ..grant([held, left, tightest, warned])? })
+            HotAnswer::Granted(Grant { rate, ..grant([held, left, tightest, warned], ask)? })
         }
         [1] => HotAnswer::Refused(HotRefusal::Replayed),
         [2, nth, wait_us] => {
@@ -153,7 +161,6 @@ pub(super) fn decided(reply: &Value, ask: &Ask) -> Option<HotAnswer> {
             HotAnswer::Refused(HotRefusal::Rate { of, window, retry_after: wait(wait_us)? })
         }
         [3, ref refusing @ ..] => {
-            let when = When { decided_at: ask.now, now: ask.now };
             let (nth, left, resets_in) = resets_last(refusing, &ask.budgets, when)?;
             HotAnswer::Refused(HotRefusal::Budget { nth, left, resets_in })
         }
@@ -167,18 +174,17 @@ pub(super) fn decided(reply: &Value, ask: &Ask) -> Option<HotAnswer> {
     Some(answer)
 }
 
-fn grant([held, left, tightest, warned]: [i64; 4]) -> Option<Grant> {
+fn grant([held, left, tightest, warned]: [i64; 4], ask: &Ask) -> Option<Grant> {
+    let when = When { decided_at: ask.now, now: ask.now };
+    let places = Weighed::of(&ask.budgets, when).places();
     let tightest = match tightest {
         -1 => None,
-        nth => Some(u8::try_from(nth).ok()?),
+        place => Some((*places.get(usize::try_from(place).ok()?)?)?),
     };
-    Some(Grant {
-        held: money(held)?,
-        budget_left: money(left)?,
-        tightest,
-        warned: u16::try_from(warned).ok()?,
-        rate: None,
-    })
+    let is_warned = |place: u32| warned.checked_shr(place).is_some_and(|bits| bits & 1 == 1);
+    let warned = (0_u32..).zip(places).filter(|(place, _)| is_warned(*place));
+    let warned = warned.filter_map(|(_, nth)| nth).fold(0, |bits, nth| bits | 1 << nth);
+    Some(Grant { held: money(held)?, budget_left: money(left)?, tightest, warned, rate: None })
 }
 
 /// Which rate `decide` means: it counts from one, three windows for each scope.
@@ -228,10 +234,11 @@ pub(super) fn resets_last(
     budgets: &Budgets,
     when: When,
 ) -> Option<(u8, MicroUsd, Ttl)> {
+    let places = Weighed::of(budgets, when).places();
     let mut last: Option<(Ttl, Reverse<u8>, MicroUsd)> = None;
     for short in refusing.chunks(3) {
-        let [nth, left, oldest] = *short else { return None };
-        let nth = u8::try_from(nth).ok()?;
+        let [place, left, oldest] = *short else { return None };
+        let nth = (*places.get(usize::try_from(place).ok()?)?)?;
         let window = budgets.iter().nth(usize::from(nth))?.key.window;
         let oldest = match oldest {
             -1 => Period::of(window, when.of(window)).index,

@@ -13,36 +13,39 @@ use crate::budget::When;
 use crate::{Budget, Budgets, Overrun, Period};
 
 const HOURS_PER_DAY: u32 = 24;
-/// One more than any sum comes to.
-const NEVER: u64 = MicroUsd::MAX.micro_usd() + 1;
-
-/// What a script compares a sum with.
+/// What a script compares a sum with, and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Terms {
     /// What may not be passed; `MicroUsd::MAX` for what only counts or warns.
     limit: MicroUsd,
     /// From where on a grant tells.
-    warn_us: u64,
-    /// The budget's place among those asked about.
-    nth: u8,
+    warn_at: Option<MicroUsd>,
+    /// The budget's place among those asked about, if this sum decides about it.
+    pub(super) nth: Option<u8>,
 }
 
 impl Terms {
-    pub(super) const NONE: Terms = Terms { limit: MicroUsd::MAX, warn_us: NEVER, nth: 0 };
+    pub(super) const NONE: Terms = Terms { limit: MicroUsd::MAX, warn_at: None, nth: None };
 
     fn of(nth: u8, budget: &Budget) -> Self {
-        let warn_us = budget.warn_at.map_or(NEVER, MicroUsd::micro_usd);
+        let (limit, warn_at, nth) = (budget.limit, budget.warn_at, Some(nth));
         match budget.overrun {
-            Overrun::Refuse => Self { limit: budget.limit, warn_us, nth },
+            Overrun::Refuse => Self { limit, warn_at, nth },
             Overrun::Warn => {
-                let over = budget.limit.micro_usd().saturating_add(1);
-                Self { limit: MicroUsd::MAX, warn_us: warn_us.min(over), nth }
+                let over = limit.saturating_add(MicroUsd::new(1));
+                let over = Some(over).filter(|over| *over > limit);
+                let warn_at = warn_at.into_iter().chain(over).min();
+                Self { limit: MicroUsd::MAX, warn_at, nth }
             }
         }
     }
+}
 
-    fn add_to(self, command: &mut Cmd) {
-        command.arg(self.limit.micro_usd()).arg(self.warn_us).arg(self.nth);
+impl std::fmt::Display for Terms {
+    /// `<limit>`, or `<limit>:<warning>`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.limit.micro_usd())?;
+        self.warn_at.map_or(Ok(()), |warn_at| write!(f, ":{}", warn_at.micro_usd()))
     }
 }
 
@@ -106,8 +109,7 @@ impl Sheet {
         let fields = self.fields();
         command.arg(self.life(now).ms()).arg(fields.len());
         for (Fields { spent, held }, terms) in fields {
-            command.arg(spent).arg(held);
-            terms.add_to(command);
+            command.arg(spent).arg(held).arg(terms.to_string());
         }
     }
 
@@ -247,11 +249,17 @@ impl Weighed {
         sheets.chain(read)
     }
 
+    /// Whose sums the script weighs, one after the other: places in its answer count along this.
+    pub(super) fn places(&self) -> Vec<Option<u8>> {
+        let sheets = self.sheets.iter().flat_map(Sheet::fields).map(|(_, terms)| terms.nth);
+        sheets.chain(self.rolling.iter().map(|(terms, _)| terms.nth)).collect()
+    }
+
     pub(super) fn add_to(&self, command: &mut Cmd, now: Timestamp) {
         self.sheets.iter().for_each(|sheet| sheet.add_lines_to(command, now));
         for (terms, slices) in &self.rolling {
-            terms.add_to(command);
-            command.arg(slices.first().map_or(0, |slice| slice.page)).arg(slices.len());
+            let first_page = slices.first().map_or(0, |slice| slice.page);
+            command.arg(terms.to_string()).arg(first_page).arg(slices.len());
             slices.iter().for_each(|slice| slice.add_to(command));
         }
     }

@@ -95,19 +95,20 @@ impl Tenant {
         }
     }
 
+    /// What is known to hold over this line.
+    pub(super) fn current(&self, line: &Line) -> Option<Arc<Attached>> {
+        self.attached.load_full().filter(|attached| attached.line == line.number)
+    }
+
     /// What holds over this line; the second value says that the servers may have forgotten what they were told.
     pub(super) async fn attached(
         &self,
         line: &Line,
-        now: Timestamp,
+        (now, repairs_from): (Timestamp, Option<Timestamp>),
         config: &RedisConfig,
     ) -> Result<(Arc<Attached>, Changed), Failure> {
-        let is_current = |attached: &Arc<Attached>| attached.line == line.number;
-        if let Some(attached) = self.attached.load_full().filter(is_current) {
-            return Ok((attached, Changed::No));
-        }
         let _turn = self.turn.lock().await;
-        if let Some(attached) = self.attached.load_full().filter(is_current) {
+        if let Some(attached) = self.current(line) {
             return Ok((attached, Changed::No));
         }
         if let Some((at, why)) = *self.lost.lock()
@@ -115,7 +116,8 @@ impl Tenant {
         {
             return Err(Failure::Lost(why));
         }
-        let attached = Arc::new(self.attach(line, now, config.clock).await?);
+        let oldest_ms = self.oldest_beat_ms(repairs_from);
+        let attached = Arc::new(self.attach(line, (now, oldest_ms), config.clock).await?);
         let before = self.stamp.lock().replace(attached.stamp.clone());
         self.attached.store(Some(Arc::clone(&attached)));
         let changed = match before {
@@ -127,18 +129,24 @@ impl Tenant {
         Ok((attached, changed))
     }
 
-    async fn attach(&self, line: &Line, now: Timestamp, clock: Clock) -> Result<Attached, Failure> {
+    /// How far data may have fallen behind: no further than settlements can be sent again.
+    fn oldest_beat_ms(&self, repairs_from: Option<Timestamp>) -> u64 {
+        let behind = self.known().beat_ms.saturating_sub(BEHIND_MAX.ms());
+        behind.max(repairs_from.map_or(0, Timestamp::unix_ms))
+    }
+
+    async fn attach(
+        &self,
+        line: &Line,
+        (now, oldest_ms): (Timestamp, u64),
+        clock: Clock,
+    ) -> Result<Attached, Failure> {
         let wire = line.wire()?;
         let run = self.run_of(wire).await?;
         let [decide, settle, extend, adjust, reap, attach, _] = self.load(wire, &run).await?;
-        let Known { id, beat_ms } = self.known();
+        let Known { id, .. } = self.known();
         let mut command = scripts::evalsha(&attach, &[self.keys.epoch()]);
-        command
-            .arg(clock.tell_us(now))
-            .arg(run)
-            .arg(fresh_id()?)
-            .arg(id)
-            .arg(beat_ms.saturating_sub(BEHIND_MAX.ms()));
+        command.arg(clock.tell_us(now)).arg(run).arg(fresh_id()?).arg(id).arg(oldest_ms);
         let epoch = self.epoch(wire.send(command, self.slot).await?)?;
         let switched_at = Timestamp::from_unix_ms(epoch.switched_ms);
         let line = line.number;

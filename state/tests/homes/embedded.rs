@@ -3,7 +3,7 @@
 //! Not here: crashes (`embedded_crash`). Invariant: each test has a directory of its own.
 
 use crate::conformance::{each_alone, hot_state_cases};
-use aegis_state::{Durability, EmbeddedConfig, EmbeddedState};
+use aegis_state_embedded::{Durability, EmbeddedConfig, EmbeddedState};
 
 struct Embedded {
     state: EmbeddedState,

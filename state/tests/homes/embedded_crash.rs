@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 use crate::conformance::threads::Dice;
 use crate::conformance::{at, budgets, id, is_granted, once, run, tenant_day, today, usd};
 use aegis_domain::{HotAnswer, HotRefusal};
-use aegis_state::{Ask, EmbeddedConfig, EmbeddedState, HotState as _};
+use aegis_state::{Ask, HotState as _};
+use aegis_state_embedded::{EmbeddedConfig, EmbeddedState};
 
 const DIRECTORY: &str = "AEGIS_STATE_CRASH_DIRECTORY";
 const FIRST_ID: &str = "AEGIS_STATE_CRASH_FIRST_ID";

@@ -47,7 +47,12 @@ fn full() -> DecisionEntry {
         body_in: digest,
         body_out: digest,
         redactions: vec![Redaction { rule: RuleId::parse("ssn").unwrap(), count: 2 }],
-        budget: Some(BudgetHold { keys: vec!["acme/day".into()], held: MicroUsd::new(150) }),
+        budget: Some(BudgetHold {
+            keys: vec!["tenant/day".into()],
+            held: MicroUsd::new(150),
+            estimate: EstimateKind::Ceiling,
+            warned: Vec::new(),
+        }),
         est_cost: MicroUsd::new(150),
         eval_us: 87,
         sd: vec![SECRET],
@@ -80,9 +85,32 @@ fn a_decision_is_one_line_with_nothing_that_could_be_guessed_back() {
         "\n"
     );
     assert_eq!(line, expected);
-    for kept_back in ["secret-host", &SECRET.to_string(), "stripe", "acme/day", "a5a5"] {
+    for kept_back in ["secret-host", &SECRET.to_string(), "stripe", "tenant/day", "a5a5"] {
         assert!(!line.contains(kept_back), "{kept_back}");
     }
+}
+
+#[test]
+fn a_budget_that_a_call_brings_past_its_warning_is_a_line_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let budget = BudgetHold {
+        keys: vec!["agent:finance-1/day".into(), "tenant/24h".into()],
+        held: MicroUsd::new(150),
+        estimate: EstimateKind::Soft,
+        warned: vec!["tenant/24h".into()],
+    };
+    let entry = DecisionEntry { budget: Some(budget), ..full() };
+    Journal::begin(dir.path(), 1).append(entry.draft().unwrap());
+    let text = lines_of(dir.path());
+    let (decision, warning) = text.split_once('\n').unwrap();
+    assert!(decision.contains(r#""est_cost_microusd":150,"estimate":"soft","#), "{decision}");
+    let expected = concat!(
+        r#"{"ts":"2026-11-10T12:00:00.000000000Z","event":"budget_warning","#,
+        r#""decision_id":"00000000010000000000000000","tenant":"acme","agent_id":"finance-1","#,
+        r#""budget":"tenant/24h","stream":"aegis.example/eu-west-1/gw-1/1","seq":0}"#,
+        "\n"
+    );
+    assert_eq!(warning, expected);
 }
 
 #[test]

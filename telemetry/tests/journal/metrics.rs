@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use aegis_audit_chain::record::{DecisionEntry, Mode, OutcomeEntry};
-use aegis_domain::{Effect, MicroUsd, Reason, TenantId, ToolName};
+use aegis_audit_chain::record::{BudgetHold, DecisionEntry, Mode, OutcomeEntry};
+use aegis_domain::{Effect, EstimateKind, MicroUsd, Reason, TenantId, ToolName};
 use aegis_telemetry::{Follower, FollowerConfig, Metrics, Readiness};
 
 use crate::fixtures::{Journal, decision};
@@ -18,6 +18,26 @@ fn of_tenant(n: u64, tenant: &str) -> DecisionEntry {
 fn outcome(entry: &DecisionEntry, origin: &aegis_audit_chain::Origin) -> OutcomeEntry {
     let unknown = OutcomeEntry::unknown(origin, 0, entry);
     OutcomeEntry { cost: MicroUsd::new(5), dur_us: 30_000, ..unknown }
+}
+
+#[test]
+fn warnings_are_counted_by_scope_and_window_and_never_by_name() {
+    let (_, text) = measured(|journal| {
+        let budget = BudgetHold {
+            keys: Vec::new(),
+            held: MicroUsd::ZERO,
+            estimate: EstimateKind::Ceiling,
+            warned: ["agent:bot/day", "agent:other/day", "tenant/24h"].map(str::to_owned).to_vec(),
+        };
+        let entry = DecisionEntry { budget: Some(budget), ..of_tenant(1, "acme") };
+        journal.append(entry.draft().unwrap());
+    });
+    for line in [
+        r#"aegis_budget_warnings_total{tenant="acme",scope="agent",window="day"} 2"#,
+        r#"aegis_budget_warnings_total{tenant="acme",scope="tenant",window="rolling"} 1"#,
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
 }
 
 fn measured(write: impl FnOnce(&mut Journal)) -> (Metrics, String) {

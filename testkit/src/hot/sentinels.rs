@@ -1,11 +1,12 @@
-//! A primary with two replicas and three Sentinels, each on an address of its own, so that they can be cut off.
+//! A primary with two replicas and three Sentinels, on addresses or hosts of their own.
 //!
-//! Not here: what a client makes of it. Invariant: cuts are undone when their value goes.
+//! Not here: how a host is cut off (`network`), and what a client makes of it. Invariant: it is handed out only when the
+//! replicas follow and the Sentinels know each other.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
+use super::network::{Cut, Host, Network};
 use super::server::Server;
 
 /// The name the Sentinels know the primary by.
@@ -19,13 +20,30 @@ pub struct Replicated {
 impl Replicated {
     pub const NAME: &str = NAME;
 
-    /// Starts them with Sentinels that call the primary down after so long.
+    /// Starts them on addresses of loopback, with Sentinels that call the primary down after so long.
     pub fn start(program: &Path, down_after: Duration, options: &[&str]) -> Self {
-        // A /24 of loopback for each test, so that a rule against an address hits nobody else.
         let net = crate::building::random::<2>();
-        let ip = |host: usize| format!("127.{}.{}.{host}", 64 + net[0] % 128, net[1]);
+        let host = |nth: usize| Host::here(&format!("127.{}.{}.{nth}", 64 + net[0] % 128, net[1]));
+        Self::start_on((program, options), down_after, host)
+    }
+
+    /// The same, each on a host of its own, so that it can be cut off.
+    pub fn start_apart(
+        program: &Path,
+        network: &Network,
+        down_after: Duration,
+        options: &[&str],
+    ) -> Self {
+        Self::start_on((program, options), down_after, |nth| network.host(nth))
+    }
+
+    fn start_on(
+        (program, options): (&Path, &[&str]),
+        down_after: Duration,
+        host: impl Fn(usize) -> Host,
+    ) -> Self {
         let mut servers: Vec<Server> = Vec::new();
-        for nth in 0..3 {
+        for nth in 1..=3 {
             let mut all = vec!["--repl-diskless-sync-delay", "0", "--repl-timeout", "5"];
             all.extend(options);
             let primary =
@@ -33,7 +51,7 @@ impl Replicated {
             if let Some(primary) = &primary {
                 all.extend(["--replicaof", primary]);
             }
-            let mut server = Server::prepare(program, &ip(nth + 1), &all);
+            let mut server = Server::prepare(program, host(nth), &all);
             server.start_again();
             servers.push(server);
         }
@@ -45,8 +63,8 @@ impl Replicated {
                 replica.info("master_link_status") == "up"
             });
         }
-        for nth in 0..3 {
-            let sentinel = all.sentinel(program, &ip(nth + 11), down_after);
+        for nth in 11..=13 {
+            let sentinel = all.sentinel(program, host(nth), down_after);
             all.sentinels.push(sentinel);
         }
         for sentinel in &all.sentinels {
@@ -59,9 +77,10 @@ impl Replicated {
         all
     }
 
-    fn sentinel(&self, program: &Path, ip: &str, down_after: Duration) -> Server {
+    fn sentinel(&self, program: &Path, host: Host, down_after: Duration) -> Server {
         let (primary, ms) = (&self.servers[0], down_after.as_millis());
-        let mut sentinel = Server::prepare(program, ip, &[]);
+        let ip = host.ip.clone();
+        let mut sentinel = Server::prepare(program, host, &[]);
         let file = sentinel.folder().join("sentinel.conf");
         let text = format!(
             "bind-source-addr {ip}\n\
@@ -104,39 +123,15 @@ impl Replicated {
         });
     }
 
-    /// Cuts a server off from the other servers and the Sentinels; clients on 127.0.0.1 still reach it.
-    /// `None` where packets may not be dropped here.
-    pub fn cut(&self, nth: usize) -> Option<Cut> {
-        let cut_off = self.servers[nth].ip();
-        let others = self.servers.iter().chain(&self.sentinels).map(Server::ip);
-        let mut cut = Cut { rules: Vec::new() };
-        for other in others.filter(|ip| *ip != cut_off) {
-            for (from, to) in [(cut_off, other), (other, cut_off)] {
-                let rule = ["OUTPUT", "-s", from, "-d", to, "-j", "DROP"].map(str::to_owned);
-                if !iptables("-A", &rule) {
-                    return None;
-                }
-                cut.rules.push(rule);
-            }
-        }
-        Some(cut)
+    /// Cuts a server off from the other servers and the Sentinels; clients still reach it.
+    pub fn cut(&self, nth: usize) -> Cut {
+        let all = self.servers.iter().chain(&self.sentinels).map(Server::ip);
+        let cut_off = &self.servers[nth];
+        Cut::between(cut_off.host(), all.filter(|ip| *ip != cut_off.ip()))
     }
-}
 
-/// Dropped packets, until this is dropped itself.
-pub struct Cut {
-    rules: Vec<[String; 7]>,
-}
-
-impl Drop for Cut {
-    fn drop(&mut self) {
-        for rule in &self.rules {
-            iptables("-D", rule);
-        }
+    /// Cuts a server off from everybody.
+    pub fn isolate(&self, nth: usize) -> Cut {
+        Cut::between(self.servers[nth].host(), ["0.0.0.0/0"].into_iter())
     }
-}
-
-fn iptables(what: &str, rule: &[String; 7]) -> bool {
-    let done = Command::new("iptables").args(["-w", what]).args(rule).output();
-    done.is_ok_and(|output| output.status.success())
 }

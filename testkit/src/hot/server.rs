@@ -3,17 +3,21 @@
 //! Not here: several of them (`cluster`, `sentinels`). Invariant: `ask` fails the test on an error reply.
 
 use std::io::{BufReader, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::network::Host;
 use crate::ports::Port;
 
 /// How long a server on a busy machine may take to begin.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long one that may be cut off is waited for.
+const CONNECT: Duration = Duration::from_secs(1);
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +65,7 @@ pub fn free_port() -> u16 {
 pub struct Server {
     program: PathBuf,
     options: Vec<String>,
-    ip: String,
+    host: Host,
     port: Port,
     folder: TempDir,
     child: Option<Child>,
@@ -70,16 +74,16 @@ pub struct Server {
 impl Server {
     /// Starts an empty server with further options, each `--name value`.
     pub fn start(program: &Path, options: &[&str]) -> Self {
-        let mut server = Self::prepare(program, "127.0.0.1", options);
+        let mut server = Self::prepare(program, Host::here("127.0.0.1"), options);
         server.start_again();
         server
     }
 
-    pub(super) fn prepare(program: &Path, ip: &str, options: &[&str]) -> Self {
+    pub(super) fn prepare(program: &Path, host: Host, options: &[&str]) -> Self {
         Self {
             program: program.to_path_buf(),
             options: options.iter().map(|&option| option.to_owned()).collect(),
-            ip: ip.to_owned(),
+            host,
             port: Port::reserve(),
             folder: TempDir::new().unwrap(),
             child: None,
@@ -93,30 +97,35 @@ impl Server {
 
     /// Starts the process on the files that its last life left.
     pub fn start_again(&mut self) {
-        let mut command = Command::new(&self.program);
+        let mut command = self.host.command(&self.program);
         let first = self.options.first().filter(|option| option.ends_with(".conf"));
         command.args(first);
         let port = self.port.number().to_string();
-        command.args(["--port", &port, "--bind", &self.ip, "--daemonize", "no"]);
+        command.args(["--port", &port, "--bind", &self.host.ip, "--daemonize", "no"]);
         if first.is_none() {
-            command.args(["--save", "", "--bind-source-addr", &self.ip]);
+            command.args(["--save", "", "--bind-source-addr", &self.host.ip]);
             // Otherwise peers on other addresses of loopback are strangers.
             command.args(["--protected-mode", "no"]);
         }
         command.arg("--dir").arg(self.folder.path());
         command.args(self.options.iter().skip(usize::from(first.is_some())));
         let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
+        command.env("TZ", "UTC");
         let child = command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null()).spawn();
         self.child = Some(child.unwrap());
         self.wait_until("it answers", |server| server.try_ask(&["PING"]).is_some());
     }
 
     pub fn ip(&self) -> &str {
-        &self.ip
+        &self.host.ip
     }
 
     pub fn port(&self) -> u16 {
         self.port.number()
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.host
     }
 
     pub fn folder(&self) -> &Path {
@@ -161,7 +170,8 @@ impl Server {
 
     /// The reply, errors included; `None` when there is none.
     pub fn try_ask(&self, words: &[&str]) -> Option<String> {
-        let mut stream = TcpStream::connect((self.ip.as_str(), self.port())).ok()?;
+        let address = (self.host.ip.as_str(), self.port()).to_socket_addrs().ok()?.next()?;
+        let mut stream = TcpStream::connect_timeout(&address, CONNECT).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
         let mut request = format!("*{}\r\n", words.len());
         for word in words {
@@ -186,7 +196,8 @@ impl Server {
         }
     }
 
-    fn log(&self) -> String {
+    /// What it said since it was started, with times in UTC.
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 }

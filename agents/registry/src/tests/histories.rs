@@ -69,9 +69,15 @@ fn action(step: &Step, registry: &Registry) -> Action {
             Action::AddKey { key: jwk(*seed), lead: Ttl::from_s(*lead_s), overlap: Ttl::from_s(0) }
         }
         Step::Retire(seed) => Action::RetireKey { id: jwk(*seed).id().clone(), seen: None },
-        Step::RevokeAgent(agent) => Action::Revoke { target: Target::Agent(name(AGENTS[*agent])) },
-        Step::RevokeKey(seed) => Action::Revoke { target: Target::Key(jwk(*seed).id().clone()) },
-        Step::RevokeTenant => Action::Revoke { target: Target::Tenant(name("a").tenant) },
+        Step::RevokeAgent(agent) => {
+            Action::Revoke { target: Target::Agent(name(AGENTS[*agent])), issued: None }
+        }
+        Step::RevokeKey(seed) => {
+            Action::Revoke { target: Target::Key(jwk(*seed).id().clone()), issued: None }
+        }
+        Step::RevokeTenant => {
+            Action::Revoke { target: Target::Tenant(name("a").tenant), issued: None }
+        }
         Step::SetBudget(at, limit) => {
             let (budget, terms) = (budget(BUDGETS[*at]), limit.map(terms));
             Action::SetBudget { budget, seen: None, terms }

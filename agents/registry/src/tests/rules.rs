@@ -90,7 +90,8 @@ fn a_change_that_was_not_seen_is_not_overwritten() {
 #[test]
 fn a_command_is_applied_once_by_client_and_serial() {
     let mut desk = Desk::default();
-    let command = desk.command(Action::Revoke { target: Target::Tenant(name("x").tenant) });
+    let command =
+        desk.command(Action::Revoke { target: Target::Tenant(name("x").tenant), issued: None });
     let first = desk.registry.apply(&command, at(1)).unwrap();
     let before = desk.registry.hash();
     assert_eq!(desk.registry.apply(&command, at(500)), Ok(first));
@@ -131,7 +132,7 @@ fn a_key_that_signs_is_not_taken_away_before_another_takes_over() {
         desk.act(Action::RetireKey { id: id.clone(), seen: None }, at(1)),
         Err(Refusal::KeyInUse)
     );
-    let revoke = Action::Revoke { target: Target::Key(id.clone()) };
+    let revoke = Action::Revoke { target: Target::Key(id.clone()), issued: None };
     assert_eq!(desk.act(revoke.clone(), at(1)), Err(Refusal::KeyInUse));
     desk.add_key(2, 5, at(2)).unwrap();
     assert_eq!(desk.add_key(3, 0, at(3)), Err(Refusal::KeyPending));
@@ -150,7 +151,7 @@ fn a_revoked_key_is_taken_from_its_agent_and_never_comes_back() {
     desk.register("bot", "one", at(0));
     desk.enrol("one", 1, at(1)).unwrap();
     let id = jwk(1).id().clone();
-    desk.act(Action::Revoke { target: Target::Key(id.clone()) }, at(2)).unwrap();
+    desk.act(Action::Revoke { target: Target::Key(id.clone()), issued: None }, at(2)).unwrap();
     assert_eq!(desk.agent("bot").key, None);
     desk.act(Action::IssueCode { agent: name("bot"), seen: None, code: code("two") }, at(3))
         .unwrap();
@@ -164,11 +165,22 @@ fn everything_issued_before_a_revocation_is_worthless_and_what_comes_after_is_no
     desk.register("bot", "one", at(0));
     for target in [Target::Agent(name("bot")), Target::Tenant(name("bot").tenant)] {
         let mut desk = desk.clone();
-        desk.act(Action::Revoke { target }, at(50)).unwrap();
+        desk.act(Action::Revoke { target, issued: None }, at(50)).unwrap();
         let view = desk.registry.view();
         assert!(is_revoked(view, "bot", &[], at(49)));
         assert!(!is_revoked(view, "bot", &[], at(50)));
     }
+}
+
+#[test]
+fn what_a_clock_that_was_ahead_issued_is_revoked_with_the_rest() {
+    let mut desk = Desk::default();
+    desk.register("bot", "one", at(0));
+    let revoke = Action::Revoke { target: Target::Agent(name("bot")), issued: Some(at(650)) };
+    desk.act(revoke, at(60)).unwrap();
+    let view = desk.registry.view();
+    assert!(is_revoked(view, "bot", &[], at(650)));
+    assert!(!is_revoked(view, "bot", &[], at(651)));
 }
 
 #[test]
@@ -223,7 +235,7 @@ fn gateways_that_ask_in_the_words_of_identity_are_told_the_same() {
         Target::Key(jwk(5).id().clone()),
         Target::Token { tenant: name("bot").tenant, jti: Jti::parse("gone").unwrap() },
     ] {
-        desk.act(Action::Revoke { target }, at(100)).unwrap();
+        desk.act(Action::Revoke { target, issued: None }, at(100)).unwrap();
     }
     let view = desk.registry.view();
     let taken = view.taken_back().unwrap();

@@ -4,8 +4,8 @@
 //! a field; digests of what could be guessed are salted.
 
 use aegis_domain::{
-    AgentId, CallKind, Decision, DecisionId, Degraded, Effect, Host, KeyId, Method, MicroUsd,
-    OrgId, ParamsHash, PolicyRef, Reason, Region, RuleId, TenantId, TokenUse, ToolName,
+    AgentId, CallKind, Decision, DecisionId, Degraded, Effect, EstimateKind, Host, KeyId, Method,
+    MicroUsd, OrgId, ParamsHash, PolicyRef, Reason, Region, RuleId, TenantId, TokenUse, ToolName,
     TraceContext,
 };
 
@@ -88,6 +88,10 @@ pub struct Redaction {
 pub struct BudgetHold {
     pub keys: Vec<String>,
     pub held: MicroUsd,
+    /// Whether the call can cost more than is held.
+    pub estimate: EstimateKind,
+    /// Those of the budgets that this call was the first to bring past their warning, as far as the gateway knows.
+    pub warned: Vec<String>,
 }
 
 /// The body of a `decision` record. A refusal may come before anyone knows who is calling, so most is optional.
@@ -250,7 +254,9 @@ impl DecisionEntry {
         w.opt_text("approval_id", self.approval_id.as_ref().map(DecisionId::as_str));
         if let Some(budget) = &self.budget {
             w.open("budget").list("keys", budget.keys.iter().map(String::as_str));
-            w.number("held_microusd", budget.held.micro_usd()).close();
+            w.number("held_microusd", budget.held.micro_usd());
+            w.opt_text("estimate", estimate_text(budget.estimate));
+            w.list("warned", budget.warned.iter().map(String::as_str)).close();
         }
         w.number("est_cost_microusd", self.est_cost.micro_usd());
         w.number("eval_us", self.eval_us);
@@ -412,6 +418,8 @@ fn read_budget(r: &mut Reader<'_>) -> Result<BudgetHold, RecordError> {
     Ok(BudgetHold {
         keys: r.list("keys", |text| Some(text.to_owned()))?,
         held: MicroUsd::new(r.number("held_microusd")?),
+        estimate: r.opt("estimate", parse_estimate)?.unwrap_or_default(),
+        warned: r.list("warned", |text| Some(text.to_owned()))?,
     })
 }
 
@@ -425,6 +433,18 @@ pub(super) fn parse_call_kind(text: &str) -> Option<CallKind> {
 
 pub(super) fn parse_reason(text: &str) -> Option<Reason> {
     Reason::ALL.iter().copied().find(|reason| reason.code() == text)
+}
+
+/// Written only when it is no ceiling.
+fn estimate_text(kind: EstimateKind) -> Option<&'static str> {
+    match kind {
+        EstimateKind::Ceiling => None,
+        EstimateKind::Soft => Some("soft"),
+    }
+}
+
+pub(super) fn parse_estimate(text: &str) -> Option<EstimateKind> {
+    (text == "soft").then_some(EstimateKind::Soft)
 }
 
 /// Written only when something was missing.

@@ -6,7 +6,8 @@
 use aegis_domain::{DecisionId, Effect, Host, MicroUsd};
 
 use super::decision::{
-    Mode, OutcomeDue, parse_call_kind, parse_degraded, parse_reason, parse_token_use, parse_trace,
+    Mode, OutcomeDue, parse_call_kind, parse_degraded, parse_estimate, parse_reason,
+    parse_token_use, parse_trace,
 };
 use super::json::Reader;
 use super::{Kind, MAX_BYTES, RecordError};
@@ -85,7 +86,9 @@ fn decision(r: &mut Reader<'_>) -> Result<Skimmed, RecordError> {
     r.opt("approval_id", |text| DecisionId::parse(text).ok())?;
     r.object("budget", |r| {
         r.list("keys", |_| Some(()))?;
-        r.number("held_microusd")
+        r.number("held_microusd")?;
+        r.opt("estimate", parse_estimate)?;
+        r.list("warned", |_| Some(()))
     })?;
     r.number("est_cost_microusd")?;
     r.number("eval_us")?;

@@ -15,15 +15,15 @@ for k = 2, #KEYS do
   days[k] = {sums, a, n, whole}
   a = a + 1 + n
 end
-spent, held = math.min(spent, MAX), math.min(held, MAX)
+spent, held = min(spent, MAX), min(held, MAX)
 if redis.call('GET', KEYS[1]) then return {spent, held} end
 
 -- Changes one sum, and with it the whole it is part of.
 local function change(k, i, by)
   local sums, first = days[k][1], days[k][2]
-  redis.call('HSET', KEYS[k], ARGV[first + i], text(math.min(count(sums[i]) + by, MAX)))
+  redis.call('HSET', KEYS[k], ARGV[first + i], text(min(count(sums[i]) + by, MAX)))
   if days[k][4] then
-    days[k][4] = math.min(math.max(days[k][4] + by, 0), MAX)
+    days[k][4] = min(max(days[k][4] + by, 0), MAX)
     redis.call('HSET', KEYS[k], ARGV[5], text(days[k][4]))
   end
 end
@@ -33,13 +33,13 @@ redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'PX', ARGV[3])
 if ARGV[1] == '+' then
   change(#KEYS, days[#KEYS][3] - 1, amount)
   if redis.call('PTTL', KEYS[#KEYS]) == -1 then redis.call('PEXPIRE', KEYS[#KEYS], ARGV[4]) end
-  return {math.min(spent + amount, MAX), held}
+  return {min(spent + amount, MAX), held}
 end
-local rest = math.min(amount, spent)
+local rest = min(amount, spent)
 local after = spent - rest
 for k = #KEYS, 2, -1 do
   for i = days[k][3] - 1, 1, -2 do
-    local taken = math.min(rest, count(days[k][1][i]))
+    local taken = min(rest, count(days[k][1][i]))
     if taken > 0 then change(k, i, -taken) end
     rest = rest - taken
   end

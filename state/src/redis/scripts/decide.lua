@@ -7,8 +7,8 @@
 --      13.. for each of the rates: interval and tolerance in us of three windows, 0 for none
 --      then the limit of each of the calls under way, then what `weigh` reads
 local now = clock(ARGV[1])
-local now_ms = math.floor(now / 1000)
-local rates, flights, count_of_sheets = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
+local now_ms = floor(now / 1000)
+local rates, flights, sheets = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 
 local got = redis.call('MGET', unpack(KEYS, 1, 3 + rates))
 local epoch, call, token = got[1], got[2], got[3]
@@ -34,15 +34,15 @@ for k = 1, rates do
   for i = 1, 3 do
     local interval, tolerance = tonumber(ARGV[a]), tonumber(ARGV[a + 1])
     if interval > 0 then
-      at[i] = math.max(at[i], now) + interval
+      at[i] = max(at[i], now) + interval
       local ahead, nth = at[i] - now, 3 * k - 3 + i
       if ahead - tolerance > wait then worst, wait = nth, ahead - tolerance end
-      local left = math.floor((tolerance - ahead) / interval)
+      local left = floor((tolerance - ahead) / interval)
       if near == 0 or left < near_left or (left == near_left and ahead > near_ahead) then
         near, near_left, near_ahead = nth, left, ahead
       end
     end
-    rest = math.max(rest, at[i])
+    rest = max(rest, at[i])
     a = a + 2
   end
   paced[k] = {at, rest}
@@ -58,14 +58,14 @@ for k = open + 1, open + flights do
 end
 
 local estimate = tonumber(ARGV[6])
-local w = weigh(a, open + flights + 1, count_of_sheets, estimate)
-if #w.refused > 1 then return w.refused end
+local least, tightest, warned, refused, sums = weigh(a, open + flights + 1, sheets, estimate)
+if #refused > 1 then return refused end
 
 local due = now_ms + tonumber(ARGV[7])
-redis.call('SET', KEYS[2], call_text('o', estimate, w.least, due, w.tightest, w.warned), 'PX', ARGV[8])
+redis.call('SET', KEYS[2], call_text('o', estimate, least, due, tightest, warned), 'PX', ARGV[8])
 if not token then
   -- By the clock that is further behind.
-  local life = math.max(tonumber(ARGV[4]), tonumber(ARGV[5]) - now_ms)
+  local life = max(tonumber(ARGV[4]), tonumber(ARGV[5]) - now_ms)
   redis.call('SET', KEYS[3], ARGV[3], 'PX', text(life))
 end
 for k = 1, rates do
@@ -73,11 +73,11 @@ for k = 1, rates do
   if rest > now then
     -- A minute more, should a failover bring a clock that is behind.
     local life = text(math.ceil((rest - now) / 1000) + 60000)
-    redis.call('SET', KEYS[3 + k], string.format('%.0f %.0f %.0f', at[1], at[2], at[3]), 'PX', life)
+    redis.call('SET', KEYS[3 + k], format('%.0f %.0f %.0f', at[1], at[2], at[3]), 'PX', life)
   end
 end
-write(w.sheets)
-if count_of_sheets > 0 and estimate > 0 then
+write(sums)
+if sheets > 0 and estimate > 0 then
   redis.call('ZADD', KEYS[open], text(due), ARGV[9])
 end
 for k = open + 1, open + flights do
@@ -86,4 +86,4 @@ for k = open + 1, open + flights do
   redis.call('ZADD', KEYS[k], text(due), (string.match(ARGV[9], '^[^|]+')))
   if redis.call('PTTL', KEYS[k]) < life then redis.call('PEXPIRE', KEYS[k], text(life)) end
 end
-return {0, estimate, w.least, w.tightest, w.warned, near, near_left, near_ahead}
+return {0, estimate, least, tightest, warned, near, near_left, near_ahead}

@@ -3,7 +3,7 @@
 -- ARGV 1 now in us, 0 for this server's clock  2 this server's run  3 the new id  4 the id that was lost
 --      5.. for each budget: spent, the last hash's life in ms, the count of fields to raise, those fields, the count of
 --      hashes, and for each: the count of fields, and the fields: spent and held by turns
-local now_ms = text(math.floor(clock(ARGV[1]) / 1000))
+local now_ms = text(floor(clock(ARGV[1]) / 1000))
 local a, k = 5, 2
 while a < #ARGV do
   local told, life, raised = tonumber(ARGV[a]), ARGV[a + 1], tonumber(ARGV[a + 2])
@@ -20,7 +20,7 @@ while a < #ARGV do
   local last = KEYS[k - 1]
   for _, field in ipairs(fields) do
     local sum = tonumber(redis.call('HGET', last, field) or 0) or 0
-    if told > known then redis.call('HSET', last, field, text(math.min(sum + told - known, MAX))) end
+    if told > known then redis.call('HSET', last, field, text(min(sum + told - known, MAX))) end
   end
   if redis.call('PTTL', last) == -1 then redis.call('PEXPIRE', last, life) end
 end

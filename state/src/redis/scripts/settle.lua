@@ -5,7 +5,7 @@
 --      7 the hold as the reaper reads it  8 when the hold ends, in ms  9 the count of calls under way
 --      10.. for each sheet: its life in ms, the count of sums, and for each: spent field, held field
 -- Returns 0 applied, 1 duplicate, 2 too late, 3 not overdue
-local now_ms = math.floor(clock(ARGV[1]) / 1000)
+local now_ms = floor(clock(ARGV[1]) / 1000)
 
 local phase, estimate, left, due, tightest, warned = read_call(redis.call('GET', KEYS[1]))
 estimate, left = estimate or tonumber(ARGV[3]), left or tonumber(ARGV[3])
@@ -31,17 +31,17 @@ for k = 3 + flights, #KEYS do
   local sums, writes, is_new = redis.call('HMGET', KEYS[k], unpack(fields)), {}, false
   for i = 1, 2 * n, 2 do
     local spent, held = count(sums[i]), count(sums[i + 1])
-    if phase == 'o' then held = math.max(held - estimate, 0) end
-    if phase == 'x' then spent = math.max(spent - estimate, 0) end
+    if phase == 'o' then held = max(held - estimate, 0) end
+    if phase == 'x' then spent = max(spent - estimate, 0) end
     is_new = is_new or not sums[i + 1]
-    writes[2 * i - 1], writes[2 * i] = fields[i], text(math.min(spent + cost, MAX))
+    writes[2 * i - 1], writes[2 * i] = fields[i], text(min(spent + cost, MAX))
     writes[2 * i + 1], writes[2 * i + 2] = fields[i + 1], text(held)
   end
   sheets[k] = {writes, is_new and ARGV[a]}
   a = a + 2 + 2 * n
 end
 
-local kept = text(math.max(due - now_ms, 0) + tonumber(ARGV[6]))
+local kept = text(max(due - now_ms, 0) + tonumber(ARGV[6]))
 redis.call('SET', KEYS[1], call_text(ARGV[2], estimate, left, due, tightest, warned), 'PX', kept)
 write(sheets)
 if phase == 'o' then redis.call('ZREM', KEYS[2], ARGV[7]) end

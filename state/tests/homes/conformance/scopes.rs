@@ -71,7 +71,7 @@ pub(crate) async fn a_rolling_window_adds_up_its_hours(home: &impl Home) {
         let key = rolling(hours);
         // Whatever the time of day, the window is as long.
         for start in [0, 11 * HOUR, 20 * HOUR] {
-            let begins = start + u64::from(n) * 100 * 86_400;
+            let begins = start + n * 100 * 86_400;
             let call = |i: u64, s| Ask {
                 now: at(s),
                 budgets: budgets([(key.clone(), 25)]),

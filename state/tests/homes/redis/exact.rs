@@ -154,7 +154,7 @@ async fn present(gateway: &Gateway, token: u64, next: &AtomicU64) -> (u64, bool)
         budgets: budgets([(tenant_day(), 1 << 40)]),
         ..once(next.fetch_add(1, Ordering::Relaxed), &format!("token-{token}"))
     });
-    let answer = gateway.decide(&ask).await;
+    let answer = answered(gateway, &ask).await;
     let refused = answer == HotAnswer::Refused(HotRefusal::Replayed);
     assert!(refused || is_granted(&answer), "{answer:?}");
     (token, is_granted(&answer))

@@ -6,7 +6,8 @@
 use std::time::{Duration, Instant};
 
 use aegis_domain::Ttl;
-use aegis_state::{Ask, Counted, EmbeddedConfig, EmbeddedState, HotState, Rates};
+use aegis_state::{Ask, Counted, HotState, Rates};
+use aegis_state_embedded::{EmbeddedConfig, EmbeddedState};
 use aegis_testkit::hot::{Server, Software};
 use futures::future::join_all;
 

@@ -6,6 +6,7 @@ mod conforms;
 mod exact;
 mod failover;
 mod figures;
+mod others;
 mod outages;
 mod stand;
 mod steps;

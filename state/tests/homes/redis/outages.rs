@@ -286,6 +286,29 @@ fn a_restart_that_forgot_settlements_is_told_them_again() {
     eventually("both were told", || counted(&gateway).0 == 7);
 }
 
+/// A primary is lost with the last settlements, and the gateway that made them dies before it can tell another.
+#[test]
+fn settlements_that_server_and_gateway_forgot_are_in_the_notes() {
+    let Some(program) = Software::Redis.installed() else { return };
+    let mut server = Server::start(&program, &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, left) = Gateway::noting(single(&server), folder.path());
+    assert_eq!(left, []);
+    let call = call(1);
+    assert!(is_granted(&gateway.decide_now(call.clone())));
+    server.ask(&["SAVE"]);
+    gateway.run(gateway.settle(&call.hold(), usd(4), now())).unwrap();
+    gateway.run(gateway.reap(now(), 10)).unwrap();
+    server.kill();
+    drop(gateway);
+    server.start_again();
+    let (gateway, left) = Gateway::noting(single(&server), folder.path());
+    assert_eq!(counted(&gateway), (0, 10), "the server kept it, so nothing is shown");
+    assert_eq!(left, [call.hold()]);
+    gateway.run(gateway.settle(&left[0], usd(4), now())).unwrap();
+    assert_eq!(counted(&gateway), (4, 0));
+}
+
 #[test]
 fn after_a_restart_only_new_single_use_tokens_pass() {
     let Some(program) = Software::Redis.installed() else { return };

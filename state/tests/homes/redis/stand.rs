@@ -4,13 +4,16 @@
 //! quarantine of a beginning is in the way.
 
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aegis_domain::{HotAnswer, Outage, TenantId, Timestamp, Ttl};
 use aegis_state::{
-    Ask, Clock, Deployment, HotState as _, RedisConfig, RedisState, Server as Address, TokenCheck,
+    Ask, Clock, Deployment, Hold, HotState as _, RedisConfig, RedisState, Server as Address,
+    TokenCheck,
 };
+use aegis_state_embedded::HoldNotes;
 use aegis_testkit::hot::{Replicated, Server};
 use tokio::runtime::Runtime;
 
@@ -54,12 +57,19 @@ impl Gateway {
     }
 
     pub(crate) fn begin(config: RedisConfig) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = runtime();
         Self { state: RedisState::open(config, runtime.handle().clone()).unwrap(), runtime }
+    }
+
+    /// Opens one that notes what it holds there; also what an earlier life had open.
+    pub(crate) fn noting(config: RedisConfig, folder: &Path) -> (Self, Vec<Hold>) {
+        let runtime = runtime();
+        let (notes, left) = HoldNotes::open(folder).unwrap();
+        let handle = runtime.handle().clone();
+        let state = RedisState::open_noting(config, Arc::new(notes), handle).unwrap();
+        let gateway = Self { state, runtime };
+        gateway.wait_until_well();
+        (gateway, left)
     }
 
     /// Proves that decisions are granted.
@@ -92,6 +102,10 @@ impl Gateway {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
 impl Deref for Gateway {

@@ -7,7 +7,7 @@ use aegis_domain::{BudgetKey, DecisionId, Grant, MicroUsd, Timestamp};
 
 use super::codec::{Reader, Writer};
 use super::tokens::FirstUse;
-use crate::{Adjustment, Hold, Spend};
+use aegis_state::{Adjustment, Hold, Spend};
 
 /// The first bytes of every file: what it is, and the version of its frames.
 pub(super) const MAGIC: &[u8; 8] = b"aegisHS2";
@@ -170,7 +170,7 @@ impl Record {
 /// What the next bytes of a file are.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    Record(Record),
+    Record(Box<Record>),
     /// A whole frame whose body means nothing to this version.
     Unknown,
     /// The end, or a frame that was not written to its end.
@@ -190,7 +190,7 @@ pub(super) fn next(bytes: &mut &[u8]) -> Next {
         return Next::Nothing;
     }
     *bytes = after;
-    Record::parse(body).map_or(Next::Unknown, Next::Record)
+    Record::parse(body).map_or(Next::Unknown, |record| Next::Record(Box::new(record)))
 }
 
 fn header(body: &[u8]) -> [u8; 8] {

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use aegis_domain::{BudgetKey, BudgetWindow, HotRefusal, MicroUsd, Timestamp, Ttl};
 
-use crate::budget::When;
-use crate::{Budget, Budgets, Hold, Overrun, Period, Spend};
+use aegis_state::When;
+use aegis_state::{Budget, Budgets, Hold, Overrun, Period, Spend};
 
 /// What budgets with room for an amount tell.
 #[derive(Debug, PartialEq, Eq)]

@@ -6,18 +6,19 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aegis_domain::{
-    AgentId, BudgetScope, BudgetWindow, DecisionId, HotRefusal, Jti, TenantId, TokenUse, ToolName,
-    Ttl,
+    AgentId, BudgetScope, BudgetWindow, DecisionId, HotRefusal, Hours, Jti, TeamId, TenantId,
+    TokenUse, ToolName, Ttl,
 };
 use proptest::prelude::*;
 
 use super::journal::Sink;
 use super::*;
-use crate::{Binding, Budget, Budgets, Counted, InFlight, TokenCheck};
+use aegis_state::{Binding, Budget, Budgets, Change, Counted, InFlight, Overrun, TokenCheck};
 
 /// A disk with so many bytes left whose syncs fail when told to.
 struct Faulty {
@@ -90,6 +91,13 @@ fn at(s: u64) -> Timestamp {
 
 fn ask(n: u64) -> Ask {
     let limit = MicroUsd::new(1 << 40);
+    let rolling = BudgetKey {
+        scope: BudgetScope::Team(TeamId::parse("ops").unwrap()),
+        window: BudgetWindow::Rolling(Hours::new(24).unwrap()),
+        ..day(n % 3)
+    };
+    let soft =
+        Budget { warn_at: Some(limit), overrun: Overrun::Warn, ..Budget::hard(rolling, limit) };
     Ask {
         id: id(n),
         tenant: day(n % 3).tenant,
@@ -103,12 +111,20 @@ fn ask(n: u64) -> Ask {
             expires_at: at(300),
         },
         rates: Counted::default(),
-        in_flight: InFlight::default(),
-        budgets: Budgets::new(vec![Budget::hard(day(n % 3), limit)]).unwrap(),
+        in_flight: InFlight { tenant: NonZeroU32::new(1_000), ..InFlight::default() },
+        budgets: Budgets::new(vec![Budget::hard(day(n % 3), limit), soft]).unwrap(),
         estimate: MicroUsd::new(10 + n),
         hold_ttl: Ttl::from_s(30),
         now: at(0),
     }
+}
+
+/// A correction of the rolling day of one tenant, up or down.
+fn adjustment(n: u64) -> Adjustment {
+    let key = BudgetKey { window: BudgetWindow::Rolling(Hours::new(24).unwrap()), ..day(n % 3) };
+    let amount = MicroUsd::new(5 + n);
+    let change = if n.is_multiple_of(2) { Change::Add(amount) } else { Change::Subtract(amount) };
+    Adjustment { id: id(1_000 + n), key, change, now: at(n) }
 }
 
 /// Everything of a state that a caller can see.
@@ -143,6 +159,10 @@ fn a_tail_torn_at_any_byte_costs_only_the_change_it_belongs_to() {
         run(state.decide(&ask(n)));
         mark();
     }
+    run(state.extend(&ask(1).hold(), MicroUsd::new(90), at(1))).unwrap();
+    mark();
+    run(state.adjust(&adjustment(0))).unwrap();
+    mark();
     run(state.settle(&ask(0).hold(), MicroUsd::new(3), at(1))).unwrap();
     mark();
     for _ in 0..2 {
@@ -240,6 +260,43 @@ fn after_a_failed_sync_nothing_is_granted_until_a_restart() {
     assert!(matches!(run(reopened.decide(&ask(3))), HotAnswer::Granted(_)));
 }
 
+/// The horizon of what was forgotten outlives the process and a compaction.
+#[test]
+fn a_clock_that_steps_back_after_a_restart_makes_no_token_good_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = || EmbeddedConfig::new(directory.path().into());
+    let state = EmbeddedState::open(config()).unwrap();
+    assert!(matches!(run(state.decide(&ask(1))), HotAnswer::Granted(_)));
+    let token = TokenCheck { expires_at: at(900), ..ask(2).token };
+    let ahead = Ask { now: at(600), token, ..ask(2) };
+    assert!(matches!(run(state.decide(&ahead)), HotAnswer::Granted(_)));
+    drop(state);
+    files::start_journal(&Files, directory.path(), 1).unwrap();
+    files::compact(&Files, directory.path(), 1).unwrap();
+    let state = EmbeddedState::open(config()).unwrap();
+    let again = Ask { id: id(3), ..ask(1) };
+    assert_eq!(run(state.decide(&again)), HotAnswer::Refused(HotRefusal::Replayed));
+}
+
+#[test]
+fn counts_of_calls_under_way_outlive_the_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = || EmbeddedConfig::new(directory.path().into());
+    let state = EmbeddedState::open(config()).unwrap();
+    let in_flight = InFlight { agent: NonZeroU32::new(1), ..InFlight::default() };
+    let budgets = Budgets::none();
+    let call = |n| Ask { in_flight, budgets: budgets.clone(), tenant: day(0).tenant, ..ask(n) };
+    assert!(matches!(run(state.decide(&call(0))), HotAnswer::Granted(_)));
+    drop(state);
+    let state = EmbeddedState::open(config()).unwrap();
+    let busy = HotRefusal::Busy { of: aegis_domain::CountScope::Agent, limit: 1 };
+    assert_eq!(run(state.decide(&call(3))), HotAnswer::Refused(busy));
+    run(state.settle(&call(0).hold(), MicroUsd::ZERO, at(1))).unwrap();
+    drop(state);
+    let state = EmbeddedState::open(config()).unwrap();
+    assert!(matches!(run(state.decide(&call(3))), HotAnswer::Granted(_)));
+}
+
 #[test]
 fn one_directory_serves_one_state() {
     let directory = tempfile::tempdir().unwrap();
@@ -307,6 +364,8 @@ fn windows_are_dropped_a_week_after_their_end() {
 enum Step {
     Decide(u64),
     Settle(u64, u64),
+    Extend(u64, u64),
+    Adjust(u64),
     Reap(u64),
     Reopen,
     Compact,
@@ -316,6 +375,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0u64..10).prop_map(Step::Decide),
         3 => (0u64..10, 0u64..50).prop_map(|(n, actual)| Step::Settle(n, actual)),
+        2 => (0u64..10, 0u64..90).prop_map(|(n, total)| Step::Extend(n, total)),
+        1 => (0u64..6).prop_map(Step::Adjust),
         1 => (0u64..80).prop_map(Step::Reap),
         1 => Just(Step::Reopen),
         1 => Just(Step::Compact),
@@ -338,6 +399,14 @@ proptest! {
                 }
                 Step::Settle(n, actual) => {
                     run(state.settle(&ask(n).hold(), MicroUsd::new(actual), at(1))).unwrap();
+                }
+                Step::Extend(n, total) => {
+                    let extended = run(state.extend(&ask(n).hold(), MicroUsd::new(total), at(1)));
+                    let is_told = matches!(extended, Ok(Extended::Granted) | Err(StateError::NotHeld));
+                    prop_assert!(is_told);
+                }
+                Step::Adjust(n) => {
+                    run(state.adjust(&adjustment(n))).unwrap();
                 }
                 Step::Reap(s) => {
                     run(state.reap(at(s), 3)).unwrap();

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use aegis_domain::{DecisionId, Jti, TenantId, Timestamp, TokenUse, Ttl};
 
-use crate::{Ask, Binding};
+use aegis_state::{Ask, Binding};
 
 /// How long past its expiry a gateway with a slow clock may still accept a token, with room to spare.
 const SKEW: Ttl = Ttl::from_s(120);

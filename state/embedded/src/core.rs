@@ -12,8 +12,8 @@ use super::rates::{Pace, Paced};
 use super::record::Record;
 use super::sums::{Room, Short};
 use super::tokens::{FirstUse, Token};
-use crate::budget::When;
-use crate::{Adjustment, Ask, Extended, Hold, LATE_SETTLE, Settled, Spend, StateError};
+use aegis_state::When;
+use aegis_state::{Adjustment, Ask, Extended, Hold, LATE_SETTLE, Settled, Spend, StateError};
 
 /// Closed calls forgotten with each new one: more than one, so that forgetting keeps up.
 const FORGOTTEN_PER_CALL: usize = 2;

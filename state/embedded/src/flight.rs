@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use aegis_domain::{CountScope, DecisionId, HotRefusal, TenantId, Timestamp};
 
-use crate::{Ask, Hold, InFlightName};
+use aegis_state::{Ask, Hold, InFlightName};
 
 /// Calls by the expiry of their holds.
 type Calls = BTreeSet<(Timestamp, DecisionId)>;

@@ -1,6 +1,6 @@
 //! The home of the hot state inside one process: maps under one lock, and a journal on local disk.
 //!
-//! Not here: clocks (every question brings `now`) and sharing between processes (`redis`). Invariant: a change is
+//! Not here: clocks (every question brings `now`) and sharing between processes (`aegis_state::RedisState`). Invariant: a change is
 //! in the journal before it is answered, so a killed process neither loses nor repeats it; a power cut loses at
 //! most what was not synced, and in `Strict` nothing that was answered.
 
@@ -11,6 +11,7 @@ mod flight;
 mod journal;
 mod keeper;
 mod ledger;
+mod notes;
 mod rates;
 mod record;
 mod sums;
@@ -31,7 +32,10 @@ use self::core::Core;
 use self::journal::{Disk, Files, Journal};
 use self::keeper::{Keeper, Shared, Synced};
 use self::ledger::Ledger;
-use crate::{Adjustment, Ask, Extended, Hold, HotState, InFlightName, Settled, Spend, StateError};
+pub use self::notes::HoldNotes;
+use aegis_state::{
+    Adjustment, Ask, Extended, Hold, HotState, InFlightName, Settled, Spend, StateError,
+};
 
 /// When an answer may be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

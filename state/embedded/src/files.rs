@@ -14,7 +14,7 @@ use tracing::warn;
 use super::journal::{Disk, Sink, open_at, sync_directory};
 use super::ledger::Ledger;
 use super::record::{MAGIC, Next, Record, next};
-use crate::StateError;
+use aegis_state::StateError;
 
 /// What a directory holds, read back.
 pub(super) struct Recovered {
@@ -93,11 +93,11 @@ fn read_snapshot(path: &Path, ledger: &mut Ledger) -> Result<(), StateError> {
     let mut ended = None;
     let mut rest = bytes.strip_prefix(MAGIC).unwrap_or_default();
     while let Next::Record(record) = next(&mut rest) {
-        match record {
-            Record::End { records, .. } => ended = Some(records),
+        match &*record {
+            Record::End { records, .. } => ended = Some(*records),
             _ => count += 1,
         }
-        ledger.apply(record);
+        ledger.apply(*record);
     }
     if ended == Some(count) && rest.is_empty() {
         Ok(())
@@ -120,7 +120,7 @@ fn read_journal(path: &Path, ledger: &mut Ledger) -> Result<u64, StateError> {
     };
     loop {
         match next(&mut rest) {
-            Next::Record(record) => ledger.apply(record),
+            Next::Record(record) => ledger.apply(*record),
             Next::Unknown => {
                 return Err(StateError::Damaged { what: "a journal is of a newer version" });
             }

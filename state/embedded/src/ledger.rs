@@ -11,7 +11,7 @@ use super::flight::Flight;
 use super::record::{Phase, Record};
 use super::sums::Sums;
 use super::tokens::{FirstUse, Tokens};
-use crate::{Adjustment, Change, Hold, LATE_SETTLE, Period};
+use aegis_state::{Adjustment, Change, Hold, LATE_SETTLE, Period};
 
 /// One call that was granted, until it is forgotten.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use aegis_domain::{
 };
 
 use super::tokens::{FirstUse, Used};
-use crate::{Adjustment, Binding, Budget, Budgets, Change, Hold, InFlight, Overrun};
+use aegis_state::{Adjustment, Binding, Budget, Budgets, Change, Hold, InFlight, Overrun};
 
 pub(super) struct Writer<'a>(&'a mut Vec<u8>);
 

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use aegis_domain::{CountScope, HotRefusal, RateLeft, RateWindow, TenantId, Timestamp};
 
-use crate::budget::ttl_ceil;
-use crate::{Ask, InFlightName, RateLimit};
+use aegis_state::ttl_ceil;
+use aegis_state::{Ask, InFlightName, RateLimit};
 
 /// Theoretical arrival times in Unix nanoseconds, in the order of `RateWindow::ALL`.
 type Arrivals = [u64; 3];

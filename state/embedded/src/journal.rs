@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tracing::error;
 
 use super::record::{MAGIC, Record};
-use crate::StateError;
+use aegis_state::StateError;
 
 /// Where files are opened; the tests bring one that fills up.
 pub(super) trait Disk: Send + Sync {
