@@ -10,9 +10,6 @@ pub const LOCK_FILE: &str = "lock";
 pub const STREAMS_DIR: &str = "streams";
 pub const REGISTRY_DIR: &str = "registry";
 
-/// What the shipper keeps for itself.
-pub const SHIP_DIR: &str = "ship";
-
 /// The directory of one stream.
 pub fn stream_dir(origin: &Origin) -> String {
     let number = origin.incarnation();
@@ -68,11 +65,6 @@ pub const BUCKET_ROOT: &str = "v1";
 pub fn bucket_dir(origin: &Origin) -> String {
     let (region, writer, number) = (origin.region(), origin.writer(), origin.incarnation());
     format!("{BUCKET_ROOT}/{region}/{writer}/{number:020}")
-}
-
-/// The stream's birth note, in a bucket.
-pub fn bucket_genesis(origin: &Origin) -> String {
-    format!("{}/genesis.note", bucket_dir(origin))
 }
 
 /// The signed head of the first `size` records, in a bucket.

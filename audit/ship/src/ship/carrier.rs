@@ -108,7 +108,7 @@ impl Carrier {
         }
         let from = self.dir.join(layout::genesis_note(&reach.origin));
         let note = fs::read(from).map_err(io_error("reading a birth note"))?;
-        let key = layout::bucket_genesis(&reach.origin);
+        let key = format!("{}/genesis.note", layout::bucket_dir(&reach.origin));
         match self.bucket.create(&key, note) {
             Ok(_) => {}
             // Two gateways must not share a folder of a bucket: each has a registry of its own.

@@ -8,13 +8,15 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aegis_audit_chain::{Origin, layout};
+use aegis_audit_chain::Origin;
 use serde_json::json;
 
 use super::sealer::Segment;
 use crate::bucket::Receipt;
 use crate::disk::Disk;
 
+/// Below the journal's own directory.
+const SHIP_DIR: &str = "ship";
 const NEXT_NOTE: &str = "next.man";
 const NEXT_RECORDS: &str = "next.rec.gz";
 
@@ -25,7 +27,7 @@ pub(crate) struct Spool {
 
 impl Spool {
     pub(crate) fn open(root: &Path, disk: Arc<dyn Disk>) -> io::Result<Self> {
-        let dir = root.join(layout::SHIP_DIR);
+        let dir = root.join(SHIP_DIR);
         disk.create_dir(&dir)?;
         Ok(Self { dir, disk })
     }
