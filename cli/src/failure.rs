@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use aegis_audit_ship::BucketError;
 use aegis_cli_journal::JournalError;
 use aegis_cli_region::RegionError;
 use aegis_document::Diagnostics;
@@ -71,6 +72,8 @@ pub(crate) enum Failure {
     Usage { message: String },
     #[error("the control API did not do it")]
     Region(#[source] RegionError),
+    #[error("the audit log cannot be read")]
+    Bucket(#[from] BucketError),
     #[error("the system gives no randomness")]
     Random(#[source] getrandom::Error),
     #[error("stdin cannot be read")]
@@ -129,7 +132,8 @@ impl Failure {
             Failure::Missing { .. } | Failure::Unknown { .. } | Failure::Uncompiled { .. } => {
                 Exit::Missing
             }
-            Failure::Usage { .. } => Exit::Usage,
+            Failure::Bucket(BucketError::Address(_)) | Failure::Usage { .. } => Exit::Usage,
+            Failure::Bucket(_) => Exit::Missing,
             Failure::Region(error) if error.is_forbidden() => Exit::NotAllowed,
             Failure::Region(error) if error.is_missing() => Exit::Missing,
             Failure::Region(_) => Exit::CheckFailed,
@@ -152,6 +156,7 @@ impl Failure {
             Failure::NotAllowed { .. } => Some("run this as the user who owns the file"),
             Failure::Region(error) => error.help(),
             Failure::File { .. }
+            | Failure::Bucket(_)
             | Failure::Invalid { .. }
             | Failure::Uncompiled { .. }
             | Failure::Unknown { .. }

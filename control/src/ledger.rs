@@ -5,8 +5,9 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Deref;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aegis_registry::{
     Action, Actor, ClientId, Command, Event, Fingerprint, Origin, Refusal, Registry,
@@ -29,6 +30,14 @@ pub enum LedgerError {
     Store(#[source] StoreError),
     #[error("the writer of the registry is gone")]
     Gone,
+    #[error("no leader is in touch with a quorum; nothing was changed")]
+    NoQuorum,
+    #[error(
+        "it is not known whether the change was made; the same request under the same key tells"
+    )]
+    Unknown,
+    #[error("the command is longer than the ledger takes")]
+    TooLarge,
 }
 
 /// What is asked for.
@@ -40,6 +49,9 @@ pub struct Proposal {
     pub once: Option<(ClientId, Fingerprint)>,
 }
 
+/// The registry while it is held.
+pub type Reading<'a> = Box<dyn Deref<Target = Registry> + 'a>;
+
 /// The registry as the API uses it, wherever it is agreed on.
 #[async_trait]
 pub trait Ledger: Send + Sync + fmt::Debug {
@@ -47,7 +59,7 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     async fn propose(&self, proposal: Proposal) -> Result<Event, LedgerError>;
 
     /// The registry as it is. Changes wait while this is held, so it is never held across an await.
-    fn read(&self) -> RwLockReadGuard<'_, Registry>;
+    fn read(&self) -> Reading<'_>;
 
     /// The serial of the last event, as it changes.
     fn watch(&self) -> watch::Receiver<u64>;
@@ -109,8 +121,8 @@ impl Ledger for Local {
         written.await.map_err(|_| LedgerError::Gone)?
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Registry> {
-        self.registry.read()
+    fn read(&self) -> Reading<'_> {
+        Box::new(self.registry.read())
     }
 
     fn watch(&self) -> watch::Receiver<u64> {

@@ -18,6 +18,7 @@ mod problem;
 mod purse;
 mod read;
 mod replay;
+mod replicated;
 mod shapes;
 mod subjects;
 
@@ -36,9 +37,10 @@ pub use access::{AccessError, Principal, Role};
 pub use api::OPENAPI;
 pub use connection::{Serving, TlsError, tls_config};
 pub use keys::KeyError;
-pub use ledger::{Ledger, LedgerError, Local, Proposal};
+pub use ledger::{Ledger, LedgerError, Local, Proposal, Reading};
 pub use purse::{HotPurse, Purse};
 pub use replay::{Memory, Replay, ReplayError};
+pub use replicated::Replicated;
 pub use subjects::{SubjectSource, SubjectSources};
 
 use access::Access;

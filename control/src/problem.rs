@@ -64,7 +64,11 @@ impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::Refused(refusal) => Problem::Refused(refusal),
-            LedgerError::Store(_) | LedgerError::Gone => Problem::Ledger(error),
+            LedgerError::Store(_)
+            | LedgerError::Gone
+            | LedgerError::NoQuorum
+            | LedgerError::Unknown
+            | LedgerError::TooLarge => Problem::Ledger(error),
         }
     }
 }

@@ -45,6 +45,14 @@ pub struct Known {
     revocations: Option<Revocations>,
     /// Of the region, as the cache knows them.
     keys: Vec<KeyId>,
+    belief: Belief,
+}
+
+/// Whether what the registry last said is still believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Belief {
+    Held,
+    Lost,
 }
 
 impl Known {
@@ -57,7 +65,8 @@ impl Roster {
     pub fn new(trusted: Trusted) -> Self {
         let tokens = trusted.cache(KeySet::default());
         let revocations = Some(Revocations::default());
-        let known = Known { view: View::default(), tokens, revocations, keys: Vec::new() };
+        let (view, keys) = (View::default(), Vec::new());
+        let known = Known { view, tokens, revocations, keys, belief: Belief::Held };
         Self { trusted, known: RwLock::new(known) }
     }
 
@@ -97,9 +106,11 @@ impl Roster {
         Ok(())
     }
 
-    /// What time alone changes: keys begin and cease to count, and revocations become needless.
-    pub fn age(&self, now: Timestamp) {
+    /// What time alone changes: keys begin and cease to count, and revocations become needless. Where the registry has not
+    /// been heard of for long, its keys count no more until it is.
+    pub fn age(&self, now: Timestamp, belief: Belief) {
         let mut known = self.known.write();
+        known.belief = belief;
         if let Some(revocations) = &mut known.revocations {
             revocations.forget(&self.trusted.limits, now);
         }
@@ -108,9 +119,13 @@ impl Roster {
 
     /// Tokens of keys that are gone must be forgotten, and those of new ones believed.
     fn rekey(&self, known: &mut Known, now: Timestamp) {
-        let keys: Vec<KeyId> = known.view.published(now).map(|key| key.id().clone()).collect();
+        let published = known.view.published(now).map(|key| key.id().clone());
+        let (keys, set): (Vec<KeyId>, _) = match known.belief {
+            Belief::Held => (published.collect(), known.view.key_set(now)),
+            Belief::Lost => (Vec::new(), KeySet::default()),
+        };
         if keys != known.keys {
-            known.tokens = self.trusted.cache(known.view.key_set(now));
+            known.tokens = self.trusted.cache(set);
             known.keys = keys;
         }
     }
@@ -224,9 +239,21 @@ mod tests {
         assert_eq!(check(&roster, &old, 11), Ok(()));
         assert_eq!(check(&roster, &token(&second, 10), 11), Ok(()));
         let end = books.registry.view().keys().find_map(|key| key.counts_until).unwrap();
-        roster.age(end);
+        roster.age(end, Belief::Held);
         let end_s = end.unix_s() - at(0).unix_s();
         assert_eq!(check(&roster, &old, end_s), Err(TokenError::KeyUnknown));
+    }
+
+    #[test]
+    fn keys_of_a_region_that_fell_silent_count_again_once_it_is_heard() {
+        let (mut books, roster) = (Books::default(), roster());
+        let token = token(&books.add_key(1, 0), 0);
+        roster.extend(&books.events, at(0)).unwrap();
+        assert_eq!(check(&roster, &token, 1), Ok(()));
+        roster.age(at(2), Belief::Lost);
+        assert_eq!(check(&roster, &token, 2), Err(TokenError::KeyUnknown));
+        roster.age(at(3), Belief::Held);
+        assert_eq!(check(&roster, &token, 3), Ok(()));
     }
 
     #[test]
@@ -240,7 +267,7 @@ mod tests {
         books.act(Action::Revoke { target: Target::Tenant(tenant), issued: None }, 2);
         roster.extend(&books.events, at(2)).unwrap();
         assert!(matches!(check(&roster, &token, 3), Err(TokenError::Revoked { .. })));
-        roster.age(at(4));
+        roster.age(at(4), Belief::Held);
         assert!(matches!(check(&roster, &token, 4), Err(TokenError::Revoked { .. })));
     }
 

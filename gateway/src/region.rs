@@ -18,7 +18,7 @@ use aegis_control::{
     Control, ControlConfig, HotPurse, Local, Serving, SubjectSource, SubjectSources,
 };
 use aegis_corridor::clock;
-use aegis_corridor::roster::Roster;
+use aegis_corridor::roster::{Belief, Roster};
 use aegis_follow::{FeedConfig, Follower, KeySource};
 use aegis_identity::{KeySet, SigningKey};
 use aegis_state::HotState;
@@ -40,7 +40,7 @@ const AGE_EVERY: Duration = Duration::from_secs(1);
 pub struct Region {
     roster: Arc<Roster>,
     kept: Option<Kept>,
-    _followed: Option<Follower>,
+    followed: Option<Follower>,
 }
 
 #[derive(Debug)]
@@ -69,14 +69,13 @@ impl Region {
                 (None, Some(follow(registry, config, means.roster)?))
             }
         };
-        Ok(Self { roster, kept, _followed: followed })
+        Ok(Self { roster, kept, followed })
     }
 
     /// Serves the control API until the task is aborted, where the registry is kept here.
     pub fn run(self, runtime: &Handle) -> anyhow::Result<Running> {
         let _entered = runtime.enter();
-        let age = runtime.spawn(age(Arc::clone(&self.roster)));
-        let mut tasks = vec![age];
+        let mut tasks = vec![runtime.spawn(age(Arc::clone(&self.roster), self.followed))];
         if let Some(Kept { control, listener, serving }) = self.kept {
             let listener = TcpListener::from_std(listener)
                 .context("the control API cannot be listened for")?;
@@ -87,29 +86,29 @@ impl Region {
                 }
             }));
         }
-        Ok(Running { tasks, _followed: self._followed })
+        Ok(Running(tasks))
     }
 }
 
 /// Ends with its value.
 #[derive(Debug)]
-pub struct Running {
-    tasks: Vec<JoinHandle<()>>,
-    _followed: Option<Follower>,
-}
+pub struct Running(Vec<JoinHandle<()>>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        for task in &self.tasks {
+        for task in &self.0 {
             task.abort();
         }
     }
 }
 
-async fn age(roster: Arc<Roster>) {
+/// What is followed is followed for as long as this runs.
+async fn age(roster: Arc<Roster>, followed: Option<Follower>) {
     loop {
         tokio::time::sleep(AGE_EVERY).await;
-        roster.age(clock::now());
+        let now = clock::now();
+        let is_held = followed.as_ref().is_none_or(|followed| followed.is_believed(now));
+        roster.age(now, if is_held { Belief::Held } else { Belief::Lost });
     }
 }
 

@@ -260,7 +260,7 @@ impl Building {
     pub fn verify(&self) -> Report {
         let trust = std::fs::read_to_string(self.data().join("trust.txt")).unwrap();
         let trust = Trust::parse(&trust).unwrap();
-        let options = Options { depth: Depth::Schema, remembered: None };
+        let options = Options { depth: Depth::Schema, remembered: Vec::new() };
         verify_region(&LogFiles(self.data().join("audit")), &trust, &options, &mut |_| {})
     }
 

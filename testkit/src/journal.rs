@@ -125,9 +125,13 @@ impl LogSource for LogFiles {
             .collect())
     }
 
-    fn read(&self, path: &str) -> Result<Cow<'_, [u8]>, SourceError> {
-        let read = fs::read(self.0.join(path));
-        read.map(Cow::Owned)
-            .map_err(|error| SourceError { path: path.to_owned(), why: error.to_string() })
+    fn read(&self, path: &str) -> Result<Option<Cow<'_, [u8]>>, SourceError> {
+        match fs::read(self.0.join(path)) {
+            Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(why) => {
+                Err(SourceError::Unreadable { path: path.to_owned(), why: why.to_string() })
+            }
+        }
     }
 }

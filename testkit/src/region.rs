@@ -39,6 +39,11 @@ impl Plan {
         self.with("/control", json!({ "address": address }))
     }
 
+    /// Where agents call without TLS.
+    pub fn plain_port(&self) -> u16 {
+        self.ports.plain.number()
+    }
+
     /// Where the control API is served, if it is.
     pub fn control_port(&self) -> u16 {
         self.ports.control.number()
@@ -75,6 +80,10 @@ impl Building {
 }
 
 impl Region {
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// A command of an administrator.
     pub fn post(&self, path: &str, body: Value) -> Value {
         self.admin.post(path, &body, &Conditions::default()).unwrap().body

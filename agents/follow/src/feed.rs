@@ -141,14 +141,10 @@ impl Follower {
         self.shown.view.load_full()
     }
 
-    /// The keys that tokens are checked with at an instant: those the region had when it was last heard of, less those that
-    /// ended since, and none once it was silent for `SILENCE_MAX`.
-    pub fn token_keys(&self, now: Timestamp) -> KeySet {
-        let is_heard = |heard_at: Timestamp| now < heard_at.plus(SILENCE_MAX);
-        match self.heard_at().is_some_and(is_heard) {
-            true => self.view().key_set(now),
-            false => KeySet::default(),
-        }
+    /// Whether tokens are still checked with the keys that the region had when it was last heard of: not once it was silent
+    /// for `SILENCE_MAX`.
+    pub fn is_believed(&self, now: Timestamp) -> bool {
+        self.heard_at().is_some_and(|heard_at| now < heard_at.plus(SILENCE_MAX))
     }
 
     /// When the region last answered, by its clock; `None` if it never did, now or in an earlier life.

@@ -5,7 +5,10 @@
 
 mod money;
 
+use std::fmt;
+
 use aegis_domain::{KeyId, Timestamp, Ttl};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Action, Agent, AgentKey, AgentName, Amendment, Change, Code, CodeHash, Command, Entry, Event,
@@ -26,8 +29,9 @@ const ATTRIBUTE_BYTES_MAX: usize = 256;
 const CODE_TTL_MAX: Ttl = Ttl::from_s(7 * 24 * 60 * 60);
 const OVERLAP_MAX: Ttl = Ttl::from_s(7 * 24 * 60 * 60);
 
-/// Why a command changes nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a command changes nothing. It has a serde form, because a ledger remembers its refusals too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum Refusal {
     #[error("an agent of that name is registered")]
     AgentExists,
@@ -58,13 +62,44 @@ pub enum Refusal {
     #[error("no adjustment has that id")]
     AdjustmentUnknown,
     #[error("{what} is over its limit of {max}")]
-    OverLimit { what: &'static str, max: u64 },
+    OverLimit { what: Limited, max: u64 },
     #[error("the region holds all it can of this kind")]
     Full,
     #[error("a later command of this client was applied")]
     Stale,
     #[error("another command of this client had this number")]
     SerialReused,
+}
+
+/// What has a limit of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limited {
+    Scopes,
+    Groups,
+    Attributes,
+    AttributeBytes,
+    CodeLife,
+    Overlap,
+    Lead,
+    TokenLife,
+    Warning,
+}
+
+impl fmt::Display for Limited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Limited::Scopes => "the number of scopes",
+            Limited::Groups => "the number of groups",
+            Limited::Attributes => "the number of attributes",
+            Limited::AttributeBytes => "the bytes of an attribute",
+            Limited::CodeLife => "the life of a code in seconds",
+            Limited::Overlap => "the overlap in seconds",
+            Limited::Lead => "the lead in seconds",
+            Limited::TokenLife => "the life of a token in seconds",
+            Limited::Warning => "the warning in micro-dollars",
+        })
+    }
 }
 
 /// What becomes of a command.
@@ -220,8 +255,8 @@ impl Desk<'_> {
     }
 
     fn issue(&self, agent: &AgentName, new: &NewCode) -> Result<Vec<Change>, Refusal> {
-        at_most("the life of a code in seconds", new.ttl.s_ceil(), CODE_TTL_MAX.s_ceil())?;
-        at_most("the overlap in seconds", new.overlap.s_ceil(), OVERLAP_MAX.s_ceil())?;
+        at_most(Limited::CodeLife, new.ttl.s_ceil(), CODE_TTL_MAX.s_ceil())?;
+        at_most(Limited::Overlap, new.overlap.s_ceil(), OVERLAP_MAX.s_ceil())?;
         let code = Code {
             hash: new.hash,
             tenant: agent.tenant.clone(),
@@ -262,8 +297,8 @@ impl Desk<'_> {
     }
 
     fn add_key(&self, key: &PublicJwk, lead: Ttl, overlap: Ttl) -> Result<Vec<Change>, Refusal> {
-        at_most("the lead in seconds", lead.s_ceil(), OVERLAP_MAX.s_ceil())?;
-        at_most("the overlap in seconds", overlap.s_ceil(), OVERLAP_MAX.s_ceil())?;
+        at_most(Limited::Lead, lead.s_ceil(), OVERLAP_MAX.s_ceil())?;
+        at_most(Limited::Overlap, overlap.s_ceil(), OVERLAP_MAX.s_ceil())?;
         let view = &self.registry.view;
         let taken =
             view.agents(None).any(|agent| agent.keys(self.at).any(|held| held.id() == *key.id()));
@@ -358,7 +393,7 @@ fn unchanged(seen: Option<u64>, changed: u64) -> Result<(), Refusal> {
     if seen.is_some_and(|seen| seen != changed) { Err(Refusal::Changed) } else { Ok(()) }
 }
 
-fn at_most(what: &'static str, value: u64, max: u64) -> Result<(), Refusal> {
+fn at_most(what: Limited, value: u64, max: u64) -> Result<(), Refusal> {
     if value > max { Err(Refusal::OverLimit { what, max }) } else { Ok(()) }
 }
 
@@ -367,16 +402,16 @@ fn count(length: usize) -> u64 {
 }
 
 fn within_limits(agent: &Agent) -> Result<(), Refusal> {
-    at_most("the number of scopes", count(agent.scopes.len()), count(LABELS_MAX))?;
-    at_most("the number of groups", count(agent.groups.len()), count(LABELS_MAX))?;
-    at_most("the number of attributes", count(agent.attributes.len()), count(LABELS_MAX))?;
+    at_most(Limited::Scopes, count(agent.scopes.len()), count(LABELS_MAX))?;
+    at_most(Limited::Groups, count(agent.groups.len()), count(LABELS_MAX))?;
+    at_most(Limited::Attributes, count(agent.attributes.len()), count(LABELS_MAX))?;
     for (name, value) in &agent.attributes {
         let bytes = match value {
             crate::Attribute::Text(text) => text.len().max(name.len()),
             crate::Attribute::Truth(_) | crate::Attribute::Number(_) => name.len(),
         };
-        at_most("the bytes of an attribute", count(bytes), count(ATTRIBUTE_BYTES_MAX))?;
+        at_most(Limited::AttributeBytes, count(bytes), count(ATTRIBUTE_BYTES_MAX))?;
     }
     let ttl_s = agent.limits.token_ttl_s.map_or(0, u64::from);
-    at_most("the life of a token in seconds", ttl_s, TOKEN_LIFE_MAX.s_ceil())
+    at_most(Limited::TokenLife, ttl_s, TOKEN_LIFE_MAX.s_ceil())
 }

@@ -34,7 +34,7 @@ pub use budget::{Budget, BudgetTerms};
 pub use clients::{ClientId, Fingerprint, Origin};
 pub use code::{Code, CodeHash};
 pub use command::{Action, Amendment, Change, Command, Entry, Event, NewAgent, NewCode};
-pub use decide::{Decided, Refusal};
+pub use decide::{Decided, Limited, Refusal};
 pub use key::{AgentKey, AgentKeyError, PublicJwk, certificate_id};
 pub use registry::{Registry, RegistryError, StateHash};
 pub use revocation::{Issued, REVOCATION_MARGIN, Revocation, Target};

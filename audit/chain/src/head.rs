@@ -53,7 +53,8 @@ pub fn birth_note(stream: &Verifier, region: &Signer) -> String {
     region.note(&birth_text(stream))
 }
 
-pub(crate) fn birth_text(stream: &Verifier) -> String {
+/// The text of that note.
+pub fn birth_text(stream: &Verifier) -> String {
     format!("aegis.dev/audit/genesis@v1\n{}\n{stream}\n", stream.name())
 }
 

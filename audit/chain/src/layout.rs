@@ -1,4 +1,4 @@
-//! Where the files of a region's log lie below its directory.
+//! Where the files of a region's log lie below its directory, and its objects in a bucket.
 //!
 //! Pure path arithmetic; opening files is the business of `audit/ship` and of `aegisctl`. Invariant: names
 //! sort in the order of what they hold, so a listing is a reading order.
@@ -58,6 +58,41 @@ pub fn parse_incarnation_name(name: &str) -> Option<u64> {
     parse_twenty(name)
 }
 
+/// Everything in a bucket lies below this, so that a later layout can lie beside it.
+pub const BUCKET_ROOT: &str = "v1";
+
+/// Where the objects of one stream lie in a bucket.
+pub fn bucket_dir(origin: &Origin) -> String {
+    let (region, writer, number) = (origin.region(), origin.writer(), origin.incarnation());
+    format!("{BUCKET_ROOT}/{region}/{writer}/{number:020}")
+}
+
+/// The signed head of the first `size` records, in a bucket.
+pub fn bucket_head(origin: &Origin, size: u64) -> String {
+    format!("{}/cp/{size:020}.note", bucket_dir(origin))
+}
+
+/// The records `first` to `size` (exclusive), compressed, in a bucket.
+pub fn segment_records(origin: &Origin, (first, size): (u64, u64)) -> String {
+    format!("{}.rec.gz", segment_name(origin, (first, size)))
+}
+
+/// The manifest of that segment: once it is there, the segment counts.
+pub fn segment_manifest(origin: &Origin, (first, size): (u64, u64)) -> String {
+    format!("{}.man", segment_name(origin, (first, size)))
+}
+
+fn segment_name(origin: &Origin, (first, size): (u64, u64)) -> String {
+    let last = size.saturating_sub(1);
+    format!("{}/seg/{first:020}-{last:020}", bucket_dir(origin))
+}
+
+/// First record and size, from the name of a manifest.
+pub fn parse_manifest_name(name: &str) -> Option<(u64, u64)> {
+    let (first, last) = name.strip_suffix(".man")?.split_once('-')?;
+    Some((parse_twenty(first)?, parse_twenty(last)?.checked_add(1)?))
+}
+
 fn parse_twenty(digits: &str) -> Option<u64> {
     let twenty = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     twenty.then(|| digits.parse().ok()).flatten()
@@ -76,5 +111,9 @@ mod tests {
         assert_eq!(parse_wal_name("34.wal"), None);
         let registry = Origin::registry("d", "r", 1).unwrap();
         assert_eq!(head_file(&registry, 9), "registry/1/heads/00000000000000000009.note");
+        let manifest = segment_manifest(&origin, (34, 40));
+        let name = "00000000000000000034-00000000000000000039.man";
+        assert_eq!(manifest, format!("v1/r/gw-1/00000000000000000012/seg/{name}"));
+        assert_eq!(parse_manifest_name(name), Some((34, 40)));
     }
 }

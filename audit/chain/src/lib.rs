@@ -14,6 +14,7 @@ pub mod note;
 mod origin;
 pub mod record;
 pub mod registry;
+pub mod segment;
 pub mod tree;
 pub mod trust;
 pub mod verify;
@@ -21,5 +22,5 @@ pub mod walk;
 
 pub use cursor::{Cursor, CursorError, StoredRecord};
 pub use hash::Hash;
-pub use head::{Head, birth_note};
+pub use head::{Head, birth_note, birth_text};
 pub use origin::{Origin, OriginError};

@@ -67,6 +67,10 @@ impl Origin {
         &self.0
     }
 
+    pub fn region(&self) -> &str {
+        self.0.split('/').nth(1).unwrap_or_default()
+    }
+
     /// The writer's name, or `registry`.
     pub fn writer(&self) -> &str {
         self.0.split('/').nth(2).unwrap_or_default()
@@ -108,7 +112,8 @@ mod tests {
     fn an_origin_is_safe_as_a_path_and_names_one_life() {
         let origin = Origin::stream("aegis.example", "eu-west-1", "gw-1", 7).unwrap();
         assert_eq!(origin.as_str(), "aegis.example/eu-west-1/gw-1/7");
-        assert_eq!((origin.writer(), origin.incarnation()), ("gw-1", 7));
+        assert_eq!((origin.region(), origin.writer()), ("eu-west-1", "gw-1"));
+        assert_eq!(origin.incarnation(), 7);
         for bad in ["a/b/c", "a/b/c/07", "a/b/../7", "a/b/C/7", "a/b//7", "a/b/c/7/8", "a/b/c/x"] {
             assert_eq!(Origin::parse(bad), Err(OriginError::Malformed), "{bad}");
         }

@@ -3,7 +3,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a test may fail loudly, and it reads the published files"
 )]
@@ -23,6 +22,7 @@ use aegis_audit_chain::verify::{
     Depth, LogSource, Options, Report, SourceError, Verdict, verify_region,
 };
 use aegis_audit_chain::{Hash, Head, Origin, birth_note, layout, tree};
+use aegis_audit_proof::{Proof, ProofError, prove};
 use aegis_domain::*;
 
 const START_S: u64 = 1_790_000_000;
@@ -216,13 +216,13 @@ impl LogSource for Memory {
         Ok(names)
     }
 
-    fn read(&self, path: &str) -> Result<Cow<'_, [u8]>, SourceError> {
-        Ok(Cow::Borrowed(&self.0[path]))
+    fn read(&self, path: &str) -> Result<Option<Cow<'_, [u8]>>, SourceError> {
+        Ok(self.0.get(path).map(|bytes| Cow::Borrowed(bytes.as_slice())))
     }
 }
 
 fn verify(files: Files, trust: &Trust) -> Report {
-    let options = Options { depth: Depth::Schema, remembered: None };
+    let options = Options { depth: Depth::Schema, remembered: Vec::new() };
     verify_region(&Memory(files), trust, &options, &mut |_| {})
 }
 
@@ -245,6 +245,28 @@ fn records_heads_and_files_are_the_published_bytes_and_verify() {
     let report = verify(files, &trust);
     assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
     assert_eq!((report.unsettled_count, report.streams[0].records), (0, 7));
+}
+
+#[test]
+fn a_published_proof_is_believed_by_the_region_key_alone_and_no_other_text_is() {
+    let (files, trust, ..) = region();
+    let is_second = &mut |_: &Origin, record: &Record| record.head.seq == 2;
+    let proof = prove(&Memory(files), &trust, is_second).unwrap().pop().unwrap();
+    let text = proof.to_text();
+    assert_golden("decision-2.tlog-proof", text.as_bytes());
+    let proven = Proof::parse(&text).unwrap().check(&trust).unwrap();
+    assert_eq!(proven.record.entry, Entry::Decision(Box::new(full_decision())));
+    assert_eq!(proven.head.size, 7);
+
+    let other = SecretKey::from_seed(&[3; 32]).verifier("aegis.example/eu-west-1/registry/1");
+    assert!(matches!(proof.check(&Trust::of(other).unwrap()), Err(ProofError::Birth)));
+    for at in 0..text.len() {
+        let mut bytes = text.clone().into_bytes();
+        bytes[at] ^= 1;
+        let believed = String::from_utf8(bytes)
+            .is_ok_and(|text| Proof::parse(&text).is_ok_and(|proof| proof.check(&trust).is_ok()));
+        assert!(!believed, "byte {at}");
+    }
 }
 
 #[test]

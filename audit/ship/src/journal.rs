@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -109,6 +110,8 @@ pub(crate) struct Shared {
     pub(crate) work: Condvar,
     pub(crate) room: Semaphore,
     pub(crate) durable: watch::Sender<u64>,
+    /// Bytes of frames on disk, of this life.
+    pub(crate) durable_bytes: AtomicU64,
     clock: WallClock,
     started: Instant,
 }
@@ -135,6 +138,7 @@ impl Shared {
             work: Condvar::new(),
             room: Semaphore::new(QUEUE_BYTES_MAX),
             durable: watch::Sender::new(0),
+            durable_bytes: AtomicU64::new(0),
             clock,
             started,
         }
@@ -206,6 +210,13 @@ impl Shared {
         drop(state);
         self.room.close();
         self.work.notify_one();
+    }
+
+    /// Says that a batch is on disk.
+    pub(crate) fn is_durable(&self, size: u64, frames: &[u8]) {
+        let bytes = u64::try_from(frames.len()).unwrap_or(u64::MAX);
+        self.durable_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.durable.send_replace(size);
     }
 
     pub(crate) fn refusal(&self) -> JournalError {

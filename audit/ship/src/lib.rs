@@ -1,9 +1,10 @@
-//! The audit journal on local disk.
+//! The audit journal on local disk, and its way into a bucket.
 //!
 //! Not here: the format and its verification (`audit/chain`). Invariant: an append is acknowledged only after its record
-//! is on disk, and the first disk error ends the stream for good.
+//! is on disk, and the first disk error ends the stream for good; nothing is shipped that is not signed for.
 
 mod anchor;
+mod bucket;
 mod costs;
 mod disclosures;
 mod disk;
@@ -12,11 +13,14 @@ mod journal;
 mod open;
 mod recover;
 mod registry_log;
+mod ship;
+mod source;
 mod stream_reader;
 mod tail;
 mod wal;
 mod writer;
 
+pub use bucket::{Address, Bucket, BucketError, BucketLog, LockMode, Receipt, Retention};
 pub use costs::recorded_costs;
 pub use disclosures::Disclosures;
 pub use disk::{Disk, DiskFile, RealDisk};
@@ -24,4 +28,6 @@ pub use error::JournalError;
 pub use journal::{Journal, Pending, Position, Sealed, WallClock};
 pub use open::{FILE_BYTES, JournalConfig};
 pub use recover::{Recovered, RecoveredStream, Unsettled};
+pub use ship::{BACKLOG_BYTES_MAX, SHIP_EVERY, ShipConfig, ShipError, Shipper, Standing, start};
+pub use source::{Directory, Log};
 pub use tail::Tail;

@@ -153,7 +153,7 @@ impl Life {
         }
         let frames = std::mem::take(&mut state.batch.frames);
         self.wal.append(0, &frames).map_err(io_error("writing the stream's first records"))?;
-        self.shared.durable.send_replace(state.sequencer.size());
+        self.shared.is_durable(state.sequencer.size(), &frames);
         Ok(())
     }
 

@@ -49,7 +49,7 @@ impl RegistryLog {
     /// Opens the registry, or begins it; hands out what it says, if it says anything.
     pub(crate) fn open(setup: RegistrySetup<'_>) -> Result<(Self, Option<Registry>), JournalError> {
         let origin = setup.genesis.origin.clone();
-        match read(setup.root, &origin, setup.signer.verifier())? {
+        match read_registry(setup.root, &origin, setup.signer.verifier())? {
             Some(registry) => Self::resume(setup, &registry).map(|log| (log, Some(registry))),
             None => Self::begin(setup).map(|log| (log, None)),
         }
@@ -146,7 +146,11 @@ impl RegistryLog {
 }
 
 /// Reads the registry under the region key; `None` when there is none.
-fn read(root: &Path, origin: &Origin, region: &Verifier) -> Result<Option<Registry>, JournalError> {
+pub(crate) fn read_registry(
+    root: &Path,
+    origin: &Origin,
+    region: &Verifier,
+) -> Result<Option<Registry>, JournalError> {
     let what = "reading the registry";
     let firsts = wal_firsts(root, origin).map_err(io_error(what))?;
     if firsts.is_empty() && !streams_exist(root)? {

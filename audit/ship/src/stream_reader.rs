@@ -25,13 +25,15 @@ pub(crate) struct StreamReader {
     seq: u64,
     /// Records before this one are passed over.
     from: u64,
+    /// Where the next file begins, if there is one: whatever stands in this file from there on was never signed.
+    next_file: u64,
     buffer: Vec<u8>,
 }
 
 impl StreamReader {
     pub(crate) fn new(root: &Path, origin: Origin, from: u64) -> Self {
         let (root, buffer) = (root.to_path_buf(), Vec::new());
-        Self { root, origin, file: None, seq: 0, from, buffer }
+        Self { root, origin, file: None, seq: 0, from, next_file: u64::MAX, buffer }
     }
 
     pub(crate) fn origin(&self) -> &Origin {
@@ -77,7 +79,7 @@ impl StreamReader {
         let bytes = self.buffer.get(..filled).unwrap_or_default();
         let mut frames = Frames::resume(bytes, 0);
         let (mut chunk, mut used) = (Chunk::Nothing, 0);
-        while self.seq < end {
+        while self.seq < end.min(self.next_file) {
             let Some(Ok(frame)) = frames.next() else { break };
             let wants =
                 if self.seq < self.from { Wants::More } else { each(self.seq, frame.record) };
@@ -114,6 +116,8 @@ impl StreamReader {
             return Ok(false);
         }
         (self.file, self.seq) = (Some((file, offset)), first);
+        let firsts = wal_firsts(&self.root, &self.origin)?;
+        self.next_file = firsts.into_iter().find(|other| *other > first).unwrap_or(u64::MAX);
         Ok(true)
     }
 

@@ -70,7 +70,7 @@ impl Writer {
                 self.shared.fail(error.kind());
                 return Err(error);
             }
-            self.shared.durable.send_replace(tree.size());
+            self.shared.is_durable(tree.size(), &spare.frames);
             for waiter in spare.waiters.drain(..) {
                 // An appender that went away still has its record.
                 let _gone = waiter.send(());

@@ -59,7 +59,7 @@ pub(super) fn run(args: &ShowArgs, home: &Home, screen: &Screen) -> Result<Exit,
     Ok(Exit::Ok)
 }
 
-fn is_about(record: &Record, id: DecisionId) -> bool {
+pub(super) fn is_about(record: &Record, id: DecisionId) -> bool {
     match &record.entry {
         Entry::Decision(decision) => decision.id == id,
         Entry::Outcome(outcome) => outcome.of.id == id,

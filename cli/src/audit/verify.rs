@@ -3,19 +3,17 @@
 //! Not here: how that is found out (`audit/chain`). Invariant: the exit code is 0 only for PASS, and what is remembered of
 //! a log is replaced only when nothing was found against it.
 
-use std::borrow::Cow;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::verify::{
-    Depth, Finding, Gap, LogSource, Options, Place, Report, Severity, SourceError, Verdict,
-    verify_region,
+    Depth, Finding, Gap, Options, Place, Report, Severity, Verdict, verify_region,
 };
 use aegis_audit_chain::{Head, Origin};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
+use super::prove::{StoreOption, store_option};
 use crate::failure::{Exit, Failure};
 use crate::home::{self, Home};
 use crate::screen::{Screen, counted};
@@ -32,15 +30,22 @@ Verdicts and exit codes:
   INCOMPLETE  3  what could be judged holds, and something could not; so it is while a gateway writes
 
 An auditor brings a trust file of their own, and remembers how far the log reached:
-  aegisctl audit verify ./copy-of-the-log --trust registry.txt --remember head.txt
+  aegisctl audit verify --from ./copy-of-the-log --trust registry.txt --remember head.txt
+  aegisctl audit verify --from s3://audit/gw-1 --trust registry.txt
 
 Examples:
   aegisctl audit verify
   aegisctl audit verify -o json | jq .findings")]
 pub(super) struct VerifyArgs {
-    /// The log's directory; the data directory's own unless given.
-    #[arg(value_name = "DIR")]
-    log: Option<PathBuf>,
+    /// Where the log lies: a folder, or s3://, gs:// or az://bucket/prefix; the data directory's own unless given.
+    #[arg(value_name = "FROM", conflicts_with = "from")]
+    log: Option<String>,
+    /// The same, by name.
+    #[arg(long, value_name = "FROM")]
+    from: Option<String>,
+    /// What the bucket's client must be told, such as aws_endpoint=http://127.0.0.1:9000; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = store_option)]
+    store_option: Vec<StoreOption>,
     /// Which registries to believe; the data directory's trust.txt unless given.
     #[arg(long, value_name = "FILE")]
     trust: Option<PathBuf>,
@@ -61,18 +66,23 @@ enum Deep {
 }
 
 pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
-    let dir = args.log.clone().unwrap_or_else(|| home.audit());
+    let from = args.log.as_ref().or(args.from.as_ref());
+    let from = from.map_or_else(|| home.audit().display().to_string(), String::clone);
     let trust = trust::load(&args.trust.clone().unwrap_or_else(|| home.trust()))?;
-    let log = Directory(dir);
-    let remembered = args.remember.as_deref().map(recall).transpose()?.flatten();
+    let remembered = args.remember.as_deref().map(recall).transpose()?.unwrap_or_default();
     let depth = match args.depth {
         Deep::Chain => Depth::Chain,
         Deep::Schema => Depth::Schema,
     };
-    let progress = screen.progress(log.bytes()?);
     let options = Options { depth, remembered };
-    let report = verify_region(&log, &trust, &options, &mut |done| progress.reach(done.bytes));
-    progress.done();
+    let mut report = Report::default();
+    let found = super::open(&from, &args.store_option)?.each(&trust, &mut |source, trust| {
+        let progress = screen.progress(source.bytes());
+        let report = verify_region(source, trust, &options, &mut |done| progress.reach(done.bytes));
+        progress.done();
+        Ok::<_, Failure>(report)
+    })?;
+    found.into_iter().for_each(|one| report.absorb(one));
     show(&report, screen)?;
     if let (Some(path), true) = (&args.remember, report.findings.is_empty()) {
         memorise(path, &report)?;
@@ -89,64 +99,31 @@ fn exit(verdict: Verdict) -> Exit {
     }
 }
 
-/// A log in a directory.
-struct Directory(PathBuf);
-
-impl Directory {
-    /// How much there is to read; also finds out whether there is anything.
-    fn bytes(&self) -> Result<u64, Failure> {
-        fn below(dir: &Path) -> std::io::Result<u64> {
-            let mut total = 0_u64;
-            for entry in fs::read_dir(dir)? {
-                let entry = entry?;
-                let meta = entry.metadata()?;
-                let size = if meta.is_dir() { below(&entry.path())? } else { meta.len() };
-                total = total.saturating_add(size);
-            }
-            Ok(total)
-        }
-        below(&self.0).map_err(|error| Failure::file("the audit log", &self.0, error))
-    }
-}
-
-impl LogSource for Directory {
-    fn list(&self, dir: &str) -> Result<Vec<String>, SourceError> {
-        let failed = |error| source_error(dir, &error);
-        let entries = match fs::read_dir(self.0.join(dir)) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(failed)?,
-        };
-        let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
-        entries.map(|entry| entry.map(name).map_err(failed)).collect()
-    }
-
-    fn read(&self, path: &str) -> Result<Cow<'_, [u8]>, SourceError> {
-        fs::read(self.0.join(path)).map(Cow::Owned).map_err(|error| source_error(path, &error))
-    }
-}
-
-fn source_error(path: &str, error: &std::io::Error) -> SourceError {
-    SourceError { path: path.to_owned(), why: error.to_string() }
-}
-
-fn recall(path: &Path) -> Result<Option<Head>, Failure> {
-    match home::read("the remembered head", path) {
+/// The heads an earlier run kept: checkpoints of three lines each.
+fn recall(path: &Path) -> Result<Vec<Head>, Failure> {
+    let text = match home::read("the remembered head", path) {
         // The first run has nothing to remember.
-        Err(Failure::Missing { .. }) => Ok(None),
-        Err(failure) => Err(failure),
-        Ok(text) => match Head::parse(&text) {
-            Some(head) => Ok(Some(head)),
-            None => Err(Failure::invalid(path.display().to_string(), "it holds no checkpoint")),
-        },
+        Err(Failure::Missing { .. }) => return Ok(Vec::new()),
+        text => text?,
+    };
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let heads: Option<Vec<Head>> =
+        lines.chunks(3).map(|head| Head::parse(&head.concat())).collect();
+    match heads {
+        Some(heads) if !heads.is_empty() => Ok(heads),
+        _ => Err(Failure::invalid(path.display().to_string(), "it holds no checkpoint")),
     }
 }
 
 /// Written beside and renamed, so that an interrupted run forgets nothing.
 fn memorise(path: &Path, report: &Report) -> Result<(), Failure> {
-    let Some(head) = report.registries.first() else { return Ok(()) };
+    if report.registries.is_empty() {
+        return Ok(());
+    }
+    let heads: String = report.registries.iter().map(Head::checkpoint).collect();
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    let written = fs::write(&beside, head.checkpoint()).and_then(|()| fs::rename(&beside, path));
+    let written = fs::write(&beside, heads).and_then(|()| fs::rename(&beside, path));
     written.map_err(|error| Failure::file("the folder of the remembered head", path, error))
 }
 

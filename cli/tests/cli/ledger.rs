@@ -1,12 +1,13 @@
 //! A journal as the gateway writes it, for the tests of `audit` and `cost`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aegis_audit_chain::Hash;
 use aegis_audit_chain::note::SecretKey;
 use aegis_audit_chain::record::{DecisionEntry, Draft, Of, OutcomeDue, OutcomeEntry, Usage};
-use aegis_audit_ship::{Journal, JournalConfig, RealDisk};
+use aegis_audit_ship::{Address, Journal, JournalConfig, RealDisk, ShipConfig, Shipper, start};
 use aegis_domain::{
     AgentId, DecisionId, Effect, MicroUsd, Reason, Region, TenantId, Timestamp, ToolName,
 };
@@ -16,6 +17,7 @@ use crate::support::Home;
 /// One life of a gateway's journal in a data directory.
 pub(crate) struct Ledger {
     journal: Journal,
+    config: JournalConfig,
     next: u64,
 }
 
@@ -38,8 +40,14 @@ impl Ledger {
             disk: Arc::new(RealDisk),
             file_bytes: 16 * 1_024,
         };
-        let (journal, _) = Journal::open(config).unwrap();
-        Self { journal, next: 1 }
+        let (journal, _) = Journal::open(config.clone()).unwrap();
+        Self { journal, config, next: 1 }
+    }
+
+    /// Begins to ship it to a folder.
+    pub(crate) fn ship(&self, bucket: &Path) -> Shipper {
+        let address = Address { url: format!("file://{}", bucket.display()), options: Vec::new() };
+        start(ShipConfig::new(&self.config, address).unwrap(), &self.journal).unwrap()
     }
 
     /// A call by `agent` and, when it was allowed, how it ended.

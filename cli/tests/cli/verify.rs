@@ -121,3 +121,82 @@ fn a_log_that_was_replaced_by_an_earlier_copy_of_itself_is_found_out() {
     fs::write(&head, "nonsense").unwrap();
     home.run(&words).code(1);
 }
+
+#[test]
+fn a_log_verifies_from_the_bucket_it_was_shipped_to() {
+    let home = Home::empty();
+    let mut ledger = Ledger::open(&home);
+    let bucket = home.path("bucket");
+    let shipper = ledger.ship(&bucket);
+    ledger.call("one", Effect::Allow, 150);
+    ledger.close();
+    let standing = shipper.stop(std::time::Duration::from_secs(30));
+    assert_eq!((standing.trouble, standing.backlog_bytes), (None, 0));
+
+    let (folder, head) = (bucket.to_str().unwrap(), home.path("head.txt"));
+    let url = format!("file://{folder}");
+    for from in [folder, url.as_str()] {
+        let words = ["audit", "verify", "--from", from, "--remember", head.to_str().unwrap()];
+        let passed = home.run(&words).success();
+        assert!(stdout(&passed).ends_with("PASS\n"), "{}", stdout(&passed));
+    }
+    let seg = bucket.join("v1/local/gw-1/00000000000000000001/seg");
+    for entry in fs::read_dir(&seg).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "gz") {
+            fs::write(path, "x").unwrap();
+        }
+    }
+    let words = ["audit", "verify", &url, "-o", "json"];
+    let seen = json(&home.run(&words).code(1));
+    let object = seen["findings"][0]["file"].as_str().unwrap();
+    assert!(object.starts_with("v1/local/gw-1/") && object.ends_with(".rec.gz"), "{seen}");
+}
+
+#[test]
+fn a_bucket_that_is_not_one_is_said_to_be_so() {
+    let home = whole();
+    home.run(&["audit", "verify", "--from", "ftp://audit"]).code(2);
+    home.run(&["audit", "verify", "--from", "file:///nowhere/at/all"]).code(3);
+    assert!(!std::path::Path::new("/nowhere").exists());
+    let words = ["audit", "verify", "s3://audit", "--store-option", "aws_endpoint"];
+    home.run(&words).code(2);
+}
+
+#[test]
+fn a_decision_is_proven_by_a_file_and_a_key_alone() {
+    let home = Home::empty();
+    let mut ledger = Ledger::open(&home);
+    let bucket = home.path("bucket");
+    let shipper = ledger.ship(&bucket);
+    ledger.call("one", Effect::Allow, 150);
+    let id = ledger.call("two", Effect::Allow, 150).to_string();
+    ledger.close();
+    shipper.stop(std::time::Duration::from_secs(30));
+
+    let out = home.path("proofs");
+    fs::create_dir(&out).unwrap();
+    let folder = out.to_str().unwrap();
+    let words = ["audit", "prove", &id, "--from", bucket.to_str().unwrap(), "--out", folder];
+    home.run(&words).success();
+    home.run(&words).code(4);
+    fs::remove_dir_all(home.path("audit")).unwrap();
+    fs::remove_dir_all(&bucket).unwrap();
+
+    let proof = out.join(format!("{id}.decision.tlog-proof"));
+    let check = ["audit", "check", proof.to_str().unwrap(), "-o", "json"];
+    let seen = json(&home.run(&check).success());
+    assert_eq!(
+        (&seen["record"]["id"], &seen["record"]["agent"]),
+        (&id.as_str().into(), &"two".into())
+    );
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 2);
+
+    // A digit of the path.
+    let text = fs::read_to_string(&proof).unwrap();
+    let at = text.find("\nindex").unwrap() + 12;
+    let letter = if &text[at..at + 1] == "A" { "B" } else { "A" };
+    fs::write(&proof, format!("{}{letter}{}", &text[..at], &text[at + 1..])).unwrap();
+    home.run(&check).code(1);
+    home.run(&["audit", "prove", "01K9ZQ4T3X8E5R6Y7W2V1BNM0C"]).code(3);
+}

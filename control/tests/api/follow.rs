@@ -90,7 +90,7 @@ fn a_region_that_falls_silent_is_believed_for_a_day_and_what_it_revoked_for_good
     // Act and assert: by clocks that are right, stepped either way, and far on.
     let counts = |after_s: i64| {
         let now = heard.unix_s().checked_add_signed(after_s).unwrap();
-        !gone.token_keys(Timestamp::from_unix_s(now)).is_empty()
+        gone.is_believed(Timestamp::from_unix_s(now))
     };
     let day = i64::try_from(SILENCE_MAX.s_ceil()).unwrap();
     for (after_s, believed) in

@@ -1,6 +1,7 @@
 """An agent that gets a token with Authlib, as its documentation says: private_key_jwt and client credentials.
 
-Usage: get_token.py ISSUER CLIENT_ID KEY_FILE SCOPE. Prints the answer as JSON.
+Usage: get_token.py ISSUER CLIENT_ID KEY_FILE SCOPE [URL]. Prints the answer as JSON; with a URL, calls it with the token
+and adds the status of what came back as `called`.
 """
 
 import json
@@ -10,7 +11,7 @@ from authlib.integrations.requests_client import OAuth2Session
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from joserfc.jwk import OKPKey
 
-issuer, client_id, key_file, scope = sys.argv[1:5]
+issuer, client_id, key_file, scope, *url = sys.argv[1:]
 with open(key_file) as file:
     # A text would be taken for an RSA key.
     key = OKPKey.import_key(file.read())
@@ -18,4 +19,5 @@ session = OAuth2Session(client_id, key, token_endpoint_auth_method="private_key_
 endpoint = f"{issuer}/oauth2/token"
 session.register_client_auth_method(PrivateKeyJWT(endpoint, alg="EdDSA"))
 token = session.fetch_token(endpoint, grant_type="client_credentials")
-print(json.dumps(token))
+called = {"called": session.get(*url).status_code} if url else {}
+print(json.dumps({**token, **called}))

@@ -3,12 +3,12 @@
 //! Not here: agreeing on events (`control::Local`). Invariant: a command is answered only when the roster has what it
 //! changed.
 
-use std::sync::{Arc, RwLockReadGuard};
+use std::sync::Arc;
 
-use aegis_control::{Ledger, LedgerError, Proposal};
+use aegis_control::{Ledger, LedgerError, Proposal, Reading};
 use aegis_corridor::clock;
 use aegis_corridor::roster::Roster;
-use aegis_registry::{Event, Registry};
+use aegis_registry::Event;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
@@ -51,7 +51,7 @@ impl Ledger for Heard {
         Ok(event)
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Registry> {
+    fn read(&self) -> Reading<'_> {
         self.ledger.read()
     }
 

@@ -3,13 +3,14 @@
 //! Not here: the control API by itself (`control/tests`), the modes (`modes`). Invariant: a token of the region's service
 //! counts only for an agent that the registry has, on every gateway that follows it.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aegis_domain::Reason;
 use aegis_testkit::{Building, Plan, Reply};
 use serde_json::json;
 
-use crate::GATEWAY;
+use crate::{GATEWAY, clients};
 
 async fn region() -> Building {
     Plan::new().await.keeping_the_registry().start(GATEWAY).await
@@ -256,6 +257,38 @@ async fn a_proof_carries_a_nonce_of_the_region_where_that_is_demanded() {
     call(Some(nonce.clone())).await.is_ok();
     let guess = nonce.replacen(|char: char| char.is_ascii_lowercase(), "0", 1);
     call(Some(guess)).await.is_denied(Reason::ProofNonce);
+}
+
+/// Libraries that nobody here wrote, used as their documentation says: Authlib with a bearer token, openid-client with DPoP
+/// and the nonces that both servers demand.
+#[tokio::test]
+async fn oauth_clients_of_others_get_tokens_and_call_with_them() {
+    let Some(place) = clients::installed() else { return };
+    let plan = Plan::new().await.keeping_the_registry();
+    let base = format!("http://127.0.0.1:{}", plan.plain_port());
+    let plan = plan.with("/identity/urls", json!([base]));
+    let house = plan.with("/identity/demand_nonces", json!(true)).start(GATEWAY).await;
+    let agent = house.region().agent("rover", json!({}));
+    let key = house.data().join("rover.pem");
+    std::fs::write(&key, agent.key.to_pkcs8_pem().expose()).unwrap();
+    let script =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../control/tests/clients/get_token.py");
+    for (program, script) in
+        [(place.join("venv/bin/python"), script), (PathBuf::from("node"), place.join("token.mjs"))]
+    {
+        let output = tokio::process::Command::new(&program)
+            .arg(script)
+            .args([house.region().url(), "acme/rover"])
+            .arg(&key)
+            .args(["pay:write", &format!("{base}/open/x")])
+            .output();
+        let output = output.await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(answer["called"], 200, "{answer}");
+        println!("{}: {} token, 200", program.display(), answer["token_type"]);
+    }
+    assert_eq!(house.upstream().count(), 2);
 }
 
 #[tokio::test]

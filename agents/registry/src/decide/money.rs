@@ -4,7 +4,7 @@
 
 use aegis_domain::{BudgetKey, DecisionId};
 
-use super::{ADJUSTMENTS_MAX, BUDGETS_MAX, Desk, Refusal, at_most};
+use super::{ADJUSTMENTS_MAX, BUDGETS_MAX, Desk, Limited, Refusal, at_most};
 use crate::{Adjustment, Budget, BudgetTerms, Change, Correction, Purpose, Why};
 
 impl Desk<'_> {
@@ -27,7 +27,7 @@ impl Desk<'_> {
         };
         if let Some(warn_at) = terms.warn_at {
             let limit = terms.limit.micro_usd();
-            at_most("the warning in micro-dollars", warn_at.micro_usd(), limit)?;
+            at_most(Limited::Warning, warn_at.micro_usd(), limit)?;
         }
         if before.is_none() && view.budget_count() >= BUDGETS_MAX {
             return Err(Refusal::Full);

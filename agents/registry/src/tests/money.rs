@@ -44,7 +44,7 @@ fn a_budget_that_changed_since_it_was_read_is_not_overwritten() {
 fn a_warning_never_lies_beyond_its_limit() {
     let mut desk = Desk::default();
     let warned = |at| Some(BudgetTerms { warn_at: Some(MicroUsd::new(at)), ..terms(10) });
-    let over = Refusal::OverLimit { what: "the warning in micro-dollars", max: 10 };
+    let over = Refusal::OverLimit { what: Limited::Warning, max: 10 };
     assert_eq!(desk.act(set("tenant/day", None, warned(11)), at(0)), Err(over));
     desk.act(set("tenant/day", None, warned(10)), at(0)).unwrap();
 }

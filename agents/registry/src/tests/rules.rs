@@ -188,7 +188,7 @@ fn limits_are_checked_where_an_agent_comes_in_and_where_it_changes() {
     let mut desk = Desk::default();
     let limits = Limits { token_ttl_s: Some(901), ..Limits::default() };
     let agent = Box::new(NewAgent { limits, ..new_agent("bot") });
-    let over = Refusal::OverLimit { what: "the life of a token in seconds", max: 900 };
+    let over = Refusal::OverLimit { what: Limited::TokenLife, max: 900 };
     assert_eq!(desk.act(Action::Register { agent, code: None }, at(0)), Err(over));
     desk.register("bot", "one", at(0));
     let amendment = Box::new(Amendment { limits: Some(limits), ..Amendment::default() });

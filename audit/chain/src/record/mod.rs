@@ -180,7 +180,7 @@ impl Entry {
 }
 
 /// The kind and the tenant of a record whose head has been checked, without reading the rest.
-pub(crate) fn kind_and_tenant(record: &[u8]) -> Option<(&str, Option<&str>)> {
+pub fn kind_and_tenant(record: &[u8]) -> Option<(&str, Option<&str>)> {
     let (kind, rest) = until_quote(record.get(head::BYTES..)?)?;
     let tenant = match rest.strip_prefix(b",\"tenant\":\"") {
         Some(rest) => Some(until_quote(rest)?.0),

@@ -18,25 +18,53 @@ use crate::head::birth_text;
 use crate::note::Verifier;
 use crate::record::AnchorRefEntry;
 use crate::registry::{Registry, RegistryReader};
+use crate::segment::SegmentError;
 use crate::trust::Trust;
 use crate::{Head, Origin, layout};
 use schema::Pairs;
 use stream::StreamCheck;
 
-/// A file or directory that could not be read.
+/// Why a file or directory of a log was not handed out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path} cannot be read: {why}")]
-pub struct SourceError {
-    pub path: String,
-    pub why: String,
+pub enum SourceError {
+    /// Nobody can tell what is in it.
+    #[error("{path} cannot be read: {why}")]
+    Unreadable { path: String, why: String },
+    /// It was read, and is not what was signed for.
+    #[error("{path} does not hold: {why}")]
+    Broken { path: String, why: SegmentError },
+}
+
+impl SourceError {
+    pub fn path(&self) -> &str {
+        match self {
+            SourceError::Unreadable { path, .. } | SourceError::Broken { path, .. } => path,
+        }
+    }
 }
 
 /// The files of a region's log, by their paths below its directory (`layout`).
 pub trait LogSource {
     /// The names in a directory, in any order; none when it is missing.
     fn list(&self, dir: &str) -> Result<Vec<String>, SourceError>;
-    /// A whole file; a log file has 64 MiB and rarely more.
-    fn read(&self, path: &str) -> Result<Cow<'_, [u8]>, SourceError>;
+
+    /// A whole file, or that there is none; a log file has 64 MiB and rarely more.
+    fn read(&self, path: &str) -> Result<Option<Cow<'_, [u8]>>, SourceError>;
+
+    /// What a file is called where it really lies.
+    fn place(&self, path: &str) -> String {
+        path.to_owned()
+    }
+
+    /// How much there is to read in all, for whoever waits.
+    fn bytes(&self) -> u64 {
+        0
+    }
+
+    /// What was found while the files were listed, each with the name it has there.
+    fn found(&self) -> Vec<(String, SegmentError)> {
+        Vec::new()
+    }
 }
 
 /// Whether records are read beyond their place in the chain.
@@ -52,8 +80,8 @@ pub enum Depth {
 #[derive(Clone, Debug)]
 pub struct Options {
     pub depth: Depth,
-    /// The registry head an earlier run ended with: the log must extend it.
-    pub remembered: Option<Head>,
+    /// The registry heads an earlier run ended with: each log must extend its own.
+    pub remembered: Vec<Head>,
 }
 
 /// How far a run has come.
@@ -86,7 +114,12 @@ pub fn verify_region(
     }
     run.strangers();
     run.pairs.finish(&mut run.report);
-    run.report
+    let mut report = run.report;
+    report.name_places(|path| source.place(path));
+    for (file, why) in source.found() {
+        report.fail(Place { file: Some(file), ..Place::default() }, Flaw::Segment(why));
+    }
+    report
 }
 
 struct Run<'r> {
@@ -157,7 +190,8 @@ impl<'r> Run<'r> {
             let path = layout::head_file(origin, size);
             heads.extend(self.head_note(&path, size, (origin, region)));
         }
-        heads.extend(self.options.remembered.clone().filter(|head| head.origin == *origin));
+        let remembered = self.options.remembered.iter().filter(|head| head.origin == *origin);
+        heads.extend(remembered.cloned());
         for head in heads {
             let place = Place { seq: Some(head.size), ..Place::of(origin) };
             match registry.root_at(head.size) {
@@ -277,22 +311,23 @@ impl<'r> Run<'r> {
 
     /// Reads a file that must be there.
     fn read(&mut self, path: &str, origin: &Origin) -> Option<Cow<'r, [u8]>> {
-        let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
-        let name = path.rsplit('/').next().unwrap_or_default();
-        let there = self.source.list(dir).is_ok_and(|names| names.iter().any(|one| one == name));
-        if !there {
-            self.report.fail(Place::file(origin, path), Flaw::Missing);
-            return None;
-        }
         match self.source.read(path) {
-            Ok(bytes) => {
+            Ok(Some(bytes)) => {
                 let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                 self.done.files = self.done.files.saturating_add(1);
                 self.done.bytes = self.done.bytes.saturating_add(length);
                 (self.progress)(self.done);
                 Some(bytes)
             }
-            Err(error) => {
+            Ok(None) => {
+                self.report.fail(Place::file(origin, path), Flaw::Missing);
+                None
+            }
+            Err(SourceError::Broken { path, why }) => {
+                self.report.fail(Place::file(origin, &path), Flaw::Segment(why));
+                None
+            }
+            Err(error @ SourceError::Unreadable { .. }) => {
                 self.report.gaps.push(Gap::Unreadable(error));
                 None
             }

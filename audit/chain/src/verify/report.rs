@@ -11,6 +11,7 @@ use crate::link::LinkError;
 use crate::note::NoteError;
 use crate::record::{Ending, RecordError};
 use crate::registry::{RegistryError, RegistryFlaw};
+use crate::segment::SegmentError;
 use crate::verify::SourceError;
 use crate::{Head, Origin};
 
@@ -99,6 +100,8 @@ pub enum Flaw {
     OutcomeOther,
     #[error("a seal's sums are not those of its records")]
     Sums,
+    #[error("{0}")]
+    Segment(SegmentError),
 }
 
 impl Flaw {
@@ -110,6 +113,8 @@ impl Flaw {
             | Flaw::OutcomeAlone
             | Flaw::OutcomeOther
             | Flaw::Unclosed
+            // The oldest version is read, and it is as signed; somebody still tried to hide it.
+            | Flaw::Segment(SegmentError::Versions(_) | SegmentError::DeleteMarker)
             | Flaw::Sums => Severity::Suspect,
             Flaw::Empty
             | Flaw::Registry(_)
@@ -128,6 +133,7 @@ impl Flaw {
             | Flaw::Anchor(_)
             | Flaw::Birth
             | Flaw::Reference
+            | Flaw::Segment(_)
             | Flaw::FoundBroken(_) => Severity::Broken,
         }
     }
@@ -249,6 +255,27 @@ impl Report {
         self.findings.push(Finding { place, flaw });
     }
 
+    /// Adds what a run over another region found.
+    pub fn absorb(&mut self, other: Report) {
+        let Report { findings, gaps, unsettled, unsettled_count, streams, registries, records } =
+            other;
+        self.findings.extend(findings);
+        self.gaps.extend(gaps);
+        self.unsettled.extend(unsettled);
+        self.unsettled.truncate(UNSETTLED_LISTED);
+        self.unsettled_count = self.unsettled_count.saturating_add(unsettled_count);
+        self.streams.extend(streams);
+        self.registries.extend(registries);
+        self.records = self.records.saturating_add(records);
+    }
+
+    /// Replaces paths below the log's directory by the names that files have where they lie.
+    pub(crate) fn name_places(&mut self, name: impl Fn(&str) -> String) {
+        for file in self.findings.iter_mut().filter_map(|one| one.place.file.as_mut()) {
+            *file = name(file);
+        }
+    }
+
     pub(crate) fn registry_flaw(&mut self, origin: &Origin, error: &RegistryError) {
         let path = crate::layout::wal_file(origin, error.file);
         let place = Place {
@@ -305,7 +332,7 @@ fn finding_json(finding: &Finding) -> Value {
 fn gap_json(gap: &Gap) -> Value {
     match gap {
         Gap::Unreadable(error) => {
-            json!({"what": "unreadable", "file": error.path, "why": error.why})
+            json!({"what": "unreadable", "file": error.path(), "why": error.to_string()})
         }
         Gap::Unanchored { origin, from, to } => {
             json!({"what": "unanchored", "origin": origin.as_str(), "from": from, "to": to})

@@ -221,7 +221,7 @@ fn a_whole_log_set_back_is_seen_by_whoever_kept_a_head() {
     write_calls(&journal, 1);
     journal.close().unwrap();
     assert_eq!(verify(dir.path()).verdict(), Verdict::Pass, "nothing here says there was more");
-    assert_eq!(verify_with(dir.path(), Some(remembered)).verdict(), Verdict::Fail);
+    assert_eq!(verify_with(dir.path(), vec![remembered]).verdict(), Verdict::Fail);
 }
 
 #[test]

@@ -9,5 +9,6 @@ mod append;
 mod attacks;
 mod crash;
 mod faults;
+mod plain_chain;
 mod recovery;
 mod support;

@@ -81,10 +81,14 @@ impl LogSource for DirSource {
         Ok(entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect())
     }
 
-    fn read(&self, path: &str) -> Result<Cow<'_, [u8]>, SourceError> {
-        let failed =
-            |why: std::io::Error| SourceError { path: path.to_owned(), why: why.to_string() };
-        fs::read(self.0.join(path)).map(Cow::Owned).map_err(failed)
+    fn read(&self, path: &str) -> Result<Option<Cow<'_, [u8]>>, SourceError> {
+        match fs::read(self.0.join(path)) {
+            Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(why) => {
+                Err(SourceError::Unreadable { path: path.to_owned(), why: why.to_string() })
+            }
+        }
     }
 }
 
@@ -93,10 +97,10 @@ pub(crate) fn trust() -> Trust {
 }
 
 pub(crate) fn verify(dir: &Path) -> Report {
-    verify_with(dir, None)
+    verify_with(dir, Vec::new())
 }
 
-pub(crate) fn verify_with(dir: &Path, remembered: Option<Head>) -> Report {
+pub(crate) fn verify_with(dir: &Path, remembered: Vec<Head>) -> Report {
     let options = Options { depth: Depth::Schema, remembered };
     verify_region(&DirSource(dir.to_path_buf()), &trust(), &options, &mut |_| {})
 }

@@ -1,0 +1,207 @@
+//! Proof that one record is in the log, in a file of its own (<https://c2sp.org/tlog-proof>): made from a log, checked
+//! without one.
+//!
+//! Pure: files come through `LogSource`. Not here: the whole log's verification (`audit/chain`). Invariant: a proof is believed
+//! only along one chain: trusted region key, birth note, stream key, checkpoint, path, the record's exact bytes.
+
+use aegis_audit_chain::note::{NoteError, Verifier};
+use aegis_audit_chain::record::{AnchorEntry, Kind, Record, RecordError};
+use aegis_audit_chain::registry::{RegistryError, RegistryReader, Stream};
+use aegis_audit_chain::trust::Trust;
+use aegis_audit_chain::verify::{LogSource, SourceError};
+use aegis_audit_chain::walk::walk_file;
+use aegis_audit_chain::{Hash, Head, Origin, birth_text, layout, link, record, tree};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+const TITLE: &str = "c2sp.org/tlog-proof@v1";
+/// A tree of 64-bit size has no longer path.
+const PATH_MAX: usize = 64;
+
+/// Why a proof is not believed, or cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    #[error("the file is not a proof of this kind")]
+    Malformed,
+    #[error("no trusted registry's key signed the stream's birth note")]
+    Birth,
+    #[error("the checkpoint does not hold")]
+    Checkpoint(#[source] NoteError),
+    #[error("the path does not lead from the record to the checkpoint's root")]
+    Path,
+    #[error("the record is not one of this version")]
+    Record(#[from] RecordError),
+    #[error("the record stands at another place than the proof says")]
+    Misplaced,
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("{0} is missing")]
+    Missing(String),
+    #[error("the registry does not hold")]
+    Registry(#[from] RegistryError),
+    #[error("{origin} is not what was signed; `aegisctl audit verify` says where")]
+    Changed { origin: Origin },
+    #[error("no signed head covers record {seq} of {origin} yet")]
+    Uncovered { origin: Origin, seq: u64 },
+}
+
+/// One record, and why it must be believed to be in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    pub index: u64,
+    /// Siblings from the leaf to the root.
+    pub path: Vec<Hash>,
+    /// The stream's head, under the stream's key.
+    pub checkpoint: String,
+    /// The stream's key, under the region's.
+    pub birth: String,
+    /// The record as it is stored.
+    pub record: Vec<u8>,
+}
+
+/// What a proof proves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proven {
+    /// The log it is in, how far that reached, and its root.
+    pub head: Head,
+    /// The registry whose key all of it hangs on.
+    pub registry: Origin,
+    pub record: Record,
+}
+
+impl Proof {
+    /// The proof as a file. Its `extra` holds the birth note and, behind it, the record.
+    pub fn to_text(&self) -> String {
+        let extra = [self.birth.as_bytes(), &self.record].concat();
+        let mut text = format!("{TITLE}\nextra {}\nindex {}\n", STANDARD.encode(extra), self.index);
+        for hash in &self.path {
+            text.push_str(&hash.standard());
+            text.push('\n');
+        }
+        text.push('\n');
+        text.push_str(&self.checkpoint);
+        text
+    }
+
+    pub fn parse(text: &str) -> Result<Self, ProofError> {
+        Self::read(text).filter(|proof| proof.to_text() == text).ok_or(ProofError::Malformed)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (head, checkpoint) = text.split_once("\n\n")?;
+        let mut lines = head.split('\n');
+        let title = lines.next()?;
+        let extra = STANDARD.decode(lines.next()?.strip_prefix("extra ")?).ok()?;
+        // A record has no newline, and a note ends in one.
+        let end = memchr::memrchr(b'\n', &extra)?.checked_add(1)?;
+        let (birth, record) = extra.split_at_checked(end)?;
+        let index = lines.next()?.strip_prefix("index ")?.parse().ok()?;
+        let path = lines.map(Hash::parse_standard).collect::<Option<Vec<_>>>()?;
+        let birth = String::from_utf8(birth.to_vec()).ok()?;
+        let (checkpoint, record) = (checkpoint.to_owned(), record.to_vec());
+        let proof = Self { index, path, checkpoint, birth, record };
+        (title == TITLE && proof.path.len() <= PATH_MAX).then_some(proof)
+    }
+
+    /// What the record tells, as it says itself; `None` for a kind of a later version.
+    pub fn kind(&self) -> Option<Kind> {
+        record::kind_and_tenant(&self.record).and_then(|(kind, _)| Kind::parse(kind))
+    }
+
+    /// Checks it with nothing but a trust file.
+    pub fn check(&self, trust: &Trust) -> Result<Proven, ProofError> {
+        let born = trust.registries().find_map(|(registry, region)| {
+            let stream = born(region.open(&self.birth).ok()?)?;
+            let origin = Origin::parse(stream.name()).ok()?;
+            let is_its = origin.region() == registry.region() && !origin.is_registry();
+            is_its.then(|| (registry.clone(), stream))
+        });
+        let (registry, stream) = born.ok_or(ProofError::Birth)?;
+        let head = Head::open(&self.checkpoint, &stream).map_err(ProofError::Checkpoint)?;
+        let leaf = (self.index, Hash::leaf(&self.record));
+        if !tree::includes(head.size, head.root, leaf, &self.path) {
+            return Err(ProofError::Path);
+        }
+        let record = Record::parse(&self.record)?;
+        if record.head.seq != self.index {
+            return Err(ProofError::Misplaced);
+        }
+        Ok(Proven { head, registry, record })
+    }
+}
+
+/// The stream key that a birth note names.
+fn born(text: &str) -> Option<Verifier> {
+    let stream = Verifier::parse(text.lines().nth(2)?).ok()?;
+    (birth_text(&stream) == text).then_some(stream)
+}
+
+/// Proves each record that `wanted` picks, from all streams of the trusted registries.
+pub fn prove(
+    source: &dyn LogSource,
+    trust: &Trust,
+    wanted: &mut dyn FnMut(&Origin, &Record) -> bool,
+) -> Result<Vec<Proof>, ProofError> {
+    let mut proofs = Vec::new();
+    for (origin, region) in trust.registries() {
+        let mut reader = RegistryReader::new(origin.clone(), region.clone());
+        for first in firsts(source, origin)? {
+            let path = layout::wal_file(origin, first);
+            reader.file(first, &read(source, &path)?)?;
+        }
+        for stream in reader.finish()?.streams() {
+            proofs.extend(stream_proofs(source, stream, wanted)?);
+        }
+    }
+    Ok(proofs)
+}
+
+fn stream_proofs(
+    source: &dyn LogSource,
+    stream: &Stream,
+    wanted: &mut dyn FnMut(&Origin, &Record) -> bool,
+) -> Result<Vec<Proof>, ProofError> {
+    let origin = &stream.born.origin;
+    let (mut walker, mut leaves) = (link::Walker::new(origin.clone()), Vec::new());
+    let mut found: Vec<(u64, Vec<u8>)> = Vec::new();
+    for first in firsts(source, origin)? {
+        let bytes = read(source, &layout::wal_file(origin, first))?;
+        walk_file(&mut walker, (first, &bytes), &mut |_, step| {
+            leaves.push(Hash::leaf(step.record));
+            if Record::parse(step.record).is_ok_and(|record| wanted(origin, &record)) {
+                found.push((step.head.seq, step.record.to_vec()));
+            }
+        });
+    }
+    let mut proofs = Vec::new();
+    for (seq, record) in found {
+        let uncovered = || ProofError::Uncovered { origin: origin.clone(), seq };
+        let anchor = stream.anchors.iter().find(|anchor| anchor.size > seq);
+        let AnchorEntry { origin, size, root, sig } = anchor.ok_or_else(uncovered)?.clone();
+        let changed = || ProofError::Changed { origin: origin.clone() };
+        let covered = usize::try_from(size).ok().and_then(|size| leaves.get(..size));
+        let covered = covered.filter(|leaves| tree::root(leaves) == root).ok_or_else(changed)?;
+        let index = usize::try_from(seq).unwrap_or(usize::MAX);
+        let path = tree::inclusion_proof(covered, index).ok_or_else(changed)?;
+        let birth = read(source, &layout::genesis_note(&origin))?;
+        let birth = String::from_utf8_lossy(&birth).into_owned();
+        let checkpoint = Head { origin, size, root }.note_with(&sig);
+        proofs.push(Proof { index: seq, path, checkpoint, birth, record });
+    }
+    Ok(proofs)
+}
+
+fn firsts(source: &dyn LogSource, origin: &Origin) -> Result<Vec<u64>, ProofError> {
+    let names = source.list(&layout::wal_dir(origin))?;
+    let mut firsts: Vec<u64> =
+        names.iter().filter_map(|name| layout::parse_wal_name(name)).collect();
+    firsts.sort_unstable();
+    Ok(firsts)
+}
+
+fn read<'s>(
+    source: &'s dyn LogSource,
+    path: &str,
+) -> Result<std::borrow::Cow<'s, [u8]>, ProofError> {
+    source.read(path)?.ok_or_else(|| ProofError::Missing(path.to_owned()))
+}

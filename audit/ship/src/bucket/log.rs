@@ -1,0 +1,257 @@
+//! A region's log as it lies in a bucket, put before the verifier as if it were the journal's own directory.
+//!
+//! Not here: the verifier (`audit/chain`). Invariant: a segment is handed out only when its manifest bears the region key's
+//! signature, follows the one before, and covers every byte of it.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+
+use aegis_audit_chain::note::Verifier;
+use aegis_audit_chain::segment::{Digest, Manifest, SegmentError};
+use aegis_audit_chain::verify::{LogSource, SourceError};
+use aegis_audit_chain::{Hash, Origin, layout};
+use flate2::read::MultiGzDecoder;
+use parking_lot::Mutex;
+
+use super::{Bucket, BucketError, Listed, OBJECT_BYTES_MAX};
+
+/// The objects of one region, as they were listed once.
+#[derive(Debug)]
+pub struct BucketLog<'b> {
+    bucket: &'b Bucket,
+    region: Verifier,
+    /// By their paths in the journal's own directory.
+    files: BTreeMap<String, File>,
+    names: BTreeMap<String, BTreeSet<String>>,
+    /// All keys, and the version of each that was written first.
+    objects: BTreeMap<String, Option<String>>,
+    found: Vec<(String, SegmentError)>,
+    /// The manifest read last: a segment follows it more often than not.
+    last: Mutex<Option<(Manifest, Hash)>>,
+    bytes: u64,
+}
+
+#[derive(Clone, Debug)]
+enum File {
+    Note(String),
+    Segment(Segment),
+}
+
+#[derive(Clone, Debug)]
+struct Segment {
+    origin: Origin,
+    first: u64,
+    size: u64,
+    /// Where the segment before begins and ends.
+    before: Option<(u64, u64)>,
+}
+
+impl<'b> BucketLog<'b> {
+    /// Lists the objects of the region whose registry is signed by `region`.
+    pub fn open(bucket: &'b Bucket, region: &Verifier) -> Result<Self, BucketError> {
+        let unknown = |_| BucketError::Address(region.name().to_owned());
+        let registry = Origin::parse(region.name()).map_err(unknown)?;
+        let mut log = Self {
+            bucket,
+            region: region.clone(),
+            files: BTreeMap::new(),
+            names: BTreeMap::new(),
+            objects: BTreeMap::new(),
+            found: Vec::new(),
+            last: Mutex::new(None),
+            bytes: 0,
+        };
+        // The registry first: what it had when it was listed was shipped before it, so the listing after has all of that.
+        let dir = layout::bucket_dir(&registry);
+        let mut listed = bucket.list(&dir)?;
+        let all = bucket.list(&format!("{}/{}", layout::BUCKET_ROOT, registry.region()))?;
+        listed.extend(all.into_iter().filter(|one| !one.key.starts_with(&dir)));
+        for one in listed {
+            log.take(&registry, one);
+        }
+        log.link();
+        Ok(log)
+    }
+
+    fn take(&mut self, registry: &Origin, listed: Listed) {
+        let Listed { key, bytes, oldest, flaw } = listed;
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.found.extend(flaw.map(|flaw| (key.clone(), flaw)));
+        match file_of(registry, &key) {
+            Some((_, None)) => {}
+            // Two segments that begin alike: only one of them can be ours.
+            Some((path, Some(_))) if self.files.contains_key(&path) => {
+                self.found.push((key.clone(), SegmentError::Stray));
+            }
+            Some((path, Some(file))) => drop(self.files.insert(path, file)),
+            None => self.found.push((key.clone(), SegmentError::Stray)),
+        }
+        self.objects.insert(key, oldest);
+    }
+
+    /// Tells each segment which one stands before it, and each directory what is in it.
+    fn link(&mut self) {
+        let mut before: Option<Segment> = None;
+        for (path, file) in &mut self.files {
+            if let File::Segment(segment) = file {
+                let follows = before.as_ref().filter(|one| one.origin == segment.origin);
+                segment.before = follows.map(|one| (one.first, one.size));
+                before = Some(segment.clone());
+            }
+            let mut path = path.as_str();
+            while let Some((dir, name)) = path.rsplit_once('/') {
+                self.names.entry(dir.to_owned()).or_default().insert(name.to_owned());
+                path = dir;
+            }
+        }
+    }
+
+    /// An object in its first version; an object that was never listed is gone.
+    fn object(&self, key: &str) -> Result<Vec<u8>, SourceError> {
+        let gone = || SourceError::Broken { path: key.to_owned(), why: SegmentError::Gone };
+        let version = self.objects.get(key).ok_or_else(gone)?;
+        match self.bucket.read_version(key, version.as_deref()) {
+            Ok(Some(bytes)) => Ok(bytes.into()),
+            Ok(None) => Err(gone()),
+            Err(error) => {
+                let why = causes(&error);
+                Err(SourceError::Unreadable { path: key.to_owned(), why })
+            }
+        }
+    }
+
+    /// Reads and checks one manifest.
+    fn manifest(&self, origin: &Origin, at: (u64, u64)) -> Result<(Manifest, Hash), SourceError> {
+        let key = layout::segment_manifest(origin, at);
+        let note = self.object(&key)?;
+        let broken = |why| SourceError::Broken { path: key.clone(), why };
+        let note = std::str::from_utf8(&note).unwrap_or_default();
+        let (manifest, hash) = Manifest::open(note, &self.region).map_err(broken)?;
+        let here = manifest.origin == *origin && (manifest.first, manifest.size) == at;
+        if here { Ok((manifest, hash)) } else { Err(broken(SegmentError::Misplaced)) }
+    }
+
+    fn before(&self, segment: &Segment) -> Result<Option<(Manifest, Hash)>, SourceError> {
+        let Some((first, size)) = segment.before else { return Ok(None) };
+        let known = self.last.lock().take();
+        let fits = |(manifest, _): &(Manifest, Hash)| {
+            manifest.origin == segment.origin && manifest.size == size && manifest.first == first
+        };
+        match known.filter(fits) {
+            Some(known) => Ok(Some(known)),
+            None => self.manifest(&segment.origin, (first, size)).map(Some),
+        }
+    }
+
+    fn segment(&self, segment: &Segment) -> Result<Vec<u8>, SourceError> {
+        let at = (segment.first, segment.size);
+        let (manifest, hash) = self.manifest(&segment.origin, at)?;
+        let before = self.before(segment)?;
+        // With one missing in between, the records say so by their numbers.
+        let adjoins = before.as_ref().is_none_or(|(before, _)| before.size == manifest.first);
+        if adjoins
+            && (before.is_some() || manifest.first == 0)
+            && !manifest.follows(before.as_ref())
+        {
+            let path = layout::segment_manifest(&segment.origin, at);
+            return Err(SourceError::Broken { path, why: SegmentError::Previous });
+        }
+        let key = layout::segment_records(&segment.origin, at);
+        let stored = self.object(&key)?;
+        let broken = |why| SourceError::Broken { path: key.clone(), why };
+        if Digest::of(&stored) != manifest.stored {
+            return Err(broken(SegmentError::Stored));
+        }
+        let bundles = unpack(&stored).ok_or_else(|| broken(SegmentError::Records))?;
+        let file = manifest.as_log_file(&bundles).map_err(broken)?;
+        *self.last.lock() = Some((manifest, hash));
+        Ok(file)
+    }
+}
+
+/// Decompresses a segment, but no more than a segment may hold.
+pub(crate) fn unpack(stored: &[u8]) -> Option<Vec<u8>> {
+    let mut bundles = Vec::new();
+    let mut reader = MultiGzDecoder::new(stored).take(OBJECT_BYTES_MAX.saturating_add(1));
+    reader.read_to_end(&mut bundles).ok()?;
+    let length = u64::try_from(bundles.len()).unwrap_or(u64::MAX);
+    (length <= OBJECT_BYTES_MAX).then_some(bundles)
+}
+
+/// The file that an object stands for, if it stands for one; `None` when the log writes no such object.
+fn file_of(registry: &Origin, key: &str) -> Option<(String, Option<File>)> {
+    let mut parts = key.split('/').skip(2);
+    let (writer, number) = (parts.next()?, layout::parse_incarnation_name(parts.next()?)?);
+    let domain = registry.as_str().split('/').next()?;
+    let origin = format!("{domain}/{}/{writer}/{number}", registry.region());
+    let origin = Origin::parse(&origin).ok()?;
+    let (dir, name) = (parts.next()?, parts.next());
+    if parts.next().is_some() {
+        return None;
+    }
+    let note = |path: String| Some((path, Some(File::Note(key.to_owned()))));
+    match (dir, name) {
+        ("genesis.note", None) => note(layout::genesis_note(&origin)),
+        ("cp", Some(name)) => note(layout::head_file(&origin, layout::parse_head_name(name)?)),
+        ("seg", Some(name)) => match layout::parse_manifest_name(name) {
+            Some((first, size)) => {
+                let path = layout::wal_file(&origin, first);
+                let segment = Segment { origin, first, size, before: None };
+                Some((path, Some(File::Segment(segment))))
+            }
+            // Its manifest makes it count; until then a shipper is at work, or died.
+            None => {
+                let stem = name.strip_suffix(".rec.gz")?;
+                layout::parse_manifest_name(&format!("{stem}.man"))?;
+                Some((String::new(), None))
+            }
+        },
+        _ => None,
+    }
+}
+
+impl LogSource for BucketLog<'_> {
+    fn list(&self, dir: &str) -> Result<Vec<String>, SourceError> {
+        Ok(self.names.get(dir).into_iter().flatten().cloned().collect())
+    }
+
+    fn read(&self, path: &str) -> Result<Option<Cow<'_, [u8]>>, SourceError> {
+        let bytes = match self.files.get(path) {
+            None => return Ok(None),
+            Some(File::Note(key)) => self.object(key)?,
+            Some(File::Segment(segment)) => self.segment(segment)?,
+        };
+        Ok(Some(Cow::Owned(bytes)))
+    }
+
+    fn place(&self, path: &str) -> String {
+        match self.files.get(path) {
+            Some(File::Note(key)) => key.clone(),
+            Some(File::Segment(segment)) => {
+                layout::segment_records(&segment.origin, (segment.first, segment.size))
+            }
+            None => path.to_owned(),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn found(&self) -> Vec<(String, SegmentError)> {
+        self.found.clone()
+    }
+}
+
+/// An error and everything below it, on one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

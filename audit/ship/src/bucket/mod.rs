@@ -1,0 +1,320 @@
+//! Objects that are written once: a folder, S3, Google Cloud Storage or Azure, whatever the address names.
+//!
+//! Not here: what is written (`ship`), who reads it (`log`). Invariant: `create` returns a receipt only after the object was
+//! read back and is byte for byte what was to be written, whatever the store answered on the way.
+
+mod lock;
+mod log;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegis_audit_chain::segment::SegmentError;
+use aegis_audit_chain::{Hash, Origin, layout};
+use futures::TryStreamExt as _;
+use object_store::aws::{AmazonS3Builder, Checksum};
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::signer::Url;
+use object_store::{
+    ClientOptions, Error, GetOptions, ObjectStore, ObjectStoreScheme, PutMode, RetryConfig,
+};
+use tokio::runtime::Runtime;
+
+pub use lock::{LockMode, Retention};
+pub use log::BucketLog;
+
+use lock::Locks;
+
+/// No request may take longer; a segment has at most 48 MiB before it is compressed.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The shipper tries again for as long as it lives, so a single request need not.
+const RETRIES: usize = 2;
+const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
+/// No object of ours is longer, compressed or not.
+pub(crate) const OBJECT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Where the objects go, and what else its client must be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// `file:///..`, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`.
+    pub url: String,
+    /// Options of the store's client, such as `aws_region`; they win over the environment.
+    pub options: Vec<(String, String)>,
+}
+
+/// What a store did not do.
+#[derive(Debug, thiserror::Error)]
+pub enum BucketError {
+    #[error("the address {0} is not one of a folder or a bucket")]
+    Address(String),
+    #[error("the store's client could not be made")]
+    Client(#[source] Error),
+    #[error("the runtime of the store's client could not be made")]
+    Runtime(#[source] std::io::Error),
+    #[error("the folder cannot be used")]
+    Folder(#[source] std::io::Error),
+    #[error("{what} {key} failed")]
+    Store {
+        what: &'static str,
+        key: String,
+        #[source]
+        source: Error,
+    },
+    #[error("the store answered a question about {what} with status {status}")]
+    Status { what: &'static str, status: u16 },
+    #[error("the store could not be asked about {what}")]
+    Ask {
+        what: &'static str,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error("the store's answer about {what} is not one")]
+    Answer { what: &'static str },
+    #[error("{key} is there already and is another object")]
+    Fork { key: String },
+    #[error("{key} is longer than {OBJECT_BYTES_MAX} bytes")]
+    TooLong { key: String },
+    #[error("the store promises {found}, and {asked} was asked for")]
+    Retention { found: String, asked: Retention },
+    #[error("this kind of store cannot show how long it keeps objects")]
+    Unproven,
+}
+
+/// What the store said about an object that is there for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    pub key: String,
+    pub sha256: Hash,
+    pub bytes: u64,
+    /// The store's name for exactly this content, where it has one.
+    pub version: Option<String>,
+    /// Until when it is kept, as the store words it.
+    pub kept_until: Option<String>,
+}
+
+/// One bucket, or one folder of one.
+#[derive(Debug)]
+pub struct Bucket {
+    runtime: Runtime,
+    store: Arc<dyn ObjectStore>,
+    locks: Option<Locks>,
+    prefix: Path,
+}
+
+impl Bucket {
+    /// Makes the client, and the folder where the address is one; nothing is sent yet.
+    pub(crate) fn open_to_write(address: &Address) -> Result<Self, BucketError> {
+        let url: Option<Url> = address.url.parse().ok().filter(|url: &Url| url.scheme() == "file");
+        if let Some(Ok(dir)) = url.map(|url| url.to_file_path()) {
+            std::fs::create_dir_all(dir).map_err(BucketError::Folder)?;
+        }
+        Self::open(address)
+    }
+
+    /// Makes the client; nothing is sent yet.
+    pub fn open(address: &Address) -> Result<Self, BucketError> {
+        // `reqwest` takes the process's provider; whoever was first is as good.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let unknown = || BucketError::Address(address.url.clone());
+        let url: Url = address.url.parse().map_err(|_| unknown())?;
+        let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|_| unknown())?;
+        let client = BucketError::Client;
+        let mut locks = None;
+        let (store, prefix): (Arc<dyn ObjectStore>, Path) = match scheme {
+            ObjectStoreScheme::Local => {
+                let dir = url.to_file_path().map_err(|()| unknown())?;
+                let store = LocalFileSystem::new_with_prefix(dir).map_err(client)?;
+                (Arc::new(store.with_fsync(true)), Path::default())
+            }
+            ObjectStoreScheme::AmazonS3 => {
+                let mut builder = AmazonS3Builder::from_env()
+                    .with_client_options(client_options())
+                    .with_retry(retry())
+                    .with_checksum_algorithm(Checksum::SHA256);
+                for (key, value) in &address.options {
+                    builder = builder.with_config(key.parse().map_err(client)?, value);
+                }
+                let store = Arc::new(builder.with_url(url.as_str()).build().map_err(client)?);
+                locks = Some(Locks::new(Arc::clone(&store))?);
+                (store, prefix)
+            }
+            ObjectStoreScheme::GoogleCloudStorage => {
+                let mut builder = GoogleCloudStorageBuilder::from_env()
+                    .with_client_options(client_options())
+                    .with_retry(retry());
+                for (key, value) in &address.options {
+                    builder = builder.with_config(key.parse().map_err(client)?, value);
+                }
+                (Arc::new(builder.with_url(url.as_str()).build().map_err(client)?), prefix)
+            }
+            ObjectStoreScheme::MicrosoftAzure => {
+                let mut builder = MicrosoftAzureBuilder::from_env()
+                    .with_client_options(client_options())
+                    .with_retry(retry());
+                for (key, value) in &address.options {
+                    builder = builder.with_config(key.parse().map_err(client)?, value);
+                }
+                (Arc::new(builder.with_url(url.as_str()).build().map_err(client)?), prefix)
+            }
+            _ => return Err(unknown()),
+        };
+        Self::over(store, locks, prefix)
+    }
+
+    fn over(
+        store: Arc<dyn ObjectStore>,
+        locks: Option<Locks>,
+        prefix: Path,
+    ) -> Result<Self, BucketError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Ok(Self { runtime: runtime.map_err(BucketError::Runtime)?, store, locks, prefix })
+    }
+
+    fn path(&self, key: &str) -> Path {
+        self.prefix.parts().chain(Path::from(key).parts()).collect()
+    }
+
+    /// Makes sure that the store keeps every new object at least that long, without being asked again.
+    pub fn check_retention(&self, asked: Retention) -> Result<(), BucketError> {
+        let locks = self.locks.as_ref().ok_or(BucketError::Unproven)?;
+        self.runtime.block_on(locks.check_default(asked))
+    }
+
+    /// Writes an object that must not be there yet, or finds that it is there already and the same.
+    pub fn create(&self, key: &str, bytes: Vec<u8>) -> Result<Receipt, BucketError> {
+        self.runtime.block_on(self.create_async(key, bytes.into()))
+    }
+
+    async fn create_async(&self, key: &str, bytes: bytes::Bytes) -> Result<Receipt, BucketError> {
+        let path = self.path(key);
+        let put = self.store.put_opts(&path, bytes.clone().into(), PutMode::Create.into()).await;
+        let (written, failed) = match put {
+            Ok(put) => (put.version, None),
+            // Whatever else went wrong, the object may be there: a reply was lost, or another try was ours.
+            Err(error) => (None, Some(error)),
+        };
+        let version = match (&self.locks, written) {
+            (Some(locks), None) => locks.oldest(&path).await?,
+            (_, written) => written,
+        };
+        let stored = match self.read_async(&path, version.as_deref()).await {
+            // Nothing was written, so the first error says why.
+            Err(Error::NotFound { .. }) if failed.is_some() => None,
+            read => Some(read.map_err(store_error("reading back", key))?),
+        };
+        match (stored, failed) {
+            (Some(stored), _) if stored != bytes => Err(BucketError::Fork { key: key.to_owned() }),
+            (None, Some(failed)) => Err(store_error("writing", key)(failed)),
+            (Some(_) | None, _) => self.receipt(key, &bytes, version).await,
+        }
+    }
+
+    async fn receipt(
+        &self,
+        key: &str,
+        bytes: &[u8],
+        version: Option<String>,
+    ) -> Result<Receipt, BucketError> {
+        let kept_until = match &self.locks {
+            Some(locks) => locks.kept_until(&self.path(key), version.as_deref()).await?,
+            None => None,
+        };
+        let (key, sha256) = (key.to_owned(), Hash::of(bytes));
+        let bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        Ok(Receipt { key, sha256, bytes, version, kept_until })
+    }
+
+    async fn read_async(&self, path: &Path, version: Option<&str>) -> Result<bytes::Bytes, Error> {
+        let options = GetOptions { version: version.map(str::to_owned), ..GetOptions::default() };
+        let got = self.store.get_opts(path, options).await?;
+        if got.meta.size > OBJECT_BYTES_MAX {
+            let source = format!("it is longer than {OBJECT_BYTES_MAX} bytes").into();
+            return Err(Error::Generic { store: "audit", source });
+        }
+        got.bytes().await
+    }
+
+    /// An object's first content; what was put over it later is not looked at.
+    pub fn read(&self, key: &str) -> Result<Option<bytes::Bytes>, BucketError> {
+        self.read_version(key, None)
+    }
+
+    fn read_version(
+        &self,
+        key: &str,
+        version: Option<&str>,
+    ) -> Result<Option<bytes::Bytes>, BucketError> {
+        let path = self.path(key);
+        match self.runtime.block_on(self.read_async(&path, version)) {
+            Err(Error::NotFound { .. }) => Ok(None),
+            read => Ok(Some(read.map_err(store_error("reading", key))?)),
+        }
+    }
+
+    /// Every key below a folder, with what else the store says of it.
+    fn list(&self, dir: &str) -> Result<Vec<Listed>, BucketError> {
+        let path = self.path(dir);
+        self.runtime.block_on(async {
+            if let Some(locks) = &self.locks {
+                let mut listed = locks.versions(&path).await?;
+                for one in &mut listed {
+                    one.key = self.key(&one.key);
+                }
+                return Ok(listed);
+            }
+            let found = self.store.list(Some(&path)).try_collect::<Vec<_>>().await;
+            let found = found.map_err(store_error("listing", dir))?;
+            let one = |meta: object_store::ObjectMeta| Listed {
+                key: self.key(meta.location.as_ref()),
+                bytes: meta.size,
+                oldest: None,
+                flaw: None,
+            };
+            Ok(found.into_iter().map(one).collect())
+        })
+    }
+
+    /// First record and size of each segment of a stream that has its manifest, in order.
+    pub(crate) fn segments(&self, origin: &Origin) -> Result<Vec<(u64, u64)>, BucketError> {
+        let listed = self.list(&format!("{}/seg", layout::bucket_dir(origin)))?;
+        let names = listed.iter().filter_map(|one| one.key.rsplit('/').next());
+        let mut found: Vec<_> = names.filter_map(layout::parse_manifest_name).collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// A key without the prefix.
+    fn key(&self, full: &str) -> String {
+        let prefix = self.prefix.as_ref();
+        let rest = full.strip_prefix(prefix).unwrap_or(full);
+        rest.strip_prefix('/').unwrap_or(rest).to_owned()
+    }
+}
+
+/// One key, as a store that keeps versions lists it.
+#[derive(Debug)]
+struct Listed {
+    key: String,
+    bytes: u64,
+    /// The version that was written first.
+    oldest: Option<String>,
+    /// What was done to it since.
+    flaw: Option<SegmentError>,
+}
+
+fn store_error(what: &'static str, key: &str) -> impl FnOnce(Error) -> BucketError {
+    let key = key.to_owned();
+    move |source| BucketError::Store { what, key, source }
+}
+
+fn client_options() -> ClientOptions {
+    ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT)
+}
+
+fn retry() -> RetryConfig {
+    RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() }
+}

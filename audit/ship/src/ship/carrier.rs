@@ -1,0 +1,230 @@
+//! One round of the shipper: what the registry signs for by now goes into the bucket, streams first, the registry last.
+//!
+//! Not here: when rounds are made (`mod`). Invariant: a round can end anywhere, by an error or with the process, and the next
+//! one goes on from what is on disk; no object is ever written with other bytes than before.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use aegis_audit_chain::frame::FRAME_OVERHEAD;
+use aegis_audit_chain::note::Signer;
+use aegis_audit_chain::record::Ending;
+use aegis_audit_chain::segment::{Digest, Manifest};
+use aegis_audit_chain::{Origin, layout};
+
+use super::error::{ShipError, io_error};
+use super::ledger::{Ledger, Reach};
+use super::sealer::{Sealer, Segment};
+use super::spool::Spool;
+use super::{Shared, ShipConfig};
+use crate::bucket::{Bucket, BucketError, Retention};
+
+pub(crate) struct Carrier {
+    dir: PathBuf,
+    bucket: Bucket,
+    region: Signer,
+    ledger: Ledger,
+    spool: Spool,
+    /// Streams that are under way.
+    sealers: BTreeMap<Origin, Sealer>,
+    /// What the store has still to promise.
+    to_promise: Option<Retention>,
+    shared: Arc<Shared>,
+}
+
+impl Carrier {
+    pub(crate) fn open(
+        config: ShipConfig,
+        (bucket, is_promised): (Bucket, bool),
+        shared: Arc<Shared>,
+    ) -> Result<Self, ShipError> {
+        let ShipConfig { dir, registry, region_key, disk, retention, .. } = config;
+        let region = Signer::new(registry.as_str(), region_key);
+        let ledger = Ledger::open(&dir, &registry, region.verifier())?;
+        let spool = Spool::open(&dir, disk).map_err(io_error("opening the spool"))?;
+        let to_promise = retention.filter(|_| !is_promised);
+        let sealers = BTreeMap::new();
+        let carrier = Self { dir, bucket, region, ledger, spool, sealers, to_promise, shared };
+        carrier.measure_older();
+        Ok(carrier)
+    }
+
+    /// How far this life's stream is confirmed.
+    pub(crate) fn live_size(&self) -> u64 {
+        self.sealers.get(&self.shared.journal.origin).map_or(0, Sealer::size)
+    }
+
+    pub(crate) fn round(&mut self) -> Result<(), ShipError> {
+        if let Some(asked) = self.to_promise {
+            self.bucket.check_retention(asked)?;
+            self.to_promise = None;
+        }
+        self.ledger.advance()?;
+        let own = self.ledger.own().clone();
+        self.birth(&own)?;
+        self.spooled()?;
+        let streams: Vec<Reach> = self.ledger.streams().cloned().collect();
+        for stream in streams.iter().filter(|stream| stream.size > 0) {
+            self.stream(stream)?;
+        }
+        self.segments(&own)?;
+        self.measure_older();
+        Ok(())
+    }
+
+    /// Ships one stream as far as it is signed for.
+    fn stream(&mut self, reach: &Reach) -> Result<(), ShipError> {
+        if self.spool.is_finished(&reach.origin) {
+            return Ok(());
+        }
+        let is_lost = matches!(reach.ended, Some(Ending::RolledBack | Ending::Forked));
+        match self.birth(reach).and_then(|()| self.segments(reach)) {
+            // The registry says so already; what was shipped before stands against what is here now.
+            Err(ShipError::Changed { .. }) if is_lost => {}
+            shipped => shipped?,
+        }
+        if reach.ended == Some(Ending::Closed) {
+            let from = self.dir.join(layout::head_file(&reach.origin, reach.size));
+            let note = fs::read(from).map_err(io_error("reading a final head"))?;
+            let receipt =
+                self.bucket.create(&layout::bucket_head(&reach.origin, reach.size), note)?;
+            let noted = self.spool.note_receipts(&reach.origin, &[receipt]);
+            noted.map_err(io_error("writing a receipt"))?;
+        }
+        if reach.ended.is_some() {
+            self.spool.finish(&reach.origin).map_err(io_error("finishing a stream"))?;
+            self.sealers.remove(&reach.origin);
+        }
+        Ok(())
+    }
+
+    /// Ships the birth note of a stream of which nothing was shipped yet.
+    fn birth(&mut self, reach: &Reach) -> Result<(), ShipError> {
+        if self.sealers.contains_key(&reach.origin) {
+            return Ok(());
+        }
+        let from = self.dir.join(layout::genesis_note(&reach.origin));
+        let note = fs::read(from).map_err(io_error("reading a birth note"))?;
+        let key = format!("{}/genesis.note", layout::bucket_dir(&reach.origin));
+        match self.bucket.create(&key, note) {
+            Ok(_) => {}
+            // Two gateways must not share a folder of a bucket: each has a registry of its own.
+            Err(BucketError::Fork { key }) => return Err(ShipError::OtherRegistry { key }),
+            Err(error) => return Err(error.into()),
+        }
+        let sealer = self.resume(&reach.origin)?;
+        self.sealers.insert(reach.origin.clone(), sealer);
+        Ok(())
+    }
+
+    /// Stands where the stream was shipped to; where the disk does not say, the bucket does.
+    fn resume(&self, origin: &Origin) -> Result<Sealer, ShipError> {
+        let mut sealer = Sealer::new(&self.dir, origin);
+        let cursor = self.spool.cursor(origin).map_err(io_error("reading a cursor"))?;
+        let broken = |why| ShipError::Shipped { origin: origin.clone(), why };
+        if let Some(note) = cursor {
+            let (manifest, hash) = Manifest::open(&note, self.region.verifier()).map_err(broken)?;
+            sealer.pass(&manifest, hash)?;
+            return Ok(sealer);
+        }
+        for at in self.bucket.segments(origin)? {
+            let key = layout::segment_manifest(origin, at);
+            let note = self.bucket.read(&key)?.unwrap_or_default();
+            let note = String::from_utf8_lossy(&note);
+            let (manifest, hash) = Manifest::open(&note, self.region.verifier()).map_err(broken)?;
+            let follows = manifest.origin == *origin
+                && (manifest.first, manifest.previous) == (sealer.size(), sealer.previous());
+            if !follows {
+                return Err(BucketError::Fork { key }.into());
+            }
+            sealer.pass(&manifest, hash)?;
+        }
+        Ok(sealer)
+    }
+
+    /// Sends the segment that was on its way when the process before ended.
+    fn spooled(&mut self) -> Result<(), ShipError> {
+        let next = self.spool.next().map_err(io_error("reading the spool"))?;
+        let Some((note, stored)) = next else { return Ok(()) };
+        let opened = Manifest::open(&note, self.region.verifier());
+        let whole = opened.ok().filter(|(manifest, _)| manifest.stored == Digest::of(&stored));
+        let Some((manifest, hash)) = whole else {
+            // A crash between its two files: nothing of it was sent, so it is cut anew.
+            return self.spool.forget().map_err(io_error("clearing the spool"));
+        };
+        let origin = manifest.origin.clone();
+        let confirmed = self.resume(&origin)?;
+        if confirmed.size() >= manifest.size {
+            return self.spool.forget().map_err(io_error("clearing the spool"));
+        }
+        let segment = Segment { manifest, note, stored };
+        self.send(&segment)?;
+        if let Some(sealer) = self.sealers.get_mut(&origin) {
+            sealer.pass(&segment.manifest, hash)?;
+        }
+        Ok(())
+    }
+
+    /// Cuts and sends segments until the stream's reach is met.
+    fn segments(&mut self, reach: &Reach) -> Result<(), ShipError> {
+        loop {
+            let Some(sealer) = self.sealers.get_mut(&reach.origin) else { return Ok(()) };
+            if sealer.size() >= reach.size {
+                return Ok(());
+            }
+            let cut = sealer.cut(reach, &self.region);
+            let sent = cut.and_then(|segment| {
+                self.spool.keep(&segment).map_err(io_error("writing the spool"))?;
+                self.send(&segment)
+            });
+            if let Err(error) = sent {
+                // It stands behind a segment that is not confirmed: the next round begins from the cursor.
+                self.sealers.remove(&reach.origin);
+                return Err(error);
+            }
+        }
+    }
+
+    /// Sends a segment that is in the spool; its manifest last, because that makes it count.
+    fn send(&self, segment: &Segment) -> Result<(), ShipError> {
+        let Segment { manifest, note, stored } = segment;
+        let at = (manifest.first, manifest.size);
+        let records = layout::segment_records(&manifest.origin, at);
+        let receipts = [
+            self.bucket.create(&records, stored.clone())?,
+            self.bucket
+                .create(&layout::segment_manifest(&manifest.origin, at), note.clone().into())?,
+        ];
+        let confirmed = self.spool.confirm(&manifest.origin, (note, &receipts));
+        confirmed.map_err(io_error("moving a cursor"))?;
+        self.shared.segments.fetch_add(1, Ordering::Relaxed);
+        if manifest.origin == self.shared.journal.origin {
+            self.shared.confirmed.fetch_add(framed(manifest), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Adds up the files of earlier lives that are not confirmed to their end.
+    fn measure_older(&self) {
+        let live = &self.shared.journal.origin;
+        let waiting = self.ledger.streams().filter(|stream| {
+            stream.origin != *live && stream.size > 0 && !self.spool.is_finished(&stream.origin)
+        });
+        let bytes = waiting.map(|stream| {
+            let files = fs::read_dir(self.dir.join(layout::wal_dir(&stream.origin)));
+            let metas = files.into_iter().flatten().flatten().filter_map(|one| one.metadata().ok());
+            metas.map(|meta| meta.len()).fold(0, u64::saturating_add)
+        });
+        self.shared.older.store(bytes.fold(0, u64::saturating_add), Ordering::Relaxed);
+    }
+}
+
+/// What a segment's records take in the journal, whose frames have eight bytes where bundles have two.
+fn framed(manifest: &Manifest) -> u64 {
+    let count = manifest.size.saturating_sub(manifest.first);
+    let more = u64::try_from(FRAME_OVERHEAD).unwrap_or(0).saturating_sub(2);
+    manifest.records.bytes.saturating_add(count.saturating_mul(more))
+}

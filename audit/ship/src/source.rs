@@ -1,0 +1,97 @@
+//! Where an audit log is read from: the journal's own directory, a copy of it, or a bucket it was shipped to.
+//!
+//! Not here: verifying (`audit/chain`), objects (`bucket`). Invariant: nothing is written to any of them.
+
+use std::borrow::Cow;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use aegis_audit_chain::layout;
+use aegis_audit_chain::note::Verifier;
+use aegis_audit_chain::trust::Trust;
+use aegis_audit_chain::verify::{LogSource, SourceError};
+
+use crate::bucket::{Address, Bucket, BucketError, BucketLog};
+
+/// One log, opened.
+#[derive(Debug)]
+pub enum Log {
+    Directory(Directory),
+    Bucket(Box<Bucket>),
+}
+
+impl Log {
+    /// A text with a scheme is a bucket, and so is a folder that is laid out as one.
+    pub fn open(from: &str, options: &[(String, String)]) -> Result<Self, BucketError> {
+        let path = Path::new(from);
+        let url = if from.contains("://") {
+            from.to_owned()
+        } else if path.join(layout::BUCKET_ROOT).is_dir() {
+            let whole = fs::canonicalize(path).map_err(BucketError::Folder)?;
+            format!("file://{}", whole.display())
+        } else {
+            fs::read_dir(path).map_err(BucketError::Folder)?;
+            return Ok(Self::Directory(Directory(path.to_path_buf())));
+        };
+        let bucket = Bucket::open(&Address { url, options: options.to_vec() })?;
+        Ok(Self::Bucket(Box::new(bucket)))
+    }
+
+    /// Does `work` with the files of this log; of a bucket it is listed once for each registry that is trusted.
+    pub fn each<T, E: From<BucketError>>(
+        &self,
+        trust: &Trust,
+        work: &mut dyn FnMut(&dyn LogSource, &Trust) -> Result<T, E>,
+    ) -> Result<Vec<T>, E> {
+        let bucket = match self {
+            Self::Directory(directory) => return Ok(vec![work(directory, trust)?]),
+            Self::Bucket(bucket) => bucket,
+        };
+        let of = |(_, region): (_, &Verifier)| Some((Trust::of(region.clone())?, region.clone()));
+        let regions = trust.registries().filter_map(of);
+        regions.map(|(trust, region)| work(&BucketLog::open(bucket, &region)?, &trust)).collect()
+    }
+}
+
+/// A log in the journal's own directory, or in a copy of it.
+#[derive(Debug)]
+pub struct Directory(pub PathBuf);
+
+/// Bytes of all files below a folder, as far as they can be seen.
+fn below(dir: &Path) -> u64 {
+    let mut total = 0_u64;
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let Ok(meta) = entry.metadata() else { continue };
+        total = total.saturating_add(if meta.is_dir() { below(&entry.path()) } else { meta.len() });
+    }
+    total
+}
+
+impl LogSource for Directory {
+    fn list(&self, dir: &str) -> Result<Vec<String>, SourceError> {
+        let failed = |error| unreadable(dir, &error);
+        let entries = match fs::read_dir(self.0.join(dir)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed)?,
+        };
+        let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+        entries.map(|entry| entry.map(name).map_err(failed)).collect()
+    }
+
+    fn read(&self, path: &str) -> Result<Option<Cow<'_, [u8]>>, SourceError> {
+        match fs::read(self.0.join(path)) {
+            Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unreadable(path, &error)),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        below(&self.0)
+    }
+}
+
+fn unreadable(path: &str, error: &std::io::Error) -> SourceError {
+    SourceError::Unreadable { path: path.to_owned(), why: error.to_string() }
+}

@@ -1,0 +1,14 @@
+//! The journal shipped to a folder and to S3, and the verifier over what lies there.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly, also in its fixtures"
+)]
+
+mod bucket_attacks;
+mod fault_proxy;
+mod moto;
+mod python;
+mod rounds;
+mod s3;
+mod support;

@@ -1,0 +1,135 @@
+//! The verifier in `docs/spec/vectors/audit/verify.py`, written from the specification alone, over what we write and ship.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use aegis_audit_chain::verify::Verdict;
+
+use crate::support::{Place, STREAM, rewrite, trust, verify_local, wals};
+
+struct Python {
+    script: PathBuf,
+    trust: tempfile::NamedTempFile,
+}
+
+impl Python {
+    /// Finds Python, or says that it is absent; where `CI` is set, absence is a failure.
+    #[expect(clippy::print_stderr, reason = "a skipped test must say so")]
+    fn find() -> Option<Self> {
+        if Command::new("python3").arg("--version").output().is_err() {
+            assert!(std::env::var_os("CI").is_none(), "python3 is not installed");
+            eprintln!("skipped: python3 is not installed");
+            return None;
+        }
+        let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/spec/vectors/audit");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), trust().to_string()).unwrap();
+        Some(Self { script: vectors.join("verify.py"), trust: file })
+    }
+
+    fn run(&self, words: &[&str]) -> (bool, String) {
+        let mut python = Command::new("python3");
+        python.arg(&self.script).arg(self.trust.path()).args(words);
+        let Output { status, stdout, .. } = python.output().unwrap();
+        (status.success(), String::from_utf8(stdout).unwrap())
+    }
+
+    fn directory(&self, place: &Place) -> (bool, String) {
+        self.run(&[place.dir.path().to_str().unwrap()])
+    }
+
+    fn bucket(&self, place: &Place) -> (bool, String) {
+        self.run(&["--bucket", place.bucket.path().to_str().unwrap()])
+    }
+}
+
+#[test]
+fn a_second_verifier_passes_what_we_write_and_what_we_ship() {
+    let Some(python) = Python::find() else { return };
+    let place = Place::new();
+    place.live(20);
+    place.live(3);
+    for (passes, said) in [python.directory(&place), python.bucket(&place)] {
+        assert!(passes && said.ends_with("PASS\n"), "{said}");
+        assert!(
+            said.contains("gw-1/1: 44 records") && said.contains("gw-1/2: 10 records"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn every_change_to_the_directory_fails_in_both_verifiers() {
+    let Some(python) = Python::find() else { return };
+    type Change = fn(&mut Vec<Vec<u8>>);
+    let changes: [(&str, Change); 7] = [
+        ("edited", |records| {
+            let text = String::from_utf8(records[5].clone()).unwrap();
+            records[5] = text.replace("payments", "payment5").into_bytes();
+        }),
+        ("swapped", |records| records.swap(5, 6)),
+        ("dropped", |records| drop(records.remove(5))),
+        ("repeated", |records| records.insert(6, records[5].clone())),
+        ("tail cut", |records| records.truncate(30)),
+        ("a key twice", |records| {
+            let text = String::from_utf8(records[5].clone()).unwrap();
+            records[5] =
+                text.replace("\"status\":200", "\"status\":200,\"status\":500").into_bytes();
+        }),
+        ("last record changed", |records| {
+            let last = records.last_mut().unwrap();
+            last[182] ^= 1;
+        }),
+    ];
+    for (name, change) in changes {
+        let place = Place::new();
+        place.live(20);
+        rewrite(&wals(place.dir.path(), STREAM)[0], change);
+        let ours = verify_local(place.dir.path());
+        let (passes, said) = python.directory(&place);
+        assert_eq!((ours.verdict(), passes), (Verdict::Fail, false), "{name}: {said} {ours:#?}");
+    }
+    let place = Place::new();
+    place.live(20);
+    fs::remove_dir_all(place.dir.path().join(STREAM)).unwrap();
+    assert_eq!(verify_local(place.dir.path()).verdict(), Verdict::Fail);
+    assert!(!python.directory(&place).0);
+}
+
+#[test]
+fn every_change_to_the_bucket_fails_in_both_verifiers() {
+    let Some(python) = Python::find() else { return };
+    type Change = fn(&Place);
+    let changes: [(&str, Change); 5] = [
+        ("records edited", |place| {
+            let path = &place.objects(".rec.gz")[0];
+            let mut bytes = fs::read(path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(path, bytes).unwrap();
+        }),
+        ("records cut", |place| {
+            let path = &place.objects(".rec.gz")[0];
+            let bytes = fs::read(path).unwrap();
+            fs::write(path, &bytes[..bytes.len() - 9]).unwrap();
+        }),
+        ("a manifest edited", |place| {
+            let path = &place.objects(".man")[0];
+            let text = fs::read_to_string(path).unwrap();
+            fs::write(path, text.replacen("\n0\n", "\n1\n", 1)).unwrap();
+        }),
+        ("the last segment removed", |place| {
+            fs::remove_file(place.objects(".man").last().unwrap()).unwrap();
+        }),
+        ("the stream removed", |place| fs::remove_dir_all(place.object("")).unwrap()),
+    ];
+    for (name, change) in changes {
+        let place = Place::new();
+        place.live(20);
+        change(&place);
+        let ours = place.verify();
+        let (passes, said) = python.bucket(&place);
+        assert_eq!((ours.verdict(), passes), (Verdict::Fail, false), "{name}: {said} {ours:#?}");
+    }
+}

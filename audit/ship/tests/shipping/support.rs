@@ -1,0 +1,106 @@
+//! What the shipping tests share: a journal with calls in it, a folder it is shipped to, and the verifier over that.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use aegis_audit_chain::trust::Trust;
+use aegis_audit_chain::verify::{Depth, Options, Report, verify_region};
+use aegis_audit_ship::{
+    Address, Bucket, BucketLog, Journal, JournalConfig, ShipConfig, Shipper, Standing, start,
+};
+
+#[path = "../journal/support.rs"]
+mod journal;
+
+pub(crate) use journal::{
+    config, copy_dir, rewrite, trust, verify as verify_local, wals, write_calls,
+};
+
+pub(crate) const STREAM: &str = "streams/gw-1/00000000000000000001";
+/// Where that stream lies in a bucket.
+pub(crate) const SHIPPED: &str = "v1/eu-west-1/gw-1/00000000000000000001";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A journal's directory and the folder it is shipped to.
+pub(crate) struct Place {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) bucket: tempfile::TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), bucket: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn journal(&self) -> JournalConfig {
+        config(self.dir.path())
+    }
+
+    pub(crate) fn open(&self) -> Journal {
+        Journal::open(self.journal()).unwrap().0
+    }
+
+    pub(crate) fn address(&self) -> Address {
+        address(self.bucket.path())
+    }
+
+    pub(crate) fn shipping(&self) -> ShipConfig {
+        let every = Duration::from_millis(50);
+        ShipConfig { every, ..ShipConfig::new(&self.journal(), self.address()).unwrap() }
+    }
+
+    /// One life: so many calls, an end in order, and everything shipped.
+    pub(crate) fn live(&self, calls: u64) -> Standing {
+        let journal = self.open();
+        let shipper = start(self.shipping(), &journal).unwrap();
+        write_calls(&journal, calls);
+        journal.close().unwrap();
+        let standing = shipper.stop(PATIENCE);
+        assert_eq!(standing.trouble, None);
+        standing
+    }
+
+    pub(crate) fn verify(&self) -> Report {
+        verify(&self.address())
+    }
+
+    /// A file in the bucket.
+    pub(crate) fn object(&self, name: &str) -> PathBuf {
+        self.bucket.path().join(SHIPPED).join(name)
+    }
+
+    /// The paths of the stream's objects that end like that, in order.
+    pub(crate) fn objects(&self, ending: &str) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.object("seg")).unwrap();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.to_str().unwrap().ends_with(ending));
+        paths.sort();
+        paths
+    }
+}
+
+pub(crate) fn address(bucket: &Path) -> Address {
+    Address { url: format!("file://{}", bucket.display()), options: Vec::new() }
+}
+
+pub(crate) fn verify(address: &Address) -> Report {
+    let region = journal::region_key().verifier("aegis.example/eu-west-1/registry/1");
+    let bucket = Bucket::open(address).unwrap();
+    let log = BucketLog::open(&bucket, &region).unwrap();
+    let options = Options { depth: Depth::Schema, remembered: Vec::new() };
+    verify_region(&log, &Trust::of(region).unwrap(), &options, &mut |_| {})
+}
+
+/// Waits until the shipper's standing is as wished.
+pub(crate) fn wait_for(shipper: &Shipper, wished: impl Fn(&Standing) -> bool) -> Standing {
+    let begun = Instant::now();
+    loop {
+        let standing = shipper.standing();
+        if wished(&standing) {
+            return standing;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{standing:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

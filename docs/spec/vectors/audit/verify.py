@@ -1,0 +1,324 @@
+#!/usr/bin/env python3
+"""A second verifier for the audit log, written from docs/spec/audit.md alone, with nothing but Python's standard library.
+
+usage: verify.py <trust.policy> <directory>                 verify a log in the journal's own directory
+       verify.py <trust.policy> --bucket <folder>           verify a log that was shipped to a folder
+       verify.py <trust.policy> --proof <file.tlog-proof>   verify one record
+Says what it checked and ends with 0, or says what is wrong and where and ends with 1. It is slow, and meant to be read.
+"""
+
+import base64
+import gzip
+import hashlib
+import json
+import pathlib
+import struct
+import sys
+
+
+class Bad(Exception):
+    pass
+
+
+def need(condition, what):
+    if not condition:
+        raise Bad(what)
+
+
+def sha(data):
+    return hashlib.sha256(data).digest()
+
+
+def leaf(record):
+    return sha(b"\0" + record)
+
+
+def b64(text):
+    data = base64.b64decode(text, validate=True)
+    need(base64.b64encode(data).decode() == text, "base64 is not canonical")
+    return data
+
+
+def url64(data):
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+# -- Ed25519 (RFC 8032 section 5.1), checks only --------------------------------------------------------------------
+P = 2**255 - 19
+Q = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, P - 2, P) % P
+
+
+def add(a, b):
+    (x1, y1, z1, t1), (x2, y2, z2, t2) = a, b
+    e, f = (y1 - x1) * (y2 - x2) % P, (y1 + x1) * (y2 + x2) % P
+    g, h = 2 * t1 * t2 * D % P, 2 * z1 * z2 % P
+    a, b, c, d = f - e, h - g, h + g, f + e
+    return a * b % P, c * d % P, b * c % P, a * d % P
+
+
+def times(n, point):
+    result = (0, 1, 1, 0)
+    while n:
+        if n & 1:
+            result = add(result, point)
+        point, n = add(point, point), n >> 1
+    return result
+
+
+def same(a, b):
+    return (a[0] * b[2] - b[0] * a[2]) % P == 0 and (a[1] * b[2] - b[1] * a[2]) % P == 0
+
+
+def point(data):
+    y, sign = int.from_bytes(data, "little"), data[31] >> 7
+    y &= (1 << 255) - 1
+    need(y < P, "a point has a second encoding")
+    square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if x * x % P != square:
+        x = x * pow(2, (P - 1) // 4, P) % P
+    need(x * x % P == square and not (x == 0 and sign), "bytes are no point of the curve")
+    x = P - x if x & 1 != sign else x
+    return x, y, 1, x * y % P
+
+
+BY = 4 * pow(5, P - 2, P) % P
+BASE = point(BY.to_bytes(32, "little"))
+NEUTRAL = (0, 1, 1, 0)
+
+
+def check_signature(key, message, signature):
+    r, s = point(signature[:32]), int.from_bytes(signature[32:], "little")
+    a = point(key)
+    need(len(signature) == 64 and s < Q, "a signature has a second encoding")
+    need(not same(times(8, a), NEUTRAL) and not same(times(8, r), NEUTRAL), "a point is of small order")
+    h = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % Q
+    need(same(times(s, BASE), add(r, times(h, a))), "a signature does not verify")
+
+
+# -- C2SP signed-note, tlog-checkpoint ------------------------------------------------------------------------------
+def key_of(vkey):
+    name, hash_, key = vkey.split("+", 2)
+    key = b64(key)
+    need(key[0] == 1 and len(key) == 33, "a key is not Ed25519")
+    need(sha(name.encode() + b"\n" + key)[:4].hex() == hash_, "a key's hash is not its own")
+    return name, key[1:], sha(name.encode() + b"\n" + key)[:4]
+
+
+def check_blob(vkey, text, blob):
+    _, key, id_ = key_of(vkey)
+    blob = b64(blob)
+    need(blob[:4] == id_, "a signature is of another key")
+    check_signature(key, text.encode(), blob[4:])
+
+
+def open_note(vkey, note):
+    text, signatures = note[: note.rindex("\n\n") + 1], note[note.rindex("\n\n") + 2 :]
+    name = key_of(vkey)[0]
+    ours = [line.split(" ")[2] for line in signatures.splitlines() if line.startswith(f"\u2014 {name} ")]
+    need(len(ours) == 1, f"{name} did not sign a note")
+    check_blob(vkey, text, ours[0])
+    return text
+
+
+def checkpoint(origin, size, root):
+    return f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n"
+
+
+# -- the tree (RFC 6962 section 2.1) ----------------------------------------------------------------------------------
+class Tree:
+    def __init__(self):
+        self.size, self.peaks = 0, []
+
+    def push(self, hash_):
+        size = self.size
+        while size & 1:
+            hash_, size = sha(b"\1" + self.peaks.pop() + hash_), size >> 1
+        self.peaks.append(hash_)
+        self.size += 1
+
+    def root(self):
+        if not self.peaks:
+            return sha(b"")
+        root = self.peaks[-1]
+        for peak in reversed(self.peaks[:-1]):
+            root = sha(b"\1" + peak + root)
+        return root
+
+
+def root_by_path(index, size, hash_, path):
+    need(index < size, "the index is beyond the tree")
+    at, last = index, size - 1
+    for sibling in path:
+        need(last, "the path is too long")
+        if at & 1 or at == last:
+            hash_ = sha(b"\1" + sibling + hash_)
+            while not at & 1 and at:
+                at, last = at >> 1, last >> 1
+        else:
+            hash_ = sha(b"\1" + hash_ + sibling)
+        at, last = at >> 1, last >> 1
+    need(last == 0, "the path is too short")
+    return hash_
+
+
+# -- records and files --------------------------------------------------------------------------------------------------
+TABLE = []
+for i in range(256):
+    for _ in range(8):
+        i = i >> 1 ^ (0x82F63B78 if i & 1 else 0)
+    TABLE.append(i)
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ TABLE[(crc ^ byte) & 255]
+    return crc ^ 0xFFFFFFFF
+
+
+def wal_records(path, origin, first):
+    data = path.read_bytes()
+    length = struct.unpack(">H", data[20:22])[0]
+    end = 22 + length
+    need(data[:12] == b"AEGISWAL\0\0\0\1" and data[22:end].decode() == origin, f"{path}: not a log file of {origin}")
+    need(struct.unpack(">Q", data[12:20])[0] == first, f"{path}: begins with another record")
+    need(struct.unpack(">I", data[end : end + 4])[0] == crc32c(data[:end]), f"{path}: header checksum")
+    at = end + 4
+    # The rest of a file is room that was never written, and a record ends in a brace.
+    data = data.rstrip(b"\0")
+    while at < len(data):
+        size, crc = struct.unpack(">II", data[at : at + 8])
+        record = data[at + 8 : at + 8 + size]
+        need(size and crc32c(record) == crc, f"{path}: byte {at}: not a whole record")
+        yield record
+        at += 8 + size
+
+
+def segment_records(folder, origin, region):
+    """The records of a stream as it was shipped."""
+    size, before = 0, bytes(32)
+    for path in sorted(folder.glob("seg/*.man")):
+        note = path.read_text()
+        title, named, first, end, _, previous, stored, bundles, _, _ = open_note(region, note).split("\n")
+        need(title == "aegis.dev/audit/segment@v1" and named == origin, f"{path}: another stream's")
+        need(int(first) == size and b64(previous) == before, f"{path}: does not follow the segment before")
+        data = path.with_suffix(".rec.gz").read_bytes()
+        need(stored == f"{len(data)} {base64.b64encode(sha(data)).decode()}", f"{path}: its object is another")
+        data = gzip.decompress(data)
+        need(bundles == f"{len(data)} {base64.b64encode(sha(data)).decode()}", f"{path}: its records are others")
+        while data:
+            length = struct.unpack(">H", data[:2])[0]
+            need(2 + length <= len(data), f"{path}: bytes are left over")
+            yield data[2 : 2 + length]
+            data, size = data[2 + length :], size + 1
+        need(size == int(end), f"{path}: holds another number of records")
+        before = sha(note.encode())
+
+
+def stream_records(root, origin, shipped, region):
+    _, place, writer, number = origin.split("/")
+    if shipped:
+        yield from segment_records(shipped / "v1" / place / writer / number.zfill(20), origin, region)
+        return
+    folder = root / ("registry/" + number if writer == "registry" else f"streams/{writer}/{number.zfill(20)}")
+    for path in sorted(folder.glob("wal/*.wal")):
+        yield from wal_records(path, origin, int(path.stem))
+
+
+def walk(records, origin):
+    """Checks each record's place, and hands it out with the tree as it stands before it."""
+    prev, tenants, tree, mono = sha(b"aegis.dev/audit/genesis/v1\n" + origin.encode()), {}, Tree(), 0
+    for record in records:
+        at = f"{origin}: record {tree.size}"
+        fields = json.loads(record, object_pairs_hook=unique)
+        need(record[:14] == b'{"v":1,"seq":"' and record[14:34] == b"%020d" % tree.size, f"{at}: number")
+        need(fields["prev"] == url64(prev), f"{at}: does not link to the record before")
+        tenant = fields.get("tenant")
+        tseq, tprev = 0, bytes(32)
+        if tenant is not None:
+            start = sha(f"aegis.dev/audit/tenant/v1\n{origin}\n{tenant}".encode())
+            tseq, tprev = tenants.get(tenant, (0, start))
+        need((fields["tseq"], fields["tprev"]) == ("%020d" % tseq, url64(tprev)), f"{at}: tenant's link")
+        need(int(fields["mono"]) >= mono, f"{at}: the clock goes backwards")
+        yield fields, tree
+        prev, mono = leaf(record), int(fields["mono"])
+        tree.push(prev)
+        if tenant is not None:
+            tenants[tenant] = (tseq + 1, prev)
+    yield None, tree
+
+
+def unique(pairs):
+    need(len(dict(pairs)) == len(pairs), "a record has a key twice")
+    return dict(pairs)
+
+
+def verify_region(vkey, root, shipped):
+    registry, streams, waiting, signed = key_of(vkey)[0], {}, [], None
+    for fields, tree in walk(stream_records(root, registry, shipped, vkey), registry):
+        if fields is None:
+            break
+        if fields["k"] != "head":
+            waiting.append(fields)
+            continue
+        need(fields["root"] == url64(tree.root()) and int(fields["size"]) == tree.size, f"{registry}: a head's root")
+        check_blob(vkey, checkpoint(registry, tree.size, tree.root()), fields["sig"])
+        signed = tree.size
+        for one in waiting:
+            if one["k"] == "stream_born":
+                streams[one["origin"]] = (one["vkey"], {}, [])
+            elif one["k"] in ("anchor", "stream_failed", "stream_closed"):
+                streams[one["origin"]][1][int(one["size"])] = one
+        waiting = []
+    need(signed is not None and streams, f"{registry}: nothing is signed, and nothing is never valid")
+    for origin, (key, heads, _) in streams.items():
+        count = 0
+        for fields, tree in walk(stream_records(root, origin, shipped, vkey), origin):
+            head = heads.pop(tree.size, None)
+            if head:
+                need(head["root"] == url64(tree.root()), f"{origin}: the root at {tree.size} is not the signed one")
+                if head["k"] == "anchor":
+                    check_blob(key, checkpoint(origin, tree.size, tree.root()), head["sig"])
+            if fields and fields["k"] == "genesis":
+                need((fields["origin"], fields["vkey"]) == (origin, key), f"{origin}: another stream's birth")
+            count = tree.size
+        need(not heads, f"{origin}: ends after {count} records, and {max(heads, default=0)} are signed for")
+        print(f"{origin}: {count} records")
+    print(f"{registry}: signed up to {signed}")
+
+
+def verify_proof(vkey, text):
+    head, note = text.split("\n\n", 1)
+    title, extra, index, *path = head.split("\n")
+    need(title == "c2sp.org/tlog-proof@v1" and extra.startswith("extra ") and index.startswith("index "), "no proof")
+    birth, record = b64(extra[6:]).rsplit(b"\n", 1)
+    title, origin, key, _ = open_note(vkey, birth.decode() + "\n").split("\n")
+    need(title == "aegis.dev/audit/genesis@v1" and key_of(key)[0] == origin, "the birth note is none")
+    named, size, root, _ = open_note(key, note).split("\n")
+    found = root_by_path(int(index[6:]), int(size), leaf(record), [b64(one) for one in path])
+    need(named == origin and found == b64(root), "the path does not lead to the signed root")
+    need(int(json.loads(record)["seq"]) == int(index[6:]), "the record stands elsewhere")
+    print(f"{origin}: record {index[6:]} of {size}")
+
+
+def main(trust, *rest):
+    lines = [line.split() for line in pathlib.Path(trust).read_text().splitlines()]
+    keys = [line[1] for line in lines if line[:1] == ["log"]]
+    need(keys and all(line[:1] in (["log"], ["quorum"], []) for line in lines), "the trust file is not understood")
+    if rest[0] == "--proof":
+        verify_proof(keys[0], pathlib.Path(rest[1]).read_text())
+    elif rest[0] == "--bucket":
+        verify_region(keys[0], None, pathlib.Path(rest[1]))
+    else:
+        verify_region(keys[0], pathlib.Path(rest[0]), None)
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except (Bad, ValueError, KeyError, IndexError, OSError, struct.error) as error:
+        print(f"FAIL: {error}")
+        sys.exit(1)
+    print("PASS")

@@ -1,0 +1,149 @@
+//! The ledger itself: its parts, and the one way into them.
+//!
+//! Not here: the rules of a part (its own module). Invariant: a refusal changes nothing but the memory that it was given;
+//! time never goes back, whoever leads.
+
+use aegis_audit_chain::Hash;
+use aegis_domain::Timestamp;
+use aegis_registry::Registry;
+use serde::{Deserialize, Serialize};
+
+use crate::clients::Clients;
+use crate::wire::{hash, instant};
+use crate::{
+    Action, Answer, Approvals, Batch, Command, Outcome, Refusal, Releases, Streams, Tenants, Voters,
+};
+
+/// What this version of the ledger can do. A command that an older voter could not read waits until the level is raised.
+pub const FEATURE_LEVEL: u32 = 1;
+/// How many commands lie between two looks for clients that may be forgotten.
+const FORGET_EVERY: u64 = 1_024;
+
+/// The state machine. Its serde form is its snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ledger {
+    /// Counts the commands that were applied.
+    revision: u64,
+    #[serde(with = "instant")]
+    latest: Timestamp,
+    registry: Registry,
+    releases: Releases,
+    approvals: Approvals,
+    tenants: Tenants,
+    streams: Streams,
+    voters: Voters,
+    clients: Clients,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            revision: 0,
+            latest: Timestamp::from_unix_ns(0),
+            registry: Registry::default(),
+            releases: Releases::default(),
+            approvals: Approvals::default(),
+            tenants: Tenants::default(),
+            streams: Streams::default(),
+            voters: Voters::default(),
+            clients: Clients::default(),
+        }
+    }
+}
+
+/// The hash of the state after an entry of the log; voters compare it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    pub index: u64,
+    #[serde(with = "hash")]
+    pub hash: Hash,
+}
+
+/// Who asks, and when.
+pub(crate) struct Desk<'a> {
+    pub(crate) by: &'a aegis_registry::Actor,
+    pub(crate) at: Timestamp,
+    pub(crate) revision: u64,
+}
+
+impl Ledger {
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The time of the last command.
+    pub fn latest(&self) -> Timestamp {
+        self.latest
+    }
+
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub fn releases(&self) -> &Releases {
+        &self.releases
+    }
+
+    pub fn approvals(&self) -> &Approvals {
+        &self.approvals
+    }
+
+    pub fn tenants(&self) -> &Tenants {
+        &self.tenants
+    }
+
+    pub fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    pub fn voters(&self) -> &Voters {
+        &self.voters
+    }
+
+    /// Applies the commands of one entry, in order.
+    pub fn apply(&mut self, batch: &Batch) -> Vec<Answer> {
+        batch.commands.iter().map(|command| self.apply_one(command, batch.at)).collect()
+    }
+
+    fn apply_one(&mut self, command: &Command, at: Timestamp) -> Answer {
+        if let Some(answer) = self.clients.answer(&command.origin) {
+            return answer;
+        }
+        self.latest = self.latest.max(at);
+        self.revision = self.revision.saturating_add(1);
+        let answer = self.act(command);
+        self.clients.remember(&command.origin, &answer, self.latest);
+        if self.revision.is_multiple_of(FORGET_EVERY) {
+            self.clients.forget(self.latest);
+        }
+        answer
+    }
+
+    fn act(&mut self, command: &Command) -> Answer {
+        let Self { latest, revision, .. } = *self;
+        let desk = Desk { by: &command.by, at: latest, revision };
+        match &command.action {
+            Action::Registry(action) => {
+                let command = aegis_registry::Command {
+                    origin: command.origin.clone(),
+                    by: command.by.clone(),
+                    action: action.as_ref().clone(),
+                };
+                let event = self.registry.apply(&command, latest).map_err(Refusal::Registry)?;
+                Ok(Outcome::Registry(Box::new(event)))
+            }
+            Action::Release(act) => Ok(self.releases.act(act, &desk)?),
+            Action::Approval(act) => Ok(self.approvals.act(act, &desk)?),
+            Action::Tenant(act) => Ok(self.tenants.act(act, &desk)?),
+            Action::Stream(act) => Ok(self.streams.act(act, &desk)?),
+            Action::Voter(act) => Ok(self.voters.act(act)?),
+        }
+    }
+
+    /// What tells whether two voters hold the same.
+    pub fn hash(&self) -> Hash {
+        // Maps are ordered and nothing in the state fails to be written.
+        Hash::of(&serde_json::to_vec(self).unwrap_or_default())
+    }
+}

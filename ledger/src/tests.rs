@@ -1,0 +1,79 @@
+//! The rules of the ledger, one test a rule, and random histories that none of them may break.
+//!
+//! Not here: voters that agree (`raft-store`). Invariant: time is given, never read.
+
+use std::collections::BTreeSet;
+
+use aegis_audit_chain::note::{SecretKey, Signer};
+use aegis_audit_chain::{Hash, Head, Origin, tree};
+use aegis_domain::{DecisionId, ParamsHash, Region, RuleId, TenantId, Timestamp, Ttl};
+use aegis_registry::{Actor, ClientId, Fingerprint, Origin as By};
+
+use crate::*;
+
+mod histories;
+mod releases;
+mod rules;
+mod streams;
+
+pub(crate) fn at(s: u64) -> Timestamp {
+    Timestamp::from_unix_s(1_800_000_000 + s)
+}
+
+pub(crate) fn tenant() -> TenantId {
+    TenantId::parse("acme").unwrap()
+}
+
+pub(crate) fn command(client: &str, serial: u64, action: Action) -> Command {
+    let request = Fingerprint::of(format!("{action:?}").as_bytes());
+    let origin = By { client: ClientId::of(client.as_bytes()), serial, request };
+    Command { origin, by: Actor::parse("tester").unwrap(), action }
+}
+
+/// A ledger with a client that counts.
+#[derive(Clone, Default)]
+pub(crate) struct Desk {
+    pub(crate) ledger: Ledger,
+    pub(crate) serial: u64,
+}
+
+impl Desk {
+    pub(crate) fn act(&mut self, action: Action, now: Timestamp) -> Answer {
+        self.serial += 1;
+        self.send(command("test", self.serial, action), now)
+    }
+
+    pub(crate) fn send(&mut self, command: Command, now: Timestamp) -> Answer {
+        let batch = Batch { at: now, commands: vec![command] };
+        self.ledger.apply(&batch).pop().unwrap()
+    }
+}
+
+pub(crate) fn key(number: u64) -> ApprovalKey {
+    ApprovalKey { tenant: tenant(), id: DecisionId::new(number, [0; 10]) }
+}
+
+pub(crate) fn rules(names: &[&str]) -> BTreeSet<RuleId> {
+    names.iter().map(|name| RuleId::parse(name).unwrap()).collect()
+}
+
+pub(crate) fn ask(number: u64, expires_at: Timestamp) -> Action {
+    let (params, rules) = (ParamsHash::of(b"call"), rules(&["big-payment", "new-payee"]));
+    Action::Approval(ApprovalAct::Ask { key: key(number), params, rules, expires_at })
+}
+
+pub(crate) fn grant(number: u64) -> Action {
+    Action::Approval(ApprovalAct::Grant { key: key(number) })
+}
+
+pub(crate) fn consume(number: u64, call: &[u8], names: &[&str]) -> Action {
+    let (params, rules) = (ParamsHash::of(call), rules(names));
+    Action::Approval(ApprovalAct::Consume { key: key(number), params, rules })
+}
+
+pub(crate) fn place(seen: u64, home: &str, allowed: &[&str]) -> Action {
+    let region = |name: &&str| Region::parse(name).unwrap();
+    let residency =
+        Residency { home: region(&home), allowed: allowed.iter().map(region).collect() };
+    Action::Tenant(TenantAct::Place { tenant: tenant(), seen, residency })
+}

@@ -1,0 +1,151 @@
+//! Commands that come twice, approvals, tenants and voters.
+//!
+//! Not here: releases and streams. Invariant: a rule has a test that fails without it.
+
+use super::*;
+
+fn refused(refusal: ApprovalRefusal) -> Answer {
+    Err(Refusal::Approval(refusal))
+}
+
+#[test]
+fn a_command_that_comes_twice_is_applied_once_and_answered_alike() {
+    let mut desk = Desk::default();
+    let admit = Action::Voter(VoterAct::Admit { address: "a:7400".into() });
+    let first = command("c", 1, admit.clone());
+    assert_eq!(desk.send(first.clone(), at(0)), Ok(Outcome::Voter(1)));
+    let hash = desk.ledger.hash();
+    assert_eq!(desk.send(first.clone(), at(9)), Ok(Outcome::Voter(1)));
+    assert_eq!(desk.ledger.hash(), hash, "the copy changed something");
+    assert_eq!(desk.send(command("c", 2, admit), at(1)), Ok(Outcome::Voter(2)));
+    assert_eq!(desk.send(first, at(2)), Err(Refusal::Stale));
+    let other = Action::Voter(VoterAct::Dismiss { id: 1 });
+    assert_eq!(desk.send(command("c", 2, other), at(2)), Err(Refusal::SerialReused));
+}
+
+#[test]
+fn a_copy_of_a_refused_command_stays_refused_though_it_could_be_done_by_then() {
+    let mut desk = Desk::default();
+    let early = command("c", 1, grant(1));
+    assert_eq!(desk.send(early.clone(), at(0)), refused(ApprovalRefusal::Unknown));
+    desk.act(ask(1, at(60)), at(1)).unwrap();
+    assert_eq!(desk.send(early, at(2)), refused(ApprovalRefusal::Unknown));
+    assert_eq!(desk.ledger.approvals().get(&key(1)).unwrap().state, ApprovalState::Open);
+}
+
+#[test]
+fn a_client_is_forgotten_after_a_day_and_not_before() {
+    let mut desk = Desk::default();
+    let first = command("once", 1, ask(1, at(60)));
+    desk.send(first.clone(), at(0)).unwrap();
+    let day = 24 * 60 * 60;
+    for now in [day - 1, day] {
+        for _ in 0..1_024 {
+            drop(desk.act(grant(9), at(now)));
+        }
+        let answer = desk.send(first.clone(), at(now));
+        let is_known = answer == Ok(Outcome::Done);
+        assert_eq!(is_known, now < day, "{answer:?}");
+    }
+}
+
+#[test]
+fn a_grant_is_used_once_by_the_exact_call_and_for_the_rules_it_names() {
+    let mut desk = Desk::default();
+    desk.act(ask(1, at(60)), at(0)).unwrap();
+    assert_eq!(
+        desk.act(consume(1, b"call", &["big-payment"]), at(1)),
+        refused(ApprovalRefusal::NotGranted)
+    );
+    desk.act(grant(1), at(2)).unwrap();
+    assert_eq!(desk.act(grant(1), at(3)), refused(ApprovalRefusal::Answered));
+    assert_eq!(
+        desk.act(consume(1, b"other", &["big-payment"]), at(4)),
+        refused(ApprovalRefusal::OtherCall)
+    );
+    assert_eq!(
+        desk.act(consume(1, b"call", &["big-payment", "sanctions"]), at(4)),
+        refused(ApprovalRefusal::OtherRule)
+    );
+    desk.act(consume(1, b"call", &["big-payment"]), at(5)).unwrap();
+    assert_eq!(
+        desk.act(consume(1, b"call", &["big-payment"]), at(6)),
+        refused(ApprovalRefusal::Used)
+    );
+}
+
+#[test]
+fn a_denied_or_expired_approval_lets_nothing_through() {
+    let mut desk = Desk::default();
+    desk.act(ask(1, at(60)), at(0)).unwrap();
+    desk.act(Action::Approval(ApprovalAct::Deny { key: key(1) }), at(1)).unwrap();
+    assert_eq!(
+        desk.act(consume(1, b"call", &["big-payment"]), at(2)),
+        refused(ApprovalRefusal::NotGranted)
+    );
+    desk.act(ask(2, at(60)), at(0)).unwrap();
+    desk.act(grant(2), at(1)).unwrap();
+    assert_eq!(
+        desk.act(consume(2, b"call", &["big-payment"]), at(60)),
+        refused(ApprovalRefusal::Expired)
+    );
+    // A leader whose clock is behind does not bring it back.
+    assert_eq!(
+        desk.act(consume(2, b"call", &["big-payment"]), at(3)),
+        refused(ApprovalRefusal::Expired)
+    );
+}
+
+#[test]
+fn an_override_is_bounded_in_time_and_bound_to_rules() {
+    let mut desk = Desk::default();
+    let give = |names: &[&str], until| {
+        let (params, rules) = (ParamsHash::of(b"call"), rules(names));
+        Action::Approval(ApprovalAct::Override {
+            key: key(1),
+            params,
+            rules,
+            expires_at: at(until),
+        })
+    };
+    assert_eq!(desk.act(give(&[], 60), at(0)), refused(ApprovalRefusal::Rules));
+    assert_eq!(desk.act(give(&["a"], 8 * 86_400), at(0)), refused(ApprovalRefusal::TooLong));
+    assert_eq!(desk.act(give(&["a"], 0), at(0)), refused(ApprovalRefusal::Expired));
+    desk.act(give(&["a"], 60), at(0)).unwrap();
+    assert_eq!(desk.act(give(&["a"], 60), at(0)), refused(ApprovalRefusal::Exists));
+    desk.act(consume(1, b"call", &["a"]), at(1)).unwrap();
+}
+
+#[test]
+fn a_tenant_is_moved_only_by_who_has_seen_it_and_only_to_an_allowed_region() {
+    let mut desk = Desk::default();
+    desk.act(place(0, "eu-west-1", &["eu-west-1"]), at(0)).unwrap();
+    let seen = desk.ledger.tenants().get(&tenant()).unwrap().changed;
+    let changed = Err(Refusal::Tenant(TenantRefusal::Changed));
+    assert_eq!(desk.act(place(0, "us-east-1", &["us-east-1"]), at(1)), changed);
+    let elsewhere = place(seen, "us-east-1", &["eu-west-1"]);
+    assert_eq!(desk.act(elsewhere, at(1)), Err(Refusal::Tenant(TenantRefusal::HomeNotAllowed)));
+    desk.act(place(seen, "us-east-1", &["us-east-1"]), at(2)).unwrap();
+    let remove = Action::Tenant(TenantAct::Remove { tenant: tenant(), seen });
+    assert_eq!(desk.act(remove, at(3)), changed);
+}
+
+#[test]
+fn a_voters_id_is_given_out_once_and_the_level_waits_for_all() {
+    let mut desk = Desk::default();
+    let admit = || Action::Voter(VoterAct::Admit { address: "a:7400".into() });
+    assert_eq!(desk.act(admit(), at(0)), Ok(Outcome::Voter(1)));
+    assert_eq!(desk.act(admit(), at(0)), Ok(Outcome::Voter(2)));
+    desk.act(Action::Voter(VoterAct::Dismiss { id: 2 }), at(1)).unwrap();
+    assert!(desk.ledger.voters().was_dismissed(2) && !desk.ledger.voters().was_dismissed(3));
+    assert_eq!(desk.act(admit(), at(2)), Ok(Outcome::Voter(3)));
+    let reads = |id| Action::Voter(VoterAct::Reads { id, level: 2 });
+    let raise = || Action::Voter(VoterAct::Raise { level: 2 });
+    desk.act(reads(1), at(3)).unwrap();
+    assert_eq!(desk.act(raise(), at(3)), Err(Refusal::Voter(VoterRefusal::NotAllRead)));
+    desk.act(reads(3), at(4)).unwrap();
+    desk.act(raise(), at(4)).unwrap();
+    let lower = Action::Voter(VoterAct::Raise { level: 1 });
+    assert_eq!(desk.act(lower, at(5)), Err(Refusal::Voter(VoterRefusal::Lower)));
+    assert_eq!(desk.ledger.voters().level(), 2);
+}

@@ -1,0 +1,222 @@
+//! The one file of a voter: its log, its vote, what is committed, and its snapshot.
+//!
+//! Not here: who writes (`writer`), and what Raft asks for (`log`, `machine`). Invariant: what is read back is a whole log
+//! from the snapshot on, or the file is refused.
+
+mod tables;
+mod watchdog;
+mod writer;
+
+use std::fmt;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io;
+use std::ops::RangeBounds;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use redb::{Database, StorageBackend};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use tables::Found;
+use writer::Writer;
+pub(crate) use writer::{Change, Job};
+
+use crate::types::{Entry, LogId, Snapshot, Vote};
+
+/// Some thousand entries; the snapshot is in memory anyway.
+const CACHE_BYTES: usize = 64 * 1_024 * 1_024;
+/// A disk that takes longer is as good as none, and a voter without a disk must not count.
+const SYNC_MAX: Duration = Duration::from_secs(5);
+
+/// Why a voter's file cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    #[error("{} can be read or written by others; run `chmod -R go=` on it", path.display())]
+    TooOpen { path: PathBuf },
+    #[error("{} cannot be used", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("another process uses the file")]
+    Locked,
+    #[error("the file is node {found} of {cluster}, not the node that was asked for")]
+    Stranger { cluster: String, found: u64 },
+    #[error("the file is of format {found}, and this version reads {}", tables::FORMAT)]
+    Format { found: u32 },
+    #[error("the file is damaged: {0}")]
+    Damaged(&'static str),
+    #[error("the file cannot be read or written")]
+    Redb(#[source] Box<redb::Error>),
+    #[error("the file holds something this version cannot read")]
+    Json(#[from] serde_json::Error),
+    #[error("a write failed; only a restart tells what reached the disk")]
+    Broken,
+}
+
+impl DiskError {
+    pub(crate) fn redb(error: impl Into<redb::Error>) -> Self {
+        let error = error.into();
+        let is_locked = matches!(error, redb::Error::DatabaseAlreadyOpen);
+        if is_locked { Self::Locked } else { Self::Redb(Box::new(error)) }
+    }
+}
+
+/// Why a voter must not go on. Whoever started it decides how it ends; what it answers from here on are errors.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fatal {
+    #[error("the ledger cannot be written: {0}")]
+    Write(String),
+    #[error("the disk did not take a write for {} s", SYNC_MAX.as_secs())]
+    Stalled,
+    #[error("this voter's state differs from its leader's after entry {index}")]
+    Diverged { index: u64 },
+}
+
+/// What is called when a voter must not go on.
+pub type OnFatal = Arc<dyn Fn(&Fatal) + Send + Sync>;
+
+/// Whose file it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    pub cluster: String,
+    pub node: u64,
+}
+
+/// Where the log begins and ends, as Raft sees it: a purge that waits for its snapshot has happened already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) purged: Option<LogId>,
+    pub(crate) last: Option<LogId>,
+}
+
+/// An open file.
+pub(crate) struct Disk {
+    database: Arc<Database>,
+    jobs: Option<std::sync::mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    bounds: Arc<Mutex<Bounds>>,
+    committed: Arc<Mutex<Option<LogId>>>,
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk").finish_non_exhaustive()
+    }
+}
+
+impl Disk {
+    /// Opens `ledger.redb` in a directory; what is not there is made. Blocks on the disk.
+    pub(crate) fn open(
+        directory: &Path,
+        identity: &Identity,
+        on_fatal: OnFatal,
+    ) -> Result<(Self, Found), DiskError> {
+        let failed = |source| DiskError::File { path: directory.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        let path = directory.join("ledger.redb");
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&path).map_err(failed)?;
+        for path in [directory, &path] {
+            if fs::metadata(path).map_err(failed)?.mode() & 0o077 != 0 {
+                return Err(DiskError::TooOpen { path: path.to_owned() });
+            }
+        }
+        let backend = redb::backends::FileBackend::new(file).map_err(DiskError::redb)?;
+        Self::open_on(backend, identity, on_fatal)
+    }
+
+    /// The same on anything that stores bytes.
+    pub(crate) fn open_on(
+        backend: impl StorageBackend,
+        identity: &Identity,
+        on_fatal: OnFatal,
+    ) -> Result<(Self, Found), DiskError> {
+        let mut builder = Database::builder();
+        let database = builder.set_cache_size(CACHE_BYTES).create_with_backend(backend);
+        let database = Arc::new(database.map_err(DiskError::redb)?);
+        let found = tables::found(&database, identity)?;
+        let bounds = Bounds { purged: found.purged, last: found.last };
+        let bounds = Arc::new(Mutex::new(bounds));
+        let committed = Arc::new(Mutex::new(found.committed));
+        let (jobs, queue) = std::sync::mpsc::channel();
+        let thread = |source| DiskError::File { path: PathBuf::from("ledger-writer"), source };
+        let pulse = watchdog::start(SYNC_MAX, &on_fatal).map_err(thread)?;
+        let writer = Writer::new(&database, &found, &committed, (pulse, on_fatal));
+        let named = std::thread::Builder::new().name("ledger-writer".into());
+        let writer = named.spawn(move || writer.run(&queue)).map_err(thread)?;
+        let (jobs, writer) = (Some(jobs), Some(writer));
+        Ok((Self { database, jobs, writer, bounds, committed }, found))
+    }
+
+    /// Hands a change to the writer, which answers when it is on disk.
+    pub(crate) fn send(&self, job: Job) {
+        let unsent = match &self.jobs {
+            Some(jobs) => jobs.send(job).err().map(|back| back.0),
+            None => Some(job),
+        };
+        if let Some(job) = unsent {
+            (job.done)(Err(DiskError::Broken));
+        }
+    }
+
+    /// Has a change made; returns when it is on disk.
+    pub(crate) async fn write(&self, change: Change) -> Result<(), DiskError> {
+        let (done, answer) = tokio::sync::oneshot::channel();
+        let done = Box::new(move |result| drop(done.send(result)));
+        self.send(Job { change, done });
+        answer.await.unwrap_or(Err(DiskError::Broken))
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        *self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A handle by which an append says how far the log reaches once it is on disk.
+    pub(crate) fn bounds_handle(&self) -> Arc<Mutex<Bounds>> {
+        Arc::clone(&self.bounds)
+    }
+
+    pub(crate) fn move_bounds(&self, change: impl FnOnce(&mut Bounds)) {
+        change(&mut self.bounds.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Goes to disk with the next write: losing it costs a wait for the leader, not an entry.
+    pub(crate) fn set_committed(&self, committed: Option<LogId>) {
+        *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = committed;
+    }
+
+    pub(crate) fn committed(&self) -> Option<LogId> {
+        *self.committed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn vote(&self) -> Result<Option<Vote>, DiskError> {
+        tables::vote(&self.database)
+    }
+
+    /// The entries of a range that are not purged, at least one and then as many as fit `bytes_max`.
+    pub(crate) fn entries(
+        &self,
+        range: impl RangeBounds<u64>,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry>, DiskError> {
+        let from = self.bounds().purged.map_or(0, |purged| purged.index.saturating_add(1));
+        tables::entries(&self.database, range, from, bytes_max)
+    }
+
+    pub(crate) fn snapshot(&self) -> Result<Option<Snapshot>, DiskError> {
+        tables::snapshot(&self.database)
+    }
+}
+
+impl Drop for Disk {
+    /// Waits for what was handed over, so that the file can be opened again.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(writer) = self.writer.take() {
+            drop(writer.join());
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The one thread that writes: it takes what has gathered and makes it one transaction.
+//!
+//! Not here: what stands in the tables (`tables`). Invariant: nobody hears of a change before it is on disk, and the log is
+//! never purged beyond the snapshot that is on disk.
+//!
+//! Raft purges a log before it has installed the snapshot that stands for it (openraft 0.9.25). A crash in between would
+//! leave neither, so such a purge waits for its snapshot and both become one transaction. Appends that come in the meantime
+//! wait with it: on disk they would follow a hole.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use redb::Database;
+
+use super::tables::{self, Found};
+use super::watchdog::Pulse;
+use super::{DiskError, Fatal, OnFatal};
+use crate::types::{LogId, SnapshotMeta, Vote};
+
+/// How many changes one transaction takes.
+const JOBS_MAX: usize = 256;
+
+/// What is to be written.
+pub(crate) enum Change {
+    Vote(Vote),
+    /// Entries by index.
+    Append(Vec<(u64, Vec<u8>)>),
+    /// Everything from an index on goes.
+    Truncate(u64),
+    /// Everything up to here goes.
+    Purge(LogId),
+    Snapshot(Box<SnapshotMeta>, Arc<Vec<u8>>),
+}
+
+/// What is called when a change is on disk, or never will be.
+type Done = Box<dyn FnOnce(Result<(), DiskError>) + Send>;
+
+/// A change and who waits for it.
+pub(crate) struct Job {
+    pub(crate) change: Change,
+    pub(crate) done: Done,
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").finish_non_exhaustive()
+    }
+}
+
+pub(super) struct Writer {
+    database: Arc<Database>,
+    /// The last entry of the snapshot on disk.
+    snapshot: Option<LogId>,
+    /// A purge that waits for its snapshot.
+    waiting: Option<LogId>,
+    /// What came after it.
+    held: VecDeque<Job>,
+    committed: Arc<Mutex<Option<LogId>>>,
+    written: Option<LogId>,
+    pulse: Sender<Pulse>,
+    on_fatal: OnFatal,
+    is_broken: bool,
+}
+
+impl Writer {
+    pub(super) fn new(
+        database: &Arc<Database>,
+        found: &Found,
+        committed: &Arc<Mutex<Option<LogId>>>,
+        (pulse, on_fatal): (Sender<Pulse>, OnFatal),
+    ) -> Self {
+        Self {
+            database: Arc::clone(database),
+            snapshot: found.snapshot,
+            waiting: None,
+            held: VecDeque::new(),
+            committed: Arc::clone(committed),
+            written: found.committed,
+            pulse,
+            on_fatal,
+            is_broken: false,
+        }
+    }
+
+    /// Writes until nobody sends any more.
+    pub(super) fn run(mut self, queue: &Receiver<Job>) {
+        while let Ok(first) = queue.recv() {
+            let rest = queue.try_iter().take(JOBS_MAX);
+            let gathered: Vec<_> = std::iter::once(first).chain(rest).collect();
+            let (mut changes, mut waiters) = (Vec::new(), Vec::new());
+            for job in gathered {
+                self.sort(job, &mut changes, &mut waiters);
+            }
+            self.commit(&changes, waiters);
+        }
+        self.commit(&[], Vec::new());
+    }
+
+    /// What may be written now; the rest is held.
+    fn sort(&mut self, job: Job, changes: &mut Vec<Change>, waiters: &mut Vec<Done>) {
+        let covers = |snapshot: Option<LogId>, upto: LogId| {
+            snapshot.is_some_and(|snapshot| snapshot.index >= upto.index)
+        };
+        match job.change {
+            Change::Append(_) | Change::Truncate(_) if self.waiting.is_some() => {
+                self.held.push_back(job);
+                return;
+            }
+            Change::Purge(upto) if !covers(self.snapshot, upto) => {
+                self.waiting = self.waiting.max(Some(upto));
+                (job.done)(Ok(()));
+                return;
+            }
+            Change::Vote(_) | Change::Append(_) | Change::Truncate(_) | Change::Purge(_) => {
+                changes.push(job.change);
+                waiters.push(job.done);
+                return;
+            }
+            // One that was being built while a newer one was installed: the log it would go with is gone.
+            Change::Snapshot(ref meta, _) if meta.last_log_id < self.snapshot => {
+                (job.done)(Ok(()));
+                return;
+            }
+            Change::Snapshot(ref meta, _) => {
+                self.snapshot = meta.last_log_id;
+                changes.push(job.change);
+                waiters.push(job.done);
+            }
+        }
+        if let Some(upto) = self.waiting.take_if(|upto| covers(self.snapshot, *upto)) {
+            changes.push(Change::Purge(upto));
+            for job in std::mem::take(&mut self.held) {
+                self.sort(job, changes, waiters);
+            }
+        }
+    }
+
+    fn commit(&mut self, changes: &[Change], waiters: Vec<Done>) {
+        let committed = *self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = if self.is_broken {
+            Err(DiskError::Broken)
+        } else if changes.is_empty() && committed == self.written {
+            Ok(())
+        } else {
+            // The watchdog ends with us; without it a write is still a write.
+            self.pulse.send(Pulse::Begun).unwrap_or(());
+            let result = tables::write(&self.database, changes, committed);
+            self.pulse.send(Pulse::Ended).unwrap_or(());
+            result
+        };
+        match result {
+            Ok(()) => {
+                self.written = committed;
+                waiters.into_iter().for_each(|done| done(Ok(())));
+            }
+            Err(error) => {
+                // A second sync can succeed though the kernel dropped what the first could not write (P. Rebello et al.,
+                // "Can Applications Recover from fsync Failures?", USENIX ATC 2020), so the first failure is the last.
+                if !std::mem::replace(&mut self.is_broken, true) {
+                    (self.on_fatal)(&Fatal::Write(chain(&error)));
+                }
+                waiters.into_iter().for_each(|done| done(Err(DiskError::Broken)));
+            }
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,360 @@
+//! One voter: started, made a member, asked, and stopped.
+//!
+//! Not here: commands on their way (`propose`), who belongs (`members`). Invariant: a node answers only under the identity
+//! that its file and its certificate name.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegis_ledger::{Answer, Checkpoint, FEATURE_LEVEL, Ledger, Refusal};
+use aegis_registry::{ClientId, Event};
+use openraft::{Config, SnapshotPolicy};
+use parking_lot::MappedRwLockReadGuard;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::disk::{Disk, DiskError, Identity, OnFatal};
+use crate::log::LogStore;
+use crate::machine::Machine;
+use crate::propose::{Desk, ProposeError, Proposer, Wish, now};
+use crate::state::Shared;
+use crate::types::Raft;
+use crate::wire::message::{Request, Response};
+use crate::wire::peers::Peers;
+use crate::wire::server::Server;
+use crate::wire::tls::{Credentials, Tls, TlsError};
+
+/// The node that founds a cluster.
+const FOUNDER: u64 = 1;
+const SNAPSHOT_WITHIN_MS: u64 = 30_000;
+
+/// Why a node cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error("the node's file cannot be used")]
+    Disk(#[from] DiskError),
+    #[error("the node cannot speak to others")]
+    Tls(#[from] TlsError),
+    #[error("the node cannot listen")]
+    Listen(#[source] std::io::Error),
+    #[error("the pace is not one that Raft can keep: {0}")]
+    Pace(String),
+    #[error("Raft has stopped or refused: {0}")]
+    Raft(String),
+    #[error("another node leads: {leader:?}")]
+    NotLeader { leader: Option<u64> },
+    #[error("the ledger has no voter of id {0}")]
+    UnknownVoter(u64),
+    #[error("only node {FOUNDER} founds a cluster")]
+    NotFounder,
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// How long Raft waits for what, and how much log it keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pub heartbeat: Duration,
+    /// An election begins when nothing was heard for some time between these.
+    pub election: (Duration, Duration),
+    /// After this a command's client hears that its fate is unknown.
+    pub write: Duration,
+    /// After so many entries there is a snapshot, and so many are kept behind it: a voter that lags less is sent entries,
+    /// not the whole state (databendlabs/openraft#1706).
+    pub snapshot_every: u64,
+}
+
+impl Default for Pace {
+    /// For voters of one region on disks whose slowest syncs take tens of milliseconds.
+    fn default() -> Self {
+        let election = (Duration::from_millis(500), Duration::from_millis(1_000));
+        let (heartbeat, write) = (Duration::from_millis(150), Duration::from_secs(5));
+        Self { heartbeat, election, write, snapshot_every: 5_000 }
+    }
+}
+
+/// Where others reach a node.
+#[derive(Debug)]
+pub struct Door {
+    pub listener: std::net::TcpListener,
+    pub credentials: Credentials,
+}
+
+/// What a node needs to start.
+pub struct Settings {
+    pub identity: Identity,
+    pub directory: PathBuf,
+    /// `None` for a cluster of one.
+    pub door: Option<Door>,
+    pub pace: Pace,
+    pub on_fatal: OnFatal,
+}
+
+/// A voter that runs.
+#[derive(Clone)]
+pub struct Node(Arc<Running>);
+
+pub(crate) struct Running {
+    identity: Identity,
+    pub(crate) raft: Raft,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) peers: Peers,
+    desk: Desk,
+    pub(crate) within: Duration,
+    address: Option<SocketAddr>,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("identity", &self.0.identity).finish_non_exhaustive()
+    }
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug)]
+pub struct Status {
+    pub node: u64,
+    pub term: u64,
+    pub leader: Option<u64>,
+    pub last_entry: Option<u64>,
+    pub applied: Option<u64>,
+    pub snapshot: Option<u64>,
+    pub voters: Vec<u64>,
+    pub learners: Vec<u64>,
+    /// Whether a change of the voters was begun and not finished.
+    pub is_joint: bool,
+    /// Of a leader: how long ago a quorum last answered.
+    pub quorum_heard_ago: Option<Duration>,
+    pub checkpoint: Option<Checkpoint>,
+}
+
+impl Node {
+    /// Opens the node's file and takes part. A new node does nothing until it founds a cluster or is made a member.
+    pub async fn start(settings: Settings) -> Result<Self, NodeError> {
+        let Settings { identity, directory, door, pace, on_fatal } = settings;
+        let config = Arc::new(config(&identity, pace)?);
+        let (own, callback) = (identity.clone(), Arc::clone(&on_fatal));
+        let opened = tokio::task::spawn_blocking(move || {
+            let disk = Arc::new(Disk::open(&directory, &own, callback)?.0);
+            Machine::open(&disk).map(|machine| (disk, machine))
+        });
+        let (disk, machine) =
+            opened.await.map_err(|error| NodeError::Raft(error.to_string()))??;
+        let shared = Arc::clone(machine.shared());
+        let tls = door.as_ref().map(|door| Tls::new(&door.credentials, &identity)).transpose()?;
+        let peers = Peers::new(identity.clone(), tls.clone(), Arc::clone(&shared));
+        let raft = Raft::new(identity.node, config, peers.clone(), LogStore(disk), machine).await;
+        let raft = raft.map_err(|error| NodeError::Raft(error.to_string()))?;
+
+        // Two lives of a node must not number their commands under one name.
+        let life = format!("{}/{}/{}", identity.cluster, identity.node, now().unix_ns());
+        let proposer = Proposer {
+            raft: raft.clone(),
+            peers: peers.clone(),
+            shared: Arc::clone(&shared),
+            client: ClientId::of(life.as_bytes()),
+            sent: 0,
+            lease: pace.election.1,
+            within: pace.write,
+        };
+        let (desk, work) = proposer.open();
+        let mut tasks = vec![tokio::spawn(work).abort_handle()];
+        let mut address = None;
+        if let (Some(door), Some(tls)) = (door, tls) {
+            door.listener.set_nonblocking(true).map_err(NodeError::Listen)?;
+            let listener = TcpListener::from_std(door.listener).map_err(NodeError::Listen)?;
+            address = Some(listener.local_addr().map_err(NodeError::Listen)?);
+            let server = Server {
+                own: identity.clone(),
+                raft: raft.clone(),
+                shared: Arc::clone(&shared),
+                on_fatal,
+                incoming: Arc::default(),
+            };
+            tasks.push(tokio::spawn(server.run(listener, tls)).abort_handle());
+        }
+        let within = pace.write;
+        Ok(Self(Arc::new(Running { identity, raft, shared, peers, desk, within, address, tasks })))
+    }
+
+    /// A cluster of one on a directory: what a laptop runs. Returns when it can be written.
+    pub async fn alone(
+        cluster: &str,
+        directory: &Path,
+        on_fatal: OnFatal,
+    ) -> Result<Self, NodeError> {
+        let identity = Identity { cluster: cluster.to_owned(), node: FOUNDER };
+        let (directory, pace) = (directory.to_owned(), Pace::default());
+        let settings = Settings { identity, directory, door: None, pace, on_fatal };
+        let node = Self::start(settings).await?;
+        if !node.is_new().await? {
+            // Nobody else could lead, so the wait for a sign of life would be for nothing.
+            node.0.raft.trigger().elect().await.map_err(raft_failed)?;
+        }
+        node.found("alone").await?;
+        Ok(node)
+    }
+
+    pub fn identity(&self) -> &Identity {
+        &self.0.identity
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.0.address
+    }
+
+    pub(crate) fn running(&self) -> &Running {
+        &self.0
+    }
+
+    /// Whether it belongs to no cluster yet.
+    pub async fn is_new(&self) -> Result<bool, NodeError> {
+        self.0.raft.is_initialized().await.map(|it| !it).map_err(raft_failed)
+    }
+
+    /// Makes a cluster of this node alone, which others reach at `address`; goes on where it was stopped half-way.
+    pub async fn found(&self, address: &str) -> Result<(), NodeError> {
+        if self.0.identity.node != FOUNDER {
+            return Err(NodeError::NotFounder);
+        }
+        if self.is_new().await? {
+            let members = BTreeMap::from([(FOUNDER, openraft::BasicNode::new(address))]);
+            self.0.raft.initialize(members).await.map_err(raft_failed)?;
+        }
+        self.led().await?;
+        self.catch_up().await?;
+        let is_empty = self.ledger().voters().iter().next().is_none();
+        if is_empty {
+            // The first id that a ledger gives out is the founder's.
+            self.admit(address).await?;
+        }
+        self.say_level().await
+    }
+
+    /// Waits until somebody leads.
+    async fn led(&self) -> Result<(), NodeError> {
+        let wait = self.0.raft.wait(Some(self.0.within));
+        let led = wait.metrics(|metrics| metrics.current_leader.is_some(), "somebody leads").await;
+        led.map(drop).map_err(raft_failed)
+    }
+
+    /// Tells the others what this version can read; to be called once a node is a member, and after each start.
+    pub async fn say_level(&self) -> Result<(), NodeError> {
+        let id = self.0.identity.node;
+        let known = self.ledger().voters().get(id).map(|voter| voter.level);
+        if known != Some(FEATURE_LEVEL) {
+            let level = FEATURE_LEVEL;
+            self.command(aegis_ledger::VoterAct::Reads { id, level }).await?;
+        }
+        Ok(())
+    }
+
+    /// Has a command applied, once, and says what came of it. When it returns, this node has applied it.
+    pub async fn propose(&self, wish: Wish) -> Result<Answer, ProposeError> {
+        self.0.desk.propose(wish).await
+    }
+
+    /// The state this node has applied. Entries wait while it is held, so it is never held across an await.
+    pub fn ledger(&self) -> MappedRwLockReadGuard<'_, Ledger> {
+        self.0.shared.ledger()
+    }
+
+    /// Returns when this node has applied whatever was acknowledged anywhere before the call.
+    pub async fn catch_up(&self) -> Result<(), NodeError> {
+        let caught_up = async {
+            let index = self.read_index().await?;
+            let wait = self.0.raft.wait(Some(self.0.within));
+            let waited = wait.applied_index_at_least(index, "as far as the leader").await;
+            waited.map(drop).map_err(|_| ProposeError::NoQuorum)
+        };
+        let within = tokio::time::timeout(self.0.within, caught_up).await;
+        Ok(within.map_err(|_| ProposeError::NoQuorum)??)
+    }
+
+    async fn read_index(&self) -> Result<Option<u64>, ProposeError> {
+        let metrics = self.0.raft.metrics().borrow().clone();
+        let leader = metrics.current_leader.ok_or(ProposeError::NoQuorum)?;
+        if leader == metrics.id {
+            let read = self.0.raft.get_read_log_id().await.map_err(|_| ProposeError::NoQuorum)?;
+            return Ok(read.0.map(|id| id.index));
+        }
+        let members = metrics.membership_config.membership();
+        let node = members.get_node(&leader).ok_or(ProposeError::NoQuorum)?;
+        match self.0.peers.ask((leader, &node.addr), Request::ReadIndex, &[]).await {
+            Ok(Response::ReadIndex(index)) => Ok(index),
+            Ok(_) | Err(_) => Err(ProposeError::NoQuorum),
+        }
+    }
+
+    /// The serial of the registry's last event, as it changes.
+    pub fn serial(&self) -> watch::Receiver<u64> {
+        self.0.shared.serial()
+    }
+
+    /// The registry's events after a serial, at most `max`; `None` where they are no longer at hand.
+    pub fn events_after(&self, serial: u64, max: usize) -> Option<Vec<Event>> {
+        self.0.shared.events_after(serial, max)
+    }
+
+    pub fn status(&self) -> Status {
+        let metrics = self.0.raft.metrics().borrow().clone();
+        let members = metrics.membership_config.membership();
+        Status {
+            node: metrics.id,
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            last_entry: metrics.last_log_index,
+            applied: metrics.last_applied.map(|id| id.index),
+            snapshot: metrics.snapshot.map(|id| id.index),
+            voters: members.voter_ids().collect(),
+            learners: members.learner_ids().collect(),
+            is_joint: members.get_joint_config().len() > 1,
+            quorum_heard_ago: metrics.millis_since_quorum_ack.map(Duration::from_millis),
+            checkpoint: self.0.shared.checkpoint(),
+        }
+    }
+
+    /// Folds the log into a snapshot now.
+    pub async fn snapshot(&self) -> Result<(), NodeError> {
+        self.0.raft.trigger().snapshot().await.map_err(raft_failed)
+    }
+
+    /// Takes no part any more. The file can be opened again once every clone is dropped.
+    pub async fn stop(&self) -> Result<(), NodeError> {
+        self.0.tasks.iter().for_each(AbortHandle::abort);
+        self.0.raft.shutdown().await.map_err(|error| NodeError::Raft(error.to_string()))
+    }
+}
+
+pub(crate) fn raft_failed(error: impl std::error::Error) -> NodeError {
+    NodeError::Raft(error.to_string())
+}
+
+fn config(identity: &Identity, pace: Pace) -> Result<Config, NodeError> {
+    let ms = |length: Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    let config = Config {
+        cluster_name: identity.cluster.clone(),
+        heartbeat_interval: ms(pace.heartbeat),
+        election_timeout_min: ms(pace.election.0),
+        election_timeout_max: ms(pace.election.1),
+        install_snapshot_timeout: SNAPSHOT_WITHIN_MS,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(pace.snapshot_every),
+        max_in_snapshot_log_to_keep: pace.snapshot_every,
+        ..Config::default()
+    };
+    config.validate().map_err(|error| NodeError::Pace(error.to_string()))
+}

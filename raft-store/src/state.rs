@@ -1,0 +1,186 @@
+//! The ledger in memory, and who waits for it to move on.
+//!
+//! Not here: Raft (`machine`). Invariant: whoever is told of a change can read it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use aegis_ledger::{Answer, Batch, Checkpoint, Ledger, Outcome};
+use aegis_registry::{ClientId, Event, Fingerprint, Origin};
+use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
+use tokio::sync::{oneshot, watch};
+
+use crate::types::{LogId, Membership};
+
+/// How many entries lie between two hashes of the state.
+pub(crate) const CHECKPOINT_EVERY: u64 = 1_000;
+/// A voter further behind than this compares again when it has caught up.
+const CHECKPOINTS_KEPT: usize = 8;
+/// How many events of the registry a follower may be behind before it is sent the whole view.
+const EVENTS_KEPT: usize = 4_096;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    pub(crate) ledger: Ledger,
+    pub(crate) applied: Option<LogId>,
+    pub(crate) membership: Membership,
+}
+
+/// Who waits, by client and number; one key of a client's may be used for two requests, and each hears of its own.
+type Waiters = BTreeMap<(ClientId, u64), Vec<(Fingerprint, oneshot::Sender<Answer>)>>;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: RwLock<State>,
+    waiters: Mutex<Waiters>,
+    events: Mutex<VecDeque<Event>>,
+    checkpoints: Mutex<VecDeque<Checkpoint>>,
+    serial: watch::Sender<u64>,
+}
+
+impl Shared {
+    pub(crate) fn new(state: State) -> Self {
+        let serial = watch::Sender::new(state.ledger.registry().view().serial());
+        Self {
+            state: RwLock::new(state),
+            waiters: Mutex::default(),
+            events: Mutex::default(),
+            checkpoints: Mutex::default(),
+            serial,
+        }
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read()
+    }
+
+    pub(crate) fn ledger(&self) -> MappedRwLockReadGuard<'_, Ledger> {
+        RwLockReadGuard::map(self.state.read(), |state| &state.ledger)
+    }
+
+    /// The serial of the registry's last event, as it changes.
+    pub(crate) fn serial(&self) -> watch::Receiver<u64> {
+        self.serial.subscribe()
+    }
+
+    /// The registry's events after a serial, at most `max`; `None` where they are no longer at hand.
+    pub(crate) fn events_after(&self, serial: u64, max: usize) -> Option<Vec<Event>> {
+        let events = self.events.lock();
+        let next = serial.saturating_add(1);
+        let Some(first) = events.front() else {
+            return (serial == *self.serial.borrow()).then(Vec::new);
+        };
+        if next < first.serial {
+            return None;
+        }
+        Some(events.iter().filter(|event| event.serial >= next).take(max).cloned().collect())
+    }
+
+    /// Has the answer to a command sent here when it is applied, whoever brings it into the log.
+    pub(crate) fn wait(&self, origin: &Origin) -> oneshot::Receiver<Answer> {
+        let (told, answer) = oneshot::channel();
+        let mut waiters = self.waiters.lock();
+        // Those who gave up are let go here, so what is held is bounded by what is in flight.
+        waiters.retain(|_, waiting| {
+            waiting.retain(|(_, told)| !told.is_closed());
+            !waiting.is_empty()
+        });
+        let Origin { client, serial, request } = origin.clone();
+        waiters.entry((client, serial)).or_default().push((request, told));
+        answer
+    }
+
+    /// Moves on by an entry that changes nothing but who votes.
+    pub(crate) fn pass(&self, id: LogId, membership: Option<Membership>) {
+        let mut state = self.state.write();
+        state.applied = Some(id);
+        state.membership = membership.unwrap_or_else(|| state.membership.clone());
+        self.check(&state, id);
+    }
+
+    pub(crate) fn apply(&self, id: LogId, batch: &Batch) {
+        let mut state = self.state.write();
+        let answers = state.ledger.apply(batch);
+        state.applied = Some(id);
+        self.check(&state, id);
+        let serial = state.ledger.registry().view().serial();
+        drop(state);
+        answers.iter().for_each(|answer| self.remember(answer));
+        self.tell(serial);
+        let mut waiters = self.waiters.lock();
+        for (command, answer) in batch.commands.iter().zip(answers) {
+            let Origin { client, serial, request } = &command.origin;
+            let Some(waiting) = waiters.get_mut(&(client.clone(), *serial)) else { continue };
+            for (_, told) in waiting.extract_if(.., |(wanted, _)| wanted == request) {
+                // Who gave up waiting is told nothing.
+                drop(told.send(answer.clone()));
+            }
+        }
+    }
+
+    /// Puts another state in the place of this one. What happened in between was never seen here.
+    pub(crate) fn replace(&self, state: State) {
+        let serial = state.ledger.registry().view().serial();
+        *self.state.write() = state;
+        self.events.lock().clear();
+        self.tell(serial);
+    }
+
+    fn tell(&self, now: u64) {
+        self.serial.send_if_modified(|serial| {
+            let is_later = now > *serial;
+            *serial = now;
+            is_later
+        });
+    }
+
+    /// A command that was sent again brings an event that is known.
+    fn remember(&self, answer: &Answer) {
+        let Ok(Outcome::Registry(event)) = answer else { return };
+        let mut events = self.events.lock();
+        if events.back().is_some_and(|last| event.serial <= last.serial) {
+            return;
+        }
+        if events.len() >= EVENTS_KEPT {
+            events.pop_front();
+        }
+        events.push_back(event.as_ref().clone());
+    }
+
+    fn check(&self, state: &State, id: LogId) {
+        if !id.index.is_multiple_of(CHECKPOINT_EVERY) {
+            return;
+        }
+        let mut checkpoints = self.checkpoints.lock();
+        if checkpoints.len() >= CHECKPOINTS_KEPT {
+            checkpoints.pop_front();
+        }
+        checkpoints.push_back(Checkpoint { index: id.index, hash: state.ledger.hash() });
+    }
+
+    pub(crate) fn checkpoint(&self) -> Option<Checkpoint> {
+        self.checkpoints.lock().back().copied()
+    }
+
+    /// Whether another voter's state was another one after the same entry.
+    pub(crate) fn differs(&self, other: Checkpoint) -> bool {
+        let checkpoints = self.checkpoints.lock();
+        checkpoints.iter().any(|own| own.index == other.index && own.hash != other.hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_differs_after_the_same_entry_is_noticed() {
+        let shared = Shared::new(State::default());
+        let id = LogId::new(openraft::CommittedLeaderId::new(1, 1), CHECKPOINT_EVERY);
+        shared.pass(id, None);
+        let own = shared.checkpoint().unwrap();
+        assert!(!shared.differs(own));
+        let hash = aegis_audit_chain::Hash::of(b"another");
+        assert!(shared.differs(Checkpoint { hash, ..own }));
+        assert!(!shared.differs(Checkpoint { hash, index: own.index + 1 }));
+    }
+}

@@ -1,0 +1,64 @@
+//! What voters say to each other.
+//!
+//! Not here: how it travels (`frame`). Invariant: a message says who speaks to whom in which cluster, and an answer is to
+//! the question before it.
+
+use aegis_ledger::{Checkpoint, Command};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::types::{SnapshotMeta, Types, Vote};
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Envelope {
+    pub(crate) cluster: String,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// The sender's state after an entry, to compare.
+    pub(crate) checkpoint: Option<Checkpoint>,
+    pub(crate) request: Request,
+}
+
+/// SHA-256 over a snapshot.
+pub(crate) type Digest = [u8; 32];
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    Append(AppendEntriesRequest<Types>),
+    Vote(VoteRequest<u64>),
+    /// How much of this snapshot is there already?
+    Offer {
+        digest: Digest,
+        bytes: u64,
+    },
+    /// The bytes that go with it come after `from` bytes that are there.
+    Piece {
+        digest: Digest,
+        from: u64,
+    },
+    /// All of it is there.
+    Install {
+        vote: Vote,
+        meta: Box<SnapshotMeta>,
+        digest: Digest,
+    },
+    /// A follower's clients want this.
+    Propose(Vec<Command>),
+    /// Up to which entry has what was acknowledged before now been committed?
+    ReadIndex,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Response {
+    Append(AppendEntriesResponse<u64>),
+    Vote(VoteResponse<u64>),
+    /// That many bytes of the snapshot are there.
+    Held(u64),
+    Installed(SnapshotResponse<u64>),
+    Proposed,
+    ReadIndex(Option<u64>),
+    /// It could not be done; the text is for a log.
+    Failed(String),
+}

@@ -1,0 +1,238 @@
+//! The way to other voters: connections that are kept, and Raft's messages over them.
+//!
+//! Not here: what arrives (`server`). Invariant: a connection on which a question got no answer is never used again.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use openraft::error::{
+    Fatal as RaftFatal, NetworkError, RPCError, RaftError, ReplicationClosed, StreamingError,
+    Unreachable,
+};
+use openraft::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+};
+use openraft::{BasicNode, OptionalSend};
+use parking_lot::Mutex;
+use rustls::pki_types::ServerName;
+use sha2::{Digest as _, Sha256};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::frame::{self, FrameError, TAIL_BYTES_MAX};
+use super::message::{Envelope, Request, Response};
+use super::tls::{Tls, identity};
+use crate::disk::Identity;
+use crate::state::Shared;
+use crate::types::{Snapshot, Types, Vote};
+
+/// How many connections to a voter wait for use.
+const IDLE_MAX: usize = 4;
+
+/// Why a voter did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PeerError {
+    #[error("this voter has no credentials to speak to others with")]
+    Alone,
+    #[error("the voter cannot be reached")]
+    Dial(#[source] std::io::Error),
+    #[error("who answered is not the voter that was asked for")]
+    Stranger,
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("the voter could not do it: {0}")]
+    Failed(String),
+    #[error("the voter answered another question")]
+    Answer,
+}
+
+type Connection = TlsStream<TcpStream>;
+
+/// The other voters, as this one reaches them.
+#[derive(Clone, Debug)]
+pub(crate) struct Peers(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    own: Identity,
+    tls: Option<Tls>,
+    shared: Arc<Shared>,
+    idle: Mutex<BTreeMap<(u64, String), Vec<Connection>>>,
+}
+
+impl Peers {
+    pub(crate) fn new(own: Identity, tls: Option<Tls>, shared: Arc<Shared>) -> Self {
+        Self(Arc::new(Inner { own, tls, shared, idle: Mutex::default() }))
+    }
+
+    /// Asks a voter and waits for its answer; whoever calls bounds the time.
+    pub(crate) async fn ask(
+        &self,
+        (to, address): (u64, &str),
+        request: Request,
+        tail: &[u8],
+    ) -> Result<Response, PeerError> {
+        let place = (to, address.to_owned());
+        let idle = self.0.idle.lock().get_mut(&place).and_then(Vec::pop);
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => self.dial(to, address).await?,
+        };
+        let envelope = Envelope {
+            cluster: self.0.own.cluster.clone(),
+            from: self.0.own.node,
+            to,
+            checkpoint: self.0.shared.checkpoint(),
+            request,
+        };
+        let answered = exchange(&mut connection, &envelope, tail).await;
+        let mut idle = self.0.idle.lock();
+        match answered {
+            Ok(response) => {
+                let kept = idle.entry(place).or_default();
+                if kept.len() < IDLE_MAX {
+                    kept.push(connection);
+                }
+                drop(idle);
+                let Response::Failed(what) = response else { return Ok(response) };
+                Err(PeerError::Failed(what))
+            }
+            Err(error) => {
+                // The others are as old as this one, and what broke it broke them.
+                idle.remove(&place);
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn dial(&self, to: u64, address: &str) -> Result<Connection, PeerError> {
+        let tls = self.0.tls.as_ref().ok_or(PeerError::Alone)?;
+        let stream = TcpStream::connect(address).await.map_err(PeerError::Dial)?;
+        stream.set_nodelay(true).map_err(PeerError::Dial)?;
+        // The name is not looked at: a voter is named by a URI, which is compared below.
+        let name = ServerName::try_from("voter.invalid").map_err(|_| PeerError::Stranger)?;
+        let connector = TlsConnector::from(Arc::clone(&tls.client));
+        let connection = connector.connect(name, stream).await.map_err(PeerError::Dial)?;
+        let wanted = Identity { cluster: self.0.own.cluster.clone(), node: to };
+        let named = connection.get_ref().1.peer_certificates().and_then(identity);
+        if named == Some(wanted) { Ok(connection) } else { Err(PeerError::Stranger) }
+    }
+}
+
+async fn exchange(
+    connection: &mut Connection,
+    envelope: &Envelope,
+    tail: &[u8],
+) -> Result<Response, FrameError> {
+    frame::send(connection, envelope, tail).await?;
+    Ok(frame::receive(connection).await?.0)
+}
+
+impl RaftNetworkFactory<Types> for Peers {
+    type Network = Peer;
+
+    async fn new_client(&mut self, target: u64, node: &BasicNode) -> Peer {
+        Peer { peers: self.clone(), target, address: node.addr.clone() }
+    }
+}
+
+/// One other voter.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    peers: Peers,
+    target: u64,
+    address: String,
+}
+
+type RpcError = RPCError<u64, BasicNode, RaftError<u64>>;
+
+fn unreached(error: &PeerError) -> RpcError {
+    match error {
+        // An idle connection that the other side closed: the next try dials anew.
+        PeerError::Frame(_) => RPCError::Network(NetworkError::new(error)),
+        PeerError::Alone
+        | PeerError::Dial(_)
+        | PeerError::Stranger
+        | PeerError::Failed(_)
+        | PeerError::Answer => RPCError::Unreachable(Unreachable::new(error)),
+    }
+}
+
+impl Peer {
+    async fn ask(&self, request: Request, tail: &[u8]) -> Result<Response, PeerError> {
+        self.peers.ask((self.target, &self.address), request, tail).await
+    }
+
+    /// Brings over what is missing of a snapshot and has it installed.
+    async fn bring(
+        &self,
+        vote: Vote,
+        snapshot: &Snapshot,
+    ) -> Result<SnapshotResponse<u64>, PeerError> {
+        let image = snapshot.snapshot.0.as_slice();
+        let digest = Sha256::digest(image).into();
+        let bytes = u64::try_from(image.len()).unwrap_or(u64::MAX);
+        let mut answer = self.ask(Request::Offer { digest, bytes }, &[]).await?;
+        loop {
+            let Response::Held(from) = answer else { return Err(PeerError::Answer) };
+            let start = usize::try_from(from).unwrap_or(usize::MAX);
+            let rest = image.get(start..).ok_or(PeerError::Answer)?;
+            let piece = rest.get(..TAIL_BYTES_MAX).unwrap_or(rest);
+            if piece.is_empty() {
+                break;
+            }
+            answer = self.ask(Request::Piece { digest, from }, piece).await?;
+            if matches!(answer, Response::Held(held) if held <= from) {
+                return Err(PeerError::Answer);
+            }
+        }
+        let meta = Box::new(snapshot.meta.clone());
+        let answer = self.ask(Request::Install { vote, meta, digest }, &[]).await?;
+        let Response::Installed(response) = answer else { return Err(PeerError::Answer) };
+        Ok(response)
+    }
+}
+
+impl RaftNetwork<Types> for Peer {
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<AppendEntriesResponse<u64>, RpcError> {
+        match self.ask(Request::Append(rpc), &[]).await {
+            Ok(Response::Append(response)) => Ok(response),
+            Ok(_) => Err(unreached(&PeerError::Answer)),
+            Err(error) => Err(unreached(&error)),
+        }
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<u64>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<u64>, RpcError> {
+        match self.ask(Request::Vote(rpc), &[]).await {
+            Ok(Response::Vote(response)) => Ok(response),
+            Ok(_) => Err(unreached(&PeerError::Answer)),
+            Err(error) => Err(unreached(&error)),
+        }
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<u64>, StreamingError<Types, RaftFatal<u64>>> {
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            brought = self.bring(vote, &snapshot) => {
+                brought.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What other voters ask of this one.
+//!
+//! Not here: asking them (`peers`). Invariant: a question is answered only if its sender's certificate names the node it
+//! claims to be, and that node was not dismissed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tracing::warn;
+
+use super::frame;
+use super::incoming::Incoming;
+use super::message::{Envelope, Request, Response};
+use super::tls::{Tls, identity};
+use crate::disk::{Fatal, Identity, OnFatal};
+use crate::propose::now;
+use crate::state::Shared;
+use crate::types::{Image, Raft, Snapshot};
+
+/// Five voters with some connections each, and room for those that are about to close.
+const CONNECTIONS_MAX: usize = 256;
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+
+#[derive(Clone)]
+pub(crate) struct Server {
+    pub(crate) own: Identity,
+    pub(crate) raft: Raft,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) on_fatal: OnFatal,
+    pub(crate) incoming: Arc<Mutex<Incoming>>,
+}
+
+impl Server {
+    /// Answers until it is dropped.
+    pub(crate) async fn run(self, listener: TcpListener, tls: Tls) {
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = tokio::task::JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, from)) => {
+                    let acceptor = TlsAcceptor::from(Arc::clone(&tls.server));
+                    let served = self.clone().serve(stream, acceptor);
+                    connections.spawn(async move {
+                        let ended = served.await;
+                        ended.unwrap_or_else(|error| warn!(%from, %error, "a voter was cut off"));
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "a voter's connection was not accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(self, stream: TcpStream, acceptor: TlsAcceptor) -> Result<(), std::io::Error> {
+        stream.set_nodelay(true)?;
+        let mut stream = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await??;
+        let Some(peer) = stream.get_ref().1.peer_certificates().and_then(identity) else {
+            return Err(std::io::Error::other("its certificate names no voter"));
+        };
+        loop {
+            let Ok((envelope, tail)) = frame::receive::<_, Envelope>(&mut stream).await else {
+                // It went away, which connections do.
+                return Ok(());
+            };
+            if let Some(wrong) = self.refusal(&envelope, &peer) {
+                let answer = Response::Failed(wrong.to_owned());
+                frame::send(&mut stream, &answer, &[]).await.map_err(std::io::Error::other)?;
+                return Err(std::io::Error::other(wrong));
+            }
+            // Only a leader's state is the one to have.
+            let leads = matches!(envelope.request, Request::Append(_));
+            let theirs = envelope.checkpoint.filter(|theirs| leads && self.shared.differs(*theirs));
+            if let Some(theirs) = theirs {
+                (self.on_fatal)(&Fatal::Diverged { index: theirs.index });
+                return Err(std::io::Error::other("the states differ"));
+            }
+            let answer = self.answer(envelope.request, &tail).await;
+            frame::send(&mut stream, &answer, &[]).await.map_err(std::io::Error::other)?;
+        }
+    }
+
+    fn refusal(&self, envelope: &Envelope, peer: &Identity) -> Option<&'static str> {
+        if peer.cluster != self.own.cluster || envelope.cluster != self.own.cluster {
+            return Some("it is of another cluster");
+        }
+        if envelope.from != peer.node {
+            return Some("its certificate names another voter");
+        }
+        if envelope.to != self.own.node {
+            return Some("it is meant for another voter");
+        }
+        self.shared.ledger().voters().was_dismissed(peer.node).then_some("it was dismissed")
+    }
+
+    async fn answer(&self, request: Request, tail: &[u8]) -> Response {
+        let failed = |error: &dyn std::error::Error| Response::Failed(error.to_string());
+        match request {
+            Request::Append(rpc) => match self.raft.append_entries(rpc).await {
+                Ok(response) => Response::Append(response),
+                Err(error) => failed(&error),
+            },
+            Request::Vote(rpc) => match self.raft.vote(rpc).await {
+                Ok(response) => Response::Vote(response),
+                Err(error) => failed(&error),
+            },
+            Request::Offer { digest, bytes } => match self.incoming.lock().offer(digest, bytes) {
+                Some(held) => Response::Held(held),
+                None => Response::Failed("the snapshot is too large".into()),
+            },
+            Request::Piece { digest, from } => {
+                Response::Held(self.incoming.lock().piece(digest, from, tail))
+            }
+            Request::Install { vote, meta, digest } => {
+                let Some(whole) = self.incoming.lock().take(digest) else {
+                    return Response::Failed("the snapshot is not whole".into());
+                };
+                let snapshot = Snapshot { meta: *meta, snapshot: Box::new(Image(whole)) };
+                match self.raft.install_full_snapshot(vote, snapshot).await {
+                    Ok(response) => Response::Installed(response),
+                    Err(error) => failed(&error),
+                }
+            }
+            Request::Propose(commands) => {
+                let batch = aegis_ledger::Batch { at: now(), commands };
+                match self.raft.client_write(batch).await {
+                    Ok(_) => Response::Proposed,
+                    Err(error) => failed(&error),
+                }
+            }
+            Request::ReadIndex => match self.raft.get_read_log_id().await {
+                Ok((read, _)) => Response::ReadIndex(read.map(|id| id.index)),
+                Err(error) => failed(&error),
+            },
+        }
+    }
+}
