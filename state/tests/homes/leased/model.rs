@@ -20,7 +20,8 @@ use crate::conformance::{
 use crate::redis::on_single;
 
 const GATEWAYS: usize = 4;
-const LIMITS: [u64; 3] = [1_500, 2_500, 2_000];
+/// Low enough that most runs meet them.
+const LIMITS: [u64; 3] = [400, 700, 600];
 
 /// One thing that happens; a gateway and a call are taken modulo how many there are.
 #[derive(Clone, Debug)]
@@ -58,14 +59,14 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let (by, nth) = (0..GATEWAYS, 0usize..1_000);
     prop_oneof![
-        12 => (by.clone(), 1u64..30).prop_map(|(by, estimate)| Step::Call { by, estimate }),
+        12 => (by.clone(), 1u64..10).prop_map(|(by, estimate)| Step::Call { by, estimate }),
         2 => nth.clone().prop_map(|nth| Step::Retry { nth }),
         2 => (nth.clone(), 1u64..60).prop_map(|(nth, more)| Step::Grow { nth, more }),
         8 => (nth, 0u64..=100, 1usize..3)
             .prop_map(|(nth, share, times)| Step::Settle { nth, share, times }),
         3 => by.clone().prop_map(|by| Step::Reap { by }),
         1 => (by, any::<bool>()).prop_map(|(by, were_sent)| Step::Kill { by, were_sent }),
-        3 => (0u64..5_000).prop_map(|ms| Step::Pass { ms }),
+        1 => (0u64..5_000).prop_map(|ms| Step::Pass { ms }),
     ]
 }
 
@@ -99,8 +100,8 @@ fn keys() -> [BudgetKey; 3] {
 impl<H: Home + Send + 'static> World<H> {
     fn new(inner: Arc<H>) -> Self {
         let notes: Vec<TempDir> = (0..GATEWAYS).map(|_| tempfile::tempdir().unwrap()).collect();
-        // A minute and a half before midnight.
-        let now = at(DAY_ENDS - 90);
+        // Half a minute before midnight.
+        let now = at(DAY_ENDS - 30);
         let mut world = Self {
             inner,
             notes,
@@ -258,7 +259,7 @@ fn holds_for<H: Home + Send + 'static>(inner: &Arc<H>, steps: Vec<Step>) -> Test
 
 fn run_cases(cases: u32, case: impl Fn(Vec<Step>) -> TestCaseResult) {
     let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let steps = proptest::collection::vec(step(), 1..100);
+    let steps = proptest::collection::vec(step(), 1..400);
     TestRunner::new(config).run(&steps, case).unwrap();
 }
 
@@ -273,5 +274,5 @@ fn spend_is_exact_and_never_above_a_limit() {
 #[test]
 fn spend_is_exact_and_never_above_a_limit_on_redis() {
     let Some(program) = Software::Redis.installed() else { return };
-    run_cases(12, |steps| holds_for(&Arc::new(on_single(program.clone())), steps));
+    run_cases(6, |steps| holds_for(&Arc::new(on_single(program.clone())), steps));
 }
