@@ -157,13 +157,16 @@ fn on_fields(
     clear(text, shape)
 }
 
+/// Finer first. What blanks leave behind may spell something else, in a name beside its value too, so values go more than once.
+const GRAINS: [Grain; 4] = [Grain::Span, Grain::Value, Grain::Value, Grain::Value];
+
 /// Blanks the findings; what is left over takes its whole value with it; what is still left is an error.
 fn blank_findings(mut body: Vec<u8>, look: &Look<'_>) -> Result<(Vec<u8>, Counts), DlpError> {
     let mut counts = Counts::new();
     if look.wanted.is_empty() {
         return Ok((body, counts));
     }
-    for grain in [Grain::Span, Grain::Value] {
+    for grain in GRAINS {
         let hits = look.hits(&body, grain)?;
         if hits.is_empty() {
             return Ok((body, counts));
