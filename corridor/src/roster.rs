@@ -106,14 +106,12 @@ impl Roster {
         Ok(())
     }
 
-    /// What time alone changes: keys begin and cease to count, and revocations become needless. Where the registry has not
-    /// been heard of for long, its keys count no more until it is.
+    /// What time alone changes: keys begin and cease to count. Where the registry has not been heard of for long, its keys
+    /// count no more until it is. What was taken back is forgotten by the registry's time alone: this process's clock may be
+    /// ahead, and be set back.
     pub fn age(&self, now: Timestamp, belief: Belief) {
         let mut known = self.known.write();
         known.belief = belief;
-        if let Some(revocations) = &mut known.revocations {
-            revocations.forget(&self.trusted.limits, now);
-        }
         self.rekey(&mut known, now);
     }
 
@@ -269,6 +267,19 @@ mod tests {
         assert!(matches!(check(&roster, &token, 3), Err(TokenError::Revoked { .. })));
         roster.age(at(4), Belief::Held);
         assert!(matches!(check(&roster, &token, 4), Err(TokenError::Revoked { .. })));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_has_forgotten_nothing_that_was_taken_back() {
+        let (mut books, roster) = (Books::default(), roster());
+        let key = books.add_key(1, 0);
+        let tenant = TenantId::parse("acme").unwrap();
+        books.act(Action::Revoke { target: Target::Tenant(tenant), issued: None }, 1);
+        roster.extend(&books.events, at(1)).unwrap();
+        for ahead_s in [600, 1_200, 86_400] {
+            roster.age(at(ahead_s), Belief::Held);
+            assert!(matches!(check(&roster, &token(&key, 0), 2), Err(TokenError::Revoked { .. })));
+        }
     }
 
     #[test]
