@@ -125,6 +125,16 @@ impl Period {
         last.saturating_sub(older(window))..=last
     }
 
+    /// The periods that must have room together for a call of that instant. Of a rolling window the hour after counts too: a
+    /// gateway whose clock is ahead, or a call that was faster, may have filled it, and both hours are in its window.
+    pub fn weighed(window: BudgetWindow, at: Timestamp) -> RangeInclusive<u32> {
+        let (first, last) = Self::all_of(window, at).into_inner();
+        match window {
+            BudgetWindow::Day | BudgetWindow::Month => first..=last,
+            BudgetWindow::Rolling(_) => first..=last.saturating_add(1),
+        }
+    }
+
     /// The last period whose window still counts this one.
     pub fn last_counting(window: BudgetWindow, index: u32) -> Self {
         Self::nth(window, index.saturating_add(older(window)))

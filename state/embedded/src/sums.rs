@@ -4,6 +4,7 @@
 //! for, so no clock has to move it along.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 
 use aegis_domain::{BudgetKey, BudgetWindow, HotRefusal, MicroUsd, Timestamp, Ttl};
 
@@ -42,8 +43,12 @@ pub(super) struct Sums {
 
 impl Sums {
     pub(super) fn spend(&self, key: &BudgetKey, at: Timestamp) -> Spend {
-        let Some(periods) = self.by_key.get(key) else { return Spend::default() };
-        let counted = periods.range(Period::all_of(key.window, at));
+        self.sum(key, Period::all_of(key.window, at))
+    }
+
+    fn sum(&self, key: &BudgetKey, periods: RangeInclusive<u32>) -> Spend {
+        let Some(all) = self.by_key.get(key) else { return Spend::default() };
+        let counted = all.range(periods);
         counted.fold(Spend::default(), |sum, (_, more)| Spend {
             spent: sum.spent.saturating_add(more.spent),
             held: sum.held.saturating_add(more.held),
@@ -60,7 +65,8 @@ impl Sums {
         let mut short: Option<Short> = None;
         for (nth, budget) in (0..).zip(budgets.iter()) {
             let Budget { key, limit, warn_at, overrun } = budget;
-            let Spend { spent, held } = self.spend(key, when.of(key.window));
+            let weighed = Period::weighed(key.window, when.of(key.window));
+            let Spend { spent, held } = self.sum(key, weighed);
             let used = spent.saturating_add(held);
             let then = used.saturating_add(amount);
             let left = limit.saturating_sub(used);
@@ -83,8 +89,9 @@ impl Sums {
     /// How long until the oldest period that holds money leaves the window.
     fn resets_in(&self, key: &BudgetKey, when: When) -> Ttl {
         let at = when.of(key.window);
+        let weighed = Period::weighed(key.window, at);
         let mut counted =
-            self.by_key.get(key).into_iter().flat_map(|p| p.range(Period::all_of(key.window, at)));
+            self.by_key.get(key).into_iter().flat_map(|periods| periods.range(weighed.clone()));
         let oldest = counted.find(|(_, sum)| **sum != Spend::default());
         let oldest = oldest.map_or(Period::of(key.window, at).index, |(index, _)| *index);
         Period::last_counting(key.window, oldest).left(when.now)

@@ -193,7 +193,10 @@ pub(super) struct Slice {
 
 /// All that a budget's window adds up at an instant, the oldest first.
 pub(super) fn slices(key: &BudgetKey, at: Timestamp, grain: Grain) -> Vec<Slice> {
-    let periods = Period::all_of(key.window, at);
+    slices_of(key, Period::all_of(key.window, at), grain)
+}
+
+fn slices_of(key: &BudgetKey, periods: RangeInclusive<u32>, grain: Grain) -> Vec<Slice> {
     let (first, last) = (page(key.window, *periods.start()), page(key.window, *periods.end()));
     let keys = Keys::of(&key.tenant);
     let slice = |page| {
@@ -236,7 +239,8 @@ impl Weighed {
             (0..).zip(budgets.iter()).filter_map(|(nth, budget)| match budget.key.window {
                 BudgetWindow::Day | BudgetWindow::Month => None,
                 window @ BudgetWindow::Rolling(_) => {
-                    let slices = slices(&budget.key, when.of(window), Grain::Coarse);
+                    let weighed = Period::weighed(window, when.of(window));
+                    let slices = slices_of(&budget.key, weighed, Grain::Coarse);
                     Some((Terms::of(nth, budget), slices))
                 }
             });

@@ -57,7 +57,7 @@ macro_rules! hot_state_cases {
             a_long_window_knows_its_oldest_hour_too,
             a_rolling_window_that_holds_nothing_says_its_whole_length,
             a_rolling_window_counts_a_cost_in_the_hour_of_its_call,
-            a_rolling_window_may_be_asked_about_out_of_order,
+            a_rolling_window_is_not_passed_out_of_order,
             a_grant_names_its_tightest_budget,
             warnings_begin_where_they_are_set,
             a_soft_budget_lets_pass_and_tells,

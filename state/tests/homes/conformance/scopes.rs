@@ -133,14 +133,26 @@ pub(crate) async fn a_rolling_window_counts_a_cost_in_the_hour_of_its_call(home:
     assert_eq!(used(home, &key, 4 * HOUR).await, (0, 0));
 }
 
-/// A gateway whose clock is behind asks about the window as it was.
-pub(crate) async fn a_rolling_window_may_be_asked_about_out_of_order(home: &impl Home) {
-    let key = rolling(2);
-    let call = |n, s| Ask { now: at(s), budgets: budgets([(key.clone(), 15)]), ..ask(n) };
-    assert!(is_granted(&home.decide(&call(1, HOUR)).await));
-    assert!(!is_granted(&home.decide(&call(2, HOUR)).await));
-    assert!(is_granted(&home.decide(&call(3, HOUR - 1)).await));
-    assert_eq!(used(home, &key, HOUR).await, (0, 20));
+/// Gateways' clocks differ, so a call of the hour before may come after calls of the hour after: both are in one window.
+pub(crate) async fn a_rolling_window_is_not_passed_out_of_order(home: &impl Home) {
+    for (n, hours) in (0..).zip([1, 2, 24, 49]) {
+        let key = rolling(hours);
+        // Also where a day ends.
+        for start in [HOUR, 24 * HOUR] {
+            let begins = start + n * 100 * 86_400;
+            let call = |i: u64, s| Ask {
+                now: at(s),
+                budgets: budgets([(key.clone(), 15)]),
+                ..ask(n * 1_000 + start + i)
+            };
+            assert!(is_granted(&home.decide(&call(1, begins)).await), "{key}");
+            assert_eq!(refused_by(home, &call(2, begins - 1)).await, Some(0), "{key}");
+            home.release(&call(1, begins).hold(), at(begins)).await.unwrap();
+            assert!(is_granted(&home.decide(&call(3, begins - 1)).await), "{key}");
+            assert_eq!(used(home, &key, begins - 1).await, (0, 10), "{key}");
+            home.release(&call(3, begins - 1).hold(), at(begins)).await.unwrap();
+        }
+    }
 }
 
 fn soft(key: BudgetKey, limit: u64) -> Budget {
