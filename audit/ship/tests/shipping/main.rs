@@ -6,6 +6,7 @@
 )]
 
 mod bucket_attacks;
+mod crashes;
 mod fault_proxy;
 mod moto;
 mod python;
