@@ -14,3 +14,4 @@ mod rounds;
 mod s3;
 mod support;
 mod verifiers;
+mod worm;

@@ -25,7 +25,7 @@ impl Moto {
     /// Starts it, or says that it is absent; where `CI` is set, absence is a failure.
     #[expect(clippy::print_stderr, reason = "a skipped test must say so")]
     pub(crate) fn start() -> Option<Self> {
-        let Some(packages) = beside_the_build() else {
+        let Some(packages) = packages() else {
             assert!(std::env::var_os("CI").is_none(), "moto is not installed");
             eprintln!("skipped: moto is not installed (`make buckets` does it)");
             return None;
@@ -118,7 +118,7 @@ pub(crate) fn address(port: u16, bucket: &str) -> Address {
 }
 
 /// Where `make buckets` puts the Python packages.
-fn beside_the_build() -> Option<PathBuf> {
+pub(crate) fn packages() -> Option<PathBuf> {
     let test = std::env::current_exe().ok()?;
     let packages = test.ancestors().map(|folder| folder.join("moto"));
     packages.into_iter().find(|folder: &PathBuf| Path::new(folder).join("moto/server.py").is_file())
