@@ -13,5 +13,6 @@ mod python;
 mod rounds;
 mod s3;
 mod support;
+mod syscalls;
 mod verifiers;
 mod worm;
