@@ -1,5 +1,5 @@
 //! A kernel that fails: each call by which the journal, the spool and the folder are written returns an error, in a real process,
-//! by `strace`. Nobody is told yes after a no, nothing that was promised is lost, and the next life goes on.
+//! by `strace`; calls that fail at random, or write less than they were asked to, by `libfiu`. Nobody is told yes after a no, nothing that was promised is lost, and the next life goes on.
 //!
 //! The trait `Disk` is failed in `journal/faults.rs`; here nothing of ours knows that it is a test.
 
@@ -10,14 +10,13 @@ use std::io::{IoSlice, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aegis_audit_chain::Hash;
 use aegis_audit_chain::verify::Verdict;
 use aegis_audit_ship::{Journal, ShipConfig, Tail, start};
 
-use crate::support::{Place, address, config, decision, verify, verify_local};
+use crate::support::{Place, address, config, decision, verify, verify_local, write_calls};
 
 const DIRS: &str = "AEGIS_TEST_SYSCALLS_DIRS";
 /// Set to fail each call of each thread: minutes.
@@ -108,23 +107,27 @@ impl Told {
     }
 }
 
-/// Runs the child with the `nth` of such a call failing in each of its threads; hands out what it was told, and which paths
-/// the failures met.
-fn run(place: &Place, (call, nth, error): (&str, usize, &str)) -> (Told, Vec<String>) {
-    let trace = place.bucket.path().with_extension("trace");
+/// Runs the child under a program that makes its calls fail; hands out what it said.
+fn child(place: &Place, under: &mut Command) -> String {
     let dirs = env::join_paths([place.dir.path(), place.bucket.path()]).unwrap();
-    let output = Command::new("strace")
-        .args(["-f", "-qq", "-y", "-s", "0", "-e", &format!("trace={call}"), "-e"])
-        .arg(format!("inject={call}:error={error}:when={nth}"))
-        .arg("-o")
-        .arg(&trace)
+    let output = under
         .arg(env::current_exe().unwrap())
         .args(["--exact", "syscalls::child_that_says_what_it_was_promised", "--nocapture"])
         .env(DIRS, &dirs)
         .stderr(Stdio::null())
         .output()
         .unwrap();
-    let told = Told::read(&String::from_utf8_lossy(&output.stdout));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs the child with the `nth` of such a call failing in each of its threads; hands out what it was told, and which paths
+/// the failures met.
+fn run(place: &Place, (call, nth, error): (&str, usize, &str)) -> (Told, Vec<String>) {
+    let trace = place.bucket.path().with_extension("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-y", "-s", "0", "-e", &format!("trace={call}"), "-e"]);
+    strace.arg(format!("inject={call}:error={error}:when={nth}")).arg("-o").arg(&trace);
+    let told = Told::read(&child(place, &mut strace));
     let calls = fs::read_to_string(&trace).unwrap();
     fs::remove_file(trace).unwrap();
     let met = calls.lines().filter(|line| line.contains("(INJECTED)")).map(str::to_owned).collect();
@@ -140,12 +143,52 @@ fn met_the_journal(place: &Place, met: &[String]) -> bool {
     met.iter().filter(writes).any(|line| line.contains(&streams) || line.contains(&registry))
 }
 
-#[expect(clippy::print_stderr, reason = "a skipped test must say so, and others their counts")]
+/// Whether a program is there; where `CI` is set, absence is a failure.
+#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
+fn is_there(program: &str, version: &str) -> bool {
+    let is_there = Command::new(program).arg(version).output().is_ok();
+    assert!(is_there || env::var_os("CI").is_none(), "{program} is not installed");
+    if !is_there {
+        eprintln!("skipped: {program} is not installed");
+    }
+    is_there
+}
+
+/// Failures by name in libfiu, how likely each is, and whether the journal must live with it.
+const CHANCES: [(&str, &str, bool); 7] = [
+    ("rw/pwrite/reduce", "0.5", true),
+    ("rw/write/reduce", "0.5", true),
+    ("rw/pwrite", "0.02,failinfo=28", false),
+    ("sync/fdatasync", "0.02,failinfo=5", false),
+    ("sync/fsync", "0.02,failinfo=5", false),
+    ("oc/open", "0.01,failinfo=24", false),
+    ("dir/rename", "0.1,failinfo=5", false),
+];
+
+#[test]
+fn calls_that_do_half_are_finished_and_calls_that_fail_at_random_lose_nothing_promised() {
+    if !is_there("fiu-run", "-h") {
+        return;
+    }
+    std::thread::scope(|scope| {
+        for (name, chance, is_harmless) in CHANCES {
+            scope.spawn(move || {
+                let place = Place::new();
+                let mut fiu = Command::new("fiu-run");
+                let fault = format!("enable_random name=posix/io/{name},probability={chance}");
+                fiu.args(["-x", "-f", "", "-c", &fault]);
+                let told = Told::read(&child(&place, &mut fiu));
+                assert!(told.is_ended || !is_harmless, "{name}: {told:?}");
+                heals(&place, &told, name);
+            });
+        }
+    });
+}
+
+#[expect(clippy::print_stderr, reason = "a long run says what it did")]
 #[test]
 fn whichever_call_fails_nothing_promised_is_lost_and_the_next_life_goes_on() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        assert!(env::var_os("CI").is_none(), "strace is not installed");
-        eprintln!("skipped: strace is not installed");
+    if !is_there("strace", "-V") {
         return;
     }
     let nths: &[usize] = match env::var_os(ALL) {
@@ -184,19 +227,20 @@ fn survives(case: (&str, usize, &str)) -> [usize; 3] {
     if is_met {
         assert!(told.is_refused || !told.is_ended, "{case:?}: {met:#?} {told:?}");
     }
-    // The disk is well again.
-    let (journal, _) = Journal::open(config(place.dir.path())).unwrap_or_else(|error| {
-        unreachable!("{case:?}: the next life does not begin: {error:?} {met:#?}")
-    });
+    heals(&place, &told, &format!("{case:?}: {met:#?}"));
+    [met.len(), usize::from(is_met), told.yes.len()]
+}
+
+/// The disk is well again: the next life begins, ships everything, and whatever was promised is there.
+fn heals(place: &Place, told: &Told, of: &str) {
+    let (journal, _) = Journal::open(config(place.dir.path()))
+        .unwrap_or_else(|error| unreachable!("{of}: the next life does not begin: {error:?}"));
     let shipper = start(place.shipping(), &journal).unwrap();
-    crate::support::write_calls(&journal, 1);
-    let journal = Arc::new(journal);
+    write_calls(&journal, 1);
     journal.close().unwrap();
     let standing = shipper.stop(Duration::from_secs(30));
-    assert_eq!(standing.trouble, None, "{case:?}: {met:#?}");
-
-    holds(&place, &told.yes, &format!("{case:?}: {met:#?}"));
-    [met.len(), usize::from(is_met), told.yes.len()]
+    assert_eq!(standing.trouble, None, "{of}");
+    holds(place, &told.yes, of);
 }
 
 /// Whether every promised record is there as promised, on disk and in the folder it was shipped to.
