@@ -1,6 +1,6 @@
-//! The audit record, its hash chain and Merkle tree, heads, and the verifier.
+//! The audit record, its hash chain and Merkle tree, and signed heads.
 //!
-//! Pure: bytes in, verdicts out; times, random salts and files are brought by callers. Invariant: whatever is
+//! Pure: times, random salts and files are brought by callers. Not here: judging a whole log (`audit/verify`). Invariant: whatever is
 //! hashed, signed or verified is the exact stored bytes, never something written anew from them.
 
 mod cursor;
@@ -15,9 +15,9 @@ mod origin;
 pub mod record;
 pub mod registry;
 pub mod segment;
+pub mod source;
 pub mod tree;
 pub mod trust;
-pub mod verify;
 pub mod walk;
 
 pub use cursor::{Cursor, CursorError, StoredRecord};

@@ -17,12 +17,11 @@ use aegis_audit_chain::frame::{Header, push_frame};
 use aegis_audit_chain::link::{Reading, Sequencer};
 use aegis_audit_chain::note::{SecretKey, Signer};
 use aegis_audit_chain::record::*;
+use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_chain::verify::{
-    Depth, LogSource, Options, Report, SourceError, Verdict, verify_region,
-};
 use aegis_audit_chain::{Hash, Head, Origin, birth_note, layout, tree};
 use aegis_audit_proof::{Proof, ProofError, prove};
+use aegis_audit_verify::{Depth, Options, Report, Verdict, verify_region};
 use aegis_domain::*;
 
 const START_S: u64 = 1_790_000_000;

@@ -7,8 +7,8 @@
 use aegis_audit_chain::note::{NoteError, Verifier};
 use aegis_audit_chain::record::{AnchorEntry, Kind, Record, RecordError};
 use aegis_audit_chain::registry::{RegistryError, RegistryReader, Stream};
+use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_chain::verify::{LogSource, SourceError};
 use aegis_audit_chain::walk::walk_file;
 use aegis_audit_chain::{Hash, Head, Origin, birth_text, layout, link, record, tree};
 use base64::Engine as _;

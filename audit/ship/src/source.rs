@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::layout;
 use aegis_audit_chain::note::Verifier;
+use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_chain::verify::{LogSource, SourceError};
 
 use crate::bucket::{Address, Bucket, BucketError, BucketLog};
 

@@ -6,10 +6,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aegis_audit_chain::verify::{
+use aegis_audit_chain::{Head, Origin};
+use aegis_audit_verify::{
     Depth, Finding, Gap, Options, Place, Report, Severity, Verdict, verify_region,
 };
-use aegis_audit_chain::{Head, Origin};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 

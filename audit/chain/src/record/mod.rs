@@ -18,7 +18,7 @@ pub(crate) use head::BYTES as HEAD_BYTES;
 pub use head::Head;
 pub use outcome::{Of, OutcomeEntry, Usage};
 pub use registry::{AnchorEntry, BornEntry, ClosedEntry, Ending, FailedEntry, HeadEntry, TornTail};
-pub(crate) use skim::{Skimmed, skim};
+pub use skim::{Skimmed, skim};
 pub use stream::{AnchorRefEntry, ClockEntry, GenesisEntry, Previous, SealEntry, Tally};
 
 /// The most bytes a record may have; C2SP tiles would allow 65,535.

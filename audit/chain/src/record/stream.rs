@@ -59,7 +59,7 @@ pub struct Tally {
 
 impl Tally {
     /// Counts one more record; `cost` is that of an outcome.
-    pub(crate) fn add(&mut self, kind: Kind, effect: Option<Effect>, (ts, cost): (u64, MicroUsd)) {
+    pub fn add(&mut self, kind: Kind, effect: Option<Effect>, (ts, cost): (u64, MicroUsd)) {
         let slot = match effect {
             Some(Effect::Allow) => Some(&mut self.allow),
             Some(Effect::Sanitize) => Some(&mut self.sanitize),

@@ -9,7 +9,7 @@ use std::io::Read as _;
 
 use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::segment::{Digest, Manifest, SegmentError};
-use aegis_audit_chain::verify::{LogSource, SourceError};
+use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::{Hash, Origin, layout};
 use flate2::read::MultiGzDecoder;
 use parking_lot::Mutex;

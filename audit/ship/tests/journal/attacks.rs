@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::note::SecretKey;
-use aegis_audit_chain::verify::{Finding, Flaw, Verdict};
 use aegis_audit_ship::Journal;
+use aegis_audit_verify::{Finding, Flaw, Verdict};
 
 use crate::support::{config, decision, outcome, rewrite, verify, verify_with, wals, write_calls};
 

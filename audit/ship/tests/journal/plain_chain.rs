@@ -7,9 +7,9 @@ use std::path::Path;
 use aegis_audit_chain::frame::Frames;
 use aegis_audit_chain::link::{Reading, Sequencer};
 use aegis_audit_chain::record::Record;
-use aegis_audit_chain::verify::{Flaw, Verdict};
 use aegis_audit_chain::{Hash, Origin};
 use aegis_audit_ship::Journal;
+use aegis_audit_verify::{Flaw, Verdict};
 use aegis_domain::Timestamp;
 
 use crate::support::{config, copy_dir, decision, rewrite, verify, verify_with, wals, write_calls};

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use aegis_audit_chain::segment::SegmentError;
-use aegis_audit_chain::verify::{Finding, Flaw, Report, Verdict};
 use aegis_audit_ship::start;
+use aegis_audit_verify::{Finding, Flaw, Report, Verdict};
 
 use crate::support::{Place, SHIPPED, wait_for, write_calls};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use aegis_audit_chain::verify::Verdict;
+use aegis_audit_verify::Verdict;
 
 use crate::support::{Place, STREAM, rewrite, trust, verify_local, wals};
 

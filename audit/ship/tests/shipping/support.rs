@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_chain::verify::{Depth, Options, Report, verify_region};
 use aegis_audit_ship::{
     Address, Bucket, BucketLog, Journal, JournalConfig, ShipConfig, Shipper, Standing, start,
 };
+use aegis_audit_verify::{Depth, Options, Report, verify_region};
 
 #[path = "../journal/support.rs"]
 mod journal;

@@ -1,6 +1,6 @@
 //! The verifier: reads a region's log with nothing but a trust file, and says who broke what, and where.
 //!
-//! Pure: files come through `LogSource`. Not here: printing (`aegisctl`). Invariant: nothing is valid by default; an
+//! Pure: files come through `LogSource`. Not here: the format (`audit/chain`), printing (`aegisctl`). Invariant: nothing is valid by default; an
 //! empty log, an unreadable file and an unsigned tail are never a pass.
 
 mod report;
@@ -10,62 +10,19 @@ mod stream;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use aegis_audit_chain::note::Verifier;
+use aegis_audit_chain::record::AnchorRefEntry;
+use aegis_audit_chain::registry::{Registry, RegistryReader};
+use aegis_audit_chain::source::{LogSource, SourceError};
+use aegis_audit_chain::trust::Trust;
+use aegis_audit_chain::{Head, Origin, birth_text, layout};
+
 pub use report::{
     Finding, Flaw, Gap, Place, Report, Severity, StreamReport, UNSETTLED_LISTED, Unsettled, Verdict,
 };
 
-use crate::head::birth_text;
-use crate::note::Verifier;
-use crate::record::AnchorRefEntry;
-use crate::registry::{Registry, RegistryReader};
-use crate::segment::SegmentError;
-use crate::trust::Trust;
-use crate::{Head, Origin, layout};
 use schema::Pairs;
 use stream::StreamCheck;
-
-/// Why a file or directory of a log was not handed out.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SourceError {
-    /// Nobody can tell what is in it.
-    #[error("{path} cannot be read: {why}")]
-    Unreadable { path: String, why: String },
-    /// It was read, and is not what was signed for.
-    #[error("{path} does not hold: {why}")]
-    Broken { path: String, why: SegmentError },
-}
-
-impl SourceError {
-    pub fn path(&self) -> &str {
-        match self {
-            SourceError::Unreadable { path, .. } | SourceError::Broken { path, .. } => path,
-        }
-    }
-}
-
-/// The files of a region's log, by their paths below its directory (`layout`).
-pub trait LogSource {
-    /// The names in a directory, in any order; none when it is missing.
-    fn list(&self, dir: &str) -> Result<Vec<String>, SourceError>;
-
-    /// A whole file, or that there is none; a log file has 64 MiB and rarely more.
-    fn read(&self, path: &str) -> Result<Option<Cow<'_, [u8]>>, SourceError>;
-
-    /// What a file is called where it really lies.
-    fn place(&self, path: &str) -> String {
-        path.to_owned()
-    }
-
-    /// How much there is to read in all, for whoever waits.
-    fn bytes(&self) -> u64 {
-        0
-    }
-
-    /// What was found while the files were listed, each with the name it has there.
-    fn found(&self) -> Vec<(String, SegmentError)> {
-        Vec::new()
-    }
-}
 
 /// Whether records are read beyond their place in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,17 +3,16 @@
 //! Not here: how it is found. Invariant: a verdict follows from the findings and gaps alone, so a report cannot pass
 //! while it lists something.
 
+use aegis_audit_chain::frame::FrameError;
+use aegis_audit_chain::link::LinkError;
+use aegis_audit_chain::note::NoteError;
+use aegis_audit_chain::record::{Ending, RecordError};
+use aegis_audit_chain::registry::{RegistryError, RegistryFlaw};
+use aegis_audit_chain::segment::SegmentError;
+use aegis_audit_chain::source::SourceError;
+use aegis_audit_chain::{Head, Origin};
 use aegis_domain::DecisionId;
 use serde_json::{Value, json};
-
-use crate::frame::FrameError;
-use crate::link::LinkError;
-use crate::note::NoteError;
-use crate::record::{Ending, RecordError};
-use crate::registry::{RegistryError, RegistryFlaw};
-use crate::segment::SegmentError;
-use crate::verify::SourceError;
-use crate::{Head, Origin};
 
 /// Unsettled decisions are all counted, and this many listed.
 pub const UNSETTLED_LISTED: usize = 10_000;
@@ -277,7 +276,7 @@ impl Report {
     }
 
     pub(crate) fn registry_flaw(&mut self, origin: &Origin, error: &RegistryError) {
-        let path = crate::layout::wal_file(origin, error.file);
+        let path = aegis_audit_chain::layout::wal_file(origin, error.file);
         let place = Place {
             offset: Some(error.offset),
             seq: Some(error.seq),

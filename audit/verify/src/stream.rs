@@ -5,20 +5,22 @@
 
 use std::collections::BTreeMap;
 
-use super::report::{Flaw, Gap, Place, StreamReport};
-use super::schema::{Pairs, Schema};
-use super::{Depth, Run};
-use crate::link::{LinkError, Walker};
-use crate::note::Verifier;
-use crate::record::{AnchorRefEntry, Ending, Entry, Kind, TornTail};
-use crate::registry::{Registry, Stream};
-use crate::walk::{FileEnd, Step, walk_file};
-use crate::{Hash, Head, Origin, layout};
+use aegis_audit_chain::frame::FrameError;
+use aegis_audit_chain::link::{LinkError, Walker};
+use aegis_audit_chain::note::Verifier;
+use aegis_audit_chain::record::{AnchorRefEntry, Ending, Entry, Kind, TornTail};
+use aegis_audit_chain::registry::{Registry, Stream};
+use aegis_audit_chain::walk::{FileEnd, Step, walk_file};
+use aegis_audit_chain::{Hash, Head, Origin, layout};
+
+use crate::report::{Flaw, Gap, Place, StreamReport};
+use crate::schema::{Pairs, Schema};
+use crate::{Depth, Run};
 
 /// Findings of the schema pass that are listed of one stream; a broken writer would repeat one for ever.
 const SUSPECT_MAX: usize = 100;
 
-pub(super) struct StreamCheck<'s> {
+pub(crate) struct StreamCheck<'s> {
     stream: &'s Stream,
     registry: &'s Registry,
     region: &'s Verifier,
@@ -33,7 +35,7 @@ pub(super) struct StreamCheck<'s> {
 }
 
 impl<'s> StreamCheck<'s> {
-    pub(super) fn new(
+    pub(crate) fn new(
         stream: &'s Stream,
         (registry, region): (&'s Registry, &'s Verifier),
     ) -> Self {
@@ -62,7 +64,7 @@ impl<'s> StreamCheck<'s> {
         &self.stream.born.origin
     }
 
-    pub(super) fn run(mut self, run: &mut Run<'_>) {
+    pub(crate) fn run(mut self, run: &mut Run<'_>) {
         self.anchor_signature(run);
         let Some(firsts) = self.present(run) else { return };
         self.signed_heads(run);
@@ -249,7 +251,7 @@ impl<'s> StreamCheck<'s> {
         &mut self,
         run: &mut Run<'_>,
         (at, is_last): (Place, bool),
-        (tail, why): (TornTail, crate::frame::FrameError),
+        (tail, why): (TornTail, FrameError),
     ) -> bool {
         let size = self.walker.size();
         let signed = self.expected.last_key_value().map_or(0, |(size, _)| *size);

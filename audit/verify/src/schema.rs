@@ -5,22 +5,22 @@
 
 use std::collections::HashMap;
 
+use aegis_audit_chain::Origin;
+use aegis_audit_chain::record::{Entry, Kind, OutcomeDue, SealEntry, Skimmed, Tally, skim};
+use aegis_audit_chain::walk::Step;
 use aegis_domain::{DecisionId, Effect, MicroUsd};
 
-use super::report::{Flaw, Report, UNSETTLED_LISTED, Unsettled};
-use crate::Origin;
-use crate::record::{Entry, Kind, OutcomeDue, SealEntry, Skimmed, Tally, skim};
-use crate::walk::Step;
+use crate::report::{Flaw, Report, UNSETTLED_LISTED, Unsettled};
 
 /// Decisions that wait for their outcomes, over all streams of a run.
 #[derive(Debug, Default)]
-pub(super) struct Pairs {
+pub(crate) struct Pairs {
     open: HashMap<Origin, HashMap<u64, DecisionId>>,
 }
 
 /// What the pass keeps of one stream.
 #[derive(Debug)]
-pub(super) struct Schema {
+pub(crate) struct Schema {
     origin: Origin,
     open: HashMap<u64, DecisionId>,
     seal_first: u64,
@@ -28,18 +28,18 @@ pub(super) struct Schema {
 }
 
 impl Pairs {
-    pub(super) fn begin(origin: &Origin) -> Schema {
+    pub(crate) fn begin(origin: &Origin) -> Schema {
         let (origin, open) = (origin.clone(), HashMap::new());
         Schema { origin, open, seal_first: 0, tally: Tally::default() }
     }
 
-    pub(super) fn end(&mut self, schema: Schema) {
+    pub(crate) fn end(&mut self, schema: Schema) {
         if !schema.open.is_empty() {
             self.open.insert(schema.origin, schema.open);
         }
     }
 
-    pub(super) fn finish(&self, report: &mut Report) {
+    pub(crate) fn finish(&self, report: &mut Report) {
         let mut all: Vec<Unsettled> = Vec::new();
         for (origin, open) in &self.open {
             let of = |(seq, id): (&u64, &DecisionId)| Unsettled {
@@ -74,7 +74,7 @@ impl Pairs {
 
 impl Schema {
     /// Reads one record.
-    pub(super) fn record(&mut self, pairs: &mut Pairs, step: &Step<'_>) -> Result<(), Flaw> {
+    pub(crate) fn record(&mut self, pairs: &mut Pairs, step: &Step<'_>) -> Result<(), Flaw> {
         let ts = step.head.ts;
         match skim(step.record).map_err(Flaw::Record)? {
             Skimmed::Decision { id, effect, outcome } => {
