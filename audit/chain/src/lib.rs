@@ -14,6 +14,7 @@ pub mod note;
 mod origin;
 pub mod record;
 pub mod registry;
+pub mod roster;
 pub mod segment;
 pub mod source;
 pub mod tree;

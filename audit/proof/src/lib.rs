@@ -177,7 +177,7 @@ fn stream_proofs(
     for (seq, record) in found {
         let uncovered = || ProofError::Uncovered { origin: origin.clone(), seq };
         let anchor = stream.anchors.iter().find(|anchor| anchor.size > seq);
-        let AnchorEntry { origin, size, root, sig } = anchor.ok_or_else(uncovered)?.clone();
+        let AnchorEntry { origin, size, root, sig, .. } = anchor.ok_or_else(uncovered)?.clone();
         let changed = || ProofError::Changed { origin: origin.clone() };
         let covered = usize::try_from(size).ok().and_then(|size| leaves.get(..size));
         let covered = covered.filter(|leaves| tree::root(leaves) == root).ok_or_else(changed)?;

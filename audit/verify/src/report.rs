@@ -99,6 +99,10 @@ pub enum Flaw {
     OutcomeOther,
     #[error("a seal's sums are not those of its records")]
     Sums,
+    #[error("a tenant's seal names another record than the tenant's last")]
+    TenantSeal,
+    #[error("the head of {size} records names other tenants, or other last records of theirs")]
+    Roster { size: u64 },
     #[error("{0}")]
     Segment(SegmentError),
 }
@@ -132,6 +136,8 @@ impl Flaw {
             | Flaw::Anchor(_)
             | Flaw::Birth
             | Flaw::Reference
+            | Flaw::TenantSeal
+            | Flaw::Roster { .. }
             | Flaw::Segment(_)
             | Flaw::FoundBroken(_) => Severity::Broken,
         }

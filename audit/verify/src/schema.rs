@@ -96,6 +96,10 @@ impl Schema {
     fn other(&mut self, step: &Step<'_>) -> Result<(), Flaw> {
         match Entry::parse(step.record).map_err(Flaw::Record)? {
             Entry::Seal(seal) => self.seal(step.head.seq, seal),
+            Entry::TenantSeal(seal) => {
+                self.tally.add(Kind::TenantSeal, None, (step.head.ts, MicroUsd::ZERO));
+                if seal.agrees(&step.head) { Ok(()) } else { Err(Flaw::TenantSeal) }
+            }
             Entry::Decision(_)
             | Entry::Outcome(_)
             | Entry::Genesis(_)

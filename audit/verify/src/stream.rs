@@ -10,6 +10,7 @@ use aegis_audit_chain::link::{LinkError, Walker};
 use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::record::{AnchorRefEntry, Ending, Entry, Kind, TornTail};
 use aegis_audit_chain::registry::{Registry, Stream};
+use aegis_audit_chain::roster::Roster;
 use aegis_audit_chain::walk::{FileEnd, Step, walk_file};
 use aegis_audit_chain::{Hash, Head, Origin, layout};
 
@@ -26,6 +27,8 @@ pub(crate) struct StreamCheck<'s> {
     region: &'s Verifier,
     /// Roots that were signed, by size.
     expected: BTreeMap<u64, Hash>,
+    /// What the registry says of the tenants, by size.
+    rosters: BTreeMap<u64, Option<Roster>>,
     /// The largest size whose root agreed.
     agreed: u64,
     walker: Walker,
@@ -44,14 +47,18 @@ impl<'s> StreamCheck<'s> {
         if let Some(failed) = &stream.failed {
             expected.insert(failed.size, failed.root);
         }
+        let mut rosters: BTreeMap<u64, Option<Roster>> =
+            stream.anchors.iter().map(|anchor| (anchor.size, anchor.tenants)).collect();
         if let Some(closed) = &stream.closed {
             expected.insert(closed.size, closed.root);
+            rosters.insert(closed.size, closed.tenants);
         }
         Self {
             stream,
             registry,
             region,
             expected,
+            rosters,
             agreed: 0,
             walker: Walker::new(stream.born.origin.clone()),
             findings: Vec::new(),
@@ -202,12 +209,16 @@ impl<'s> StreamCheck<'s> {
         let size = walker.size();
         let due = self.expected.first_entry().filter(|entry| *entry.key() == size);
         let Some(root) = due.map(|entry| entry.remove()) else { return };
-        if walker.head().root == root {
-            self.agreed = size;
-            return;
-        }
         let seq = Some(size.saturating_sub(1));
         let place = Place { seq, ..Place::file(self.origin(), path) };
+        if walker.head().root == root {
+            self.agreed = size;
+            let said = self.rosters.remove(&size);
+            if said.is_some_and(|said| said != walker.roster_lines().roster()) {
+                self.findings.push((place, Flaw::Roster { size }));
+            }
+            return;
+        }
         self.findings.push((place, Flaw::Root { size, agreed: self.agreed }));
         // Every later root differs for the same reason.
         self.expected.clear();

@@ -227,8 +227,24 @@ def stream_records(root, origin, shipped, region):
         yield from wal_records(path, origin, int(path.stem))
 
 
+def before_tenant(origin, tenant):
+    return sha(f"aegis.dev/audit/tenant/v1\n{origin}\n{tenant}".encode())
+
+
+def roster_line(origin, tenant, records, last):
+    return before_tenant(origin, tenant) + sha(struct.pack(">Q", records) + last)
+
+
+def roster(origin, tenants):
+    """What a head says of the tenants in its stream."""
+    tree = Tree()
+    for line in sorted(roster_line(origin, tenant, *reach) for tenant, reach in tenants.items()):
+        tree.push(leaf(line))
+    return {"count": "%020d" % tree.size, "root": url64(tree.root())} if tenants else None
+
+
 def walk(records, origin):
-    """Checks each record's place, and hands it out with the tree as it stands before it."""
+    """Checks each record's place, and hands it out with the tree and the tenants as they stand before it."""
     prev, tenants, tree, mono = sha(b"aegis.dev/audit/genesis/v1\n" + origin.encode()), {}, Tree(), 0
     for record in records:
         at = f"{origin}: record {tree.size}"
@@ -238,16 +254,18 @@ def walk(records, origin):
         tenant = fields.get("tenant")
         tseq, tprev = 0, bytes(32)
         if tenant is not None:
-            start = sha(f"aegis.dev/audit/tenant/v1\n{origin}\n{tenant}".encode())
-            tseq, tprev = tenants.get(tenant, (0, start))
+            tseq, tprev = tenants.get(tenant, (0, before_tenant(origin, tenant)))
         need((fields["tseq"], fields["tprev"]) == ("%020d" % tseq, url64(tprev)), f"{at}: tenant's link")
         need(int(fields["mono"]) >= mono, f"{at}: the clock goes backwards")
-        yield fields, tree
+        if fields["k"] == "tenant_seal":
+            sealed = (fields["last_tseq"], fields["last_leaf"])
+            need(sealed == ("%020d" % (tseq - 1), url64(tprev)), f"{at}: the tenant's seal names another record")
+        yield fields, tree, tenants
         prev, mono = leaf(record), int(fields["mono"])
         tree.push(prev)
         if tenant is not None:
             tenants[tenant] = (tseq + 1, prev)
-    yield None, tree
+    yield None, tree, tenants
 
 
 def unique(pairs):
@@ -257,7 +275,7 @@ def unique(pairs):
 
 def verify_region(vkey, root, shipped):
     registry, streams, waiting, signed = key_of(vkey)[0], {}, [], None
-    for fields, tree in walk(stream_records(root, registry, shipped, vkey), registry):
+    for fields, tree, _ in walk(stream_records(root, registry, shipped, vkey), registry):
         if fields is None:
             break
         if fields["k"] != "head":
@@ -275,9 +293,11 @@ def verify_region(vkey, root, shipped):
     need(signed is not None and streams, f"{registry}: nothing is signed, and nothing is never valid")
     for origin, (key, heads, _) in streams.items():
         count = 0
-        for fields, tree in walk(stream_records(root, origin, shipped, vkey), origin):
+        for fields, tree, tenants in walk(stream_records(root, origin, shipped, vkey), origin):
             head = heads.pop(tree.size, None)
             if head:
+                said = head["k"] == "stream_failed" or head.get("tenants") == roster(origin, tenants)
+                need(said, f"{origin}: the head of {tree.size} names other tenants")
                 need(head["root"] == url64(tree.root()), f"{origin}: the root at {tree.size} is not the signed one")
                 if head["k"] == "anchor":
                     check_blob(key, checkpoint(origin, tree.size, tree.root()), head["sig"])
