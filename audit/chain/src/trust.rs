@@ -108,6 +108,12 @@ impl Trust {
         Ok(Self { registries, roll, quorum: quorum.ok_or(TrustError::NoQuorum)? })
     }
 
+    /// The same for one of its registries alone.
+    pub fn only(&self, registry: &Origin) -> Self {
+        let registries = self.registries.iter().filter(|(origin, _)| origin == registry);
+        Self { registries: registries.cloned().collect(), ..self.clone() }
+    }
+
     pub fn registries(&self) -> impl Iterator<Item = (&Origin, &Verifier)> {
         self.registries.iter().map(|(origin, verifier)| (origin, verifier))
     }
