@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test tools clients format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures hotfailovers interceptionfigures policyfigures
+.PHONY: help run test tools clients verifiers format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures hotfailovers interceptionfigures policyfigures
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -54,13 +54,30 @@ buckets: ## install moto, an S3 in Python, for the tests of shipping
 	python3 -m pip install --quiet --disable-pip-version-check --target "$$into" 'moto[s3,server]==5.2.5' 2>/dev/null || { \
 	  echo "moto cannot be had here; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
 
+VERIFIERS := audit/ship/tests/shipping/verifiers
+
+verifiers: ## install others' verifiers: Go's x/mod (built here) and aics-tlog, for the tests of the audit log
+	@if [[ ! -d /usr/share/gocode/src/golang.org/x/mod ]] && [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq </dev/null; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends golang-golang-x-mod-dev </dev/null; fi
+	@into="$${CARGO_TARGET_DIR:-target}/verifiers"; mkdir -p "$$into"; \
+	go="$(CLIENTS)/venv/bin/go"; [[ -x "$$go" ]] || go=go; \
+	cmp -s $(VERIFIERS)/tlog.go "$$into/tlog.go" || { \
+	  GO111MODULE=off GOPATH=/usr/share/gocode GOTOOLCHAIN=local GOPROXY=off CGO_ENABLED=0 GOCACHE=$(abspath $(CLIENTS))/go-cache \
+	    "$$go" build -trimpath -o "$$into/tlog-go" $(VERIFIERS)/tlog.go && cp $(VERIFIERS)/tlog.go "$$into/"; } || { \
+	  echo "Go's x/mod cannot be had here; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
+	@into="$${CARGO_TARGET_DIR:-target}/verifiers/aics"; [[ -d "$$into/aics_tlog" ]] || \
+	python3 -m pip install --quiet --disable-pip-version-check --ignore-requires-python --target "$$into" \
+	  aics-tlog==0.2.1 aics-witness==0.1.0 2>/dev/null || { \
+	  echo "aics-tlog cannot be had here; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
+
 hotfigures: hotstores ## measure a decision on Redis, Valkey and embedded; a minute, on a quiet machine
 	cargo test --release --package aegis-state --test homes figures -- --ignored --nocapture
 
 hotfailovers: hotstores ## lose Redis' primary a hundred times under load; takes root and twenty-five minutes
 	AEGIS_FAILOVERS=$${AEGIS_FAILOVERS:-100} cargo test --package aegis-state --test homes when_redis_fails_over -- --nocapture
 
-unit: opa hotstores buckets ## all tests
+unit: opa hotstores buckets verifiers ## all tests
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo nextest run --workspace --locked; \
 	else \

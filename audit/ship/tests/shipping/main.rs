@@ -12,3 +12,4 @@ mod python;
 mod rounds;
 mod s3;
 mod support;
+mod verifiers;
