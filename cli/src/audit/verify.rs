@@ -74,7 +74,7 @@ pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exi
         Deep::Chain => Depth::Chain,
         Deep::Schema => Depth::Schema,
     };
-    let options = Options { depth, remembered };
+    let options = Options { depth, remembered, witnessed_since: None };
     let mut report = Report::default();
     let found = super::open(&from, &args.store_option)?.each(&trust, &mut |source, trust| {
         let progress = screen.progress(source.bytes());

@@ -21,7 +21,7 @@ const ANSWER_BYTES_MAX: u64 = 16 * 1_024;
 
 /// Why a witness did not cosign.
 #[derive(Debug, thiserror::Error)]
-pub enum WitnessError {
+pub(super) enum WitnessError {
     #[error("the certificate to trust is no PEM")]
     Certificate,
     #[error("no answer: {0}")]

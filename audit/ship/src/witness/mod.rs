@@ -60,7 +60,7 @@ pub struct WitnessStanding {
     pub trouble: Option<String>,
 }
 
-/// The thread that asks; dropping this ends it after the round under way.
+/// The thread that asks.
 #[derive(Debug)]
 pub struct Witnesses {
     standing: Arc<Mutex<Vec<WitnessStanding>>>,
@@ -83,15 +83,23 @@ impl Witnesses {
     pub fn standing(&self) -> Vec<WitnessStanding> {
         self.standing.lock().clone()
     }
+
+    /// Ends after one last look; close the journal first, so that the head it closes with is seen.
+    pub fn stop(mut self) -> Vec<WitnessStanding> {
+        self.end();
+        self.standing()
+    }
+
+    fn end(&mut self) {
+        drop(self.stop.take());
+        // A thread that panicked has said so.
+        drop(self.thread.take().map(thread::JoinHandle::join));
+    }
 }
 
 impl Drop for Witnesses {
-    /// Ends after one last look, so that the head a journal closed with is seen.
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
+        self.end();
     }
 }
 

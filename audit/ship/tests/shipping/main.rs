@@ -13,3 +13,4 @@ mod rounds;
 mod s3;
 mod support;
 mod verifiers;
+mod witnessed;

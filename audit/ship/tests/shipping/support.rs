@@ -96,7 +96,7 @@ pub(crate) fn verify(address: &Address) -> Report {
     let region = region_key().verifier(REGISTRY);
     let bucket = Bucket::open(address).unwrap();
     let log = BucketLog::open(&bucket, &region).unwrap();
-    let options = Options { depth: Depth::Schema, remembered: Vec::new() };
+    let options = Options { depth: Depth::Schema, remembered: Vec::new(), witnessed_since: None };
     verify_region(&log, &Trust::of(region).unwrap(), &options, &mut |_| {})
 }
 
