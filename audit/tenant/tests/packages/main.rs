@@ -8,5 +8,6 @@
 )]
 
 mod attacks;
+mod python;
 mod support;
 mod whole;
