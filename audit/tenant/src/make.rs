@@ -35,7 +35,7 @@ pub(crate) fn target(stream: &Stream) -> Option<(u64, Hash)> {
     stream.last().filter(|(size, _)| *size > 0)
 }
 
-/// Makes the package of one tenant. `progress` is told the bytes of each file read.
+/// Makes the package of one tenant, of the trusted registries that are here. `progress` is told the bytes of each file read.
 pub fn make(
     source: &dyn LogSource,
     trust: &Trust,
@@ -44,6 +44,9 @@ pub fn make(
 ) -> Result<Package, MakeError> {
     let mut registries = Vec::new();
     for (origin, region) in trust.registries() {
+        if log_files(source, origin)?.is_empty() {
+            continue;
+        }
         let (registry, records) = registry(source, (origin, region), progress)?;
         let mut streams = Vec::new();
         for stream in registry.streams() {

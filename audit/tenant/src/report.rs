@@ -78,6 +78,13 @@ pub enum Gap {
     Unsigned(Origin),
 }
 
+impl Gap {
+    pub fn origin(&self) -> &Origin {
+        let (Gap::NoRegistry(origin) | Gap::Unsigned(origin)) = self;
+        origin
+    }
+}
+
 /// The tenant's part of one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamReport {
@@ -129,10 +136,7 @@ impl Report {
     /// The report for machines.
     pub fn to_json(&self) -> Value {
         let finding = |it: &Finding| json!({"origin": it.origin.as_str(), "seq": it.seq, "what": it.flaw.to_string()});
-        let gap = |it: &Gap| {
-            let (Gap::NoRegistry(origin) | Gap::Unsigned(origin)) = it;
-            json!({"origin": origin.as_str(), "what": it.to_string()})
-        };
+        let gap = |it: &Gap| json!({"origin": it.origin().as_str(), "what": it.to_string()});
         let stream = |it: &StreamReport| {
             let ended = it.ended.map(Ending::as_str);
             json!({"origin": it.origin.as_str(), "records": it.records, "size": it.size, "ended": ended})

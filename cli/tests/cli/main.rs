@@ -14,5 +14,6 @@ mod region;
 mod replay;
 mod setup;
 mod support;
+mod tenant;
 mod token;
 mod verify;
