@@ -7,9 +7,10 @@ mod show;
 mod tail;
 mod verify;
 
-use aegis_cli_evidence::{Answer, EvidenceError, Progress, TenantArgs};
+use aegis_cli_evidence::{Answer, DiscloseArgs, EraseArgs, EvidenceError, Progress, TenantArgs};
 use clap::{Args, Subcommand};
 
+use crate::clock;
 use crate::evidence;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
@@ -30,6 +31,8 @@ enum AuditCommand {
     Prove(prove::ProveArgs),
     Check(prove::CheckArgs),
     Tenant(TenantArgs),
+    Disclose(DiscloseArgs),
+    Erase(EraseArgs),
 }
 
 pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
@@ -42,6 +45,10 @@ pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit
         AuditCommand::Tenant(args) => {
             with_progress(screen, |progress| args.run(home.root(), progress))
         }
+        AuditCommand::Disclose(args) => {
+            with_progress(screen, |progress| args.run(home.root(), progress))
+        }
+        AuditCommand::Erase(args) => evidence::show(args.run(home.root(), clock::now()), screen),
     }
 }
 

@@ -4,11 +4,15 @@
 //! is there is never overwritten.
 
 mod answer;
+mod disclose;
+mod erase;
 mod error;
 mod log;
 mod tenant;
 
 pub use answer::{Answer, Outcome, Table};
+pub use disclose::{DiscloseArgs, check_disclosures};
+pub use erase::EraseArgs;
 pub use error::EvidenceError;
 pub use log::{LogArgs, StoreOption, load_trust, open_log, store_option};
 pub use tenant::{TenantArgs, check_package};

@@ -8,12 +8,13 @@ use std::path::PathBuf;
 
 use aegis_audit_chain::record::Kind;
 use aegis_audit_proof::{Proof, Proven, prove};
-use aegis_cli_evidence::{StoreOption, load_trust, open_log, store_option};
+use aegis_cli_evidence::{StoreOption, check_disclosures, load_trust, open_log, store_option};
 use aegis_domain::DecisionId;
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::show::is_about;
+use crate::evidence;
 use crate::failure::{Exit, Failure};
 use crate::home::{self, Home};
 use crate::screen::Screen;
@@ -46,10 +47,10 @@ pub(super) struct ProveArgs {
     out: PathBuf,
 }
 
-/// Check a proof that a record is in the log, offline.
+/// Check a proof that a record is in the log, or a file of disclosures, offline.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// The proof.
+    /// What `audit prove` or `audit disclose` wrote.
     #[arg(value_name = "FILE")]
     proof: PathBuf,
     /// Which registries to believe; the data directory's trust.txt unless given.
@@ -101,6 +102,9 @@ fn write(path: &std::path::Path, proof: &Proof) -> Result<(), Failure> {
 pub(super) fn check(args: &CheckArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
     let trust = load_trust(&args.trust.clone().unwrap_or_else(|| home.trust()))?;
     let text = home::read("the proof", &args.proof)?;
+    if text.starts_with('{') {
+        return evidence::show(check_disclosures(&text, &trust), screen);
+    }
     let proof = Proof::parse(&text);
     let invalid = |error| Failure::invalid(args.proof.display().to_string(), error);
     let checked = proof.and_then(|proof| proof.check(&trust).map(|proven| (proof, proven)));

@@ -5,6 +5,7 @@ mod budget;
 mod bundle;
 mod ca;
 mod calls;
+mod disclose;
 mod guide;
 mod journal;
 mod ledger;
