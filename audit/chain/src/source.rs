@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use crate::segment::SegmentError;
+use crate::{Origin, layout};
 
 /// Why a file or directory of a log was not handed out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,4 +49,30 @@ pub trait LogSource {
     fn found(&self) -> Vec<(String, SegmentError)> {
         Vec::new()
     }
+}
+
+/// Why a file that must be there was not had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FileError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("{0} is missing")]
+    Missing(String),
+}
+
+/// The first records of a log's files, in order.
+pub fn log_files(source: &dyn LogSource, origin: &Origin) -> Result<Vec<u64>, FileError> {
+    let names = source.list(&layout::wal_dir(origin))?;
+    let mut firsts: Vec<u64> =
+        names.iter().filter_map(|name| layout::parse_wal_name(name)).collect();
+    firsts.sort_unstable();
+    Ok(firsts)
+}
+
+/// A whole file that must be there.
+pub fn required_file<'s>(
+    source: &'s dyn LogSource,
+    path: &str,
+) -> Result<Cow<'s, [u8]>, FileError> {
+    source.read(path)?.ok_or_else(|| FileError::Missing(path.to_owned()))
 }

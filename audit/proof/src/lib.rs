@@ -4,6 +4,8 @@
 //! Pure: files come through `LogSource`. Not here: the whole log's verification (`audit/chain`). Invariant: a proof is believed
 //! only along one chain: trusted region key, birth note, stream key, checkpoint, path, the record's exact bytes.
 
+mod disclosed;
+
 use aegis_audit_chain::note::{NoteError, Verifier};
 use aegis_audit_chain::record::{AnchorEntry, Kind, Record, RecordError};
 use aegis_audit_chain::registry::{RegistryError, RegistryReader, Stream};
@@ -13,6 +15,8 @@ use aegis_audit_chain::walk::walk_file;
 use aegis_audit_chain::{Hash, Head, Origin, birth_text, layout, link, record, tree};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+
+pub use disclosed::{Disclosed, digests};
 
 const TITLE: &str = "c2sp.org/tlog-proof@v1";
 /// A tree of 64-bit size has no longer path.
@@ -33,6 +37,8 @@ pub enum ProofError {
     Record(#[from] RecordError),
     #[error("the record stands at another place than the proof says")]
     Misplaced,
+    #[error("a value is disclosed whose digest is not in the record")]
+    Undisclosed,
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error("{0} is missing")]

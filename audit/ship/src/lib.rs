@@ -23,7 +23,7 @@ mod writer;
 
 pub use bucket::{Address, Bucket, BucketError, BucketLog, LockMode, Receipt, Retention};
 pub use costs::recorded_costs;
-pub use disclosures::Disclosures;
+pub use disclosures::{Disclosures, Erased, Kept, KeptDay, KeptLine, erase_subject, erase_tenant};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::JournalError;
 pub use journal::{Journal, Pending, Position, Sealed, WallClock};

@@ -105,7 +105,7 @@ impl<'s> StreamCheck<'s> {
             run.report.fail(place, Flaw::Anchor(why));
         }
         if let Some(closed) = &self.stream.closed
-            && matches!(closed.how, Ending::RolledBack | Ending::Forked)
+            && closed.how.is_broken()
         {
             let place = Place { seq: Some(closed.size), ..Place::of(self.origin()) };
             run.report.fail(place, Flaw::FoundBroken(closed.how));

@@ -70,6 +70,14 @@ impl Ending {
         }
     }
 
+    /// Whether what was found is not what was signed.
+    pub fn is_broken(self) -> bool {
+        match self {
+            Ending::RolledBack | Ending::Forked => true,
+            Ending::Closed | Ending::Crashed | Ending::IoError => false,
+        }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|ending| ending.as_str() == text)
     }
