@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test tools clients verifiers format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures hotfailovers interceptionfigures policyfigures
+.PHONY: help run test tools clients verifiers ceph format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures hotfailovers interceptionfigures policyfigures
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -54,6 +54,14 @@ buckets: ## install moto, an S3 in Python, for the tests of shipping
 	python3 -m pip install --quiet --disable-pip-version-check --target "$$into" 'moto[s3,server]==5.2.5' 2>/dev/null || { \
 	  echo "moto cannot be had here; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
 
+ceph: ## unpack Ceph, whose S3 holds what Object Lock promises, for the tests of shipping; 66 MB, nothing is installed
+	@into="$${CARGO_TARGET_DIR:-target}/rgw"; [[ -x "$$into/root/usr/bin/radosgw" ]] || { \
+	  [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null && mkdir -p "$$into/cache/partial" && apt-get update -qq </dev/null && \
+	  apt-get install -y -qq --download-only --no-install-recommends -o Dir::Cache::archives="$$(realpath "$$into/cache")" \
+	    radosgw ceph-mon ceph-osd </dev/null >/dev/null && \
+	  for package in "$$into"/cache/*.deb; do dpkg -x "$$package" "$$into/root" || exit 1; done && rm -r "$$into/cache"; } || { \
+	  echo "Ceph cannot be had here; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
+
 VERIFIERS := audit/ship/tests/shipping/verifiers
 
 verifiers: ## install others' verifiers: Go's x/mod (built here) and aics-tlog, for the tests of the audit log
@@ -77,7 +85,7 @@ hotfigures: hotstores ## measure a decision on Redis, Valkey and embedded; a min
 hotfailovers: hotstores ## lose Redis' primary a hundred times under load; takes root and twenty-five minutes
 	AEGIS_FAILOVERS=$${AEGIS_FAILOVERS:-100} cargo test --package aegis-state --test homes when_redis_fails_over -- --nocapture
 
-unit: opa hotstores buckets verifiers ## all tests
+unit: opa hotstores buckets ceph verifiers ## all tests
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo nextest run --workspace --locked; \
 	else \

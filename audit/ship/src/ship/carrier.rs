@@ -160,12 +160,12 @@ impl Carrier {
             let key = layout::segment_manifest(origin, at);
             let note = self.bucket.read(&key)?.unwrap_or_default();
             let note = String::from_utf8_lossy(&note);
-            let (manifest, hash) = Manifest::open(&note, self.region.verifier()).map_err(broken)?;
-            let follows = manifest.origin == *origin
-                && (manifest.first, manifest.previous) == (sealer.size(), sealer.previous());
-            if !follows {
-                return Err(BucketError::Fork { key }.into());
-            }
+            let ours =
+                Manifest::open(&note, self.region.verifier()).ok().filter(|(manifest, _)| {
+                    manifest.origin == *origin
+                        && (manifest.first, manifest.previous) == (sealer.size(), sealer.previous())
+                });
+            let (manifest, hash) = ours.ok_or(BucketError::Fork { key })?;
             sealer.pass(&manifest, hash)?;
         }
         Ok(sealer)

@@ -6,6 +6,7 @@
 )]
 
 mod bucket_attacks;
+mod crashes;
 mod fault_proxy;
 mod moto;
 mod python;
@@ -14,3 +15,4 @@ mod s3;
 mod support;
 mod verifiers;
 mod witnessed;
+mod worm;
