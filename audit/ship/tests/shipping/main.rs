@@ -13,6 +13,7 @@ mod python;
 mod rounds;
 mod s3;
 mod support;
+mod syscalls;
 mod verifiers;
 mod witnessed;
 mod worm;

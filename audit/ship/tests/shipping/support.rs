@@ -15,8 +15,8 @@ use aegis_audit_verify::{Depth, Options, Report, verify_region};
 mod journal;
 
 pub(crate) use journal::{
-    DirSource, config, copy_dir, region_key, rewrite, trust, verify as verify_local, wals,
-    write_calls,
+    DirSource, config, copy_dir, decision, region_key, rewrite, trust, verify as verify_local,
+    wals, write_calls,
 };
 
 pub(crate) const STREAM: &str = "streams/gw-1/00000000000000000001";
