@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test tools clients verifiers ceph format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures hotfailovers interceptionfigures policyfigures
+.PHONY: help run test tools clients verifiers ceph format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures hotfailovers interceptionfigures policyfigures analysts
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -79,13 +79,21 @@ verifiers: ## install others' verifiers: Go's x/mod (built here) and aics-tlog, 
 	  aics-tlog==0.2.1 aics-witness==0.1.0 2>/dev/null || { \
 	  echo "aics-tlog cannot be had here; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
 
+analysts: ## install DuckDB, for the tests of what analysts read
+	@if ! python3 -m pip --version >/dev/null 2>&1 && [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq </dev/null; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-pip </dev/null; fi
+	@into="$${CARGO_TARGET_DIR:-target}/duckdb"; [[ -d "$$into/duckdb" ]] || \
+	python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$$into" duckdb==2.0.0 2>/dev/null || { \
+	  echo "duckdb cannot be had here; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
+
 hotfigures: hotstores ## measure a decision on Redis, Valkey and embedded; a minute, on a quiet machine
 	cargo test --release --package aegis-state --test homes figures -- --ignored --nocapture
 
 hotfailovers: hotstores ## lose Redis' primary a hundred times under load; takes root and twenty-five minutes
 	AEGIS_FAILOVERS=$${AEGIS_FAILOVERS:-100} cargo test --package aegis-state --test homes when_redis_fails_over -- --nocapture
 
-unit: opa hotstores buckets ceph verifiers ## all tests
+unit: opa hotstores buckets ceph verifiers analysts ## all tests
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo nextest run --workspace --locked; \
 	else \

@@ -7,7 +7,9 @@ mod show;
 mod tail;
 mod verify;
 
-use aegis_cli_evidence::{Answer, DiscloseArgs, EraseArgs, EvidenceError, Progress, TenantArgs};
+use aegis_cli_evidence::{
+    Answer, DiscloseArgs, EraseArgs, EvidenceError, ExportArgs, Progress, QueryArgs, TenantArgs,
+};
 use clap::{Args, Subcommand};
 
 use crate::clock;
@@ -33,6 +35,8 @@ enum AuditCommand {
     Tenant(TenantArgs),
     Disclose(DiscloseArgs),
     Erase(EraseArgs),
+    Export(ExportArgs),
+    Query(QueryArgs),
 }
 
 pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
@@ -46,6 +50,12 @@ pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit
             with_progress(screen, |progress| args.run(home.root(), progress))
         }
         AuditCommand::Disclose(args) => {
+            with_progress(screen, |progress| args.run(home.root(), progress))
+        }
+        AuditCommand::Export(args) => {
+            with_progress(screen, |progress| args.run(home.root(), progress))
+        }
+        AuditCommand::Query(args) => {
             with_progress(screen, |progress| args.run(home.root(), progress))
         }
         AuditCommand::Erase(args) => evidence::show(args.run(home.root(), clock::now()), screen),

@@ -7,14 +7,20 @@ mod answer;
 mod disclose;
 mod erase;
 mod error;
+mod export;
+mod filter;
 mod log;
+mod query;
+mod records;
 mod tenant;
 
 pub use answer::{Answer, Outcome, Table};
 pub use disclose::{DiscloseArgs, check_disclosures};
 pub use erase::EraseArgs;
 pub use error::EvidenceError;
+pub use export::ExportArgs;
 pub use log::{LogArgs, StoreOption, load_trust, open_log, store_option};
+pub use query::QueryArgs;
 pub use tenant::{TenantArgs, check_package};
 
 /// Told how many more bytes were read, for whoever waits.

@@ -6,6 +6,7 @@ mod bundle;
 mod ca;
 mod calls;
 mod disclose;
+mod export;
 mod guide;
 mod journal;
 mod ledger;
