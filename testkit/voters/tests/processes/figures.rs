@@ -1,0 +1,1 @@
+//! Figures of three voters on loopback.
