@@ -46,6 +46,12 @@ pub(crate) fn swing(number: u64, seen: u64, active: u32) -> Action {
     Action::Release(ReleaseAct::Activate { line: line(number), seen, choice })
 }
 
+pub(crate) fn place_of(tenant: &TenantId) -> Action {
+    let home = Region::parse("eu-west-1").unwrap();
+    let residency = Residency { allowed: BTreeSet::from([home.clone()]), home };
+    Action::Tenant(TenantAct::Place { tenant: tenant.clone(), seen: 0, residency })
+}
+
 /// What must be there before pointers can be swung.
 pub(crate) fn prepare(lines: u64) -> impl Iterator<Item = Action> {
     let (digest, content) = (Hash::of(BUNDLE), BUNDLE.to_vec());
@@ -280,10 +286,7 @@ impl Client {
 
     fn place(&mut self) {
         let name = format!("c{}-{}", self.number, self.asked);
-        let home = Region::parse("eu-west-1").unwrap();
-        let residency = Residency { allowed: BTreeSet::from([home.clone()]), home };
-        let act = TenantAct::Place { tenant: tenant(&name), seen: 0, residency };
-        let fate = self.propose(Action::Tenant(act));
+        let fate = self.propose(place_of(&tenant(&name)));
         let mut seen = self.shared.seen.lock().unwrap();
         match fate {
             Some(Some(answer)) => {

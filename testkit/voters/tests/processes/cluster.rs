@@ -22,7 +22,6 @@ const CLUSTER: &str = "eu-west-1";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A command's answer may take five seconds, and a busy machine some more.
 const ANSWER_MAX: Duration = Duration::from_secs(8);
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 /// Of each voter's disk.
 const DISK_BYTES: u64 = 64 * 1_024 * 1_024;
 
@@ -56,17 +55,28 @@ struct Voter {
     status: Option<i32>,
 }
 
-/// A disk of its own, of a size that can be used up.
-struct Home(TempDir);
+/// Where voters keep what they keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disks {
+    /// In memory, each of a size that can be used up.
+    Small,
+    /// This machine's.
+    Real,
+}
+
+struct Home(TempDir, Disks);
 
 impl Home {
-    fn new() -> Self {
+    fn new(disks: Disks) -> Self {
         let home = tempfile::tempdir().unwrap();
+        if disks == Disks::Real {
+            return Self(home, disks);
+        }
         let size = format!("size={DISK_BYTES},mode=700");
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &size, "aegis-voter"]).arg(home.path());
         assert!(mount.status().unwrap().success(), "a disk of its own takes root");
-        Self(home)
+        Self(home, disks)
     }
 
     fn path(&self) -> &Path {
@@ -76,6 +86,9 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
+        if self.1 == Disks::Real {
+            return;
+        }
         drop(Command::new("umount").arg("-l").arg(self.0.path()).status());
     }
 }
@@ -86,6 +99,7 @@ pub(crate) struct Cluster {
     /// Those that were taken out, whose homes are kept until the end.
     removed: Vec<Voter>,
     network: Network,
+    disks: Disks,
 }
 
 impl Drop for Cluster {
@@ -97,13 +111,13 @@ impl Drop for Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn found(network: Network, voters: u64) -> Self {
+    pub(crate) fn found(network: Network, voters: u64, disks: Disks) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let authority = CertifiedIssuer::self_signed(params, key).unwrap();
         let (all, removed) = (BTreeMap::new(), Vec::new());
-        let mut cluster = Self { authority, voters: all, removed, network };
+        let mut cluster = Self { authority, voters: all, removed, network, disks };
         cluster.settle_in(1);
         let address = cluster.raft(1);
         cluster.until("the first voter founds a cluster", |cluster| {
@@ -169,7 +183,7 @@ impl Cluster {
     /// Makes the home of a voter and starts it.
     fn settle_in(&mut self, id: u64) {
         let host = self.network.host(usize::try_from(id).unwrap());
-        let home = Home::new();
+        let home = Home::new(self.disks);
         let mut params = CertificateParams::default();
         let uri = format!("aegis://{CLUSTER}/voters/{id}");
         params.subject_alt_names = vec![SanType::URI(uri.as_str().try_into().unwrap())];
@@ -193,12 +207,12 @@ impl Cluster {
     pub(crate) fn start(&mut self, id: u64) {
         let (raft, control) = (self.raft(id), self.control(id).to_string());
         let voter = self.voters.get_mut(&id).unwrap();
-        let mut command = voter.host.command(&PathBuf::from(env!("CARGO_BIN_EXE_aegis-voter")));
+        let mut command = voter.host.command(&program());
         command.args([CLUSTER, &id.to_string()]).arg(voter.home.path()).args([raft, control]);
-        if has_faketime() {
+        if let Some(faketime) = faketime().filter(|_| self.disks == Disks::Small) {
             // Clocks of the wall only: time that passes is nobody's to change.
             command
-                .env("LD_PRELOAD", FAKETIME)
+                .env("LD_PRELOAD", faketime)
                 .env("FAKETIME_TIMESTAMP_FILE", voter.home.path().join("clock"))
                 .env("FAKETIME_CACHE_DURATION", "1")
                 .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
@@ -238,6 +252,11 @@ impl Cluster {
             std::thread::sleep(Duration::from_millis(50));
         }
         voter.status
+    }
+
+    /// What a voter holds in memory.
+    pub(crate) fn resident_kib(&self, id: u64) -> u64 {
+        resident_kib(self.voters[&id].process.as_ref().unwrap().id())
     }
 
     /// Has the leader do something, whoever that is just now.
@@ -318,12 +337,28 @@ impl Cluster {
     }
 }
 
-fn has_faketime() -> bool {
-    let has = Path::new(FAKETIME).exists();
+/// Another build of the voter where `AEGIS_VOTER` names one.
+fn program() -> PathBuf {
+    let other = std::env::var_os("AEGIS_VOTER");
+    other.map_or_else(|| env!("CARGO_BIN_EXE_aegis-voter").into(), PathBuf::from)
+}
+
+/// The library that clocks are faked with; it is in a folder named after the machine's architecture.
+fn faketime() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").unwrap().flatten();
+    let mut paths = folders.map(|folder| folder.path().join("faketime/libfaketime.so.1"));
+    let found = paths.find(|path| path.exists());
     let wanted = std::env::var_os("CI").is_some();
-    assert!(has || !wanted, "libfaketime is not installed, and no clock would jump");
-    if !has {
+    assert!(found.is_some() || !wanted, "libfaketime is not installed, and no clock would jump");
+    if found.is_none() {
         eprintln!("libfaketime is not installed: clocks do not jump");
     }
-    has
+    found
+}
+
+/// What a process holds in memory (proc_pid_status(5)).
+pub(crate) fn resident_kib(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }

@@ -1,10 +1,17 @@
 //! Voters as processes, each in a network namespace of its own, under load while everything happens to them that can.
 //!
 //! Not here: simulated clusters (`raft-store`). Invariant: what clients saw is judged, not how long anything took.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, and this is only ever part of one"
+)]
 #![expect(clippy::print_stderr, reason = "a test of minutes says where it is")]
 
 mod clients;
 mod cluster;
+mod etcd;
 mod figures;
 
 use std::time::Duration;
@@ -12,7 +19,7 @@ use std::time::Duration;
 use aegis_testkit::hot::{Cut, Network};
 
 use clients::Load;
-use cluster::Cluster;
+use cluster::{Cluster, Disks};
 
 /// How long each fault lasts: longer than a lease and an election, so that the others go on without who is cut off.
 const SPAN: Duration = Duration::from_secs(5);
@@ -24,7 +31,7 @@ fn pause(span: Duration) {
 /// One fault after the other under load; in the end everything must be there, once, in an order that explains every answer.
 fn storm(voters: u64) {
     let Some(network) = Network::new() else { return };
-    let mut cluster = Cluster::found(network, voters);
+    let mut cluster = Cluster::found(network, voters, Disks::Small);
     let load = Load::start(&cluster, 6);
     pause(Duration::from_secs(2));
     partitions(&cluster);
