@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test tools clients verifiers ceph format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures hotfailovers interceptionfigures policyfigures analysts
+.PHONY: help run test tools clients verifiers ceph format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures hotfailovers interceptionfigures policyfigures analysts voterfigures storms
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -34,11 +34,11 @@ opa: ## fetch real OPA as a library, for the tests that hold our engine against 
 	  echo "real OPA cannot be had here; the tests that need it are skipped, or fail where CI=true" >&2; \
 	  [[ "$${CI:-}" != true ]]; }
 
-hotstores: ## install Redis and Valkey, for the tests of the shared state
+hotstores: ## install Redis, Valkey and what networks and clocks are faked with, for the tests of shared state
 	@if [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null && \
-	  ! { command -v redis-server && command -v iptables && command -v ip; } >/dev/null; then \
+	  ! { command -v redis-server && command -v iptables && command -v ip && ls /usr/lib/*/faketime/libfaketime.so.1; } >/dev/null 2>&1; then \
 	  apt-get update -qq </dev/null; \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server iptables iproute2 </dev/null; fi
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server iptables iproute2 libfaketime </dev/null; fi
 	@command -v redis-server >/dev/null || { \
 	  echo "redis-server is not installed; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
 	@into="$${CARGO_TARGET_DIR:-target}/hotstores"; \
@@ -93,7 +93,7 @@ hotfigures: hotstores ## measure a decision on Redis, Valkey and embedded; a min
 hotfailovers: hotstores ## lose Redis' primary a hundred times under load; takes root and twenty-five minutes
 	AEGIS_FAILOVERS=$${AEGIS_FAILOVERS:-100} cargo test --package aegis-state --test homes when_redis_fails_over -- --nocapture
 
-unit: opa hotstores buckets ceph verifiers analysts ## all tests
+unit: opa hotstores buckets ceph verifiers analysts voterfigures: ## all tests
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo nextest run --workspace --locked; \
 	else \
