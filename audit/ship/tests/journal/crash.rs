@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_audit_chain::Hash;
-use aegis_audit_chain::verify::Verdict;
 use aegis_audit_ship::{Journal, Tail};
+use aegis_audit_verify::Verdict;
 
 use crate::support::{config, decision, verify};
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use aegis_audit_chain::record::{Ending, Entry, Record};
-use aegis_audit_chain::verify::{Flaw, Gap, Verdict};
 use aegis_audit_ship::{Journal, Tail};
+use aegis_audit_verify::{Flaw, Gap, Verdict};
 
 use crate::support::{config, copy_dir, decision, outcome, rewrite, verify, wals, write_calls};
 

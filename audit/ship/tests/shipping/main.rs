@@ -15,4 +15,5 @@ mod s3;
 mod support;
 mod syscalls;
 mod verifiers;
+mod witnessed;
 mod worm;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use aegis_audit_chain::segment::SegmentError;
-use aegis_audit_chain::verify::{Flaw, Report, Verdict};
 use aegis_audit_ship::{
     Address, Bucket, BucketError, LockMode, Retention, ShipConfig, ShipError, Standing, start,
 };
+use aegis_audit_verify::{Flaw, Report, Verdict};
 
 use crate::fault_proxy::{Fault, Proxy};
 use crate::moto::{self, Moto};
@@ -26,7 +26,7 @@ pub(crate) fn live(place: &Place, address: Address) -> Standing {
 }
 
 pub(crate) fn flaws(report: &Report) -> Vec<(String, Flaw)> {
-    let pair = |one: &aegis_audit_chain::verify::Finding| {
+    let pair = |one: &aegis_audit_verify::Finding| {
         (one.place.file.clone().unwrap_or_default(), one.flaw.clone())
     };
     report.findings.iter().map(pair).collect()

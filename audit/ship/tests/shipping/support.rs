@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use aegis_audit_chain::Origin;
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_chain::verify::{Depth, Options, Report, verify_region};
 use aegis_audit_ship::{
     Address, Bucket, BucketLog, Journal, JournalConfig, ShipConfig, Shipper, Standing, start,
 };
+use aegis_audit_verify::{Depth, Options, Report, verify_region};
 
 #[path = "../journal/support.rs"]
 mod journal;
@@ -96,7 +96,7 @@ pub(crate) fn verify(address: &Address) -> Report {
     let region = region_key().verifier(REGISTRY);
     let bucket = Bucket::open(address).unwrap();
     let log = BucketLog::open(&bucket, &region).unwrap();
-    let options = Options { depth: Depth::Schema, remembered: Vec::new() };
+    let options = Options { depth: Depth::Schema, remembered: Vec::new(), witnessed_since: None };
     verify_region(&log, &Trust::of(region).unwrap(), &options, &mut |_| {})
 }
 

@@ -7,7 +7,7 @@ mod mutations;
 mod peers;
 mod segments;
 mod tiles;
-mod witness;
+pub(crate) mod witness;
 
 use std::fs;
 

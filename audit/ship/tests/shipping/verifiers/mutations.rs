@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::Head;
 use aegis_audit_chain::note::{SecretKey, Signer};
-use aegis_audit_chain::verify::{Report, Verdict};
+use aegis_audit_verify::{Report, Verdict};
 
 use super::log::Log;
 use super::peers::{Aics, Go};

@@ -3,7 +3,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,33 +12,58 @@ use aegis_audit_chain::{Hash, Head, tree};
 use super::log::Log;
 use super::peers::Aics;
 
-struct Witness {
+const NAME: &str = "witness.example/w1";
+
+/// The program, as long as it runs, and what it keeps.
+pub(crate) struct Witness {
     child: Child,
     port: u16,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
+    packages: Aics,
+    vkey: String,
 }
 
 impl Witness {
-    fn start(aics: &Aics, origin: &str, vkey: &str) -> Self {
+    pub(crate) fn start(origin: &str, vkey: &str) -> Option<Self> {
+        let packages = Aics::find()?;
         let home = tempfile::tempdir().unwrap();
-        let config: PathBuf = home.path().join("witness.json");
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let listen = format!("127.0.0.1:{port}");
-        let command = |words: &[&str]| {
-            let mut python = aics.module("aics_witness");
-            python.args(words).arg("--config").arg(&config).stdout(Stdio::null());
-            python.stderr(Stdio::null());
-            python
-        };
-        run(&mut command(&["init", "--name", "witness.example/w1", "--listen", &listen]));
-        run(&mut command(&["add-log", "--origin", origin, "--vkey", vkey]));
-        let child = command(&["serve"]).spawn().unwrap();
+        let own =
+            run(&mut command(&packages, &home, &["init", "--name", NAME, "--listen", &listen]));
+        run(&mut command(&packages, &home, &["add-log", "--origin", origin, "--vkey", vkey]));
+        let child = command(&packages, &home, &["serve"]).spawn().unwrap();
+        let vkey = own.lines().find(|line| line.starts_with(NAME)).unwrap().to_owned();
+        let witness = Self { child, port, home, packages, vkey };
+        witness.wait();
+        Some(witness)
+    }
+
+    fn wait(&self) {
         let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             assert!(begun.elapsed() < Duration::from_secs(60), "the witness does not answer");
             std::thread::sleep(Duration::from_millis(50));
         }
-        Self { child, port, _home: home }
+    }
+
+    pub(crate) fn vkey(&self) -> &str {
+        &self.vkey
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Begins again with what it had seen.
+    pub(crate) fn restart(&mut self) {
+        self.child = command(&self.packages, &self.home, &["serve"]).spawn().unwrap();
+        self.wait();
     }
 
     /// Asks for a cosignature of a head that follows the one of size `old`; hands out status and body.
@@ -64,16 +88,25 @@ impl Drop for Witness {
     }
 }
 
-fn run(command: &mut Command) {
-    assert!(command.status().unwrap().success(), "{command:?}");
+fn command(packages: &Aics, home: &tempfile::TempDir, words: &[&str]) -> Command {
+    let mut python = packages.module("aics_witness");
+    python.args(words).arg("--config").arg(home.path().join("witness.json"));
+    python.stdout(Stdio::null()).stderr(Stdio::null());
+    python
+}
+
+/// What a command prints.
+fn run(command: &mut Command) -> String {
+    let output = command.stdout(Stdio::piped()).output().unwrap();
+    assert!(output.status.success(), "{command:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
 fn a_witness_cosigns_our_heads_as_they_grow_and_none_that_does_not_follow() {
-    let Some(aics) = Aics::find() else { return };
     let log = Log::write();
     let key = Verifier::parse(&log.vkey).unwrap();
-    let witness = Witness::start(&aics, key.name(), &log.vkey);
+    let Some(witness) = Witness::start(key.name(), &log.vkey) else { return };
     let leaves: Vec<Hash> = log.records.iter().map(|record| Hash::leaf(record)).collect();
     let path = |old: u64, new: u64| match old {
         0 => Vec::new(),
@@ -92,7 +125,7 @@ fn a_witness_cosigns_our_heads_as_they_grow_and_none_that_does_not_follow() {
     assert_eq!(witness.add(0, &[], stale).0, 409, "a head it has gone past");
     assert_eq!(witness.add(*second, &path(*first, *second), stale).0, 400, "a tree that shrinks");
 
-    let other = Witness::start(&aics, key.name(), &log.vkey);
+    let Some(other) = Witness::start(key.name(), &log.vkey) else { return };
     assert_eq!(other.add(0, &[], stale).0, 200);
     let mut forged = path(*first, old);
     forged[0] = Hash::ZERO;
