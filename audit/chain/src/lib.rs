@@ -3,6 +3,7 @@
 //! Pure: times, random salts and files are brought by callers. Not here: judging a whole log (`audit/verify`). Invariant: whatever is
 //! hashed, signed or verified is the exact stored bytes, never something written anew from them.
 
+pub mod cosignature;
 mod cursor;
 pub mod disclosure;
 pub mod frame;

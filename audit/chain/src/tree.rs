@@ -32,9 +32,7 @@ impl Frontier {
     }
 
     pub fn root(&self) -> Hash {
-        let mut peaks = self.peaks.iter().rev().copied();
-        let Some(smallest) = peaks.next() else { return Hash::empty_root() };
-        peaks.fold(smallest, |right, left| Hash::node(left, right))
+        bag(&self.peaks)
     }
 }
 
@@ -148,6 +146,43 @@ pub fn consistency_proof(leaves: &[Hash], old: usize) -> Option<Vec<Hash>> {
     }
     path.reverse();
     Some(path)
+}
+
+/// The same from the old tree's right edge and the leaves after it, for whoever did not keep all leaves. `None` when the old
+/// tree is empty.
+pub fn growth_proof(old: &Frontier, newer: &[Hash]) -> Option<Vec<Hash>> {
+    let (mut peaks, mut rest, mut path) = (old.peaks.as_slice(), newer, Vec::new());
+    let mut left = usize::try_from(old.size).ok().filter(|left| *left > 0)?;
+    let mut whole = true;
+    while !rest.is_empty() {
+        let split = split_point(left.checked_add(rest.len())?);
+        match split.checked_sub(left) {
+            // The old leaves are all in the left half.
+            Some(more) => {
+                let (inner, right) = rest.split_at_checked(more)?;
+                path.push(root(right));
+                rest = inner;
+            }
+            None => {
+                let (first, others) = peaks.split_first()?;
+                path.push(*first);
+                (peaks, whole) = (others, false);
+                left = left.checked_sub(split)?;
+            }
+        }
+    }
+    if !whole {
+        path.push(bag(peaks));
+    }
+    path.reverse();
+    Some(path)
+}
+
+/// The root over perfect subtrees, largest first.
+fn bag(peaks: &[Hash]) -> Hash {
+    let mut peaks = peaks.iter().rev().copied();
+    let Some(smallest) = peaks.next() else { return Hash::empty_root() };
+    peaks.fold(smallest, |right, left| Hash::node(left, right))
 }
 
 /// The largest power of two below `len`, for `len` of at least two.
@@ -291,6 +326,9 @@ mod tests {
             for old in (1..=size).filter(|i| i % 37 == 0 || i + 2 > size || *i < 3) {
                 let proof = consistency_proof(log, old).unwrap();
                 assert_eq!(proof, naive_subproof(old, log, true), "consistency {old}/{size}");
+                let mut edge = Frontier::new();
+                log[..old].iter().for_each(|leaf| edge.push(*leaf));
+                assert_eq!(growth_proof(&edge, &log[old..]), Some(proof.clone()), "{old}/{size}");
                 assert!(extends((old as u64, naive(&all[..old])), head, &proof));
             }
             assert_eq!(inclusion_proof(log, size), None);

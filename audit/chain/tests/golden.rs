@@ -238,7 +238,7 @@ impl LogSource for Memory {
 }
 
 fn verify(files: Files, trust: &Trust) -> Report {
-    let options = Options { depth: Depth::Schema, remembered: Vec::new() };
+    let options = Options { depth: Depth::Schema, remembered: Vec::new(), witnessed_since: None };
     verify_region(&Memory(files), trust, &options, &mut |_| {})
 }
 

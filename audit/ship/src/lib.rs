@@ -18,6 +18,7 @@ mod source;
 mod stream_reader;
 mod tail;
 mod wal;
+mod witness;
 mod writer;
 
 pub use bucket::{Address, Bucket, BucketError, BucketLog, LockMode, Receipt, Retention};
@@ -31,3 +32,4 @@ pub use recover::{Recovered, RecoveredStream, Unsettled};
 pub use ship::{BACKLOG_BYTES_MAX, SHIP_EVERY, ShipConfig, ShipError, Shipper, Standing, start};
 pub use source::{Directory, Log};
 pub use tail::Tail;
+pub use witness::{WitnessAt, WitnessConfig, WitnessStanding, Witnesses};

@@ -6,6 +6,7 @@
 mod report;
 mod schema;
 mod stream;
+mod witnessed;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -16,9 +17,11 @@ use aegis_audit_chain::registry::{Registry, RegistryReader};
 use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Head, Origin, birth_text, layout};
+use aegis_domain::Timestamp;
 
 pub use report::{
-    Finding, Flaw, Gap, Place, Report, Severity, StreamReport, UNSETTLED_LISTED, Unsettled, Verdict,
+    Finding, Flaw, Gap, Place, Report, Severity, StreamReport, UNSETTLED_LISTED, Unsettled,
+    Verdict, WitnessedHead,
 };
 
 use schema::Pairs;
@@ -39,6 +42,8 @@ pub struct Options {
     pub depth: Depth,
     /// The registry heads an earlier run ended with: each log must extend its own.
     pub remembered: Vec<Head>,
+    /// Witnesses must have seen each registry then or later, where the trust file asks for any.
+    pub witnessed_since: Option<Timestamp>,
 }
 
 /// How far a run has come.
@@ -58,6 +63,7 @@ pub fn verify_region(
 ) -> Report {
     let mut run = Run {
         source,
+        trust,
         options,
         progress,
         done: Progress::default(),
@@ -81,6 +87,7 @@ pub fn verify_region(
 
 struct Run<'r> {
     source: &'r dyn LogSource,
+    trust: &'r Trust,
     options: &'r Options,
     progress: &'r mut dyn FnMut(Progress),
     done: Progress,
@@ -96,6 +103,7 @@ impl<'r> Run<'r> {
     fn region(&mut self, origin: &Origin, region: &Verifier) {
         let Some(registry) = self.registry(origin, region) else { return };
         self.registry_heads(&registry, (origin, region));
+        self.witnessed(&registry, (origin, region));
         for stream in registry.streams() {
             self.known.insert(layout::stream_dir(&stream.born.origin));
             let check = StreamCheck::new(stream, (&registry, region));
@@ -150,14 +158,19 @@ impl<'r> Run<'r> {
         let remembered = self.options.remembered.iter().filter(|head| head.origin == *origin);
         heads.extend(remembered.cloned());
         for head in heads {
-            let place = Place { seq: Some(head.size), ..Place::of(origin) };
-            match registry.root_at(head.size) {
-                Some(root) if root == head.root => {}
-                Some(_) => self.report.fail(place, Flaw::Root { size: head.size, agreed: 0 }),
-                None => {
-                    let found = registry.walker().size();
-                    self.report.fail(place, Flaw::Truncated { found, signed: head.size });
-                }
+            self.reached(registry, &head);
+        }
+    }
+
+    /// Whether the registry still has a head that was seen elsewhere.
+    fn reached(&mut self, registry: &Registry, head: &Head) {
+        let place = Place { seq: Some(head.size), ..Place::of(&head.origin) };
+        match registry.root_at(head.size) {
+            Some(root) if root == head.root => {}
+            Some(_) => self.report.fail(place, Flaw::Root { size: head.size, agreed: 0 }),
+            None => {
+                let found = registry.walker().size();
+                self.report.fail(place, Flaw::Truncated { found, signed: head.size });
             }
         }
     }

@@ -11,7 +11,7 @@ use aegis_audit_chain::registry::{RegistryError, RegistryFlaw};
 use aegis_audit_chain::segment::SegmentError;
 use aegis_audit_chain::source::SourceError;
 use aegis_audit_chain::{Head, Origin};
-use aegis_domain::DecisionId;
+use aegis_domain::{DecisionId, Timestamp};
 use serde_json::{Value, json};
 
 /// Unsettled decisions are all counted, and this many listed.
@@ -171,6 +171,18 @@ pub enum Gap {
     Unwritten {
         origin: Origin,
     },
+    /// The trust file asks for witnesses, and no quorum of them saw this registry.
+    Unwitnessed {
+        origin: Origin,
+    },
+    /// No quorum of witnesses saw the registry lately: its records `from` to `to` (exclusive), and that there are no more, is
+    /// the operator's word alone.
+    WitnessedLongAgo {
+        origin: Origin,
+        at: Timestamp,
+        from: u64,
+        to: u64,
+    },
 }
 
 /// A decision that let a call through and has no outcome.
@@ -190,6 +202,15 @@ pub struct StreamReport {
     pub anchored: u64,
     /// `None` while it is being written.
     pub ended: Option<Ending>,
+}
+
+/// How far, and until when, a quorum of witnesses saw a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WitnessedHead {
+    pub head: Head,
+    /// By their names in the trust file.
+    pub by: Vec<Box<str>>,
+    pub at: Timestamp,
 }
 
 /// The whole answer.
@@ -236,6 +257,7 @@ pub struct Report {
     pub streams: Vec<StreamReport>,
     /// The registry heads this run believes; the next run should be given them as `remembered`.
     pub registries: Vec<Head>,
+    pub witnessed: Vec<WitnessedHead>,
     pub records: u64,
 }
 
@@ -262,8 +284,16 @@ impl Report {
 
     /// Adds what a run over another region found.
     pub fn absorb(&mut self, other: Report) {
-        let Report { findings, gaps, unsettled, unsettled_count, streams, registries, records } =
-            other;
+        let Report {
+            findings,
+            gaps,
+            unsettled,
+            unsettled_count,
+            streams,
+            registries,
+            witnessed,
+            records,
+        } = other;
         self.findings.extend(findings);
         self.gaps.extend(gaps);
         self.unsettled.extend(unsettled);
@@ -271,6 +301,7 @@ impl Report {
         self.unsettled_count = self.unsettled_count.saturating_add(unsettled_count);
         self.streams.extend(streams);
         self.registries.extend(registries);
+        self.witnessed.extend(witnessed);
         self.records = self.records.saturating_add(records);
     }
 
@@ -303,6 +334,7 @@ impl Report {
             )
             .collect();
         let streams: Vec<Value> = self.streams.iter().map(stream_json).collect();
+        let witnessed: Vec<Value> = self.witnessed.iter().map(witnessed_json).collect();
         let heads: Vec<String> = self.registries.iter().map(Head::checkpoint).collect();
         json!({
             "verdict": self.verdict().as_str(),
@@ -314,6 +346,7 @@ impl Report {
             "unsettled_count": self.unsettled_count,
             "streams": streams,
             "registry_heads": heads,
+            "witnessed": witnessed,
         })
     }
 }
@@ -346,7 +379,19 @@ fn gap_json(gap: &Gap) -> Value {
             json!({"what": "tail", "origin": origin.as_str(), "from": from, "bytes": bytes})
         }
         Gap::Unwritten { origin } => json!({"what": "unwritten", "origin": origin.as_str()}),
+        Gap::Unwitnessed { origin } => json!({"what": "unwitnessed", "origin": origin.as_str()}),
+        Gap::WitnessedLongAgo { origin, at, from, to } => json!({
+            "what": "witnessed long ago", "origin": origin.as_str(),
+            "at_s": at.unix_s(), "from": from, "to": to,
+        }),
     }
+}
+
+fn witnessed_json(witnessed: &WitnessedHead) -> Value {
+    let WitnessedHead { head, by, at } = witnessed;
+    json!({
+        "origin": head.origin.as_str(), "size": head.size, "by": by, "at_s": at.unix_s(),
+    })
 }
 
 fn stream_json(stream: &StreamReport) -> Value {

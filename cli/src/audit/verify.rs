@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::{Head, Origin};
 use aegis_audit_verify::{
-    Depth, Finding, Gap, Options, Place, Report, Severity, Verdict, verify_region,
+    Depth, Finding, Gap, Options, Place, Report, Severity, Verdict, WitnessedHead, verify_region,
 };
 use aegis_cli_evidence::{StoreOption, check_package, load_trust, open_log, store_option};
+use aegis_domain::Timestamp;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
@@ -19,6 +20,7 @@ use crate::failure::{Exit, Failure};
 use crate::home::{self, Home};
 use crate::screen::{Screen, counted};
 use crate::sheet::{Mood, Sheet};
+use crate::{args as values, clock};
 
 /// Verify an audit log: signatures, chains, trees and what records say of each other.
 #[derive(Debug, Args)]
@@ -31,7 +33,7 @@ Verdicts and exit codes:
 
 An auditor brings a trust file of their own, and remembers how far the log reached:
   aegisctl audit verify --from ./copy-of-the-log --trust registry.txt --remember head.txt
-  aegisctl audit verify --from s3://audit/gw-1 --trust registry.txt
+  aegisctl audit verify --from s3://audit/gw-1 --trust registry.txt --witnessed-since 10m
 
 A tenant brings the package it was handed:
   aegisctl audit verify --tenant-package acme.tenant-package --trust registry.txt
@@ -55,6 +57,9 @@ pub(super) struct VerifyArgs {
     /// How deep to look.
     #[arg(long, value_enum, default_value_t = Deep::Schema)]
     depth: Deep,
+    /// Witnesses must have seen the registry then or later: `24h` ago, or a time in RFC 3339. The trust file names them.
+    #[arg(long, value_name = "TIME", value_parser = values::since)]
+    witnessed_since: Option<Timestamp>,
     /// The log must extend the head in this file, and a new head is kept there for the next run.
     #[arg(long, value_name = "FILE")]
     remember: Option<PathBuf>,
@@ -85,7 +90,7 @@ pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exi
         Deep::Chain => Depth::Chain,
         Deep::Schema => Depth::Schema,
     };
-    let options = Options { depth, remembered };
+    let options = Options { depth, remembered, witnessed_since: args.witnessed_since };
     let mut report = Report::default();
     let found = open_log(&from, &args.store_option)?.each(&trust, &mut |source, trust| {
         let progress = screen.progress(source.bytes());
@@ -160,6 +165,10 @@ fn show(report: &Report, screen: &Screen) -> Result<(), Failure> {
         counted(records, "record"),
         counted(report.streams.len(), "stream")
     ));
+    for WitnessedHead { head, by, at } in &report.witnessed {
+        let (origin, size, at) = (&head.origin, head.size, clock::show(*at));
+        screen.say(&format!("{} saw {origin} to record {size} until {at}", by.join(", ")));
+    }
     if report.unsettled_count > 0 {
         screen.say(&format!(
             "{} calls were let through and have no outcome; `-o json` lists them",
@@ -205,6 +214,14 @@ fn describe(gap: &Gap) -> (String, Option<String>) {
             (format!("{bytes} bytes after record {from} are no whole record"), of(origin))
         }
         Gap::Unwritten { origin } => ("the stream was born and never written".into(), of(origin)),
+        Gap::Unwitnessed { origin } => {
+            ("no quorum of the trust file's witnesses saw this registry".into(), of(origin))
+        }
+        Gap::WitnessedLongAgo { origin, at, from, to } => {
+            let at = clock::show(*at);
+            let what = format!("witnesses saw it until {at}; records {from} to {to} are unseen");
+            (what, of(origin))
+        }
     }
 }
 

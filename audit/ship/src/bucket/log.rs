@@ -194,6 +194,9 @@ fn file_of(registry: &Origin, key: &str) -> Option<(String, Option<File>)> {
     match (dir, name) {
         ("genesis.note", None) => note(layout::genesis_note(&origin)),
         ("cp", Some(name)) => note(layout::head_file(&origin, layout::parse_head_name(name)?)),
+        ("wit", Some(name)) => {
+            note(layout::witnessed_file(&origin, layout::parse_head_name(name)?))
+        }
         ("seg", Some(name)) => match layout::parse_manifest_name(name) {
             Some((first, size)) => {
                 let path = layout::wal_file(&origin, first);

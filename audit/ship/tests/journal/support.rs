@@ -102,7 +102,7 @@ pub(crate) fn verify(dir: &Path) -> Report {
 }
 
 pub(crate) fn verify_with(dir: &Path, remembered: Vec<Head>) -> Report {
-    let options = Options { depth: Depth::Schema, remembered };
+    let options = Options { depth: Depth::Schema, remembered, witnessed_since: None };
     verify_region(&DirSource(dir.to_path_buf()), &trust(), &options, &mut |_| {})
 }
 

@@ -10,8 +10,8 @@ use aegis_audit_ship::{Address, Journal, LockMode, Retention, ShipConfig, ShipEr
 use aegis_audit_verify::{Gap, Verdict};
 
 use crate::support::{
-    Place, SHIPPED, STREAM, address, config, copy_dir, rewrite, verify, verify_local, wait_for,
-    wals, write_calls,
+    Place, STREAM, address, config, copy_dir, rewrite, verify, verify_local, wait_for, wals,
+    write_calls,
 };
 
 #[test]
@@ -233,5 +233,5 @@ fn a_shipper_killed_at_any_moment_ships_every_record_exactly_once() {
     let mut kept = records(&local);
     kept.retain(|(_, records)| *records > 0);
     assert_eq!(shipped, kept);
-    assert!(place.bucket.path().join(SHIPPED).exists());
+    assert!(!kept.is_empty());
 }
