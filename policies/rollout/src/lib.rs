@@ -278,7 +278,9 @@ impl Rollout {
             };
         }
         if held_by.is_some() {
-            return Progress::Running { stage, since: now };
+            // Too few calls to judge by are no sign that the limit holds again.
+            let is_well = current.has_evidence(observed);
+            return if is_well { Progress::Running { stage, since: now } } else { at };
         }
         let next = stage.saturating_add(1);
         let is_last = next == self.stages.len();

@@ -171,6 +171,7 @@ fn a_held_stage_goes_on_when_the_limit_holds_again_and_its_time_begins_anew() {
     let held = rollout.step(rollout.begin(at(0)), at(30), &slow);
     assert_eq!(held, Progress::Held { stage: 0, since: at(30), by });
     assert_eq!(rollout.step(held, at(59), &slow), held, "it stays as it is while nothing changes");
+    assert_eq!(rollout.step(held, at(59), &Observed::default()), held, "nothing was seen yet");
     let again = rollout.step(held, at(60), &calm());
     assert_eq!(again, Progress::Running { stage: 0, since: at(60) });
     assert_eq!(rollout.step(again, at(119), &calm()), again);
