@@ -9,6 +9,7 @@ use aegis_policy_rollout::{Limit, Observed, Progress, Stage};
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::http::header::IF_MATCH;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -40,6 +41,15 @@ struct Nothing {}
 #[serde(deny_unknown_fields)]
 struct Back {
     to: Option<u32>,
+}
+
+/// The epoch that the sender saw; `*` is whatever there is (RFC 9110 §13.1.1).
+fn seen(control: &Control, key: &LineKey, asked: &Asked) -> Result<u64, Problem> {
+    if !asked.headers.contains_key(IF_MATCH) {
+        return Err(Problem::NoIfMatch);
+    }
+    let now = || Ok(current(control, key)?.0.map_or(0, |pointer| pointer.epoch));
+    asked.seen().map_or_else(now, Ok)
 }
 
 /// What is known of a line's pointer; before the first, its epoch is zero.
@@ -149,7 +159,7 @@ pub(super) async fn activate(
     asked: Asked,
 ) -> Answer {
     let (line, Activation { active, shadow }) = (line(path)?, asked.json()?);
-    let seen = asked.seen().ok_or(Problem::NoIfMatch)?;
+    let seen = seen(&control, &line, &asked)?;
     keeps_enforcing(&control, &line, active).await?;
     let choice = Choice { active, shadow };
     turn(&control, &who, &asked, ReleaseAct::Activate { line, seen, choice }).await
@@ -163,7 +173,7 @@ pub(super) async fn downgrade(
     asked: Asked,
 ) -> Answer {
     let (line, Activation { active, shadow }) = (line(path)?, asked.json()?);
-    let seen = asked.seen().ok_or(Problem::NoIfMatch)?;
+    let seen = seen(&control, &line, &asked)?;
     let choice = Choice { active, shadow };
     turn(&control, &who, &asked, ReleaseAct::Downgrade { line, seen, choice }).await
 }
@@ -175,7 +185,7 @@ pub(super) async fn start(
     asked: Asked,
 ) -> Answer {
     let (line, Start { candidate, stages }) = (line(path)?, asked.json()?);
-    let seen = asked.seen().ok_or(Problem::NoIfMatch)?;
+    let seen = seen(&control, &line, &asked)?;
     keeps_enforcing(&control, &line, candidate).await?;
     turn(&control, &who, &asked, ReleaseAct::Start { line, seen, candidate, stages }).await
 }
