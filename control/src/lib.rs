@@ -14,11 +14,13 @@ mod keys;
 mod ledger;
 mod oauth;
 mod page;
+mod policies;
 mod problem;
 mod purse;
 mod read;
 mod replay;
 mod replicated;
+mod rollouts;
 mod shapes;
 mod subjects;
 
@@ -42,6 +44,7 @@ pub use ledger::{Ledger, LedgerError, Proposal, Reading};
 pub use purse::{HotPurse, Purse};
 pub use replay::{Memory, Replay, ReplayError};
 pub use replicated::Replicated;
+pub use rollouts::{Observations, Unobserved, Watched};
 pub use subjects::{SubjectSource, SubjectSources};
 
 use access::Access;
@@ -109,6 +112,9 @@ pub struct Control {
     purse: Option<Arc<dyn Purse>>,
     /// One change of keys at a time, so that a key is in the vault and the registry or in neither.
     rotation: Mutex<()>,
+    /// One compilation at a time: it may take seconds of a processor.
+    compiling: Mutex<()>,
+    observations: Arc<dyn Observations>,
 }
 
 impl Control {
@@ -149,6 +155,8 @@ impl Control {
             issued: Issued::default(),
             purse: None,
             rotation: Mutex::new(()),
+            compiling: Mutex::new(()),
+            observations: Arc::new(Unobserved),
         })
     }
 
@@ -156,6 +164,12 @@ impl Control {
     #[must_use]
     pub fn with_purse(self, purse: Arc<dyn Purse>) -> Self {
         Self { purse: Some(purse), ..self }
+    }
+
+    /// Learns what gateways saw candidates do; without it no rollout moves on.
+    #[must_use]
+    pub fn with_observations(self, observations: Arc<dyn Observations>) -> Self {
+        Self { observations, ..self }
     }
 
     fn purse(&self) -> Result<&dyn Purse, Problem> {
@@ -190,6 +204,10 @@ where
     F: Future<Output = ()> + Send,
 {
     keys::ensure(&control).await?;
-    connection::serve(listener, api::router(control), serving, stop).await;
+    let served = connection::serve(listener, api::router(Arc::clone(&control)), serving, stop);
+    tokio::select! {
+        () = served => {}
+        () = rollouts::drive(&control) => {}
+    }
     Ok(())
 }

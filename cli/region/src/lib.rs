@@ -1,4 +1,5 @@
-//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, and an agent's own token.
+//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, releases of policies, and an
+//! agent's own token.
 //!
 //! Not here: writing to a terminal (`cli`). Invariant: a secret comes from a file or stdin, never from the command line, and
 //! goes to a server that is on this machine or proves itself by TLS.
@@ -13,7 +14,9 @@ mod money;
 mod pages;
 mod reconcile;
 mod region;
+mod release;
 mod revoke;
+mod rollout;
 mod token;
 
 use serde_json::Value;
@@ -25,7 +28,9 @@ pub use files::FilesError;
 pub use keys::KeysArgs;
 pub use reconcile::{Comparison, OnDifference, reconcile};
 pub use region::{Access, RegionError};
+pub use release::{LineArgs, MaybeLineArgs, ReleaseCommand, changes};
 pub use revoke::RevokeArgs;
+pub use rollout::line as rollout_line;
 pub use token::GetArgs;
 
 /// What a command has to say.

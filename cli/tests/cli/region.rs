@@ -22,7 +22,7 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::shaped(Home::empty(), |control| control)
     }
 
