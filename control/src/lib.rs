@@ -9,6 +9,7 @@ mod api;
 mod clock;
 mod connection;
 mod feed;
+mod fleet;
 mod issued;
 mod keys;
 mod ledger;
@@ -17,6 +18,7 @@ mod page;
 mod problem;
 mod purse;
 mod read;
+mod releases;
 mod replay;
 mod replicated;
 mod shapes;
@@ -40,13 +42,16 @@ pub use connection::{Serving, TlsError, tls_config};
 pub use keys::KeyError;
 pub use ledger::{Ledger, LedgerError, Proposal, Reading};
 pub use purse::{HotPurse, Purse};
+pub use releases::ReleasesError;
 pub use replay::{Memory, Replay, ReplayError};
 pub use replicated::Replicated;
 pub use subjects::{SubjectSource, SubjectSources};
 
 use access::Access;
+use fleet::Fleet;
 use issued::Issued;
 use problem::Problem;
+use releases::Changes;
 use subjects::Subjects;
 
 /// What one control node is made from.
@@ -54,6 +59,7 @@ use subjects::Subjects;
 pub struct ControlConfig {
     /// Where it keeps its things; made if it is not there, and owned by this process.
     pub data_dir: PathBuf,
+    pub region: Region,
     /// The base URL it is reached at, which is also what its tokens name as their issuer.
     pub issuer: String,
     /// The gateways its tokens are for.
@@ -105,6 +111,9 @@ pub struct Control {
     /// What a proof at the token endpoint must carry, where it must.
     nonces: Option<Nonces>,
     issued: Issued,
+    region: Region,
+    changes: Changes,
+    fleet: Fleet,
     /// Where money is counted; `None` where no gateway's hot state is at hand.
     purse: Option<Arc<dyn Purse>>,
     /// One change of keys at a time, so that a key is in the vault and the registry or in neither.
@@ -113,14 +122,10 @@ pub struct Control {
 
 impl Control {
     /// A node that is its region's only voter and keeps everything below its directory.
-    pub async fn alone(
-        config: ControlConfig,
-        region: &Region,
-        on_fatal: OnFatal,
-    ) -> Result<Self, ControlError> {
+    pub async fn alone(config: ControlConfig, on_fatal: OnFatal) -> Result<Self, ControlError> {
         let vault = Files::open(&config.data_dir.join("vault"))?;
         let directory = config.data_dir.join("ledger");
-        let node = Node::alone(region.as_str(), &directory, on_fatal).await?;
+        let node = Node::alone(config.region.as_str(), &directory, on_fatal).await?;
         let means = Means {
             ledger: Arc::new(Replicated::of(node.clone())),
             node,
@@ -147,6 +152,9 @@ impl Control {
             region_key: config.region_key,
             nonces: None,
             issued: Issued::default(),
+            region: config.region,
+            changes: Changes::default(),
+            fleet: Fleet::default(),
             purse: None,
             rotation: Mutex::new(()),
         })

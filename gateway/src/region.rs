@@ -130,6 +130,7 @@ impl Kept {
         let own = || vec![config.identity.audience.clone()];
         let wanted = ControlConfig {
             data_dir: directory,
+            region: config.region.clone(),
             issuer: api.url.clone(),
             audiences: api.audiences.clone().unwrap_or_else(own),
             subjects: subjects(&api.exchange)?,

@@ -123,7 +123,8 @@ pub struct Choice {
 }
 
 impl Choice {
-    fn versions(&self) -> impl Iterator<Item = u32> {
+    /// Every version that is needed to decide.
+    pub fn versions(&self) -> impl Iterator<Item = u32> {
         let canary = self.canary.as_ref().map(|canary| canary.version);
         [Some(self.active), self.shadow, canary].into_iter().flatten()
     }

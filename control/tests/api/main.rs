@@ -21,5 +21,6 @@ mod openapi;
 mod people;
 mod raw;
 mod refusals;
+mod releases;
 mod tls;
 mod tokens;
