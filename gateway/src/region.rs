@@ -75,6 +75,11 @@ impl Region {
         Ok(Self { roster, kept, followed })
     }
 
+    /// The control node of this process, where the registry is kept here.
+    pub fn control(&self) -> Option<&Arc<Control>> {
+        self.kept.as_ref().map(|kept| &kept.control)
+    }
+
     /// Serves the control API until the task is aborted, where the registry is kept here.
     pub fn run(self, runtime: &Handle) -> anyhow::Result<Running> {
         let _entered = runtime.enter();

@@ -4,12 +4,13 @@
 //! only where it loads. Invariant: a call takes one `Judges` and is judged, attested and recorded by nothing else.
 
 mod load;
+mod released;
 mod store;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use aegis_config::{Config, Tenant};
+use aegis_config::{Config, PolicyFiles, PolicySource, Tenant};
 use aegis_document::Diagnostics;
 use aegis_domain::{AgentId, DecisionId, Region, TenantId, Timestamp, Ttl};
 use aegis_policy::activation::Cleared;
@@ -18,14 +19,15 @@ use aegis_policy_rollout::{
     Bucket, Counts, Guard, Limit, Observed, Progress, Reaction, Rollout, RolloutError, Share, Side,
     Stage,
 };
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 pub use load::Refused;
+pub use released::{Beside, Bundled, Released};
 pub use store::{NotHeld, Shelf, Store};
 
-/// All tenants' policies.
+/// All tenants' policies. A tenant whose policy the region releases has none before the first release.
 #[derive(Debug, Default)]
-pub struct Policies(BTreeMap<TenantId, Store>);
+pub struct Policies(BTreeMap<TenantId, ArcSwapOption<Store>>);
 
 /// What one tenant's calls are judged by, from one change to the next.
 #[derive(Debug)]
@@ -70,13 +72,22 @@ impl Policies {
         let mut stores = BTreeMap::new();
         let mut mistakes = Diagnostics::default();
         for tenant in config.tenants.values() {
-            match load::tenant(config, tenant, None, now) {
-                Ok(policy) => {
-                    let store = Store::new(policy, config.limits.policies_kept);
-                    drop(stores.insert(tenant.id.clone(), store));
+            let slot = match &tenant.policy {
+                PolicySource::Release(_) => ArcSwapOption::empty(),
+                PolicySource::Files(files) => {
+                    match load::tenant(config, (tenant, files), None, now) {
+                        Ok(policy) => {
+                            let store = Store::new(policy, config.limits.policies_kept);
+                            ArcSwapOption::from_pointee(store)
+                        }
+                        Err(refused) => {
+                            mistakes.merge(refused.found);
+                            continue;
+                        }
+                    }
                 }
-                Err(refused) => mistakes.merge(refused.found),
-            }
+            };
+            drop(stores.insert(tenant.id.clone(), slot));
         }
         mistakes.or(Self(stores))
     }
@@ -85,7 +96,8 @@ impl Policies {
     pub fn check(config: &Config) -> Result<(), Diagnostics> {
         let mut mistakes = Diagnostics::default();
         for tenant in config.tenants.values() {
-            let checked = load::check(config, tenant);
+            let PolicySource::Files(files) = &tenant.policy else { continue };
+            let checked = load::check(config, (tenant, files));
             checked.err().into_iter().for_each(|refused| mistakes.merge(refused.found));
         }
         mistakes.or(())
@@ -95,18 +107,34 @@ impl Policies {
     pub fn reload(
         &self,
         config: &Config,
-        tenant: &Tenant,
+        (tenant, files): (&Tenant, &PolicyFiles),
         now: Timestamp,
     ) -> Result<TenantPolicy, Refused> {
-        load::tenant(config, tenant, self.of(&tenant.id), now)
+        load::tenant(config, (tenant, files), self.of(&tenant.id).as_deref(), now)
     }
 
-    pub fn of(&self, tenant: &TenantId) -> Option<&Store> {
-        self.0.get(tenant)
+    pub fn of(&self, tenant: &TenantId) -> Option<Arc<Store>> {
+        self.0.get(tenant)?.load_full()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&TenantId, &Store)> {
-        self.0.iter()
+    pub fn iter(&self) -> impl Iterator<Item = (&TenantId, Arc<Store>)> {
+        self.0.iter().filter_map(|(tenant, slot)| Some((tenant, slot.load_full()?)))
+    }
+
+    /// Lets a release decide from the next call on; one at a time for each tenant.
+    pub fn install(&self, tenant: &TenantId, policy: TenantPolicy, kept: usize) {
+        let Some(slot) = self.0.get(tenant) else { return };
+        match slot.load_full() {
+            Some(store) => store.activate(policy),
+            None => slot.store(Some(Arc::new(Store::new(policy, kept)))),
+        }
+    }
+
+    /// Nothing decides for this tenant any more, so its calls are denied.
+    pub fn withdraw(&self, tenant: &TenantId) {
+        if let Some(slot) = self.0.get(tenant) {
+            slot.store(None);
+        }
     }
 }
 
