@@ -59,6 +59,7 @@ fn candidate(candidate: &Candidate) -> Map<String, Value> {
         Progress::Held { .. } => "held",
         Progress::Complete => "complete",
         Progress::RolledBack { .. } => "rolled_back",
+        Progress::Aborted => "aborted",
     };
     let mut told = version(&candidate.version);
     told.insert("agents".to_owned(), candidate.agents.to_string().into());
