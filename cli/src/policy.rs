@@ -61,6 +61,7 @@ enum PolicyCommand {
     Build(build::BuildArgs),
     Verify(verify::VerifyArgs),
     Schema(schema::SchemaArgs),
+    Export(aegis_cli_region::ExportArgs),
 }
 
 pub(crate) fn run(args: &PolicyArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
@@ -76,5 +77,6 @@ pub(crate) fn run(args: &PolicyArgs, home: &Home, screen: &Screen) -> Result<Exi
         PolicyCommand::Build(args) => build::run(args, home, screen),
         PolicyCommand::Verify(args) => verify::run(args, home, screen),
         PolicyCommand::Schema(_) => schema::run(screen),
+        PolicyCommand::Export(args) => crate::region::show(args.run(home.root()), screen),
     }
 }

@@ -11,13 +11,15 @@ use std::time::Duration;
 use aegis_audit_chain::Hash;
 use aegis_domain::{Region, TenantId};
 use aegis_ledger::{Ledger, LineKey};
-use aegis_policy_follow::{Page, RELEASE_TYPE, RELEASES_TYPE, Scope, Statement};
+use aegis_policy_follow::{Page, RELEASE_TYPE, RELEASES_TYPE, Scope, Statement, written};
+use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use parking_lot::Mutex;
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::problem::Problem;
 use crate::{Control, clock, page};
@@ -53,13 +55,35 @@ pub(crate) async fn get(
     State(control): State<Arc<Control>>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Asked { after, region, tenants } = page::query(asked)?;
-    let names = tenants.iter().flat_map(|names| names.split(','));
-    let tenants = names.map(TenantId::parse).collect::<Result<_, _>>();
-    let tenants = tenants.map_err(|_| Problem::Malformed("tenants are not names".into()))?;
-    let scope = Scope { region: region.unwrap_or_else(|| control.region.clone()), tenants };
+    let (scope, after) = control.scope(page::query(asked)?)?;
     let signed = control.releases(&scope, after).await?;
     Ok(([(CONTENT_TYPE, "application/jose"), (CACHE_CONTROL, "no-store")], signed).into_response())
+}
+
+/// All of it with the bundles, for gateways that start with nobody reachable.
+pub(crate) async fn export(
+    State(control): State<Arc<Control>>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let scope = control.scope(page::query(asked)?)?.0;
+    let (releases, bundles): (Vec<_>, Vec<_>) = {
+        let ledger = control.node.ledger();
+        let lines = ledger.releases().lines().map(|(line, _)| line);
+        let lines = lines.filter(|line| scope.names(&line.tenant));
+        let told = lines.filter_map(|line| control.statement(&ledger, line, &scope.region));
+        let content = |digest: Hash| Some(ledger.releases().content(digest)?.bytes.clone());
+        let with_bundles = told.map(|told| {
+            let digests: BTreeSet<Hash> = told.bundles.values().copied().collect();
+            (told, digests.into_iter().filter_map(content).collect::<Vec<_>>())
+        });
+        with_bundles.unzip()
+    };
+    let mut lines = Vec::new();
+    for (statement, bundles) in releases.iter().zip(&bundles) {
+        let signed = control.signed(statement).map_err(ReleasesError::Content)?;
+        lines.push(written(&signed, clock::now().unix_s(), bundles));
+    }
+    Ok(Json(json!({ "releases": lines })).into_response())
 }
 
 pub(crate) async fn content(
@@ -128,6 +152,19 @@ impl Lately {
 }
 
 impl Control {
+    fn scope(&self, asked: Asked) -> Result<(Scope, Option<u64>), Problem> {
+        let Asked { after, region, tenants } = asked;
+        let names = tenants.iter().flat_map(|names| names.split(','));
+        let tenants = names.map(TenantId::parse).collect::<Result<_, _>>();
+        let tenants = tenants.map_err(|_| Problem::Malformed("tenants are not names".into()))?;
+        let region = region.unwrap_or_else(|| self.region.clone());
+        Ok((Scope { region, tenants }, after))
+    }
+
+    fn signed(&self, statement: &Statement) -> Result<String, serde_json::Error> {
+        Ok(self.region_key.sign(RELEASE_TYPE, &serde_json::to_vec(statement)?))
+    }
+
     /// A signed page for followers in a region: what came after a revision, once something did or some time went by; or
     /// everything.
     pub async fn releases(
@@ -152,8 +189,8 @@ impl Control {
         let ledger = self.node.ledger();
         let changed = after.and_then(|after| Some((after, self.changes.after(&ledger, after)?)));
         let is_asked = |line: &LineKey| {
-            let is_named = scope.tenants.is_empty() || scope.tenants.contains(&line.tenant);
-            is_named && changed.as_ref().is_none_or(|(_, lines)| lines.contains(line))
+            scope.names(&line.tenant)
+                && changed.as_ref().is_none_or(|(_, lines)| lines.contains(line))
         };
         let mut statements = Vec::new();
         let mut gone = Vec::new();
@@ -167,10 +204,7 @@ impl Control {
         let revision = ledger.released();
         // Signing takes longer than reading, and the ledger waits for nobody.
         drop(ledger);
-        let signed = |statement: &Statement| {
-            Ok(self.region_key.sign(RELEASE_TYPE, &serde_json::to_vec(statement)?))
-        };
-        let releases: Result<Vec<_>, serde_json::Error> = statements.iter().map(signed).collect();
+        let releases: Result<Vec<_>, _> = statements.iter().map(|it| self.signed(it)).collect();
         Ok(Page {
             region: scope.region.clone(),
             at_s: clock::now().unix_s(),
@@ -190,7 +224,7 @@ impl Control {
         let held = ledger.releases().line(line).filter(|_| is_allowed)?;
         let pointer = held.pointer()?.clone();
         let bundle = |number| Some((number, held.version(number)?.bundle));
-        let bundles = pointer.choice.versions().filter_map(bundle).collect();
+        let bundles = pointer.versions().filter_map(bundle).collect();
         let (region, revision) = (region.clone(), ledger.released());
         Some(Statement { region, revision, line: line.clone(), pointer, bundles })
     }

@@ -13,12 +13,11 @@ use aegis_control::Control;
 use aegis_corridor::{Corridor, clock};
 use aegis_domain::TenantId;
 use aegis_identity::{KeySet, verify_jws_within};
-use aegis_ledger::{LineKey, Pointer};
+use aegis_ledger::LineKey;
 use aegis_policy_follow::{
-    FollowConfig, Follower, Http, Installer, Ready, Release, Report, Scope, Sides, Source,
-    SourceError,
+    FollowConfig, Follower, Http, Installer, Ready, Release, Report, Scope, Source, SourceError,
 };
-use aegis_policy_rollout::Share;
+use aegis_policy_rollout::Observed;
 use aegis_policy_store::{Beside, Bundled, Released};
 use anyhow::Context as _;
 use tokio::runtime::Handle;
@@ -145,33 +144,31 @@ impl Installer for Installed {
         self.corridor.policies.withdraw(&line.tenant);
     }
 
-    fn observed(&self, _: &LineKey) -> Option<Sides> {
-        None
+    fn observed(&self, line: &LineKey) -> Option<Observed> {
+        let policy = self.corridor.policies.of(&line.tenant)?.current();
+        policy.candidate.as_ref().map(|candidate| candidate.observed())
     }
 }
 
-/// The versions that a pointer names. A canary decides for its share of agents; a shadow is asked about all calls. Where there
-/// are both, the shadow waits until the canary is over.
+/// The versions that a pointer names. While a rollout is under way, the shadow waits.
 fn released<'a>(
     release: &'a Release,
     tenant: &'a TenantId,
     environment: &'a str,
 ) -> Option<Released<'a>> {
-    let Pointer { choice, .. } = &release.statement().pointer;
+    let pointer = &release.statement().pointer;
     let bundled = |version: u32| {
         Some(Bundled { version: u64::from(version), archive: release.bundle(version)? })
     };
-    let beside = match (&choice.canary, choice.shadow) {
-        (Some(canary), _) => {
-            let agents = format!("{}%", canary.percent).parse().ok()?;
-            Some(Beside { version: bundled(canary.version)?, agents, sample: Share::NONE })
+    let beside = match (pointer.under_way(), pointer.choice.shadow) {
+        (Some(rollout), _) => {
+            let (candidate, progress) = (bundled(rollout.candidate)?, rollout.progress);
+            Some(Beside::Rollout { candidate, plan: &rollout.plan, progress })
         }
-        (None, Some(shadow)) => {
-            Some(Beside { version: bundled(shadow)?, agents: Share::NONE, sample: Share::ALL })
-        }
+        (None, Some(shadow)) => Some(Beside::Shadow(bundled(shadow)?)),
         (None, None) => None,
     };
-    Some(Released { tenant, environment, live: bundled(choice.active)?, beside })
+    Some(Released { tenant, environment, live: bundled(pointer.choice.active)?, beside })
 }
 
 /// The ledger of this very process.

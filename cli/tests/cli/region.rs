@@ -7,8 +7,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use aegis_control::{Control, ControlConfig, Serving, SubjectSources, serve};
+use aegis_domain::Secret;
 use aegis_identity::SigningKey;
+use aegis_policy_follow::{Http, Source as _};
 use assert_cmd::assert::Assert;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -92,6 +95,33 @@ fn an_agent_is_registered_enrols_gets_a_token_and_loses_it() {
     region.says("", "agent enable acme/pay-bot");
     assert!(region.says("", "agent show acme/pay-bot").contains("active"));
     region.says("", "token get --agent acme/pay-bot --key agent.pem");
+}
+
+#[test]
+fn the_fleet_is_shown_as_its_gateways_report_it() {
+    let region = Region::start();
+    assert_eq!(region.says("", "fleet status -o json").trim(), "[]");
+    let token = std::fs::read_to_string(region.home.path("control/follower.token")).unwrap();
+    let source = Http::new(&region.url, Secret::new(token), None).unwrap();
+    let report = json!({
+        "build": "aegis-gateway 0.1.0", "region": "eu-west-1",
+        "lines": [{
+            "line": { "tenant": "acme", "environment": "prod" },
+            "epoch": 3, "version": 7, "since_s": 1_800_000_000, "observed": null,
+            "refused": { "epoch": 4, "why": "test `lie` failed" },
+        }],
+    });
+    source.report("gw-1", &serde_json::from_value(report).unwrap()).unwrap();
+    let told = region.says("", "fleet status");
+    for part in ["gw-1", "acme", "prod", "7", "2027-01-15", "test `lie` failed"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    region.says("", "policy export --out releases.jsonl");
+    assert_eq!(
+        std::fs::read(region.home.path("releases.jsonl")).unwrap(),
+        b"",
+        "nothing is released"
+    );
 }
 
 #[test]

@@ -53,6 +53,7 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .route("/v1/tenants/{tenant}/spend", get(spend::list))
         .route("/v1/tenants/{tenant}/adjustments", get(adjustments::list).post(adjustments::order))
         .route("/v1/fleet", get(fleet::show))
+        .route("/v1/releases/export", get(releases::export))
         .route_layer(from_fn_with_state(Arc::clone(&control), admins));
     let followers = Router::new()
         .route("/v1/feed", get(feed::get))

@@ -111,6 +111,12 @@ impl Node {
         pointer.map_or(0, |pointer| pointer.epoch)
     }
 
+    /// The number of a line's next version.
+    pub(crate) fn next(&self, line: &aegis_ledger::LineKey) -> u32 {
+        let ledger = self.control.node().ledger();
+        ledger.releases().line(line).map_or(Some(1), |line| line.next()).unwrap()
+    }
+
     /// When a tenant was last placed, zero where it never was.
     pub(crate) fn placed(&self, tenant: &aegis_domain::TenantId) -> u64 {
         let ledger = self.control.node().ledger();

@@ -18,7 +18,8 @@ use aegis_identity::{KeySet, SigningKey};
 use aegis_ledger::{
     Action, Choice, Environment, LineKey, Outcome, ReleaseAct, Residency, TenantAct,
 };
-use aegis_policy_follow::{FollowConfig, Follower, Http, Installer, Ready, Release, Sides};
+use aegis_policy_follow::{FollowConfig, Follower, Http, Installer, Ready, Release};
+use aegis_policy_rollout::Observed;
 use serde_json::json;
 
 use crate::node::{Node, region_key};
@@ -46,7 +47,7 @@ impl Installer for Notes {
         self.0.lock().unwrap().remove(line.tenant.as_str());
     }
 
-    fn observed(&self, _: &LineKey) -> Option<Sides> {
+    fn observed(&self, _: &LineKey) -> Option<Observed> {
         None
     }
 }
@@ -82,14 +83,16 @@ fn release(node: &Node, tenant: &str, bundle: &[u8]) -> (u64, u32) {
     let digest = Hash::of(bundle);
     let act = |act| node.propose(Action::Release(act));
     act(ReleaseAct::Store { digest, content: bundle.to_vec() });
-    let publish = ReleaseAct::Publish { line: line(tenant), bundle: digest, source: digest };
+    let number = node.next(&line(tenant));
+    let publish =
+        ReleaseAct::Publish { line: line(tenant), number, bundle: digest, source: digest };
     let Outcome::Version(active) = act(publish) else { panic!("no version") };
     (activate(node, tenant, active), active)
 }
 
 fn activate(node: &Node, tenant: &str, active: u32) -> u64 {
     let seen = node.epoch(&line(tenant));
-    let choice = Choice { active, shadow: None, canary: None };
+    let choice = Choice { active, shadow: None };
     let act = ReleaseAct::Activate { line: line(tenant), seen, choice };
     let Outcome::Epoch(epoch) = node.propose(Action::Release(act)) else { panic!("no epoch") };
     epoch

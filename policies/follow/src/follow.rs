@@ -17,6 +17,7 @@ use aegis_audit_chain::Hash;
 use aegis_domain::{Region, TenantId};
 use aegis_identity::{KeySet, TokenError, verify_jws_within};
 use aegis_ledger::LineKey;
+use aegis_policy_rollout::Observed;
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
@@ -24,7 +25,7 @@ use crate::keep::Keep;
 use crate::release::{Release, ReleaseError, believed};
 use crate::report;
 use crate::source::{Scope, Source, SourceError};
-use crate::wire::{Page, RELEASES_TYPE, Refused, Sides, Statement};
+use crate::wire::{Page, RELEASES_TYPE, Refused, Statement};
 
 const PAGE_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -69,7 +70,7 @@ pub trait Installer: Send + Sync {
     fn withdraw(&self, line: &LineKey);
 
     /// What both versions of a rollout did since its stage began.
-    fn observed(&self, line: &LineKey) -> Option<Sides>;
+    fn observed(&self, line: &LineKey) -> Option<Observed>;
 }
 
 /// What is followed, and whom to believe.

@@ -15,8 +15,6 @@ mod wire;
 
 pub use follow::{FollowConfig, FollowError, Follower, Installer, Ready};
 pub use http::Http;
-pub use release::{Release, ReleaseError};
+pub use release::{Release, ReleaseError, written};
 pub use source::{Scope, Source, SourceError};
-pub use wire::{
-    Counts, LineReport, Page, RELEASE_TYPE, RELEASES_TYPE, Refused, Report, Sides, Statement,
-};
+pub use wire::{LineReport, Page, RELEASE_TYPE, RELEASES_TYPE, Refused, Report, Statement};

@@ -50,6 +50,14 @@ struct Text {
     bundles: Vec<String>,
 }
 
+/// The text of a release, as an export holds it. Whoever reads it checks it.
+pub fn written(signed: &str, since_s: u64, bundles: &[Vec<u8>]) -> String {
+    let bundles = bundles.iter().map(|bytes| STANDARD_NO_PAD.encode(bytes)).collect();
+    let text = Text { statement: signed.to_owned(), since_s, bundles };
+    // Texts and numbers always have a JSON form.
+    serde_json::to_string(&text).unwrap_or_default()
+}
+
 /// Whether a statement may be believed here, and what it says.
 pub(crate) fn believed(
     signed: &str,
@@ -93,12 +101,10 @@ impl Release {
         Self::new((statement, &signed), since_s, bundles)
     }
 
-    /// One line that says all of it: what is kept on disk, and what an export holds.
-    pub fn text(&self) -> String {
-        let bundles = self.bundles.values().map(|bytes| STANDARD_NO_PAD.encode(bytes)).collect();
-        let text = Text { statement: self.signed.clone(), since_s: self.since_s, bundles };
-        // Texts and numbers always have a JSON form.
-        serde_json::to_string(&text).unwrap_or_default()
+    /// One line that says all of it: what is kept on disk.
+    pub(crate) fn text(&self) -> String {
+        let bundles: Vec<_> = self.bundles.values().cloned().collect();
+        written(&self.signed, self.since_s, &bundles)
     }
 
     pub fn statement(&self) -> &Statement {

@@ -32,6 +32,13 @@ pub struct Scope {
     pub tenants: BTreeSet<TenantId>,
 }
 
+impl Scope {
+    /// Whether a tenant is asked for.
+    pub fn names(&self, tenant: &TenantId) -> bool {
+        self.tenants.is_empty() || self.tenants.contains(tenant)
+    }
+}
+
 /// A voter of the region. Its methods block.
 pub trait Source: Send + Sync {
     /// A signed page: what came after a revision, once something did or some time went by; or everything.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use aegis_audit_chain::Hash;
 use aegis_domain::Region;
 use aegis_ledger::{LineKey, Pointer};
+use aegis_policy_rollout::Observed;
 use serde::{Deserialize, Serialize};
 
 /// `typ` of a statement, so that nothing else the region signs is taken for one.
@@ -70,7 +71,7 @@ pub struct LineReport {
     /// A later release that this gateway does not take.
     pub refused: Option<Refused>,
     /// What both versions of a rollout did here since its stage began.
-    pub observed: Option<Sides>,
+    pub observed: Option<Observed>,
 }
 
 /// A release that was not taken, and why.
@@ -79,25 +80,6 @@ pub struct LineReport {
 pub struct Refused {
     pub epoch: u64,
     pub why: String,
-}
-
-/// Both versions of a rollout beside each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sides {
-    pub stable: Counts,
-    pub candidate: Counts,
-}
-
-/// What one version did since the stage began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counts {
-    pub calls: u64,
-    pub denied: u64,
-    pub approvals: u64,
-    pub engine_errors: u64,
-    pub p99_us: u64,
 }
 
 /// Version numbers as JSON's names, and hashes as 43 characters of base64url.

@@ -3,6 +3,7 @@
 //! Not here: the language and the gate (`policies/engine`), and who asks for a change (the gateway). Blocks on the disk
 //! only where it loads. Invariant: a call takes one `Judges` and is judged, attested and recorded by nothing else.
 
+mod candidate;
 mod load;
 mod released;
 mod store;
@@ -12,15 +13,13 @@ use std::sync::{Arc, OnceLock};
 
 use aegis_config::{Config, PolicyFiles, PolicySource, Tenant};
 use aegis_document::Diagnostics;
-use aegis_domain::{AgentId, DecisionId, Region, TenantId, Timestamp, Ttl};
+use aegis_domain::{AgentId, DecisionId, Region, TenantId, Timestamp};
 use aegis_policy::activation::Cleared;
 use aegis_policy::{Archive, Snapshot};
-use aegis_policy_rollout::{
-    Bucket, Counts, Guard, Limit, Observed, Progress, Reaction, Rollout, RolloutError, Share, Side,
-    Stage,
-};
-use arc_swap::{ArcSwap, ArcSwapOption};
+use aegis_policy_rollout::{Bucket, Progress, Side};
+use arc_swap::ArcSwapOption;
 
+pub use candidate::{Candidate, Did};
 pub use load::Refused;
 pub use released::{Beside, Bundled, Released};
 pub use store::{NotHeld, Shelf, Store};
@@ -46,24 +45,14 @@ pub enum Form {
     Es256,
 }
 
-/// A version that decides for some agents, and is asked without effect about calls of the others.
-#[derive(Debug)]
-pub struct Candidate {
-    pub version: Cleared,
-    pub agents: Share,
-    pub sample: Share,
-    rollout: Rollout,
-    progress: ArcSwap<Progress>,
-}
-
 /// Whom one call is judged by.
 #[derive(Clone, Debug)]
 pub struct Judges {
     pub enforced: Arc<Snapshot>,
     /// Asked too, once the call is answered.
     pub beside: Option<Arc<Snapshot>>,
-    /// Set where the candidate is the one that decides.
-    pub rollout: Option<Arc<Candidate>>,
+    /// Which side of a rollout they are, where there is one.
+    rollout: Option<(Arc<Candidate>, Side)>,
 }
 
 impl Policies {
@@ -176,58 +165,30 @@ impl TenantPolicy {
             Side::Candidate => Judges {
                 enforced: Arc::clone(next),
                 beside: None,
-                rollout: Some(Arc::clone(candidate)),
+                rollout: Some((Arc::clone(candidate), Side::Candidate)),
             },
             Side::Stable => {
                 let is_sampled = candidate.sample.covers(Bucket::of_call(id.as_str()));
                 let beside = is_sampled.then(|| Arc::clone(next));
-                Judges { enforced: Arc::clone(live), beside, rollout: None }
+                let rollout = Some((Arc::clone(candidate), Side::Stable));
+                Judges { enforced: Arc::clone(live), beside, rollout }
             }
         }
     }
 }
 
-impl Candidate {
-    /// A rollout of one stage, whose share is the operator's and which one failed evaluation ends.
-    fn new(
-        version: Cleared,
-        agents: Share,
-        sample: Share,
-        now: Timestamp,
-    ) -> Result<Self, RolloutError> {
-        let guard = Guard { limit: Limit::EngineErrors, then: Reaction::RollBack };
-        let stage = Stage {
-            regions: Default::default(),
-            tenants: Default::default(),
-            share: agents,
-            min_duration: Ttl::from_s(0),
-            calls_min: 0,
-            guards: vec![guard],
-        };
-        // Named by its content: the same on every node, and another order of agents for another candidate.
-        let rollout = Rollout::new(version.snapshot().source_digest(), vec![stage])?;
-        let progress = ArcSwap::from_pointee(rollout.begin(now));
-        Ok(Self { version, agents, sample, rollout, progress })
-    }
-
-    fn side(&self, region: &Region, tenant: &TenantId, agent: &AgentId) -> Side {
-        self.rollout.side(**self.progress.load(), region, tenant, agent)
-    }
-
-    pub fn progress(&self) -> Progress {
-        **self.progress.load()
-    }
-
-    /// Tells that an evaluation failed for an agent it decides for; from then on the live version decides.
+impl Judges {
+    /// Tells that an evaluation failed.
     pub fn engine_failed(&self, now: Timestamp) {
-        let candidate = Counts { calls: 1, engine_errors: 1, ..Counts::default() };
-        let observed = Observed { candidate, ..Observed::default() };
-        let before = self.progress();
-        let after = self.rollout.step(before, now, &observed);
-        if before != after {
-            let policy = self.version.snapshot().policy_ref();
-            tracing::error!(revision = policy.revision, "a candidate failed and was rolled back");
-            self.progress.store(Arc::new(after));
+        if let Some((candidate, Side::Candidate)) = &self.rollout {
+            candidate.engine_failed(now);
+        }
+    }
+
+    /// Counts a decision on its side of a rollout.
+    pub fn decided(&self, did: Did) {
+        if let Some((candidate, side)) = &self.rollout {
+            candidate.decided(*side, did);
         }
     }
 }

@@ -10,7 +10,7 @@ use aegis_config::Config;
 use aegis_domain::{TenantId, Timestamp};
 use aegis_policy::Bundle;
 use aegis_policy::activation::{Cleared, Gate, clear_bundle};
-use aegis_policy_rollout::Share;
+use aegis_policy_rollout::{Progress, Rollout, Share};
 
 use crate::load::known;
 use crate::{Candidate, Policies, Refused, TenantPolicy};
@@ -23,7 +23,7 @@ pub struct Bundled<'a> {
 }
 
 /// What is released for a tenant.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Released<'a> {
     pub tenant: &'a TenantId,
     pub environment: &'a str,
@@ -32,13 +32,12 @@ pub struct Released<'a> {
 }
 
 /// A version beside the live one.
-#[derive(Clone, Copy, Debug)]
-pub struct Beside<'a> {
-    pub version: Bundled<'a>,
-    /// Whose calls it decides.
-    pub agents: Share,
-    /// The share of all other calls that it is asked about, without effect.
-    pub sample: Share,
+#[derive(Clone, Debug)]
+pub enum Beside<'a> {
+    /// It is asked about all calls, without effect.
+    Shadow(Bundled<'a>),
+    /// It decides for those agents that its rollout has reached.
+    Rollout { candidate: Bundled<'a>, plan: &'a Rollout, progress: Progress },
 }
 
 impl Policies {
@@ -75,10 +74,29 @@ impl Policies {
             clear_bundle(bundle, &check, &gate).map_err(|refusal| Refused::of(refusal, &name))
         };
         let live = clear(released.live)?;
-        let candidate = released.beside.map(|beside| {
-            let made = Candidate::new(clear(beside.version)?, beside.agents, beside.sample, now);
-            made.map_err(|error| Refused::unreadable("candidate", error.to_string()))
-        });
-        Ok(TenantPolicy::new(live, candidate.transpose()?))
+        let candidate = match &released.beside {
+            None => None,
+            Some(Beside::Shadow(version)) => {
+                let made = Candidate::new(clear(*version)?, Share::NONE, Share::ALL, now);
+                Some(made.map_err(|error| Refused::unreadable("shadow", error.to_string()))?)
+            }
+            Some(Beside::Rollout { candidate, plan, progress }) => {
+                let agents = share_of(plan, *progress);
+                let shares = (agents, Share::NONE);
+                Some(Candidate::under(clear(*candidate)?, (*plan).clone(), *progress, shares))
+            }
+        };
+        Ok(TenantPolicy::new(live, candidate))
+    }
+}
+
+/// Of the stage that a rollout has reached.
+fn share_of(plan: &Rollout, progress: Progress) -> Share {
+    match progress {
+        Progress::Running { stage, .. } | Progress::Held { stage, .. } => {
+            plan.stages().get(stage).map_or(Share::NONE, |stage| stage.share)
+        }
+        Progress::Complete => Share::ALL,
+        Progress::RolledBack { .. } | Progress::Aborted => Share::NONE,
     }
 }
