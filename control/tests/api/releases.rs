@@ -163,6 +163,27 @@ fn a_follower_hears_of_each_activation_and_of_no_other_tenant() {
 }
 
 #[test]
+fn two_hundred_followers_hear_of_an_activation() {
+    let node = Node::start();
+    let home = tempfile::tempdir().unwrap();
+    let (first, _) = release(&node, "acme", b"one");
+    let followers: Vec<_> = (0..200)
+        .map(|number| From::node(&node).follow(&home.path().join(number.to_string()), &["acme"]))
+        .collect();
+    for (notes, _) in &followers {
+        notes.wait("acme", Some((first, b"one")));
+    }
+    for bundle in [b"two", b"san", b"fur"] {
+        let (epoch, _) = release(&node, "acme", bundle);
+        let activated = Instant::now();
+        for (notes, _) in &followers {
+            notes.wait("acme", Some((epoch, bundle)));
+        }
+        println!("the last of 200 followers has an activation after {:?}", activated.elapsed());
+    }
+}
+
+#[test]
 fn what_was_taken_decides_again_with_nobody_reachable_and_a_damaged_generation_gives_way() {
     // Arrange: four releases, of which the last three are kept.
     let node = Node::start();
