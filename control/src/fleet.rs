@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aegis_domain::{Timestamp, Ttl};
-use aegis_policy_follow::{LineReport, Report};
+use aegis_policy_follow::{LineReport, Report, RolloutReport};
+use aegis_policy_rollout::{Counts, Observed};
+use async_trait::async_trait;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -17,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::problem::Problem;
 use crate::read::Asked;
-use crate::{Control, clock};
+use crate::{Control, Observations, Watched, clock};
 
 const GATEWAYS_MAX: usize = 10_000;
 const NAME_BYTES_MAX: usize = 63;
@@ -59,6 +61,39 @@ impl Fleet {
 
     fn all(&self) -> BTreeMap<Box<str>, Heard> {
         self.0.lock().clone()
+    }
+}
+
+#[async_trait]
+impl Observations for Fleet {
+    /// The sum over gateways, and the slowest of them. One that is silent, or not in this stage yet, has seen nothing of it.
+    async fn observed(&self, watched: &Watched) -> Option<Observed> {
+        let now = clock::now();
+        let stage = u32::try_from(watched.stage).ok()?;
+        let is_it = |report: &&RolloutReport| {
+            let since_ns = watched.since.unix_ns();
+            (report.id.as_str(), report.stage, report.since_ns)
+                == (watched.rollout.as_ref(), stage, since_ns)
+        };
+        let fleet = self.0.lock();
+        let heard = fleet.values().filter(|heard| now < heard.at.plus(SILENT));
+        let lines = heard.flat_map(|heard| &heard.report.lines);
+        let of = lines.filter(|line| line.line == watched.line);
+        let seen = of.filter_map(|line| line.rollout.as_ref()).filter(is_it);
+        seen.map(|report| report.observed).reduce(|one, other| Observed {
+            stable: sum(one.stable, other.stable),
+            candidate: sum(one.candidate, other.candidate),
+        })
+    }
+}
+
+fn sum(one: Counts, other: Counts) -> Counts {
+    Counts {
+        calls: one.calls.saturating_add(other.calls),
+        denied: one.denied.saturating_add(other.denied),
+        approvals: one.approvals.saturating_add(other.approvals),
+        engine_errors: one.engine_errors.saturating_add(other.engine_errors),
+        p99_us: one.p99_us.max(other.p99_us),
     }
 }
 
@@ -121,7 +156,7 @@ impl Control {
             "since": clock::show(Timestamp::from_unix_s(told.since_s)),
             "released": released.map(|(epoch, version)| json!({ "epoch": epoch, "version": version })),
             "refused": told.refused,
-            "observed": told.observed,
+            "rollout": told.rollout,
         })
     }
 }

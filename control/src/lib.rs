@@ -15,12 +15,14 @@ mod keys;
 mod ledger;
 mod oauth;
 mod page;
+mod policies;
 mod problem;
 mod purse;
 mod read;
 mod releases;
 mod replay;
 mod replicated;
+mod rollouts;
 mod shapes;
 mod subjects;
 
@@ -45,6 +47,7 @@ pub use purse::{HotPurse, Purse};
 pub use releases::ReleasesError;
 pub use replay::{Memory, Replay, ReplayError};
 pub use replicated::Replicated;
+pub use rollouts::{Observations, Watched};
 pub use subjects::{SubjectSource, SubjectSources};
 
 use access::Access;
@@ -113,11 +116,14 @@ pub struct Control {
     issued: Issued,
     region: Region,
     changes: Changes,
-    fleet: Fleet,
+    fleet: Arc<Fleet>,
     /// Where money is counted; `None` where no gateway's hot state is at hand.
     purse: Option<Arc<dyn Purse>>,
     /// One change of keys at a time, so that a key is in the vault and the registry or in neither.
     rotation: Mutex<()>,
+    /// One compilation at a time: it may take seconds of a processor.
+    compiling: Mutex<()>,
+    observations: Arc<dyn Observations>,
 }
 
 impl Control {
@@ -141,6 +147,7 @@ impl Control {
         if config.audiences.is_empty() {
             return Err(ControlError::NoAudience);
         }
+        let fleet = Arc::new(Fleet::default());
         Ok(Self {
             service: Service { issuer: config.issuer, audiences: config.audiences },
             node,
@@ -154,9 +161,11 @@ impl Control {
             issued: Issued::default(),
             region: config.region,
             changes: Changes::default(),
-            fleet: Fleet::default(),
             purse: None,
             rotation: Mutex::new(()),
+            compiling: Mutex::new(()),
+            observations: Arc::<Fleet>::clone(&fleet),
+            fleet,
         })
     }
 
@@ -164,6 +173,12 @@ impl Control {
     #[must_use]
     pub fn with_purse(self, purse: Arc<dyn Purse>) -> Self {
         Self { purse: Some(purse), ..self }
+    }
+
+    /// Learns what gateways saw candidates do otherwise than by their reports to this node.
+    #[must_use]
+    pub fn with_observations(self, observations: Arc<dyn Observations>) -> Self {
+        Self { observations, ..self }
     }
 
     fn purse(&self) -> Result<&dyn Purse, Problem> {
@@ -198,6 +213,10 @@ where
     F: Future<Output = ()> + Send,
 {
     keys::ensure(&control).await?;
-    connection::serve(listener, api::router(control), serving, stop).await;
+    let served = connection::serve(listener, api::router(Arc::clone(&control)), serving, stop);
+    tokio::select! {
+        () = served => {}
+        () = rollouts::drive(&control) => {}
+    }
     Ok(())
 }

@@ -107,7 +107,7 @@ fn the_fleet_is_shown_as_its_gateways_report_it() {
         "build": "aegis-gateway 0.1.0", "region": "eu-west-1",
         "lines": [{
             "line": { "tenant": "acme", "environment": "prod" },
-            "epoch": 3, "version": 7, "since_s": 1_800_000_000, "observed": null,
+            "epoch": 3, "version": 7, "since_s": 1_800_000_000, "rollout": null,
             "refused": { "epoch": 4, "why": "test `lie` failed" },
         }],
     });

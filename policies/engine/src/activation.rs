@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use aegis_document::Diagnostics;
+use aegis_document::{Diagnostics, Location};
 use aegis_domain::{Effect, TenantId, ToolName};
 use aegis_policy_language::{Example, ExpectedRules, ParamKind, PolicySet, Presence, Tool};
 use serde_json::{Value, json};
@@ -76,6 +76,32 @@ impl Refusal {
             Refusal::Cases(_) => "tests",
             Refusal::Unreadable(_) | Refusal::Disagreement { .. } => "engines",
         }
+    }
+
+    /// What is wrong and where: the place of each mistake and each failed test, or else the start of `file`.
+    pub fn into_diagnostics(self, file: &str) -> Diagnostics {
+        let message = self.to_string();
+        let mut found = Diagnostics::default();
+        match self {
+            Refusal::Invalid(mistakes) => return mistakes,
+            Refusal::Cases(failed) => {
+                for case in failed {
+                    let failure = case.failure.unwrap_or_default();
+                    found.report(&case.at, format!("test `{}`: {failure}", case.name), None);
+                }
+            }
+            Refusal::Disagreement { document, .. } => {
+                let help = format!("keep this version back and report the document: {document}");
+                found.report(&Location::start_of(file), message, Some(help));
+            }
+            Refusal::Tenant(_)
+            | Refusal::Version(_)
+            | Refusal::Digest
+            | Refusal::Signature(_)
+            | Refusal::Source(_)
+            | Refusal::Unreadable(_) => found.report(&Location::start_of(file), message, None),
+        }
+        found
     }
 }
 

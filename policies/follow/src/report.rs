@@ -8,12 +8,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use aegis_domain::Region;
-use aegis_ledger::LineKey;
+use aegis_ledger::{LineKey, Pointer, Rollout};
+use aegis_policy_rollout::{Observed, Progress};
 use tracing::warn;
 
 use crate::follow::{Installer, Standing, Standings};
 use crate::source::Source;
-use crate::wire::{LineReport, Report};
+use crate::wire::{LineReport, Report, RolloutReport};
 
 const EVERY: Duration = Duration::from_secs(3);
 
@@ -54,13 +55,25 @@ impl Teller {
 
     fn line(&self, line: LineKey, standing: Standing) -> LineReport {
         let pointer = standing.held.map(|statement| statement.pointer);
+        let under_way = pointer.as_ref().and_then(Pointer::under_way);
+        let observed = self.installer.observed(&line);
         LineReport {
+            rollout: under_way.zip(observed).and_then(|(rollout, seen)| told(rollout, seen)),
             epoch: pointer.as_ref().map_or(0, |pointer| pointer.epoch),
             version: pointer.as_ref().map_or(0, |pointer| pointer.choice.active),
             since_s: standing.since_s,
             refused: standing.refused,
-            observed: self.installer.observed(&line),
             line,
         }
     }
+}
+
+/// A stage and what was seen in it.
+fn told(rollout: &Rollout, observed: Observed) -> Option<RolloutReport> {
+    let (stage, since) = match rollout.progress {
+        Progress::Running { stage, since } | Progress::Held { stage, since, .. } => (stage, since),
+        Progress::Complete | Progress::RolledBack { .. } | Progress::Aborted => return None,
+    };
+    let (id, stage) = (rollout.plan.id().to_owned(), u32::try_from(stage).ok()?);
+    Some(RolloutReport { id, stage, since_ns: since.unix_ns(), observed })
 }

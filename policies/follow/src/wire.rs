@@ -70,8 +70,21 @@ pub struct LineReport {
     pub since_s: u64,
     /// A later release that this gateway does not take.
     pub refused: Option<Refused>,
-    /// What both versions of a rollout did here since its stage began.
-    pub observed: Option<Observed>,
+    /// The rollout under way, as far as it is known here.
+    pub rollout: Option<RolloutReport>,
+}
+
+/// What both versions of a rollout did on one gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RolloutReport {
+    /// The rollout's id.
+    pub id: String,
+    pub stage: u32,
+    /// Since when the stage has its agents, as the region's ledger has it.
+    pub since_ns: u64,
+    /// Since then, on this gateway.
+    pub observed: Observed,
 }
 
 /// A release that was not taken, and why.

@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use aegis_config::{CandidateFiles, Config, PolicyFiles, Tenant};
-use aegis_document::{Diagnostics, Document, Location, Position, Problems};
+use aegis_document::{Diagnostics, Document, Position, Problems};
 use aegis_domain::{TenantId, Timestamp};
 use aegis_policy::activation::{Cleared, Gate, Refusal, clear};
 use aegis_policy_language::{PolicySet, canonical};
@@ -142,31 +142,7 @@ impl Refused {
     /// A refusal of the gate, with the place of each failed test.
     pub(super) fn of(refusal: Refusal, file: &str) -> Self {
         let code = refusal.code();
-        let message = refusal.to_string();
-        let found = match refusal {
-            Refusal::Invalid(found) => found,
-            Refusal::Cases(failed) => {
-                let mut found = Diagnostics::default();
-                for case in failed {
-                    let failure = case.failure.unwrap_or_default();
-                    found.report(&case.at, format!("test `{}`: {failure}", case.name), None);
-                }
-                found
-            }
-            Refusal::Disagreement { document, .. } => {
-                let mut found = Diagnostics::default();
-                let help = format!("keep this version back and report the document: {document}");
-                found.report(&Location::start_of(file), message, Some(help));
-                found
-            }
-            Refusal::Tenant(_)
-            | Refusal::Version(_)
-            | Refusal::Digest
-            | Refusal::Signature(_)
-            | Refusal::Source(_)
-            | Refusal::Unreadable(_) => about(file, message),
-        };
-        Self { code, found }
+        Self { code, found: refusal.into_diagnostics(file) }
     }
 }
 
