@@ -80,7 +80,7 @@ pub(crate) async fn export(
     };
     let mut lines = Vec::new();
     for (statement, bundles) in releases.iter().zip(&bundles) {
-        let signed = control.signed(statement).map_err(ReleasesError::Content)?;
+        let signed = control.stated(statement).map_err(ReleasesError::Content)?;
         lines.push(written(&signed, clock::now().unix_s(), bundles));
     }
     Ok(Json(json!({ "releases": lines })).into_response())
@@ -161,7 +161,7 @@ impl Control {
         Ok((Scope { region, tenants }, after))
     }
 
-    fn signed(&self, statement: &Statement) -> Result<String, serde_json::Error> {
+    fn stated(&self, statement: &Statement) -> Result<String, serde_json::Error> {
         Ok(self.region_key.sign(RELEASE_TYPE, &serde_json::to_vec(statement)?))
     }
 
@@ -204,7 +204,7 @@ impl Control {
         let revision = ledger.released();
         // Signing takes longer than reading, and the ledger waits for nobody.
         drop(ledger);
-        let releases: Result<Vec<_>, _> = statements.iter().map(|it| self.signed(it)).collect();
+        let releases: Result<Vec<_>, _> = statements.iter().map(|it| self.stated(it)).collect();
         Ok(Page {
             region: scope.region.clone(),
             at_s: clock::now().unix_s(),

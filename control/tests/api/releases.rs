@@ -208,7 +208,7 @@ fn what_was_taken_decides_again_with_nobody_reachable_and_a_damaged_generation_g
     let damages: [fn(&mut Vec<u8>); 2] = [
         |bytes| {
             let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
+            bytes[middle] ^= 0x81;
         },
         |bytes| bytes.truncate(bytes.len() - 9),
     ];

@@ -273,3 +273,26 @@ async fn a_gateway_without_a_release_is_not_ready_and_says_why_and_an_export_let
     assert_eq!(live(&fresh).await, 1);
     says(&fresh, "forbidden").await.is_denied(Reason::PolicyDenied);
 }
+
+#[tokio::test]
+async fn a_rollout_moves_on_by_what_gateways_report_and_ends_with_the_candidate_for_all() {
+    let (author, policy) = (Author::start(), policy().await);
+    author.activate(author.publish(&policy));
+    let candidate = author.publish(&stricter(&policy));
+    let house = author.gateway("gw").await.start(GATEWAY).await;
+    let stages = json!([{ "share": "100%", "calls_min": 3 }]);
+    let stages = serde_json::from_value(stages).unwrap();
+    author.act(ReleaseAct::Start { line: line(), seen: author.epoch(), candidate, stages });
+    let begun = Instant::now();
+    while says(&house, "plain").await.is_ok().record().policy.unwrap().version != 2 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", house.stderr());
+    }
+    assert_eq!(live(&house).await, 1, "it is not the stable version yet");
+    for _ in 0..3 {
+        says(&house, "harmless").await.is_denied(Reason::PolicyDenied);
+    }
+    until_live(&house, candidate).await;
+    let ledger = author.control.node().ledger();
+    let pointer = ledger.releases().line(&line()).unwrap().pointer().unwrap();
+    assert_eq!((pointer.choice.active, pointer.by.as_str()), (2, "rollout driver"));
+}

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -119,8 +119,8 @@ impl Follower {
         source: Arc<dyn Source>,
         installer: Arc<dyn Installer>,
     ) -> Result<Self, FollowError> {
-        let file = |source| FollowError::File { path: config.directory.clone(), source };
-        let keep = Keep::open(&config.directory).map_err(file)?;
+        let keep = Keep::open(&config.directory)
+            .map_err(|source| FollowError::File { path: config.directory.clone(), source })?;
         let tenants: BTreeSet<TenantId> =
             config.lines.iter().map(|line| line.tenant.clone()).collect();
         let scope = Scope { region: config.region.clone(), tenants };
@@ -136,7 +136,7 @@ impl Follower {
             standings: Arc::clone(&standings),
         };
         let shared = Arc::clone(&standings);
-        let mut thread =
+        let thread =
             Thread { config, scope, source, installer, keep, standings, revision: None, changed };
         thread.begin()?;
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
@@ -172,25 +172,34 @@ struct Thread {
 
 impl Thread {
     /// What was kept, line by line: the newest that checks out and is cleared. Then the export, where it is newer.
-    fn begin(&mut self) -> Result<(), FollowError> {
-        for line in self.config.lines.clone() {
-            let file = |source| FollowError::File { path: self.config.directory.clone(), source };
-            for kept in self.keep.of(&line).map_err(file)? {
-                let text = kept.read().map_err(file)?;
-                match self.resumed(&line, &text) {
+    fn begin(&self) -> Result<(), FollowError> {
+        for line in &self.config.lines {
+            for kept in self.keep.of(line).map_err(|error| self.file(error))? {
+                let text = kept.read().map_err(|error| self.file(error))?;
+                match self.resumed(line, &text) {
                     Ok(()) => break,
                     Err(Unfit::Damaged(cause)) => {
                         let epoch = kept.epoch;
                         warn!(?line, epoch, %cause, "a kept release does not check out; the one before is tried");
-                        kept.set_aside().map_err(file)?;
+                        kept.set_aside().map_err(|error| self.file(error))?;
                     }
                     Err(Unfit::Refused) => {}
                 }
             }
         }
-        let Some(path) = self.config.export.clone() else { return Ok(()) };
-        let file = |source| FollowError::File { path: path.clone(), source };
-        for text in std::fs::read_to_string(&path).map_err(file)?.lines() {
+        for path in self.config.export.iter() {
+            // A gateway that has what it needs must not stay down for want of it; one that has not says so.
+            if let Err(error) = self.import(path) {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                warn!(%error, cause, "the export of releases is not taken");
+            }
+        }
+        Ok(())
+    }
+
+    fn import(&self, path: &Path) -> Result<(), FollowError> {
+        let file = |source| FollowError::File { path: path.to_owned(), source };
+        for text in std::fs::read_to_string(path).map_err(file)?.lines() {
             let (keys, region) = (&self.config.region_keys, &self.config.region);
             let release = Release::read(text, keys, region)?;
             if self.config.lines.contains(&release.statement().line) {
@@ -226,6 +235,10 @@ impl Thread {
             Ok(false) | Err(FollowError::Older { .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    fn file(&self, source: io::Error) -> FollowError {
+        FollowError::File { path: self.config.directory.clone(), source }
     }
 
     fn run(mut self, stopped: &Receiver<()>) {
@@ -327,8 +340,7 @@ impl Thread {
 
     /// What a statement names: from the disk where it was kept, else from the voter.
     fn bundles(&self, statement: &Statement) -> Result<Vec<Vec<u8>>, FollowError> {
-        let file = |source| FollowError::File { path: self.config.directory.clone(), source };
-        let newest = self.keep.of(&statement.line).map_err(file)?;
+        let newest = self.keep.of(&statement.line).map_err(|error| self.file(error))?;
         let newest = newest.first().and_then(|kept| kept.read().ok());
         let (keys, region) = (&self.config.region_keys, &self.config.region);
         let held = newest.and_then(|text| Release::read(&text, keys, region).ok());
@@ -347,9 +359,7 @@ impl Thread {
     fn install(&self, release: &Release) -> Result<(), FollowError> {
         match self.installer.clear(release) {
             Ok(ready) => {
-                let file =
-                    |source| FollowError::File { path: self.config.directory.clone(), source };
-                self.keep.add(release).map_err(file)?;
+                self.keep.add(release).map_err(|error| self.file(error))?;
                 ready();
                 self.decides(release);
             }
@@ -362,8 +372,7 @@ impl Thread {
         if self.standings.lock().remove(line).is_some() {
             self.installer.withdraw(line);
             warn!(?line, "the region releases nothing here any more");
-            let file = |source| FollowError::File { path: self.config.directory.clone(), source };
-            self.keep.forget(line).map_err(file)?;
+            self.keep.forget(line).map_err(|error| self.file(error))?;
             self.tell();
         }
         Ok(())

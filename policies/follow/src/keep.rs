@@ -27,8 +27,9 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
+    /// As text, whatever became of it: what is no text fails its checks.
     pub(crate) fn read(&self) -> io::Result<String> {
-        fs::read_to_string(&self.path)
+        fs::read(&self.path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Puts it where someone can look at it.

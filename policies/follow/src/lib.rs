@@ -17,4 +17,6 @@ pub use follow::{FollowConfig, FollowError, Follower, Installer, Ready};
 pub use http::Http;
 pub use release::{Release, ReleaseError, written};
 pub use source::{Scope, Source, SourceError};
-pub use wire::{LineReport, Page, RELEASE_TYPE, RELEASES_TYPE, Refused, Report, RolloutReport, Statement};
+pub use wire::{
+    LineReport, Page, RELEASE_TYPE, RELEASES_TYPE, Refused, Report, RolloutReport, Statement,
+};
