@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -26,7 +26,10 @@ use crate::node::{Node, region_key};
 
 /// Who installs releases, as a test sees it.
 #[derive(Clone, Default)]
-struct Notes(Arc<Mutex<BTreeMap<String, (u64, Vec<u8>)>>>);
+struct Notes(Arc<Mutex<Noted>>);
+
+/// Epoch and bundle, by tenant.
+type Noted = BTreeMap<String, (u64, Vec<u8>)>;
 
 /// What no gateway takes.
 const BROKEN: &[u8] = b"broken";
@@ -328,31 +331,33 @@ fn tampering(node: &Node) -> (String, Arc<Mutex<usize>>) {
     let (to, tampers) = (node.url.strip_prefix("http://").unwrap().to_owned(), Arc::default());
     let count: Arc<Mutex<usize>> = Arc::clone(&tampers);
     std::thread::spawn(move || {
-        for socket in listener.incoming() {
-            let (mut near, to, count) = (socket.unwrap(), to.clone(), Arc::clone(&count));
-            std::thread::spawn(move || {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    let mut byte = [0];
-                    if near.read(&mut byte).unwrap_or(0) == 0 {
-                        return;
-                    }
-                    head.push(byte[0]);
-                }
-                let head = String::from_utf8(head).unwrap();
-                let is_content = head.contains("/v1/contents/");
-                let head = head.replacen("\r\n", "\r\nconnection: close\r\n", 1);
-                let mut far = std::net::TcpStream::connect(to).unwrap();
-                far.write_all(head.as_bytes()).unwrap();
-                let mut answer = Vec::new();
-                far.read_to_end(&mut answer).ok();
-                if let (true, Some(last)) = (is_content, answer.last_mut()) {
-                    *last ^= 1;
-                    *count.lock().unwrap() += 1;
-                }
-                near.write_all(&answer).ok();
-            });
+        for near in listener.incoming() {
+            let (to, count) = (to.clone(), Arc::clone(&count));
+            std::thread::spawn(move || relay(near.unwrap(), &to, &count));
         }
     });
     (url, tampers)
+}
+
+/// Passes one request on, and its answer back.
+fn relay(mut near: TcpStream, to: &str, tampers: &Mutex<usize>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if near.read(&mut byte).unwrap_or(0) == 0 {
+            return;
+        }
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let is_content = head.contains("/v1/contents/");
+    let mut far = TcpStream::connect(to).unwrap();
+    far.write_all(head.replacen("\r\n", "\r\nconnection: close\r\n", 1).as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    far.read_to_end(&mut answer).ok();
+    if let (true, Some(last)) = (is_content, answer.last_mut()) {
+        *last ^= 1;
+        *tampers.lock().unwrap() += 1;
+    }
+    near.write_all(&answer).ok();
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use aegis_audit_chain::Hash;
 use aegis_control::{Control, ControlConfig, Serving, SubjectSources, serve};
-use aegis_control_client::Client;
+use aegis_control_client::{Client, Conditions};
 use aegis_document::Document;
 use aegis_domain::{Reason, Region, Secret, TenantId};
 use aegis_identity::{KeySet, SigningKey};
@@ -295,4 +295,28 @@ async fn a_rollout_moves_on_by_what_gateways_report_and_ends_with_the_candidate_
     let ledger = author.control.node().ledger();
     let pointer = ledger.releases().line(&line()).unwrap().pointer().unwrap();
     assert_eq!((pointer.choice.active, pointer.by.as_str()), (2, "rollout driver"));
+}
+
+#[tokio::test]
+async fn a_gateway_that_keeps_the_ledger_decides_by_what_is_pushed_to_it_and_activated() {
+    let plan = Plan::new().await.keeping_the_registry();
+    let text = plan.text("acme.policy.yaml");
+    let plan = plan.with("/tenants/acme/policy", json!({ "release": "test" }));
+    let mut house = plan.launch(GATEWAY).await;
+    assert!(house.readiness().await.contains("no release of acme/test is at hand"));
+
+    let region = house.region();
+    let files = json!({ "files": [{ "name": "acme.policy.yaml", "text": text }] });
+    region.post("/v1/policies/acme/test/versions", files);
+    let token = fs::read_to_string(house.data().join("control/admin.token")).unwrap();
+    let admin = Client::new(region.url(), Some(Secret::new(token)), None).unwrap();
+    let path = "/v1/policies/acme/test/pointer";
+    let first = Conditions { version: Some("\"0\""), once: None };
+    admin.put(path, &json!({ "active": 1 }), &first).unwrap();
+    until_live(&house, 1).await;
+    assert!(house.is_ready().await);
+    says(&house, "forbidden").await.is_denied(Reason::PolicyDenied);
+    house.stop().await;
+    house.start_again().await;
+    assert_eq!(live(&house).await, 1);
 }
