@@ -93,7 +93,15 @@ hotfigures: hotstores ## measure a decision on Redis, Valkey and embedded; a min
 hotfailovers: hotstores ## lose Redis' primary a hundred times under load; takes root and twenty-five minutes
 	AEGIS_FAILOVERS=$${AEGIS_FAILOVERS:-100} cargo test --package aegis-state --test homes when_redis_fails_over -- --nocapture
 
-unit: opa hotstores buckets ceph verifiers analysts voterfigures: ## all tests
+voterfigures: hotstores ## measure three voters, and etcd where it is installed; minutes, on a quiet machine
+	cargo build --release --package aegis-voters
+	AEGIS_VOTER="$${CARGO_TARGET_DIR:-target}/release/aegis-voter" \
+	  cargo test --package aegis-voters --test processes figures -- --ignored --nocapture
+
+storms: ## a thousand simulated clusters; half an hour, on a quiet machine
+	AEGIS_SIM_SEEDS=$${AEGIS_SIM_SEEDS:-1000} cargo test --package aegis-raft-store no_seed_breaks_a_rule -- --nocapture
+
+unit: opa hotstores buckets ceph verifiers analysts ## all tests
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo nextest run --workspace --locked; \
 	else \
