@@ -1,4 +1,4 @@
-//! Clients that swing pointers, give, use and look at grants, publish and place, through any voter, as fast as they are
+//! Clients that swing pointers, give, use and look at grants, admit and place, through any voter, as fast as they are
 //! answered.
 //!
 //! Not here: what is judged of it (`history`). Invariant: a call that was said not to be sent, or a read that failed, is no
@@ -36,9 +36,8 @@ pub(crate) struct Client {
 /// What every client needs to be there.
 pub(crate) async fn prepare(world: &World) {
     let life = world.alive().remove(0);
-    let lines = (0..LINES).chain([wishes::PUBLISHED]);
-    let publish =
-        lines.flat_map(|line| (1..=wishes::VERSIONS).map(move |n| wishes::publish(line, n)));
+    let versions = |line| (1..=wishes::VERSIONS).map(move |number| wishes::publish(line, number));
+    let publish = (0..LINES).flat_map(versions);
     for (number, action) in std::iter::once(wishes::store()).chain(publish).enumerate() {
         let wish = wishes::wish(&format!("prepare-{number}"), action);
         assert!(matches!(world.propose(&life, wish).await, Heard::Answer(Ok(_))));
@@ -73,11 +72,8 @@ impl Client {
             6..9 => self.consume(life, grant).await,
             9 => self.look(life, grant).await,
             10 => {
-                let line = wishes::line(wishes::PUBLISHED);
-                let next = life.node.ledger().releases().line(&line).and_then(|line| line.next());
-                // A voter that has nothing yet foretells the first, and is told better.
-                let number = next.unwrap_or(1);
-                self.wish(life, wishes::publish(wishes::PUBLISHED, number)).await;
+                let admit = wishes::admit(&format!("c{}-{}", self.number, self.wishes));
+                self.wish(life, admit).await;
             }
             _ => {
                 let place = wishes::place(&format!("c{}-{}", self.number, self.wishes));

@@ -56,10 +56,10 @@ pub(crate) fn place_of(tenant: &TenantId) -> Action {
 pub(crate) fn prepare(lines: u64) -> impl Iterator<Item = Action> {
     let (digest, content) = (Hash::of(BUNDLE), BUNDLE.to_vec());
     let store = Action::Release(ReleaseAct::Store { digest, content });
-    let publish = (0..lines).flat_map(move |number| {
-        (1..=VERSIONS).map(move |version| {
-            let (line, bundle, source) = (line(number), digest, digest);
-            Action::Release(ReleaseAct::Publish { line, number: version, bundle, source })
+    let publish = (0..lines).flat_map(move |of| {
+        let (bundle, source) = (digest, digest);
+        (1..=VERSIONS).map(move |number| {
+            Action::Release(ReleaseAct::Publish { line: line(of), number, bundle, source })
         })
     });
     std::iter::once(store).chain(publish)
