@@ -68,6 +68,7 @@ enum PolicyCommand {
     Schema(schema::SchemaArgs),
     #[command(flatten)]
     Release(ReleaseCommand),
+    Export(aegis_cli_region::ExportArgs),
 }
 
 pub(crate) fn run(args: &PolicyArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
@@ -84,5 +85,6 @@ pub(crate) fn run(args: &PolicyArgs, home: &Home, screen: &Screen) -> Result<Exi
         PolicyCommand::Verify(args) => verify::run(args, home, screen),
         PolicyCommand::Schema(_) => schema::run(screen),
         PolicyCommand::Release(command) => release::run(command, home, screen),
+        PolicyCommand::Export(args) => crate::region::show(args.run(home.root()), screen),
     }
 }

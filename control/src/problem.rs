@@ -18,6 +18,7 @@ use tracing::error;
 use crate::clock::RandomError;
 use crate::keys::KeyError;
 use crate::ledger::LedgerError;
+use crate::releases::ReleasesError;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
@@ -45,6 +46,8 @@ pub(crate) enum Problem {
         "the registry ends at {serial}, before what is asked for; this node was restored from an older state"
     )]
     Rewound { serial: u64 },
+    #[error(transparent)]
+    Releases(#[from] ReleasesError),
     #[error("the registry cannot be written now")]
     Ledger(#[source] LedgerError),
     #[error("a token key cannot be made")]
@@ -128,6 +131,10 @@ impl Problem {
             Problem::ContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type"),
             Problem::Proof => (StatusCode::FORBIDDEN, "proof"),
             Problem::Rewound { .. } => (StatusCode::CONFLICT, "rewound"),
+            Problem::Releases(ReleasesError::Rewound { .. }) => (StatusCode::CONFLICT, "rewound"),
+            Problem::Releases(ReleasesError::Content(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "releases")
+            }
             Problem::Refused(refusal) => refused(*refusal),
             Problem::Ledger(_) => (StatusCode::SERVICE_UNAVAILABLE, "ledger"),
             Problem::NoPurse => (StatusCode::SERVICE_UNAVAILABLE, "no-hot-state"),

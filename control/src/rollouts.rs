@@ -63,17 +63,6 @@ pub trait Observations: Send + Sync + fmt::Debug {
     async fn observed(&self, watched: &Watched) -> Option<Observed>;
 }
 
-/// Where no gateway reports.
-#[derive(Debug)]
-pub struct Unobserved;
-
-#[async_trait]
-impl Observations for Unobserved {
-    async fn observed(&self, _: &Watched) -> Option<Observed> {
-        None
-    }
-}
-
 /// Goes on for ever; only the leader does anything.
 pub(crate) async fn drive(control: &Control) {
     let Ok(driver) = Actor::parse(DRIVER) else { return };

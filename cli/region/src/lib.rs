@@ -1,4 +1,4 @@
-//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, releases of policies, and an
+//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, releases, the fleet, and an
 //! agent's own token.
 //!
 //! Not here: writing to a terminal (`cli`). Invariant: a secret comes from a file or stdin, never from the command line, and
@@ -8,7 +8,9 @@ mod agent;
 mod amend;
 mod books;
 mod budget;
+mod export;
 mod files;
+mod fleet;
 mod keys;
 mod money;
 mod pages;
@@ -24,7 +26,9 @@ use serde_json::Value;
 pub use agent::AgentArgs;
 pub use books::Books;
 pub use budget::BudgetCommand;
+pub use export::ExportArgs;
 pub use files::FilesError;
+pub use fleet::FleetArgs;
 pub use keys::KeysArgs;
 pub use reconcile::{Comparison, OnDifference, reconcile};
 pub use region::{Access, RegionError};

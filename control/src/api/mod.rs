@@ -26,7 +26,7 @@ use axum::routing::{get, post};
 
 use crate::problem::Problem;
 use crate::read::Asked;
-use crate::{Control, Role, feed, oauth};
+use crate::{Control, Role, feed, fleet, oauth, releases};
 
 /// The OpenAPI document of this API (<https://spec.openapis.org/oas/v3.1.1>).
 pub const OPENAPI: &str = include_str!("../../openapi.json");
@@ -55,6 +55,8 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         )
         .route("/v1/tenants/{tenant}/spend", get(spend::list))
         .route("/v1/tenants/{tenant}/adjustments", get(adjustments::list).post(adjustments::order))
+        .route("/v1/fleet", get(fleet::show))
+        .route("/v1/releases/export", get(releases::export))
         .route(
             "/v1/policies/{tenant}/{environment}/versions",
             get(policies::list).post(policies::push),
@@ -76,6 +78,9 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .route_layer(from_fn_with_state(Arc::clone(&control), admins));
     let followers = Router::new()
         .route("/v1/feed", get(feed::get))
+        .route("/v1/releases", get(releases::get))
+        .route("/v1/contents/{digest}", get(releases::content))
+        .route("/v1/fleet/{gateway}", post(fleet::report))
         .route_layer(from_fn_with_state(Arc::clone(&control), followers));
     let open = Router::new()
         .route("/oauth2/token", post(oauth::token))

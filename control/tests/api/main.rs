@@ -22,6 +22,7 @@ mod people;
 mod policies;
 mod raw;
 mod refusals;
+mod releases;
 mod rollouts;
 mod tls;
 mod tokens;

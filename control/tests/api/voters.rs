@@ -123,6 +123,7 @@ impl Region {
         let listener = self.runtime.block_on(listener).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let config = ControlConfig {
+            region: aegis_domain::Region::parse("eu-west-1").unwrap(),
             data_dir: home.path().join("control"),
             issuer: url.clone(),
             audiences: vec![GATEWAY.to_owned()],

@@ -25,7 +25,7 @@ pub(super) struct Served {
 /// Every tenant's versions.
 pub(super) fn list(gateway: &Gateway) -> Value {
     let tenants = gateway.corridor.policies.iter();
-    json!({ "policies": tenants.map(|(tenant, store)| described(tenant, store)).collect::<Vec<_>>() })
+    json!({ "policies": tenants.map(|(tenant, store)| described(tenant, &store)).collect::<Vec<_>>() })
 }
 
 fn described(tenant: &TenantId, store: &Store) -> Value {
