@@ -34,7 +34,8 @@ use aegis_vault::{Files, Vault, VaultError};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
-pub use access::{AccessError, Principal, Role};
+pub use access::AccessError;
+pub use aegis_access::{Permission, Principal, Reach, Role};
 pub use api::OPENAPI;
 pub use connection::{Serving, TlsError, tls_config};
 pub use keys::KeyError;

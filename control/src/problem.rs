@@ -3,6 +3,7 @@
 //!
 //! Not here: OAuth's own errors, which have another shape (`oauth`). Invariant: the detail never quotes what was sent.
 
+use aegis_access::Unpermitted;
 use aegis_registry::Refusal;
 use aegis_state::StateError;
 use axum::Json;
@@ -15,13 +16,14 @@ use tracing::error;
 use crate::clock::RandomError;
 use crate::keys::KeyError;
 use crate::ledger::LedgerError;
+use crate::shapes;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
     #[error("send a token as Authorization: Bearer")]
     Unauthorized,
-    #[error("the token does not allow this")]
-    Forbidden,
+    #[error(transparent)]
+    Unpermitted(#[from] Unpermitted),
     #[error("there is no such path")]
     NoRoute,
     #[error("the path knows other methods only")]
@@ -86,7 +88,11 @@ impl Problem {
     fn kind(&self) -> (StatusCode, &'static str) {
         match self {
             Problem::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
-            Problem::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Problem::Unpermitted(Unpermitted::Permission(_)) => {
+                (StatusCode::FORBIDDEN, "forbidden")
+            }
+            Problem::Unpermitted(Unpermitted::Tenant) => (StatusCode::FORBIDDEN, "other-tenant"),
+            Problem::Unpermitted(Unpermitted::Region) => (StatusCode::FORBIDDEN, "whole-region"),
             Problem::NoRoute => (StatusCode::NOT_FOUND, "no-route"),
             Problem::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
             Problem::NotFound => (StatusCode::NOT_FOUND, "not-found"),
@@ -136,12 +142,15 @@ impl IntoResponse for Problem {
             let cause = std::error::Error::source(&self).map(ToString::to_string);
             error!(kind, cause, "a request to the control API failed");
         }
-        let body = json!({
+        let mut body = json!({
             "type": format!("https://aegis.dev/problems/{kind}"),
             "title": status.canonical_reason().unwrap_or_default(),
             "status": status.as_u16(),
             "detail": self.to_string(),
         });
+        if let Problem::Unpermitted(Unpermitted::Permission(missing)) = &self {
+            shapes::extend(&mut body, [json!({ "permission": missing.as_str() })]);
+        }
         let mut answer = (status, Json(body)).into_response();
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

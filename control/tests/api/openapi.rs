@@ -3,9 +3,10 @@
 //! Not here: what the answers mean. Invariant: an answer with a status or a member that the document does not name fails
 //! the test that got it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use aegis_control::OPENAPI;
+use aegis_control::{OPENAPI, Permission};
 use serde_json::Value;
 
 use crate::node::{Node, refusal};
@@ -120,16 +121,38 @@ fn every_operation_is_routed_and_none_takes_a_method_the_document_does_not_name(
     }
 }
 
+const ROUTES: &str = include_str!("../../src/api/mod.rs");
+
 #[test]
 fn every_route_of_the_source_is_in_the_document() {
-    let source = include_str!("../../src/api/mod.rs");
-    let routes: Vec<_> =
-        source.split(".route(").skip(1).map(|rest| rest.split('"').nth(1).unwrap()).collect();
-    let documented: Vec<_> = DOCUMENT["paths"].as_object().unwrap().keys().collect();
-    assert_eq!(routes.len(), documented.len());
-    for route in routes {
-        assert!(documented.iter().any(|template| *template == route), "{route}");
+    let routes: BTreeSet<_> =
+        ROUTES.split("(\"/").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let documented = DOCUMENT["paths"].as_object().unwrap().keys();
+    let documented: BTreeSet<_> = documented.map(|path| path.trim_start_matches('/')).collect();
+    assert_eq!(routes, documented);
+}
+
+#[test]
+fn every_operation_names_the_one_permission_its_route_asks_for() {
+    let mut asked = BTreeMap::new();
+    for method in ["get", "post", "put", "patch", "delete"] {
+        for line in ROUTES.split(&format!("        .{method}(\"")).skip(1) {
+            let (path, rest) = line.split_once("\", ").unwrap();
+            let name = rest.trim_start_matches("narrowed(").split([',', ')']).next().unwrap();
+            let permission = Permission::ALL.into_iter().find(|it| format!("{it:?}") == name);
+            let twice = asked.insert((path, method), permission.unwrap().as_str());
+            assert_eq!(twice, None, "{method} {path}");
+        }
     }
+    let mut documented = BTreeMap::new();
+    for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if let Some(scope) = operation["security"][0]["bearer"][0].as_str() {
+                documented.insert((path.as_str(), method.as_str()), scope);
+            }
+        }
+    }
+    assert_eq!(asked, documented);
 }
 
 #[test]
