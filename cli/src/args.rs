@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use aegis_cli_region::{AgentArgs, KeysArgs, RevokeArgs};
+use aegis_cli_region::{AgentArgs, KeysArgs, LoginArgs, LogoutArgs, RevokeArgs, SessionArgs};
 use aegis_domain::{Timestamp, Ttl};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -72,6 +72,9 @@ pub(crate) enum Command {
     Agent(AgentArgs),
     Keys(KeysArgs),
     Revoke(RevokeArgs),
+    Session(SessionArgs),
+    Login(LoginArgs),
+    Logout(LogoutArgs),
     Policy(policy::PolicyArgs),
     Audit(audit::AuditArgs),
     Ca(ca::CaArgs),

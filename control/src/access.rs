@@ -1,7 +1,7 @@
-//! Who someone is: the two bearer tokens that are made at first start, to begin with, one that may do everything and one for
-//! followers.
+//! The two bearer tokens that a node makes at its first start: one that may do everything, for the first session and for
+//! emergencies, and one for followers.
 //!
-//! Not here: what a principal may do (`control/access`), and agents, who prove themselves at the token endpoint.
+//! Not here: sessions (`people`), and what a principal may do (`control/access`).
 //! Invariant: a token is compared in constant time and is a file of mode 0600.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -12,13 +12,10 @@ use std::path::{Path, PathBuf};
 use aegis_access::{Principal, Reach, Role};
 use aegis_domain::Secret;
 use aegis_registry::Actor;
-use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::clock::{self, RandomError};
-use crate::problem::Problem;
 
 /// Why an access token cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,23 +52,13 @@ impl Access {
         Ok(Self { tokens })
     }
 
-    /// Who sends these headers.
-    pub(crate) fn who(&self, headers: &HeaderMap) -> Result<Principal, Problem> {
-        let token = bearer(headers).ok_or(Problem::Unauthorized)?;
+    /// Whose token this is.
+    pub(crate) fn bearer_of(&self, token: &str) -> Option<&Principal> {
         // Digests have one length whatever was sent, so that the comparison tells nothing.
         let sent: [u8; 32] = Sha256::digest(token).into();
         let known = self.tokens.iter().filter(|(kept, _)| kept.expose().ct_eq(&sent).into());
-        let principal = known.map(|(_, principal)| principal).next_back();
-        principal.cloned().ok_or(Problem::Unauthorized)
+        known.map(|(_, principal)| principal).next_back()
     }
-}
-
-/// The one bearer token of a request (RFC 6750 §2.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return None };
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 fn token(path: &Path, name: &str) -> Result<Secret<String>, AccessError> {

@@ -7,6 +7,7 @@
 mod access;
 mod api;
 mod clock;
+mod command;
 mod connection;
 mod feed;
 mod issued;
@@ -14,7 +15,9 @@ mod keys;
 mod ledger;
 mod oauth;
 mod page;
+mod people;
 mod problem;
+mod provider;
 mod purse;
 mod read;
 mod replay;
@@ -26,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aegis_domain::Region;
-use aegis_identity::{Nonces, SigningKey};
+use aegis_identity::{KeySet, Nonces, SigningKey};
 use aegis_raft_store::{Node, NodeError, OnFatal};
 pub use aegis_tokens::FirstUse;
 use aegis_tokens::Service;
@@ -40,6 +43,7 @@ pub use api::OPENAPI;
 pub use connection::{Serving, TlsError, tls_config};
 pub use keys::KeyError;
 pub use ledger::{Ledger, LedgerError, Proposal, Reading};
+pub use provider::PeopleSource;
 pub use purse::{HotPurse, Purse};
 pub use replay::{Memory, Replay, ReplayError};
 pub use replicated::Replicated;
@@ -48,6 +52,7 @@ pub use subjects::{SubjectSource, SubjectSources};
 use access::Access;
 use issued::Issued;
 use problem::Problem;
+use provider::Provider;
 use subjects::Subjects;
 
 /// What one control node is made from.
@@ -102,7 +107,11 @@ pub struct Control {
     replay: Arc<dyn Replay>,
     subjects: Subjects,
     access: Access,
+    /// Whose people may command, beside those with a session.
+    provider: Option<Provider>,
     region_key: SigningKey,
+    /// Checks the sessions that the region key signs.
+    session_keys: KeySet,
     /// What a proof at the token endpoint must carry, where it must.
     nonces: Option<Nonces>,
     issued: Issued,
@@ -145,12 +154,22 @@ impl Control {
             replay,
             subjects: Subjects::start(config.subjects),
             access: Access::open(&config.data_dir)?,
+            provider: None,
+            session_keys: KeySet::default()
+                .with(config.region_key.public_key().clone())
+                .unwrap_or_default(),
             region_key: config.region_key,
             nonces: None,
             issued: Issued::default(),
             purse: None,
             rotation: Mutex::new(()),
         })
+    }
+
+    /// Lets in the people of an OpenID provider.
+    #[must_use]
+    pub fn with_people(self, source: PeopleSource) -> Self {
+        Self { provider: Some(Provider::start(source)), ..self }
     }
 
     /// Tells and corrects what budgets have spent.

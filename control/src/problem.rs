@@ -38,6 +38,8 @@ pub(crate) enum Problem {
     ContentType(&'static str),
     #[error("{0}")]
     Refused(Refusal),
+    #[error("{0}")]
+    Declined(aegis_ledger::Refusal),
     #[error("the proof of possession is not a signature of the key over this enrolment")]
     Proof,
     #[error(
@@ -102,6 +104,7 @@ impl Problem {
             Problem::Proof => (StatusCode::FORBIDDEN, "proof"),
             Problem::Rewound { .. } => (StatusCode::CONFLICT, "rewound"),
             Problem::Refused(refusal) => refused(*refusal),
+            Problem::Declined(refusal) => declined(refusal),
             Problem::Ledger(_) => (StatusCode::SERVICE_UNAVAILABLE, "ledger"),
             Problem::NoPurse => (StatusCode::SERVICE_UNAVAILABLE, "no-hot-state"),
             Problem::Purse(_) => (StatusCode::SERVICE_UNAVAILABLE, "hot-state"),
@@ -132,6 +135,28 @@ fn refused(refusal: Refusal) -> (StatusCode, &'static str) {
         Refusal::Stale => (StatusCode::CONFLICT, "stale"),
         // draft-ietf-httpapi-idempotency-key-header-07 §2.7.
         Refusal::SerialReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused"),
+    }
+}
+
+fn declined(refusal: &aegis_ledger::Refusal) -> (StatusCode, &'static str) {
+    use aegis_ledger::{Refusal as Declined, SessionRefusal};
+    match refusal {
+        Declined::Registry(refusal) => refused(*refusal),
+        Declined::Session(refusal) => match refusal {
+            SessionRefusal::Unknown => (StatusCode::NOT_FOUND, "session-unknown"),
+            SessionRefusal::Exists => (StatusCode::CONFLICT, "session-exists"),
+            SessionRefusal::Length => (StatusCode::UNPROCESSABLE_ENTITY, "session-length"),
+            SessionRefusal::NoRole => (StatusCode::UNPROCESSABLE_ENTITY, "session-role"),
+            SessionRefusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
+        },
+        Declined::Release(_)
+        | Declined::Approval(_)
+        | Declined::Tenant(_)
+        | Declined::Stream(_)
+        | Declined::Voter(_) => (StatusCode::CONFLICT, "declined"),
+        Declined::Stale => refused(Refusal::Stale),
+        Declined::SerialReused => refused(Refusal::SerialReused),
+        Declined::ClientsFull => refused(Refusal::Full),
     }
 }
 

@@ -34,17 +34,23 @@ impl<L: Deref<Target = aegis_ledger::Ledger>> Deref for Part<L> {
     }
 }
 
+impl From<ProposeError> for LedgerError {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::Unknown => LedgerError::Unknown,
+            ProposeError::NoQuorum | ProposeError::Busy => LedgerError::NoQuorum,
+            ProposeError::TooLarge => LedgerError::TooLarge,
+            ProposeError::Stopped => LedgerError::Gone,
+        }
+    }
+}
+
 #[async_trait]
 impl Ledger for Replicated {
     async fn propose(&self, proposal: Proposal) -> Result<Event, LedgerError> {
         let Proposal { by, action, once } = proposal;
         let wish = Wish { by, action: Action::Registry(Box::new(action)), once };
-        let answer = self.0.propose(wish).await.map_err(|error| match error {
-            ProposeError::Unknown => LedgerError::Unknown,
-            ProposeError::NoQuorum | ProposeError::Busy => LedgerError::NoQuorum,
-            ProposeError::TooLarge => LedgerError::TooLarge,
-            ProposeError::Stopped => LedgerError::Gone,
-        })?;
+        let answer = self.0.propose(wish).await?;
         match answer {
             Ok(Outcome::Registry(event)) => Ok(*event),
             Err(Refusal::Registry(refusal)) => Err(LedgerError::Refused(refusal)),
@@ -58,6 +64,7 @@ impl Ledger for Replicated {
             | Err(
                 Refusal::Release(_)
                 | Refusal::Approval(_)
+                | Refusal::Session(_)
                 | Refusal::Tenant(_)
                 | Refusal::Stream(_)
                 | Refusal::Voter(_),

@@ -13,10 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_config::{
-    Config, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, RegionRegistry,
+    Config, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, PeopleIssuer,
+    RegionRegistry,
 };
 use aegis_control::{
-    Control, ControlConfig, HotPurse, Replicated, Serving, SubjectSource, SubjectSources,
+    Control, ControlConfig, HotPurse, PeopleSource, Replicated, Serving, SubjectSource,
+    SubjectSources,
 };
 use aegis_corridor::clock;
 use aegis_corridor::roster::{Belief, Roster};
@@ -142,6 +144,10 @@ impl Kept {
         let control =
             Control::with(wanted, stands_on).context("the control API cannot be set up")?;
         let control = control.with_purse(purse);
+        let control = match &api.people {
+            Some(from) => control.with_people(people(from)?),
+            None => control,
+        };
         let control = match config.identity.demands_nonces {
             true => control.demanding_nonces(),
             false => control,
@@ -152,6 +158,28 @@ impl Kept {
         let serving = serving(api.tls.as_ref())?;
         Ok(Self { control: Arc::new(control), listener, serving })
     }
+}
+
+fn people(from: &PeopleIssuer) -> anyhow::Result<PeopleSource> {
+    Ok(PeopleSource {
+        issuer: from.issuer.clone(),
+        audiences: from.audiences.clone(),
+        keys: key_source(&from.keys)?,
+        refresh: None,
+        groups: from.groups.clone(),
+        roles: from.roles.clone(),
+        tenants: from.tenants.clone(),
+    })
+}
+
+fn key_source(keys: &ExchangeKeys) -> anyhow::Result<KeySource> {
+    Ok(match keys {
+        ExchangeKeys::File(path) => KeySource::File(path.clone()),
+        ExchangeKeys::Url { url, ca_file } => {
+            let ca = ca_file.as_deref().map(read).transpose()?;
+            KeySource::Url { url: url.clone(), ca }
+        }
+    })
 }
 
 fn serving(tls: Option<&ControlTls>) -> anyhow::Result<Serving> {
@@ -167,18 +195,11 @@ fn serving(tls: Option<&ControlTls>) -> anyhow::Result<Serving> {
 
 fn subjects(exchange: &[ExchangeIssuer]) -> anyhow::Result<SubjectSources> {
     let issuers = exchange.iter().map(|from| {
-        let keys = match &from.keys {
-            ExchangeKeys::File(path) => KeySource::File(path.clone()),
-            ExchangeKeys::Url { url, ca_file } => {
-                let ca = ca_file.as_deref().map(read).transpose()?;
-                KeySource::Url { url: url.clone(), ca }
-            }
-        };
         Ok(SubjectSource {
             profile: from.profile,
             name: from.issuer.clone(),
             audiences: from.audiences.clone(),
-            keys,
+            keys: key_source(&from.keys)?,
             rules: from.rules.clone(),
         })
     });

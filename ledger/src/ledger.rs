@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::clients::Clients;
 use crate::wire::{hash, instant};
 use crate::{
-    Action, Answer, Approvals, Batch, Command, Outcome, Refusal, Releases, Streams, Tenants, Voters,
+    Action, Answer, Approvals, Batch, Command, Outcome, Refusal, Releases, Sessions, Streams,
+    Tenants, Voters,
 };
 
 /// What this version of the ledger can do. A command that an older voter could not read waits until the level is raised.
@@ -30,6 +31,8 @@ pub struct Ledger {
     registry: Registry,
     releases: Releases,
     approvals: Approvals,
+    #[serde(default)]
+    sessions: Sessions,
     tenants: Tenants,
     streams: Streams,
     voters: Voters,
@@ -44,6 +47,7 @@ impl Default for Ledger {
             registry: Registry::default(),
             releases: Releases::default(),
             approvals: Approvals::default(),
+            sessions: Sessions::default(),
             tenants: Tenants::default(),
             streams: Streams::default(),
             voters: Voters::default(),
@@ -87,6 +91,10 @@ impl Ledger {
 
     pub fn approvals(&self) -> &Approvals {
         &self.approvals
+    }
+
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     pub fn tenants(&self) -> &Tenants {
@@ -135,6 +143,7 @@ impl Ledger {
             }
             Action::Release(act) => Ok(self.releases.act(act, &desk)?),
             Action::Approval(act) => Ok(self.approvals.act(act, &desk)?),
+            Action::Session(act) => Ok(self.sessions.act(act, &desk)?),
             Action::Tenant(act) => Ok(self.tenants.act(act, &desk)?),
             Action::Stream(act) => Ok(self.streams.act(act, &desk)?),
             Action::Voter(act) => Ok(self.voters.act(act)?),

@@ -14,6 +14,7 @@ use crate::*;
 mod histories;
 mod releases;
 mod rules;
+mod sessions;
 mod streams;
 
 pub(crate) fn at(s: u64) -> Timestamp {

@@ -1,4 +1,4 @@
-//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, and an agent's own token.
+//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, sessions, and an agent's own token.
 //!
 //! Not here: writing to a terminal (`cli`). Invariant: a secret comes from a file or stdin, never from the command line, and
 //! goes to a server that is on this machine or proves itself by TLS.
@@ -14,6 +14,7 @@ mod pages;
 mod reconcile;
 mod region;
 mod revoke;
+mod session;
 mod token;
 
 use serde_json::Value;
@@ -26,6 +27,7 @@ pub use keys::KeysArgs;
 pub use reconcile::{Comparison, OnDifference, reconcile};
 pub use region::{Access, RegionError};
 pub use revoke::RevokeArgs;
+pub use session::{LoginArgs, LogoutArgs, SessionArgs};
 pub use token::GetArgs;
 
 /// What a command has to say.

@@ -99,7 +99,7 @@ async fn admit(
         let named = params.iter().find(|(name, _)| *name == "tenant");
         named.map(|(_, tenant)| tenant)
     });
-    let admitted = control.access.who(request.headers()).and_then(|principal| {
+    let admitted = control.who(request.headers()).and_then(|principal| {
         allowed(&principal, demand, tenant)?;
         Ok(principal)
     });

@@ -10,6 +10,7 @@ mod enrol;
 mod guard;
 mod keys;
 mod revocations;
+mod sessions;
 mod spend;
 
 use std::sync::Arc;
@@ -51,6 +52,9 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .post("/v1/keys/{kid}/retire", KeysWrite, keys::retire)
         .get("/v1/revocations", narrowed(RevocationsRead), revocations::list)
         .post("/v1/revocations", narrowed(RevocationsWrite), revocations::revoke)
+        .get("/v1/sessions", PeopleRead, sessions::list)
+        .post("/v1/sessions", PeopleWrite, sessions::open)
+        .delete("/v1/sessions/{id}", PeopleWrite, sessions::end)
         .get("/v1/tenants", narrowed(AgentsRead), budgets::tenants)
         .get("/v1/tenants/{tenant}/budgets", BudgetsRead, budgets::list)
         .get("/v1/tenants/{tenant}/budgets/{name}", BudgetsRead, budgets::show)
