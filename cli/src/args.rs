@@ -5,7 +5,9 @@
 
 use std::path::PathBuf;
 
-use aegis_cli_region::{AgentArgs, KeysArgs, LoginArgs, LogoutArgs, RevokeArgs, SessionArgs};
+use aegis_cli_region::{
+    AgentArgs, ApprovalArgs, KeysArgs, LoginArgs, LogoutArgs, RevokeArgs, SessionArgs,
+};
 use aegis_domain::{Timestamp, Ttl};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -73,6 +75,7 @@ pub(crate) enum Command {
     Keys(KeysArgs),
     Revoke(RevokeArgs),
     Session(SessionArgs),
+    Approval(ApprovalArgs),
     Login(LoginArgs),
     Logout(LogoutArgs),
     Policy(policy::PolicyArgs),

@@ -51,6 +51,7 @@ fn run(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Agent(args) => region::show(args.run(home.root(), clock::now()), screen),
         Command::Keys(args) => region::show(args.run(home.root()), screen),
         Command::Revoke(args) => region::show(args.run(home.root()), screen),
+        Command::Approval(args) => region::show(args.run(home.root()), screen),
         Command::Session(args) => region::show(args.run(home.root()), screen),
         Command::Login(args) => region::show(args.run(home.root()), screen),
         Command::Logout(args) => region::show(args.run(home.root()), screen),

@@ -1,13 +1,14 @@
 //! Commands to the parts of the region's ledger that are not its registry.
 //!
 //! Not here: the registry's (`ledger`), and what a command may do (`aegis-ledger`). Invariant: a command is proposed in
-//! somebody's name, and what came of it can be read here when it returns.
+//! somebody's name, what came of it can be read here when it returns, and where an audit log is kept it is in it.
 
 use aegis_access::Principal;
 use aegis_ledger::{Action, Outcome};
 use aegis_raft_store::Wish;
 
 use crate::Control;
+use crate::chronicle::chronicled;
 use crate::ledger::LedgerError;
 use crate::problem::Problem;
 use crate::read::Asked;
@@ -20,8 +21,17 @@ impl Control {
         asked: &Asked,
         action: Action,
     ) -> Result<Outcome, Problem> {
-        let wish = Wish { by: who.actor.clone(), action, once: asked.once(who)? };
-        let answer = self.node.propose(wish).await.map_err(LedgerError::from)?;
-        answer.map_err(Problem::Declined)
+        let (by, once) = (who.actor.clone(), asked.once(who)?);
+        let wish = Wish { by: by.clone(), action: action.clone(), once };
+        let propose = async {
+            let answer = self.node.propose(wish).await.map_err(LedgerError::from)?;
+            answer.map_err(Problem::Declined)
+        };
+        match &self.chronicle {
+            None => propose.await,
+            Some(chronicle) => {
+                chronicled(chronicle.as_ref(), &self.node, (by, action), propose).await
+            }
+        }
     }
 }

@@ -10,6 +10,8 @@ use aegis_registry::{Action, Actor, ClientId, Event, Fingerprint, Refusal, Regis
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+use crate::chronicle::ChronicleError;
+
 /// Why a command did not become an event.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -25,6 +27,10 @@ pub enum LedgerError {
     Unknown,
     #[error("the command is longer than the ledger takes")]
     TooLarge,
+    #[error("nothing was changed")]
+    NoRecord(#[source] ChronicleError),
+    #[error("the change was made, but it is not on record")]
+    Unrecorded(#[source] ChronicleError),
 }
 
 /// What is asked for.

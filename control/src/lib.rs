@@ -6,6 +6,7 @@
 
 mod access;
 mod api;
+mod chronicle;
 mod clock;
 mod command;
 mod connection;
@@ -40,6 +41,7 @@ use tokio::sync::Mutex;
 pub use access::AccessError;
 pub use aegis_access::{Permission, Principal, Reach, Role};
 pub use api::OPENAPI;
+pub use chronicle::{Changed, Chronicle, ChronicleError};
 pub use connection::{Serving, TlsError, tls_config};
 pub use keys::KeyError;
 pub use ledger::{Ledger, LedgerError, Proposal, Reading};
@@ -50,6 +52,7 @@ pub use replicated::Replicated;
 pub use subjects::{SubjectSource, SubjectSources};
 
 use access::Access;
+use chronicle::Chronicled;
 use issued::Issued;
 use problem::Problem;
 use provider::Provider;
@@ -115,6 +118,8 @@ pub struct Control {
     /// What a proof at the token endpoint must carry, where it must.
     nonces: Option<Nonces>,
     issued: Issued,
+    /// Where changes are put on record; `None` where no audit log is at hand.
+    chronicle: Option<Arc<dyn Chronicle>>,
     /// Where money is counted; `None` where no gateway's hot state is at hand.
     purse: Option<Arc<dyn Purse>>,
     /// One change of keys at a time, so that a key is in the vault and the registry or in neither.
@@ -161,9 +166,21 @@ impl Control {
             region_key: config.region_key,
             nonces: None,
             issued: Issued::default(),
+            chronicle: None,
             purse: None,
             rotation: Mutex::new(()),
         })
+    }
+
+    /// Puts every change on record before it is answered, and makes none that cannot be.
+    #[must_use]
+    pub fn with_chronicle(self, chronicle: Arc<dyn Chronicle>) -> Self {
+        let ledger = Arc::new(Chronicled {
+            ledger: Arc::clone(&self.ledger),
+            chronicle: Arc::clone(&chronicle),
+            node: self.node.clone(),
+        });
+        Self { ledger, chronicle: Some(chronicle), ..self }
     }
 
     /// Lets in the people of an OpenID provider.

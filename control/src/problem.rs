@@ -4,6 +4,7 @@
 //! Not here: OAuth's own errors, which have another shape (`oauth`). Invariant: the detail never quotes what was sent.
 
 use aegis_access::Unpermitted;
+use aegis_ledger::ApprovalRefusal;
 use aegis_registry::Refusal;
 use aegis_state::StateError;
 use axum::Json;
@@ -13,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::error;
 
+use crate::chronicle::ChronicleError;
 use crate::clock::RandomError;
 use crate::keys::KeyError;
 use crate::ledger::LedgerError;
@@ -48,6 +50,12 @@ pub(crate) enum Problem {
     Rewound { serial: u64 },
     #[error("the registry cannot be written now")]
     Ledger(#[source] LedgerError),
+    #[error("the audit log takes no record, so nothing was changed")]
+    NoRecord(#[source] ChronicleError),
+    #[error(
+        "the change was made, but the audit log did not take its record; send it again under the same Idempotency-Key"
+    )]
+    Unrecorded(#[source] ChronicleError),
     #[error("a token key cannot be made")]
     Key(#[source] KeyError),
     #[error(
@@ -68,6 +76,8 @@ impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::Refused(refusal) => Problem::Refused(refusal),
+            LedgerError::NoRecord(error) => Problem::NoRecord(error),
+            LedgerError::Unrecorded(error) => Problem::Unrecorded(error),
             LedgerError::Gone
             | LedgerError::NoQuorum
             | LedgerError::Unknown
@@ -106,6 +116,8 @@ impl Problem {
             Problem::Refused(refusal) => refused(*refusal),
             Problem::Declined(refusal) => declined(refusal),
             Problem::Ledger(_) => (StatusCode::SERVICE_UNAVAILABLE, "ledger"),
+            Problem::NoRecord(_) => (StatusCode::SERVICE_UNAVAILABLE, "no-record"),
+            Problem::Unrecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "unrecorded"),
             Problem::NoPurse => (StatusCode::SERVICE_UNAVAILABLE, "no-hot-state"),
             Problem::Purse(_) => (StatusCode::SERVICE_UNAVAILABLE, "hot-state"),
             Problem::Unadjusted(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-adjusted"),
@@ -142,6 +154,7 @@ fn declined(refusal: &aegis_ledger::Refusal) -> (StatusCode, &'static str) {
     use aegis_ledger::{Refusal as Declined, SessionRefusal};
     match refusal {
         Declined::Registry(refusal) => refused(*refusal),
+        Declined::Approval(refusal) => approval(*refusal),
         Declined::Session(refusal) => match refusal {
             SessionRefusal::Unknown => (StatusCode::NOT_FOUND, "session-unknown"),
             SessionRefusal::Exists => (StatusCode::CONFLICT, "session-exists"),
@@ -149,14 +162,30 @@ fn declined(refusal: &aegis_ledger::Refusal) -> (StatusCode, &'static str) {
             SessionRefusal::NoRole => (StatusCode::UNPROCESSABLE_ENTITY, "session-role"),
             SessionRefusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
         },
-        Declined::Release(_)
-        | Declined::Approval(_)
-        | Declined::Tenant(_)
-        | Declined::Stream(_)
-        | Declined::Voter(_) => (StatusCode::CONFLICT, "declined"),
+        Declined::Release(_) | Declined::Tenant(_) | Declined::Stream(_) | Declined::Voter(_) => {
+            (StatusCode::CONFLICT, "declined")
+        }
         Declined::Stale => refused(Refusal::Stale),
         Declined::SerialReused => refused(Refusal::SerialReused),
         Declined::ClientsFull => refused(Refusal::Full),
+    }
+}
+
+fn approval(refusal: ApprovalRefusal) -> (StatusCode, &'static str) {
+    match refusal {
+        ApprovalRefusal::Unknown => (StatusCode::NOT_FOUND, "approval-unknown"),
+        ApprovalRefusal::Exists => (StatusCode::CONFLICT, "approval-exists"),
+        ApprovalRefusal::Answered => (StatusCode::CONFLICT, "approval-answered"),
+        ApprovalRefusal::Expired => (StatusCode::CONFLICT, "approval-expired"),
+        ApprovalRefusal::NotGranted => (StatusCode::CONFLICT, "approval-not-granted"),
+        ApprovalRefusal::Used => (StatusCode::CONFLICT, "approval-used"),
+        ApprovalRefusal::OtherCall => (StatusCode::CONFLICT, "approval-other-call"),
+        ApprovalRefusal::OtherRule => (StatusCode::CONFLICT, "approval-other-rule"),
+        ApprovalRefusal::OwnRequest => (StatusCode::FORBIDDEN, "approval-own"),
+        ApprovalRefusal::Rules => (StatusCode::UNPROCESSABLE_ENTITY, "approval-rules"),
+        ApprovalRefusal::Routes => (StatusCode::UNPROCESSABLE_ENTITY, "approval-routes"),
+        ApprovalRefusal::TooLong => (StatusCode::UNPROCESSABLE_ENTITY, "approval-too-long"),
+        ApprovalRefusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
     }
 }
 

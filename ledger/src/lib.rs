@@ -23,7 +23,7 @@ mod wire;
 mod tests;
 
 pub use approvals::{
-    Approval, ApprovalAct, ApprovalKey, ApprovalRefusal, ApprovalState, Approvals,
+    Approval, ApprovalAct, ApprovalKey, ApprovalRefusal, ApprovalState, Approvals, WaitingCall,
 };
 pub use command::{Action, Answer, Batch, Command, Outcome, Refusal};
 pub use ledger::{Checkpoint, FEATURE_LEVEL, Ledger};

@@ -1,10 +1,11 @@
-//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, sessions, and an agent's own token.
+//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, sessions, approvals, and an agent's own token.
 //!
 //! Not here: writing to a terminal (`cli`). Invariant: a secret comes from a file or stdin, never from the command line, and
 //! goes to a server that is on this machine or proves itself by TLS.
 
 mod agent;
 mod amend;
+mod approval;
 mod books;
 mod budget;
 mod files;
@@ -20,6 +21,7 @@ mod token;
 use serde_json::Value;
 
 pub use agent::AgentArgs;
+pub use approval::ApprovalArgs;
 pub use books::Books;
 pub use budget::BudgetCommand;
 pub use files::FilesError;

@@ -173,7 +173,7 @@ fn expiry(body: &Value) -> String {
 }
 
 /// `30m` or `8h`.
-fn seconds(text: &str) -> Result<u32, String> {
+pub(crate) fn seconds(text: &str) -> Result<u32, String> {
     let wrong = || "expected a length of time such as 30m or 8h".to_owned();
     let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
     let unit = match unit {

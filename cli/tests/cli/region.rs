@@ -244,3 +244,22 @@ fn a_person_logs_in_works_under_a_role_and_is_shut_out_when_the_session_is_revok
     assert_eq!(region.says("", "session list").matches("session bob").count(), 1);
     assert_eq!(printed.trim().split('.').count(), 3, "{printed}");
 }
+
+#[test]
+fn an_override_is_given_listed_and_shown_and_an_answer_that_comes_too_late_is_refused() {
+    let region = Region::start();
+    let digest = "m4P1sxGWl7mZf0hS0t7kVw2p6E3g8Qy4R5uJ9cXbN1A";
+    let line = format!(
+        "approval override --tenant acme --params-hash {digest} --rule big-payment -o json"
+    );
+    let given = json(&region.run("", &line).success());
+    let name = format!("acme/{}", given[0]["id"].as_str().unwrap());
+    assert!(
+        region.says("", "approval list --tenant acme --standing granted").contains("big-payment")
+    );
+    assert!(region.says("", &format!("approval show {name}")).contains("override"));
+    let refused = region.run("", &format!("approval grant {name}")).failure();
+    assert!(stderr(&refused).contains("approval-own"), "{}", stderr(&refused));
+    let nobody = region.run("", "approval deny acme/01J9ZK3V5QD6Y8M2W4C7N0R1TB").failure();
+    assert!(stderr(&nobody).contains("approval-unknown"), "{}", stderr(&nobody));
+}

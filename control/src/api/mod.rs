@@ -5,6 +5,7 @@
 
 mod adjustments;
 mod agents;
+mod approvals;
 mod budgets;
 mod enrol;
 mod guard;
@@ -47,6 +48,13 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .post("/v1/agents/{tenant}/{agent}/disable", AgentsWrite, agents::disable)
         .post("/v1/agents/{tenant}/{agent}/enable", AgentsWrite, agents::enable)
         .post("/v1/agents/{tenant}/{agent}/rotate", AgentsWrite, agents::rotate)
+        .get("/v1/approvals", narrowed(ApprovalsRead), approvals::list)
+        .get("/v1/approvals/{tenant}/{id}", ApprovalsRead, approvals::show)
+        .put("/v1/approvals/{tenant}/{id}", ApprovalsUse, approvals::ask)
+        .post("/v1/approvals/{tenant}/{id}/grant", ApprovalsAnswer, approvals::grant)
+        .post("/v1/approvals/{tenant}/{id}/deny", ApprovalsAnswer, approvals::deny)
+        .post("/v1/approvals/{tenant}/{id}/consume", ApprovalsUse, approvals::consume)
+        .post("/v1/overrides", narrowed(ApprovalsOverride), approvals::override_once)
         .get("/v1/keys", KeysRead, keys::list)
         .post("/v1/keys", KeysWrite, keys::rotate)
         .post("/v1/keys/{kid}/retire", KeysWrite, keys::retire)

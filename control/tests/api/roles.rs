@@ -14,18 +14,18 @@ use crate::openapi::DOCUMENT;
 
 const SESSION: &str = "aegis-session+jwt";
 
-fn client(node: &Node, token: &str) -> Client {
+pub(crate) fn client(node: &Node, token: &str) -> Client {
     Client::new(&node.url, Some(Secret::new(token.to_owned())), None).unwrap()
 }
 
 /// A session's token, and its id.
-fn open(node: &Node, wish: Value) -> (String, String) {
+pub(crate) fn open(node: &Node, wish: Value) -> (String, String) {
     let opened = node.post("/v1/sessions", wish).unwrap().body;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     (text(&opened["token"]), text(&opened["session"]["id"]))
 }
 
-fn bearer(node: &Node, role: Role) -> Client {
+pub(crate) fn bearer(node: &Node, role: Role) -> Client {
     client(node, &open(node, json!({ "as": "alice", "roles": [role.as_str()] })).0)
 }
 
