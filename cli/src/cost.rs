@@ -154,6 +154,7 @@ impl Ledger {
             | Entry::Clock(_)
             | Entry::AnchorRef(_)
             | Entry::Change(_)
+            | Entry::TenantSeal(_)
             | Entry::Seal(_)
             | Entry::Close
             | Entry::Born(_)

@@ -272,6 +272,7 @@ impl RegistryReader {
             | Entry::Outcome(_)
             | Entry::AnchorRef(_)
             | Entry::Change(_)
+            | Entry::TenantSeal(_)
             | Entry::Seal(_)
             | Entry::Close => Err(RegistryFlaw::Kind),
         }

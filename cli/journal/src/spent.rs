@@ -65,6 +65,7 @@ impl Spent {
                     | Entry::Clock(_)
                     | Entry::AnchorRef(_)
                     | Entry::Change(_)
+                    | Entry::TenantSeal(_)
                     | Entry::Seal(_)
                     | Entry::Close
                     | Entry::Born(_)

@@ -167,6 +167,7 @@ fn row(sheet: &mut Sheet, record: &Record) {
         | Entry::Clock(_)
         | Entry::AnchorRef(_)
         | Entry::Change(_)
+        | Entry::TenantSeal(_)
         | Entry::Seal(_)
         | Entry::Close
         | Entry::Born(_)

@@ -132,6 +132,7 @@ fn apply(streams: &mut BTreeMap<u64, Reach>, entry: Entry) {
         | Entry::Outcome(_)
         | Entry::AnchorRef(_)
         | Entry::Change(_)
+        | Entry::TenantSeal(_)
         | Entry::Seal(_)
         | Entry::Close => return,
     };
