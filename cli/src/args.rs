@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use aegis_cli_region::{AgentArgs, KeysArgs, RevokeArgs};
+use aegis_cli_region::{AgentArgs, FleetArgs, KeysArgs, RevokeArgs};
 use aegis_domain::{Timestamp, Ttl};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -73,6 +73,7 @@ pub(crate) enum Command {
     Keys(KeysArgs),
     Revoke(RevokeArgs),
     Policy(policy::PolicyArgs),
+    Fleet(FleetArgs),
     Audit(audit::AuditArgs),
     Ca(ca::CaArgs),
     Cost(cost::CostArgs),

@@ -1,4 +1,5 @@
-//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, and an agent's own token.
+//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, releases, the fleet, and an
+//! agent's own token.
 //!
 //! Not here: writing to a terminal (`cli`). Invariant: a secret comes from a file or stdin, never from the command line, and
 //! goes to a server that is on this machine or proves itself by TLS.
@@ -7,13 +8,17 @@ mod agent;
 mod amend;
 mod books;
 mod budget;
+mod export;
 mod files;
+mod fleet;
 mod keys;
 mod money;
 mod pages;
 mod reconcile;
 mod region;
+mod release;
 mod revoke;
+mod rollout;
 mod token;
 
 use serde_json::Value;
@@ -21,11 +26,15 @@ use serde_json::Value;
 pub use agent::AgentArgs;
 pub use books::Books;
 pub use budget::BudgetCommand;
+pub use export::ExportArgs;
 pub use files::FilesError;
+pub use fleet::FleetArgs;
 pub use keys::KeysArgs;
 pub use reconcile::{Comparison, OnDifference, reconcile};
 pub use region::{Access, RegionError};
+pub use release::{LineArgs, MaybeLineArgs, ReleaseCommand, changes};
 pub use revoke::RevokeArgs;
+pub use rollout::line as rollout_line;
 pub use token::GetArgs;
 
 /// What a command has to say.
