@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use aegis_audit_chain::layout;
 use aegis_audit_chain::record::{Entry, Record};
+use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_chain::verify::{Depth, LogSource, Options, SourceError, Verdict, verify_region};
 use aegis_audit_proof::prove;
 use aegis_audit_ship::{Address, Journal, ShipConfig, start};
+use aegis_audit_verify::{Depth, Options, Verdict, verify_region};
 
 use crate::config;
 use crate::load::cpu;
