@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use aegis_audit_chain::segment::SegmentError;
-use aegis_audit_verify::{Flaw, Verdict};
 use aegis_audit_ship::{Journal, ShipConfig, start};
+use aegis_audit_verify::{Flaw, Verdict};
 
 use crate::fault_proxy::{Crash, Fault, Proxy};
 use crate::moto::{self, Moto};

@@ -9,8 +9,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use aegis_audit_chain::segment::SegmentError;
-use aegis_audit_verify::{Flaw, Verdict};
 use aegis_audit_ship::{BucketError, LockMode, Retention, ShipConfig, ShipError, start};
+use aegis_audit_verify::{Flaw, Verdict};
 
 use crate::moto::{self, packages};
 use crate::s3::{ASKED, flaws, live};
