@@ -8,6 +8,7 @@ mod amend;
 mod approval;
 mod books;
 mod budget;
+mod command;
 mod files;
 mod keys;
 mod money;
@@ -20,16 +21,12 @@ mod token;
 
 use serde_json::Value;
 
-pub use agent::AgentArgs;
-pub use approval::ApprovalArgs;
 pub use books::Books;
 pub use budget::BudgetCommand;
+pub use command::RegionCommand;
 pub use files::FilesError;
-pub use keys::KeysArgs;
 pub use reconcile::{Comparison, OnDifference, reconcile};
 pub use region::{Access, RegionError};
-pub use revoke::RevokeArgs;
-pub use session::{LoginArgs, LogoutArgs, SessionArgs};
 pub use token::GetArgs;
 
 /// What a command has to say.
