@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use aegis_cli_region::RegionCommand;
+use aegis_cli_region::{FleetArgs, RegionCommand};
 use aegis_domain::{Timestamp, Ttl};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -72,6 +72,7 @@ pub(crate) enum Command {
     #[command(flatten)]
     Region(RegionCommand),
     Policy(policy::PolicyArgs),
+    Fleet(FleetArgs),
     Audit(audit::AuditArgs),
     Ca(ca::CaArgs),
     Cost(cost::CostArgs),

@@ -6,6 +6,7 @@
 use aegis_access::Principal;
 use aegis_ledger::{Action, Outcome};
 use aegis_raft_store::Wish;
+use aegis_registry::Actor;
 
 use crate::Control;
 use crate::chronicle::chronicled;
@@ -27,11 +28,18 @@ impl Control {
             let answer = self.node.propose(wish).await.map_err(LedgerError::from)?;
             answer.map_err(Problem::Declined)
         };
+        self.on_record((by, action), propose).await
+    }
+
+    /// Has what is proposed put on record, where an audit log is kept.
+    pub(crate) async fn on_record<T>(
+        &self,
+        what: (Actor, Action),
+        propose: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
         match &self.chronicle {
             None => propose.await,
-            Some(chronicle) => {
-                chronicled(chronicle.as_ref(), &self.node, (by, action), propose).await
-            }
+            Some(chronicle) => chronicled(chronicle.as_ref(), &self.node, what, propose).await,
         }
     }
 }

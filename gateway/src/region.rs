@@ -88,6 +88,11 @@ impl Region {
         Ok(Self { roster, kept, followed })
     }
 
+    /// The control node of this process, where the registry is kept here.
+    pub fn control(&self) -> Option<&Arc<Control>> {
+        self.kept.as_ref().map(|kept| &kept.control)
+    }
+
     /// Where calls that wait for a person ask: in the ledger, if this process takes part in it.
     pub fn approvals(&self) -> Option<Arc<dyn Approvals>> {
         let Kept { control, asks_as, .. } = self.kept.as_ref()?;
@@ -149,6 +154,7 @@ impl Kept {
         let own = || vec![config.identity.audience.clone()];
         let wanted = ControlConfig {
             data_dir: directory,
+            region: config.region.clone(),
             issuer: api.url.clone(),
             audiences: api.audiences.clone().unwrap_or_else(own),
             subjects: subjects(&api.exchange)?,

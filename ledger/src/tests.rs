@@ -15,6 +15,7 @@ use crate::*;
 
 mod histories;
 mod releases;
+mod rollouts;
 mod rules;
 mod sessions;
 mod streams;

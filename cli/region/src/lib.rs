@@ -1,4 +1,5 @@
-//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, sessions, approvals, and an agent's own token.
+//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, approvals, releases, the fleet,
+//! sessions, and an agent's own token.
 //!
 //! Not here: writing to a terminal (`cli`). Invariant: a secret comes from a file or stdin, never from the command line, and
 //! goes to a server that is on this machine or proves itself by TLS.
@@ -9,13 +10,17 @@ mod approval;
 mod books;
 mod budget;
 mod command;
+mod export;
 mod files;
+mod fleet;
 mod keys;
 mod money;
 mod pages;
 mod reconcile;
 mod region;
+mod release;
 mod revoke;
+mod rollout;
 mod session;
 mod token;
 
@@ -24,9 +29,13 @@ use serde_json::Value;
 pub use books::Books;
 pub use budget::BudgetCommand;
 pub use command::RegionCommand;
+pub use export::ExportArgs;
 pub use files::FilesError;
+pub use fleet::FleetArgs;
 pub use reconcile::{Comparison, OnDifference, reconcile};
 pub use region::{Access, RegionError};
+pub use release::{LineArgs, MaybeLineArgs, ReleaseCommand, changes};
+pub use rollout::line as rollout_line;
 pub use token::GetArgs;
 
 /// What a command has to say.

@@ -10,6 +10,8 @@ mod budgets;
 mod enrol;
 mod guard;
 mod keys;
+mod pointer;
+mod policies;
 mod revocations;
 mod sessions;
 mod spend;
@@ -19,16 +21,15 @@ use std::time::Duration;
 
 use aegis_access::Permission::*;
 use axum::Router;
-use axum::body::{Bytes, HttpBody as _};
+use axum::body::{HttpBody as _, to_bytes};
 use axum::extract::{DefaultBodyLimit, FromRequest, Request};
-use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
 use crate::problem::Problem;
 use crate::read::Asked;
-use crate::{Control, feed, oauth};
+use crate::{Control, feed, fleet, oauth, releases};
 
 use guard::{Guarded, narrowed};
 
@@ -38,6 +39,8 @@ pub const OPENAPI: &str = include_str!("../../openapi.json");
 /// What fits into `BODY_BYTES_MAX` comes in this time over any line that agents have.
 const BODY: Duration = Duration::from_secs(10);
 const BODY_BYTES_MAX: usize = 64 * 1_024;
+/// What a version of a policy takes in the ledger, and so about what its files may.
+const POLICY_BYTES_MAX: usize = aegis_ledger::CONTENT_BYTES_MAX;
 
 pub(crate) fn router(control: Arc<Control>) -> Router {
     let guarded = Guarded::new(&control)
@@ -71,7 +74,13 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .get("/v1/tenants/{tenant}/spend", BudgetsRead, spend::list)
         .get("/v1/tenants/{tenant}/adjustments", BudgetsRead, adjustments::list)
         .post("/v1/tenants/{tenant}/adjustments", BudgetsWrite, adjustments::order)
-        .get("/v1/feed", FeedRead, feed::get);
+        .get("/v1/feed", FeedRead, feed::get)
+        .get("/v1/fleet", FleetRead, fleet::show)
+        .post("/v1/fleet/{gateway}", FleetReport, fleet::report)
+        .get("/v1/releases", FeedRead, releases::get)
+        .get("/v1/releases/export", PoliciesRead, releases::export)
+        .get("/v1/contents/{digest}", FeedRead, releases::content);
+    let guarded = policies(guarded);
     let open = Router::new()
         .route("/oauth2/token", post(oauth::token))
         .route("/.well-known/oauth-authorization-server", get(oauth::authorization_server))
@@ -88,6 +97,26 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .with_state(control)
 }
 
+/// Versions of a line, what is in force, and how a candidate comes into force.
+fn policies(guarded: Guarded) -> Guarded {
+    let of = |rest: &str| format!("/v1/policies/{{tenant}}/{{environment}}/{rest}");
+    guarded
+        .get(&of("versions"), PoliciesRead, policies::list)
+        .post(&of("versions"), PoliciesWrite, policies::push)
+        .get(&of("versions/{version}"), PoliciesRead, policies::show)
+        .get(&of("diff"), PoliciesRead, policies::diff)
+        .get(&of("pointer"), PoliciesRead, pointer::show)
+        .put(&of("pointer"), PoliciesActivate, pointer::activate)
+        .post(&of("downgrade"), PolicyDowngrade, pointer::downgrade)
+        .post(&of("rollout"), PoliciesActivate, pointer::start)
+        .post(&of("rollout/pause"), PoliciesActivate, pointer::pause)
+        .post(&of("rollout/resume"), PoliciesActivate, pointer::resume)
+        .post(&of("rollout/abort"), PoliciesActivate, pointer::abort)
+        .post(&of("rollback"), PoliciesActivate, pointer::roll_back)
+        .post(&of("pin"), PoliciesActivate, pointer::pin)
+        .post(&of("unpin"), PoliciesActivate, pointer::unpin)
+}
+
 async fn openapi() -> Response {
     ([(CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
@@ -95,22 +124,32 @@ async fn openapi() -> Response {
 impl<S: Send + Sync> FromRequest<S> for Asked {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        let headers: HeaderMap = request.headers().clone();
-        let too_long = || {
-            Problem::Malformed(format!(
-                "the body is longer than {BODY_BYTES_MAX} bytes or broke off"
-            ))
-        };
-        // Known before any of it came, so that nobody waits for it.
-        let declared = request.body().size_hint().lower();
-        if usize::try_from(declared).map_or(true, |bytes| bytes > BODY_BYTES_MAX) {
-            return Err(too_long());
-        }
-        let body = tokio::time::timeout(BODY, Bytes::from_request(request, state)).await;
-        let body = body.map_err(|_| Problem::Slow)?;
-        let body = body.map_err(|_| too_long())?;
-        Ok(Self { method, uri, headers, body })
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        asked(request, BODY_BYTES_MAX).await
     }
+}
+
+/// A request that may bring a whole policy.
+pub(crate) struct Posted(pub(crate) Asked);
+
+impl<S: Send + Sync> FromRequest<S> for Posted {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        asked(request, POLICY_BYTES_MAX).await.map(Self)
+    }
+}
+
+async fn asked(request: Request, bytes_max: usize) -> Result<Asked, Problem> {
+    let (head, body) = request.into_parts();
+    let too_long =
+        || Problem::Malformed(format!("the body is longer than {bytes_max} bytes or broke off"));
+    // Known before any of it came, so that nobody waits for it.
+    let declared = body.size_hint().lower();
+    if usize::try_from(declared).map_or(true, |bytes| bytes > bytes_max) {
+        return Err(too_long());
+    }
+    let body = tokio::time::timeout(BODY, to_bytes(body, bytes_max)).await;
+    let body = body.map_err(|_| Problem::Slow)?.map_err(|_| too_long())?;
+    Ok(Asked { method: head.method, uri: head.uri, headers: head.headers, body })
 }
