@@ -5,9 +5,7 @@
 
 use std::path::PathBuf;
 
-use aegis_cli_region::{
-    AgentArgs, ApprovalArgs, FleetArgs, KeysArgs, LoginArgs, LogoutArgs, RevokeArgs, SessionArgs,
-};
+use aegis_cli_region::{FleetArgs, RegionCommand};
 use aegis_domain::{Timestamp, Ttl};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -71,13 +69,8 @@ pub(crate) enum Command {
     Init(init::InitArgs),
     Doctor(doctor::DoctorArgs),
     Token(token::TokenArgs),
-    Agent(AgentArgs),
-    Keys(KeysArgs),
-    Revoke(RevokeArgs),
-    Session(SessionArgs),
-    Approval(ApprovalArgs),
-    Login(LoginArgs),
-    Logout(LogoutArgs),
+    #[command(flatten)]
+    Region(RegionCommand),
     Policy(policy::PolicyArgs),
     Fleet(FleetArgs),
     Audit(audit::AuditArgs),

@@ -9,6 +9,7 @@ mod amend;
 mod approval;
 mod books;
 mod budget;
+mod command;
 mod export;
 mod files;
 mod fleet;
@@ -25,20 +26,16 @@ mod token;
 
 use serde_json::Value;
 
-pub use agent::AgentArgs;
-pub use approval::ApprovalArgs;
 pub use books::Books;
 pub use budget::BudgetCommand;
+pub use command::RegionCommand;
 pub use export::ExportArgs;
 pub use files::FilesError;
 pub use fleet::FleetArgs;
-pub use keys::KeysArgs;
 pub use reconcile::{Comparison, OnDifference, reconcile};
 pub use region::{Access, RegionError};
 pub use release::{LineArgs, MaybeLineArgs, ReleaseCommand, changes};
-pub use revoke::RevokeArgs;
 pub use rollout::line as rollout_line;
-pub use session::{LoginArgs, LogoutArgs, SessionArgs};
 pub use token::GetArgs;
 
 /// What a command has to say.
