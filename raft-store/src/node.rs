@@ -26,7 +26,7 @@ use crate::types::Raft;
 use crate::wire::message::{Request, Response};
 use crate::wire::peers::Peers;
 use crate::wire::server::Server;
-use crate::wire::tls::{Credentials, Tls, TlsError};
+use crate::wire::tls::{Credentials, Current, Tls, TlsError};
 
 /// The node that founds a cluster.
 const FOUNDER: u64 = 1;
@@ -51,6 +51,14 @@ pub enum NodeError {
     UnknownVoter(u64),
     #[error("only node {FOUNDER} founds a cluster")]
     NotFounder,
+    #[error(
+        "node {0} does not learn: it does not run, or cannot be reached at its address, or needs more time"
+    )]
+    Learning(u64),
+    #[error("a node does not take itself out; ask another")]
+    Itself,
+    #[error("the state cannot be written out")]
+    Json(#[from] serde_json::Error),
     #[error(transparent)]
     Propose(#[from] ProposeError),
     #[error(transparent)]
@@ -107,6 +115,7 @@ pub(crate) struct Running {
     pub(crate) peers: Peers,
     desk: Desk,
     pub(crate) within: Duration,
+    tls: Option<Current>,
     address: Option<SocketAddr>,
     tasks: Vec<AbortHandle>,
 }
@@ -134,6 +143,8 @@ pub struct Status {
     pub snapshot: Option<u64>,
     pub voters: Vec<u64>,
     pub learners: Vec<u64>,
+    /// Of a leader: up to which entry each of the others holds the log.
+    pub held: BTreeMap<u64, Option<u64>>,
     /// Whether a change of the voters was begun and not finished.
     pub is_joint: bool,
     /// Of a leader: how long ago a quorum last answered.
@@ -155,6 +166,7 @@ impl Node {
             opened.await.map_err(|error| NodeError::Raft(error.to_string()))??;
         let shared = Arc::clone(machine.shared());
         let tls = door.as_ref().map(|door| Tls::new(&door.credentials, &identity)).transpose()?;
+        let tls = tls.map(Current::new);
         let peers = Peers::new(identity.clone(), tls.clone(), Arc::clone(&shared));
         let raft = Raft::new(identity.node, config, peers.clone(), LogStore(disk), machine).await;
         let raft = raft.map_err(|error| NodeError::Raft(error.to_string()))?;
@@ -173,7 +185,8 @@ impl Node {
         let (desk, work) = proposer.open();
         let mut tasks = vec![tokio::spawn(work).abort_handle()];
         let mut address = None;
-        if let (Some(door), Some(tls)) = (door, tls) {
+        let within = pace.write;
+        if let (Some(door), Some(tls)) = (door, tls.clone()) {
             door.listener.set_nonblocking(true).map_err(NodeError::Listen)?;
             let listener = TcpListener::from_std(door.listener).map_err(NodeError::Listen)?;
             address = Some(listener.local_addr().map_err(NodeError::Listen)?);
@@ -181,13 +194,14 @@ impl Node {
                 own: identity.clone(),
                 raft: raft.clone(),
                 shared: Arc::clone(&shared),
+                within,
                 on_fatal,
                 incoming: Arc::default(),
             };
             tasks.push(tokio::spawn(server.run(listener, tls)).abort_handle());
         }
-        let within = pace.write;
-        Ok(Self(Arc::new(Running { identity, raft, shared, peers, desk, within, address, tasks })))
+        let running = Running { identity, raft, shared, peers, desk, within, tls, address, tasks };
+        Ok(Self(Arc::new(running)))
     }
 
     /// A cluster of one on a directory: what a laptop runs. Returns when it can be written.
@@ -200,12 +214,38 @@ impl Node {
         let (directory, pace) = (directory.to_owned(), Pace::default());
         let settings = Settings { identity, directory, door: None, pace, on_fatal };
         let node = Self::start(settings).await?;
-        if !node.is_new().await? {
-            // Nobody else could lead, so the wait for a sign of life would be for nothing.
-            node.0.raft.trigger().elect().await.map_err(raft_failed)?;
-        }
-        node.found("alone").await?;
+        node.stand_alone("alone").await?;
         Ok(node)
+    }
+
+    /// For a node that is all of its cluster: founds it where it is new, and returns when it can be written. Others will
+    /// reach it at `address`.
+    pub async fn stand_alone(&self, address: &str) -> Result<(), NodeError> {
+        if !self.is_new().await? {
+            // Nobody else could lead, so the wait for a sign of life would be for nothing.
+            self.0.raft.trigger().elect().await.map_err(raft_failed)?;
+        }
+        self.found(address).await?;
+        self.settle_at(address).await
+    }
+
+    /// Returns when this node belongs to a cluster.
+    pub async fn belongs(&self) -> Result<(), NodeError> {
+        let mut metrics = self.0.raft.metrics();
+        let belongs = |metrics: &openraft::RaftMetrics<u64, openraft::BasicNode>| {
+            metrics.membership_config.membership().voter_ids().next().is_some()
+        };
+        metrics.wait_for(belongs).await.map(drop).map_err(raft_failed)
+    }
+
+    /// Proves itself with these on every connection made from now on.
+    pub fn renew(&self, credentials: &Credentials) -> Result<(), NodeError> {
+        let renewed = Tls::new(credentials, &self.0.identity)?;
+        if let Some(current) = &self.0.tls {
+            current.renew(renewed);
+            self.0.peers.forget();
+        }
+        Ok(())
     }
 
     pub fn identity(&self) -> &Identity {
@@ -228,10 +268,10 @@ impl Node {
 
     /// Makes a cluster of this node alone, which others reach at `address`; goes on where it was stopped half-way.
     pub async fn found(&self, address: &str) -> Result<(), NodeError> {
-        if self.0.identity.node != FOUNDER {
-            return Err(NodeError::NotFounder);
-        }
         if self.is_new().await? {
+            if self.0.identity.node != FOUNDER {
+                return Err(NodeError::NotFounder);
+            }
             let members = BTreeMap::from([(FOUNDER, openraft::BasicNode::new(address))]);
             self.0.raft.initialize(members).await.map_err(raft_failed)?;
         }
@@ -313,6 +353,7 @@ impl Node {
     pub fn status(&self) -> Status {
         let metrics = self.0.raft.metrics().borrow().clone();
         let members = metrics.membership_config.membership();
+        let held = metrics.replication.clone().unwrap_or_default();
         Status {
             node: metrics.id,
             term: metrics.current_term,
@@ -322,6 +363,7 @@ impl Node {
             snapshot: metrics.snapshot.map(|id| id.index),
             voters: members.voter_ids().collect(),
             learners: members.learner_ids().collect(),
+            held: held.into_iter().map(|(id, last)| (id, last.map(|last| last.index))).collect(),
             is_joint: members.get_joint_config().len() > 1,
             quorum_heard_ago: metrics.millis_since_quorum_ack.map(Duration::from_millis),
             checkpoint: self.0.shared.checkpoint(),

@@ -3,6 +3,7 @@
 //! Not here: who writes (`writer`), and what Raft asks for (`log`, `machine`). Invariant: what is read back is a whole log
 //! from the snapshot on, or the file is refused.
 
+mod offline;
 mod tables;
 mod watchdog;
 mod writer;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use redb::{Database, StorageBackend};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use offline::Offline;
 pub(crate) use tables::Found;
 use writer::Writer;
 pub(crate) use writer::{Change, Job};
@@ -113,19 +115,7 @@ impl Disk {
         identity: &Identity,
         on_fatal: OnFatal,
     ) -> Result<(Self, Found), DiskError> {
-        let failed = |source| DiskError::File { path: directory.to_owned(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
-        let path = directory.join("ledger.redb");
-        let mut options = OpenOptions::new();
-        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(&path).map_err(failed)?;
-        for path in [directory, &path] {
-            if fs::metadata(path).map_err(failed)?.mode() & 0o077 != 0 {
-                return Err(DiskError::TooOpen { path: path.to_owned() });
-            }
-        }
-        let backend = redb::backends::FileBackend::new(file).map_err(DiskError::redb)?;
-        Self::open_on(backend, identity, on_fatal)
+        Self::open_on(backend(directory)?, identity, on_fatal)
     }
 
     /// The same on anything that stores bytes.
@@ -134,9 +124,7 @@ impl Disk {
         identity: &Identity,
         on_fatal: OnFatal,
     ) -> Result<(Self, Found), DiskError> {
-        let mut builder = Database::builder();
-        let database = builder.set_cache_size(CACHE_BYTES).create_with_backend(backend);
-        let database = Arc::new(database.map_err(DiskError::redb)?);
+        let database = Arc::new(database(backend)?);
         let found = tables::found(&database, identity)?;
         let bounds = Bounds { purged: found.purged, last: found.last };
         let bounds = Arc::new(Mutex::new(bounds));
@@ -219,4 +207,25 @@ impl Drop for Disk {
             drop(writer.join());
         }
     }
+}
+
+fn backend(directory: &Path) -> Result<impl StorageBackend, DiskError> {
+    let failed = |source| DiskError::File { path: directory.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+    let path = directory.join("ledger.redb");
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(&path).map_err(failed)?;
+    for path in [directory, &path] {
+        if fs::metadata(path).map_err(failed)?.mode() & 0o077 != 0 {
+            return Err(DiskError::TooOpen { path: path.to_owned() });
+        }
+    }
+    redb::backends::FileBackend::new(file).map_err(DiskError::redb)
+}
+
+fn database(backend: impl StorageBackend) -> Result<Database, DiskError> {
+    let mut builder = Database::builder();
+    let database = builder.set_cache_size(CACHE_BYTES).create_with_backend(backend);
+    database.map_err(DiskError::redb)
 }

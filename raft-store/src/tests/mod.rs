@@ -4,6 +4,7 @@
 
 mod cluster;
 mod crashes;
+mod rescue;
 mod suite;
 
 use std::fs;

@@ -24,7 +24,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::frame::{self, FrameError, TAIL_BYTES_MAX};
 use super::message::{Envelope, Request, Response};
-use super::tls::{Tls, identity};
+use super::tls::{Current, identity};
 use crate::disk::Identity;
 use crate::state::Shared;
 use crate::types::{Snapshot, Types, Vote};
@@ -58,13 +58,13 @@ pub(crate) struct Peers(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     own: Identity,
-    tls: Option<Tls>,
+    tls: Option<Current>,
     shared: Arc<Shared>,
     idle: Mutex<BTreeMap<(u64, String), Vec<Connection>>>,
 }
 
 impl Peers {
-    pub(crate) fn new(own: Identity, tls: Option<Tls>, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(own: Identity, tls: Option<Current>, shared: Arc<Shared>) -> Self {
         Self(Arc::new(Inner { own, tls, shared, idle: Mutex::default() }))
     }
 
@@ -108,13 +108,18 @@ impl Peers {
         }
     }
 
+    /// Dials anew from now on.
+    pub(crate) fn forget(&self) {
+        self.0.idle.lock().clear();
+    }
+
     async fn dial(&self, to: u64, address: &str) -> Result<Connection, PeerError> {
-        let tls = self.0.tls.as_ref().ok_or(PeerError::Alone)?;
+        let tls = self.0.tls.as_ref().ok_or(PeerError::Alone)?.get();
         let stream = TcpStream::connect(address).await.map_err(PeerError::Dial)?;
         stream.set_nodelay(true).map_err(PeerError::Dial)?;
         // The name is not looked at: a voter is named by a URI, which is compared below.
         let name = ServerName::try_from("voter.invalid").map_err(|_| PeerError::Stranger)?;
-        let connector = TlsConnector::from(Arc::clone(&tls.client));
+        let connector = TlsConnector::from(tls.client);
         let connection = connector.connect(name, stream).await.map_err(PeerError::Dial)?;
         let wanted = Identity { cluster: self.0.own.cluster.clone(), node: to };
         let named = connection.get_ref().1.peer_certificates().and_then(identity);
