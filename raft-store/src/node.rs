@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::disk::{Disk, DiskError, Identity, OnFatal};
+use crate::disk::{Disk, DiskError, FILE, Identity, OnFatal};
 use crate::log::LogStore;
 use crate::machine::Machine;
 use crate::propose::{Desk, ProposeError, Proposer, Wish, now};
@@ -76,6 +76,8 @@ pub struct Pace {
     /// After so many entries there is a snapshot, and so many are kept behind it: a voter that lags less is sent entries,
     /// not the whole state (databendlabs/openraft#1706).
     pub snapshot_every: u64,
+    /// How large the file may become before only what takes something back is taken.
+    pub ledger_bytes_max: u64,
 }
 
 impl Default for Pace {
@@ -83,7 +85,8 @@ impl Default for Pace {
     fn default() -> Self {
         let election = (Duration::from_millis(500), Duration::from_millis(1_000));
         let (heartbeat, write) = (Duration::from_millis(150), Duration::from_secs(5));
-        Self { heartbeat, election, write, snapshot_every: 5_000 }
+        let ledger_bytes_max = 2 * 1_024 * 1_024 * 1_024;
+        Self { heartbeat, election, write, snapshot_every: 5_000, ledger_bytes_max }
     }
 }
 
@@ -116,6 +119,8 @@ pub(crate) struct Running {
     desk: Desk,
     pub(crate) within: Duration,
     tls: Option<Current>,
+    file: PathBuf,
+    bytes_max: u64,
     address: Option<SocketAddr>,
     tasks: Vec<AbortHandle>,
 }
@@ -150,6 +155,20 @@ pub struct Status {
     /// Of a leader: how long ago a quorum last answered.
     pub quorum_heard_ago: Option<Duration>,
     pub checkpoint: Option<Checkpoint>,
+    /// What its file takes on disk, and what it may take.
+    pub ledger_bytes: u64,
+    pub ledger_bytes_max: u64,
+}
+
+impl Status {
+    /// Whether it is time to look after the disk: four fifths are taken.
+    pub fn is_nearly_full(&self) -> bool {
+        self.ledger_bytes >= self.ledger_bytes_max.saturating_div(5).saturating_mul(4)
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.ledger_bytes >= self.ledger_bytes_max
+    }
 }
 
 impl Node {
@@ -158,6 +177,7 @@ impl Node {
         let Settings { identity, directory, door, pace, on_fatal } = settings;
         let config = Arc::new(config(&identity, pace)?);
         let (own, callback) = (identity.clone(), Arc::clone(&on_fatal));
+        let (file, bytes_max) = (directory.join(FILE), pace.ledger_bytes_max);
         let opened = tokio::task::spawn_blocking(move || {
             let disk = Arc::new(Disk::open(&directory, &own, callback)?.0);
             Machine::open(&disk).map(|machine| (disk, machine))
@@ -200,7 +220,19 @@ impl Node {
             };
             tasks.push(tokio::spawn(server.run(listener, tls)).abort_handle());
         }
-        let running = Running { identity, raft, shared, peers, desk, within, tls, address, tasks };
+        let running = Running {
+            identity,
+            raft,
+            shared,
+            peers,
+            desk,
+            within,
+            tls,
+            file,
+            bytes_max,
+            address,
+            tasks,
+        };
         Ok(Self(Arc::new(running)))
     }
 
@@ -305,6 +337,9 @@ impl Node {
 
     /// Has a command applied, once, and says what came of it. When it returns, this node has applied it.
     pub async fn propose(&self, wish: Wish) -> Result<Answer, ProposeError> {
+        if self.ledger_bytes() >= self.0.bytes_max && !wish.action.takes_back() {
+            return Err(ProposeError::Full);
+        }
         self.0.desk.propose(wish).await
     }
 
@@ -367,12 +402,26 @@ impl Node {
             is_joint: members.get_joint_config().len() > 1,
             quorum_heard_ago: metrics.millis_since_quorum_ack.map(Duration::from_millis),
             checkpoint: self.0.shared.checkpoint(),
+            ledger_bytes: self.ledger_bytes(),
+            ledger_bytes_max: self.0.bytes_max,
         }
+    }
+
+    /// A file that cannot be looked at has other ways to fail.
+    fn ledger_bytes(&self) -> u64 {
+        std::fs::metadata(&self.0.file).map_or(0, |file| file.len())
     }
 
     /// Folds the log into a snapshot now.
     pub async fn snapshot(&self) -> Result<(), NodeError> {
         self.0.raft.trigger().snapshot().await.map_err(raft_failed)
+    }
+
+    /// Gives up the log that the snapshot holds. A voter that lags will be sent the whole state.
+    pub async fn shrink(&self) -> Result<(), NodeError> {
+        self.snapshot().await?;
+        let snapshot = self.status().snapshot.unwrap_or_default();
+        self.0.raft.trigger().purge_log(snapshot).await.map_err(raft_failed)
     }
 
     /// Takes no part any more. The file can be opened again once every clone is dropped.

@@ -30,8 +30,13 @@ use crate::types::{Entry, LogId, Snapshot, Vote};
 
 /// Some thousand entries; the snapshot is in memory anyway.
 const CACHE_BYTES: usize = 64 * 1_024 * 1_024;
+/// A file of this size is worth some seconds of a start.
+const COMPACTED_FROM_BYTES: u64 = 512 * 1_024 * 1_024;
 /// A disk that takes longer is as good as none, and a voter without a disk must not count.
 const SYNC_MAX: Duration = Duration::from_secs(5);
+
+/// The file's name.
+pub(crate) const FILE: &str = "ledger.redb";
 
 /// Why a voter's file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -115,16 +120,32 @@ impl Disk {
         identity: &Identity,
         on_fatal: OnFatal,
     ) -> Result<(Self, Found), DiskError> {
-        Self::open_on(backend(directory)?, identity, on_fatal)
+        let mut database = database(backend(directory)?)?;
+        let path = directory.join(FILE);
+        let bytes = fs::metadata(&path).map_err(|source| DiskError::File { path, source })?.len();
+        if bytes >= COMPACTED_FROM_BYTES {
+            // Entries that were given up leave room in the file, which only this gives back.
+            database.compact().map_err(DiskError::redb)?;
+        }
+        Self::over(database, identity, on_fatal)
     }
 
     /// The same on anything that stores bytes.
+    #[cfg(test)]
     pub(crate) fn open_on(
         backend: impl StorageBackend,
         identity: &Identity,
         on_fatal: OnFatal,
     ) -> Result<(Self, Found), DiskError> {
-        let database = Arc::new(database(backend)?);
+        Self::over(database(backend)?, identity, on_fatal)
+    }
+
+    fn over(
+        database: Database,
+        identity: &Identity,
+        on_fatal: OnFatal,
+    ) -> Result<(Self, Found), DiskError> {
+        let database = Arc::new(database);
         let found = tables::found(&database, identity)?;
         let bounds = Bounds { purged: found.purged, last: found.last };
         let bounds = Arc::new(Mutex::new(bounds));
@@ -212,7 +233,7 @@ impl Drop for Disk {
 fn backend(directory: &Path) -> Result<impl StorageBackend, DiskError> {
     let failed = |source| DiskError::File { path: directory.to_owned(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
-    let path = directory.join("ledger.redb");
+    let path = directory.join(FILE);
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let file = options.open(&path).map_err(failed)?;

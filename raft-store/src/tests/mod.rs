@@ -6,6 +6,7 @@ mod cluster;
 mod crashes;
 mod rescue;
 mod suite;
+mod transfer;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -4,9 +4,14 @@
 
 use std::net::TcpListener;
 
-use super::cluster::{Authority, CLUSTER, Cluster, PATIENCE, settings, tenant, write};
+use aegis_ledger::{Action, Refusal, VoterAct, VoterRefusal};
+use aegis_registry::{Action as RegistryAct, Actor, Target};
+
+use super::cluster::{Authority, CLUSTER, Cluster, PATIENCE, place, settings, tenant, write};
 use super::{closed_dir, never};
-use crate::{DiskError, Identity, Node, NodeError, Pace, Settings, recover, restore};
+use crate::{
+    DiskError, Identity, Node, NodeError, Pace, ProposeError, Settings, Wish, recover, restore,
+};
 
 const NEXT: &str = "eu-west-1.2";
 
@@ -141,4 +146,37 @@ async fn a_renewed_certificate_is_used_without_a_restart() {
     }
     write(&cluster.leader().await, "another-authority").await.unwrap();
     cluster.converge().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_voter_of_the_version_before_cannot_read_waits_for_it() {
+    let cluster = Cluster::of(3).await;
+    let (id, older) = cluster.nodes.iter().next_back().unwrap();
+    let level = aegis_ledger::FEATURE_LEVEL - 1;
+    older.command(VoterAct::Reads { id: *id, level }).await.unwrap();
+    let refused = cluster.nodes[&1].raise().await;
+    assert!(matches!(refused, Err(NodeError::Refused(Refusal::Voter(VoterRefusal::NotAllRead)))));
+    // Both versions go on together: what both can read is written through either.
+    write(older, "through-the-older").await.unwrap();
+    write(&cluster.nodes[&1], "through-the-newer").await.unwrap();
+    cluster.converge().await;
+    // It was replaced by the newer version, which says so when it starts.
+    older.say_level().await.unwrap();
+    cluster.nodes[&1].raise().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_ledger_takes_only_what_takes_something_back() {
+    let home = closed_dir();
+    let pace = Pace { ledger_bytes_max: 1, ..Pace::default() };
+    let (identity, directory) = (of(CLUSTER, 1), home.path().to_owned());
+    let settings = Settings { identity, directory, door: None, pace, on_fatal: never() };
+    let node = Node::start(settings).await.unwrap();
+    node.stand_alone("a:7400").await.unwrap();
+    assert_eq!(node.propose(place("acme", 0)).await, Err(ProposeError::Full));
+    assert!(node.status().is_full());
+    let target = Target::Tenant(tenant("acme"));
+    let action = Action::Registry(Box::new(RegistryAct::Revoke { target, issued: None }));
+    let wish = Wish { by: Actor::parse("tester").unwrap(), action, once: None };
+    node.propose(wish).await.unwrap().unwrap();
 }
