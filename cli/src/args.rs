@@ -9,7 +9,7 @@ use aegis_cli_region::{AgentArgs, KeysArgs, RevokeArgs};
 use aegis_domain::{Timestamp, Ttl};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{audit, budget, ca, clock, cost, doctor, init, policy, token};
+use crate::{audit, budget, ca, clock, cluster, cost, doctor, init, policy, token};
 
 const AFTER: &str = "\
 Exit codes:
@@ -28,7 +28,8 @@ Examples:
   aegisctl policy test --coverage
   aegisctl audit verify -o json
   aegisctl cost report --by agent --since 24h
-  aegisctl budget top --watch";
+  aegisctl budget top --watch
+  aegisctl cluster members";
 
 /// Set an Aegis gateway up, look after it, and check what it recorded.
 #[derive(Debug, Parser)]
@@ -75,6 +76,7 @@ pub(crate) enum Command {
     Policy(policy::PolicyArgs),
     Audit(audit::AuditArgs),
     Ca(ca::CaArgs),
+    Cluster(cluster::ClusterArgs),
     Cost(cost::CostArgs),
     Budget(budget::BudgetArgs),
     /// Print a completion script for a shell.

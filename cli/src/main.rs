@@ -8,6 +8,7 @@ mod audit;
 mod budget;
 mod ca;
 mod clock;
+mod cluster;
 mod config;
 mod cost;
 mod doctor;
@@ -54,6 +55,7 @@ fn run(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Policy(args) => policy::run(&args, &home, screen),
         Command::Audit(args) => audit::run(&args, &home, screen),
         Command::Ca(args) => ca::run(&args, &home, screen),
+        Command::Cluster(args) => cluster::run(&args, &home, screen),
         Command::Budget(args) => budget::run(&args, &home, screen),
         Command::Cost(args) => cost::run(&args, &home, screen),
         Command::Completions { shell } => {

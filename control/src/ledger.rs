@@ -6,6 +6,7 @@
 use std::fmt;
 use std::ops::Deref;
 
+use aegis_raft_store::ProposeError;
 use aegis_registry::{Action, Actor, ClientId, Event, Fingerprint, Refusal, Registry};
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -25,6 +26,22 @@ pub enum LedgerError {
     Unknown,
     #[error("the command is longer than the ledger takes")]
     TooLarge,
+    #[error(
+        "the ledger's disk space is used up: only what takes something back is taken; see `aegisctl cluster status`"
+    )]
+    Full,
+}
+
+impl From<ProposeError> for LedgerError {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::Unknown => LedgerError::Unknown,
+            ProposeError::NoQuorum | ProposeError::Busy => LedgerError::NoQuorum,
+            ProposeError::TooLarge => LedgerError::TooLarge,
+            ProposeError::Full => LedgerError::Full,
+            ProposeError::Stopped => LedgerError::Gone,
+        }
+    }
 }
 
 /// What is asked for.

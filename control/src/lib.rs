@@ -25,6 +25,7 @@ mod subjects;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use aegis_authority::VoterFiles;
 use aegis_domain::Region;
 use aegis_identity::{Nonces, SigningKey};
 use aegis_raft_store::{Node, NodeError, OnFatal};
@@ -102,6 +103,8 @@ pub struct Control {
     subjects: Subjects,
     access: Access,
     region_key: SigningKey,
+    /// What makes this node a voter, and others with it.
+    voters: VoterFiles,
     /// What a proof at the token endpoint must carry, where it must.
     nonces: Option<Nonces>,
     issued: Issued,
@@ -145,6 +148,7 @@ impl Control {
             subjects: Subjects::start(config.subjects),
             access: Access::open(&config.data_dir)?,
             region_key: config.region_key,
+            voters: VoterFiles::at(&config.data_dir.join("cluster")),
             nonces: None,
             issued: Issued::default(),
             purse: None,
@@ -169,6 +173,11 @@ impl Control {
         Self { nonces: Some(Nonces::derived(&self.region_key)), ..self }
     }
 
+    /// Whose token keys this node's are.
+    fn signer(&self) -> u64 {
+        self.node.identity().node
+    }
+
     pub fn node(&self) -> &Node {
         &self.node
     }
@@ -179,7 +188,8 @@ impl Control {
     }
 }
 
-/// Serves until `stop` is done, then lets what is under way end. Makes the first token key where there is none.
+/// Serves until `stop` is done, then lets what is under way end. Sees to it that this node has a token key, at once where
+/// somebody leads.
 pub async fn serve<F>(
     listener: TcpListener,
     control: Arc<Control>,
@@ -189,7 +199,16 @@ pub async fn serve<F>(
 where
     F: Future<Output = ()> + Send,
 {
-    keys::ensure(&control).await?;
-    connection::serve(listener, api::router(control), serving, stop).await;
-    Ok(())
+    if control.node.status().leader.is_some() {
+        match keys::ensure(&control).await {
+            // The voters may agree later.
+            Ok(()) | Err(KeyError::Ledger(_)) => {}
+            Err(error @ KeyError::Vault(_)) => return Err(error.into()),
+        }
+    }
+    let served = connection::serve(listener, api::router(Arc::clone(&control)), serving, stop);
+    tokio::select! {
+        () = served => Ok(()),
+        never = keys::keep(&control) => match never {},
+    }
 }

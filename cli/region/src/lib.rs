@@ -1,12 +1,15 @@
-//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, and an agent's own token.
+//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, voters,
+//! and an agent's own token.
 //!
 //! Not here: writing to a terminal (`cli`). Invariant: a secret comes from a file or stdin, never from the command line, and
 //! goes to a server that is on this machine or proves itself by TLS.
 
 mod agent;
 mod amend;
+mod backup;
 mod books;
 mod budget;
+mod cluster;
 mod files;
 mod keys;
 mod money;
@@ -19,8 +22,10 @@ mod token;
 use serde_json::Value;
 
 pub use agent::AgentArgs;
+pub use backup::{BackupError, Copied, Manifest, copy_checked};
 pub use books::Books;
 pub use budget::BudgetCommand;
+pub use cluster::ClusterCommand;
 pub use files::FilesError;
 pub use keys::KeysArgs;
 pub use reconcile::{Comparison, OnDifference, reconcile};

@@ -10,6 +10,7 @@ use aegis_domain::Secret;
 use aegis_identity::KeyError;
 use clap::Args;
 
+use crate::backup::BackupError;
 use crate::files::{self, FilesError};
 
 /// Why a command failed.
@@ -31,6 +32,8 @@ pub enum RegionError {
     Answer { what: &'static str },
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     #[error("it is not known whether that was done; ask once more with `--once {once}`")]
     Unsure { once: String, source: ClientError },
 }
@@ -48,6 +51,7 @@ impl RegionError {
             | RegionError::Random(_)
             | RegionError::Answer { .. }
             | RegionError::Journal(_)
+            | RegionError::Backup(_)
             | RegionError::Unsure { .. } => false,
         }
     }
@@ -69,6 +73,7 @@ impl RegionError {
             | RegionError::Random(_)
             | RegionError::Answer { .. }
             | RegionError::Journal(_)
+            | RegionError::Backup(_)
             | RegionError::Unsure { .. } => false,
         }
     }
@@ -87,6 +92,9 @@ impl RegionError {
                     "`aegisctl budget show` lists what is set; what aegis.yaml sets is changed there",
                 )
             }
+            RegionError::Client(ClientError::Refused { kind, .. }) if kind == "unknown" => Some(
+                "look with `aegisctl cluster status` and at what was to change before you ask again",
+            ),
             RegionError::InTheClear { .. } => {
                 Some("name it with https://, or by an address such as 127.0.0.1")
             }
@@ -97,6 +105,7 @@ impl RegionError {
             | RegionError::Random(_)
             | RegionError::Answer { .. }
             | RegionError::Journal(_)
+            | RegionError::Backup(_)
             | RegionError::Unsure { .. } => None,
         }
     }

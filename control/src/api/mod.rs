@@ -6,6 +6,7 @@
 mod adjustments;
 mod agents;
 mod budgets;
+mod cluster;
 mod enrol;
 mod keys;
 mod revocations;
@@ -21,7 +22,7 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 
 use crate::problem::Problem;
 use crate::read::Asked;
@@ -44,6 +45,13 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .route("/v1/keys", get(keys::list).post(keys::rotate))
         .route("/v1/keys/{kid}/retire", post(keys::retire))
         .route("/v1/revocations", get(revocations::list).post(revocations::revoke))
+        .route("/v1/cluster", get(cluster::status))
+        .route("/v1/cluster/members", get(cluster::members).post(cluster::invite))
+        .route("/v1/cluster/members/{node}", delete(cluster::remove))
+        .route("/v1/cluster/members/{node}/promote", post(cluster::promote))
+        .route("/v1/cluster/finish", post(cluster::finish))
+        .route("/v1/cluster/raise", post(cluster::raise))
+        .route("/v1/cluster/backup", get(cluster::backup))
         .route("/v1/tenants", get(budgets::tenants))
         .route("/v1/tenants/{tenant}/budgets", get(budgets::list))
         .route(
