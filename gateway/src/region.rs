@@ -16,22 +16,25 @@ use aegis_config::{
     Config, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, RegionRegistry,
 };
 use aegis_control::{
-    Control, ControlConfig, HotPurse, Replicated, Serving, SubjectSource, SubjectSources,
+    Control, ControlConfig, HotPurse, Ledger, Replicated, Serving, SubjectSource, SubjectSources,
 };
 use aegis_corridor::clock;
 use aegis_corridor::roster::{Belief, Roster};
 use aegis_follow::{FeedConfig, Follower, KeySource};
 use aegis_identity::{KeySet, SigningKey};
+use aegis_raft_store::Node;
 use aegis_state::HotState;
 use aegis_vault::Files;
 use anyhow::Context as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use self::heard::Heard;
 use self::replay::HotReplay;
+use self::voter::Voter;
 
 /// How often keys that begin or cease to count by themselves are looked at.
 const AGE_EVERY: Duration = Duration::from_secs(1);
@@ -47,6 +50,8 @@ pub struct Region {
 #[derive(Debug)]
 struct Kept {
     control: Arc<Control>,
+    voter: Voter,
+    heard: Arc<Heard>,
     listener: std::net::TcpListener,
     serving: Serving,
 }
@@ -79,7 +84,14 @@ impl Region {
     pub fn run(self, runtime: &Handle) -> anyhow::Result<Running> {
         let _entered = runtime.enter();
         let mut tasks = vec![runtime.spawn(age(Arc::clone(&self.roster), self.followed))];
-        if let Some(Kept { control, listener, serving }) = self.kept {
+        let mut node = None;
+        if let Some(Kept { control, voter, heard, listener, serving }) = self.kept {
+            let hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
+            node = Some(voter.node.clone());
+            tasks.push(runtime.spawn(heard.listen()));
+            tasks.push(runtime.spawn(voter.clone().settle()));
+            tasks.push(runtime.spawn(voter.clone().make_room()));
+            tasks.push(runtime.spawn(voter.prove(hangup)));
             let listener = TcpListener::from_std(listener)
                 .context("the control API cannot be listened for")?;
             tasks.push(runtime.spawn(async move {
@@ -89,17 +101,31 @@ impl Region {
                 }
             }));
         }
-        Ok(Running(tasks))
+        Ok(Running { tasks, node })
     }
 }
 
 /// Ends with its value.
 #[derive(Debug)]
-pub struct Running(Vec<JoinHandle<()>>);
+pub struct Running {
+    tasks: Vec<JoinHandle<()>>,
+    node: Option<Node>,
+}
+
+impl Running {
+    /// Leaves the region's voters in order, so that its last entry is on disk and its file free.
+    pub async fn stop(self) {
+        if let Some(node) = &self.node
+            && let Err(error) = node.stop().await
+        {
+            tracing::error!(%error, "the voter did not stop in order; its next start finds what it kept");
+        }
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        for task in &self.0 {
+        for task in &self.tasks {
             task.abort();
         }
     }
@@ -123,8 +149,11 @@ impl Kept {
         runtime: &Handle,
     ) -> anyhow::Result<Self> {
         let directory = config.data_dir.join("control");
-        let node = runtime.block_on(voter::open(config, &directory.join("ledger")))?;
-        let ledger = Heard::new(Arc::new(Replicated::of(node.clone())), means.roster);
+        let voter = runtime.block_on(Voter::open(config, api, &directory))?;
+        let node = voter.node.clone();
+        let heard = Heard::new(Arc::new(Replicated::of(node.clone())), means.roster);
+        let heard = Arc::new(heard);
+        let ledger: Arc<dyn Ledger> = Arc::<Heard>::clone(&heard);
         let vault = Files::open(&directory.join("vault"))
             .context("the vault of token keys cannot be opened")?;
         let own = || vec![config.identity.audience.clone()];
@@ -137,8 +166,7 @@ impl Kept {
         };
         let purse = Arc::new(HotPurse::new(Arc::clone(&means.state), config.budgets()));
         let replay = Arc::new(HotReplay::new(means.state));
-        let stands_on =
-            aegis_control::Means { node, ledger: Arc::new(ledger), vault: Arc::new(vault), replay };
+        let stands_on = aegis_control::Means { node, ledger, vault: Arc::new(vault), replay };
         let control =
             Control::with(wanted, stands_on).context("the control API cannot be set up")?;
         let control = control.with_purse(purse);
@@ -150,7 +178,7 @@ impl Kept {
             .with_context(|| format!("{} cannot be listened on", api.address))?;
         listener.set_nonblocking(true).context("the control API cannot be listened for")?;
         let serving = serving(api.tls.as_ref())?;
-        Ok(Self { control: Arc::new(control), listener, serving })
+        Ok(Self { control: Arc::new(control), voter, heard, listener, serving })
     }
 }
 

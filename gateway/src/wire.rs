@@ -74,11 +74,13 @@ impl Gateway {
         let listen = &self.corridor.config.listen;
         let tls = listen.tls.as_ref().map(|tls| tls.address);
         let control = match &self.corridor.config.registry {
-            Some(RegionRegistry::Kept(api)) => Some(api.address),
-            Some(RegionRegistry::Followed(_)) | None => None,
+            Some(RegionRegistry::Kept(api)) => {
+                [Some(api.address), api.cluster.as_ref().map(|door| door.listen)]
+            }
+            Some(RegionRegistry::Followed(_)) | None => [None, None],
         };
         let ours = listen.plain.into_iter().chain(tls).chain([listen.metrics]);
-        let mut ours = ours.chain(control);
+        let mut ours = ours.chain(control.into_iter().flatten());
         ours.any(|ours| {
             let is_heard = ours.ip().is_unspecified() || ours.ip() == address.ip();
             ours.port() == address.port() && is_heard

@@ -110,6 +110,15 @@ impl Building {
         }
     }
 
+    /// For one that must not start again: runs the binary to its end, which it says with this.
+    pub async fn fails_again(&mut self, says: &str) {
+        assert!(self.running.is_none(), "the gateway is running");
+        self.running = Some(self.spawn());
+        let status = self.ended().await;
+        let stderr = self.stderr();
+        assert!(!status.success() && stderr.contains(says), "{status} {stderr}");
+    }
+
     /// Whether `/readyz` says yes.
     pub async fn is_ready(&self) -> bool {
         let Ok(mut line) = Raw::open(self.plan.ports.metrics.number()).await else { return false };
