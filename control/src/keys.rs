@@ -35,6 +35,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Makes this node's first key where none of its own signs, and ends those of nodes that are gone.
 pub(crate) async fn ensure(control: &Control) -> Result<(), KeyError> {
+    caught_up(control).await?;
     // A registry that was restored from a copy may name a key whose private half is gone.
     let held = control.vault.keys();
     let signs = {
@@ -53,6 +54,11 @@ pub(crate) async fn ensure(control: &Control) -> Result<(), KeyError> {
     }
     let _one = control.rotation.lock().await;
     tidy(control).await
+}
+
+/// A voter that lags does not know its own last key yet, and must not take it for one that nobody announced.
+async fn caught_up(control: &Control) -> Result<(), KeyError> {
+    control.node.catch_up().await.map_err(|_| LedgerError::NoQuorum.into())
 }
 
 /// Those whose keys still sign, though no voter is them any more.
@@ -90,6 +96,7 @@ pub(crate) struct Rotation {
 
 /// Makes a key and announces it; the key as it stands in the registry.
 pub(crate) async fn rotate(control: &Control, rotation: Rotation) -> Result<TokenKey, KeyError> {
+    caught_up(control).await?;
     let _one = control.rotation.lock().await;
     tidy(control).await?;
     let key = in_vault(control, |vault| vault.generate()).await?;

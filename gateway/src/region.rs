@@ -24,6 +24,7 @@ use aegis_follow::{FeedConfig, Follower, KeySource};
 use aegis_identity::{KeySet, SigningKey};
 use aegis_raft_store::Node;
 use aegis_state::HotState;
+use aegis_telemetry::VoterMetrics;
 use aegis_vault::Files;
 use anyhow::Context as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
@@ -38,6 +39,8 @@ use self::voter::Voter;
 
 /// How often keys that begin or cease to count by themselves are looked at.
 const AGE_EVERY: Duration = Duration::from_secs(1);
+/// As long as a follower believes what it last heard (`docs/spec/identity.md`).
+const BELIEVED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The registry, ready to be served or already followed.
 #[derive(Debug)]
@@ -45,6 +48,7 @@ pub struct Region {
     roster: Arc<Roster>,
     kept: Option<Kept>,
     followed: Option<Follower>,
+    metrics: VoterMetrics,
 }
 
 #[derive(Debug)]
@@ -62,12 +66,13 @@ pub struct Means {
     pub roster: Arc<Roster>,
     pub state: Arc<dyn HotState>,
     pub region_key: SigningKey,
+    pub metrics: VoterMetrics,
 }
 
 impl Region {
     /// Opens the registry that is kept here, or begins to follow. Blocks on the disk.
     pub fn open(config: &Config, means: Means, runtime: &Handle) -> anyhow::Result<Self> {
-        let roster = Arc::clone(&means.roster);
+        let (roster, metrics) = (Arc::clone(&means.roster), means.metrics.clone());
         let (kept, followed) = match &config.registry {
             None => (None, None),
             Some(RegionRegistry::Kept(api)) => {
@@ -77,20 +82,21 @@ impl Region {
                 (None, Some(follow(registry, config, means.roster)?))
             }
         };
-        Ok(Self { roster, kept, followed })
+        Ok(Self { roster, kept, followed, metrics })
     }
 
     /// Serves the control API until the task is aborted, where the registry is kept here.
     pub fn run(self, runtime: &Handle) -> anyhow::Result<Running> {
         let _entered = runtime.enter();
-        let mut tasks = vec![runtime.spawn(age(Arc::clone(&self.roster), self.followed))];
+        let voter = self.kept.as_ref().map(|kept| kept.voter.node.clone());
+        let mut tasks = vec![runtime.spawn(age(Arc::clone(&self.roster), self.followed, voter))];
         let mut node = None;
         if let Some(Kept { control, voter, heard, listener, serving }) = self.kept {
             let hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
             node = Some(voter.node.clone());
             tasks.push(runtime.spawn(heard.listen()));
             tasks.push(runtime.spawn(voter.clone().settle()));
-            tasks.push(runtime.spawn(voter.clone().make_room()));
+            tasks.push(runtime.spawn(voter.clone().watch(self.metrics)));
             tasks.push(runtime.spawn(voter.prove(hangup)));
             let listener = TcpListener::from_std(listener)
                 .context("the control API cannot be listened for")?;
@@ -131,12 +137,14 @@ impl Drop for Running {
     }
 }
 
-/// What is followed is followed for as long as this runs.
-async fn age(roster: Arc<Roster>, followed: Option<Follower>) {
+/// What is followed is followed for as long as this runs. A voter is believed for as long as a follower is.
+async fn age(roster: Arc<Roster>, followed: Option<Follower>, voter: Option<Node>) {
     loop {
         tokio::time::sleep(AGE_EVERY).await;
         let now = clock::now();
-        let is_held = followed.as_ref().is_none_or(|followed| followed.is_believed(now));
+        let is_in_touch = |voter: &Node| voter.status().in_touch_ago <= BELIEVED;
+        let is_held = followed.as_ref().is_none_or(|followed| followed.is_believed(now))
+            && voter.as_ref().is_none_or(is_in_touch);
         roster.age(now, if is_held { Belief::Held } else { Belief::Lost });
     }
 }

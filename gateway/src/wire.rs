@@ -116,13 +116,14 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let (state, holds) =
         state(&config, control.handle()).context("the hot state cannot be opened")?;
     let recovery = Recovery { records, holds };
+    let metrics = Metrics::new();
     let means = Means {
         roster: Arc::clone(&roster),
         state: Arc::clone(&state),
         region_key: region_key.clone(),
+        metrics: metrics.voters().clone(),
     };
     let region = Region::open(&config, means, control.handle())?;
-    let metrics = Metrics::new();
     for (tenant, store) in policies.iter() {
         metrics.policy().live(tenant, store.current().live.snapshot().policy_ref().version);
     }

@@ -16,10 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::node::{Node, NodeError, Running, raft_failed};
 use crate::propose::{ProposeError, Wish};
 use crate::state::Shared;
-use crate::types::Raft;
+use crate::types::{Metrics, Raft};
 use crate::wire::message::{Request, Response};
-
-type Metrics = openraft::RaftMetrics<u64, BasicNode>;
 
 /// How long a node may take to learn what the others know. Whoever asks again goes on where it stopped.
 const LEARNING: Duration = Duration::from_secs(20);

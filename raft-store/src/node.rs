@@ -22,7 +22,7 @@ use crate::log::LogStore;
 use crate::machine::Machine;
 use crate::propose::{Desk, ProposeError, Proposer, Wish, now};
 use crate::state::Shared;
-use crate::types::Raft;
+use crate::types::{Metrics, Raft};
 use crate::wire::message::{Request, Response};
 use crate::wire::peers::Peers;
 use crate::wire::server::Server;
@@ -155,6 +155,8 @@ pub struct Status {
     /// Of a leader: how long ago a quorum last answered.
     pub quorum_heard_ago: Option<Duration>,
     pub checkpoint: Option<Checkpoint>,
+    /// How long ago it last was in touch with the cluster: heard a leader, or, as one, a quorum.
+    pub in_touch_ago: Duration,
     /// What its file takes on disk, and what it may take.
     pub ledger_bytes: u64,
     pub ledger_bytes_max: u64,
@@ -264,9 +266,8 @@ impl Node {
     /// Returns when this node belongs to a cluster.
     pub async fn belongs(&self) -> Result<(), NodeError> {
         let mut metrics = self.0.raft.metrics();
-        let belongs = |metrics: &openraft::RaftMetrics<u64, openraft::BasicNode>| {
-            metrics.membership_config.membership().voter_ids().next().is_some()
-        };
+        let belongs =
+            |metrics: &Metrics| metrics.membership_config.membership().voter_ids().next().is_some();
         metrics.wait_for(belongs).await.map(drop).map_err(raft_failed)
     }
 
@@ -389,6 +390,7 @@ impl Node {
         let metrics = self.0.raft.metrics().borrow().clone();
         let members = metrics.membership_config.membership();
         let held = metrics.replication.clone().unwrap_or_default();
+        let quorum_heard_ago = metrics.millis_since_quorum_ack.map(Duration::from_millis);
         Status {
             node: metrics.id,
             term: metrics.current_term,
@@ -400,8 +402,9 @@ impl Node {
             learners: members.learner_ids().collect(),
             held: held.into_iter().map(|(id, last)| (id, last.map(|last| last.index))).collect(),
             is_joint: members.get_joint_config().len() > 1,
-            quorum_heard_ago: metrics.millis_since_quorum_ack.map(Duration::from_millis),
+            quorum_heard_ago,
             checkpoint: self.0.shared.checkpoint(),
+            in_touch_ago: quorum_heard_ago.unwrap_or_else(|| self.0.shared.led_ago()),
             ledger_bytes: self.ledger_bytes(),
             ledger_bytes_max: self.0.bytes_max,
         }
@@ -417,10 +420,14 @@ impl Node {
         self.0.raft.trigger().snapshot().await.map_err(raft_failed)
     }
 
-    /// Gives up the log that the snapshot holds. A voter that lags will be sent the whole state.
+    /// Folds what is applied into a snapshot and gives up the log behind it. A voter that lags will be sent the whole state.
     pub async fn shrink(&self) -> Result<(), NodeError> {
+        let applied = self.status().applied;
         self.snapshot().await?;
-        let snapshot = self.status().snapshot.unwrap_or_default();
+        let wait = self.0.raft.wait(Some(Duration::from_millis(SNAPSHOT_WITHIN_MS)));
+        let holds = |metrics: &Metrics| metrics.snapshot.map(|id| id.index) >= applied;
+        let held = wait.metrics(holds, "what is applied is in a snapshot").await;
+        let snapshot = held.map_err(raft_failed)?.snapshot.map_or(0, |id| id.index);
         self.0.raft.trigger().purge_log(snapshot).await.map_err(raft_failed)
     }
 

@@ -3,6 +3,7 @@
 //! Not here: Raft (`machine`). Invariant: whoever is told of a change can read it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use aegis_ledger::{Answer, Batch, Checkpoint, Ledger, Outcome};
 use aegis_registry::{ClientId, Event, Fingerprint, Origin};
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     events: Mutex<VecDeque<Event>>,
     checkpoints: Mutex<VecDeque<Checkpoint>>,
     serial: watch::Sender<u64>,
+    /// When a leader was last heard; before the first time, when this node began.
+    led: Mutex<Instant>,
 }
 
 impl Shared {
@@ -46,7 +49,16 @@ impl Shared {
             events: Mutex::default(),
             checkpoints: Mutex::default(),
             serial,
+            led: Mutex::new(Instant::now()),
         }
+    }
+
+    pub(crate) fn note_led(&self) {
+        *self.led.lock() = Instant::now();
+    }
+
+    pub(crate) fn led_ago(&self) -> Duration {
+        self.led.lock().elapsed()
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {

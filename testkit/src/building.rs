@@ -60,7 +60,8 @@ impl Plan {
         (NotStarted { status, stderr }, building)
     }
 
-    fn prepared(self, binary: &str) -> Building {
+    /// Lays everything out and starts nothing.
+    pub fn prepared(self, binary: &str) -> Building {
         self.write_config();
         let (binary, stderr) = (binary.to_owned(), Arc::default());
         Building { binary, plan: self, running: None, stderr, listener: None }

@@ -66,7 +66,7 @@ impl Plan {
 }
 
 impl Building {
-    pub(crate) fn control_url(&self) -> String {
+    pub fn control_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.plan().ports.control.number())
     }
 

@@ -17,12 +17,13 @@ impl Plan {
         VoterFiles::at(&folder.join("cluster"))
     }
 
-    fn voter_address(&self) -> String {
+    /// Where other voters reach this one.
+    pub fn voter_address(&self) -> String {
         format!("127.0.0.1:{}", self.ports.voter.number())
     }
 
     /// Has a place for other voters. All of them are one token service, whichever is asked.
-    fn voting(mut self, url: &str) -> Self {
+    pub fn voting(mut self, url: &str) -> Self {
         self.set("/control/address", json!(format!("127.0.0.1:{}", self.ports.control.number())));
         self.set("/control/url", json!(url));
         let address = self.voter_address();

@@ -15,13 +15,14 @@ use aegis_corridor::clock;
 use aegis_raft_store::{
     Credentials, Door, Fatal, Identity, Node, Pace, Settings, recover, restore,
 };
+use aegis_telemetry::{VoterGauges, VoterMetrics};
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::Signal;
 
 /// What a voter is called where nobody reaches it.
 const ALONE: &str = "alone";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-const LOOK_AT_FILE_EVERY: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LOOK_AT_CERTIFICATE_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// A voter that runs, and the files that make it one.
@@ -105,23 +106,33 @@ impl Voter {
         }
     }
 
-    /// Makes room where the ledger's file grows large, and says so.
-    pub(super) async fn make_room(self) {
+    /// Tells how this voter is, and makes room where the ledger's file grows large.
+    pub(super) async fn watch(self, metrics: VoterMetrics) {
+        let mut is_told = false;
         loop {
-            tokio::time::sleep(LOOK_AT_FILE_EVERY).await;
             let status = self.node.status();
-            if !status.is_nearly_full() {
-                continue;
-            }
             let (bytes, max) = (status.ledger_bytes, status.ledger_bytes_max);
-            tracing::error!(
-                bytes,
-                max,
-                "the ledger's file is nearly full; at its limit nothing new is taken"
-            );
-            if let Err(error) = self.node.shrink().await {
-                tracing::error!(%error, "the ledger's log cannot be given up");
+            let gauges = VoterGauges {
+                leader: status.leader,
+                voters: status.voters.len(),
+                applied: status.applied.unwrap_or(0),
+                ledger_bytes: bytes,
+                ledger_bytes_max: max,
+            };
+            metrics.set(status.node, gauges);
+            let is_nearly_full = status.is_nearly_full();
+            if is_nearly_full && !is_told {
+                tracing::error!(
+                    bytes,
+                    max,
+                    "the ledger's file is nearly full; at its limit nothing new is taken"
+                );
+                if let Err(error) = self.node.shrink().await {
+                    tracing::error!(%error, "the ledger's log cannot be given up");
+                }
             }
+            is_told = is_nearly_full;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 

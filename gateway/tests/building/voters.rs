@@ -3,6 +3,7 @@
 //! Not here: Raft by itself (`raft-store/src/tests`). Invariant: what was acknowledged on one voter is refused or let in on
 //! every other, and calls go on whatever becomes of the voters.
 
+use std::path::Path;
 use std::time::Duration;
 
 use aegis_control_client::ClientError;
@@ -312,4 +313,53 @@ async fn a_voter_whose_disk_is_full_ends_and_keeps_what_it_answered_for() {
         house.region().get(&format!("/v1/agents/acme/bot-{number}"));
     }
     println!("{taken} agents were taken before the disk was full, and are there");
+}
+
+/// What the page tells to type, on three machines that are three buildings here.
+#[tokio::test]
+async fn every_command_of_the_page_makes_the_region_of_three_it_promises() {
+    let binaries = Path::new(GATEWAY).parent().unwrap();
+    if !binaries.join("aegisctl").exists() {
+        assert!(std::env::var_os("CI").is_none(), "CI builds aegisctl beside the gateway");
+        println!("skipped: aegisctl is not built");
+        return;
+    }
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let section = page.split("## A region of three").nth(1).unwrap();
+    let block = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+
+    let mut houses = Vec::new();
+    for _ in 0..3 {
+        houses.push(Plan::new().await.voting("http://control.test").prepared(GATEWAY));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut typed = 0;
+    for part in block.split("# on voter-").skip(1) {
+        let (comment, commands) = part.split_once('\n').unwrap();
+        let machine: usize = comment[..1].parse().unwrap();
+        for line in commands.lines() {
+            let line = houses.iter().enumerate().fold(line.to_owned(), |line, (index, house)| {
+                let name = format!("voter-{}.example.com:7400", index + 1);
+                line.replace(&name, &house.plan().voter_address())
+            });
+            let house = &houses[machine - 1];
+            let done = std::process::Command::new("sh")
+                .args(["-c", &line])
+                .current_dir(folder.path())
+                .env("PATH", format!("{}:/usr/bin:/bin", binaries.display()))
+                .env("AEGIS_DATA", house.data())
+                .env("AEGIS_CONTROL_URL", house.control_url())
+                .output()
+                .unwrap();
+            assert!(done.status.success(), "{line}\n{done:?}");
+            typed += 1;
+        }
+        if comment.contains("then start its gateway") {
+            houses[machine - 1].start_again().await;
+        }
+    }
+    assert!(typed >= 10, "{typed}");
+    let status = houses[0].region().get("/v1/cluster");
+    assert_eq!(status["voters"], json!([1, 2]));
 }

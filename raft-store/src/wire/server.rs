@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::raft::AppendEntriesResponse;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -107,7 +108,12 @@ impl Server {
         let failed = |error: &dyn std::error::Error| Response::Failed(error.to_string());
         match request {
             Request::Append(rpc) => match self.raft.append_entries(rpc).await {
-                Ok(response) => Response::Append(response),
+                Ok(response) => {
+                    if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                        self.shared.note_led();
+                    }
+                    Response::Append(response)
+                }
                 Err(error) => failed(&error),
             },
             Request::Vote(rpc) => match self.raft.vote(rpc).await {
