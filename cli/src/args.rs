@@ -5,11 +5,11 @@
 
 use std::path::PathBuf;
 
-use aegis_cli_region::{AgentArgs, KeysArgs, RevokeArgs};
+use aegis_cli_region::{AgentArgs, ClusterArgs, KeysArgs, RevokeArgs};
 use aegis_domain::{Timestamp, Ttl};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{audit, budget, ca, clock, cluster, cost, doctor, init, policy, token};
+use crate::{audit, budget, ca, clock, cost, doctor, init, policy, token};
 
 const AFTER: &str = "\
 Exit codes:
@@ -76,7 +76,7 @@ pub(crate) enum Command {
     Policy(policy::PolicyArgs),
     Audit(audit::AuditArgs),
     Ca(ca::CaArgs),
-    Cluster(cluster::ClusterArgs),
+    Cluster(ClusterArgs),
     Cost(cost::CostArgs),
     Budget(budget::BudgetArgs),
     /// Print a completion script for a shell.

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use aegis_cli_region::Machine;
 use aegis_document::{Document, Mapping, Node, Problems};
-use aegis_domain::{OrgId, Region, TenantId};
+use aegis_domain::{OrgId, Region, TenantId, Timestamp};
 
 use crate::failure::Failure;
 use crate::home;
@@ -45,6 +46,10 @@ impl Config {
         Document::parse(&name, &text)
             .and_then(|document| document.decode(|root, problems| config(root, problems, folder)))
             .map_err(|found| Failure::invalid("the configuration", found))
+    }
+
+    pub(crate) fn machine(self, now: Timestamp) -> Machine {
+        Machine::of(self.region, self.data_dir, now)
     }
 }
 

@@ -8,7 +8,6 @@ mod audit;
 mod budget;
 mod ca;
 mod clock;
-mod cluster;
 mod config;
 mod cost;
 mod doctor;
@@ -29,6 +28,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use args::{Cli, Command};
+use config::Config;
 use failure::{Exit, Failure};
 use home::Home;
 use screen::Screen;
@@ -55,7 +55,10 @@ fn run(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Policy(args) => policy::run(&args, &home, screen),
         Command::Audit(args) => audit::run(&args, &home, screen),
         Command::Ca(args) => ca::run(&args, &home, screen),
-        Command::Cluster(args) => cluster::run(&args, &home, screen),
+        Command::Cluster(args) => {
+            let machine = || Config::load(&home.config()).map(|it| it.machine(clock::now()));
+            region::show(Ok(args.run(home.root(), machine)?), screen)
+        }
         Command::Budget(args) => budget::run(&args, &home, screen),
         Command::Cost(args) => cost::run(&args, &home, screen),
         Command::Completions { shell } => {

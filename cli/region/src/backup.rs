@@ -21,7 +21,7 @@ const BYTES_MAX: u64 = 2 * 1_024 * 1_024 * 1_024;
 /// What the backup is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Manifest {
+pub(crate) struct Manifest {
     pub format: u32,
     pub cluster: String,
     /// Who took it.
@@ -51,13 +51,13 @@ pub enum BackupError {
 
 /// What stands between a backup's first line and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Copied {
+pub(crate) enum Copied {
     Whole,
     LedgerOnly,
 }
 
 /// Copies a backup, or the ledger in it, into a new file of mode 0600.
-pub fn copy_checked(
+pub(crate) fn copy_checked(
     mut from: impl BufRead,
     to: &Path,
     what: Copied,

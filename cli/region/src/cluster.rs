@@ -1,6 +1,6 @@
 //! `aegisctl cluster`, as far as it asks a voter: who votes, who is invited, made one, taken out; and a backup.
 //!
-//! Not here: what is done on a machine whose gateway does not run (`cli`). Invariant: an invitation is written to a file of
+//! Not here: what is done on a machine whose gateway does not run (`machine`). Invariant: an invitation is written to a file of
 //! mode 0600 or to stdout, never both.
 
 use std::io::BufReader;
@@ -11,13 +11,53 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::backup::{Copied, copy_checked};
+use crate::machine::{Machine, MachineCommand};
 use crate::region::{Access, RegionError};
 use crate::{Told, files};
 
 const COLUMNS: [&str; 5] = ["id", "role", "address", "reads", "held"];
 
+/// Look after the voters that keep the region's ledger.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every voter's aegis.yaml says where it is reached:
+  control: { address: .., cluster: { listen: 0.0.0.0:7400, address: voter-1.example.com:7400 } }
+
+Examples:
+  aegisctl cluster init                                     # on the first machine, before its gateway starts again
+  aegisctl cluster invite --address voter-2.example.com:7400 --out invitation.json
+  aegisctl cluster join --invite invitation.json            # on the second machine, before its gateway starts
+  aegisctl cluster promote 2
+  aegisctl cluster members")]
+pub struct ClusterArgs {
+    #[command(subcommand)]
+    command: ClusterCommand,
+}
+
+impl ClusterArgs {
+    /// `machine` reads what this machine is where a command is about that.
+    pub fn run<E: From<RegionError>>(
+        &self,
+        data: &Path,
+        machine: impl FnOnce() -> Result<Machine, E>,
+    ) -> Result<Told, E> {
+        match &self.command {
+            ClusterCommand::Machine(command) => Ok(machine()?.run(command)?),
+            ClusterCommand::Voters(command) => Ok(command.run(data)?),
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
-pub enum ClusterCommand {
+enum ClusterCommand {
+    #[command(flatten)]
+    Machine(MachineCommand),
+    #[command(flatten)]
+    Voters(VotersCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum VotersCommand {
     Status(PlainArgs),
     Members(PlainArgs),
     Invite(InviteArgs),
@@ -30,7 +70,7 @@ pub enum ClusterCommand {
 
 /// Ask the voter at --control; any voter will do.
 #[derive(Debug, Args)]
-pub struct PlainArgs {
+struct PlainArgs {
     #[command(flatten)]
     access: Access,
 }
@@ -42,7 +82,7 @@ Whoever has the invitation is that voter, and can make others: send it as you wo
 
 Example:
   aegisctl cluster invite --address voter-2.example.com:7400 --out invitation.json")]
-pub struct InviteArgs {
+struct InviteArgs {
     /// Where the others will reach it.
     #[arg(long, value_name = "HOST:PORT")]
     address: String,
@@ -54,7 +94,7 @@ pub struct InviteArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct NodeArgs {
+struct NodeArgs {
     /// The voter's id.
     node: u64,
     #[command(flatten)]
@@ -68,40 +108,38 @@ The file holds agents, revocations, releases and approvals, but no private key. 
 
 Example:
   aegisctl cluster backup /backup/aegis-$(date +%F).ledger")]
-pub struct BackupArgs {
+struct BackupArgs {
     file: PathBuf,
     #[command(flatten)]
     access: Access,
 }
 
-impl ClusterCommand {
-    pub fn run(&self, data: &Path) -> Result<Told, RegionError> {
+impl VotersCommand {
+    fn run(&self, data: &Path) -> Result<Told, RegionError> {
         let none = Conditions::default();
         let act = |access: &Access, path: &str| -> Result<Value, RegionError> {
             Ok(access.admin(data)?.post(path, &json!({}), &none)?.body)
         };
         match self {
-            ClusterCommand::Status(args) => {
+            VotersCommand::Status(args) => {
                 Ok(Told::thing(&args.access.admin(data)?.get("/v1/cluster")?.body))
             }
-            ClusterCommand::Members(args) => {
+            VotersCommand::Members(args) => {
                 members(&args.access.admin(data)?.get("/v1/cluster/members")?.body)
             }
-            ClusterCommand::Invite(args) => args.run(data),
-            ClusterCommand::Promote(NodeArgs { node, access }) => {
+            VotersCommand::Invite(args) => args.run(data),
+            VotersCommand::Promote(NodeArgs { node, access }) => {
                 members(&act(access, &format!("/v1/cluster/members/{node}/promote"))?)
             }
-            ClusterCommand::Remove(NodeArgs { node, access }) => {
+            VotersCommand::Remove(NodeArgs { node, access }) => {
                 let path = format!("/v1/cluster/members/{node}");
                 members(&access.admin(data)?.delete(&path, &none)?.body)
             }
-            ClusterCommand::Finish(args) => {
+            VotersCommand::Finish(args) => {
                 Ok(Told::thing(&act(&args.access, "/v1/cluster/finish")?))
             }
-            ClusterCommand::Raise(args) => {
-                Ok(Told::thing(&act(&args.access, "/v1/cluster/raise")?))
-            }
-            ClusterCommand::Backup(args) => args.run(data),
+            VotersCommand::Raise(args) => Ok(Told::thing(&act(&args.access, "/v1/cluster/raise")?)),
+            VotersCommand::Backup(args) => args.run(data),
         }
     }
 }

@@ -77,7 +77,7 @@ pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), FilesError> {
     written().map_err(|source| FilesError::File { path: path.to_owned(), source })
 }
 
-fn random<const N: usize>() -> Result<[u8; N], RegionError> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], RegionError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(RegionError::Random)?;
     Ok(bytes)

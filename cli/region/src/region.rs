@@ -12,6 +12,7 @@ use clap::Args;
 
 use crate::backup::BackupError;
 use crate::files::{self, FilesError};
+use crate::machine::MachineError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,8 @@ pub enum RegionError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Backup(#[from] BackupError),
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     #[error("it is not known whether that was done; ask once more with `--once {once}`")]
     Unsure { once: String, source: ClientError },
 }
@@ -52,6 +55,7 @@ impl RegionError {
             | RegionError::Answer { .. }
             | RegionError::Journal(_)
             | RegionError::Backup(_)
+            | RegionError::Machine(_)
             | RegionError::Unsure { .. } => false,
         }
     }
@@ -74,6 +78,7 @@ impl RegionError {
             | RegionError::Answer { .. }
             | RegionError::Journal(_)
             | RegionError::Backup(_)
+            | RegionError::Machine(_)
             | RegionError::Unsure { .. } => false,
         }
     }
@@ -106,6 +111,7 @@ impl RegionError {
             | RegionError::Answer { .. }
             | RegionError::Journal(_)
             | RegionError::Backup(_)
+            | RegionError::Machine(_)
             | RegionError::Unsure { .. } => None,
         }
     }

@@ -78,15 +78,15 @@ fn a_founder_invites_and_the_invited_machine_is_the_voter_it_was_invited_as() {
     let invitation = serde_json::to_string(&invitation).unwrap();
     let joiner = Home::ready();
     fs::remove_file(joiner.path("keys/region.pem")).unwrap();
-    let told = joiner.run_with(&invitation, &["cluster", "join", "--invite", "-"]).success();
+    let told = joiner.run_with(&invitation, &["cluster", "join"]).success();
     assert!(stderr(&told).contains("aegisctl cluster promote 2"), "{}", stderr(&told));
     assert_eq!(files(&joiner).read().unwrap().unwrap().name, name);
     assert_eq!(fs::read_to_string(joiner.path("keys/region.pem")).unwrap(), *key.expose());
-    joiner.run_with(&invitation, &["cluster", "join", "--invite", "-"]).failure().code(4);
+    joiner.run_with(&invitation, &["cluster", "join"]).failure().code(4);
 
     let other = Home::empty();
     other.run(&["init", "--region", "us-east-1"]).success();
-    let refused = other.run_with(&invitation, &["cluster", "join", "--invite", "-"]).failure();
+    let refused = other.run_with(&invitation, &["cluster", "join"]).failure();
     assert!(stderr(&refused).contains("another region"), "{}", stderr(&refused));
 }
 
@@ -102,7 +102,8 @@ fn a_survivor_is_made_a_cluster_of_one_only_where_somebody_says_so() {
     assert!(stderr(&pending).contains("start its gateway"), "{}", stderr(&pending));
     files(&home).carried_out().unwrap();
     let unasked = home.run(&["cluster", "recover"]).failure();
-    assert!(stderr(&unasked).contains("--yes"), "{}", stderr(&unasked));
+    assert!(stderr(&unasked).contains("--confirm local"), "{}", stderr(&unasked));
+    home.run(&["cluster", "recover", "--confirm", "eu-west-1"]).failure();
 
     let told = home.run(&recover).success();
     assert!(stderr(&told).contains("LOST"), "{}", stderr(&told));
