@@ -48,7 +48,7 @@ impl Node {
             let state = self.running().shared.read();
             (state.applied, state.ledger.clone())
         };
-        let written = tokio::task::spawn_blocking(move || {
+        let written = crate::host::blocking(move || {
             let image = serde_json::to_vec(&ledger)?;
             let sha256 = Sha256::digest(&image).into();
             let (revision, at) = (ledger.revision(), ledger.latest());

@@ -3,12 +3,13 @@
 //! Not here: Raft (`machine`). Invariant: whoever is told of a change can read it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aegis_ledger::{Answer, Batch, Checkpoint, Ledger, Outcome};
 use aegis_registry::{ClientId, Event, Fingerprint, Origin};
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use crate::types::{LogId, Membership};
 

@@ -6,19 +6,21 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aegis_audit_chain::verify::{
-    Depth, Finding, Gap, Options, Place, Report, Severity, Verdict, verify_region,
-};
 use aegis_audit_chain::{Head, Origin};
+use aegis_audit_verify::{
+    Depth, Finding, Gap, Options, Place, Report, Severity, Verdict, WitnessedHead, verify_region,
+};
+use aegis_cli_evidence::{StoreOption, check_package, load_trust, open_log, store_option};
+use aegis_domain::Timestamp;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::prove::{StoreOption, store_option};
+use crate::evidence;
 use crate::failure::{Exit, Failure};
 use crate::home::{self, Home};
 use crate::screen::{Screen, counted};
 use crate::sheet::{Mood, Sheet};
-use crate::trust;
+use crate::{args as values, clock};
 
 /// Verify an audit log: signatures, chains, trees and what records say of each other.
 #[derive(Debug, Args)]
@@ -31,7 +33,10 @@ Verdicts and exit codes:
 
 An auditor brings a trust file of their own, and remembers how far the log reached:
   aegisctl audit verify --from ./copy-of-the-log --trust registry.txt --remember head.txt
-  aegisctl audit verify --from s3://audit/gw-1 --trust registry.txt
+  aegisctl audit verify --from s3://audit/gw-1 --trust registry.txt --witnessed-since 10m
+
+A tenant brings the package it was handed:
+  aegisctl audit verify --tenant-package acme.tenant-package --trust registry.txt
 
 Examples:
   aegisctl audit verify
@@ -52,9 +57,15 @@ pub(super) struct VerifyArgs {
     /// How deep to look.
     #[arg(long, value_enum, default_value_t = Deep::Schema)]
     depth: Deep,
+    /// Witnesses must have seen the registry then or later: `24h` ago, or a time in RFC 3339. The trust file names them.
+    #[arg(long, value_name = "TIME", value_parser = values::since)]
+    witnessed_since: Option<Timestamp>,
     /// The log must extend the head in this file, and a new head is kept there for the next run.
     #[arg(long, value_name = "FILE")]
     remember: Option<PathBuf>,
+    /// Check a tenant's package, as `audit tenant` makes it, instead of a log: are these all its records?
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["log", "from", "store_option", "depth"])]
+    tenant_package: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -66,17 +77,22 @@ enum Deep {
 }
 
 pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
+    let trust = load_trust(&args.trust.clone().unwrap_or_else(|| home.trust()))?;
+    let remembered = args.remember.as_deref().map(recall).transpose()?.unwrap_or_default();
+    if let Some(package) = &args.tenant_package {
+        let (answer, heads) = check_package(package, &trust, &remembered)?;
+        args.remember.as_deref().map_or(Ok(()), |path| memorise(path, &heads))?;
+        return evidence::show(Ok(answer), screen);
+    }
     let from = args.log.as_ref().or(args.from.as_ref());
     let from = from.map_or_else(|| home.audit().display().to_string(), String::clone);
-    let trust = trust::load(&args.trust.clone().unwrap_or_else(|| home.trust()))?;
-    let remembered = args.remember.as_deref().map(recall).transpose()?.unwrap_or_default();
     let depth = match args.depth {
         Deep::Chain => Depth::Chain,
         Deep::Schema => Depth::Schema,
     };
-    let options = Options { depth, remembered };
+    let options = Options { depth, remembered, witnessed_since: args.witnessed_since };
     let mut report = Report::default();
-    let found = super::open(&from, &args.store_option)?.each(&trust, &mut |source, trust| {
+    let found = open_log(&from, &args.store_option)?.each(&trust, &mut |source, trust| {
         let progress = screen.progress(source.bytes());
         let report = verify_region(source, trust, &options, &mut |done| progress.reach(done.bytes));
         progress.done();
@@ -85,7 +101,7 @@ pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exi
     found.into_iter().for_each(|one| report.absorb(one));
     show(&report, screen)?;
     if let (Some(path), true) = (&args.remember, report.findings.is_empty()) {
-        memorise(path, &report)?;
+        memorise(path, &report.registries)?;
     }
     Ok(exit(report.verdict()))
 }
@@ -116,11 +132,11 @@ fn recall(path: &Path) -> Result<Vec<Head>, Failure> {
 }
 
 /// Written beside and renamed, so that an interrupted run forgets nothing.
-fn memorise(path: &Path, report: &Report) -> Result<(), Failure> {
-    if report.registries.is_empty() {
+fn memorise(path: &Path, heads: &[Head]) -> Result<(), Failure> {
+    if heads.is_empty() {
         return Ok(());
     }
-    let heads: String = report.registries.iter().map(Head::checkpoint).collect();
+    let heads: String = heads.iter().map(Head::checkpoint).collect();
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let written = fs::write(&beside, heads).and_then(|()| fs::rename(&beside, path));
@@ -149,6 +165,10 @@ fn show(report: &Report, screen: &Screen) -> Result<(), Failure> {
         counted(records, "record"),
         counted(report.streams.len(), "stream")
     ));
+    for WitnessedHead { head, by, at } in &report.witnessed {
+        let (origin, size, at) = (&head.origin, head.size, clock::show(*at));
+        screen.say(&format!("{} saw {origin} to record {size} until {at}", by.join(", ")));
+    }
     if report.unsettled_count > 0 {
         screen.say(&format!(
             "{} calls were let through and have no outcome; `-o json` lists them",
@@ -194,6 +214,14 @@ fn describe(gap: &Gap) -> (String, Option<String>) {
             (format!("{bytes} bytes after record {from} are no whole record"), of(origin))
         }
         Gap::Unwritten { origin } => ("the stream was born and never written".into(), of(origin)),
+        Gap::Unwitnessed { origin } => {
+            ("no quorum of the trust file's witnesses saw this registry".into(), of(origin))
+        }
+        Gap::WitnessedLongAgo { origin, at, from, to } => {
+            let at = clock::show(*at);
+            let what = format!("witnesses saw it until {at}; records {from} to {to} are unseen");
+            (what, of(origin))
+        }
     }
 }
 

@@ -4,7 +4,10 @@
 
 mod cluster;
 mod crashes;
+mod dice;
+mod ram;
 mod rescue;
+pub(crate) mod sim;
 mod suite;
 mod transfer;
 

@@ -21,6 +21,7 @@ use super::sealer::{Sealer, Segment};
 use super::spool::Spool;
 use super::{Shared, ShipConfig};
 use crate::bucket::{Bucket, BucketError, Retention};
+use crate::stream_reader::names;
 
 pub(crate) struct Carrier {
     dir: PathBuf,
@@ -32,6 +33,9 @@ pub(crate) struct Carrier {
     sealers: BTreeMap<Origin, Sealer>,
     /// What the store has still to promise.
     to_promise: Option<Retention>,
+    /// The size of the last witnessed head of the registry that is in the bucket; a start sends them all again, which
+    /// changes nothing.
+    witnessed: u64,
     shared: Arc<Shared>,
 }
 
@@ -47,7 +51,9 @@ impl Carrier {
         let spool = Spool::open(&dir, disk).map_err(io_error("opening the spool"))?;
         let to_promise = retention.filter(|_| !is_promised);
         let sealers = BTreeMap::new();
-        let carrier = Self { dir, bucket, region, ledger, spool, sealers, to_promise, shared };
+        let witnessed = 0;
+        let carrier =
+            Self { dir, bucket, region, ledger, spool, sealers, to_promise, witnessed, shared };
         carrier.measure_older();
         Ok(carrier)
     }
@@ -71,6 +77,7 @@ impl Carrier {
             self.stream(stream)?;
         }
         self.segments(&own)?;
+        self.witnessed(&own)?;
         self.measure_older();
         Ok(())
     }
@@ -97,6 +104,25 @@ impl Carrier {
         if reach.ended.is_some() {
             self.spool.finish(&reach.origin).map_err(io_error("finishing a stream"))?;
             self.sealers.remove(&reach.origin);
+        }
+        Ok(())
+    }
+
+    /// Ships what witnesses said of the registry, as far as the registry itself is there.
+    fn witnessed(&mut self, registry: &Reach) -> Result<(), ShipError> {
+        let Reach { origin, size, .. } = registry;
+        let confirmed = self.sealers.get(origin).map_or(0, Sealer::size).min(*size);
+        let dir = self.dir.join(layout::witnessed_dir(origin));
+        let heads = names(&dir).map_err(io_error("listing witnessed heads"))?;
+        let unsent = self.witnessed.saturating_add(1)..=confirmed;
+        let heads = heads.iter().filter_map(|name| layout::parse_head_name(name));
+        for head in heads.filter(|head| unsent.contains(head)) {
+            let from = self.dir.join(layout::witnessed_file(origin, head));
+            let note = fs::read(from).map_err(io_error("reading a witnessed head"))?;
+            let receipt = self.bucket.create(&layout::bucket_witnessed(origin, head), note)?;
+            let noted = self.spool.note_receipts(origin, &[receipt]);
+            noted.map_err(io_error("writing a receipt"))?;
+            self.witnessed = head;
         }
         Ok(())
     }
@@ -134,12 +160,12 @@ impl Carrier {
             let key = layout::segment_manifest(origin, at);
             let note = self.bucket.read(&key)?.unwrap_or_default();
             let note = String::from_utf8_lossy(&note);
-            let (manifest, hash) = Manifest::open(&note, self.region.verifier()).map_err(broken)?;
-            let follows = manifest.origin == *origin
-                && (manifest.first, manifest.previous) == (sealer.size(), sealer.previous());
-            if !follows {
-                return Err(BucketError::Fork { key }.into());
-            }
+            let ours =
+                Manifest::open(&note, self.region.verifier()).ok().filter(|(manifest, _)| {
+                    manifest.origin == *origin
+                        && (manifest.first, manifest.previous) == (sealer.size(), sealer.previous())
+                });
+            let (manifest, hash) = ours.ok_or(BucketError::Fork { key })?;
             sealer.pass(&manifest, hash)?;
         }
         Ok(sealer)

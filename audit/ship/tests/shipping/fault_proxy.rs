@@ -1,13 +1,16 @@
-//! A proxy before an S3 that does to writes what networks and stores do.
+//! A proxy before an S3 that does what networks, stores and intruders do, and holds still while a process is killed.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+
+use crate::moto;
 
 /// What becomes of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,42 +23,119 @@ pub(crate) enum Fault {
     Refused(u16),
     /// The store hears half of it.
     RequestCut,
+    /// The store takes half of the body for the whole, and says that all is well.
+    StoredCut,
     /// The answer ends in the middle.
     ReplyCut,
     /// The answer takes its time.
     Slow,
+    /// The store does it, and somebody puts a delete marker over the object.
+    Hidden,
+    /// The store does it, and somebody writes another object over it.
+    Shadowed,
+}
+
+/// When a process is killed that meets a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Crash {
+    /// While it waits for the answer.
+    Within,
+    /// When it asks for the next thing.
+    Behind,
+}
+
+/// What is still to happen.
+#[derive(Debug)]
+struct Plan {
+    method: &'static str,
+    /// Requests of that method that are passed on first.
+    skip: usize,
+    faults: VecDeque<Fault>,
+    crash: Option<(Crash, Sender<String>)>,
+    /// The path that met the fault.
+    struck: Option<String>,
+}
+
+impl Plan {
+    /// What becomes of this request.
+    fn next(&mut self, head: &str) -> Option<Fault> {
+        if !head.starts_with(self.method) {
+            return None;
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            return None;
+        }
+        let fault = self.faults.pop_front();
+        if fault.is_some() {
+            self.struck = path(head).map(str::to_owned);
+        }
+        fault
+    }
+
+    /// Says that the process may be killed now, if this is the moment.
+    fn crash(&mut self, at: Crash) -> bool {
+        let Some(struck) = self.struck.clone() else { return false };
+        let is_now = self.crash.as_ref().is_some_and(|(when, _)| *when == at);
+        if is_now && let Some((_, sender)) = &self.crash {
+            drop(sender.send(struck));
+        }
+        is_now
+    }
 }
 
 pub(crate) struct Proxy {
     pub(crate) port: u16,
-    faults: Arc<Mutex<VecDeque<Fault>>>,
+    plan: Arc<Mutex<Plan>>,
     is_over: Arc<AtomicBool>,
+    crashes: Mutex<Receiver<String>>,
 }
 
 impl Proxy {
     /// Stands before `port`; each fault happens once, to the next request of that method.
     pub(crate) fn before(port: u16, method: &'static str, faults: &[Fault]) -> Self {
+        let faults = faults.iter().copied().collect();
+        Self::with(port, Plan { method, skip: 0, faults, crash: None, struck: None }, channel().1)
+    }
+
+    /// Lets the fault happen to the `nth` request of that method, from 0; holds still for the kill, if there is to be one.
+    pub(crate) fn at(
+        port: u16,
+        (method, nth): (&'static str, usize),
+        (fault, crash): (Fault, Option<Crash>),
+    ) -> Self {
+        let (sender, crashes) = channel();
+        let (faults, crash) = (VecDeque::from([fault]), crash.map(|crash| (crash, sender)));
+        Self::with(port, Plan { method, skip: nth, faults, crash, struck: None }, crashes)
+    }
+
+    fn with(port: u16, plan: Plan, crashes: Receiver<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let own = listener.local_addr().unwrap().port();
-        let faults = Arc::new(Mutex::new(faults.iter().copied().collect()));
+        let plan = Arc::new(Mutex::new(plan));
         let is_over = Arc::new(AtomicBool::new(false));
-        let (queue, over) = (Arc::clone(&faults), Arc::clone(&is_over));
+        let (shared, over) = (Arc::clone(&plan), Arc::clone(&is_over));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if over.load(Ordering::Relaxed) {
                     return;
                 }
-                let queue = Arc::clone(&queue);
+                let plan = Arc::clone(&shared);
                 let stream = stream.unwrap();
-                std::thread::spawn(move || pass(stream, port, (method, &queue)));
+                std::thread::spawn(move || pass(stream, port, &plan));
             }
         });
-        Self { port: own, faults, is_over }
+        Self { port: own, plan, is_over, crashes: Mutex::new(crashes) }
     }
 
     /// Faults that have not happened yet.
     pub(crate) fn left(&self) -> usize {
-        self.faults.lock().len()
+        self.plan.lock().faults.len()
+    }
+
+    /// Waits for the moment to kill; hands out the path that met the fault.
+    pub(crate) fn moment(&self) -> String {
+        self.crashes.lock().recv_timeout(Duration::from_secs(60)).unwrap()
     }
 }
 
@@ -67,33 +147,70 @@ impl Drop for Proxy {
 }
 
 /// Passes one request on, and its answer back; each connection carries one.
-fn pass(mut client: TcpStream, port: u16, (method, faults): (&str, &Mutex<VecDeque<Fault>>)) {
+fn pass(mut client: TcpStream, port: u16, plan: &Mutex<Plan>) {
     let Some((head, body)) = request(&client) else { return };
-    let is_meant = head.starts_with(method);
-    let fault = if is_meant { faults.lock().pop_front() } else { None };
-    if let Some(Fault::Refused(status)) = fault {
-        return answer(&mut client, status);
+    if plan.lock().crash(Crash::Behind) {
+        return outlive(&mut client);
     }
-    let mut store = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    store.write_all(head.as_bytes()).unwrap();
-    if fault == Some(Fault::RequestCut) {
-        drop(store.write_all(&body[..body.len() / 2]));
-        drop(store.shutdown(Shutdown::Both));
-        return;
-    }
-    store.write_all(&body).unwrap();
-    let mut reply = Vec::new();
-    drop(store.read_to_end(&mut reply));
+    let fault = plan.lock().next(&head);
+    let reply = match fault {
+        Some(Fault::Refused(_)) => Vec::new(),
+        Some(Fault::RequestCut) => {
+            send(port, &head, &body[..body.len() / 2], true);
+            Vec::new()
+        }
+        Some(Fault::StoredCut) => {
+            let (whole, half) = (body.len(), body.len() / 2);
+            let lengths = [whole, half].map(|length| format!("content-length: {length}\r\n"));
+            send(port, &head.replace(&lengths[0], &lengths[1]), &body[..half], false)
+        }
+        _ => send(port, &head, &body, false),
+    };
+    let object = path(&head).unwrap_or_default();
     match fault {
-        Some(Fault::ReplyLost) => {}
-        Some(Fault::DoneButRefused(status)) => answer(&mut client, status),
+        Some(Fault::Hidden) => assert_eq!(moto::ask(port, ("DELETE", object), &[], ""), 204),
+        Some(Fault::Shadowed) => assert_eq!(moto::put_other(port, object), 200),
+        _ => {}
+    }
+    if fault.is_some() && plan.lock().crash(Crash::Within) {
+        return outlive(&mut client);
+    }
+    match fault {
+        Some(Fault::ReplyLost | Fault::RequestCut) => {}
+        Some(Fault::DoneButRefused(status) | Fault::Refused(status)) => answer(&mut client, status),
         Some(Fault::ReplyCut) => drop(client.write_all(&reply[..reply.len() - 7])),
         Some(Fault::Slow) => {
             std::thread::sleep(Duration::from_secs(1));
             drop(client.write_all(&reply));
         }
-        Some(Fault::Refused(_) | Fault::RequestCut) | None => drop(client.write_all(&reply)),
+        Some(Fault::StoredCut | Fault::Hidden | Fault::Shadowed) | None => {
+            drop(client.write_all(&reply));
+        }
     }
+}
+
+/// Sends a request to the store; hands out its answer, unless the connection is cut before.
+fn send(port: u16, head: &str, body: &[u8], is_cut: bool) -> Vec<u8> {
+    let mut store = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    store.write_all(head.as_bytes()).unwrap();
+    drop(store.write_all(body));
+    let mut reply = Vec::new();
+    if is_cut {
+        drop(store.shutdown(Shutdown::Both));
+    } else {
+        drop(store.read_to_end(&mut reply));
+    }
+    reply
+}
+
+/// Says nothing until the other side is gone.
+fn outlive(client: &mut TcpStream) {
+    drop(client.read(&mut [0; 1]));
+}
+
+/// The object's path, without a query.
+fn path(head: &str) -> Option<&str> {
+    head.split(' ').nth(1)?.split('?').next()
 }
 
 fn answer(client: &mut TcpStream, status: u16) {

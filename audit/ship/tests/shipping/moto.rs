@@ -25,7 +25,7 @@ impl Moto {
     /// Starts it, or says that it is absent; where `CI` is set, absence is a failure.
     #[expect(clippy::print_stderr, reason = "a skipped test must say so")]
     pub(crate) fn start() -> Option<Self> {
-        let Some(packages) = beside_the_build() else {
+        let Some(packages) = packages() else {
             assert!(std::env::var_os("CI").is_none(), "moto is not installed");
             eprintln!("skipped: moto is not installed (`make buckets` does it)");
             return None;
@@ -61,25 +61,8 @@ impl Moto {
     }
 
     /// Sends one request as anybody might who got into the account; hands out the status.
-    pub(crate) fn ask(
-        &self,
-        (method, path): (&str, &str),
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> u16 {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let mut head =
-            format!("{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n");
-        // Moto looks at the service's name only.
-        head.push_str("authorization: AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0\r\n");
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
-        stream.write_all(head.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer.split(' ').nth(1).unwrap().parse().unwrap()
+    pub(crate) fn ask(&self, request: (&str, &str), headers: &[(&str, &str)], body: &str) -> u16 {
+        ask(self.port, request, headers, body)
     }
 
     pub(crate) fn address(&self, bucket: &str) -> Address {
@@ -92,6 +75,32 @@ impl Drop for Moto {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+}
+
+/// Sends one request to the S3 that listens on `port`; hands out the status.
+pub(crate) fn ask(
+    port: u16,
+    (method, path): (&str, &str),
+    headers: &[(&str, &str)],
+    body: &str,
+) -> u16 {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n");
+    // Moto looks at the service's name only.
+    head.push_str("authorization: AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// Writes another object under a name, whether or not it is taken.
+pub(crate) fn put_other(port: u16, path: &str) -> u16 {
+    ask(port, ("PUT", path), &[("content-md5", "DMF1ucDxtqgxw5niaXcmYQ==")], "a")
 }
 
 /// A bucket of the S3 that listens on `port`.
@@ -109,7 +118,7 @@ pub(crate) fn address(port: u16, bucket: &str) -> Address {
 }
 
 /// Where `make buckets` puts the Python packages.
-fn beside_the_build() -> Option<PathBuf> {
+pub(crate) fn packages() -> Option<PathBuf> {
     let test = std::env::current_exe().ok()?;
     let packages = test.ancestors().map(|folder| folder.join("moto"));
     packages.into_iter().find(|folder: &PathBuf| Path::new(folder).join("moto/server.py").is_file())
