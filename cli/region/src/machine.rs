@@ -45,7 +45,7 @@ pub enum MachineError {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum MachineCommand {
+pub(crate) enum MachineCommand {
     /// Make this machine a cluster's first voter; its ledger stays as it is.
     Init,
     Join(JoinArgs),
@@ -57,7 +57,7 @@ pub enum MachineCommand {
 
 /// Make this machine the voter that an invitation names.
 #[derive(Debug, Args)]
-pub struct JoinArgs {
+pub(crate) struct JoinArgs {
     /// What `aegisctl cluster invite` gave; read from stdin unless named.
     #[arg(long, value_name = "FILE")]
     invite: Option<PathBuf>,
@@ -68,7 +68,7 @@ pub struct JoinArgs {
 #[command(after_help = "\
 What was decided after the backup is not in it: revocations among it. The voters of the cluster that it was taken from are
 strangers to the new one; wipe their `control/cluster` and `control/ledger`, and invite them.")]
-pub struct RestoreArgs {
+pub(crate) struct RestoreArgs {
     file: PathBuf,
 }
 
@@ -78,7 +78,7 @@ pub struct RestoreArgs {
 Run it on the survivor whose `aegisctl cluster status` showed the highest last_entry, with its gateway stopped. The other
 voters must never come back: they are strangers to the new cluster. Wipe their `control/cluster` and `control/ledger`, and
 invite them.")]
-pub struct RecoverArgs {
+pub(crate) struct RecoverArgs {
     /// The name of the cluster that this ends; it is named where this is not given.
     #[arg(long, value_name = "CLUSTER", conflicts_with = "yes")]
     confirm: Option<String>,
