@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use aegis_cli_region::{AgentArgs, ClusterArgs, KeysArgs, RevokeArgs};
+use aegis_cli_region::{AgentArgs, ClusterArgs, FleetArgs, KeysArgs, RevokeArgs};
 use aegis_domain::{Timestamp, Ttl};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -74,6 +74,7 @@ pub(crate) enum Command {
     Keys(KeysArgs),
     Revoke(RevokeArgs),
     Policy(policy::PolicyArgs),
+    Fleet(FleetArgs),
     Audit(audit::AuditArgs),
     Ca(ca::CaArgs),
     Cluster(ClusterArgs),

@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use aegis_cli_region::Machine;
 use aegis_document::{Document, Mapping, Node, Problems};
-use aegis_domain::{OrgId, Region, TenantId, Timestamp};
+use aegis_domain::{OrgId, Region, TenantId};
 
 use crate::failure::Failure;
 use crate::home;
@@ -46,10 +45,6 @@ impl Config {
         Document::parse(&name, &text)
             .and_then(|document| document.decode(|root, problems| config(root, problems, folder)))
             .map_err(|found| Failure::invalid("the configuration", found))
-    }
-
-    pub(crate) fn machine(self, now: Timestamp) -> Machine {
-        Machine::of(self.region, self.data_dir, now)
     }
 }
 
@@ -112,6 +107,10 @@ fn tenant(node: &Node, problems: &mut Problems, folder: &Path) -> Option<Tenant>
     let org = map.required("org", problems, Node::parsed::<OrgId>);
     let policies = map.required("policy", problems, |node, problems| {
         let mut map = node.mapping(problems)?;
+        if map.get("release").is_some() {
+            // The region has them.
+            return Some(Vec::new());
+        }
         let enforce = map.required("enforce", problems, |n, p| paths(n, p, folder));
         let candidate = map.optional("candidate", problems, |node, problems| {
             node.mapping(problems)?.required("files", problems, |n, p| paths(n, p, folder))

@@ -184,7 +184,6 @@ impl Failure {
         }
     }
 
-    /// The whole chain of causes on one line.
     pub(crate) fn chain(&self) -> String {
         chain(self)
     }
@@ -198,12 +197,11 @@ impl Failure {
     }
 }
 
+/// The whole chain of causes on one line.
 fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
+    let (mut text, mut next) = (error.to_string(), error.source());
     while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        text += &format!(": {cause}");
         next = cause.source();
     }
     text

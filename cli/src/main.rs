@@ -53,11 +53,12 @@ fn run(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Keys(args) => region::show(args.run(home.root()), screen),
         Command::Revoke(args) => region::show(args.run(home.root()), screen),
         Command::Policy(args) => policy::run(&args, &home, screen),
+        Command::Fleet(args) => region::watch(&args, home.root(), screen),
         Command::Audit(args) => audit::run(&args, &home, screen),
         Command::Ca(args) => ca::run(&args, &home, screen),
         Command::Cluster(args) => {
-            let machine = || Config::load(&home.config()).map(|it| it.machine(clock::now()));
-            region::show(Ok(args.run(home.root(), machine)?), screen)
+            let machine = || Config::load(&home.config()).map(|it| (it.region, it.data_dir));
+            region::show(Ok(args.run(home.root(), machine, clock::now())?), screen)
         }
         Command::Budget(args) => budget::run(&args, &home, screen),
         Command::Cost(args) => cost::run(&args, &home, screen),

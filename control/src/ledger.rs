@@ -44,6 +44,24 @@ impl From<ProposeError> for LedgerError {
     }
 }
 
+impl From<aegis_ledger::Refusal> for LedgerError {
+    /// Of a part of the ledger that was not asked, nothing is expected.
+    fn from(refusal: aegis_ledger::Refusal) -> Self {
+        use aegis_ledger::Refusal as Part;
+        match refusal {
+            Part::Registry(refusal) => LedgerError::Refused(refusal),
+            Part::Stale => LedgerError::Refused(Refusal::Stale),
+            Part::SerialReused => LedgerError::Refused(Refusal::SerialReused),
+            Part::ClientsFull => LedgerError::Refused(Refusal::Full),
+            Part::Release(_)
+            | Part::Approval(_)
+            | Part::Tenant(_)
+            | Part::Stream(_)
+            | Part::Voter(_) => LedgerError::Gone,
+        }
+    }
+}
+
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct Proposal {

@@ -9,16 +9,20 @@ mod api;
 mod clock;
 mod connection;
 mod feed;
+mod fleet;
 mod issued;
 mod keys;
 mod ledger;
 mod oauth;
 mod page;
+mod policies;
 mod problem;
 mod purse;
 mod read;
+mod releases;
 mod replay;
 mod replicated;
+mod rollouts;
 mod shapes;
 mod subjects;
 
@@ -41,13 +45,17 @@ pub use connection::{Serving, TlsError, tls_config};
 pub use keys::KeyError;
 pub use ledger::{Ledger, LedgerError, Proposal, Reading};
 pub use purse::{HotPurse, Purse};
+pub use releases::ReleasesError;
 pub use replay::{Memory, Replay, ReplayError};
 pub use replicated::Replicated;
+pub use rollouts::{Observations, Watched};
 pub use subjects::{SubjectSource, SubjectSources};
 
 use access::Access;
+use fleet::Fleet;
 use issued::Issued;
 use problem::Problem;
+use releases::Changes;
 use subjects::Subjects;
 
 /// What one control node is made from.
@@ -55,6 +63,7 @@ use subjects::Subjects;
 pub struct ControlConfig {
     /// Where it keeps its things; made if it is not there, and owned by this process.
     pub data_dir: PathBuf,
+    pub region: Region,
     /// The base URL it is reached at, which is also what its tokens name as their issuer.
     pub issuer: String,
     /// The gateways its tokens are for.
@@ -108,22 +117,24 @@ pub struct Control {
     /// What a proof at the token endpoint must carry, where it must.
     nonces: Option<Nonces>,
     issued: Issued,
+    region: Region,
+    changes: Changes,
+    fleet: Arc<Fleet>,
     /// Where money is counted; `None` where no gateway's hot state is at hand.
     purse: Option<Arc<dyn Purse>>,
     /// One change of keys at a time, so that a key is in the vault and the registry or in neither.
     rotation: Mutex<()>,
+    /// One compilation at a time: it may take seconds of a processor.
+    compiling: Mutex<()>,
+    observations: Arc<dyn Observations>,
 }
 
 impl Control {
     /// A node that is its region's only voter and keeps everything below its directory.
-    pub async fn alone(
-        config: ControlConfig,
-        region: &Region,
-        on_fatal: OnFatal,
-    ) -> Result<Self, ControlError> {
+    pub async fn alone(config: ControlConfig, on_fatal: OnFatal) -> Result<Self, ControlError> {
         let vault = Files::open(&config.data_dir.join("vault"))?;
         let directory = config.data_dir.join("ledger");
-        let node = Node::alone(region.as_str(), &directory, on_fatal).await?;
+        let node = Node::alone(config.region.as_str(), &directory, on_fatal).await?;
         let means = Means {
             ledger: Arc::new(Replicated::of(node.clone())),
             node,
@@ -139,6 +150,7 @@ impl Control {
         if config.audiences.is_empty() {
             return Err(ControlError::NoAudience);
         }
+        let fleet = Arc::new(Fleet::default());
         Ok(Self {
             service: Service { issuer: config.issuer, audiences: config.audiences },
             node,
@@ -151,8 +163,13 @@ impl Control {
             voters: VoterFiles::at(&config.data_dir.join("cluster")),
             nonces: None,
             issued: Issued::default(),
+            region: config.region,
+            changes: Changes::default(),
             purse: None,
             rotation: Mutex::new(()),
+            compiling: Mutex::new(()),
+            observations: Arc::<Fleet>::clone(&fleet),
+            fleet,
         })
     }
 
@@ -160,6 +177,12 @@ impl Control {
     #[must_use]
     pub fn with_purse(self, purse: Arc<dyn Purse>) -> Self {
         Self { purse: Some(purse), ..self }
+    }
+
+    /// Learns what gateways saw candidates do otherwise than by their reports to this node.
+    #[must_use]
+    pub fn with_observations(self, observations: Arc<dyn Observations>) -> Self {
+        Self { observations, ..self }
     }
 
     fn purse(&self) -> Result<&dyn Purse, Problem> {
@@ -209,6 +232,7 @@ where
     let served = connection::serve(listener, api::router(Arc::clone(&control)), serving, stop);
     tokio::select! {
         () = served => Ok(()),
+        () = rollouts::drive(&control) => Ok(()),
         never = keys::keep(&control) => match never {},
     }
 }

@@ -3,7 +3,9 @@
 //!
 //! Not here: OAuth's own errors, which have another shape (`oauth`). Invariant: the detail never quotes what was sent.
 
-use aegis_ledger::VoterRefusal;
+use aegis_document::Diagnostics;
+use aegis_ledger::{ReleaseRefusal, VoterRefusal};
+use aegis_policy::BundleError;
 use aegis_raft_store::NodeError;
 use aegis_registry::Refusal;
 use aegis_state::StateError;
@@ -11,12 +13,13 @@ use axum::Json;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tracing::error;
 
 use crate::clock::RandomError;
 use crate::keys::KeyError;
 use crate::ledger::LedgerError;
+use crate::releases::ReleasesError;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
@@ -44,6 +47,8 @@ pub(crate) enum Problem {
         "the registry ends at {serial}, before what is asked for; this node was restored from an older state"
     )]
     Rewound { serial: u64 },
+    #[error(transparent)]
+    Releases(#[from] ReleasesError),
     #[error("{0}")]
     Ledger(LedgerError),
     #[error("a token key cannot be made")]
@@ -68,6 +73,22 @@ pub(crate) enum Problem {
     Member(VoterRefusal),
     #[error("an invitation cannot be made; this node's log says why")]
     Invitation,
+    #[error("the policy is not fit to decide")]
+    Unfit(Diagnostics),
+    #[error("{0}")]
+    Release(ReleaseRefusal),
+    #[error("the pointer was moved since it was read")]
+    Moved(Box<Value>),
+    #[error("send the ETag of the pointer as If-Match")]
+    NoIfMatch,
+    #[error(
+        "this stops enforcing what is enforced now, which has a route and a permission of its own"
+    )]
+    Downgrade(Box<Value>),
+    #[error("a bundle cannot be packed or read")]
+    Bundle(#[from] BundleError),
+    #[error("a compilation ended half-way")]
+    Compiler,
     #[error("no random numbers are to be had")]
     Random(#[from] RandomError),
 }
@@ -116,6 +137,20 @@ impl From<KeyError> for Problem {
 }
 
 impl Problem {
+    /// What is told beside the standard members (RFC 9457 §3.2).
+    fn more(&self) -> Map<String, Value> {
+        let more = if let Problem::Unfit(found) = self {
+            Some(("diagnostics", diagnostics(found)))
+        } else if let Problem::Moved(pointer) = self {
+            Some(("pointer", pointer.as_ref().clone()))
+        } else if let Problem::Downgrade(changes) = self {
+            Some(("changes", changes.as_ref().clone()))
+        } else {
+            None
+        };
+        more.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
     /// Status, and the last part of the problem's type.
     fn kind(&self) -> (StatusCode, &'static str) {
         match self {
@@ -129,6 +164,10 @@ impl Problem {
             Problem::ContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type"),
             Problem::Proof => (StatusCode::FORBIDDEN, "proof"),
             Problem::Rewound { .. } => (StatusCode::CONFLICT, "rewound"),
+            Problem::Releases(ReleasesError::Rewound { .. }) => (StatusCode::CONFLICT, "rewound"),
+            Problem::Releases(ReleasesError::Content(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "releases")
+            }
             Problem::Refused(refusal) => refused(*refusal),
             Problem::Ledger(error) => (StatusCode::SERVICE_UNAVAILABLE, unwritten(error)),
             Problem::Alone => (StatusCode::CONFLICT, "alone"),
@@ -147,6 +186,12 @@ impl Problem {
             Problem::NoPurse => (StatusCode::SERVICE_UNAVAILABLE, "no-hot-state"),
             Problem::Purse(_) => (StatusCode::SERVICE_UNAVAILABLE, "hot-state"),
             Problem::Unadjusted(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-adjusted"),
+            Problem::Unfit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "policy"),
+            Problem::Release(refusal) => release(*refusal),
+            Problem::Moved(_) => (StatusCode::PRECONDITION_FAILED, "changed"),
+            Problem::NoIfMatch => (StatusCode::PRECONDITION_REQUIRED, "if-match"),
+            Problem::Downgrade(_) => (StatusCode::FORBIDDEN, "downgrade"),
+            Problem::Bundle(_) | Problem::Compiler => (StatusCode::INTERNAL_SERVER_ERROR, "bundle"),
             Problem::Key(_) | Problem::Random(_) => (StatusCode::SERVICE_UNAVAILABLE, "keys"),
         }
     }
@@ -160,6 +205,45 @@ fn unwritten(error: &LedgerError) -> &'static str {
         LedgerError::Full => "ledger-full",
         LedgerError::Refused(_) | LedgerError::Gone | LedgerError::TooLarge => "ledger",
     }
+}
+
+fn release(refusal: ReleaseRefusal) -> (StatusCode, &'static str) {
+    match refusal {
+        ReleaseRefusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+        ReleaseRefusal::VersionUnknown => (StatusCode::NOT_FOUND, "version-unknown"),
+        ReleaseRefusal::ContentGone => (StatusCode::GONE, "content-gone"),
+        // Whoever sends no epoch cannot lose by one; the other case tells more (`Problem::Moved`).
+        ReleaseRefusal::Moved { .. } => (StatusCode::PRECONDITION_FAILED, "changed"),
+        ReleaseRefusal::NothingActive => (StatusCode::CONFLICT, "nothing-active"),
+        ReleaseRefusal::ActiveAlready => (StatusCode::CONFLICT, "active-already"),
+        ReleaseRefusal::Stages => (StatusCode::UNPROCESSABLE_ENTITY, "stages"),
+        ReleaseRefusal::Guards => (StatusCode::UNPROCESSABLE_ENTITY, "guards"),
+        ReleaseRefusal::RolloutRuns => (StatusCode::CONFLICT, "rollout-runs"),
+        ReleaseRefusal::NoRollout => (StatusCode::CONFLICT, "no-rollout"),
+        ReleaseRefusal::NothingToDo => (StatusCode::CONFLICT, "nothing-to-do"),
+        ReleaseRefusal::NeverActive => (StatusCode::CONFLICT, "never-active"),
+        ReleaseRefusal::Pinned => (StatusCode::CONFLICT, "pinned"),
+        ReleaseRefusal::NotPinned => (StatusCode::CONFLICT, "not-pinned"),
+        ReleaseRefusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
+        // The digest is made here, the content is brought before its version, and the number is asked for again.
+        ReleaseRefusal::Digest | ReleaseRefusal::ContentUnknown | ReleaseRefusal::Number { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "ledger")
+        }
+    }
+}
+
+/// What is wrong in policy files, as `aegisctl policy check` tells it.
+fn diagnostics(found: &Diagnostics) -> Value {
+    let all = found.iter().map(|one| {
+        json!({
+            "file": &*one.file,
+            "line": one.line,
+            "column": one.column,
+            "message": one.message,
+            "help": one.help,
+        })
+    });
+    all.collect()
 }
 
 fn refused(refusal: Refusal) -> (StatusCode, &'static str) {
@@ -193,12 +277,15 @@ impl IntoResponse for Problem {
             let cause = std::error::Error::source(&self).map(ToString::to_string);
             error!(kind, cause, "a request to the control API failed");
         }
-        let body = json!({
+        let mut body = json!({
             "type": format!("https://aegis.dev/problems/{kind}"),
             "title": status.canonical_reason().unwrap_or_default(),
             "status": status.as_u16(),
             "detail": self.to_string(),
         });
+        if let Some(members) = body.as_object_mut() {
+            members.extend(self.more());
+        }
         let mut answer = (status, Json(body)).into_response();
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -4,7 +4,7 @@
 
 use std::ops::Deref;
 
-use aegis_ledger::{Action, Outcome, Refusal};
+use aegis_ledger::{Action, Outcome};
 use aegis_raft_store::{Node, Wish};
 use aegis_registry::{Event, Registry};
 use async_trait::async_trait;
@@ -41,21 +41,11 @@ impl Ledger for Replicated {
         let wish = Wish { by, action: Action::Registry(Box::new(action)), once };
         match self.0.propose(wish).await? {
             Ok(Outcome::Registry(event)) => Ok(*event),
-            Err(Refusal::Registry(refusal)) => Err(LedgerError::Refused(refusal)),
-            Err(Refusal::Stale) => Err(LedgerError::Refused(aegis_registry::Refusal::Stale)),
-            Err(Refusal::SerialReused) => {
-                Err(LedgerError::Refused(aegis_registry::Refusal::SerialReused))
-            }
-            Err(Refusal::ClientsFull) => Err(LedgerError::Refused(aegis_registry::Refusal::Full)),
             // No other part of the ledger answers for the registry.
-            Ok(Outcome::Version(_) | Outcome::Epoch(_) | Outcome::Voter(_) | Outcome::Done)
-            | Err(
-                Refusal::Release(_)
-                | Refusal::Approval(_)
-                | Refusal::Tenant(_)
-                | Refusal::Stream(_)
-                | Refusal::Voter(_),
-            ) => Err(LedgerError::Gone),
+            Ok(Outcome::Version(_) | Outcome::Epoch(_) | Outcome::Voter(_) | Outcome::Done) => {
+                Err(LedgerError::Gone)
+            }
+            Err(refusal) => Err(refusal.into()),
         }
     }
 

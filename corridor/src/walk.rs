@@ -9,7 +9,7 @@ use aegis_audit_ship::{Disclosures, Journal};
 use aegis_config::Config;
 use aegis_domain::{Decision, Facts, Fault, HotAnswer, HotRefusal, Reason, Ttl, Verdict};
 use aegis_identity::{Nonces, SigningKey};
-use aegis_policy_store::Policies;
+use aegis_policy_store::{Did, Policies};
 use aegis_state::HotState;
 use aegis_telemetry::Metrics;
 use async_trait::async_trait;
@@ -142,9 +142,12 @@ impl Corridor {
         let read = read::read(self, &identified, arrival, body, &mut ctx.clock).await?;
         let facts = gather::gather(self, ctx, &identified, &read, arrival).await;
         let decision = judge::judge(ctx, &identified, &read, &facts, &self.config.region);
-        if decision.verdict == Verdict::Deny(Reason::PolicyEngine) {
+        let is_failed = decision.verdict == Verdict::Deny(Reason::PolicyEngine);
+        if is_failed {
             self.engine_failed(&identified);
         }
+        let effect = (!is_failed).then(|| decision.verdict.effect());
+        identified.judges.decided(Did { effect, us: ctx.clock.decision_us() });
         ctx.shadow = Job::of(ctx, &identified, &read, &facts, &decision).map(Box::new);
         ctx.facts = Some(facts);
         let decision = self.prepare(ctx, &read, arrival, decision);
@@ -155,9 +158,7 @@ impl Corridor {
     /// The call is denied already; a candidate that fails decides no further ones.
     fn engine_failed(&self, Identified { tenant, judges, .. }: &Identified) {
         self.metrics.policy().engine_error(&tenant.id);
-        if let Some(candidate) = &judges.rollout {
-            candidate.engine_failed(clock::now());
-        }
+        judges.engine_failed(clock::now());
     }
 
     /// Builds what would be sent, so that the record can name it; a call that cannot be built is refused.

@@ -8,6 +8,7 @@ pub mod door;
 pub mod files;
 pub mod keys;
 pub mod region;
+pub mod releases;
 pub mod reload;
 pub mod rooms;
 pub mod serve;

@@ -85,6 +85,11 @@ impl Region {
         Ok(Self { roster, kept, followed, metrics })
     }
 
+    /// The control node of this process, where the registry is kept here.
+    pub fn control(&self) -> Option<&Arc<Control>> {
+        self.kept.as_ref().map(|kept| &kept.control)
+    }
+
     /// Serves the control API until the task is aborted, where the registry is kept here.
     pub fn run(self, runtime: &Handle) -> anyhow::Result<Running> {
         let _entered = runtime.enter();
@@ -167,6 +172,7 @@ impl Kept {
         let own = || vec![config.identity.audience.clone()];
         let wanted = ControlConfig {
             data_dir: directory,
+            region: config.region.clone(),
             issuer: api.url.clone(),
             audiences: api.audiences.clone().unwrap_or_else(own),
             subjects: subjects(&api.exchange)?,

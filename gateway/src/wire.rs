@@ -27,7 +27,7 @@ use crate::region::{Means, Region, metadata};
 use crate::reload::Reloading;
 use crate::rooms::forward;
 use crate::serve::Stop;
-use crate::{files, keys};
+use crate::{files, keys, releases};
 use aegis_authority::{BundleKey, Store};
 use aegis_conduit::upstream::{ClientIdentity, Spoken, Trust as Upstreams};
 use aegis_config::{Config, Leases, RegionRegistry, StateHome};
@@ -46,6 +46,8 @@ pub struct Gateway {
     pub corridor: Arc<Corridor>,
     /// Whose turn it is to change policies.
     pub reloading: Reloading,
+    /// What the region releases for its tenants, where it does.
+    pub releases: Option<aegis_policy_follow::Follower>,
     pub jwks: Bytes,
     /// Which token service this gateway believes (RFC 9728), where there is one.
     pub resource: Option<Bytes>,
@@ -156,8 +158,11 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         control: control.handle().clone(),
         config,
     };
+    let corridor = Arc::new(corridor);
+    let releases = releases::follow(&corridor, region.control())?;
     let gateway = Gateway {
-        corridor: Arc::new(corridor),
+        corridor,
+        releases,
         reloading: Reloading::default(),
         jwks: Bytes::from(jwks),
         resource,

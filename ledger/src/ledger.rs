@@ -25,6 +25,8 @@ const FORGET_EVERY: u64 = 1_024;
 pub struct Ledger {
     /// Counts the commands that were applied.
     revision: u64,
+    /// The revision that last changed what is released where: a release, or where a tenant may be.
+    released: u64,
     #[serde(with = "instant")]
     latest: Timestamp,
     registry: Registry,
@@ -40,6 +42,7 @@ impl Default for Ledger {
     fn default() -> Self {
         Self {
             revision: 0,
+            released: 0,
             latest: Timestamp::from_unix_ns(0),
             registry: Registry::default(),
             releases: Releases::default(),
@@ -70,6 +73,12 @@ pub(crate) struct Desk<'a> {
 impl Ledger {
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// The revision that last changed what is released where. It is the same on every voter, so a follower may go from one
+    /// to another.
+    pub fn released(&self) -> u64 {
+        self.released
     }
 
     /// The time of the last command.
@@ -133,9 +142,17 @@ impl Ledger {
                 let event = self.registry.apply(&command, latest).map_err(Refusal::Registry)?;
                 Ok(Outcome::Registry(Box::new(event)))
             }
-            Action::Release(act) => Ok(self.releases.act(act, &desk)?),
+            Action::Release(act) => {
+                let outcome = self.releases.act(act, &desk)?;
+                self.released = revision;
+                Ok(outcome)
+            }
             Action::Approval(act) => Ok(self.approvals.act(act, &desk)?),
-            Action::Tenant(act) => Ok(self.tenants.act(act, &desk)?),
+            Action::Tenant(act) => {
+                let outcome = self.tenants.act(act, &desk)?;
+                self.released = revision;
+                Ok(outcome)
+            }
             Action::Stream(act) => Ok(self.streams.act(act, &desk)?),
             Action::Voter(act) => Ok(self.voters.act(act)?),
         }

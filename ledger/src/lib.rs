@@ -27,8 +27,8 @@ pub use approvals::{
 pub use command::{Action, Answer, Batch, Command, Outcome, Refusal};
 pub use ledger::{Checkpoint, FEATURE_LEVEL, Ledger};
 pub use releases::{
-    Canary, Choice, Content, Environment, Line, LineKey, Pointer, ReleaseAct, ReleaseRefusal,
-    Releases, Version,
+    CONTENT_BYTES_MAX, Choice, Content, Environment, Line, LineKey, Pointer, ReleaseAct,
+    ReleaseRefusal, Releases, Rollout, Version,
 };
 pub use streams::{Evidence, Stream, StreamAct, StreamRefusal, Streams};
 pub use tenants::{Residency, Tenant, TenantAct, TenantRefusal, Tenants};

@@ -13,6 +13,7 @@ use crate::*;
 
 mod histories;
 mod releases;
+mod rollouts;
 mod rules;
 mod streams;
 

@@ -12,7 +12,9 @@ mod filter;
 mod log;
 mod query;
 mod records;
+mod serve;
 mod tenant;
+mod tiles;
 
 pub use answer::{Answer, Outcome, Table};
 pub use disclose::{DiscloseArgs, check_disclosures};
@@ -21,6 +23,7 @@ pub use error::EvidenceError;
 pub use export::ExportArgs;
 pub use log::{LogArgs, StoreOption, load_trust, open_log, store_option};
 pub use query::QueryArgs;
+pub use serve::{ServeArgs, Server};
 pub use tenant::{TenantArgs, check_package};
 
 /// Told how many more bytes were read, for whoever waits.

@@ -7,6 +7,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use aegis_control_client::Conditions;
+use aegis_domain::{Region, Timestamp};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -35,14 +36,18 @@ pub struct ClusterArgs {
 }
 
 impl ClusterArgs {
-    /// `machine` reads what this machine is where a command is about that.
+    /// `machine` reads this machine's region and data directory, where a command is about those.
     pub fn run<E: From<RegionError>>(
         &self,
         data: &Path,
-        machine: impl FnOnce() -> Result<Machine, E>,
+        machine: impl FnOnce() -> Result<(Region, PathBuf), E>,
+        now: Timestamp,
     ) -> Result<Told, E> {
         match &self.command {
-            ClusterCommand::Machine(command) => Ok(machine()?.run(command)?),
+            ClusterCommand::Machine(command) => {
+                let (region, data) = machine()?;
+                Ok(Machine::of(region, data, now).run(command)?)
+            }
             ClusterCommand::Voters(command) => Ok(command.run(data)?),
         }
     }

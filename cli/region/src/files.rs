@@ -57,6 +57,18 @@ pub(crate) fn read_key(path: &Path) -> Result<SigningKey, RegionError> {
         .map_err(|source| RegionError::Key { path: path.to_owned(), source })
 }
 
+/// Writes a file that is no secret, whole or not at all.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FilesError> {
+    let beside = path.with_extension("new");
+    let written = || -> io::Result<()> {
+        let mut file = fs::File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    written().map_err(|source| FilesError::File { path: path.to_owned(), source })
+}
+
 /// The key of a file, or a new one in it.
 pub(crate) fn key_at(path: &Path) -> Result<SigningKey, RegionError> {
     if path.exists() {

@@ -1,4 +1,4 @@
-//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, voters,
+//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, releases, the fleet, voters,
 //! and an agent's own token.
 //!
 //! Not here: writing to a terminal (`cli`). Invariant: a secret comes from a file or stdin, never from the command line, and
@@ -10,14 +10,18 @@ mod backup;
 mod books;
 mod budget;
 mod cluster;
+mod export;
 mod files;
+mod fleet;
 mod keys;
 mod machine;
 mod money;
 mod pages;
 mod reconcile;
 mod region;
+mod release;
 mod revoke;
+mod rollout;
 mod token;
 
 use serde_json::Value;
@@ -27,12 +31,16 @@ pub use backup::BackupError;
 pub use books::Books;
 pub use budget::BudgetCommand;
 pub use cluster::ClusterArgs;
+pub use export::ExportArgs;
 pub use files::FilesError;
+pub use fleet::FleetArgs;
 pub use keys::KeysArgs;
-pub use machine::{Machine, MachineError};
+pub use machine::MachineError;
 pub use reconcile::{Comparison, OnDifference, reconcile};
 pub use region::{Access, RegionError};
+pub use release::{LineArgs, MaybeLineArgs, ReleaseCommand, changes};
 pub use revoke::RevokeArgs;
+pub use rollout::line as rollout_line;
 pub use token::GetArgs;
 
 /// What a command has to say.

@@ -89,7 +89,7 @@ pub(crate) struct RecoverArgs {
 
 /// This machine, as its aegis.yaml has it.
 #[derive(Debug)]
-pub struct Machine {
+pub(crate) struct Machine {
     region: Region,
     data: PathBuf,
     files: VoterFiles,
@@ -97,7 +97,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn of(region: Region, data: PathBuf, now: Timestamp) -> Self {
+    pub(crate) fn of(region: Region, data: PathBuf, now: Timestamp) -> Self {
         let files = VoterFiles::at(&data.join("control/cluster"));
         Self { region, data, files, now }
     }

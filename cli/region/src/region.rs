@@ -9,6 +9,7 @@ use aegis_control_client::{Client, ClientError};
 use aegis_domain::Secret;
 use aegis_identity::KeyError;
 use clap::Args;
+use serde_json::Value;
 
 use crate::backup::BackupError;
 use crate::files::{self, FilesError};
@@ -37,16 +38,60 @@ pub enum RegionError {
     Backup(#[from] BackupError),
     #[error(transparent)]
     Machine(#[from] MachineError),
+    /// A line for each mistake, with its place.
+    #[error("the policy is not fit to decide\n{0}")]
+    Unfit(String),
+    #[error("somebody was faster: epoch {epoch} is of {by}, and version {active} decides")]
+    Lost { epoch: String, by: String, active: String },
+    /// A line for each rule that would no longer be enforced.
+    #[error("this stops enforcing what is enforced now\n{0}")]
+    Downgrade(String),
     #[error("it is not known whether that was done; ask once more with `--once {once}`")]
     Unsure { once: String, source: ClientError },
 }
 
 impl RegionError {
+    /// What a refusal of the policy routes tells beside its kind.
+    pub(crate) fn of_policy(error: ClientError) -> Self {
+        let ClientError::Refused { kind, problem, .. } = &error else { return error.into() };
+        let all = |name: &str| problem.get(name).and_then(Value::as_array).into_iter().flatten();
+        let text = |of: &Value, name: &str| match of.get(name) {
+            Some(Value::String(text)) => text.clone(),
+            None | Some(Value::Null) => String::new(),
+            Some(other) => other.to_string(),
+        };
+        match kind.as_str() {
+            "policy" => {
+                let mistakes = all("diagnostics").map(|it| {
+                    let [file, line, column, message] =
+                        ["file", "line", "column", "message"].map(|name| text(it, name));
+                    let help = it.get("help").and_then(Value::as_str);
+                    let help = help.map(|help| format!("\n    help: {help}")).unwrap_or_default();
+                    format!("{file}:{line}:{column}: {message}{help}")
+                });
+                Self::Unfit(mistakes.collect::<Vec<_>>().join("\n"))
+            }
+            "downgrade" => {
+                let changes = all("changes")
+                    .map(|it| format!("{}: {}", text(it, "path"), text(it, "message")));
+                Self::Downgrade(changes.collect::<Vec<_>>().join("\n"))
+            }
+            "changed" => {
+                let pointer = problem.get("pointer").unwrap_or(&Value::Null);
+                let [epoch, by, active] = ["epoch", "by", "active"].map(|name| text(pointer, name));
+                Self::Lost { epoch, by, active }
+            }
+            _ => error.into(),
+        }
+    }
+
     /// Whether the server, or a rule of ours, does not allow it.
     pub fn is_forbidden(&self) -> bool {
         match self {
             RegionError::Client(ClientError::Refused { status, .. }) => matches!(status, 401 | 403),
-            RegionError::InTheClear { .. } | RegionError::Files(FilesError::TooOpen { .. }) => true,
+            RegionError::InTheClear { .. }
+            | RegionError::Files(FilesError::TooOpen { .. })
+            | RegionError::Downgrade(_) => true,
             RegionError::Client(_)
             | RegionError::Files(_)
             | RegionError::Key { .. }
@@ -56,11 +101,13 @@ impl RegionError {
             | RegionError::Journal(_)
             | RegionError::Backup(_)
             | RegionError::Machine(_)
+            | RegionError::Unfit(_)
+            | RegionError::Lost { .. }
             | RegionError::Unsure { .. } => false,
         }
     }
 
-    /// Whether something is not there.
+    /// Whether something is not there, or a policy does not compile.
     pub fn is_missing(&self) -> bool {
         match self {
             RegionError::Client(
@@ -69,6 +116,7 @@ impl RegionError {
             RegionError::Files(FilesError::File { source, .. }) => {
                 source.kind() == std::io::ErrorKind::NotFound
             }
+            RegionError::Unfit(_) => true,
             RegionError::Client(_)
             | RegionError::Files(_)
             | RegionError::InTheClear { .. }
@@ -79,6 +127,8 @@ impl RegionError {
             | RegionError::Journal(_)
             | RegionError::Backup(_)
             | RegionError::Machine(_)
+            | RegionError::Lost { .. }
+            | RegionError::Downgrade(_)
             | RegionError::Unsure { .. } => false,
         }
     }
@@ -100,6 +150,9 @@ impl RegionError {
             RegionError::Client(ClientError::Refused { kind, .. }) if kind == "unknown" => Some(
                 "look with `aegisctl cluster status` and at what was to change before you ask again",
             ),
+            RegionError::Downgrade(_) => Some(
+                "whoever may do that activates it with --downgrade; show it with `aegisctl policy diff`",
+            ),
             RegionError::InTheClear { .. } => {
                 Some("name it with https://, or by an address such as 127.0.0.1")
             }
@@ -112,6 +165,8 @@ impl RegionError {
             | RegionError::Journal(_)
             | RegionError::Backup(_)
             | RegionError::Machine(_)
+            | RegionError::Unfit(_)
+            | RegionError::Lost { .. }
             | RegionError::Unsure { .. } => None,
         }
     }

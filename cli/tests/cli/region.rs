@@ -7,8 +7,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use aegis_control::{Control, ControlConfig, Serving, SubjectSources, serve};
+use aegis_domain::Secret;
 use aegis_identity::SigningKey;
+use aegis_policy_follow::{Http, Source as _};
 use assert_cmd::assert::Assert;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -22,7 +25,7 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::shaped(Home::empty(), |control| control)
     }
 
@@ -32,14 +35,14 @@ impl Region {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let config = ControlConfig {
             data_dir: home.path("control"),
+            region: aegis_domain::Region::parse("eu-west-1").unwrap(),
             issuer: url.clone(),
             audiences: vec!["https://gw.example.com".to_owned()],
             subjects: SubjectSources::default(),
             region_key: SigningKey::from_seed([7; 32]),
         };
-        let name = aegis_domain::Region::parse("eu-west-1").unwrap();
         let on_fatal = Arc::new(|_: &_| std::process::abort());
-        let control = runtime.block_on(Control::alone(config, &name, on_fatal));
+        let control = runtime.block_on(Control::alone(config, on_fatal));
         let serving = serve(
             listener,
             Arc::new(shape(control.unwrap())),
@@ -92,6 +95,30 @@ fn an_agent_is_registered_enrols_gets_a_token_and_loses_it() {
     region.says("", "agent enable acme/pay-bot");
     assert!(region.says("", "agent show acme/pay-bot").contains("active"));
     region.says("", "token get --agent acme/pay-bot --key agent.pem");
+}
+
+#[test]
+fn the_fleet_is_shown_as_its_gateways_report_it() {
+    let region = Region::start();
+    assert_eq!(region.says("", "fleet status -o json").trim(), "[]");
+    let token = std::fs::read_to_string(region.home.path("control/follower.token")).unwrap();
+    let source = Http::new(&region.url, Secret::new(token), None).unwrap();
+    let report = json!({
+        "build": "aegis-gateway 0.1.0", "region": "eu-west-1",
+        "lines": [{
+            "line": { "tenant": "acme", "environment": "prod" },
+            "epoch": 3, "version": 7, "since_s": 1_800_000_000, "rollout": null,
+            "refused": { "epoch": 4, "why": "test `lie` failed" },
+        }],
+    });
+    source.report("gw-1", &serde_json::from_value(report).unwrap()).unwrap();
+    let told = region.says("", "fleet status");
+    for part in ["gw-1", "acme", "prod", "7", "2027-01-15", "test `lie` failed"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let out = region.home.path("releases.jsonl");
+    region.says("", &format!("policy export --out {}", out.display()));
+    assert_eq!(std::fs::read(out).unwrap(), b"", "nothing is released");
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod budgets;
 mod cluster;
 mod enrol;
 mod keys;
+mod pointer;
+mod policies;
 mod revocations;
 mod spend;
 
@@ -16,9 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Bytes, HttpBody as _};
+use axum::body::{HttpBody as _, to_bytes};
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
-use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
@@ -26,7 +27,7 @@ use axum::routing::{delete, get, post};
 
 use crate::problem::Problem;
 use crate::read::Asked;
-use crate::{Control, Role, feed, oauth};
+use crate::{Control, Role, feed, fleet, oauth, releases};
 
 /// The OpenAPI document of this API (<https://spec.openapis.org/oas/v3.1.1>).
 pub const OPENAPI: &str = include_str!("../../openapi.json");
@@ -34,6 +35,8 @@ pub const OPENAPI: &str = include_str!("../../openapi.json");
 /// What fits into `BODY_BYTES_MAX` comes in this time over any line that agents have.
 const BODY: Duration = Duration::from_secs(10);
 const BODY_BYTES_MAX: usize = 64 * 1_024;
+/// What a version of a policy takes in the ledger, and so about what its files may.
+const POLICY_BYTES_MAX: usize = aegis_ledger::CONTENT_BYTES_MAX;
 
 pub(crate) fn router(control: Arc<Control>) -> Router {
     let admin = Router::new()
@@ -60,9 +63,32 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         )
         .route("/v1/tenants/{tenant}/spend", get(spend::list))
         .route("/v1/tenants/{tenant}/adjustments", get(adjustments::list).post(adjustments::order))
+        .route("/v1/fleet", get(fleet::show))
+        .route("/v1/releases/export", get(releases::export))
+        .route(
+            "/v1/policies/{tenant}/{environment}/versions",
+            get(policies::list).post(policies::push),
+        )
+        .route("/v1/policies/{tenant}/{environment}/versions/{version}", get(policies::show))
+        .route("/v1/policies/{tenant}/{environment}/diff", get(policies::diff))
+        .route(
+            "/v1/policies/{tenant}/{environment}/pointer",
+            get(pointer::show).put(pointer::activate),
+        )
+        .route("/v1/policies/{tenant}/{environment}/downgrade", post(pointer::downgrade))
+        .route("/v1/policies/{tenant}/{environment}/rollout", post(pointer::start))
+        .route("/v1/policies/{tenant}/{environment}/rollout/pause", post(pointer::pause))
+        .route("/v1/policies/{tenant}/{environment}/rollout/resume", post(pointer::resume))
+        .route("/v1/policies/{tenant}/{environment}/rollout/abort", post(pointer::abort))
+        .route("/v1/policies/{tenant}/{environment}/rollback", post(pointer::roll_back))
+        .route("/v1/policies/{tenant}/{environment}/pin", post(pointer::pin))
+        .route("/v1/policies/{tenant}/{environment}/unpin", post(pointer::unpin))
         .route_layer(from_fn_with_state(Arc::clone(&control), admins));
     let followers = Router::new()
         .route("/v1/feed", get(feed::get))
+        .route("/v1/releases", get(releases::get))
+        .route("/v1/contents/{digest}", get(releases::content))
+        .route("/v1/fleet/{gateway}", post(fleet::report))
         .route_layer(from_fn_with_state(Arc::clone(&control), followers));
     let open = Router::new()
         .route("/oauth2/token", post(oauth::token))
@@ -105,22 +131,32 @@ async fn admit(control: &Control, mut request: Request, next: Next, role: Role) 
 impl<S: Send + Sync> FromRequest<S> for Asked {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        let headers: HeaderMap = request.headers().clone();
-        let too_long = || {
-            Problem::Malformed(format!(
-                "the body is longer than {BODY_BYTES_MAX} bytes or broke off"
-            ))
-        };
-        // Known before any of it came, so that nobody waits for it.
-        let declared = request.body().size_hint().lower();
-        if usize::try_from(declared).map_or(true, |bytes| bytes > BODY_BYTES_MAX) {
-            return Err(too_long());
-        }
-        let body = tokio::time::timeout(BODY, Bytes::from_request(request, state)).await;
-        let body = body.map_err(|_| Problem::Slow)?;
-        let body = body.map_err(|_| too_long())?;
-        Ok(Self { method, uri, headers, body })
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        asked(request, BODY_BYTES_MAX).await
     }
+}
+
+/// A request that may bring a whole policy.
+pub(crate) struct Posted(pub(crate) Asked);
+
+impl<S: Send + Sync> FromRequest<S> for Posted {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        asked(request, POLICY_BYTES_MAX).await.map(Self)
+    }
+}
+
+async fn asked(request: Request, bytes_max: usize) -> Result<Asked, Problem> {
+    let (head, body) = request.into_parts();
+    let too_long =
+        || Problem::Malformed(format!("the body is longer than {bytes_max} bytes or broke off"));
+    // Known before any of it came, so that nobody waits for it.
+    let declared = body.size_hint().lower();
+    if usize::try_from(declared).map_or(true, |bytes| bytes > bytes_max) {
+        return Err(too_long());
+    }
+    let body = tokio::time::timeout(BODY, to_bytes(body, bytes_max)).await;
+    let body = body.map_err(|_| Problem::Slow)?.map_err(|_| too_long())?;
+    Ok(Asked { method: head.method, uri: head.uri, headers: head.headers, body })
 }

@@ -91,6 +91,10 @@ fn every_operation_is_routed_and_none_takes_a_method_the_document_does_not_name(
             .replace("{agent}", "a")
             .replace("{kid}", "k")
             .replace("{node}", "2")
+            .replace("{digest}", "d")
+            .replace("{gateway}", "g")
+            .replace("{environment}", "prod")
+            .replace("{version}", "1")
             .replace("{name}", "tenant%2Fday");
         for method in ["get", "post", "patch", "put", "delete"] {
             let answer = match method {

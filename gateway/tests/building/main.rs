@@ -26,6 +26,7 @@ mod proxy;
 mod redaction;
 mod refusals;
 mod registry;
+mod releases;
 mod replays;
 mod slow;
 mod streams;

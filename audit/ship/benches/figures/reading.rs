@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use aegis_audit_chain::layout;
 use aegis_audit_chain::record::{Entry, Record};
+use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_chain::verify::{Depth, LogSource, Options, SourceError, Verdict, verify_region};
 use aegis_audit_proof::prove;
 use aegis_audit_ship::{Address, Journal, ShipConfig, start};
+use aegis_audit_verify::{Depth, Options, Verdict, verify_region};
 
 use crate::config;
 use crate::load::cpu;
@@ -95,9 +96,9 @@ fn trust(log: &Path) -> Trust {
 
 /// Records a second of CPU time, so that a busy machine does not count.
 fn verify(log: &Path, depth: Depth) -> f64 {
-    let cpu = cpu("");
+    let cpu = cpu();
     passes(log, depth);
-    RECORDS as f64 / (self::cpu("") - cpu).as_secs_f64()
+    RECORDS as f64 / (self::cpu() - cpu).as_secs_f64()
 }
 
 /// Records a second by the clock, of two verifiers on two cores.
@@ -111,7 +112,7 @@ fn verify_two(log: &Path, depth: Depth) -> f64 {
 }
 
 fn passes(log: &Path, depth: Depth) {
-    let options = Options { depth, remembered: Vec::new() };
+    let options = Options { depth, remembered: Vec::new(), witnessed_since: None };
     let report = verify_region(&Dir(log.to_path_buf()), &trust(log), &options, &mut |_| {});
     assert_eq!(report.verdict(), Verdict::Pass);
 }

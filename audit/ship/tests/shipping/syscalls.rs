@@ -13,8 +13,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aegis_audit_chain::Hash;
-use aegis_audit_chain::verify::Verdict;
 use aegis_audit_ship::{Journal, ShipConfig, Tail, start};
+use aegis_audit_verify::Verdict;
 
 use crate::support::{Place, address, config, decision, verify, verify_local, write_calls};
 
