@@ -5,7 +5,10 @@
 
 use std::path::PathBuf;
 
-use aegis_cli_region::{AgentArgs, ClusterArgs, FleetArgs, KeysArgs, RevokeArgs};
+use aegis_cli_region::{
+    AgentArgs, ApprovalArgs, ClusterArgs, FleetArgs, KeysArgs, LoginArgs, LogoutArgs, RevokeArgs,
+    SessionArgs,
+};
 use aegis_domain::{Timestamp, Ttl};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -73,6 +76,10 @@ pub(crate) enum Command {
     Agent(AgentArgs),
     Keys(KeysArgs),
     Revoke(RevokeArgs),
+    Session(SessionArgs),
+    Approval(ApprovalArgs),
+    Login(LoginArgs),
+    Logout(LogoutArgs),
     Policy(policy::PolicyArgs),
     Fleet(FleetArgs),
     Audit(audit::AuditArgs),

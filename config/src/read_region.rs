@@ -10,6 +10,7 @@ use aegis_document::{Mapping, Node, Problems};
 use aegis_domain::{Secret, TenantId};
 use aegis_identity::{SubjectProfile, SubjectRule};
 
+use crate::read_people::{PeopleIssuer, people};
 use crate::read_tool::{Folder, secret};
 
 /// Where the registry of a region's agents is, besides those that the configuration names.
@@ -44,6 +45,8 @@ pub struct ControlApi {
     pub exchange: Vec<ExchangeIssuer>,
     /// Where other voters of the region's ledger reach this one; without it, it is alone.
     pub cluster: Option<ClusterDoor>,
+    /// Whose people may command the region, beside those with a session.
+    pub people: Option<PeopleIssuer>,
 }
 
 /// Where a voter listens, and where the others look for it.
@@ -102,6 +105,7 @@ pub(super) fn control(
         node.list(problems, |node, problems| exchange(node, problems, folder))
     });
     let cluster = map.optional("cluster", problems, cluster);
+    let people = map.optional("people", problems, |node, problems| people(node, problems, folder));
     let position = map.position();
     map.finish(problems);
     let address = address?;
@@ -116,7 +120,7 @@ pub(super) fn control(
         return None;
     }
     let exchange = exchange.unwrap_or_default();
-    let control = ControlApi { address, url, tls, audiences, exchange, cluster };
+    let control = ControlApi { address, url, tls, audiences, exchange, cluster, people };
     Some(RegionRegistry::Kept(Box::new(control)))
 }
 
@@ -197,7 +201,7 @@ fn exchange(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Exc
     })
 }
 
-fn exchange_keys(
+pub(super) fn exchange_keys(
     map: &mut Mapping<'_>,
     problems: &mut Problems,
     folder: &Folder,

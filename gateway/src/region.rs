@@ -4,6 +4,8 @@
 //! Not here: what the registry is (`agents/registry`), its API (`control`), and asking the roster (`corridor`). Invariant:
 //! what a command takes back is refused here before the command is answered, and within one page of the feed elsewhere.
 
+mod approvals;
+mod chronicle;
 mod heard;
 pub mod metadata;
 mod replay;
@@ -12,17 +14,22 @@ mod voter;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegis_audit_ship::Journal;
 use aegis_config::{
-    Config, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, RegionRegistry,
+    Config, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, PeopleIssuer,
+    RegionRegistry,
 };
 use aegis_control::{
-    Control, ControlConfig, HotPurse, Ledger, Replicated, Serving, SubjectSource, SubjectSources,
+    Control, ControlConfig, HotPurse, Ledger, PeopleSource, Replicated, Serving, SubjectSource,
+    SubjectSources,
 };
+use aegis_corridor::approvals::Approvals;
 use aegis_corridor::clock;
 use aegis_corridor::roster::{Belief, Roster};
 use aegis_follow::{FeedConfig, Follower, KeySource};
 use aegis_identity::{KeySet, SigningKey};
 use aegis_raft_store::Node;
+use aegis_registry::Actor;
 use aegis_state::HotState;
 use aegis_telemetry::VoterMetrics;
 use aegis_vault::Files;
@@ -33,6 +40,8 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
+use self::approvals::Counter;
+use self::chronicle::Journalled;
 use self::heard::Heard;
 use self::replay::HotReplay;
 use self::voter::Voter;
@@ -56,6 +65,8 @@ struct Kept {
     control: Arc<Control>,
     voter: Voter,
     heard: Arc<Heard>,
+    /// In whose name this gateway asks people about calls.
+    asks_as: Actor,
     listener: std::net::TcpListener,
     serving: Serving,
 }
@@ -67,6 +78,8 @@ pub struct Means {
     pub state: Arc<dyn HotState>,
     pub region_key: SigningKey,
     pub metrics: VoterMetrics,
+    /// Where changes of the region are put on record.
+    pub journal: Arc<Journal>,
 }
 
 impl Region {
@@ -90,13 +103,19 @@ impl Region {
         self.kept.as_ref().map(|kept| &kept.control)
     }
 
+    /// Where calls that wait for a person ask: in the ledger, if this process takes part in it.
+    pub fn approvals(&self) -> Option<Arc<dyn Approvals>> {
+        let Kept { control, asks_as, .. } = self.kept.as_ref()?;
+        Some(Arc::new(Counter { node: control.node().clone(), by: asks_as.clone() }))
+    }
+
     /// Serves the control API until the task is aborted, where the registry is kept here.
     pub fn run(self, runtime: &Handle) -> anyhow::Result<Running> {
         let _entered = runtime.enter();
         let voter = self.kept.as_ref().map(|kept| kept.voter.node.clone());
         let mut tasks = vec![runtime.spawn(age(Arc::clone(&self.roster), self.followed, voter))];
         let mut node = None;
-        if let Some(Kept { control, voter, heard, listener, serving }) = self.kept {
+        if let Some(Kept { control, voter, heard, listener, serving, asks_as: _ }) = self.kept {
             let hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
             node = Some(voter.node.clone());
             tasks.push(runtime.spawn(heard.listen()));
@@ -183,7 +202,16 @@ impl Kept {
         let stands_on = aegis_control::Means { node, ledger, vault: Arc::new(vault), replay };
         let control =
             Control::with(wanted, stands_on).context("the control API cannot be set up")?;
-        let control = control.with_purse(purse);
+        // As far as an actor's name has room; an origin may have 255 bytes.
+        let origin: String = means.journal.origin().as_str().chars().take(240).collect();
+        let asks_as = Actor::parse(&format!("gateway {origin}"))
+            .context("the gateway's own name cannot stand in the ledger")?;
+        let chronicle = Arc::new(Journalled(means.journal));
+        let control = control.with_purse(purse).with_chronicle(chronicle);
+        let control = match &api.people {
+            Some(from) => control.with_people(people(from)?),
+            None => control,
+        };
         let control = match config.identity.demands_nonces {
             true => control.demanding_nonces(),
             false => control,
@@ -192,8 +220,30 @@ impl Kept {
             .with_context(|| format!("{} cannot be listened on", api.address))?;
         listener.set_nonblocking(true).context("the control API cannot be listened for")?;
         let serving = serving(api.tls.as_ref())?;
-        Ok(Self { control: Arc::new(control), voter, heard, listener, serving })
+        Ok(Self { control: Arc::new(control), voter, heard, asks_as, listener, serving })
     }
+}
+
+fn people(from: &PeopleIssuer) -> anyhow::Result<PeopleSource> {
+    Ok(PeopleSource {
+        issuer: from.issuer.clone(),
+        audiences: from.audiences.clone(),
+        keys: key_source(&from.keys)?,
+        refresh: None,
+        groups: from.groups.clone(),
+        roles: from.roles.clone(),
+        tenants: from.tenants.clone(),
+    })
+}
+
+fn key_source(keys: &ExchangeKeys) -> anyhow::Result<KeySource> {
+    Ok(match keys {
+        ExchangeKeys::File(path) => KeySource::File(path.clone()),
+        ExchangeKeys::Url { url, ca_file } => {
+            let ca = ca_file.as_deref().map(read).transpose()?;
+            KeySource::Url { url: url.clone(), ca }
+        }
+    })
 }
 
 fn serving(tls: Option<&ControlTls>) -> anyhow::Result<Serving> {
@@ -209,18 +259,11 @@ fn serving(tls: Option<&ControlTls>) -> anyhow::Result<Serving> {
 
 fn subjects(exchange: &[ExchangeIssuer]) -> anyhow::Result<SubjectSources> {
     let issuers = exchange.iter().map(|from| {
-        let keys = match &from.keys {
-            ExchangeKeys::File(path) => KeySource::File(path.clone()),
-            ExchangeKeys::Url { url, ca_file } => {
-                let ca = ca_file.as_deref().map(read).transpose()?;
-                KeySource::Url { url: url.clone(), ca }
-            }
-        };
         Ok(SubjectSource {
             profile: from.profile,
             name: from.issuer.clone(),
             audiences: from.audiences.clone(),
-            keys,
+            keys: key_source(&from.keys)?,
             rules: from.rules.clone(),
         })
     });

@@ -115,6 +115,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let control = control_runtime()?;
     let region_key = keys::region(&config.data_dir)?;
     let (journal, records) = journal(&config)?;
+    let journal = Arc::new(journal);
     let (state, holds) =
         state(&config, control.handle()).context("the hot state cannot be opened")?;
     let recovery = Recovery { records, holds };
@@ -124,6 +125,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         state: Arc::clone(&state),
         region_key: region_key.clone(),
         metrics: metrics.voters().clone(),
+        journal: Arc::clone(&journal),
     };
     let region = Region::open(&config, means, control.handle())?;
     for (tenant, store) in policies.iter() {
@@ -141,6 +143,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let resource = metadata::document(&config);
     let nonces = config.identity.demands_nonces.then(|| Nonces::derived(&region_key));
     let corridor = Corridor {
+        approvals: region.approvals(),
         issuer: config.identity.audience.clone(),
         roster,
         nonces,

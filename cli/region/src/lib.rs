@@ -1,11 +1,12 @@
-//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, releases, the fleet, voters,
-//! and an agent's own token.
+//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, approvals, releases, the fleet,
+//! voters, sessions, and an agent's own token.
 //!
 //! Not here: writing to a terminal (`cli`). Invariant: a secret comes from a file or stdin, never from the command line, and
 //! goes to a server that is on this machine or proves itself by TLS.
 
 mod agent;
 mod amend;
+mod approval;
 mod backup;
 mod books;
 mod budget;
@@ -22,11 +23,13 @@ mod region;
 mod release;
 mod revoke;
 mod rollout;
+mod session;
 mod token;
 
 use serde_json::Value;
 
 pub use agent::AgentArgs;
+pub use approval::ApprovalArgs;
 pub use backup::BackupError;
 pub use books::Books;
 pub use budget::BudgetCommand;
@@ -41,6 +44,7 @@ pub use region::{Access, RegionError};
 pub use release::{LineArgs, MaybeLineArgs, ReleaseCommand, changes};
 pub use revoke::RevokeArgs;
 pub use rollout::line as rollout_line;
+pub use session::{LoginArgs, LogoutArgs, SessionArgs};
 pub use token::GetArgs;
 
 /// What a command has to say.
