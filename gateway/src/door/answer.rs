@@ -208,6 +208,7 @@ fn status(reason: Reason) -> StatusCode {
         | Reason::OutcomeUnknown => StatusCode::BAD_GATEWAY,
         Reason::StateUnavailable
         | Reason::AuditUnavailable
+        | Reason::AuditBacklog
         | Reason::PolicyEngine
         | Reason::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -235,6 +236,7 @@ fn proxy_error(reason: Reason) -> &'static str {
         Reason::OutcomeUnknown
         | Reason::StateUnavailable
         | Reason::AuditUnavailable
+        | Reason::AuditBacklog
         | Reason::PolicyEngine
         | Reason::Unavailable => "proxy_internal_error",
         Reason::MalformedRequest
