@@ -5,6 +5,7 @@
 
 pub mod dev;
 pub mod door;
+mod evidence;
 pub mod files;
 pub mod keys;
 pub mod region;

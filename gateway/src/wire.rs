@@ -6,10 +6,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use aegis_audit_chain::Hash;
-use aegis_audit_chain::note::SecretKey;
-use aegis_audit_chain::trust::Trust;
-use aegis_audit_ship::{Disclosures, FILE_BYTES, Journal, JournalConfig, RealDisk, Recovered};
+use aegis_audit_ship::{Disclosures, Journal};
 use aegis_domain::Ttl;
 use aegis_identity::{KeySet, Nonces, TokenLimits, TrustedIssuer};
 use aegis_resolve::Resolver;
@@ -27,7 +24,7 @@ use crate::region::{Means, Region, metadata};
 use crate::reload::Reloading;
 use crate::rooms::forward;
 use crate::serve::Stop;
-use crate::{files, keys};
+use crate::{evidence, keys};
 use aegis_authority::{BundleKey, Store};
 use aegis_conduit::upstream::{ClientIdentity, Spoken, Trust as Upstreams};
 use aegis_config::{Config, Leases, RegionRegistry, StateHome};
@@ -110,7 +107,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let roster = Arc::new(Roster::new(trusted(&config)?));
     let control = control_runtime()?;
     let region_key = keys::region(&config.data_dir)?;
-    let (journal, records) = journal(&config)?;
+    let (log, journal, records) = evidence::open(&config)?;
     let (state, holds) =
         state(&config, control.handle()).context("the hot state cannot be opened")?;
     let recovery = Recovery { records, holds };
@@ -126,6 +123,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     }
     let (shadow, shadow_jobs) = Shadow::new();
     let follower = follower(&config, &journal, metrics.clone())?;
+    let shipper = evidence::ship(&config, (&log, &journal))?;
     let authority = Store::at(&config.data_dir.join("ca")).open(&config.region, clock::now());
     let intercept = Intercept::new(authority.context("the proxy's authority cannot be used")?)?;
     let bundle_key = BundleKey::open(&config.data_dir.join("keys/bundles.pem"))
@@ -144,6 +142,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         shadow,
         state,
         journal,
+        shipper,
         disclosures: Disclosures::new(config.data_dir.join("disclosures")),
         region_key,
         via: Via::new(&config.domain, &config.region),
@@ -285,30 +284,4 @@ fn trusted(config: &Config) -> anyhow::Result<Trusted> {
         token_bytes_max: 8_192,
     };
     Ok(Trusted { issuers, region, limits })
-}
-
-/// The writer's name in audit origins; one gateway process writes a data directory.
-const WRITER: &str = "gateway-1";
-
-fn journal(config: &Config) -> anyhow::Result<(Journal, Recovered)> {
-    let seed = keys::registry_seed(&config.data_dir)?;
-    let region_key = SecretKey::from_seed(seed.expose());
-    let journal_config = JournalConfig {
-        dir: config.data_dir.join("audit"),
-        domain: config.domain.clone(),
-        region: config.region.clone(),
-        writer: WRITER.to_owned(),
-        build: format!("aegis-gateway {}", env!("CARGO_PKG_VERSION")),
-        config_sha256: Hash::from_bytes(config.sha256),
-        region_key: region_key.clone(),
-        clock: Arc::new(clock::now),
-        disk: Arc::new(RealDisk),
-        file_bytes: FILE_BYTES,
-    };
-    let registry = journal_config.registry()?;
-    let trust =
-        Trust::of(region_key.verifier(registry.as_str())).context("the registry has no name")?;
-    files::replace(&config.data_dir.join("trust.txt"), trust.to_string().as_bytes())
-        .context("the verifiers' trust file cannot be written")?;
-    Journal::open(journal_config).context("the audit journal cannot be opened")
 }

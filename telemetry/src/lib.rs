@@ -8,6 +8,7 @@ mod follow;
 mod lines;
 mod metrics;
 mod policy;
+mod shipping;
 mod streams;
 
 pub use cursor::CursorError;
@@ -15,3 +16,4 @@ pub use follow::{Durable, Event, FollowError, Follower, FollowerConfig, Sink};
 pub use lines::JsonLines;
 pub use metrics::{Metrics, Readiness};
 pub use policy::PolicyMetrics;
+pub use shipping::Shipped;

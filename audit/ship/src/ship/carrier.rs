@@ -200,7 +200,7 @@ impl Carrier {
         ];
         let confirmed = self.spool.confirm(&manifest.origin, (note, &receipts));
         confirmed.map_err(io_error("moving a cursor"))?;
-        self.shared.segments.fetch_add(1, Ordering::Relaxed);
+        self.shared.is_shipped();
         if manifest.origin == self.shared.journal.origin {
             self.shared.confirmed.fetch_add(framed(manifest), Ordering::Relaxed);
         }

@@ -6,7 +6,6 @@
 )]
 
 mod bucket_attacks;
-mod fault_proxy;
 mod moto;
 mod python;
 mod rounds;

@@ -1,4 +1,7 @@
-//! A proxy before an S3 that does to writes what networks and stores do.
+//! A proxy before an S3 that does to requests what networks and stores do.
+//!
+//! Not here: the S3 (`moto`). Invariant: each fault happens once; without one, what is asked and answered goes by unchanged but
+//! for a header that Moto needs.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -11,7 +14,7 @@ use parking_lot::Mutex;
 
 /// What becomes of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// The store does it, and the answer is lost.
     ReplyLost,
     /// The store does it, and says that it failed.
@@ -26,15 +29,16 @@ pub(crate) enum Fault {
     Slow,
 }
 
-pub(crate) struct Proxy {
-    pub(crate) port: u16,
+/// Stands before an S3.
+pub struct Proxy {
+    port: u16,
     faults: Arc<Mutex<VecDeque<Fault>>>,
     is_over: Arc<AtomicBool>,
 }
 
 impl Proxy {
     /// Stands before `port`; each fault happens once, to the next request of that method.
-    pub(crate) fn before(port: u16, method: &'static str, faults: &[Fault]) -> Self {
+    pub fn before(port: u16, method: &'static str, faults: &[Fault]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let own = listener.local_addr().unwrap().port();
         let faults = Arc::new(Mutex::new(faults.iter().copied().collect()));
@@ -53,8 +57,12 @@ impl Proxy {
         Self { port: own, faults, is_over }
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Faults that have not happened yet.
-    pub(crate) fn left(&self) -> usize {
+    pub fn left(&self) -> usize {
         self.faults.lock().len()
     }
 }
@@ -74,7 +82,7 @@ fn pass(mut client: TcpStream, port: u16, (method, faults): (&str, &Mutex<VecDeq
     if let Some(Fault::Refused(status)) = fault {
         return answer(&mut client, status);
     }
-    let mut store = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let Ok(mut store) = TcpStream::connect(("127.0.0.1", port)) else { return };
     store.write_all(head.as_bytes()).unwrap();
     if fault == Some(Fault::RequestCut) {
         drop(store.write_all(&body[..body.len() / 2]));
