@@ -3,6 +3,10 @@
 //! Pure: times are arguments. Not here: frames and files (`frame`, `audit/ship`). Invariant: chain, tenant chains and
 //! tree run over the same leaf hashes; what `Sequencer` writes is exactly what `Walker` accepts.
 
+mod pruned;
+
+pub use pruned::Pruned;
+
 use std::collections::HashMap;
 
 use aegis_domain::{TenantId, Timestamp};

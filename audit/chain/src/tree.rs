@@ -22,6 +22,17 @@ impl Frontier {
         self.size
     }
 
+    /// The tree of that size with these peaks, if it has so many.
+    pub fn of(size: u64, peaks: Vec<Hash>) -> Option<Self> {
+        let is_whole = u32::try_from(peaks.len()) == Ok(size.count_ones());
+        is_whole.then_some(Self { size, peaks })
+    }
+
+    /// Roots of its perfect subtrees, largest first.
+    pub fn peaks(&self) -> &[Hash] {
+        &self.peaks
+    }
+
     pub fn push(&mut self, leaf: Hash) {
         let mut peak = leaf;
         for _ in 0..self.size.trailing_ones() {

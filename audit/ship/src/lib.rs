@@ -11,6 +11,7 @@ mod disk;
 mod error;
 mod journal;
 mod open;
+mod pruned;
 mod recover;
 mod registry_log;
 mod ship;
@@ -28,6 +29,8 @@ pub use error::JournalError;
 pub use journal::{Journal, Pending, Position, Sealed, WallClock};
 pub use open::{FILE_BYTES, JournalConfig};
 pub use recover::{Recovered, RecoveredStream, Unsettled};
-pub use ship::{BACKLOG_BYTES_MAX, SHIP_EVERY, ShipConfig, ShipError, Shipper, Standing, start};
+pub use ship::{
+    BACKLOG_BYTES_MAX, Keep, SHIP_EVERY, ShipConfig, ShipError, Shipper, Standing, start,
+};
 pub use source::{Directory, Log};
 pub use tail::Tail;

@@ -75,7 +75,7 @@ impl Journal {
             genesis: genesis(&config, &registry_origin, (signer.verifier().to_string(), None)),
         })?;
         let found = match &known {
-            Some(known) => recover::find(&*config.disk, &config.dir, known)?,
+            Some(known) => recover::find(&*config.disk, (&config.dir, signer.verifier()), known)?,
             None => Found { closed: Vec::new(), unsettled: Vec::new() },
         };
         let mut life = Life::begin(&config, (&mut registry, &signer), (known.as_ref(), &found))?;

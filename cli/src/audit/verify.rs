@@ -193,6 +193,12 @@ fn describe(gap: &Gap) -> (String, Option<String>) {
         Gap::Tail { origin, from, bytes } => {
             (format!("{bytes} bytes after record {from} are no whole record"), of(origin))
         }
+        Gap::Pruned { origin, to } => {
+            let told = format!(
+                "records before {to} were shipped and deleted here; --from the bucket has them"
+            );
+            (told, of(origin))
+        }
         Gap::Unwritten { origin } => ("the stream was born and never written".into(), of(origin)),
     }
 }

@@ -162,6 +162,11 @@ pub enum Gap {
         from: u64,
         bytes: u64,
     },
+    /// Records before `to` were shipped, and deleted here under the region's signature.
+    Pruned {
+        origin: Origin,
+        to: u64,
+    },
     /// The stream was born and nothing of it was ever written.
     Unwritten {
         origin: Origin,
@@ -339,6 +344,9 @@ fn gap_json(gap: &Gap) -> Value {
         }
         Gap::Tail { origin, from, bytes } => {
             json!({"what": "tail", "origin": origin.as_str(), "from": from, "bytes": bytes})
+        }
+        Gap::Pruned { origin, to } => {
+            json!({"what": "pruned", "origin": origin.as_str(), "from": 0, "to": to})
         }
         Gap::Unwritten { origin } => json!({"what": "unwritten", "origin": origin.as_str()}),
     }

@@ -13,14 +13,16 @@ use aegis_audit_chain::frame::FRAME_OVERHEAD;
 use aegis_audit_chain::note::Signer;
 use aegis_audit_chain::record::Ending;
 use aegis_audit_chain::segment::{Digest, Manifest};
-use aegis_audit_chain::{Origin, layout};
+use aegis_audit_chain::{Hash, Origin, layout};
 
 use super::error::{ShipError, io_error};
 use super::ledger::{Ledger, Reach};
+use super::prune::Pruner;
 use super::sealer::{Sealer, Segment};
 use super::spool::Spool;
 use super::{Shared, ShipConfig};
 use crate::bucket::{Bucket, BucketError, Retention};
+use crate::pruned;
 
 pub(crate) struct Carrier {
     dir: PathBuf,
@@ -32,6 +34,7 @@ pub(crate) struct Carrier {
     sealers: BTreeMap<Origin, Sealer>,
     /// What the store has still to promise.
     to_promise: Option<Retention>,
+    pruner: Option<Pruner>,
     shared: Arc<Shared>,
 }
 
@@ -41,13 +44,15 @@ impl Carrier {
         (bucket, is_promised): (Bucket, bool),
         shared: Arc<Shared>,
     ) -> Result<Self, ShipError> {
-        let ShipConfig { dir, registry, region_key, disk, retention, .. } = config;
+        let ShipConfig { dir, registry, region_key, disk, retention, keep, .. } = config;
         let region = Signer::new(registry.as_str(), region_key);
         let ledger = Ledger::open(&dir, &registry, region.verifier())?;
-        let spool = Spool::open(&dir, disk).map_err(io_error("opening the spool"))?;
+        let spool = Spool::open(&dir, Arc::clone(&disk)).map_err(io_error("opening the spool"))?;
+        let pruner = keep.map(|keep| Pruner { dir: dir.clone(), disk, keep });
         let to_promise = retention.filter(|_| !is_promised);
         let sealers = BTreeMap::new();
-        let carrier = Self { dir, bucket, region, ledger, spool, sealers, to_promise, shared };
+        let carrier =
+            Self { dir, bucket, region, ledger, spool, sealers, to_promise, pruner, shared };
         carrier.measure_older();
         Ok(carrier)
     }
@@ -72,6 +77,19 @@ impl Carrier {
         }
         self.segments(&own)?;
         self.measure_older();
+        self.prune(&streams)
+    }
+
+    /// Deletes what is not needed here any more.
+    fn prune(&self, streams: &[Reach]) -> Result<(), ShipError> {
+        let Some(pruner) = &self.pruner else { return Ok(()) };
+        let now = self.shared.journal.now().wall;
+        for stream in streams {
+            let files = pruner.prune(stream, (&self.spool, &self.region), now)?;
+            if files > 0 {
+                tracing::info!(origin = %stream.origin, files, "shipped files were deleted");
+            }
+        }
         Ok(())
     }
 
@@ -122,7 +140,9 @@ impl Carrier {
 
     /// Stands where the stream was shipped to; where the disk does not say, the bucket does.
     fn resume(&self, origin: &Origin) -> Result<Sealer, ShipError> {
-        let mut sealer = Sealer::new(&self.dir, origin);
+        let pruned = pruned::read(&self.dir, origin, self.region.verifier());
+        let pruned = pruned.map_err(io_error("reading where a stream begins"))?;
+        let mut sealer = Sealer::new(&self.dir, origin, pruned);
         let cursor = self.spool.cursor(origin).map_err(io_error("reading a cursor"))?;
         let broken = |why| ShipError::Shipped { origin: origin.clone(), why };
         if let Some(note) = cursor {
@@ -130,19 +150,26 @@ impl Carrier {
             sealer.pass(&manifest, hash)?;
             return Ok(sealer);
         }
+        let (mut size, mut previous) = (0, Hash::ZERO);
         for at in self.bucket.segments(origin)? {
             let key = layout::segment_manifest(origin, at);
             let note = self.bucket.read(&key)?.unwrap_or_default();
             let note = String::from_utf8_lossy(&note);
             let (manifest, hash) = Manifest::open(&note, self.region.verifier()).map_err(broken)?;
             let follows = manifest.origin == *origin
-                && (manifest.first, manifest.previous) == (sealer.size(), sealer.previous());
+                && (manifest.first, manifest.previous) == (size, previous);
             if !follows {
                 return Err(BucketError::Fork { key }.into());
             }
-            sealer.pass(&manifest, hash)?;
+            (size, previous) = (manifest.size, hash);
+            if size >= sealer.size() {
+                sealer.pass(&manifest, hash)?;
+            }
         }
-        Ok(sealer)
+        match size < sealer.size() {
+            true => Err(ShipError::Gone { origin: origin.clone(), size: sealer.size() }),
+            false => Ok(sealer),
+        }
     }
 
     /// Sends the segment that was on its way when the process before ended.

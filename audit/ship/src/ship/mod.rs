@@ -6,6 +6,7 @@
 mod carrier;
 mod error;
 mod ledger;
+mod prune;
 mod sealer;
 mod spool;
 
@@ -23,6 +24,7 @@ use aegis_domain::Timestamp;
 use parking_lot::{Condvar, Mutex};
 
 pub use error::ShipError;
+pub use prune::Keep;
 
 use crate::bucket::{Address, Bucket, Retention};
 use crate::disk::Disk;
@@ -53,6 +55,8 @@ pub struct ShipConfig {
     pub retention: Option<Retention>,
     pub backlog_bytes_max: u64,
     pub every: Duration,
+    /// Which files of the journal may be deleted once they are confirmed; `None` keeps all.
+    pub keep: Option<Keep>,
 }
 
 impl ShipConfig {
@@ -67,6 +71,7 @@ impl ShipConfig {
             retention: None,
             backlog_bytes_max: BACKLOG_BYTES_MAX,
             every: SHIP_EVERY,
+            keep: None,
         })
     }
 }

@@ -7,6 +7,7 @@
 
 mod bucket_attacks;
 mod moto;
+mod prune;
 mod python;
 mod rounds;
 mod s3;
