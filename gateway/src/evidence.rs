@@ -4,16 +4,18 @@
 //! keeps the gateway down; one that cannot be reached does not.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use aegis_audit_chain::Hash;
 use aegis_audit_chain::note::SecretKey;
 use aegis_audit_chain::trust::Trust;
+use aegis_audit_chain::{Hash, Origin};
 use aegis_audit_ship::{
-    Address, BucketError, FILE_BYTES, Journal, JournalConfig, LockMode, RealDisk, Recovered,
+    Address, BucketError, FILE_BYTES, Journal, JournalConfig, Keep, LockMode, RealDisk, Recovered,
     Retention, ShipConfig, Shipper,
 };
 use aegis_config::{AuditShipping, Config, RetentionMode, ShipTo};
 use aegis_corridor::clock;
+use aegis_telemetry::Saved;
 use anyhow::Context as _;
 
 use crate::{files, keys};
@@ -46,16 +48,33 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<(JournalConfig, Journal, R
     opened.map(|(journal, recovered)| (log, journal, recovered))
 }
 
+/// Whether what earlier lives left open is settled by their records; until then none of these is deleted.
+#[derive(Clone, Debug, Default)]
+pub struct Settled(Arc<AtomicBool>);
+
+impl Settled {
+    pub(crate) fn mark(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn is_marked(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// Begins to ship the journal, where the configuration says so.
 pub(crate) fn ship(
     config: &Config,
     (log, journal): (&JournalConfig, &Journal),
+    (settled, told): (Settled, Saved),
 ) -> anyhow::Result<Option<Shipper>> {
     let Some(shipping) = &config.shipping else { return Ok(None) };
     let address = address(&shipping.to).context("the audit bucket cannot be used")?;
+    let is_read = move |stream: &Origin, size| settled.is_marked() && told.is_past(stream, size);
     let ship = ShipConfig {
         retention: retention(shipping),
         backlog_bytes_max: shipping.spool_bytes_max,
+        keep: Some(Keep { at_least: shipping.keep, is_read: Arc::new(is_read) }),
         ..ShipConfig::new(log, address)?
     };
     let started = aegis_audit_ship::start(ship, journal);

@@ -49,8 +49,9 @@ pub enum StoppedBy {
 
 /// Serves until told to stop, then drains.
 pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
-    let Built { gateway, stop, recovery, follower, control, region, shadow_jobs } = built;
+    let Built { gateway, stop, recovery, settled, follower, control, region, shadow_jobs } = built;
     control.block_on(aegis_corridor::recover::settle(&gateway.corridor, recovery))?;
+    settled.mark();
     let reaper = control.spawn(reap(Arc::clone(&gateway)));
     let reloader = {
         let _entered = control.enter();

@@ -12,7 +12,7 @@ mod shipping;
 mod streams;
 
 pub use cursor::CursorError;
-pub use follow::{Durable, Event, FollowError, Follower, FollowerConfig, Sink};
+pub use follow::{Durable, Event, FollowError, Follower, FollowerConfig, Saved, Sink};
 pub use lines::JsonLines;
 pub use metrics::{Metrics, Readiness};
 pub use policy::PolicyMetrics;

@@ -104,3 +104,31 @@ async fn two_gateways_share_a_bucket_by_their_prefixes_and_no_other_way() {
     let report = verify(house, address(moto.port(), place)).await;
     assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
 }
+
+#[tokio::test]
+async fn what_an_earlier_life_shipped_goes_and_the_next_start_and_the_bucket_have_it_all() {
+    let plan = plan().await.ships(json!({ "to": "bucket", "keep": "1ms" }));
+    let mut house = plan.start(GATEWAY).await;
+    let reply = house.agent("bot").post("/open/x").json(&json!({ "text": "a" })).send().await;
+    let id = reply.is_ok().decision_id();
+    house.stop().await;
+    house.start_again().await;
+    let first = house.data().join("audit/streams/gateway-1/00000000000000000001");
+    shows(&house, "deletion", async || {
+        std::fs::read_dir(first.join("wal")).unwrap().next().is_none()
+    })
+    .await;
+    house.shoot();
+    house.ended().await;
+    house.start_again().await;
+    house.stop().await;
+    let local = house.verify();
+    assert_eq!(local.verdict(), Verdict::Incomplete, "{local:#?}");
+    assert!(local.findings.is_empty(), "{local:#?}");
+    let bucket = folder(&house.data().join("bucket"));
+    let report = verify(&house, bucket).await;
+    assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
+    assert_eq!((report.streams, report.unsettled_count), (local.streams, 0));
+    let lines = std::fs::read_to_string(house.data().join("decisions.jsonl")).unwrap();
+    assert!(lines.contains(id.as_str()), "a line was lost with its record");
+}
