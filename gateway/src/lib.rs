@@ -5,9 +5,10 @@
 
 pub mod dev;
 pub mod door;
-mod evidence;
+pub mod evidence;
 pub mod files;
 pub mod keys;
+pub mod proofs;
 pub mod region;
 pub mod reload;
 pub mod rooms;

@@ -20,6 +20,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::door::Intercept;
+use crate::evidence::Settled;
+use crate::proofs::Turns;
 use crate::region::{Means, Region, metadata};
 use crate::reload::Reloading;
 use crate::rooms::forward;
@@ -43,6 +45,8 @@ pub struct Gateway {
     pub corridor: Arc<Corridor>,
     /// Whose turn it is to change policies.
     pub reloading: Reloading,
+    /// Whose turn it is to have a proof made.
+    pub proofs: Turns,
     pub jwks: Bytes,
     /// Which token service this gateway believes (RFC 9728), where there is one.
     pub resource: Option<Bytes>,
@@ -88,6 +92,8 @@ pub struct Built {
     pub gateway: Arc<Gateway>,
     pub stop: Stop,
     pub recovery: Recovery,
+    /// Marked once that is done.
+    pub settled: Settled,
     /// Tells the journal to people and machines; dropped after the journal is closed, so that it tells all of it.
     pub follower: Follower,
     pub control: Runtime,
@@ -123,7 +129,8 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     }
     let (shadow, shadow_jobs) = Shadow::new();
     let follower = follower(&config, &journal, metrics.clone())?;
-    let shipper = evidence::ship(&config, (&log, &journal))?;
+    let settled = Settled::default();
+    let shipper = evidence::ship(&config, (&log, &journal), (settled.clone(), follower.saved()))?;
     let authority = Store::at(&config.data_dir.join("ca")).open(&config.region, clock::now());
     let intercept = Intercept::new(authority.context("the proxy's authority cannot be used")?)?;
     let bundle_key = BundleKey::open(&config.data_dir.join("keys/bundles.pem"))
@@ -155,6 +162,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let gateway = Gateway {
         corridor: Arc::new(corridor),
         reloading: Reloading::default(),
+        proofs: Turns::default(),
         jwks: Bytes::from(jwks),
         resource,
         resolver: Resolver::default(),
@@ -166,7 +174,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         connections,
     };
     let (gateway, stop) = (Arc::new(gateway), Stop::default());
-    Ok(Built { gateway, stop, recovery, follower, control, region, shadow_jobs })
+    Ok(Built { gateway, stop, recovery, settled, follower, control, region, shadow_jobs })
 }
 
 /// The hot state, and the holds an earlier life of this gateway left open in it.

@@ -16,6 +16,7 @@ mod listeners;
 mod ops;
 mod passthrough;
 mod policies;
+mod receipts;
 mod target;
 mod tool_route;
 

@@ -18,7 +18,9 @@ use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
 use tokio::net::TcpStream;
 
+use crate::door::answer::Answer;
 use crate::door::policies::{self, Served};
+use crate::proofs::{self, Asked, Asker, NoProof};
 use crate::wire::Gateway;
 
 /// Serves what operators and load balancers ask for.
@@ -103,6 +105,9 @@ impl Ops {
 impl ServeHttp for Ops {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let head = session.req_header();
+        if let Some(asked) = head.uri.path().strip_prefix(proofs::PATH).map(Asked::parse) {
+            return proof(proofs::prove(&self.gateway, asked, Asker::Operator).await);
+        }
         let known = head.headers.get(IF_NONE_MATCH).cloned();
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
         let allowed = if path == RELOAD { "POST" } else { "GET, HEAD" };
@@ -165,6 +170,18 @@ fn bundle(served: Served, known: Option<&HeaderValue>) -> Response<Vec<u8>> {
     response
 }
 
+fn proof(found: Result<String, NoProof>) -> Response<Vec<u8>> {
+    let Answer { status, headers, body } = Answer::to_proof_asked(found);
+    let mut response = Response::new(body.to_vec());
+    *response.status_mut() = status;
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
 fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
     let length = body.len();
     let mut response = Response::new(body);
@@ -176,7 +193,7 @@ fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Vec
 }
 
 const RELOAD: &str = "/policies/reload";
-const HELP: &str = "GET /metrics, /healthz, /readyz, /policies, /bundles/<tenant>/<env>[.es256].tar.gz, /bundles/es256.pem; POST /policies/reload\n";
+const HELP: &str = "GET /metrics, /healthz, /readyz, /policies, /bundles/<tenant>/<env>[.es256].tar.gz, /bundles/es256.pem, /v1/audit/proof/<log>/<seq>; POST /policies/reload\n";
 const TEXT: &str = "text/plain";
 const JSON: &str = "application/json";
 const GZIP: &str = "application/gzip";

@@ -25,7 +25,8 @@ use crate::door::answer::Answer;
 use crate::door::arrival::arrival;
 use crate::door::body::DownstreamBody;
 use crate::door::last_event::LastEvent;
-use crate::door::{body, connection, front, target};
+use crate::door::{body, connection, front, receipts, target};
+use crate::proofs::{self, Asked};
 use crate::region::metadata;
 use crate::rooms::forward::{self, Reach};
 use crate::wire::Gateway;
@@ -92,6 +93,14 @@ impl ToolRoute {
         };
         let is_asked =
             header.method == http::Method::GET && target::is_route(&session.downstream_session);
+        let proof =
+            header.uri.path().strip_prefix("/-").and_then(|path| path.strip_prefix(proofs::PATH));
+        if let Some(asked) = proof.filter(|_| is_asked).map(Asked::parse) {
+            let answer =
+                receipts::answer(&self.gateway, &mut session.downstream_session, asked).await;
+            send(session, answer).await?;
+            return Ok(true);
+        }
         let Some(body) = body.filter(|_| is_asked) else { return Ok(false) };
         let mut head = ResponseHeader::build(200, Some(2))?;
         head.insert_header("content-type", "application/json")?;

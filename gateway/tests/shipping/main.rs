@@ -7,6 +7,7 @@
 
 mod backlog;
 mod kills;
+mod proofs;
 mod stores;
 
 use std::path::Path;
