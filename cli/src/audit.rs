@@ -2,6 +2,7 @@
 //!
 //! Not here: the format and the proofs (`audit/chain`). Invariant: nothing is ever written to a journal.
 
+mod attestation;
 mod prove;
 mod show;
 mod tail;

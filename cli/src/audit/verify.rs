@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::verify::{
     Depth, Finding, Gap, Options, Place, Report, Severity, Verdict, verify_region,
 };
@@ -13,7 +14,9 @@ use aegis_audit_chain::{Head, Origin};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
+use super::attestation;
 use super::prove::{StoreOption, store_option};
+use crate::clock;
 use crate::failure::{Exit, Failure};
 use crate::home::{self, Home};
 use crate::screen::{Screen, counted};
@@ -32,6 +35,9 @@ Verdicts and exit codes:
 An auditor brings a trust file of their own, and remembers how far the log reached:
   aegisctl audit verify --from ./copy-of-the-log --trust registry.txt --remember head.txt
   aegisctl audit verify --from s3://audit/gw-1 --trust registry.txt
+
+An agent's side asks whether a promise was kept; one that was not, a minute later, is FAIL with its place:
+  aegisctl audit verify --attestation attestation.jwt --keys jwks.json --trust registry.txt --from s3://audit/gw-1
 
 Examples:
   aegisctl audit verify
@@ -55,6 +61,13 @@ pub(super) struct VerifyArgs {
     /// The log must extend the head in this file, and a new head is kept there for the next run.
     #[arg(long, value_name = "FILE")]
     remember: Option<PathBuf>,
+    /// The log must have the record that this attestation promises: the value of an Aegis-Attestation header.
+    #[arg(long, value_name = "FILE")]
+    attestation: Option<PathBuf>,
+    /// Who may have signed the attestation, as the gateway publishes it at /.well-known/jwks.json; the data directory's
+    /// keys/jwks.json unless given.
+    #[arg(long, value_name = "FILE", requires = "attestation")]
+    keys: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -75,11 +88,23 @@ pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exi
         Deep::Schema => Depth::Schema,
     };
     let options = Options { depth, remembered };
+    let keys = args.keys.clone().unwrap_or_else(|| home.jwks());
+    let attested = args.attestation.as_deref();
+    let attested = attested.map(|file| attestation::read(file, &keys, clock::now())).transpose()?;
+    if let Some(stranger) = attested.as_ref().filter(|one| !is_of(&trust, &one.origin)) {
+        let message =
+            format!("no registry that is trusted here names the streams of {}", stranger.origin);
+        return Err(Failure::Unknown { message });
+    }
     let mut report = Report::default();
     let found = super::open(&from, &args.store_option)?.each(&trust, &mut |source, trust| {
         let progress = screen.progress(source.bytes());
-        let report = verify_region(source, trust, &options, &mut |done| progress.reach(done.bytes));
+        let mut report =
+            verify_region(source, trust, &options, &mut |done| progress.reach(done.bytes));
         progress.done();
+        for attested in attested.iter().filter(|one| is_of(trust, &one.origin)) {
+            attested.check(source, &mut report);
+        }
         Ok::<_, Failure>(report)
     })?;
     found.into_iter().for_each(|one| report.absorb(one));
@@ -88,6 +113,15 @@ pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exi
         memorise(path, &report)?;
     }
     Ok(exit(report.verdict()))
+}
+
+/// Whether a trusted registry is that of a stream's region.
+fn is_of(trust: &Trust, stream: &Origin) -> bool {
+    let domain = |origin: &Origin| origin.as_str().split('/').next().map(str::to_owned);
+    let mut registries = trust.registries();
+    registries.any(|(registry, _)| {
+        registry.region() == stream.region() && domain(registry) == domain(stream)
+    })
 }
 
 /// 2 is taken: it says that the command line is wrong.

@@ -89,7 +89,10 @@ impl Blocks {
         if range.end <= begins {
             return self.peak(&range);
         }
-        if range.start >= begins && length(&range) == self.block && range.start % self.block == 0 {
+        if range.start >= begins
+            && length(&range) == self.block
+            && range.start.is_multiple_of(self.block)
+        {
             let nth = range.start.checked_sub(self.first_whole())? / self.block;
             return self.roots.get(usize::try_from(nth).ok()?).copied();
         }

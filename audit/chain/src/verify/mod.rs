@@ -3,6 +3,7 @@
 //! Pure: files come through `LogSource`. Not here: printing (`aegisctl`). Invariant: nothing is valid by default; an
 //! empty log, an unreadable file and an unsigned tail are never a pass.
 
+mod attested;
 mod report;
 mod schema;
 mod stream;
@@ -10,6 +11,7 @@ mod stream;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+pub use attested::{Attested, Due};
 pub use report::{
     Finding, Flaw, Gap, Place, Report, Severity, StreamReport, UNSETTLED_LISTED, Unsettled, Verdict,
 };

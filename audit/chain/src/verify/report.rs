@@ -96,6 +96,8 @@ pub enum Flaw {
     Kind,
     #[error("an outcome has no decision, or is not the first for it")]
     OutcomeAlone,
+    #[error("the record that was attested here is not in the log")]
+    Unkept,
     #[error("an outcome names another decision id than the record it points to")]
     OutcomeOther,
     #[error("a seal's sums are not those of its records")]
@@ -133,6 +135,7 @@ impl Flaw {
             | Flaw::Anchor(_)
             | Flaw::Birth
             | Flaw::Reference
+            | Flaw::Unkept
             | Flaw::Segment(_)
             | Flaw::FoundBroken(_) => Severity::Broken,
         }
