@@ -25,8 +25,9 @@ mod subjects;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use aegis_domain::Region;
 use aegis_identity::{Nonces, SigningKey};
-use aegis_registry_store::StoreError;
+use aegis_raft_store::{Node, NodeError, OnFatal};
 pub use aegis_tokens::FirstUse;
 use aegis_tokens::Service;
 use aegis_vault::{Files, Vault, VaultError};
@@ -37,7 +38,7 @@ pub use access::{AccessError, Principal, Role};
 pub use api::OPENAPI;
 pub use connection::{Serving, TlsError, tls_config};
 pub use keys::KeyError;
-pub use ledger::{Ledger, LedgerError, Local, Proposal, Reading};
+pub use ledger::{Ledger, LedgerError, Proposal, Reading};
 pub use purse::{HotPurse, Purse};
 pub use replay::{Memory, Replay, ReplayError};
 pub use replicated::Replicated;
@@ -63,11 +64,21 @@ pub struct ControlConfig {
     pub region_key: SigningKey,
 }
 
+/// What a control node stands on.
+#[derive(Debug)]
+pub struct Means {
+    pub node: Node,
+    /// The registry of that node's ledger, or whoever listens in on it.
+    pub ledger: Arc<dyn Ledger>,
+    pub vault: Arc<dyn Vault>,
+    pub replay: Arc<dyn Replay>,
+}
+
 /// Why a control node cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    #[error("the registry cannot be opened")]
-    Store(#[from] StoreError),
+    #[error("the region's ledger cannot be opened")]
+    Node(#[from] NodeError),
     #[error("the vault cannot be opened")]
     Vault(#[from] VaultError),
     #[error("the access tokens cannot be opened")]
@@ -82,6 +93,9 @@ pub enum ControlError {
 #[derive(Debug)]
 pub struct Control {
     service: Service,
+    /// This process's part in the region's ledger.
+    node: Node,
+    /// The registry in that ledger.
     ledger: Arc<dyn Ledger>,
     vault: Arc<dyn Vault>,
     replay: Arc<dyn Replay>,
@@ -98,25 +112,33 @@ pub struct Control {
 }
 
 impl Control {
-    /// Opens a node that keeps everything on this disk. Blocks on it.
-    pub fn open(config: ControlConfig) -> Result<Self, ControlError> {
-        let ledger = Local::open(&config.data_dir.join("registry"))?;
+    /// A node that is its region's only voter and keeps everything below its directory.
+    pub async fn alone(
+        config: ControlConfig,
+        region: &Region,
+        on_fatal: OnFatal,
+    ) -> Result<Self, ControlError> {
         let vault = Files::open(&config.data_dir.join("vault"))?;
-        Self::with(config, Arc::new(ledger), Arc::new(vault), Arc::new(Memory::default()))
+        let directory = config.data_dir.join("ledger");
+        let node = Node::alone(region.as_str(), &directory, on_fatal).await?;
+        let means = Means {
+            ledger: Arc::new(Replicated::of(node.clone())),
+            node,
+            vault: Arc::new(vault),
+            replay: Arc::new(Memory::default()),
+        };
+        Self::with(config, means)
     }
 
-    /// The same over a ledger, a vault and a memory of replays that stand elsewhere.
-    pub fn with(
-        config: ControlConfig,
-        ledger: Arc<dyn Ledger>,
-        vault: Arc<dyn Vault>,
-        replay: Arc<dyn Replay>,
-    ) -> Result<Self, ControlError> {
+    /// The same over means that were opened elsewhere.
+    pub fn with(config: ControlConfig, means: Means) -> Result<Self, ControlError> {
+        let Means { node, ledger, vault, replay } = means;
         if config.audiences.is_empty() {
             return Err(ControlError::NoAudience);
         }
         Ok(Self {
             service: Service { issuer: config.issuer, audiences: config.audiences },
+            node,
             ledger,
             vault,
             replay,
@@ -145,6 +167,10 @@ impl Control {
     #[must_use]
     pub fn demanding_nonces(self) -> Self {
         Self { nonces: Some(Nonces::derived(&self.region_key)), ..self }
+    }
+
+    pub fn node(&self) -> &Node {
+        &self.node
     }
 
     /// The registry, for a gateway in the same process.

@@ -64,8 +64,7 @@ impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::Refused(refusal) => Problem::Refused(refusal),
-            LedgerError::Store(_)
-            | LedgerError::Gone
+            LedgerError::Gone
             | LedgerError::NoQuorum
             | LedgerError::Unknown
             | LedgerError::TooLarge => Problem::Ledger(error),

@@ -3,10 +3,9 @@
 //! Not here: how they agree (`raft-store`). Invariant: what came of a command can be read here when `propose` returns.
 
 use std::ops::Deref;
-use std::path::Path;
 
 use aegis_ledger::{Action, Outcome, Refusal};
-use aegis_raft_store::{Node, NodeError, OnFatal, ProposeError, Wish};
+use aegis_raft_store::{Node, ProposeError, Wish};
 use aegis_registry::{Event, Registry};
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -18,15 +17,6 @@ use crate::ledger::{Ledger, LedgerError, Proposal, Reading};
 pub struct Replicated(Node);
 
 impl Replicated {
-    /// The ledger of a region that has one voter, kept in a directory; returns when it can be written.
-    pub async fn alone(
-        region: &str,
-        directory: &Path,
-        on_fatal: OnFatal,
-    ) -> Result<Self, NodeError> {
-        Ok(Self(Node::alone(region, directory, on_fatal).await?))
-    }
-
     /// The ledger that a voter takes part in.
     pub fn of(node: Node) -> Self {
         Self(node)
@@ -94,6 +84,7 @@ mod tests {
     use std::sync::Arc;
 
     use aegis_domain::TenantId;
+    use aegis_raft_store::OnFatal;
     use aegis_registry::{Action as Act, Actor, ClientId, Fingerprint, Target};
 
     use super::*;
@@ -112,7 +103,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let on_fatal: OnFatal = Arc::new(|fatal| panic!("{fatal}"));
-        let ledger = Replicated::alone("eu-west-1", home.path(), on_fatal).await.unwrap();
+        let node = Node::alone("eu-west-1", home.path(), on_fatal).await.unwrap();
+        let ledger = Replicated::of(node);
         let mut serial = ledger.watch();
         serial.borrow_and_update();
 

@@ -7,6 +7,7 @@
 mod heard;
 pub mod metadata;
 mod replay;
+mod voter;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use aegis_config::{
     Config, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, RegionRegistry,
 };
 use aegis_control::{
-    Control, ControlConfig, HotPurse, Local, Serving, SubjectSource, SubjectSources,
+    Control, ControlConfig, HotPurse, Replicated, Serving, SubjectSource, SubjectSources,
 };
 use aegis_corridor::clock;
 use aegis_corridor::roster::{Belief, Roster};
@@ -60,11 +61,13 @@ pub struct Means {
 
 impl Region {
     /// Opens the registry that is kept here, or begins to follow. Blocks on the disk.
-    pub fn open(config: &Config, means: Means) -> anyhow::Result<Self> {
+    pub fn open(config: &Config, means: Means, runtime: &Handle) -> anyhow::Result<Self> {
         let roster = Arc::clone(&means.roster);
         let (kept, followed) = match &config.registry {
             None => (None, None),
-            Some(RegionRegistry::Kept(api)) => (Some(Kept::open(api, config, means)?), None),
+            Some(RegionRegistry::Kept(api)) => {
+                (Some(Kept::open(api, config, means, runtime)?), None)
+            }
             Some(RegionRegistry::Followed(registry)) => {
                 (None, Some(follow(registry, config, means.roster)?))
             }
@@ -113,11 +116,15 @@ async fn age(roster: Arc<Roster>, followed: Option<Follower>) {
 }
 
 impl Kept {
-    fn open(api: &ControlApi, config: &Config, means: Means) -> anyhow::Result<Self> {
+    fn open(
+        api: &ControlApi,
+        config: &Config,
+        means: Means,
+        runtime: &Handle,
+    ) -> anyhow::Result<Self> {
         let directory = config.data_dir.join("control");
-        let ledger = Local::open(&directory.join("registry"))
-            .context("the region's registry cannot be opened")?;
-        let ledger = Heard::new(Arc::new(ledger), means.roster);
+        let node = runtime.block_on(voter::open(config, &directory.join("ledger")))?;
+        let ledger = Heard::new(Arc::new(Replicated::of(node.clone())), means.roster);
         let vault = Files::open(&directory.join("vault"))
             .context("the vault of token keys cannot be opened")?;
         let own = || vec![config.identity.audience.clone()];
@@ -130,8 +137,10 @@ impl Kept {
         };
         let purse = Arc::new(HotPurse::new(Arc::clone(&means.state), config.budgets()));
         let replay = Arc::new(HotReplay::new(means.state));
-        let control = Control::with(wanted, Arc::new(ledger), Arc::new(vault), replay)
-            .context("the control API cannot be set up")?;
+        let stands_on =
+            aegis_control::Means { node, ledger: Arc::new(ledger), vault: Arc::new(vault), replay };
+        let control =
+            Control::with(wanted, stands_on).context("the control API cannot be set up")?;
         let control = control.with_purse(purse);
         let control = match config.identity.demands_nonces {
             true => control.demanding_nonces(),

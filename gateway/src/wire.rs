@@ -122,7 +122,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         state: Arc::clone(&state),
         region_key: region_key.clone(),
     };
-    let region = Region::open(&config, means)?;
+    let region = Region::open(&config, means, control.handle())?;
     let metrics = Metrics::new();
     for (tenant, store) in policies.iter() {
         metrics.policy().live(tenant, store.current().live.snapshot().policy_ref().version);

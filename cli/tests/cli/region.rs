@@ -30,13 +30,16 @@ impl Region {
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let control = Control::open(ControlConfig {
+        let config = ControlConfig {
             data_dir: home.path("control"),
             issuer: url.clone(),
             audiences: vec!["https://gw.example.com".to_owned()],
             subjects: SubjectSources::default(),
             region_key: SigningKey::from_seed([7; 32]),
-        });
+        };
+        let name = aegis_domain::Region::parse("eu-west-1").unwrap();
+        let on_fatal = Arc::new(|_: &_| std::process::abort());
+        let control = runtime.block_on(Control::alone(config, &name, on_fatal));
         let serving = serve(
             listener,
             Arc::new(shape(control.unwrap())),

@@ -9,7 +9,7 @@ use aegis_control::{Control, ControlConfig, Serving, SubjectSources, serve};
 use aegis_control_client::{
     Answer, Client, ClientError, Conditions, client_assertion, dpop_proof, enrolment_proof,
 };
-use aegis_domain::{Jti, Secret, Timestamp};
+use aegis_domain::{Jti, Region, Secret, Timestamp};
 use aegis_identity::{CLIENT_ASSERTION_TYPE, KeySet, SigningKey};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -71,7 +71,8 @@ impl Node {
             .unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let control = Arc::new(shape(open(home.path(), &url, subjects)));
+        let control = runtime.block_on(open(home.path(), &url, subjects));
+        let control = Arc::new(shape(control));
         let (stop, stopped) = oneshot::channel();
         runtime.spawn(serve(listener, control, Serving::Plain, async move {
             stopped.await.ok();
@@ -173,15 +174,16 @@ impl Drop for Node {
     }
 }
 
-pub(crate) fn open(home: &Path, url: &str, subjects: SubjectSources) -> Control {
-    Control::open(ControlConfig {
+pub(crate) async fn open(home: &Path, url: &str, subjects: SubjectSources) -> Control {
+    let config = ControlConfig {
         data_dir: home.to_owned(),
         issuer: url.to_owned(),
         audiences: vec![GATEWAY.to_owned()],
         subjects,
         region_key: region_key(),
-    })
-    .unwrap()
+    };
+    let region = Region::parse("eu-west-1").unwrap();
+    Control::alone(config, &region, Arc::new(|fatal| panic!("{fatal}"))).await.unwrap()
 }
 
 pub(crate) fn checked(

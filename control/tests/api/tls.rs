@@ -53,7 +53,7 @@ fn a_certificate_enrols_authenticates_and_binds() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
-    let control = Arc::new(open(home.path(), &url, SubjectSources::default()));
+    let control = Arc::new(runtime.block_on(open(home.path(), &url, SubjectSources::default())));
     let tls = tls_config(vec![server.cert.der().clone()], der(&server)).unwrap();
     runtime.spawn(serve(listener, control, Serving::Tls(Arc::new(tls)), std::future::pending()));
 

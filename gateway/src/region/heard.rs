@@ -1,6 +1,6 @@
 //! A ledger whose events are heard in this process at once.
 //!
-//! Not here: agreeing on events (`control::Local`). Invariant: a command is answered only when the roster has what it
+//! Not here: agreeing on events (`raft-store`). Invariant: a command is answered only when the roster has what it
 //! changed.
 
 use std::sync::Arc;
