@@ -219,6 +219,11 @@ impl Walker {
         self.chain.head()
     }
 
+    /// The tree over what was accepted.
+    pub fn tree(&self) -> &Frontier {
+        &self.chain.tree
+    }
+
     /// Checks that `record` is the next one.
     pub fn check<'a>(&self, record: &'a [u8]) -> Result<Checked<'a>, LinkError> {
         let head = record::Head::parse(record).ok_or(LinkError::Head)?;

@@ -99,7 +99,7 @@ impl Journal {
     /// The blocks of a stream that is not written any more.
     fn blocks(&self, head: &AnchorEntry) -> Result<Blocks, InclusionError> {
         let pruned = pruned::read(&self.dir, &head.origin, &self.earlier.region)?;
-        let before = pruned.map_or_else(Frontier::new, |pruned| pruned.tree().clone());
+        let before = pruned.map_or_else(Frontier::new, |pruned| pruned.walker.tree().clone());
         let mut blocks = Blocks::after(before);
         let mut reader = StreamReader::new(&self.dir, head.origin.clone(), blocks.size());
         reader.read(head.size, &mut |_, record| {

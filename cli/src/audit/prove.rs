@@ -67,7 +67,10 @@ pub(super) fn run(args: &ProveArgs, home: &Home, screen: &Screen) -> Result<Exit
     })?;
     let proofs: Vec<Proof> = proofs.into_iter().flatten().collect();
     if proofs.is_empty() {
-        let message = format!("no record of decision {} in this log", args.id);
+        let message = format!(
+            "no record of decision {} in this log; what was shipped and deleted is in its bucket (--from)",
+            args.id
+        );
         return Err(Failure::Unknown { message });
     }
     let mut sheet = Sheet::new(&["file", "log", "record", "head"]);

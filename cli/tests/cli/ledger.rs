@@ -52,9 +52,9 @@ impl Ledger {
         start(ShipConfig::new(&self.config, address).unwrap(), &self.journal).unwrap()
     }
 
-    /// The same, and deletes what it shipped.
+    /// The same, and deletes what it shipped of the first records.
     pub(crate) fn ship_and_delete(&self, bucket: &Path) -> Shipper {
-        let keep = Keep { at_least: Duration::ZERO, is_read: Arc::new(|_, _| true) };
+        let keep = Keep { at_least: Duration::ZERO, is_read: Arc::new(|_, size| size < 60) };
         let address = Address::folder(bucket).unwrap();
         let every = Duration::from_millis(20);
         let ship = ShipConfig::new(&self.config, address).unwrap();

@@ -215,7 +215,7 @@ fn a_log_whose_beginning_was_shipped_and_deleted_is_incomplete_here_and_whole_th
     while !note.exists() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    ledger.call("one", Effect::Allow, 150);
+    let id = ledger.call("one", Effect::Allow, 150);
     ledger.close();
     shipper.stop(std::time::Duration::from_secs(60));
     let here = home.run(&["audit", "verify"]).code(3);
@@ -224,6 +224,10 @@ fn a_log_whose_beginning_was_shipped_and_deleted_is_incomplete_here_and_whole_th
     home.run(&["audit", "verify", "--from", bucket.to_str().unwrap()]).success();
     let cost = home.run(&["cost", "report"]).success();
     assert!(stderr(&cost).contains("older records were shipped and deleted"), "{}", stderr(&cost));
+    let proof = home.path(&format!("{id}.decision.tlog-proof"));
+    let out = home.path("").display().to_string();
+    home.run(&["audit", "prove", id.as_str(), "--out", &out]).success();
+    home.run(&["audit", "check", proof.to_str().unwrap()]).success();
 }
 
 #[test]

@@ -27,11 +27,6 @@ impl Pruned {
         self.walker.size()
     }
 
-    /// The tree over them.
-    pub fn tree(&self) -> &Frontier {
-        &self.walker.chain.tree
-    }
-
     pub fn note(&self, region: &Signer) -> String {
         region.note(&self.text())
     }
