@@ -32,7 +32,7 @@ pub use journal::{Journal, Pending, Position, Sealed, WallClock};
 pub use open::{FILE_BYTES, JournalConfig};
 pub use recover::{Recovered, RecoveredStream, Unsettled};
 pub use ship::{
-    BACKLOG_BYTES_MAX, Keep, SHIP_EVERY, ShipConfig, ShipError, Shipper, Standing, start,
+    BACKLOG_BYTES_MAX, IsRead, Keep, SHIP_EVERY, ShipConfig, ShipError, Shipper, Standing, start,
 };
 pub use source::{Directory, Log};
 pub use tail::Tail;

@@ -90,22 +90,20 @@ async fn decisions(
         let bucket = Bucket::open(&place).unwrap();
         let log = BucketLog::open(&bucket, region).unwrap();
         let mut found = BTreeSet::new();
+        let mut note = |record: &[u8]| {
+            if let Entry::Decision(one) = Record::parse(record).unwrap().entry {
+                found.insert(one.id);
+            }
+        };
         for origin in streams {
-            let mut firsts: Vec<u64> = log
-                .list(&layout::wal_dir(&origin))
-                .unwrap()
-                .iter()
-                .filter_map(|name| layout::parse_wal_name(name))
-                .collect();
+            let names = log.list(&layout::wal_dir(&origin)).unwrap();
+            let mut firsts: Vec<u64> =
+                names.iter().filter_map(|name| layout::parse_wal_name(name)).collect();
             firsts.sort_unstable();
             let mut walker = Walker::new(origin.clone());
             for first in firsts {
                 let bytes = log.read(&layout::wal_file(&origin, first)).unwrap().unwrap();
-                walk_file(&mut walker, (first, &bytes), &mut |_, step| {
-                    if let Entry::Decision(one) = Record::parse(step.record).unwrap().entry {
-                        found.insert(one.id);
-                    }
-                });
+                walk_file(&mut walker, (first, &bytes), &mut |_, step| note(step.record));
             }
         }
         found

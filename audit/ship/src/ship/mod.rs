@@ -24,7 +24,7 @@ use aegis_domain::Timestamp;
 use parking_lot::{Condvar, Mutex};
 
 pub use error::ShipError;
-pub use prune::Keep;
+pub use prune::{IsRead, Keep};
 
 use crate::bucket::{Address, Bucket, Retention};
 use crate::disk::Disk;

@@ -27,13 +27,15 @@ use crate::stream_reader::wal_firsts;
 /// Read once more at a time, of one stream, before they go: half a gigabyte.
 const FILES_MAX: usize = 8;
 
+/// Says whether every other reader is done with the first so many records of a stream.
+pub type IsRead = dyn Fn(&Origin, u64) -> bool + Send + Sync;
+
 /// Which files may be deleted.
 #[derive(Clone)]
 pub struct Keep {
     /// So old a file must be.
     pub at_least: Duration,
-    /// Whether every other reader is done with the first so many records of a stream.
-    pub is_read: Arc<dyn Fn(&Origin, u64) -> bool + Send + Sync>,
+    pub is_read: Arc<IsRead>,
 }
 
 pub(crate) struct Pruner {
