@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test tools clients format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures hotfailovers interceptionfigures policyfigures
+.PHONY: help run test tools clients verifiers ceph format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures hotfailovers interceptionfigures policyfigures analysts voterfigures storms
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -34,11 +34,11 @@ opa: ## fetch real OPA as a library, for the tests that hold our engine against 
 	  echo "real OPA cannot be had here; the tests that need it are skipped, or fail where CI=true" >&2; \
 	  [[ "$${CI:-}" != true ]]; }
 
-hotstores: ## install Redis and Valkey, for the tests of the shared state
+hotstores: ## install Redis, Valkey and what networks and clocks are faked with, for the tests of shared state
 	@if [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null && \
-	  ! { command -v redis-server && command -v iptables && command -v ip; } >/dev/null; then \
+	  ! { command -v redis-server && command -v iptables && command -v ip && ls /usr/lib/*/faketime/libfaketime.so.1; } >/dev/null 2>&1; then \
 	  apt-get update -qq </dev/null; \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server iptables iproute2 </dev/null; fi
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server iptables iproute2 libfaketime </dev/null; fi
 	@command -v redis-server >/dev/null || { \
 	  echo "redis-server is not installed; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
 	@into="$${CARGO_TARGET_DIR:-target}/hotstores"; \
@@ -54,13 +54,54 @@ buckets: ## install moto, an S3 in Python, for the tests of shipping
 	python3 -m pip install --quiet --disable-pip-version-check --target "$$into" 'moto[s3,server]==5.2.5' 2>/dev/null || { \
 	  echo "moto cannot be had here; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
 
+ceph: ## unpack Ceph, whose S3 holds what Object Lock promises, for the tests of shipping; 66 MB, nothing is installed
+	@into="$${CARGO_TARGET_DIR:-target}/rgw"; [[ -x "$$into/root/usr/bin/radosgw" ]] || { \
+	  [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null && mkdir -p "$$into/cache/partial" && apt-get update -qq </dev/null && \
+	  apt-get install -y -qq --download-only --no-install-recommends -o Dir::Cache::archives="$$(realpath "$$into/cache")" \
+	    radosgw ceph-mon ceph-osd </dev/null >/dev/null && \
+	  for package in "$$into"/cache/*.deb; do dpkg -x "$$package" "$$into/root" || exit 1; done && rm -r "$$into/cache"; } || { \
+	  echo "Ceph cannot be had here; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
+
+VERIFIERS := audit/ship/tests/shipping/verifiers
+
+verifiers: ## install others' verifiers: Go's x/mod (built here) and aics-tlog, for the tests of the audit log
+	@if [[ ! -d /usr/share/gocode/src/golang.org/x/mod ]] && [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq </dev/null; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends golang-golang-x-mod-dev </dev/null; fi
+	@into="$${CARGO_TARGET_DIR:-target}/verifiers"; mkdir -p "$$into"; \
+	go="$(CLIENTS)/venv/bin/go"; [[ -x "$$go" ]] || go=go; \
+	cmp -s $(VERIFIERS)/tlog.go "$$into/tlog.go" || { \
+	  GO111MODULE=off GOPATH=/usr/share/gocode GOTOOLCHAIN=local GOPROXY=off CGO_ENABLED=0 GOCACHE=$(abspath $(CLIENTS))/go-cache \
+	    "$$go" build -trimpath -o "$$into/tlog-go" $(VERIFIERS)/tlog.go && cp $(VERIFIERS)/tlog.go "$$into/"; } || { \
+	  echo "Go's x/mod cannot be had here; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
+	@into="$${CARGO_TARGET_DIR:-target}/verifiers/aics"; [[ -d "$$into/aics_tlog" ]] || \
+	python3 -m pip install --quiet --disable-pip-version-check --ignore-requires-python --target "$$into" \
+	  aics-tlog==0.2.1 aics-witness==0.1.0 2>/dev/null || { \
+	  echo "aics-tlog cannot be had here; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
+
+analysts: ## install DuckDB, for the tests of what analysts read
+	@if ! python3 -m pip --version >/dev/null 2>&1 && [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq </dev/null; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-pip </dev/null; fi
+	@into="$${CARGO_TARGET_DIR:-target}/duckdb"; [[ -d "$$into/duckdb" ]] || \
+	python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$$into" duckdb==2.0.0 2>/dev/null || { \
+	  echo "duckdb cannot be had here; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
+
 hotfigures: hotstores ## measure a decision on Redis, Valkey and embedded; a minute, on a quiet machine
 	cargo test --release --package aegis-state --test homes figures -- --ignored --nocapture
 
 hotfailovers: hotstores ## lose Redis' primary a hundred times under load; takes root and twenty-five minutes
 	AEGIS_FAILOVERS=$${AEGIS_FAILOVERS:-100} cargo test --package aegis-state --test homes when_redis_fails_over -- --nocapture
 
-unit: opa hotstores buckets ## all tests
+voterfigures: hotstores ## measure three voters, and etcd where it is installed; minutes, on a quiet machine
+	cargo build --release --package aegis-voters
+	AEGIS_VOTER="$${CARGO_TARGET_DIR:-target}/release/aegis-voter" \
+	  cargo test --package aegis-voters --test processes figures -- --ignored --nocapture
+
+storms: ## a thousand simulated clusters; half an hour, on a quiet machine
+	AEGIS_SIM_SEEDS=$${AEGIS_SIM_SEEDS:-1000} cargo test --package aegis-raft-store no_seed_breaks_a_rule -- --nocapture
+
+unit: opa hotstores buckets ceph verifiers analysts ## all tests
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo nextest run --workspace --locked; \
 	else \

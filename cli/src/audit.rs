@@ -2,17 +2,18 @@
 //!
 //! Not here: the format and the proofs (`audit/chain`). Invariant: nothing is ever written to a journal.
 
-mod attestation;
 mod prove;
 mod show;
 mod tail;
 mod verify;
 
-use std::path::Path;
-
-use aegis_audit_ship::{BucketError, Log};
+use aegis_cli_evidence::{
+    Answer, DiscloseArgs, EraseArgs, EvidenceError, ExportArgs, Progress, QueryArgs, TenantArgs,
+};
 use clap::{Args, Subcommand};
 
+use crate::clock;
+use crate::evidence;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
 use crate::screen::Screen;
@@ -31,6 +32,11 @@ enum AuditCommand {
     Show(show::ShowArgs),
     Prove(prove::ProveArgs),
     Check(prove::CheckArgs),
+    Tenant(TenantArgs),
+    Disclose(DiscloseArgs),
+    Erase(EraseArgs),
+    Export(ExportArgs),
+    Query(QueryArgs),
 }
 
 pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
@@ -40,13 +46,29 @@ pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit
         AuditCommand::Show(args) => show::run(args, home, screen),
         AuditCommand::Prove(args) => prove::run(args, home, screen),
         AuditCommand::Check(args) => prove::check(args, home, screen),
+        AuditCommand::Tenant(args) => {
+            with_progress(screen, |progress| args.run(home.root(), progress))
+        }
+        AuditCommand::Disclose(args) => {
+            with_progress(screen, |progress| args.run(home.root(), progress))
+        }
+        AuditCommand::Export(args) => {
+            with_progress(screen, |progress| args.run(home.root(), progress))
+        }
+        AuditCommand::Query(args) => {
+            with_progress(screen, |progress| args.run(home.root(), progress))
+        }
+        AuditCommand::Erase(args) => evidence::show(args.run(home.root(), clock::now()), screen),
     }
 }
 
-/// Opens a log wherever it lies.
-fn open(from: &str, options: &[prove::StoreOption]) -> Result<Log, Failure> {
-    Log::open(from, options).map_err(|error| match error {
-        BucketError::Folder(source) => Failure::file("the audit log", Path::new(from), source),
-        error => Failure::Bucket(error),
-    })
+/// Runs a command that reads a whole log, with a bar for whoever waits.
+fn with_progress(
+    screen: &Screen,
+    run: impl FnOnce(Progress<'_>) -> Result<Answer, EvidenceError>,
+) -> Result<Exit, Failure> {
+    let bar = screen.progress(0);
+    let answer = run(&mut |bytes| bar.advance(bytes));
+    bar.done();
+    evidence::show(answer, screen)
 }

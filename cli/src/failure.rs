@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use aegis_audit_ship::BucketError;
+use aegis_cli_evidence::EvidenceError;
 use aegis_cli_journal::JournalError;
 use aegis_cli_region::RegionError;
 use aegis_document::Diagnostics;
@@ -92,6 +93,18 @@ impl From<JournalError> for Failure {
             JournalError::Record { origin, source } => {
                 Self::invalid(format!("a record of {origin}"), source)
             }
+        }
+    }
+}
+
+impl From<EvidenceError> for Failure {
+    fn from(error: EvidenceError) -> Self {
+        match error {
+            EvidenceError::File { what, path, source } => Self::file(what, &path, source),
+            EvidenceError::Invalid { what, source } => Self::Invalid { what, source },
+            EvidenceError::Bucket(error) => Self::Bucket(error),
+            EvidenceError::Unknown { message } => Self::Unknown { message },
+            EvidenceError::Usage { message } => Self::Usage { message },
         }
     }
 }

@@ -55,12 +55,7 @@ impl Home {
         self.0.join("audit")
     }
 
-    /// What opens the digests of one tenant's records.
-    pub(crate) fn disclosures(&self, tenant: &str) -> PathBuf {
-        self.all_disclosures().join(tenant)
-    }
-
-    /// The disclosures of all tenants.
+    /// What opens the digests of records.
     pub(crate) fn all_disclosures(&self) -> PathBuf {
         self.0.join("disclosures")
     }

@@ -11,6 +11,7 @@ mod clock;
 mod config;
 mod cost;
 mod doctor;
+mod evidence;
 mod failure;
 mod home;
 mod init;
@@ -21,7 +22,6 @@ mod screen;
 mod seed;
 mod sheet;
 mod token;
-mod trust;
 
 use std::process::ExitCode;
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use aegis_audit_chain::record::{DecisionEntry, Entry};
-use aegis_audit_chain::verify::Verdict;
+use aegis_audit_verify::Verdict;
 use aegis_domain::{DecisionId, Effect, Timestamp};
 use aegis_state::{
     BudgetWindow, Deployment, HotState, Period, RedisConfig, RedisState, Server as Address,

@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod disk;
+mod host;
 mod log;
 mod machine;
 mod members;

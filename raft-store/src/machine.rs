@@ -11,6 +11,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use sha2::{Digest as _, Sha256};
 
 use crate::disk::{Change, Disk, DiskError};
+use crate::host;
 use crate::state::{Shared, State};
 use crate::types::{Entry, Failed, Image, LogId, Membership, Snapshot, SnapshotMeta, Types};
 use crate::types::{read_failed, write_failed};
@@ -98,7 +99,7 @@ impl RaftSnapshotBuilder<Types> for Machine {
     async fn build_snapshot(&mut self) -> Result<Snapshot, Failed> {
         // A copy, so that entries are applied while it is written out.
         let State { ledger, applied, membership } = self.shared.read().clone();
-        let written = tokio::task::spawn_blocking(move || serde_json::to_vec(&ledger)).await;
+        let written = host::blocking(move || serde_json::to_vec(&ledger)).await;
         let image = written.map_err(|error| read_failed(&error))?;
         let image = Arc::new(image.map_err(|error| read_failed(&error))?);
         let digest = Sha256::digest(image.as_slice());

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use aegis_ledger::{Answer, Checkpoint, FEATURE_LEVEL, Ledger, Refusal};
 use aegis_registry::{ClientId, Event};
+use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use openraft::{Config, SnapshotPolicy};
 use parking_lot::MappedRwLockReadGuard;
 use tokio::net::TcpListener;
@@ -18,13 +19,16 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::disk::{Disk, DiskError, Identity, OnFatal};
+use crate::host::{self, now};
 use crate::log::LogStore;
 use crate::machine::Machine;
-use crate::propose::{Desk, ProposeError, Proposer, Wish, now};
+use crate::propose::{Desk, ProposeError, Proposer, Wish};
 use crate::state::Shared;
-use crate::types::Raft;
+#[cfg(test)]
+use crate::tests::sim::{Bug, planted};
+use crate::types::{Raft, Types};
 use crate::wire::message::{Request, Response};
-use crate::wire::peers::Peers;
+use crate::wire::peers::{Peers, Way};
 use crate::wire::server::Server;
 use crate::wire::tls::{Credentials, Tls, TlsError};
 
@@ -98,7 +102,7 @@ pub struct Settings {
 
 /// A voter that runs.
 #[derive(Clone)]
-pub struct Node(Arc<Running>);
+pub struct Node(pub(crate) Arc<Running>);
 
 pub(crate) struct Running {
     identity: Identity,
@@ -109,6 +113,57 @@ pub(crate) struct Running {
     pub(crate) within: Duration,
     address: Option<SocketAddr>,
     tasks: Vec<AbortHandle>,
+}
+
+/// What a node is made of, wherever it keeps its log and however it reaches others.
+pub(crate) struct Parts {
+    pub(crate) identity: Identity,
+    pub(crate) way: Way,
+    /// The state that its machine moves on.
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pace: Pace,
+    pub(crate) on_fatal: OnFatal,
+}
+
+impl Running {
+    /// Takes part from here on; others reach it once its server gets their messages.
+    pub(crate) async fn assemble<L, M>(
+        parts: Parts,
+        log: L,
+        machine: M,
+    ) -> Result<(Self, Server), NodeError>
+    where
+        L: RaftLogStorage<Types>,
+        M: RaftStateMachine<Types>,
+    {
+        let Parts { identity, way, shared, pace, on_fatal } = parts;
+        let config = Arc::new(config(&identity, pace)?);
+        let peers = Peers::new(identity.clone(), way, Arc::clone(&shared));
+        let raft = Raft::new(identity.node, config, peers.clone(), log, machine).await;
+        let raft = raft.map_err(|error| NodeError::Raft(error.to_string()))?;
+        // Two lives of a node must not number their commands under one name.
+        let life = format!("{}/{}/{}", identity.cluster, identity.node, now().unix_ns());
+        let proposer = Proposer {
+            raft: raft.clone(),
+            peers: peers.clone(),
+            shared: Arc::clone(&shared),
+            client: ClientId::of(life.as_bytes()),
+            sent: 0,
+            lease: pace.election.1,
+            within: pace.write,
+        };
+        let (desk, work) = proposer.open();
+        let tasks = vec![host::spawn(work).abort_handle()];
+        let server = Server {
+            own: identity.clone(),
+            raft: raft.clone(),
+            shared: Arc::clone(&shared),
+            on_fatal,
+            incoming: Arc::default(),
+        };
+        let (within, address) = (pace.write, None);
+        Ok((Self { identity, raft, shared, peers, desk, within, address, tasks }, server))
+    }
 }
 
 impl Drop for Running {
@@ -145,9 +200,8 @@ impl Node {
     /// Opens the node's file and takes part. A new node does nothing until it founds a cluster or is made a member.
     pub async fn start(settings: Settings) -> Result<Self, NodeError> {
         let Settings { identity, directory, door, pace, on_fatal } = settings;
-        let config = Arc::new(config(&identity, pace)?);
         let (own, callback) = (identity.clone(), Arc::clone(&on_fatal));
-        let opened = tokio::task::spawn_blocking(move || {
+        let opened = host::blocking(move || {
             let disk = Arc::new(Disk::open(&directory, &own, callback)?.0);
             Machine::open(&disk).map(|machine| (disk, machine))
         });
@@ -155,39 +209,16 @@ impl Node {
             opened.await.map_err(|error| NodeError::Raft(error.to_string()))??;
         let shared = Arc::clone(machine.shared());
         let tls = door.as_ref().map(|door| Tls::new(&door.credentials, &identity)).transpose()?;
-        let peers = Peers::new(identity.clone(), tls.clone(), Arc::clone(&shared));
-        let raft = Raft::new(identity.node, config, peers.clone(), LogStore(disk), machine).await;
-        let raft = raft.map_err(|error| NodeError::Raft(error.to_string()))?;
-
-        // Two lives of a node must not number their commands under one name.
-        let life = format!("{}/{}/{}", identity.cluster, identity.node, now().unix_ns());
-        let proposer = Proposer {
-            raft: raft.clone(),
-            peers: peers.clone(),
-            shared: Arc::clone(&shared),
-            client: ClientId::of(life.as_bytes()),
-            sent: 0,
-            lease: pace.election.1,
-            within: pace.write,
-        };
-        let (desk, work) = proposer.open();
-        let mut tasks = vec![tokio::spawn(work).abort_handle()];
-        let mut address = None;
+        let way = tls.clone().map_or(Way::Alone, Way::Tls);
+        let parts = Parts { identity, way, shared, pace, on_fatal };
+        let (mut running, server) = Running::assemble(parts, LogStore(disk), machine).await?;
         if let (Some(door), Some(tls)) = (door, tls) {
             door.listener.set_nonblocking(true).map_err(NodeError::Listen)?;
             let listener = TcpListener::from_std(door.listener).map_err(NodeError::Listen)?;
-            address = Some(listener.local_addr().map_err(NodeError::Listen)?);
-            let server = Server {
-                own: identity.clone(),
-                raft: raft.clone(),
-                shared: Arc::clone(&shared),
-                on_fatal,
-                incoming: Arc::default(),
-            };
-            tasks.push(tokio::spawn(server.run(listener, tls)).abort_handle());
+            running.address = Some(listener.local_addr().map_err(NodeError::Listen)?);
+            running.tasks.push(tokio::spawn(server.run(listener, tls)).abort_handle());
         }
-        let within = pace.write;
-        Ok(Self(Arc::new(Running { identity, raft, shared, peers, desk, within, address, tasks })))
+        Ok(Self(Arc::new(running)))
     }
 
     /// A cluster of one on a directory: what a laptop runs. Returns when it can be written.
@@ -288,6 +319,10 @@ impl Node {
     async fn read_index(&self) -> Result<Option<u64>, ProposeError> {
         let metrics = self.0.raft.metrics().borrow().clone();
         let leader = metrics.current_leader.ok_or(ProposeError::NoQuorum)?;
+        #[cfg(test)]
+        if leader == metrics.id && planted(Bug::ReadWithoutQuorum) {
+            return Ok(metrics.last_applied.map(|id| id.index));
+        }
         if leader == metrics.id {
             let read = self.0.raft.get_read_log_id().await.map_err(|_| ProposeError::NoQuorum)?;
             return Ok(read.0.map(|id| id.index));

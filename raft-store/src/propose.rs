@@ -4,15 +4,15 @@
 //! time, so its numbers reach the log in order; `NoQuorum` is said only of what was never sent.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use aegis_domain::Timestamp;
 use aegis_ledger::{Action, Answer, Batch, Command};
 use aegis_registry::{Actor, ClientId, Fingerprint, Origin};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
+use crate::host::now;
 use crate::state::Shared;
 use crate::types::Raft;
 use crate::wire::message::{Request, Response};
@@ -205,10 +205,4 @@ impl Proposer {
             }
         }
     }
-}
-
-/// By this process's clock; a leader's is what counts.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_unix_ns(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

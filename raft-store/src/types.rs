@@ -15,6 +15,7 @@ openraft::declare_raft_types!(
         NodeId = u64,
         Node = BasicNode,
         SnapshotData = Image,
+        AsyncRuntime = crate::host::Runtime,
 );
 
 pub(crate) type LogId = openraft::LogId<u64>;

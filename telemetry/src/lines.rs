@@ -94,6 +94,7 @@ fn write_line(out: &mut Vec<u8>, event: &Event) -> io::Result<()> {
         Entry::Genesis(_)
         | Entry::Clock(_)
         | Entry::AnchorRef(_)
+        | Entry::TenantSeal(_)
         | Entry::Seal(_)
         | Entry::Close
         | Entry::Born(_)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_chain::verify::{Depth, Options, Report, verify_region};
+use aegis_audit_verify::{Depth, Options, Report, verify_region};
 use aegis_domain::{AgentId, TenantId};
 use aegis_identity::{KeySet, SigningKey};
 use aegis_state::{BudgetKey, BudgetScope, BudgetWindow};
@@ -260,7 +260,8 @@ impl Building {
     pub fn verify(&self) -> Report {
         let trust = std::fs::read_to_string(self.data().join("trust.txt")).unwrap();
         let trust = Trust::parse(&trust).unwrap();
-        let options = Options { depth: Depth::Schema, remembered: Vec::new() };
+        let options =
+            Options { depth: Depth::Schema, remembered: Vec::new(), witnessed_since: None };
         verify_region(&LogFiles(self.data().join("audit")), &trust, &options, &mut |_| {})
     }
 

@@ -10,7 +10,7 @@ mod sentinels;
 mod server;
 
 pub use cluster::Cluster;
-pub use network::{Cut, Network};
+pub use network::{Cut, Host, Network};
 pub use proxy::Proxy;
 pub use sentinels::Replicated;
 pub use server::{Server, Software, free_port};

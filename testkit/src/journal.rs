@@ -12,7 +12,7 @@ use std::time::Duration;
 use aegis_audit_chain::frame::Frames;
 use aegis_audit_chain::layout;
 use aegis_audit_chain::record::{DecisionEntry, Entry, OutcomeEntry, Record};
-use aegis_audit_chain::verify::{LogSource, SourceError};
+use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_domain::DecisionId;
 
 /// How long an outcome may take to follow its call.

@@ -38,6 +38,15 @@ pub fn head_file(origin: &Origin, size: u64) -> String {
     format!("{}/heads/{size:020}.note", stream_dir(origin))
 }
 
+pub fn witnessed_dir(origin: &Origin) -> String {
+    format!("{}/witnessed", stream_dir(origin))
+}
+
+/// The signed head of the first `size` records, with the cosignatures of witnesses.
+pub fn witnessed_file(origin: &Origin, size: u64) -> String {
+    format!("{}/witnessed/{size:020}.note", stream_dir(origin))
+}
+
 /// The stream's public key, signed by the region key.
 pub fn genesis_note(origin: &Origin) -> String {
     format!("{}/genesis.note", stream_dir(origin))
@@ -75,6 +84,11 @@ pub fn bucket_dir(origin: &Origin) -> String {
 /// The signed head of the first `size` records, in a bucket.
 pub fn bucket_head(origin: &Origin, size: u64) -> String {
     format!("{}/cp/{size:020}.note", bucket_dir(origin))
+}
+
+/// The same with the cosignatures of witnesses, in a bucket.
+pub fn bucket_witnessed(origin: &Origin, size: u64) -> String {
+    format!("{}/wit/{size:020}.note", bucket_dir(origin))
 }
 
 /// The records `first` to `size` (exclusive), compressed, in a bucket.
@@ -116,6 +130,8 @@ mod tests {
         assert_eq!(parse_wal_name("34.wal"), None);
         let registry = Origin::registry("d", "r", 1).unwrap();
         assert_eq!(head_file(&registry, 9), "registry/1/heads/00000000000000000009.note");
+        let seen = witnessed_file(&registry, 9);
+        assert_eq!(seen, "registry/1/witnessed/00000000000000000009.note");
         let manifest = segment_manifest(&origin, (34, 40));
         let name = "00000000000000000034-00000000000000000039.man";
         assert_eq!(manifest, format!("v1/r/gw-1/00000000000000000012/seg/{name}"));

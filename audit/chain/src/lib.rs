@@ -1,8 +1,9 @@
-//! The audit record, its hash chain and Merkle tree, heads, and the verifier.
+//! The audit record, its hash chain and Merkle tree, and signed heads.
 //!
-//! Pure: bytes in, verdicts out; times, random salts and files are brought by callers. Invariant: whatever is
+//! Pure: times, random salts and files are brought by callers. Not here: judging a whole log (`audit/verify`). Invariant: whatever is
 //! hashed, signed or verified is the exact stored bytes, never something written anew from them.
 
+pub mod cosignature;
 mod cursor;
 pub mod disclosure;
 pub mod frame;
@@ -14,10 +15,11 @@ pub mod note;
 mod origin;
 pub mod record;
 pub mod registry;
+pub mod roster;
 pub mod segment;
+pub mod source;
 pub mod tree;
 pub mod trust;
-pub mod verify;
 pub mod walk;
 
 pub use cursor::{Cursor, CursorError, StoredRecord};

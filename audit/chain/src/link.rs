@@ -7,11 +7,12 @@ mod pruned;
 
 pub use pruned::Pruned;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aegis_domain::{TenantId, Timestamp};
 
-use crate::record::{self, ClockEntry, Draft, Kind, SealEntry, Tally};
+use crate::record::{self, ClockEntry, Draft, Kind, SealEntry, Tally, TenantSealEntry};
+use crate::roster::{Line, Lines, Reach};
 use crate::tree::Frontier;
 use crate::{Hash, Head, Origin};
 
@@ -83,19 +84,23 @@ pub struct Sequencer {
     clock: Option<i128>,
     seal_first: u64,
     tally: Tally,
+    /// Tenants with records since their last seal.
+    unsealed: BTreeSet<TenantId>,
 }
 
 impl Sequencer {
     pub fn new(origin: Origin) -> Self {
         let chain = Chain::new(origin);
-        Self { chain, mono_ns: 0, clock: None, seal_first: 0, tally: Tally::default() }
+        let (tally, unsealed) = (Tally::default(), BTreeSet::new());
+        Self { chain, mono_ns: 0, clock: None, seal_first: 0, tally, unsealed }
     }
 
     /// Goes on where a walk over the stream's records ended.
     pub fn resume(walker: Walker) -> Self {
         let Walker { chain, mono_ns, clock } = walker;
         let seal_first = chain.tree.size();
-        Self { chain, mono_ns, clock, seal_first, tally: Tally::default() }
+        let (tally, unsealed) = (Tally::default(), BTreeSet::new());
+        Self { chain, mono_ns, clock, seal_first, tally, unsealed }
     }
 
     /// The number the next record gets, which is also how many there are.
@@ -136,9 +141,25 @@ impl Sequencer {
         SealEntry { first: self.seal_first, tally: self.tally, manifest: None }
     }
 
+    /// A `tenant_seal` for each tenant with records since its last one; they stand before the `seal`.
+    pub fn tenant_seals(&mut self) -> Vec<TenantSealEntry> {
+        let tenants = std::mem::take(&mut self.unsealed).into_iter();
+        let seal = |tenant: TenantId| {
+            let (records, last_leaf) = self.chain.tenant(Some(tenant.as_str()));
+            TenantSealEntry { tenant, last_tseq: records.saturating_sub(1), last_leaf }
+        };
+        tenants.map(seal).collect()
+    }
+
     /// Fills in the head of a draft and hashes it.
     pub fn place(&mut self, draft: Draft, now: Reading) -> Placed {
         let Draft { mut bytes, kind, tenant, effect, cost } = draft;
+        if let Some(tenant) = &tenant
+            && kind != Kind::TenantSeal
+            && !self.unsealed.contains(tenant)
+        {
+            self.unsealed.insert(tenant.clone());
+        }
         let tenant = tenant.as_ref().map(TenantId::as_str);
         let (tseq, tprev) = self.chain.tenant(tenant);
         self.mono_ns = self.mono_ns.max(now.mono_ns);
@@ -222,6 +243,15 @@ impl Walker {
     /// The tree over what was accepted.
     pub fn tree(&self) -> &Frontier {
         &self.chain.tree
+    }
+
+    /// Whose records were accepted, and how far each one's reach.
+    pub fn roster_lines(&self) -> Lines {
+        let Chain { origin, tenants, .. } = &self.chain;
+        let lines = tenants.iter().map(|(tenant, (records, last))| {
+            Line::of(origin, tenant, &Reach { records: *records, last: *last })
+        });
+        Lines::new(lines.collect())
     }
 
     /// Checks that `record` is the next one.

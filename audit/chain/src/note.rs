@@ -61,29 +61,24 @@ pub struct Verifier {
 
 impl Verifier {
     fn new(name: &str, key: VerifyingKey) -> Self {
-        let mut text = name.as_bytes().to_vec();
-        text.extend_from_slice(&[b'\n', ED25519]);
-        text.extend_from_slice(key.as_bytes());
-        let [a, b, c, d, ..] = *Hash::of(&text).as_bytes();
-        Self { name: name.into(), id: [a, b, c, d], key }
+        Self { name: name.into(), id: key_id(name, ED25519, &key), key }
     }
 
     /// Reads `name+hash+base64`; the hash must be that of the key.
     pub fn parse(vkey: &str) -> Result<Self, NoteError> {
-        let mut parts = vkey.splitn(3, '+');
-        let (name, id, key) = (parts.next(), parts.next(), parts.next());
-        let (Some(name), Some(id), Some(key)) = (name, id, key) else { return Err(NoteError::Key) };
-        let bytes = STANDARD.decode(key).map_err(|_| NoteError::Key)?;
-        let (kind, key) = bytes.split_first().ok_or(NoteError::Key)?;
-        let key = <[u8; 32]>::try_from(key).map_err(|_| NoteError::Key)?;
-        let named = !name.is_empty() && !name.contains(char::is_whitespace);
-        let key = strict_key(&key).filter(|_| *kind == ED25519 && named).ok_or(NoteError::Key)?;
+        let VkeyParts { name, id, kind, key } = VkeyParts::read(vkey)?;
+        let key = strict_key(&key).filter(|_| kind == ED25519).ok_or(NoteError::Key)?;
         let verifier = Self::new(name, key);
-        if verifier.id_hex() == id { Ok(verifier) } else { Err(NoteError::Key) }
+        if verifier.id == id { Ok(verifier) } else { Err(NoteError::Key) }
     }
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether two names stand for one key.
+    pub fn has_key_of(&self, other: &Verifier) -> bool {
+        self.key == other.key
     }
 
     fn id_hex(&self) -> String {
@@ -126,15 +121,55 @@ impl fmt::Display for Verifier {
     }
 }
 
+/// A vkey, taken apart and not yet believed.
+pub(crate) struct VkeyParts<'v> {
+    pub(crate) name: &'v str,
+    pub(crate) id: [u8; 4],
+    pub(crate) kind: u8,
+    pub(crate) key: [u8; 32],
+}
+
+impl<'v> VkeyParts<'v> {
+    /// Reads `name+hash+base64`, each in its one spelling.
+    pub(crate) fn read(vkey: &'v str) -> Result<Self, NoteError> {
+        let mut parts = vkey.splitn(3, '+');
+        let (name, id, key) = (parts.next(), parts.next(), parts.next());
+        let (Some(name), Some(id_hex), Some(key)) = (name, id, key) else {
+            return Err(NoteError::Key);
+        };
+        let bytes = STANDARD.decode(key).map_err(|_| NoteError::Key)?;
+        let (kind, key) = bytes.split_first().ok_or(NoteError::Key)?;
+        let key = <[u8; 32]>::try_from(key).map_err(|_| NoteError::Key)?;
+        let id = u32::from_str_radix(id_hex, 16).map_err(|_| NoteError::Key)?;
+        let is_exact = format!("{id:08x}") == id_hex;
+        let is_named = !name.is_empty() && !name.contains(char::is_whitespace);
+        let parts = Self { name, id: id.to_be_bytes(), kind: *kind, key };
+        if is_exact && is_named { Ok(parts) } else { Err(NoteError::Key) }
+    }
+}
+
+/// The first four bytes of a hash over name, kind and key.
+pub(crate) fn key_id(name: &str, kind: u8, key: &VerifyingKey) -> [u8; 4] {
+    let mut text = name.as_bytes().to_vec();
+    text.extend_from_slice(&[b'\n', kind]);
+    text.extend_from_slice(key.as_bytes());
+    let [a, b, c, d, ..] = *Hash::of(&text).as_bytes();
+    [a, b, c, d]
+}
+
 /// A key of full order in its one encoding, so that two names never stand for one key.
-fn strict_key(bytes: &[u8; 32]) -> Option<VerifyingKey> {
+pub(crate) fn strict_key(bytes: &[u8; 32]) -> Option<VerifyingKey> {
     let key = VerifyingKey::from_bytes(bytes).ok()?;
     let canonical = key.to_edwards().compress().to_bytes() == *bytes;
     (canonical && !key.is_weak()).then_some(key)
 }
 
 /// The only place in this crate where a signature is checked, and as strictly as `identity` checks its own.
-fn check_bare(key: &VerifyingKey, message: &[u8], signature: &Signature) -> Result<(), NoteError> {
+pub(crate) fn check_bare(
+    key: &VerifyingKey,
+    message: &[u8],
+    signature: &Signature,
+) -> Result<(), NoteError> {
     key.verify_strict(message, signature).map_err(|_| NoteError::Signature)
 }
 
@@ -172,7 +207,8 @@ pub fn assemble(text: &str, name: &str, sig: &str) -> String {
     format!("{text}\n\u{2014} {name} {sig}\n")
 }
 
-fn split(note: &str) -> Result<(&str, &str), NoteError> {
+/// The text of a note and its signature lines, none of them checked.
+pub fn split(note: &str) -> Result<(&str, &str), NoteError> {
     let odd = |letter: char| letter.is_control() && letter != '\n';
     if note.len() > NOTE_MAX || note.contains(odd) {
         return Err(NoteError::Malformed);

@@ -47,9 +47,7 @@ impl Frontier {
     }
 
     pub fn root(&self) -> Hash {
-        let mut peaks = self.peaks.iter().rev().copied();
-        let Some(smallest) = peaks.next() else { return Hash::empty_root() };
-        peaks.fold(smallest, |right, left| Hash::node(left, right))
+        bag(&self.peaks)
     }
 }
 
@@ -83,6 +81,62 @@ pub fn inclusion_proof(leaves: &[Hash], index: usize) -> Option<Vec<Hash>> {
     Some(path)
 }
 
+/// The hashes that, with the leaves at `wanted`, lead to `root(leaves)`: one for each largest subtree that holds none of
+/// them, from left to right. `None` unless `wanted` rises and stays within the leaves.
+pub fn subset_proof(leaves: &[Hash], wanted: &[usize]) -> Option<Vec<Hash>> {
+    let rises =
+        wanted.is_sorted_by(|a, b| a < b) && wanted.last().is_none_or(|at| *at < leaves.len());
+    let mut proof = Vec::new();
+    if rises && !leaves.is_empty() {
+        prune(leaves, (0, wanted), &mut proof);
+    }
+    rises.then_some(proof)
+}
+
+fn prune(leaves: &[Hash], (first, wanted): (usize, &[usize]), proof: &mut Vec<Hash>) {
+    if wanted.is_empty() {
+        proof.push(root(leaves));
+    } else if leaves.len() > 1 {
+        let (left, right) = leaves.split_at(split_point(leaves.len()));
+        let middle = first.saturating_add(left.len());
+        let (here, there) = wanted.split_at(wanted.partition_point(|at| *at < middle));
+        prune(left, (first, here), proof);
+        prune(right, (middle, there), proof);
+    }
+}
+
+/// The root of a tree of `size` leaves, of which these are known, by the hashes of `subset_proof`. `None` unless the leaves
+/// rise and every hash is needed.
+pub fn subset_root(size: u64, leaves: &[(u64, Hash)], proof: &[Hash]) -> Option<Hash> {
+    let rises = leaves.is_sorted_by(|a, b| a.0 < b.0);
+    if size == 0 || !rises || leaves.last().is_some_and(|last| last.0 >= size) {
+        return None;
+    }
+    let mut proof = proof.iter().copied();
+    let root = graft((0, size), leaves, &mut proof)?;
+    proof.next().is_none().then_some(root)
+}
+
+/// As deep as the tree is high: at most 64.
+fn graft(
+    (first, size): (u64, u64),
+    leaves: &[(u64, Hash)],
+    proof: &mut impl Iterator<Item = Hash>,
+) -> Option<Hash> {
+    match leaves {
+        [] => proof.next(),
+        [(_, leaf)] if size == 1 => Some(*leaf),
+        _ => {
+            let left = 1_u64 << (size - 1).ilog2();
+            let middle = first + left;
+            let (here, there) = leaves.split_at(leaves.partition_point(|leaf| leaf.0 < middle));
+            let left_root = graft((first, left), here, proof)?;
+            let right_root = graft((middle, size - left), there, proof)?;
+            Some(Hash::node(left_root, right_root))
+        }
+    }
+}
+
 /// The hashes that prove `root(leaves)` extends the root of the first `old` (RFC 6962 §2.1.2); `None` when
 /// `old` is zero or too large.
 pub fn consistency_proof(leaves: &[Hash], old: usize) -> Option<Vec<Hash>> {
@@ -107,6 +161,43 @@ pub fn consistency_proof(leaves: &[Hash], old: usize) -> Option<Vec<Hash>> {
     }
     path.reverse();
     Some(path)
+}
+
+/// The same from the old tree's right edge and the leaves after it, for whoever did not keep all leaves. `None` when the old
+/// tree is empty.
+pub fn growth_proof(old: &Frontier, newer: &[Hash]) -> Option<Vec<Hash>> {
+    let (mut peaks, mut rest, mut path) = (old.peaks.as_slice(), newer, Vec::new());
+    let mut left = usize::try_from(old.size).ok().filter(|left| *left > 0)?;
+    let mut whole = true;
+    while !rest.is_empty() {
+        let split = split_point(left.checked_add(rest.len())?);
+        match split.checked_sub(left) {
+            // The old leaves are all in the left half.
+            Some(more) => {
+                let (inner, right) = rest.split_at_checked(more)?;
+                path.push(root(right));
+                rest = inner;
+            }
+            None => {
+                let (first, others) = peaks.split_first()?;
+                path.push(*first);
+                (peaks, whole) = (others, false);
+                left = left.checked_sub(split)?;
+            }
+        }
+    }
+    if !whole {
+        path.push(bag(peaks));
+    }
+    path.reverse();
+    Some(path)
+}
+
+/// The root over perfect subtrees, largest first.
+fn bag(peaks: &[Hash]) -> Hash {
+    let mut peaks = peaks.iter().rev().copied();
+    let Some(smallest) = peaks.next() else { return Hash::empty_root() };
+    peaks.fold(smallest, |right, left| Hash::node(left, right))
 }
 
 /// The largest power of two below `len`, for `len` of at least two.
@@ -250,6 +341,9 @@ mod tests {
             for old in (1..=size).filter(|i| i % 37 == 0 || i + 2 > size || *i < 3) {
                 let proof = consistency_proof(log, old).unwrap();
                 assert_eq!(proof, naive_subproof(old, log, true), "consistency {old}/{size}");
+                let mut edge = Frontier::new();
+                log[..old].iter().for_each(|leaf| edge.push(*leaf));
+                assert_eq!(growth_proof(&edge, &log[old..]), Some(proof.clone()), "{old}/{size}");
                 assert!(extends((old as u64, naive(&all[..old])), head, &proof));
             }
             assert_eq!(inclusion_proof(log, size), None);
@@ -257,6 +351,36 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn any_leaves_lead_to_the_root_and_no_others_do(
+            size in 1usize..200, picks in proptest::collection::btree_set(0usize..200, 0..40), bit in 0usize..256,
+        ) {
+            let log = leaves(size);
+            let wanted: Vec<usize> = picks.into_iter().filter(|at| *at < size).collect();
+            let proof = subset_proof(&log, &wanted).unwrap();
+            let known: Vec<(u64, Hash)> = wanted.iter().map(|at| (*at as u64, log[*at])).collect();
+            let size = size as u64;
+            assert_eq!(subset_root(size, &known, &proof), Some(root(&log)));
+            if wanted.len() == 1 {
+                let mut path = inclusion_proof(&log, wanted[0]).unwrap();
+                path.sort_unstable();
+                let mut same = proof.clone();
+                same.sort_unstable();
+                assert_eq!(same, path);
+            }
+
+            assert_eq!(subset_root(size, &known, &[proof.clone(), vec![log[0]]].concat()), None);
+            if let Some((last, rest)) = known.split_last() {
+                assert_ne!(subset_root(size, rest, &proof), Some(root(&log)));
+                let mut bytes = *last.1.as_bytes();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                let other = [rest, &[(last.0, Hash::from_bytes(bytes))]].concat();
+                assert_ne!(subset_root(size, &other, &proof), Some(root(&log)));
+                assert_eq!(subset_root(last.0, &known, &proof), None);
+                assert_eq!(subset_root(size, &[known.clone(), vec![*last]].concat(), &proof), None);
+            }
+        }
+
         #[test]
         fn a_proof_of_anything_else_is_refused(
             size in 2usize..300, at in 0usize..300, old in 1usize..300, pick in 0usize..16, bit in 0usize..256,

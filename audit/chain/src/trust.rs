@@ -1,61 +1,150 @@
-//! What a verifier believes before it reads anything: the region keys, in a C2SP policy file.
+//! What a verifier believes before it reads anything: the region keys, and which witnesses must have seen a head, in a C2SP
+//! policy file.
 //!
 //! Not here: fetching such a file; it comes by a way the log's operator does not control. Invariant: a line that this
 //! version cannot honour is an error, never a line passed over (<https://c2sp.org/tlog-policy>).
 
+mod quorum;
+
 use std::fmt;
 
+use aegis_domain::Timestamp;
+
 use crate::Origin;
-use crate::note::Verifier;
+use crate::cosignature::Witness;
+use crate::note::{NoteError, Verifier};
+use quorum::{Member, Roll};
 
 /// Why a trust file is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
     #[error("line {0} is not a registry's verifier key")]
     Key(usize),
-    #[error("line {0} asks for witnesses, which this version does not check")]
-    Witness(usize),
+    #[error("line {0} is not a witness' verifier key: a name and an Ed25519 key of type 4")]
+    WitnessKey(usize),
+    #[error("line {0} names a key that stands in a line before")]
+    Twice(usize),
+    #[error("line {0} gives a name that is taken, or `none`")]
+    NameTaken(usize),
+    #[error("line {0} names a witness or group that no line before it defines")]
+    NameUnknown(usize),
+    #[error("line {0} names a member that is in a group already")]
+    MemberTwice(usize),
+    #[error("line {0} asks for none or for more members than it names")]
+    Threshold(usize),
+    #[error("line {0} is a second quorum")]
+    SecondQuorum(usize),
     #[error("line {0} is not understood")]
     Line(usize),
     #[error("the file names no registry")]
     Empty,
+    #[error("the file has no quorum line; `quorum none` asks for no witness")]
+    NoQuorum,
 }
 
-/// The registries a verifier trusts, each by its key.
+/// The registries a verifier trusts, each by its key, and who must have seen their heads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
     registries: Vec<(Origin, Verifier)>,
+    roll: Roll,
+    /// `None` asks for no witness.
+    quorum: Option<Member>,
+}
+
+/// What witnesses say of a head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witnessed {
+    /// By their names in the trust file.
+    pub by: Vec<Box<str>>,
+    /// Until when a quorum of them had seen nothing that contradicts it.
+    pub at: Timestamp,
 }
 
 impl Trust {
-    /// Trusts one registry; `None` when the key is not named after one.
+    /// Trusts one registry and asks for no witness; `None` when the key is not named after one.
     pub fn of(region: Verifier) -> Option<Self> {
-        let origin = Origin::parse(region.name()).ok().filter(Origin::is_registry)?;
-        Some(Self { registries: vec![(origin, region)] })
+        let origin = registry_of(&region)?;
+        Some(Self { registries: vec![(origin, region)], roll: Roll::default(), quorum: None })
     }
 
-    /// Reads lines `log <vkey>` and `quorum none`; `#` begins a comment line.
+    /// Reads lines `log`, `witness`, `group` and `quorum`; `#` begins a comment line.
     pub fn parse(text: &str) -> Result<Self, TrustError> {
-        let mut registries = Vec::new();
+        let (mut registries, mut roll, mut quorum) = (Vec::new(), Roll::default(), None);
         for (number, line) in (1..).zip(text.lines()) {
-            let words: Vec<&str> = line.split_whitespace().collect();
+            let words = line.split([' ', '\t']).filter(|word| !word.is_empty());
+            let words: Vec<&str> = words.collect();
             match words.as_slice() {
-                [] | ["quorum", "none"] => {}
+                [] => {}
                 [first, ..] if first.starts_with('#') => {}
                 ["log", vkey] | ["log", vkey, _] => {
-                    let one = Verifier::parse(vkey).ok().and_then(Self::of);
-                    registries.extend(one.ok_or(TrustError::Key(number))?.registries);
+                    let region = Verifier::parse(vkey).map_err(|_| TrustError::Key(number))?;
+                    let origin = registry_of(&region).ok_or(TrustError::Key(number))?;
+                    if registries.iter().any(|(_, known): &(_, Verifier)| known.has_key_of(&region))
+                    {
+                        return Err(TrustError::Twice(number));
+                    }
+                    registries.push((origin, region));
                 }
-                ["witness" | "group" | "quorum", ..] => return Err(TrustError::Witness(number)),
+                ["witness", name, vkey] => roll.witness(number, (name, vkey), None)?,
+                ["witness", name, vkey, url] => roll.witness(number, (name, vkey), Some(url))?,
+                ["group", name, least, members @ ..] => {
+                    roll.group(number, (name, least), members)?;
+                }
+                ["quorum", name] => {
+                    let wanted = match *name {
+                        "none" => None,
+                        name => Some(roll.find(name).ok_or(TrustError::NameUnknown(number))?),
+                    };
+                    if quorum.replace(wanted).is_some() {
+                        return Err(TrustError::SecondQuorum(number));
+                    }
+                }
                 _ => return Err(TrustError::Line(number)),
             }
         }
-        if registries.is_empty() { Err(TrustError::Empty) } else { Ok(Self { registries }) }
+        if registries.is_empty() {
+            return Err(TrustError::Empty);
+        }
+        Ok(Self { registries, roll, quorum: quorum.ok_or(TrustError::NoQuorum)? })
+    }
+
+    /// The same for one of its registries alone.
+    pub fn only(&self, registry: &Origin) -> Self {
+        let registries = self.registries.iter().filter(|(origin, _)| origin == registry);
+        Self { registries: registries.cloned().collect(), ..self.clone() }
     }
 
     pub fn registries(&self) -> impl Iterator<Item = (&Origin, &Verifier)> {
         self.registries.iter().map(|(origin, verifier)| (origin, verifier))
     }
+
+    /// Whether heads must have been seen by witnesses.
+    pub fn asks_for_witnesses(&self) -> bool {
+        self.quorum.is_some()
+    }
+
+    /// All witnesses, each with the address it is asked at, where that is given.
+    pub fn witnesses(&self) -> impl Iterator<Item = (&Witness, Option<&str>)> {
+        self.roll.witnesses.iter().map(|it| (&it.witness, it.url.as_deref()))
+    }
+
+    /// Whether a quorum cosigned a checkpoint's text, by the signature lines that came with it; `None` where it did not.
+    pub fn witnessed(&self, text: &str, lines: &str) -> Result<Option<Witnessed>, NoteError> {
+        let mut seen = Vec::new();
+        for known in &self.roll.witnesses {
+            seen.push(known.witness.cosigned_at(text, lines)?);
+        }
+        let Some(quorum) = self.quorum else { return Ok(None) };
+        let Some(at) = self.roll.met_at(quorum, &seen) else { return Ok(None) };
+        let by = self.roll.witnesses.iter().zip(&seen);
+        let by = by.filter(|(_, at)| at.is_some()).map(|(known, _)| known.name.clone()).collect();
+        Ok(Some(Witnessed { by, at }))
+    }
+}
+
+/// Which registry a key speaks for.
+fn registry_of(region: &Verifier) -> Option<Origin> {
+    Origin::parse(region.name()).ok().filter(Origin::is_registry)
 }
 
 impl fmt::Display for Trust {
@@ -63,24 +152,94 @@ impl fmt::Display for Trust {
         for (_, verifier) in &self.registries {
             writeln!(f, "log {verifier}")?;
         }
-        writeln!(f, "quorum none")
+        write!(f, "{}", self.roll)?;
+        writeln!(f, "quorum {}", self.quorum.map_or("none", |member| self.roll.name(member)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cosignature::tests::Cosigner;
     use crate::note::SecretKey;
+
+    const TEXT: &str = "d/r/registry/1\n7\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
+    const NAMES: [&str; 5] = ["w/1", "w/2", "w/3", "w/4", "w/5"];
+
+    fn log() -> String {
+        format!("log {}\n", SecretKey::from_seed(&[7; 32]).verifier("d/r/registry/1"))
+    }
+
+    fn cosigner(n: u8) -> Cosigner {
+        Cosigner::new(n, NAMES[usize::from(n) - 1])
+    }
+
+    fn witnesses(count: u8) -> String {
+        (1..=count).map(|n| format!("witness W{n} {}\n", cosigner(n).witness())).collect()
+    }
+
+    /// The lines of those who cosigned, each a hundred seconds after the one before.
+    fn lines(by: &[u8]) -> String {
+        by.iter().map(|n| cosigner(*n).line(u64::from(*n) * 100, TEXT)).collect()
+    }
 
     #[test]
     fn a_trust_file_names_registries_and_nothing_it_cannot_honour() {
-        let vkey = SecretKey::from_seed(&[7; 32]).verifier("d/r/registry/1");
-        let trust = Trust::of(vkey.clone()).unwrap();
-        assert_eq!(Trust::parse(&format!("# ours\n\n{trust}")), Ok(trust.clone()));
-        assert_eq!(Trust::parse("quorum none\n"), Err(TrustError::Empty));
-        assert_eq!(Trust::parse(&format!("log {vkey}\nquorum w\n")), Err(TrustError::Witness(2)));
+        let trust = Trust::parse(&format!("# ours\n\n{}quorum none\n", log())).unwrap();
+        assert_eq!(Trust::parse(&trust.to_string()), Ok(trust.clone()));
+        assert!(!trust.asks_for_witnesses());
+        let two = log() + &witnesses(2);
         let stream = SecretKey::from_seed(&[7; 32]).verifier("d/r/gw-1/1");
-        assert_eq!(Trust::parse(&format!("log {stream}\n")), Err(TrustError::Key(1)));
-        assert_eq!(Trust::parse("logs x\n"), Err(TrustError::Line(1)));
+        let first = cosigner(1).witness();
+        for (text, error) in [
+            ("quorum none\n".to_owned(), TrustError::Empty),
+            (log(), TrustError::NoQuorum),
+            (format!("log {stream}\nquorum none\n"), TrustError::Key(1)),
+            (log() + &log() + "quorum none\n", TrustError::Twice(2)),
+            (format!("{two}witness X {first}\nquorum X\n"), TrustError::Twice(4)),
+            (format!("{}witness X {stream}\nquorum X\n", log()), TrustError::WitnessKey(2)),
+            (format!("{two}group W1 any W2\nquorum W1\n"), TrustError::NameTaken(4)),
+            (format!("{two}group none any W2\nquorum none\n"), TrustError::NameTaken(4)),
+            (format!("{two}group G any W3\nquorum G\n"), TrustError::NameUnknown(4)),
+            (format!("{two}group G 3 W1 W2\nquorum G\n"), TrustError::Threshold(4)),
+            (format!("{two}group G 0 W1 W2\nquorum G\n"), TrustError::Threshold(4)),
+            (format!("{two}group G any\nquorum G\n"), TrustError::Threshold(4)),
+            (format!("{two}group G 02 W1 W2\nquorum G\n"), TrustError::Threshold(4)),
+            (format!("{two}group G any W1 W1\nquorum G\n"), TrustError::MemberTwice(4)),
+            (
+                format!("{two}group G any W1\ngroup H any W1 G\nquorum H\n"),
+                TrustError::MemberTwice(5),
+            ),
+            (format!("{two}quorum W9\n"), TrustError::NameUnknown(4)),
+            (format!("{two}quorum W1\nquorum none\n"), TrustError::SecondQuorum(5)),
+            (format!("{two}logs x\nquorum W1\n"), TrustError::Line(4)),
+        ] {
+            assert_eq!(Trust::parse(&text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_quorum_is_met_by_enough_members_of_each_group() {
+        let groups = "group X 2 W1 W2 W3\ngroup Y any W4 W5\ngroup Both all X Y\nquorum Both\n";
+        let trust = Trust::parse(&(log() + &witnesses(5) + groups)).unwrap();
+        assert_eq!(Trust::parse(&trust.to_string()), Ok(trust.clone()));
+        let met = |by: &[u8]| trust.witnessed(TEXT, &lines(by)).unwrap().map(|it| it.at.unix_s());
+        for by in [&[][..], &[1], &[1, 2], &[1, 4], &[4, 5]] {
+            assert_eq!(met(by), None, "{by:?}");
+        }
+        // Two of X had seen it at 100 s or later, one of Y at 400 s; a third of X makes it two at 200 s.
+        assert_eq!(met(&[1, 2, 4]), Some(100));
+        assert_eq!(met(&[1, 2, 3, 4, 5]), Some(200));
+        let by = trust.witnessed(TEXT, &lines(&[2, 3, 5])).unwrap().unwrap().by;
+        assert_eq!(by, [Box::from("W2"), "W3".into(), "W5".into()]);
+    }
+
+    #[test]
+    fn a_cosignature_that_does_not_hold_is_no_vote_and_is_told() {
+        let trust = Trust::parse(&(log() + &witnesses(2) + "quorum W1\n")).unwrap();
+        let other_text = lines(&[1]).replace("w/1", "w/9");
+        assert_eq!(trust.witnessed(TEXT, &other_text), Ok(None));
+        let forged = cosigner(1).line(100, &TEXT.replace('7', "8"));
+        assert_eq!(trust.witnessed(TEXT, &forged), Err(NoteError::Signature));
     }
 }

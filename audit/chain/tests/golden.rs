@@ -14,15 +14,15 @@ use std::{env, fs};
 
 use aegis_audit_chain::disclosure::Disclosure;
 use aegis_audit_chain::frame::{Header, push_frame};
-use aegis_audit_chain::link::{Reading, Sequencer};
+use aegis_audit_chain::link::{Reading, Sequencer, Walker};
 use aegis_audit_chain::note::{SecretKey, Signer};
 use aegis_audit_chain::record::*;
+use aegis_audit_chain::roster::Roster;
+use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_chain::verify::{
-    Depth, LogSource, Options, Report, SourceError, Verdict, verify_region,
-};
 use aegis_audit_chain::{Hash, Head, Origin, birth_note, layout, tree};
 use aegis_audit_proof::{Proof, ProofError, prove};
+use aegis_audit_verify::{Depth, Flaw, Options, Report, Verdict, verify_region};
 use aegis_domain::*;
 
 const START_S: u64 = 1_790_000_000;
@@ -122,6 +122,7 @@ type Files = BTreeMap<String, Vec<u8>>;
 /// Builds one log: places records at one-millisecond steps and keeps the files.
 struct Builder {
     sequencer: Sequencer,
+    walker: Walker,
     wal: Vec<u8>,
     leaves: Vec<Hash>,
     lines: Vec<u8>,
@@ -131,7 +132,8 @@ impl Builder {
     fn new(origin: &Origin) -> Self {
         let wal = Header { origin: origin.clone(), first: 0 }.encode();
         let sequencer = Sequencer::new(origin.clone());
-        Self { sequencer, wal, leaves: Vec::new(), lines: Vec::new() }
+        let walker = Walker::new(origin.clone());
+        Self { sequencer, walker, wal, leaves: Vec::new(), lines: Vec::new() }
     }
 
     fn put(&mut self, draft: Draft) {
@@ -139,6 +141,8 @@ impl Builder {
         let wall = Timestamp::from_unix_ns(START_S * 1_000_000_000 + step);
         let placed = self.sequencer.place(draft, Reading { wall, mono_ns: step });
         assert_eq!(placed.leaf, Hash::leaf(&placed.bytes));
+        let checked = self.walker.check(&placed.bytes).unwrap();
+        self.walker.accept(&placed.bytes, &checked);
         push_frame(&mut self.wal, &placed.bytes);
         self.leaves.push(placed.leaf);
         self.lines.extend_from_slice(&placed.bytes);
@@ -159,6 +163,14 @@ fn signer(origin: &Origin, seed: u8) -> Signer {
 
 /// One region with one stream that ended in order; also the stream's records, one a line.
 fn region() -> (Files, Trust, Vec<u8>, Vec<Hash>) {
+    region_with(&|seal| seal, &|roster| roster)
+}
+
+/// The same, by a writer that says what it likes of its tenants.
+fn region_with(
+    seal: &dyn Fn(TenantSealEntry) -> TenantSealEntry,
+    roster: &dyn Fn(Option<Roster>) -> Option<Roster>,
+) -> (Files, Trust, Vec<u8>, Vec<Hash>) {
     let registry = Origin::registry("aegis.example", "eu-west-1", 1).unwrap();
     let stream = Origin::stream("aegis.example", "eu-west-1", "gw-1", 1).unwrap();
     let (region_key, stream_key) = (signer(&registry, 1), signer(&stream, 2));
@@ -182,15 +194,19 @@ fn region() -> (Files, Trust, Vec<u8>, Vec<Hash>) {
     log.put(full_decision().draft().unwrap());
     log.put(refusal().draft().unwrap());
     log.put(full_outcome(2).draft().unwrap());
+    for entry in log.sequencer.tenant_seals() {
+        log.put(seal(entry).draft().unwrap());
+    }
     log.put(log.sequencer.seal().draft().unwrap());
     log.put(Draft::close().unwrap());
     let head = log.sequencer.head();
 
     let sig = stream_key.sign(&head.checkpoint());
     let (origin, size, root) = (stream.clone(), head.size, head.root);
-    reg.put(AnchorEntry { origin: origin.clone(), size, root, sig }.draft().unwrap());
+    let tenants = roster(log.walker.roster_lines().roster());
+    reg.put(AnchorEntry { origin: origin.clone(), size, root, tenants, sig }.draft().unwrap());
     let how = Ending::Closed;
-    reg.put(ClosedEntry { origin, how, size, root, torn: None }.draft().unwrap());
+    reg.put(ClosedEntry { origin, how, size, root, tenants, torn: None }.draft().unwrap());
     let last = reg.put_head(&region_key);
 
     let files = Files::from([
@@ -222,7 +238,7 @@ impl LogSource for Memory {
 }
 
 fn verify(files: Files, trust: &Trust) -> Report {
-    let options = Options { depth: Depth::Schema, remembered: Vec::new() };
+    let options = Options { depth: Depth::Schema, remembered: Vec::new(), witnessed_since: None };
     verify_region(&Memory(files), trust, &options, &mut |_| {})
 }
 
@@ -241,10 +257,10 @@ fn records_heads_and_files_are_the_published_bytes_and_verify() {
         .iter()
         .map(|hash| format!("{}\n", hash.standard()))
         .collect();
-    assert_golden("inclusion-2-of-7.txt", proof.as_bytes());
+    assert_golden("inclusion-2-of-8.txt", proof.as_bytes());
     let report = verify(files, &trust);
     assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
-    assert_eq!((report.unsettled_count, report.streams[0].records), (0, 7));
+    assert_eq!((report.unsettled_count, report.streams[0].records), (0, 8));
 }
 
 #[test]
@@ -256,7 +272,7 @@ fn a_published_proof_is_believed_by_the_region_key_alone_and_no_other_text_is() 
     assert_golden("decision-2.tlog-proof", text.as_bytes());
     let proven = Proof::parse(&text).unwrap().check(&trust).unwrap();
     assert_eq!(proven.record.entry, Entry::Decision(Box::new(full_decision())));
-    assert_eq!(proven.head.size, 7);
+    assert_eq!(proven.head.size, 8);
 
     let other = SecretKey::from_seed(&[3; 32]).verifier("aegis.example/eu-west-1/registry/1");
     assert!(matches!(proof.check(&Trust::of(other).unwrap()), Err(ProofError::Birth)));
@@ -371,4 +387,25 @@ fn every_published_mutation_has_its_published_verdict() {
         verdicts += &format!("{}\t{}\t{}\t{}\n", line.0, line.1, line.2, line.3);
     }
     assert_golden("mutations.tsv", verdicts.as_bytes());
+}
+
+#[test]
+fn a_seal_or_a_head_that_lies_about_a_tenant_fails_at_its_place() {
+    let first = |report: &Report| {
+        assert_eq!(report.verdict(), Verdict::Fail, "{report:#?}");
+        (report.findings[0].flaw.clone(), report.findings[0].place.seq)
+    };
+    let (files, trust, ..) =
+        region_with(&|seal| TenantSealEntry { last_leaf: Hash::ZERO, ..seal }, &|roster| roster);
+    assert_eq!(first(&verify(files, &trust)), (Flaw::TenantSeal, Some(5)));
+    let (files, trust, ..) =
+        region_with(&|seal| TenantSealEntry { last_tseq: 0, ..seal }, &|roster| roster);
+    assert_eq!(first(&verify(files, &trust)), (Flaw::TenantSeal, Some(5)));
+
+    let other: [&dyn Fn(Option<Roster>) -> Option<Roster>; 2] =
+        [&|_| None, &|roster| roster.map(|roster| Roster { count: 2, ..roster })];
+    for roster in other {
+        let (files, trust, ..) = region_with(&|seal| seal, roster);
+        assert_eq!(first(&verify(files, &trust)), (Flaw::Roster { size: 8 }, Some(7)));
+    }
 }

@@ -61,9 +61,9 @@ fn their_verifier_opens_every_published_note_and_believes_the_published_proof() 
     let proof = Proof::parse(&published("decision-2.tlog-proof")).unwrap();
     let stream = stream_key(&proof);
     let head =
-        published("region/streams/gw-1/00000000000000000001/heads/00000000000000000007.note");
+        published("region/streams/gw-1/00000000000000000001/heads/00000000000000000008.note");
     let registry = published("region/registry/1/heads/00000000000000000006.note");
-    for (key, note, size) in [(stream.as_str(), head, 7), (region, registry, 6)] {
+    for (key, note, size) in [(stream.as_str(), head, 8), (region, registry, 6)] {
         let text = theirs(key, &note).unwrap();
         assert_eq!(Checkpoint::from_bytes(text.as_bytes()).unwrap().size(), size);
     }
@@ -91,11 +91,11 @@ fn twelve_changes_to_a_proof_fail_in_both() {
         ("a hash dropped", with(&|proof| proof.path.truncate(2))),
         ("a hash more", with(&|proof| proof.path.push(Hash::ZERO))),
         ("another index", with(&|proof| proof.index = 3)),
-        ("an index beyond the tree", with(&|proof| proof.index = 7)),
+        ("an index beyond the tree", with(&|proof| proof.index = 8)),
         ("an extra byte", with(&|proof| proof.record.push(b' '))),
         (
             "another size",
-            with(&|proof| proof.checkpoint = proof.checkpoint.replace("\n7\n", "\n8\n")),
+            with(&|proof| proof.checkpoint = proof.checkpoint.replace("\n8\n", "\n9\n")),
         ),
         (
             "another origin",

@@ -4,17 +4,21 @@
 //! Pure: files come through `LogSource`. Not here: the whole log's verification (`audit/chain`). Invariant: a proof is believed
 //! only along one chain: trusted region key, birth note, stream key, checkpoint, path, the record's exact bytes.
 
+mod disclosed;
+
 use aegis_audit_chain::link::{Pruned, Walker};
 use aegis_audit_chain::note::{NoteError, Verifier};
 use aegis_audit_chain::record::{AnchorEntry, Kind, Record, RecordError};
 use aegis_audit_chain::registry::{RegistryError, RegistryReader, Stream};
+use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::tree::Blocks;
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_chain::verify::{LogSource, SourceError};
 use aegis_audit_chain::walk::walk_file;
 use aegis_audit_chain::{Hash, Head, Origin, birth_text, layout, record, tree};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+
+pub use disclosed::{Disclosed, digests};
 
 const TITLE: &str = "c2sp.org/tlog-proof@v1";
 /// A tree of 64-bit size has no longer path.
@@ -35,6 +39,8 @@ pub enum ProofError {
     Record(#[from] RecordError),
     #[error("the record stands at another place than the proof says")]
     Misplaced,
+    #[error("a value is disclosed whose digest is not in the record")]
+    Undisclosed,
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error("{0} is missing")]
@@ -182,7 +188,7 @@ fn stream_proofs(
     for (seq, record) in found {
         let uncovered = || ProofError::Uncovered { origin: origin.clone(), seq };
         let anchor = stream.anchors.iter().find(|anchor| anchor.size > seq);
-        let AnchorEntry { origin, size, root, sig } = anchor.ok_or_else(uncovered)?.clone();
+        let AnchorEntry { origin, size, root, sig, .. } = anchor.ok_or_else(uncovered)?.clone();
         let changed = || ProofError::Changed { origin: origin.clone() };
         let of = |seq: u64| {
             let nth = usize::try_from(seq.checked_sub(begins)?).ok()?;

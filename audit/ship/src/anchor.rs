@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use aegis_audit_chain::link::Walker;
 use aegis_audit_chain::note::Signer;
 use aegis_audit_chain::record::{AnchorEntry, AnchorRefEntry, ClosedEntry, Ending, FailedEntry};
+use aegis_audit_chain::roster::Roster;
 use aegis_audit_chain::tree::Frontier;
 use aegis_audit_chain::{Head, layout};
 use parking_lot::{Condvar, Mutex};
@@ -153,8 +154,7 @@ impl Anchorer {
                 source,
             });
         }
-        let sig = self.signer.sign(&head.checkpoint());
-        Ok(AnchorEntry { origin: head.origin, size: head.size, root: head.root, sig })
+        Ok(self.rereader.anchor(&self.signer))
     }
 
     /// Writes the registry's head into the stream: each vouches for the other.
@@ -173,20 +173,17 @@ impl Anchorer {
 
     fn close(&mut self, tree: Option<Frontier>) -> Result<(), JournalError> {
         let mut drafts = Vec::new();
-        let head = match tree {
-            Some(tree) => {
-                let anchor = self.signed(&tree)?;
-                drafts.push(anchor.draft()?);
-                Head { origin: anchor.origin, size: anchor.size, root: anchor.root }
-            }
-            None => self.rereader.head(),
-        };
+        if let Some(tree) = tree {
+            drafts.push(self.signed(&tree)?.draft()?);
+        }
+        let head = self.rereader.head();
         self.write_head_note(&head)?;
         let closed = ClosedEntry {
             origin: head.origin,
             how: Ending::Closed,
             size: head.size,
             root: head.root,
+            tenants: self.rereader.roster(),
             torn: None,
         };
         drafts.push(closed.draft()?);
@@ -248,6 +245,17 @@ impl Rereader {
 
     fn head(&self) -> Head {
         self.walker.head()
+    }
+
+    fn roster(&self) -> Option<Roster> {
+        self.walker.roster_lines().roster()
+    }
+
+    /// The signed head over what was read, and whose records that is.
+    pub(crate) fn anchor(&self, signer: &Signer) -> AnchorEntry {
+        let (head, tenants) = (self.head(), self.roster());
+        let sig = signer.sign(&head.checkpoint());
+        AnchorEntry { origin: head.origin, size: head.size, root: head.root, tenants, sig }
     }
 
     /// Reads on until `size` records were seen, or the files have no more that fit.

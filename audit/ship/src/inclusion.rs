@@ -115,7 +115,7 @@ impl Journal {
         seq: u64,
         blocks: &Blocks,
     ) -> Result<Inclusion, InclusionError> {
-        let AnchorEntry { origin, size, root, sig } = head;
+        let AnchorEntry { origin, size, root, sig, .. } = head;
         let (mut leaves, mut found) = (BTreeMap::new(), None);
         for (start, end) in blocks.needed(seq, size) {
             let mut reader = StreamReader::new(&self.dir, origin.clone(), start);

@@ -195,6 +195,9 @@ impl Shared {
     pub(crate) fn seal(&self, state: &mut State) -> Result<(), JournalError> {
         state.sealed_at = Instant::now();
         if state.sequencer.unsealed() > 0 {
+            for seal in state.sequencer.tenant_seals() {
+                self.push(state, seal.draft()?, self.now());
+            }
             let seal = state.sequencer.seal().draft()?;
             self.push(state, seal, self.now());
         }

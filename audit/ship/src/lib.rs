@@ -20,11 +20,12 @@ mod source;
 mod stream_reader;
 mod tail;
 mod wal;
+mod witness;
 mod writer;
 
 pub use bucket::{Address, Bucket, BucketError, BucketLog, LockMode, Receipt, Retention};
 pub use costs::recorded_costs;
-pub use disclosures::Disclosures;
+pub use disclosures::{Disclosures, Erased, Kept, KeptDay, KeptLine, erase_subject, erase_tenant};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::JournalError;
 pub use inclusion::{Inclusion, InclusionError};
@@ -36,3 +37,4 @@ pub use ship::{
 };
 pub use source::{Directory, Log};
 pub use tail::Tail;
+pub use witness::{WitnessAt, WitnessConfig, WitnessStanding, Witnesses};

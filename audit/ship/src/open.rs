@@ -167,9 +167,8 @@ impl Life {
     /// The first anchor: from here on, losing the stream is seen.
     fn anchor(&mut self) -> Result<AnchorEntry, JournalError> {
         let size = *self.shared.durable.borrow();
-        let head = self.rereader.read_to(size).map_err(io_error("reading back the journal"))?;
-        let sig = self.signer.sign(&head.checkpoint());
-        Ok(AnchorEntry { origin: head.origin, size: head.size, root: head.root, sig })
+        self.rereader.read_to(size).map_err(io_error("reading back the journal"))?;
+        Ok(self.rereader.anchor(&self.signer))
     }
 
     fn run(

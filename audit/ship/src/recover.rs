@@ -122,7 +122,8 @@ fn scan(
         Some(_) | None if stream.failed.is_some() => Ending::IoError,
         Some(_) | None => Ending::Crashed,
     };
-    Ok(ClosedEntry { origin: origin.clone(), how, size: head.size, root: head.root, torn })
+    let (tenants, origin) = (walker.roster_lines().roster(), head.origin);
+    Ok(ClosedEntry { origin, how, size: head.size, root: head.root, tenants, torn })
 }
 
 /// Notes a decision that lets a call through, and crosses it out when its outcome comes.

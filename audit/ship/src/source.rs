@@ -8,9 +8,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::layout;
-use aegis_audit_chain::note::Verifier;
+use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_chain::verify::{LogSource, SourceError};
 
 use crate::bucket::{Address, Bucket, BucketError, BucketLog};
 
@@ -47,9 +46,10 @@ impl Log {
             Self::Directory(directory) => return Ok(vec![work(directory, trust)?]),
             Self::Bucket(bucket) => bucket,
         };
-        let of = |(_, region): (_, &Verifier)| Some((Trust::of(region.clone())?, region.clone()));
-        let regions = trust.registries().filter_map(of);
-        regions.map(|(trust, region)| work(&BucketLog::open(bucket, &region)?, &trust)).collect()
+        let regions = trust.registries();
+        regions
+            .map(|(origin, region)| work(&BucketLog::open(bucket, region)?, &trust.only(origin)))
+            .collect()
     }
 }
 

@@ -8,16 +8,17 @@ use std::path::PathBuf;
 
 use aegis_audit_chain::record::Kind;
 use aegis_audit_proof::{Proof, Proven, prove};
+use aegis_cli_evidence::{StoreOption, check_disclosures, load_trust, open_log, store_option};
 use aegis_domain::DecisionId;
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::show::is_about;
+use crate::evidence;
 use crate::failure::{Exit, Failure};
 use crate::home::{self, Home};
 use crate::screen::Screen;
 use crate::sheet::{Mood, Sheet};
-use crate::trust;
 
 /// Write proofs that a decision and its outcome are in the log, one C2SP tlog-proof a record.
 #[derive(Debug, Args)]
@@ -46,10 +47,10 @@ pub(super) struct ProveArgs {
     out: PathBuf,
 }
 
-/// Check a proof that a record is in the log, offline.
+/// Check a proof that a record is in the log, or a file of disclosures, offline.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// The proof.
+    /// What `audit prove` or `audit disclose` wrote.
     #[arg(value_name = "FILE")]
     proof: PathBuf,
     /// Which registries to believe; the data directory's trust.txt unless given.
@@ -58,19 +59,16 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn run(args: &ProveArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
-    let trust = trust::load(&args.trust.clone().unwrap_or_else(|| home.trust()))?;
+    let trust = load_trust(&args.trust.clone().unwrap_or_else(|| home.trust()))?;
     let from = args.from.clone().unwrap_or_else(|| home.audit().display().to_string());
-    let log = super::open(&from, &args.store_option)?;
+    let log = open_log(&from, &args.store_option)?;
     let invalid = |error| Failure::invalid("the audit log", error);
     let proofs = log.each(&trust, &mut |source, trust| {
         prove(source, trust, &mut |_, record| is_about(record, args.id)).map_err(invalid)
     })?;
     let proofs: Vec<Proof> = proofs.into_iter().flatten().collect();
     if proofs.is_empty() {
-        let message = format!(
-            "no record of decision {} in this log; what was shipped and deleted is in its bucket (--from)",
-            args.id
-        );
+        let message = format!("no record of decision {} in this log", args.id);
         return Err(Failure::Unknown { message });
     }
     let mut sheet = Sheet::new(&["file", "log", "record", "head"]);
@@ -88,14 +86,6 @@ pub(super) fn run(args: &ProveArgs, home: &Home, screen: &Screen) -> Result<Exit
     Ok(Exit::Ok)
 }
 
-/// Something a bucket's client must be told.
-pub(super) type StoreOption = (String, String);
-
-pub(super) fn store_option(text: &str) -> Result<StoreOption, String> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
-}
-
 fn write(path: &std::path::Path, proof: &Proof) -> Result<(), Failure> {
     use std::io::Write as _;
     let file = fs::OpenOptions::new().write(true).create_new(true).open(path);
@@ -110,8 +100,11 @@ fn write(path: &std::path::Path, proof: &Proof) -> Result<(), Failure> {
 }
 
 pub(super) fn check(args: &CheckArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
-    let trust = trust::load(&args.trust.clone().unwrap_or_else(|| home.trust()))?;
+    let trust = load_trust(&args.trust.clone().unwrap_or_else(|| home.trust()))?;
     let text = home::read("the proof", &args.proof)?;
+    if text.starts_with('{') {
+        return evidence::show(check_disclosures(&text, &trust), screen);
+    }
     let proof = Proof::parse(&text);
     let invalid = |error| Failure::invalid(args.proof.display().to_string(), error);
     let checked = proof.and_then(|proof| proof.check(&trust).map(|proven| (proof, proven)));

@@ -6,7 +6,8 @@
 use aegis_audit_chain::disclosure::Disclosure;
 use aegis_audit_chain::record::{Entry, Record};
 use aegis_audit_chain::{Hash, Origin};
-use aegis_domain::DecisionId;
+use aegis_audit_ship::Kept;
+use aegis_domain::{DecisionId, TenantId};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -66,6 +67,7 @@ pub(super) fn is_about(record: &Record, id: DecisionId) -> bool {
         Entry::Genesis(_)
         | Entry::Clock(_)
         | Entry::AnchorRef(_)
+        | Entry::TenantSeal(_)
         | Entry::Seal(_)
         | Entry::Close
         | Entry::Born(_)
@@ -84,34 +86,27 @@ fn describe(origin: &Origin, record: &Record, bytes: &[u8]) -> Result<Value, Fai
     Ok(json!({ "log": origin.as_str(), "seq": record.head.seq, "leaf": leaf, "record": stored }))
 }
 
-/// Adds what opens the record's digests, where it is still kept; a value whose digest is not in the record is left out.
+/// Adds what opens the record's digests, where it can still be opened; a value whose digest is not in the record is left out.
 fn disclose(value: &mut Value, home: &Home, id: DecisionId) {
     let stored = value.get("record").cloned().unwrap_or_default();
-    let tenant = stored.get("tenant").and_then(Value::as_str).unwrap_or_default();
+    let tenant = stored.get("tenant").and_then(Value::as_str).map(TenantId::parse);
+    let Some(Ok(tenant)) = tenant else { return };
     let text = stored.to_string();
     let mut opened = serde_json::Map::new();
-    for line in kept_lines(home, tenant) {
-        let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
-        if line.get("id").and_then(Value::as_str) != Some(id.as_str()) {
-            continue;
-        }
-        let disclosures = line.get("sd").and_then(Value::as_array).into_iter().flatten();
-        for disclosure in disclosures.filter_map(Value::as_str).filter_map(Disclosure::parse) {
-            let (disclosure, name, plain) = disclosure;
+    // A day that cannot be read leaves its digests closed, as an erased one does.
+    let _unread = Kept::new(home.all_disclosures()).each(&tenant, &mut |line| {
+        let disclosures = line.disclosures.filter(|_| line.id == id).into_iter().flatten();
+        for disclosure in disclosures {
+            let Some((_, name, plain)) = Disclosure::parse(disclosure.as_str()) else { continue };
             if text.contains(&disclosure.digest().to_string()) {
                 opened.insert(name, plain);
             }
         }
-    }
+        Ok(())
+    });
     if let Some(members) = value.as_object_mut().filter(|_| !opened.is_empty()) {
         members.insert("disclosed".to_owned(), Value::Object(opened));
     }
-}
-
-fn kept_lines(home: &Home, tenant: &str) -> Vec<String> {
-    let files = std::fs::read_dir(home.disclosures(tenant)).into_iter().flatten().flatten();
-    let texts = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());
-    texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
 fn rows(sheet: &mut Sheet, value: &Value) {

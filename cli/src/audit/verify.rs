@@ -3,25 +3,25 @@
 //! Not here: how that is found out (`audit/chain`). Invariant: the exit code is 0 only for PASS, and what is remembered of
 //! a log is replaced only when nothing was found against it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use aegis_audit_chain::trust::Trust;
-use aegis_audit_chain::verify::{
-    Depth, Finding, Gap, Options, Place, Report, Severity, Verdict, verify_region,
+use aegis_audit_chain::Origin;
+use aegis_audit_verify::{
+    Depth, Finding, Gap, Options, Place, Report, Severity, Verdict, WitnessedHead, verify_region,
 };
-use aegis_audit_chain::{Head, Origin};
+use aegis_cli_evidence::{
+    StoreOption, check_package, load_trust, open_log, promised, store_option,
+};
+use aegis_domain::Timestamp;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::attestation;
-use super::prove::{StoreOption, store_option};
-use crate::clock;
+use crate::evidence;
 use crate::failure::{Exit, Failure};
 use crate::home::{self, Home};
 use crate::screen::{Screen, counted};
 use crate::sheet::{Mood, Sheet};
-use crate::trust;
+use crate::{args as values, clock};
 
 /// Verify an audit log: signatures, chains, trees and what records say of each other.
 #[derive(Debug, Args)]
@@ -34,7 +34,10 @@ Verdicts and exit codes:
 
 An auditor brings a trust file of their own, and remembers how far the log reached:
   aegisctl audit verify --from ./copy-of-the-log --trust registry.txt --remember head.txt
-  aegisctl audit verify --from s3://audit/gw-1 --trust registry.txt
+  aegisctl audit verify --from s3://audit/gw-1 --trust registry.txt --witnessed-since 10m
+
+A tenant brings the package it was handed:
+  aegisctl audit verify --tenant-package acme.tenant-package --trust registry.txt
 
 An agent's side asks whether a promise was kept; one that was not, a minute later, is FAIL with its place:
   aegisctl audit verify --attestation attestation.jwt --keys jwks.json --trust registry.txt --from s3://audit/gw-1
@@ -58,6 +61,9 @@ pub(super) struct VerifyArgs {
     /// How deep to look.
     #[arg(long, value_enum, default_value_t = Deep::Schema)]
     depth: Deep,
+    /// Witnesses must have seen the registry then or later: `24h` ago, or a time in RFC 3339. The trust file names them.
+    #[arg(long, value_name = "TIME", value_parser = values::since)]
+    witnessed_since: Option<Timestamp>,
     /// The log must extend the head in this file, and a new head is kept there for the next run.
     #[arg(long, value_name = "FILE")]
     remember: Option<PathBuf>,
@@ -68,6 +74,9 @@ pub(super) struct VerifyArgs {
     /// keys/jwks.json unless given.
     #[arg(long, value_name = "FILE", requires = "attestation")]
     keys: Option<PathBuf>,
+    /// Check a tenant's package, as `audit tenant` makes it, instead of a log: are these all its records?
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["log", "from", "store_option", "depth"])]
+    tenant_package: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -79,30 +88,30 @@ enum Deep {
 }
 
 pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
+    let trust = load_trust(&args.trust.clone().unwrap_or_else(|| home.trust()))?;
+    let remembered = args.remember.as_deref().map(recall).transpose()?.unwrap_or_default();
+    if let Some(package) = &args.tenant_package {
+        let (answer, heads) = check_package(package, &trust, &remembered)?;
+        args.remember.as_deref().map_or(Ok(()), |path| memorise(path, &heads))?;
+        return evidence::show(Ok(answer), screen);
+    }
     let from = args.log.as_ref().or(args.from.as_ref());
     let from = from.map_or_else(|| home.audit().display().to_string(), String::clone);
-    let trust = trust::load(&args.trust.clone().unwrap_or_else(|| home.trust()))?;
-    let remembered = args.remember.as_deref().map(recall).transpose()?.unwrap_or_default();
     let depth = match args.depth {
         Deep::Chain => Depth::Chain,
         Deep::Schema => Depth::Schema,
     };
-    let options = Options { depth, remembered };
+    let options = Options { depth, remembered, witnessed_since: args.witnessed_since };
     let keys = args.keys.clone().unwrap_or_else(|| home.jwks());
-    let attested = args.attestation.as_deref();
-    let attested = attested.map(|file| attestation::read(file, &keys, clock::now())).transpose()?;
-    if let Some(stranger) = attested.as_ref().filter(|one| !is_of(&trust, &one.origin)) {
-        let message =
-            format!("no registry that is trusted here names the streams of {}", stranger.origin);
-        return Err(Failure::Unknown { message });
-    }
+    let promise = |file: &PathBuf| promised((file, &keys), &trust, clock::now());
+    let attested = args.attestation.as_ref().map(promise).transpose()?;
     let mut report = Report::default();
-    let found = super::open(&from, &args.store_option)?.each(&trust, &mut |source, trust| {
+    let found = open_log(&from, &args.store_option)?.each(&trust, &mut |source, trust| {
         let progress = screen.progress(source.bytes());
         let mut report =
             verify_region(source, trust, &options, &mut |done| progress.reach(done.bytes));
         progress.done();
-        for attested in attested.iter().filter(|one| is_of(trust, &one.origin)) {
+        for attested in attested.iter().filter(|one| one.is_of(trust)) {
             attested.check(source, &mut report);
         }
         Ok::<_, Failure>(report)
@@ -110,18 +119,9 @@ pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exi
     found.into_iter().for_each(|one| report.absorb(one));
     show(&report, screen)?;
     if let (Some(path), true) = (&args.remember, report.findings.is_empty()) {
-        memorise(path, &report)?;
+        memorise(path, &report.registries)?;
     }
     Ok(exit(report.verdict()))
-}
-
-/// Whether a trusted registry is that of a stream's region.
-fn is_of(trust: &Trust, stream: &Origin) -> bool {
-    let domain = |origin: &Origin| origin.as_str().split('/').next().map(str::to_owned);
-    let mut registries = trust.registries();
-    registries.any(|(registry, _)| {
-        registry.region() == stream.region() && domain(registry) == domain(stream)
-    })
 }
 
 /// 2 is taken: it says that the command line is wrong.
@@ -131,34 +131,6 @@ fn exit(verdict: Verdict) -> Exit {
         Verdict::Fail | Verdict::Suspect => Exit::CheckFailed,
         Verdict::Incomplete => Exit::Missing,
     }
-}
-
-/// The heads an earlier run kept: checkpoints of three lines each.
-fn recall(path: &Path) -> Result<Vec<Head>, Failure> {
-    let text = match home::read("the remembered head", path) {
-        // The first run has nothing to remember.
-        Err(Failure::Missing { .. }) => return Ok(Vec::new()),
-        text => text?,
-    };
-    let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let heads: Option<Vec<Head>> =
-        lines.chunks(3).map(|head| Head::parse(&head.concat())).collect();
-    match heads {
-        Some(heads) if !heads.is_empty() => Ok(heads),
-        _ => Err(Failure::invalid(path.display().to_string(), "it holds no checkpoint")),
-    }
-}
-
-/// Written beside and renamed, so that an interrupted run forgets nothing.
-fn memorise(path: &Path, report: &Report) -> Result<(), Failure> {
-    if report.registries.is_empty() {
-        return Ok(());
-    }
-    let heads: String = report.registries.iter().map(Head::checkpoint).collect();
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let written = fs::write(&beside, heads).and_then(|()| fs::rename(&beside, path));
-    written.map_err(|error| Failure::file("the folder of the remembered head", path, error))
 }
 
 fn show(report: &Report, screen: &Screen) -> Result<(), Failure> {
@@ -183,6 +155,10 @@ fn show(report: &Report, screen: &Screen) -> Result<(), Failure> {
         counted(records, "record"),
         counted(report.streams.len(), "stream")
     ));
+    for WitnessedHead { head, by, at } in &report.witnessed {
+        let (origin, size, at) = (&head.origin, head.size, clock::show(*at));
+        screen.say(&format!("{} saw {origin} to record {size} until {at}", by.join(", ")));
+    }
     if report.unsettled_count > 0 {
         screen.say(&format!(
             "{} calls were let through and have no outcome; `-o json` lists them",
@@ -228,12 +204,17 @@ fn describe(gap: &Gap) -> (String, Option<String>) {
             (format!("{bytes} bytes after record {from} are no whole record"), of(origin))
         }
         Gap::Pruned { origin, to } => {
-            let told = format!(
-                "records before {to} were shipped and deleted here; --from the bucket has them"
-            );
-            (told, of(origin))
+            (format!("records before {to} were shipped and deleted here (--from)"), of(origin))
         }
         Gap::Unwritten { origin } => ("the stream was born and never written".into(), of(origin)),
+        Gap::Unwitnessed { origin } => {
+            ("no quorum of the trust file's witnesses saw this registry".into(), of(origin))
+        }
+        Gap::WitnessedLongAgo { origin, at, from, to } => {
+            let at = clock::show(*at);
+            let what = format!("witnesses saw it until {at}; records {from} to {to} are unseen");
+            (what, of(origin))
+        }
     }
 }
 

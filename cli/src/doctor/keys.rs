@@ -7,12 +7,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use aegis_audit_chain::note::SecretKey;
+use aegis_cli_evidence::load_trust;
 use aegis_domain::Secret;
 use aegis_identity::{KeySet, SigningKey};
 
 use super::Check;
+use crate::failure::Failure;
 use crate::home::{self, Home};
-use crate::{seed, trust};
+use crate::seed;
 
 /// Readable and writable by the owner, nothing for others.
 const MODE: u32 = 0o600;
@@ -78,7 +80,7 @@ fn trusted(home: &Home, seed: Option<&Secret<[u8; 32]>>) -> Check {
     const NAME: &str = "trust root";
     const ADVICE: &str = "the gateway writes trust.txt when it starts; give auditors the new one";
     let path = home.trust();
-    let trust = match trust::load(&path) {
+    let trust = match load_trust(&path).map_err(Failure::from) {
         Ok(trust) => trust,
         Err(failure) => return Check::fail(NAME, failure.chain(), ADVICE),
     };

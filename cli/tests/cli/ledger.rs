@@ -75,6 +75,16 @@ impl Ledger {
 
     /// A call by `agent` and, when it was allowed, how it ended.
     pub(crate) fn call(&mut self, agent: &str, effect: Effect, cost: u64) -> DecisionId {
+        self.call_of("acme", agent, (effect, cost))
+    }
+
+    /// The same, of any tenant.
+    pub(crate) fn call_of(
+        &mut self,
+        tenant: &str,
+        agent: &str,
+        (effect, cost): (Effect, u64),
+    ) -> DecisionId {
         let id = DecisionId::new(self.next, [9; 10]);
         self.next += 1;
         let reason = match effect {
@@ -85,7 +95,7 @@ impl Ledger {
         };
         let sent = matches!(effect, Effect::Allow | Effect::Sanitize);
         let decision = DecisionEntry {
-            tenant: Some(TenantId::parse("acme").unwrap()),
+            tenant: Some(TenantId::parse(tenant).unwrap()),
             agent: Some(AgentId::parse(agent).unwrap()),
             tool: Some(ToolName::parse("llm.chat").unwrap()),
             est_cost: MicroUsd::new(cost * 2),

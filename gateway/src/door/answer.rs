@@ -38,6 +38,15 @@ impl Answer {
 }
 
 impl Answer {
+    /// A document of ours.
+    pub fn json(body: Bytes) -> Self {
+        let headers = vec![
+            (CONTENT_TYPE, "application/json".to_owned()),
+            (CONTENT_LENGTH, body.len().to_string()),
+        ];
+        Self { status: StatusCode::OK, headers, body }
+    }
+
     /// A proof, or why there is none.
     pub fn to_proof_asked(found: Result<String, NoProof>) -> Self {
         let (status, text, wait_s) = match found {

@@ -14,9 +14,9 @@ mod intercept;
 mod last_event;
 mod listeners;
 mod ops;
+mod own;
 mod passthrough;
 mod policies;
-mod receipts;
 mod target;
 mod tool_route;
 

@@ -3,7 +3,7 @@
 //! Not here: the formats (`audit/chain`).
 
 use aegis_audit_chain::record::{Entry, OutcomeDue};
-use aegis_audit_chain::verify::Verdict;
+use aegis_audit_verify::Verdict;
 use aegis_domain::{Effect, Reason};
 use aegis_testkit::Building;
 use serde_json::{Value, json};

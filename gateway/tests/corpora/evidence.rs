@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_audit_chain::record::{DecisionEntry, OutcomeDue};
-use aegis_audit_chain::verify::Verdict;
+use aegis_audit_verify::Verdict;
 use aegis_domain::Reason;
 use aegis_testkit::Building;
 

@@ -1,6 +1,6 @@
 //! More waits for the bucket than may.
 
-use aegis_audit_chain::verify::Verdict;
+use aegis_audit_verify::Verdict;
 use aegis_domain::Reason;
 use aegis_testkit::Building;
 use aegis_testkit::buckets::Moto;

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aegis_audit_chain::link::Walker;
 use aegis_audit_chain::record::{Entry, Record};
+use aegis_audit_chain::source::LogSource as _;
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_chain::verify::LogSource as _;
-use aegis_audit_chain::verify::Verdict;
 use aegis_audit_chain::walk::walk_file;
 use aegis_audit_chain::{Origin, layout};
 use aegis_audit_ship::{Address, Bucket, BucketLog};
+use aegis_audit_verify::Verdict;
 use aegis_domain::DecisionId;
 use aegis_testkit::Building;
 use aegis_testkit::buckets::Moto;

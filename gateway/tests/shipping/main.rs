@@ -14,8 +14,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_chain::verify::{Depth, Options, Report, verify_region};
 use aegis_audit_ship::{Address, Bucket, BucketLog};
+use aegis_audit_verify::{Depth, Options, Report, verify_region};
 use aegis_testkit::{Building, Plan};
 use serde_json::{Value, json};
 
@@ -78,7 +78,8 @@ async fn verify(house: &Building, address: Address) -> Report {
         let (_, region) = trust.registries().next().unwrap();
         let bucket = Bucket::open(&address).unwrap();
         let log = BucketLog::open(&bucket, region).unwrap();
-        let options = Options { depth: Depth::Schema, remembered: Vec::new() };
+        let options =
+            Options { depth: Depth::Schema, remembered: Vec::new(), witnessed_since: None };
         verify_region(&log, &trust, &options, &mut |_| {})
     });
     work.await.unwrap()

@@ -1,6 +1,6 @@
 //! Where the log goes, and what a store must be.
 
-use aegis_audit_chain::verify::Verdict;
+use aegis_audit_verify::Verdict;
 use aegis_testkit::buckets::Moto;
 use serde_json::json;
 

@@ -13,14 +13,17 @@ use std::io;
 use std::ops::RangeBounds;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use redb::{Database, StorageBackend};
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 pub(crate) use tables::Found;
+use watchdog::Pulse;
 use writer::Writer;
 pub(crate) use writer::{Change, Job};
 
@@ -91,10 +94,13 @@ pub(crate) struct Bounds {
     pub(crate) last: Option<LogId>,
 }
 
+/// Who writes, and what is handed to it.
+type Work = (Writer, UnboundedReceiver<Job>);
+
 /// An open file.
 pub(crate) struct Disk {
     database: Arc<Database>,
-    jobs: Option<std::sync::mpsc::Sender<Job>>,
+    jobs: Option<UnboundedSender<Job>>,
     writer: Option<JoinHandle<()>>,
     bounds: Arc<Mutex<Bounds>>,
     committed: Arc<Mutex<Option<LogId>>>,
@@ -134,6 +140,44 @@ impl Disk {
         identity: &Identity,
         on_fatal: OnFatal,
     ) -> Result<(Self, Found), DiskError> {
+        let thread = |source| DiskError::File { path: PathBuf::from("ledger-writer"), source };
+        let pulse = watchdog::start(SYNC_MAX, &on_fatal).map_err(thread)?;
+        let (mut disk, found, (writer, queue)) =
+            Self::assemble(backend, identity, (pulse, on_fatal))?;
+        let named = std::thread::Builder::new().name("ledger-writer".into());
+        disk.writer = Some(named.spawn(move || writer.run(queue)).map_err(thread)?);
+        Ok((disk, found))
+    }
+
+    /// The same with a task for a writer: each time, how many changes it takes at most, and how long that lasts.
+    #[cfg(test)]
+    pub(crate) fn open_simulated<W: Fn() -> (usize, Duration)>(
+        backend: impl StorageBackend,
+        identity: Identity,
+        on_fatal: OnFatal,
+        turn: W,
+    ) -> Result<(Self, impl Future<Output = ()>), DiskError> {
+        let (pulse, _) = std::sync::mpsc::channel();
+        let (disk, _, writer) = Self::assemble(backend, &identity, (pulse, on_fatal))?;
+        let (mut writer, mut queue) = writer;
+        let work = async move {
+            let mut gathered = Vec::new();
+            let (mut jobs_max, mut lasts) = turn();
+            while queue.recv_many(&mut gathered, jobs_max).await > 0 {
+                tokio::time::sleep(lasts).await;
+                (jobs_max, lasts) = turn();
+                writer.write(gathered.drain(..));
+            }
+        };
+        Ok((disk, work))
+    }
+
+    /// A file, and the writer that has to be run for it.
+    fn assemble(
+        backend: impl StorageBackend,
+        identity: &Identity,
+        told: (Sender<Pulse>, OnFatal),
+    ) -> Result<(Self, Found, Work), DiskError> {
         let mut builder = Database::builder();
         let database = builder.set_cache_size(CACHE_BYTES).create_with_backend(backend);
         let database = Arc::new(database.map_err(DiskError::redb)?);
@@ -141,14 +185,10 @@ impl Disk {
         let bounds = Bounds { purged: found.purged, last: found.last };
         let bounds = Arc::new(Mutex::new(bounds));
         let committed = Arc::new(Mutex::new(found.committed));
-        let (jobs, queue) = std::sync::mpsc::channel();
-        let thread = |source| DiskError::File { path: PathBuf::from("ledger-writer"), source };
-        let pulse = watchdog::start(SYNC_MAX, &on_fatal).map_err(thread)?;
-        let writer = Writer::new(&database, &found, &committed, (pulse, on_fatal));
-        let named = std::thread::Builder::new().name("ledger-writer".into());
-        let writer = named.spawn(move || writer.run(&queue)).map_err(thread)?;
-        let (jobs, writer) = (Some(jobs), Some(writer));
-        Ok((Self { database, jobs, writer, bounds, committed }, found))
+        let (jobs, queue) = mpsc::unbounded_channel();
+        let writer = Writer::new(&database, &found, &committed, told);
+        let disk = Self { database, jobs: Some(jobs), writer: None, bounds, committed };
+        Ok((disk, found, (writer, queue)))
     }
 
     /// Hands a change to the writer, which answers when it is on disk.

@@ -9,14 +9,17 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::Database;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::tables::{self, Found};
 use super::watchdog::Pulse;
 use super::{DiskError, Fatal, OnFatal};
+#[cfg(test)]
+use crate::tests::sim::{Bug, planted};
 use crate::types::{LogId, SnapshotMeta, Vote};
 
 /// How many changes one transaction takes.
@@ -85,17 +88,21 @@ impl Writer {
     }
 
     /// Writes until nobody sends any more.
-    pub(super) fn run(mut self, queue: &Receiver<Job>) {
-        while let Ok(first) = queue.recv() {
-            let rest = queue.try_iter().take(JOBS_MAX);
-            let gathered: Vec<_> = std::iter::once(first).chain(rest).collect();
-            let (mut changes, mut waiters) = (Vec::new(), Vec::new());
-            for job in gathered {
-                self.sort(job, &mut changes, &mut waiters);
-            }
-            self.commit(&changes, waiters);
+    pub(super) fn run(mut self, mut queue: UnboundedReceiver<Job>) {
+        let mut gathered = Vec::new();
+        while queue.blocking_recv_many(&mut gathered, JOBS_MAX) > 0 {
+            self.write(gathered.drain(..));
         }
-        self.commit(&[], Vec::new());
+        self.write(std::iter::empty());
+    }
+
+    /// Makes what has gathered one transaction.
+    pub(super) fn write(&mut self, gathered: impl Iterator<Item = Job>) {
+        let (mut changes, mut waiters) = (Vec::new(), Vec::new());
+        for job in gathered {
+            self.sort(job, &mut changes, &mut waiters);
+        }
+        self.commit(&changes, waiters);
     }
 
     /// What may be written now; the rest is held.
@@ -106,6 +113,12 @@ impl Writer {
         match job.change {
             Change::Append(_) | Change::Truncate(_) if self.waiting.is_some() => {
                 self.held.push_back(job);
+                return;
+            }
+            #[cfg(test)]
+            Change::Purge(_) if planted(Bug::PurgeFirst) => {
+                changes.push(job.change);
+                waiters.push(job.done);
                 return;
             }
             Change::Purge(upto) if !covers(self.snapshot, upto) => {

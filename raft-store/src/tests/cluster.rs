@@ -8,9 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegis_domain::{Region, TenantId};
-use aegis_ledger::{Action, Answer, Outcome, Refusal, Residency, TenantAct, TenantRefusal};
-use aegis_registry::{Actor, ClientId, Fingerprint};
+use aegis_domain::{Region, TenantId, Timestamp};
+use aegis_ledger::{
+    Action, Answer, Batch, Command, Outcome, Refusal, Residency, TenantAct, TenantRefusal,
+};
+use aegis_registry::{Actor, ClientId, Fingerprint, Origin};
+use openraft::CommittedLeaderId;
+use openraft::raft::AppendEntriesRequest;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     SanType,
@@ -19,11 +23,13 @@ use tempfile::TempDir;
 
 use super::{closed_dir, never};
 use crate::state::{Shared, State};
+use crate::types::{LogId, Vote};
 use crate::wire::message::{Request, Response};
-use crate::wire::peers::{PeerError, Peers};
+use crate::wire::peers::{PeerError, Peers, Way};
 use crate::wire::tls::Tls;
 use crate::{
-    Credentials, DiskError, Door, Identity, Node, NodeError, Pace, ProposeError, Settings, Wish,
+    Credentials, DiskError, Door, Fatal, Identity, Node, NodeError, Pace, ProposeError, Settings,
+    Wish,
 };
 
 const CLUSTER: &str = "eu-west-1";
@@ -358,7 +364,7 @@ async fn a_message_is_taken_only_from_the_node_that_its_certificate_names() {
     let credentials = cluster.authority.credentials(&format!("aegis://{CLUSTER}/voters/3"));
     let tls = Tls::new(&credentials, &own(3)).unwrap();
     let ask = async |node, to| {
-        let peers = Peers::new(own(node), Some(tls.clone()), Arc::clone(&shared));
+        let peers = Peers::new(own(node), Way::Tls(tls.clone()), Arc::clone(&shared));
         peers.ask((to, &address), Request::ReadIndex, &[]).await
     };
     assert!(matches!(ask(3, 1).await, Ok(Response::ReadIndex(Some(_)))));
@@ -372,4 +378,50 @@ async fn a_message_is_taken_only_from_the_node_that_its_certificate_names() {
     leader.remove(id).await.unwrap();
     let dismissed = ask(3, 1).await;
     assert!(matches!(dismissed, Err(PeerError::Failed(why)) if why.contains("dismissed")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_whose_state_differs_from_its_leaders_is_told_to_stop_and_answers_nothing() {
+    let (authority, home) = (Authority::new(), closed_dir());
+    let own = |node| Identity { cluster: CLUSTER.into(), node };
+    let credentials = |node| authority.credentials(&format!("aegis://{CLUSTER}/voters/{node}"));
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let settings = Settings {
+        on_fatal: Arc::new(move |fatal: &Fatal| drop(told.send(fatal.clone()))),
+        ..settings(1, home.path(), listener, credentials(1))
+    };
+    let node = Node::start(settings).await.unwrap();
+    let address = node.address().unwrap().to_string();
+    node.found(&address).await.unwrap();
+
+    // A leader that has applied the first entry too, to another state.
+    let shared = Arc::new(Shared::new(State::default()));
+    shared.apply(
+        LogId::new(CommittedLeaderId::new(9, 2), 0),
+        &Batch {
+            at: Timestamp::from_unix_s(1),
+            commands: vec![Command {
+                origin: Origin {
+                    client: ClientId::of(b"somebody"),
+                    serial: 1,
+                    request: Fingerprint::of(b"something"),
+                },
+                by: Actor::parse("tester").unwrap(),
+                action: place("elsewhere", 0).action,
+            }],
+        },
+    );
+    let way = Way::Tls(Tls::new(&credentials(2), &own(2)).unwrap());
+    let peers = Peers::new(own(2), way, shared);
+    let append = AppendEntriesRequest {
+        vote: Vote::new_committed(9, 2),
+        prev_log_id: None,
+        entries: Vec::new(),
+        leader_commit: None,
+    };
+    let answered = peers.ask((1, &address), Request::Append(append), &[]).await;
+    assert!(matches!(answered, Err(PeerError::Failed(why)) if why.contains("differ")));
+    assert_eq!(heard.recv().await, Some(Fatal::Diverged { index: 0 }));
+    assert_ne!(node.status().term, 9, "the message was taken");
 }

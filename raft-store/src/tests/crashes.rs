@@ -4,158 +4,22 @@
 //! there is a prefix of what was asked for.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, mpsc};
 
 use aegis_ledger::Ledger;
 use openraft::{CommittedLeaderId, EntryPayload};
-use redb::StorageBackend;
 
+use super::dice::Dice;
+use super::ram::{Ram, Unsynced, reached, torn, wide};
 use super::{identity, never};
 use crate::disk::{Change, Disk, DiskError, Fatal, Job, OnFatal};
 use crate::types::{Entry, LogId, SnapshotMeta, Vote};
 
-const SECTOR_BYTES: usize = 512;
-
-fn narrow(number: u64) -> usize {
-    number.try_into().unwrap()
-}
-
-fn wide(number: usize) -> u64 {
-    number.try_into().unwrap()
-}
-
-#[derive(Clone, Debug)]
-enum Unsynced {
-    Write(usize, Vec<u8>),
-    Length(usize),
-}
-
-impl Unsynced {
-    fn reach(&self, bytes: &mut Vec<u8>) {
-        match self {
-            Unsynced::Length(len) => bytes.resize(*len, 0),
-            Unsynced::Write(at, data) => {
-                let end = at + data.len();
-                if bytes.len() < end {
-                    bytes.resize(end, 0);
-                }
-                bytes[*at..end].copy_from_slice(data);
-            }
-        }
-    }
-}
-
-/// What is on the platter, and what is on its way.
-#[derive(Clone, Debug, Default)]
-struct Platter {
-    synced: Vec<u8>,
-    seen: Vec<u8>,
-    unsynced: Vec<Unsynced>,
-    /// Before each sync: what had been synced, and what was on its way.
-    crashes: Vec<(Vec<u8>, Vec<Unsynced>)>,
-    bytes_max: Option<usize>,
-    syncs_left: Option<usize>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Ram(Arc<Mutex<Platter>>);
-
-impl Ram {
-    fn holding(bytes: Vec<u8>) -> Self {
-        let platter = Platter { synced: bytes.clone(), seen: bytes, ..Platter::default() };
-        Self(Arc::new(Mutex::new(platter)))
-    }
-
-    fn syncs(&self) -> usize {
-        self.0.lock().unwrap().crashes.len()
-    }
-}
-
-impl StorageBackend for Ram {
-    fn len(&self) -> io::Result<u64> {
-        Ok(wide(self.0.lock().unwrap().seen.len()))
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let platter = self.0.lock().unwrap();
-        let from = narrow(offset);
-        let bytes = platter.seen.get(from..from + out.len());
-        out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut platter = self.0.lock().unwrap();
-        if platter.bytes_max.is_some_and(|max| narrow(len) > max) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        platter.seen.resize(narrow(len), 0);
-        platter.unsynced.push(Unsynced::Length(narrow(len)));
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut platter = self.0.lock().unwrap();
-        if platter.syncs_left == Some(0) {
-            return Err(io::Error::other("the disk is gone"));
-        }
-        platter.syncs_left = platter.syncs_left.map(|left| left - 1);
-        let unsynced = std::mem::take(&mut platter.unsynced);
-        let before = (platter.synced.clone(), unsynced);
-        platter.crashes.push(before);
-        platter.synced = platter.seen.clone();
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut platter = self.0.lock().unwrap();
-        let write = Unsynced::Write(narrow(offset), data.to_vec());
-        write.reach(&mut platter.seen);
-        platter.unsynced.push(write);
-        Ok(())
-    }
-}
-
-/// A generator that gives the same for the same seed (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        narrow((z ^ (z >> 31)) % wide(sides))
-    }
-}
-
-/// What may be left when the power goes: none of the unsynced writes, all, or some, torn at sectors and in any order.
+/// What may be left when the power goes: none of the unsynced writes, all, or some.
 fn images(synced: &[u8], unsynced: &[Unsynced], dice: &mut Dice) -> Vec<Vec<u8>> {
-    let all = |bytes: &mut Vec<u8>| unsynced.iter().for_each(|write| write.reach(bytes));
-    let mut whole = synced.to_vec();
-    all(&mut whole);
-    let mut images = vec![synced.to_vec(), whole.clone()];
-    for _ in 0..12 {
-        // The length of a file is in its inode, and a file system journals it, so it is as before or as after.
-        let mut bytes = synced.to_vec();
-        if dice.roll(2) == 0 {
-            bytes.resize(whole.len(), 0);
-        }
-        let mut left: Vec<_> = unsynced.iter().collect();
-        while !left.is_empty() {
-            let write = left.swap_remove(dice.roll(left.len()));
-            let Unsynced::Write(at, data) = write else { continue };
-            for (number, sector) in data.chunks(SECTOR_BYTES).enumerate() {
-                let room = bytes.get_mut(at + number * SECTOR_BYTES..).unwrap_or_default();
-                if let Some(room) = room.get_mut(..sector.len()).filter(|_| dice.roll(2) == 0) {
-                    room.copy_from_slice(sector);
-                }
-            }
-        }
-        images.push(bytes);
-    }
+    let mut images = vec![synced.to_vec(), reached(synced, unsynced)];
+    images.extend((0..12).map(|_| torn(synced, unsynced, dice)));
     images
 }
 

@@ -4,6 +4,9 @@
 
 mod cluster;
 mod crashes;
+mod dice;
+mod ram;
+pub(crate) mod sim;
 mod suite;
 
 use std::fs;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::error::{
     Fatal as RaftFatal, NetworkError, RPCError, RaftError, ReplicationClosed, StreamingError,
@@ -19,6 +20,7 @@ use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -41,6 +43,8 @@ pub(crate) enum PeerError {
     Dial(#[source] std::io::Error),
     #[error("who answered is not the voter that was asked for")]
     Stranger,
+    #[error("the voter did not answer in time")]
+    Silent,
     #[error(transparent)]
     Frame(#[from] FrameError),
     #[error("the voter could not do it: {0}")]
@@ -51,6 +55,16 @@ pub(crate) enum PeerError {
 
 type Connection = TlsStream<TcpStream>;
 
+/// How other voters are reached.
+#[derive(Clone, Debug)]
+pub(crate) enum Way {
+    /// There are none.
+    Alone,
+    Tls(Tls),
+    #[cfg(test)]
+    Simulated(crate::tests::sim::Network),
+}
+
 /// The other voters, as this one reaches them.
 #[derive(Clone, Debug)]
 pub(crate) struct Peers(Arc<Inner>);
@@ -58,14 +72,14 @@ pub(crate) struct Peers(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     own: Identity,
-    tls: Option<Tls>,
+    way: Way,
     shared: Arc<Shared>,
     idle: Mutex<BTreeMap<(u64, String), Vec<Connection>>>,
 }
 
 impl Peers {
-    pub(crate) fn new(own: Identity, tls: Option<Tls>, shared: Arc<Shared>) -> Self {
-        Self(Arc::new(Inner { own, tls, shared, idle: Mutex::default() }))
+    pub(crate) fn new(own: Identity, way: Way, shared: Arc<Shared>) -> Self {
+        Self(Arc::new(Inner { own, way, shared, idle: Mutex::default() }))
     }
 
     /// Asks a voter and waits for its answer; whoever calls bounds the time.
@@ -75,12 +89,6 @@ impl Peers {
         request: Request,
         tail: &[u8],
     ) -> Result<Response, PeerError> {
-        let place = (to, address.to_owned());
-        let idle = self.0.idle.lock().get_mut(&place).and_then(Vec::pop);
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => self.dial(to, address).await?,
-        };
         let envelope = Envelope {
             cluster: self.0.own.cluster.clone(),
             from: self.0.own.node,
@@ -88,7 +96,31 @@ impl Peers {
             checkpoint: self.0.shared.checkpoint(),
             request,
         };
-        let answered = exchange(&mut connection, &envelope, tail).await;
+        let answered = match &self.0.way {
+            Way::Alone => Err(PeerError::Alone),
+            Way::Tls(tls) => self.ask_over(tls, address, &envelope, tail).await,
+            #[cfg(test)]
+            Way::Simulated(network) => network.carry(envelope, tail.to_vec()).await,
+        };
+        let response = answered?;
+        let Response::Failed(what) = response else { return Ok(response) };
+        Err(PeerError::Failed(what))
+    }
+
+    async fn ask_over(
+        &self,
+        tls: &Tls,
+        address: &str,
+        envelope: &Envelope,
+        tail: &[u8],
+    ) -> Result<Response, PeerError> {
+        let place = (envelope.to, address.to_owned());
+        let idle = self.0.idle.lock().get_mut(&place).and_then(Vec::pop);
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => self.dial(tls, envelope.to, address).await?,
+        };
+        let answered = exchange(&mut connection, envelope, tail).await;
         let mut idle = self.0.idle.lock();
         match answered {
             Ok(response) => {
@@ -96,9 +128,7 @@ impl Peers {
                 if kept.len() < IDLE_MAX {
                     kept.push(connection);
                 }
-                drop(idle);
-                let Response::Failed(what) = response else { return Ok(response) };
-                Err(PeerError::Failed(what))
+                Ok(response)
             }
             Err(error) => {
                 // The others are as old as this one, and what broke it broke them.
@@ -108,8 +138,7 @@ impl Peers {
         }
     }
 
-    async fn dial(&self, to: u64, address: &str) -> Result<Connection, PeerError> {
-        let tls = self.0.tls.as_ref().ok_or(PeerError::Alone)?;
+    async fn dial(&self, tls: &Tls, to: u64, address: &str) -> Result<Connection, PeerError> {
         let stream = TcpStream::connect(address).await.map_err(PeerError::Dial)?;
         stream.set_nodelay(true).map_err(PeerError::Dial)?;
         // The name is not looked at: a voter is named by a URI, which is compared below.
@@ -156,6 +185,7 @@ fn unreached(error: &PeerError) -> RpcError {
         PeerError::Alone
         | PeerError::Dial(_)
         | PeerError::Stranger
+        | PeerError::Silent
         | PeerError::Failed(_)
         | PeerError::Answer => RPCError::Unreachable(Unreachable::new(error)),
     }
@@ -166,16 +196,28 @@ impl Peer {
         self.peers.ask((self.target, &self.address), request, tail).await
     }
 
-    /// Brings over what is missing of a snapshot and has it installed.
+    /// The same, for a question whose time nobody else bounds.
+    async fn ask_within(
+        &self,
+        max: Duration,
+        request: Request,
+        tail: &[u8],
+    ) -> Result<Response, PeerError> {
+        timeout(max, self.ask(request, tail)).await.unwrap_or(Err(PeerError::Silent))
+    }
+
+    /// Brings over what is missing of a snapshot and has it installed; `max` is for each step of it. Raft itself waits for
+    /// ever, and sends the voter nothing else in the meantime.
     async fn bring(
         &self,
         vote: Vote,
         snapshot: &Snapshot,
+        max: Duration,
     ) -> Result<SnapshotResponse<u64>, PeerError> {
         let image = snapshot.snapshot.0.as_slice();
         let digest = Sha256::digest(image).into();
         let bytes = u64::try_from(image.len()).unwrap_or(u64::MAX);
-        let mut answer = self.ask(Request::Offer { digest, bytes }, &[]).await?;
+        let mut answer = self.ask_within(max, Request::Offer { digest, bytes }, &[]).await?;
         loop {
             let Response::Held(from) = answer else { return Err(PeerError::Answer) };
             let start = usize::try_from(from).unwrap_or(usize::MAX);
@@ -184,13 +226,13 @@ impl Peer {
             if piece.is_empty() {
                 break;
             }
-            answer = self.ask(Request::Piece { digest, from }, piece).await?;
+            answer = self.ask_within(max, Request::Piece { digest, from }, piece).await?;
             if matches!(answer, Response::Held(held) if held <= from) {
                 return Err(PeerError::Answer);
             }
         }
         let meta = Box::new(snapshot.meta.clone());
-        let answer = self.ask(Request::Install { vote, meta, digest }, &[]).await?;
+        let answer = self.ask_within(max, Request::Install { vote, meta, digest }, &[]).await?;
         let Response::Installed(response) = answer else { return Err(PeerError::Answer) };
         Ok(response)
     }
@@ -226,11 +268,11 @@ impl RaftNetwork<Types> for Peer {
         vote: Vote,
         snapshot: Snapshot,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> Result<SnapshotResponse<u64>, StreamingError<Types, RaftFatal<u64>>> {
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            brought = self.bring(vote, &snapshot) => {
+            brought = self.bring(vote, &snapshot, option.hard_ttl()) => {
                 brought.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))
             }
         }

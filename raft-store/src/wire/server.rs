@@ -17,7 +17,7 @@ use super::incoming::Incoming;
 use super::message::{Envelope, Request, Response};
 use super::tls::{Tls, identity};
 use crate::disk::{Fatal, Identity, OnFatal};
-use crate::propose::now;
+use crate::host::now;
 use crate::state::Shared;
 use crate::types::{Image, Raft, Snapshot};
 
@@ -71,21 +71,34 @@ impl Server {
                 // It went away, which connections do.
                 return Ok(());
             };
-            if let Some(wrong) = self.refusal(&envelope, &peer) {
-                let answer = Response::Failed(wrong.to_owned());
-                frame::send(&mut stream, &answer, &[]).await.map_err(std::io::Error::other)?;
+            let answer = self.take(envelope, &tail, &peer).await;
+            let wrong = answer.as_ref().err().copied();
+            let answer = answer.unwrap_or_else(|wrong| Response::Failed(wrong.to_owned()));
+            frame::send(&mut stream, &answer, &[]).await.map_err(std::io::Error::other)?;
+            if let Some(wrong) = wrong {
                 return Err(std::io::Error::other(wrong));
             }
-            // Only a leader's state is the one to have.
-            let leads = matches!(envelope.request, Request::Append(_));
-            let theirs = envelope.checkpoint.filter(|theirs| leads && self.shared.differs(*theirs));
-            if let Some(theirs) = theirs {
-                (self.on_fatal)(&Fatal::Diverged { index: theirs.index });
-                return Err(std::io::Error::other("the states differ"));
-            }
-            let answer = self.answer(envelope.request, &tail).await;
-            frame::send(&mut stream, &answer, &[]).await.map_err(std::io::Error::other)?;
         }
+    }
+
+    /// Answers a message of a peer whose certificate names it, or says why nothing more is taken from it.
+    pub(crate) async fn take(
+        &self,
+        envelope: Envelope,
+        tail: &[u8],
+        peer: &Identity,
+    ) -> Result<Response, &'static str> {
+        if let Some(wrong) = self.refusal(&envelope, peer) {
+            return Err(wrong);
+        }
+        // Only a leader's state is the one to have.
+        let leads = matches!(envelope.request, Request::Append(_));
+        let theirs = envelope.checkpoint.filter(|theirs| leads && self.shared.differs(*theirs));
+        if let Some(theirs) = theirs {
+            (self.on_fatal)(&Fatal::Diverged { index: theirs.index });
+            return Err("the states differ");
+        }
+        Ok(self.answer(envelope.request, tail).await)
     }
 
     fn refusal(&self, envelope: &Envelope, peer: &Identity) -> Option<&'static str> {

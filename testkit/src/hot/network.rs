@@ -8,20 +8,20 @@ use std::sync::Arc;
 
 /// Where a server runs.
 #[derive(Clone, Debug)]
-pub(super) struct Host {
-    pub(super) ip: String,
+pub struct Host {
+    pub ip: String,
     /// The namespace it is alone in; `None` for this process's own.
-    pub(super) namespace: Option<Arc<Namespace>>,
+    namespace: Option<Arc<Namespace>>,
 }
 
 impl Host {
     /// An address of loopback.
-    pub(super) fn here(ip: &str) -> Self {
+    pub fn here(ip: &str) -> Self {
         Self { ip: ip.to_owned(), namespace: None }
     }
 
     /// How a program is started there.
-    pub(super) fn command(&self, program: &std::path::Path) -> Command {
+    pub fn command(&self, program: &std::path::Path) -> Command {
         match &self.namespace {
             None => Command::new(program),
             Some(namespace) => {
@@ -35,7 +35,7 @@ impl Host {
 
 /// One namespace, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Namespace(String);
+struct Namespace(String);
 
 impl Namespace {
     fn add(name: String) -> Option<Self> {
@@ -96,11 +96,16 @@ impl Network {
         is_up.iter().all(|command| ip(command)).then_some(network)
     }
 
+    /// The address of the `nth` host, whether it is there or not.
+    pub fn ip(&self, nth: usize) -> String {
+        format!("{}.{nth}", self.net)
+    }
+
     /// A host of its own at `.nth` of the network.
-    pub(super) fn host(&self, nth: usize) -> Host {
-        let Self { name, net, switch: Namespace(inside) } = self;
+    pub fn host(&self, nth: usize) -> Host {
+        let Self { name, switch: Namespace(inside), .. } = self;
         let namespace = Namespace::add(format!("{name}n{nth}")).unwrap();
-        let (own, address) = (&namespace.0, format!("{net}.{nth}"));
+        let (own, address) = (&namespace.0, self.ip(nth));
         for command in [
             format!("-n {inside} link add port{nth} type veth peer name eth0 netns {own}"),
             format!("-n {inside} link set port{nth} master hub up"),
@@ -127,12 +132,21 @@ pub struct Cut {
 
 impl Cut {
     /// Between `host` and those addresses.
-    pub(super) fn between<'a>(host: &Host, others: impl Iterator<Item = &'a str>) -> Self {
+    pub fn between<'a>(host: &Host, others: impl Iterator<Item = &'a str>) -> Self {
+        Self::made(host, others, &[["INPUT", "-s"], ["OUTPUT", "-d"]])
+    }
+
+    /// From those addresses to `host`; the other way they still pass.
+    pub fn towards<'a>(host: &Host, others: impl Iterator<Item = &'a str>) -> Self {
+        Self::made(host, others, &[["INPUT", "-s"]])
+    }
+
+    fn made<'a>(host: &Host, others: impl Iterator<Item = &'a str>, ways: &[[&str; 2]]) -> Self {
         let namespace = host.namespace.clone().expect("hosts on loopback cannot be cut off");
         let cut = Self { namespace };
         for other in others {
-            for rule in [["INPUT", "-s", other], ["OUTPUT", "-d", other]] {
-                assert!(cut.iptables(&[&["-A"], &rule[..], &["-j", "DROP"]].concat()), "{rule:?}");
+            for [chain, side] in ways {
+                assert!(cut.iptables(&["-A", chain, side, other, "-j", "DROP"]), "{chain} {other}");
             }
         }
         cut

@@ -18,8 +18,10 @@ pub(crate) use head::BYTES as HEAD_BYTES;
 pub use head::Head;
 pub use outcome::{Of, OutcomeEntry, Usage};
 pub use registry::{AnchorEntry, BornEntry, ClosedEntry, Ending, FailedEntry, HeadEntry, TornTail};
-pub(crate) use skim::{Skimmed, skim};
-pub use stream::{AnchorRefEntry, ClockEntry, GenesisEntry, Previous, SealEntry, Tally};
+pub use skim::{Skimmed, skim};
+pub use stream::{
+    AnchorRefEntry, ClockEntry, GenesisEntry, Previous, SealEntry, Tally, TenantSealEntry,
+};
 
 /// The most bytes a record may have; C2SP tiles would allow 65,535.
 pub const MAX_BYTES: usize = 16_384;
@@ -71,6 +73,8 @@ kinds! {
     Clock = "clock",
     /// A head of the registry, so that each stream vouches for the others.
     AnchorRef = "anchor_ref",
+    /// How far a tenant's own records reach, before the end of a segment.
+    TenantSeal = "tenant_seal",
     /// The end of a segment, with its sums.
     Seal = "seal",
     /// The last record of a stream that ended in order.
@@ -127,6 +131,7 @@ pub enum Entry {
     Outcome(Box<OutcomeEntry>),
     Clock(ClockEntry),
     AnchorRef(AnchorRefEntry),
+    TenantSeal(TenantSealEntry),
     Seal(SealEntry),
     Close,
     Born(BornEntry),
@@ -165,6 +170,7 @@ impl Entry {
             Kind::Outcome => Entry::Outcome(Box::new(OutcomeEntry::read(&mut reader)?)),
             Kind::Clock => Entry::Clock(ClockEntry::read(&mut reader)?),
             Kind::AnchorRef => Entry::AnchorRef(AnchorRefEntry::read(&mut reader)?),
+            Kind::TenantSeal => Entry::TenantSeal(TenantSealEntry::read(&mut reader)?),
             Kind::Seal => Entry::Seal(SealEntry::read(&mut reader)?),
             Kind::Close => Entry::Close,
             Kind::Born => Entry::Born(BornEntry::read(&mut reader)?),

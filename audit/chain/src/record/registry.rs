@@ -6,6 +6,7 @@
 use super::json::{Reader, Writer};
 use super::stream::{read_previous, write_previous};
 use super::{Draft, Kind, Previous, RecordError};
+use crate::roster::Roster;
 use crate::{Hash, Origin};
 
 /// The body of a `stream_born` record.
@@ -23,6 +24,8 @@ pub struct AnchorEntry {
     pub origin: Origin,
     pub size: u64,
     pub root: Hash,
+    /// Whose records these are; `None` while no tenant has any.
+    pub tenants: Option<Roster>,
     /// The stream key's signature over the checkpoint of (origin, size, root): base64 of key id and signature.
     pub sig: String,
 }
@@ -67,6 +70,14 @@ impl Ending {
         }
     }
 
+    /// Whether what was found is not what was signed.
+    pub fn is_broken(self) -> bool {
+        match self {
+            Ending::RolledBack | Ending::Forked => true,
+            Ending::Closed | Ending::Crashed | Ending::IoError => false,
+        }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|ending| ending.as_str() == text)
     }
@@ -90,6 +101,8 @@ pub struct ClosedEntry {
     pub how: Ending,
     pub size: u64,
     pub root: Hash,
+    /// Whose records these are; `None` where no tenant has any.
+    pub tenants: Option<Roster>,
     pub torn: Option<TornTail>,
 }
 
@@ -122,7 +135,8 @@ impl BornEntry {
 impl AnchorEntry {
     pub fn draft(&self) -> Result<Draft, RecordError> {
         let mut w = Writer::new(Kind::Anchor);
-        write_head(&mut w, &self.origin, (self.size, &self.root)).text("sig", &self.sig);
+        write_head(&mut w, &self.origin, (self.size, &self.root));
+        write_roster(&mut w, self.tenants.as_ref()).text("sig", &self.sig);
         w.finish(Draft::empty(Kind::Anchor))
     }
 
@@ -131,6 +145,7 @@ impl AnchorEntry {
             origin: read_origin(r)?,
             size: r.wide("size")?,
             root: r.parsed("root", Hash::parse)?,
+            tenants: read_roster(r)?,
             sig: r.text("sig")?.into_owned(),
         })
     }
@@ -156,7 +171,8 @@ impl FailedEntry {
 impl ClosedEntry {
     pub fn draft(&self) -> Result<Draft, RecordError> {
         let mut w = Writer::new(Kind::Closed);
-        write_head(&mut w, &self.origin, (self.size, &self.root)).text("how", self.how.as_str());
+        write_head(&mut w, &self.origin, (self.size, &self.root));
+        write_roster(&mut w, self.tenants.as_ref()).text("how", self.how.as_str());
         if let Some(torn) = &self.torn {
             w.open("torn");
             torn.write(&mut w);
@@ -170,6 +186,7 @@ impl ClosedEntry {
             origin: read_origin(r)?,
             size: r.wide("size")?,
             root: r.parsed("root", Hash::parse)?,
+            tenants: read_roster(r)?,
             how: r.parsed("how", Ending::parse)?,
             torn: r.object("torn", TornTail::read)?,
         })
@@ -220,6 +237,20 @@ fn write_head<'w>(
     (size, root): (u64, &Hash),
 ) -> &'w mut Writer {
     w.text("origin", origin.as_str()).wide("size", size).hash("root", root)
+}
+
+fn write_roster<'w>(w: &'w mut Writer, roster: Option<&Roster>) -> &'w mut Writer {
+    if let Some(roster) = roster {
+        w.open("tenants").wide("count", roster.count).hash("root", &roster.root).close();
+    }
+    w
+}
+
+fn read_roster(r: &mut Reader<'_>) -> Result<Option<Roster>, RecordError> {
+    let roster = r.object("tenants", |r| {
+        Ok(Roster { count: r.wide("count")?, root: r.parsed("root", Hash::parse)? })
+    })?;
+    if roster.is_some_and(|roster| roster.count == 0) { Err(r.bad("tenants")) } else { Ok(roster) }
 }
 
 fn read_origin(r: &mut Reader<'_>) -> Result<Origin, RecordError> {

@@ -15,7 +15,7 @@ use crate::{Hash, Origin};
 
 /// What pairing and sums need to know of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Skimmed {
+pub enum Skimmed {
     Decision {
         id: DecisionId,
         effect: Effect,
@@ -31,7 +31,8 @@ pub(crate) enum Skimmed {
     Other,
 }
 
-pub(crate) fn skim(record: &[u8]) -> Result<Skimmed, RecordError> {
+/// Reads a record as far as a verifier must.
+pub fn skim(record: &[u8]) -> Result<Skimmed, RecordError> {
     if record.len() > MAX_BYTES {
         return Err(RecordError::TooLong);
     }

@@ -4,9 +4,9 @@
 //! since the seal before.
 
 use super::json::{Reader, Writer};
-use super::{Draft, Kind, RecordError};
+use super::{Draft, Head, Kind, RecordError};
 use crate::{Hash, Origin};
-use aegis_domain::{Effect, MicroUsd};
+use aegis_domain::{Effect, MicroUsd, TenantId};
 
 /// The stream that came before, and how far it is known to have reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub struct Tally {
 
 impl Tally {
     /// Counts one more record; `cost` is that of an outcome.
-    pub(crate) fn add(&mut self, kind: Kind, effect: Option<Effect>, (ts, cost): (u64, MicroUsd)) {
+    pub fn add(&mut self, kind: Kind, effect: Option<Effect>, (ts, cost): (u64, MicroUsd)) {
         let slot = match effect {
             Some(Effect::Allow) => Some(&mut self.allow),
             Some(Effect::Sanitize) => Some(&mut self.sanitize),
@@ -88,6 +88,15 @@ pub struct SealEntry {
     pub tally: Tally,
     /// SHA-256 of the manifest of the segment before, once segments are shipped.
     pub manifest: Option<Hash>,
+}
+
+/// The body of a `tenant_seal` record: how far the tenant's own records reached before this one, which is its next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantSealEntry {
+    pub tenant: TenantId,
+    /// The last record's number among the tenant's.
+    pub last_tseq: u64,
+    pub last_leaf: Hash,
 }
 
 impl GenesisEntry {
@@ -170,6 +179,29 @@ impl SealEntry {
             },
             manifest: r.opt("manifest", Hash::parse)?,
         })
+    }
+}
+
+impl TenantSealEntry {
+    pub fn draft(&self) -> Result<Draft, RecordError> {
+        let mut w = Writer::new(Kind::TenantSeal);
+        w.text("tenant", self.tenant.as_str());
+        w.wide("last_tseq", self.last_tseq).hash("last_leaf", &self.last_leaf);
+        let tenant = Some(self.tenant.clone());
+        w.finish(Draft { tenant, ..Draft::empty(Kind::TenantSeal) })
+    }
+
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, RecordError> {
+        Ok(Self {
+            tenant: r.parsed("tenant", |text| TenantId::parse(text).ok())?,
+            last_tseq: r.wide("last_tseq")?,
+            last_leaf: r.parsed("last_leaf", Hash::parse)?,
+        })
+    }
+
+    /// Whether it says of its place what the place says itself.
+    pub fn agrees(&self, head: &Head) -> bool {
+        self.last_tseq.checked_add(1) == Some(head.tseq) && self.last_leaf == head.tprev
     }
 }
 

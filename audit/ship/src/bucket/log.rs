@@ -9,7 +9,7 @@ use std::io::Read as _;
 
 use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::segment::{Digest, Manifest, SegmentError};
-use aegis_audit_chain::verify::{LogSource, SourceError};
+use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::{Hash, Origin, layout};
 use flate2::read::MultiGzDecoder;
 use parking_lot::Mutex;
@@ -194,6 +194,9 @@ fn file_of(registry: &Origin, key: &str) -> Option<(String, Option<File>)> {
     match (dir, name) {
         ("genesis.note", None) => note(layout::genesis_note(&origin)),
         ("cp", Some(name)) => note(layout::head_file(&origin, layout::parse_head_name(name)?)),
+        ("wit", Some(name)) => {
+            note(layout::witnessed_file(&origin, layout::parse_head_name(name)?))
+        }
         ("seg", Some(name)) => match layout::parse_manifest_name(name) {
             Some((first, size)) => {
                 let path = layout::wal_file(&origin, first);

@@ -257,7 +257,11 @@ impl Bucket {
 
     /// An object's first content; what was put over it later is not looked at.
     pub fn read(&self, key: &str) -> Result<Option<bytes::Bytes>, BucketError> {
-        self.read_version(key, None)
+        let first = match &self.locks {
+            Some(locks) => self.runtime.block_on(locks.oldest(&self.path(key)))?,
+            None => None,
+        };
+        self.read_version(key, first.as_deref())
     }
 
     fn read_version(

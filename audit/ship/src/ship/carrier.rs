@@ -23,6 +23,7 @@ use super::spool::Spool;
 use super::{Shared, ShipConfig};
 use crate::bucket::{Bucket, BucketError, Retention};
 use crate::pruned;
+use crate::stream_reader::names;
 
 pub(crate) struct Carrier {
     dir: PathBuf,
@@ -35,6 +36,9 @@ pub(crate) struct Carrier {
     /// What the store has still to promise.
     to_promise: Option<Retention>,
     pruner: Option<Pruner>,
+    /// The size of the last witnessed head of the registry that is in the bucket; a start sends them all again, which
+    /// changes nothing.
+    witnessed: u64,
     shared: Arc<Shared>,
 }
 
@@ -51,8 +55,18 @@ impl Carrier {
         let pruner = keep.map(|keep| Pruner { dir: dir.clone(), disk, keep });
         let to_promise = retention.filter(|_| !is_promised);
         let sealers = BTreeMap::new();
-        let carrier =
-            Self { dir, bucket, region, ledger, spool, sealers, to_promise, pruner, shared };
+        let carrier = Self {
+            dir,
+            bucket,
+            region,
+            ledger,
+            spool,
+            sealers,
+            to_promise,
+            pruner,
+            witnessed: 0,
+            shared,
+        };
         carrier.measure_older();
         Ok(carrier)
     }
@@ -76,6 +90,7 @@ impl Carrier {
             self.stream(stream)?;
         }
         self.segments(&own)?;
+        self.witnessed(&own)?;
         self.measure_older();
         self.prune(&streams)
     }
@@ -119,6 +134,25 @@ impl Carrier {
         Ok(())
     }
 
+    /// Ships what witnesses said of the registry, as far as the registry itself is there.
+    fn witnessed(&mut self, registry: &Reach) -> Result<(), ShipError> {
+        let Reach { origin, size, .. } = registry;
+        let confirmed = self.sealers.get(origin).map_or(0, Sealer::size).min(*size);
+        let dir = self.dir.join(layout::witnessed_dir(origin));
+        let heads = names(&dir).map_err(io_error("listing witnessed heads"))?;
+        let unsent = self.witnessed.saturating_add(1)..=confirmed;
+        let heads = heads.iter().filter_map(|name| layout::parse_head_name(name));
+        for head in heads.filter(|head| unsent.contains(head)) {
+            let from = self.dir.join(layout::witnessed_file(origin, head));
+            let note = fs::read(from).map_err(io_error("reading a witnessed head"))?;
+            let receipt = self.bucket.create(&layout::bucket_witnessed(origin, head), note)?;
+            let noted = self.spool.note_receipts(origin, &[receipt]);
+            noted.map_err(io_error("writing a receipt"))?;
+            self.witnessed = head;
+        }
+        Ok(())
+    }
+
     /// Ships the birth note of a stream of which nothing was shipped yet.
     fn birth(&mut self, reach: &Reach) -> Result<(), ShipError> {
         if self.sealers.contains_key(&reach.origin) {
@@ -155,12 +189,12 @@ impl Carrier {
             let key = layout::segment_manifest(origin, at);
             let note = self.bucket.read(&key)?.unwrap_or_default();
             let note = String::from_utf8_lossy(&note);
-            let (manifest, hash) = Manifest::open(&note, self.region.verifier()).map_err(broken)?;
-            let follows = manifest.origin == *origin
-                && (manifest.first, manifest.previous) == (size, previous);
-            if !follows {
-                return Err(BucketError::Fork { key }.into());
-            }
+            let opened = Manifest::open(&note, self.region.verifier()).ok();
+            let ours = opened.filter(|(manifest, _)| {
+                manifest.origin == *origin
+                    && (manifest.first, manifest.previous) == (size, previous)
+            });
+            let (manifest, hash) = ours.ok_or(BucketError::Fork { key })?;
             (size, previous) = (manifest.size, hash);
             if size >= sealer.size() {
                 sealer.pass(&manifest, hash)?;

@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicU64;
 
 use aegis_audit_chain::Hash;
 use aegis_audit_chain::record::{Entry, Record};
-use aegis_audit_chain::verify::Verdict;
 use aegis_audit_ship::{Journal, JournalError, Tail};
+use aegis_audit_verify::Verdict;
 use aegis_domain::Ttl;
 
 use crate::support::{config, decision, outcome, verify};

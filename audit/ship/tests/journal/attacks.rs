@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::note::SecretKey;
-use aegis_audit_chain::verify::{Finding, Flaw, Verdict};
 use aegis_audit_ship::Journal;
+use aegis_audit_verify::{Finding, Flaw, Verdict};
 
 use crate::support::{config, decision, outcome, rewrite, verify, verify_with, wals, write_calls};
 
@@ -13,7 +13,7 @@ const STREAM: &str = "streams/gw-1/00000000000000000001";
 const REGISTRY: &str = "registry/1";
 const CALLS: u64 = 40;
 
-/// A log that ended in order: genesis, anchor_ref, 40 calls of two records, seal, close, over several files.
+/// A log that ended in order: genesis, anchor_ref, 40 calls of two records, two tenants' seals, seal, close, over several files.
 fn closed_log() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
@@ -24,7 +24,7 @@ fn closed_log() -> tempfile::TempDir {
     drop(journal);
     let report = verify(dir.path());
     assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
-    assert_eq!(report.streams[0].records, 2 + 2 * CALLS + 2);
+    assert_eq!(report.streams[0].records, 2 + 2 * CALLS + 4);
     assert!(wals(dir.path(), STREAM).len() > 2);
     dir
 }
@@ -108,7 +108,7 @@ fn a_cut_tail_is_measured_against_what_was_signed() {
         let path = wals(dir, STREAM).pop().unwrap();
         rewrite(&path, |records| records.truncate(records.len() - 3));
     });
-    let total = 2 + 2 * CALLS + 2;
+    let total = 2 + 2 * CALLS + 4;
     assert_eq!(finding.flaw, Flaw::Truncated { found: total - 3, signed: total });
     assert_eq!(finding.place.seq, Some(total - 3));
 }
@@ -124,7 +124,7 @@ fn a_tail_rewritten_with_good_links_has_another_root() {
         });
     });
     assert!(matches!(finding.flaw, Flaw::Root { .. } | Flaw::Link(_)), "{finding:?}");
-    assert_eq!(finding.place.seq, Some(2 + 2 * CALLS + 1));
+    assert_eq!(finding.place.seq, Some(2 + 2 * CALLS + 3));
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn removed_files_are_named() {
     assert_eq!(middle.flaw, Flaw::Misplaced);
     let last = first_finding(|dir| fs::remove_file(wals(dir, STREAM).pop().unwrap()).unwrap());
     assert!(matches!(last.flaw, Flaw::Truncated { .. }));
-    for file in ["genesis.note", "heads/00000000000000000084.note"] {
+    for file in ["genesis.note", "heads/00000000000000000086.note"] {
         let finding = first_finding(|dir| fs::remove_file(dir.join(STREAM).join(file)).unwrap());
         assert_eq!(finding.flaw, Flaw::Missing);
         assert_eq!(finding.place.file.unwrap(), format!("{STREAM}/{file}"));
@@ -143,7 +143,7 @@ fn removed_files_are_named() {
 #[test]
 fn a_removed_stream_leaves_its_name_and_size_behind() {
     let finding = first_finding(|dir| fs::remove_dir_all(dir.join(STREAM)).unwrap());
-    assert_eq!(finding.flaw, Flaw::StreamGone { signed: 2 + 2 * CALLS + 2 });
+    assert_eq!(finding.flaw, Flaw::StreamGone { signed: 2 + 2 * CALLS + 4 });
     assert_eq!(finding.place.origin.unwrap().as_str(), "aegis.example/eu-west-1/gw-1/1");
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aegis_audit_chain::record::Ending;
-use aegis_audit_chain::verify::Verdict;
 use aegis_audit_ship::{Disk, DiskFile, Journal, JournalError, RealDisk};
+use aegis_audit_verify::Verdict;
 
 use crate::support::{config, decision, verify, wals};
 

@@ -7,9 +7,9 @@ use std::path::Path;
 use aegis_audit_chain::frame::Frames;
 use aegis_audit_chain::link::{Reading, Sequencer};
 use aegis_audit_chain::record::Record;
-use aegis_audit_chain::verify::{Flaw, Verdict};
 use aegis_audit_chain::{Hash, Origin};
 use aegis_audit_ship::Journal;
+use aegis_audit_verify::{Flaw, Verdict};
 use aegis_domain::Timestamp;
 
 use crate::support::{config, copy_dir, decision, rewrite, verify, verify_with, wals, write_calls};
@@ -64,7 +64,7 @@ struct Attack {
     seq: Option<u64>,
 }
 
-const TOTAL: u64 = 2 + 2 * CALLS + 2;
+const TOTAL: u64 = 2 + 2 * CALLS + 4;
 
 const ATTACKS: &[Attack] = &[
     Attack {
@@ -159,13 +159,13 @@ const ATTACKS: &[Attack] = &[
         name: "21: a key is said twice",
         act: |dir| {
             rewrite(&wal(dir), |records| {
-                let last = String::from_utf8(records[42].clone()).unwrap();
-                records[42] = last.replace("\"deny\":", "\"deny\":\"0\",\"deny\":").into_bytes();
+                let last = String::from_utf8(records[44].clone()).unwrap();
+                records[44] = last.replace("\"deny\":", "\"deny\":\"0\",\"deny\":").into_bytes();
             });
         },
         is_valid_to_a_plain_chain: false,
         finds: |flaw| matches!(flaw, Flaw::Record(_)),
-        seq: Some(42),
+        seq: Some(44),
     },
 ];
 

@@ -9,10 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aegis_audit_chain::frame::{Frames, push_frame};
 use aegis_audit_chain::note::SecretKey;
 use aegis_audit_chain::record::{DecisionEntry, Of, OutcomeDue, OutcomeEntry};
+use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_chain::verify::{Depth, LogSource, Options, Report, SourceError, verify_region};
 use aegis_audit_chain::{Hash, Head};
 use aegis_audit_ship::{Journal, JournalConfig, RealDisk};
+use aegis_audit_verify::{Depth, Options, Report, verify_region};
 use aegis_domain::{
     AgentId, DecisionId, Effect, MicroUsd, Reason, Region, TenantId, Timestamp, ToolName,
 };
@@ -101,7 +102,7 @@ pub(crate) fn verify(dir: &Path) -> Report {
 }
 
 pub(crate) fn verify_with(dir: &Path, remembered: Vec<Head>) -> Report {
-    let options = Options { depth: Depth::Schema, remembered };
+    let options = Options { depth: Depth::Schema, remembered, witnessed_since: None };
     verify_region(&DirSource(dir.to_path_buf()), &trust(), &options, &mut |_| {})
 }
 

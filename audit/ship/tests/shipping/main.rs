@@ -6,9 +6,15 @@
 )]
 
 mod bucket_attacks;
+mod crashes;
+mod fault_proxy;
 mod moto;
 mod prune;
 mod python;
 mod rounds;
 mod s3;
 mod support;
+mod syscalls;
+mod verifiers;
+mod witnessed;
+mod worm;

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use aegis_audit_chain::link::Pruned;
 use aegis_audit_chain::note::{SecretKey, Signer};
-use aegis_audit_chain::verify::{Gap, Report, Verdict};
 use aegis_audit_chain::{Origin, layout};
 use aegis_audit_ship::{Journal, JournalConfig, Keep, ShipConfig, Shipper, Tail, start};
+use aegis_audit_verify::{Gap, Report, Verdict};
 
 use crate::support::{
     Place, STREAM, address, copy_dir, verify, verify_local, wait_for, wals, write_calls,

@@ -3,20 +3,19 @@
 use std::time::Duration;
 
 use aegis_audit_chain::segment::SegmentError;
-use aegis_audit_chain::verify::{Flaw, Report, Verdict};
 use aegis_audit_ship::{
     Address, Bucket, BucketError, LockMode, Retention, ShipConfig, ShipError, Standing, start,
 };
+use aegis_audit_verify::{Flaw, Report, Verdict};
 
-use aegis_testkit::buckets::{Fault, Moto, Proxy};
-
-use crate::moto::address;
+use crate::fault_proxy::{Fault, Proxy};
+use crate::moto::{self, Moto};
 use crate::support::{Place, SHIPPED, verify, wait_for, write_calls};
 
-const ASKED: Retention = Retention { mode: LockMode::Compliance, days: 30 };
+pub(crate) const ASKED: Retention = Retention { mode: LockMode::Compliance, days: 30 };
 
 /// One life that ships to an address.
-fn live(place: &Place, address: Address) -> Standing {
+pub(crate) fn live(place: &Place, address: Address) -> Standing {
     let journal = place.open();
     let shipping = ShipConfig { address, retention: Some(ASKED), ..place.shipping() };
     let shipper = start(shipping, &journal).unwrap();
@@ -26,8 +25,8 @@ fn live(place: &Place, address: Address) -> Standing {
     shipper.stop(Duration::from_secs(60))
 }
 
-fn flaws(report: &Report) -> Vec<(String, Flaw)> {
-    let pair = |one: &aegis_audit_chain::verify::Finding| {
+pub(crate) fn flaws(report: &Report) -> Vec<(String, Flaw)> {
+    let pair = |one: &aegis_audit_verify::Finding| {
         (one.place.file.clone().unwrap_or_default(), one.flaw.clone())
     };
     report.findings.iter().map(pair).collect()
@@ -38,9 +37,9 @@ fn a_locked_bucket_holds_the_log_and_says_until_when() {
     let Some(moto) = Moto::start() else { return };
     moto.locked_bucket("audit", "COMPLIANCE", 30);
     let place = Place::new();
-    let standing = live(&place, address(moto.port(), "audit"));
+    let standing = live(&place, moto.address("audit"));
     assert_eq!(standing.trouble, None);
-    let report = verify(&address(moto.port(), "audit"));
+    let report = verify(&moto.address("audit"));
     assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
 
     let receipts = place.dir.path().join("ship/gw-1/00000000000000000001/receipts.jsonl");
@@ -67,7 +66,7 @@ fn a_bucket_that_promises_less_than_was_asked_for_is_refused() {
         ("soft", "GOVERNANCE for 30 days"),
         ("none", "nothing"),
     ] {
-        let address = address(moto.port(), bucket);
+        let address = moto.address(bucket);
         let shipping = ShipConfig { address, retention: Some(ASKED), ..place.shipping() };
         match start(shipping, &journal).err() {
             Some(ShipError::Bucket(BucketError::Retention { found: said, .. })) => {
@@ -105,14 +104,14 @@ fn fails_on_the_way(moto: &Moto, method: &'static str, fault: Fault) {
     let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     moto.locked_bucket(&name, "COMPLIANCE", 30);
     let place = Place::new();
-    let proxy = Proxy::before(moto.own_port(), method, &[fault; 3]);
-    let standing = live(&place, address(proxy.port(), &name));
+    let proxy = Proxy::before(moto.port, method, &[fault; 3]);
+    let standing = live(&place, moto::address(proxy.port, &name));
     assert_eq!((proxy.left(), standing.is_stopped), (0, false), "{name} {standing:?}");
     if standing.trouble.is_some() {
-        live(&place, address(moto.port(), &name));
+        live(&place, moto.address(&name));
     }
     // A second version of any object would be a finding here.
-    let report = verify(&address(moto.port(), &name));
+    let report = verify(&moto.address(&name));
     assert_eq!(report.verdict(), Verdict::Pass, "{name}: {report:#?}");
 }
 
@@ -121,23 +120,22 @@ fn an_object_hidden_by_a_delete_marker_or_a_shadow_is_read_in_its_first_version_
     let Some(moto) = Moto::start() else { return };
     moto.locked_bucket("audit", "COMPLIANCE", 30);
     let place = Place::new();
-    live(&place, address(moto.port(), "audit"));
-    let bucket = Bucket::open(&address(moto.port(), "audit")).unwrap();
+    live(&place, moto.address("audit"));
+    let bucket = Bucket::open(&moto.address("audit")).unwrap();
     let note = format!("{SHIPPED}/genesis.note");
     assert!(bucket.read(&note).unwrap().is_some());
 
     let path = format!("/audit/gw-1/{note}");
     assert_eq!(moto.ask(("DELETE", &path), &[], ""), 204);
-    assert!(bucket.read(&note).unwrap().is_none(), "a plain read is deceived");
-    let report = verify(&address(moto.port(), "audit"));
+    assert!(bucket.read(&note).unwrap().is_some(), "the marker deceives plain reads only");
+    let report = verify(&moto.address("audit"));
     assert_eq!(report.verdict(), Verdict::Suspect);
     let marker = (note.clone(), Flaw::Segment(SegmentError::DeleteMarker));
     assert_eq!(flaws(&report), [marker]);
 
     let cp = format!("{SHIPPED}/cp/{:020}.note", report.streams[0].records);
-    let md5 = [("content-md5", "DMF1ucDxtqgxw5niaXcmYQ==")];
-    assert_eq!(moto.ask(("PUT", &format!("/audit/gw-1/{cp}")), &md5, "a"), 200);
-    let report = verify(&address(moto.port(), "audit"));
+    assert_eq!(moto::put_other(moto.port, &format!("/audit/gw-1/{cp}")), 200);
+    let report = verify(&moto.address("audit"));
     assert_eq!(report.verdict(), Verdict::Suspect);
     let shadowed = (cp, Flaw::Segment(SegmentError::Versions(2)));
     assert!(flaws(&report).contains(&shadowed), "{report:#?}");
@@ -149,13 +147,12 @@ fn another_object_under_our_name_stops_the_shipper() {
     moto.locked_bucket("audit", "COMPLIANCE", 30);
     let place = Place::new();
     let registry = "/audit/gw-1/v1/eu-west-1/registry/00000000000000000001/seg/";
-    let md5 = [("content-md5", "DMF1ucDxtqgxw5niaXcmYQ==")];
     // Where the registry's first segment will end is not known, so every name is taken.
     for last in 3..40 {
         let name = format!("{registry}{:020}-{last:020}.rec.gz", 0);
-        assert_eq!(moto.ask(("PUT", &name), &md5, "a"), 200);
+        assert_eq!(moto::put_other(moto.port, &name), 200);
     }
-    let standing = live(&place, address(moto.port(), "audit"));
+    let standing = live(&place, moto.address("audit"));
     assert!(standing.is_stopped, "{standing:?}");
     let trouble = standing.trouble.unwrap();
     assert!(trouble.contains("is there already and is another object"), "{trouble}");

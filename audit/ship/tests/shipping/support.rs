@@ -4,22 +4,25 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use aegis_audit_chain::Origin;
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_chain::verify::{Depth, Options, Report, verify_region};
 use aegis_audit_ship::{
     Address, Bucket, BucketLog, Journal, JournalConfig, ShipConfig, Shipper, Standing, start,
 };
+use aegis_audit_verify::{Depth, Options, Report, verify_region};
 
 #[path = "../journal/support.rs"]
 mod journal;
 
 pub(crate) use journal::{
-    config, copy_dir, rewrite, trust, verify as verify_local, wals, write_calls,
+    DirSource, config, copy_dir, decision, region_key, rewrite, trust, verify as verify_local,
+    wals, write_calls,
 };
 
 pub(crate) const STREAM: &str = "streams/gw-1/00000000000000000001";
 /// Where that stream lies in a bucket.
 pub(crate) const SHIPPED: &str = "v1/eu-west-1/gw-1/00000000000000000001";
+pub(crate) const REGISTRY: &str = "aegis.example/eu-west-1/registry/1";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A journal's directory and the folder it is shipped to.
@@ -80,15 +83,20 @@ impl Place {
     }
 }
 
+/// The name of that stream.
+pub(crate) fn origin() -> Origin {
+    Origin::parse("aegis.example/eu-west-1/gw-1/1").unwrap()
+}
+
 pub(crate) fn address(bucket: &Path) -> Address {
     Address { url: format!("file://{}", bucket.display()), options: Vec::new() }
 }
 
 pub(crate) fn verify(address: &Address) -> Report {
-    let region = journal::region_key().verifier("aegis.example/eu-west-1/registry/1");
+    let region = region_key().verifier(REGISTRY);
     let bucket = Bucket::open(address).unwrap();
     let log = BucketLog::open(&bucket, &region).unwrap();
-    let options = Options { depth: Depth::Schema, remembered: Vec::new() };
+    let options = Options { depth: Depth::Schema, remembered: Vec::new(), witnessed_since: None };
     verify_region(&log, &Trust::of(region).unwrap(), &options, &mut |_| {})
 }
 

@@ -4,6 +4,7 @@
 usage: verify.py <trust.policy> <directory>                 verify a log in the journal's own directory
        verify.py <trust.policy> --bucket <folder>           verify a log that was shipped to a folder
        verify.py <trust.policy> --proof <file.tlog-proof>   verify one record
+       verify.py <trust.policy> --tenant-package <file>     verify that these are all records of one tenant
 Says what it checked and ends with 0, or says what is wrong and where and ends with 1. It is slow, and meant to be read.
 """
 
@@ -147,6 +148,27 @@ class Tree:
         return root
 
 
+def root_of_some(size, leaves, path):
+    """The root of a tree of which some leaves are known, and of the rest the largest subtrees' roots, left to right."""
+    path = iter(path)
+
+    def root(first, size, known):
+        if not known:
+            return next(path, b"")
+        if size == 1:
+            return known[0][1]
+        left = 1 << (size - 1).bit_length() - 1
+        here = [one for one in known if one[0] < first + left]
+        below = root(first, left, here)
+        return sha(b"\1" + below + root(first + left, size - left, known[len(here) :]))
+
+    places = [place for place, _ in leaves]
+    need(places == sorted(set(places)) and all(place < size for place in places), "leaves are out of order")
+    found = root(0, size, leaves)
+    need(next(path, None) is None, "more hashes than are needed")
+    return found
+
+
 def root_by_path(index, size, hash_, path):
     need(index < size, "the index is beyond the tree")
     at, last = index, size - 1
@@ -234,7 +256,7 @@ def stream_folder(root, origin):
 
 
 def start_of(root, origin, region):
-    """Where the links and the tree stand before the first record that is there, and the clock."""
+    """Where the links, the tenants and the tree stand before the first record that is there, and the clock."""
     start = (sha(b"aegis.dev/audit/genesis/v1\n" + origin.encode()), {}, Tree(), 0)
     note = stream_folder(root, origin) / "pruned.note" if root else None
     if note is None or not note.exists():
@@ -248,9 +270,25 @@ def start_of(root, origin, region):
     return b64(prev), chains, tree, int(clocks.split(" ")[0])
 
 
-def walk(records, origin, start):
-    """Checks each record's place, and hands it out with the tree as it stands before it."""
-    prev, tenants, tree, mono = start
+def before_tenant(origin, tenant):
+    return sha(f"aegis.dev/audit/tenant/v1\n{origin}\n{tenant}".encode())
+
+
+def roster_line(origin, tenant, records, last):
+    return before_tenant(origin, tenant) + sha(struct.pack(">Q", records) + last)
+
+
+def roster(origin, tenants):
+    """What a head says of the tenants in its stream."""
+    tree = Tree()
+    for line in sorted(roster_line(origin, tenant, *reach) for tenant, reach in tenants.items()):
+        tree.push(leaf(line))
+    return {"count": "%020d" % tree.size, "root": url64(tree.root())} if tenants else None
+
+
+def walk(records, origin, start=None):
+    """Checks each record's place, and hands it out with the tree and the tenants as they stand before it."""
+    prev, tenants, tree, mono = start or start_of(None, origin, None)
     for record in records:
         at = f"{origin}: record {tree.size}"
         fields = json.loads(record, object_pairs_hook=unique)
@@ -259,16 +297,18 @@ def walk(records, origin, start):
         tenant = fields.get("tenant")
         tseq, tprev = 0, bytes(32)
         if tenant is not None:
-            start = sha(f"aegis.dev/audit/tenant/v1\n{origin}\n{tenant}".encode())
-            tseq, tprev = tenants.get(tenant, (0, start))
+            tseq, tprev = tenants.get(tenant, (0, before_tenant(origin, tenant)))
         need((fields["tseq"], fields["tprev"]) == ("%020d" % tseq, url64(tprev)), f"{at}: tenant's link")
         need(int(fields["mono"]) >= mono, f"{at}: the clock goes backwards")
-        yield fields, tree
+        if fields["k"] == "tenant_seal":
+            sealed = (fields["last_tseq"], fields["last_leaf"])
+            need(sealed == ("%020d" % (tseq - 1), url64(tprev)), f"{at}: the tenant's seal names another record")
+        yield fields, tree, tenants
         prev, mono = leaf(record), int(fields["mono"])
         tree.push(prev)
         if tenant is not None:
             tenants[tenant] = (tseq + 1, prev)
-    yield None, tree
+    yield None, tree, tenants
 
 
 def unique(pairs):
@@ -276,9 +316,10 @@ def unique(pairs):
     return dict(pairs)
 
 
-def verify_region(vkey, root, shipped):
+def read_registry(vkey, records):
+    """Every stream's key and signed heads, and up to where the registry is signed."""
     registry, streams, waiting, signed = key_of(vkey)[0], {}, [], None
-    for fields, tree in walk(stream_records(root, registry, shipped, vkey), registry, start_of(None, registry, vkey)):
+    for fields, tree, _ in walk(records, registry):
         if fields is None:
             break
         if fields["k"] != "head":
@@ -294,15 +335,23 @@ def verify_region(vkey, root, shipped):
                 streams[one["origin"]][1][int(one["size"])] = one
         waiting = []
     need(signed is not None and streams, f"{registry}: nothing is signed, and nothing is never valid")
+    return streams, signed
+
+
+def verify_region(vkey, root, shipped):
+    registry = key_of(vkey)[0]
+    streams, signed = read_registry(vkey, stream_records(root, registry, shipped, vkey))
     pruned = False
     for origin, (key, heads, _) in streams.items():
         count, start = 0, start_of(root, origin, vkey)
         begins = start[2].size
         pruned |= begins > 0
         heads = {size: head for size, head in heads.items() if size >= begins}
-        for fields, tree in walk(stream_records(root, origin, shipped, vkey, begins), origin, start):
+        for fields, tree, tenants in walk(stream_records(root, origin, shipped, vkey, begins), origin, start):
             head = heads.pop(tree.size, None)
             if head:
+                said = head["k"] == "stream_failed" or head.get("tenants") == roster(origin, tenants)
+                need(said, f"{origin}: the head of {tree.size} names other tenants")
                 need(head["root"] == url64(tree.root()), f"{origin}: the root at {tree.size} is not the signed one")
                 if head["k"] == "anchor":
                     check_blob(key, checkpoint(origin, tree.size, tree.root()), head["sig"])
@@ -329,22 +378,113 @@ def verify_proof(vkey, text):
     print(f"{origin}: record {index[6:]} of {size}")
 
 
+class Lines:
+    def __init__(self, text):
+        need(text.endswith("\n"), "the text does not end in a newline")
+        self.rest = text[:-1].split("\n")
+
+    def word(self, word):
+        """The rest of the next line, if that is its first word."""
+        if self.rest and self.rest[0].split(" ")[0] == word:
+            return self.rest.pop(0).split(" ")[1:]
+        return None
+
+    def words(self, word):
+        found = []
+        while (rest := self.word(word)) is not None:
+            found.append(rest)
+        return found
+
+    def take(self, count):
+        taken, self.rest = self.rest[:count], self.rest[count:]
+        need(len(taken) == count, "the text ends early")
+        return [line.encode() for line in taken]
+
+
+def verify_package(keys, text):
+    lines = Lines(text)
+    need(lines.take(1) == [b"aegis.dev/audit/tenant-package@v1"], "no tenant's package")
+    (tenant,) = lines.word("tenant")
+    for origin, count in iter(lambda: lines.word("registry"), None):
+        vkey = next((key for key in keys if key_of(key)[0] == origin), None)
+        need(vkey, f"{origin} is not trusted")
+        keys = [key for key in keys if key != vkey]
+        streams, _ = read_registry(vkey, lines.take(int(count)))
+        for origin, size, count in iter(lambda: lines.word("stream"), None):
+            need(origin in streams, f"{origin}: unknown to the registry, or twice")
+            verify_part(tenant, (origin, int(size), streams.pop(origin)), lines, int(count))
+        need(not streams, f"{', '.join(streams)}: left out")
+    need(not keys and not lines.rest, "a registry is left out, or lines are left over")
+
+
+def verify_part(tenant, stream, lines, count):
+    origin, size, (key, heads, _) = stream
+    records = lines.take(count)
+    path = [b64(hash_) for (hash_,) in lines.words("path")]
+    reach, beside = lines.word("reach"), lines.words("beside")
+    proof = [b64(hash_) for (hash_,) in lines.words("roster")]
+    ends = [head for head in heads.values() if head["k"] == "stream_closed"]
+    anchors = [head for head in heads.values() if head["k"] == "anchor"]
+    head = max(ends or anchors, key=lambda head: int(head["size"]), default={"size": "0"})
+    need(int(head["size"]) == size, f"{origin}: the package goes up to {size}, and {int(head['size'])} are signed for")
+    tprev, leaves = before_tenant(origin, tenant), []
+    for tseq, record in enumerate(records):
+        fields = json.loads(record, object_pairs_hook=unique)
+        need(fields.get("tenant") == tenant, f"{origin}: a record of another tenant")
+        need(int(fields["tseq"]) == tseq, f"{origin}: record {tseq} of the tenant is missing or out of order")
+        need(fields["tprev"] == url64(tprev), f"{origin}: the tenant's record {tseq} does not link to the one before")
+        tprev = leaf(record)
+        leaves.append((int(fields["seq"]), tprev))
+    if size == 0:
+        need(not records, f"{origin}: records that nothing signs for")
+        return
+    if "sig" in head:
+        check_blob(key, checkpoint(origin, size, hash_of(head["root"])), head["sig"])
+    said, own = head.get("tenants"), before_tenant(origin, tenant)
+    if said is None:
+        need(not records and not reach and not beside, f"{origin}: the head names no tenant")
+    else:
+        shown = [(int(index), b64(key), b64(value)) for index, key, value in beside]
+        if reach:
+            index, many, last = int(reach[0]), int(reach[1]), b64(reach[2])
+            need((many, last) == (count, tprev), f"{origin}: {count} of the tenant's {many} records are here")
+            shown = [(index, own, sha(struct.pack(">Q", many) + last))]
+        found = root_of_some(int(said["count"]), [(at, leaf(key + value)) for at, key, value in shown], proof)
+        need(url64(found) == said["root"], f"{origin}: the roster is another")
+        if not reach:
+            first, last = shown[0], shown[-1]
+            is_first = len(shown) == 1 and first[0] == 0 and own < first[1]
+            is_last = len(shown) == 1 and first[0] == int(said["count"]) - 1 and first[1] < own
+            is_between = len(shown) == 2 and first[0] + 1 == last[0] and first[1] < own < last[1]
+            need(not records and (is_first or is_last or is_between), f"{origin}: the tenant is not shown to be absent")
+    if leaves or path:
+        need(url64(root_of_some(size, leaves, path)) == head["root"], f"{origin}: the records do not lead to the head")
+    print(f"{origin}: {count} of {size} records")
+
+
+def hash_of(text):
+    return base64.urlsafe_b64decode(text + "=")
+
+
 def main(trust, *rest):
     lines = [line.split() for line in pathlib.Path(trust).read_text().splitlines()]
     keys = [line[1] for line in lines if line[:1] == ["log"]]
     need(keys and all(line[:1] in (["log"], ["quorum"], []) for line in lines), "the trust file is not understood")
     if rest[0] == "--proof":
         verify_proof(keys[0], pathlib.Path(rest[1]).read_text())
-        return "PASS"
-    if rest[0] == "--bucket":
+    elif rest[0] == "--tenant-package":
+        verify_package(keys, pathlib.Path(rest[1]).read_text())
+    elif rest[0] == "--bucket":
         return verify_region(keys[0], None, pathlib.Path(rest[1]))
-    return verify_region(keys[0], pathlib.Path(rest[0]), None)
+    else:
+        return verify_region(keys[0], pathlib.Path(rest[0]), None)
+    return "PASS"
 
 
 if __name__ == "__main__":
     try:
         verdict = main(*sys.argv[1:])
-    except (Bad, ValueError, KeyError, IndexError, OSError, struct.error) as error:
+    except (Bad, ValueError, KeyError, TypeError, IndexError, OSError, struct.error) as error:
         print(f"FAIL: {error}")
         sys.exit(1)
     print(verdict)

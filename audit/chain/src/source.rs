@@ -1,0 +1,78 @@
+//! Where a log's files come from, wherever they lie.
+//!
+//! Not here: folders and buckets themselves (`audit/ship`), and judging what they hold (`audit/verify`). Invariant: a file
+//! that could not be read is never taken for one that is not there.
+
+use std::borrow::Cow;
+
+use crate::segment::SegmentError;
+use crate::{Origin, layout};
+
+/// Why a file or directory of a log was not handed out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// Nobody can tell what is in it.
+    #[error("{path} cannot be read: {why}")]
+    Unreadable { path: String, why: String },
+    /// It was read, and is not what was signed for.
+    #[error("{path} does not hold: {why}")]
+    Broken { path: String, why: SegmentError },
+}
+
+impl SourceError {
+    pub fn path(&self) -> &str {
+        match self {
+            SourceError::Unreadable { path, .. } | SourceError::Broken { path, .. } => path,
+        }
+    }
+}
+
+/// The files of a region's log, by their paths below its directory (`layout`).
+pub trait LogSource {
+    /// The names in a directory, in any order; none when it is missing.
+    fn list(&self, dir: &str) -> Result<Vec<String>, SourceError>;
+
+    /// A whole file, or that there is none; a log file has 64 MiB and rarely more.
+    fn read(&self, path: &str) -> Result<Option<Cow<'_, [u8]>>, SourceError>;
+
+    /// What a file is called where it really lies.
+    fn place(&self, path: &str) -> String {
+        path.to_owned()
+    }
+
+    /// How much there is to read in all, for whoever waits.
+    fn bytes(&self) -> u64 {
+        0
+    }
+
+    /// What was found while the files were listed, each with the name it has there.
+    fn found(&self) -> Vec<(String, SegmentError)> {
+        Vec::new()
+    }
+}
+
+/// Why a file that must be there was not had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FileError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("{0} is missing")]
+    Missing(String),
+}
+
+/// The first records of a log's files, in order.
+pub fn log_files(source: &dyn LogSource, origin: &Origin) -> Result<Vec<u64>, FileError> {
+    let names = source.list(&layout::wal_dir(origin))?;
+    let mut firsts: Vec<u64> =
+        names.iter().filter_map(|name| layout::parse_wal_name(name)).collect();
+    firsts.sort_unstable();
+    Ok(firsts)
+}
+
+/// A whole file that must be there.
+pub fn required_file<'s>(
+    source: &'s dyn LogSource,
+    path: &str,
+) -> Result<Cow<'s, [u8]>, FileError> {
+    source.read(path)?.ok_or_else(|| FileError::Missing(path.to_owned()))
+}

@@ -1,0 +1,171 @@
+//! The log in Ceph, whose Object Lock holds what it promises: what is shipped cannot be deleted, and what can be done is named.
+//!
+//! Ceph is unpacked from Debian's packages by `make ceph`, not installed, and runs for this test alone.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use aegis_audit_chain::segment::SegmentError;
+use aegis_audit_ship::{BucketError, LockMode, Retention, ShipConfig, ShipError, start};
+use aegis_audit_verify::{Flaw, Verdict};
+
+use crate::moto::{self, packages};
+use crate::s3::{ASKED, flaws, live};
+use crate::support::{Place, SHIPPED, verify, write_calls};
+
+struct Ceph {
+    child: Child,
+    port: u16,
+    /// It runs until this is closed.
+    stdin: Option<ChildStdin>,
+    boto: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Ceph {
+    /// Starts it, or says that it is absent; where `CI` is set, absence is a failure.
+    #[expect(clippy::print_stderr, reason = "a skipped test must say so")]
+    fn start() -> Option<Self> {
+        let (Some(root), Some(boto)) = (unpacked(), packages()) else {
+            assert!(std::env::var_os("CI").is_none(), "Ceph or boto3 is not there");
+            eprintln!("skipped: Ceph is not there (`make ceph buckets` unpacks it)");
+            return None;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let ports = [free(), free()].map(|socket| socket.local_addr().unwrap().port());
+        let mut child = Command::new("bash")
+            .arg(here("ceph.sh"))
+            .args([root.as_path(), dir.path()])
+            .args(ports.map(|port| port.to_string()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let is_up = lines.map_while(Result::ok).any(|line| line == "ready");
+        assert!(is_up, "Ceph ended while it started");
+        let stdin = child.stdin.take();
+        Some(Self { child, port: ports[1], stdin, boto, _dir: dir })
+    }
+
+    /// Asks by boto3, and hands out a status a line.
+    fn ask(&self, bucket: &str, words: &[&str]) -> String {
+        let endpoint = format!("http://127.0.0.1:{}", self.port);
+        let mut python = Command::new("python3");
+        python.env("PYTHONPATH", &self.boto).arg(here("s3.py")).args([&endpoint, bucket]);
+        let output = python.args(words).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Ceph {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        drop(self.child.wait());
+    }
+}
+
+fn here(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shipping/worm").join(name)
+}
+
+/// Where `make ceph` unpacks it.
+fn unpacked() -> Option<PathBuf> {
+    let test = std::env::current_exe().ok()?;
+    let places = test.ancestors().map(|folder| folder.join("rgw/root"));
+    places.into_iter().find(|root: &PathBuf| root.join("usr/bin/radosgw").is_file())
+}
+
+/// One start, which takes as long as all that follows.
+#[test]
+fn in_ceph_what_is_shipped_cannot_be_deleted_and_what_can_be_done_is_named() {
+    let Some(ceph) = Ceph::start() else { return };
+    a_bucket_that_promises_less_is_refused(&ceph);
+    under_compliance_nobody_deletes(&ceph);
+    under_governance_whoever_has_the_right_deletes_and_it_is_missed(&ceph);
+}
+
+fn a_bucket_that_promises_less_is_refused(ceph: &Ceph) {
+    let place = Place::new();
+    let journal = place.open();
+    for (bucket, mode, days, found) in [
+        ("short", "COMPLIANCE", "29", "COMPLIANCE for 29 days"),
+        ("soft", "GOVERNANCE", "30", "GOVERNANCE for 30 days"),
+        ("none", "none", "0", "nothing"),
+    ] {
+        ceph.ask(bucket, &["make", mode, days]);
+        let address = moto::address(ceph.port, bucket);
+        let shipping = ShipConfig { address, retention: Some(ASKED), ..place.shipping() };
+        let refused = start(shipping, &journal).err();
+        let is_weak = matches!(
+            &refused,
+            Some(ShipError::Bucket(BucketError::Retention { found: said, .. })) if said == found
+        );
+        assert!(is_weak, "{bucket}: {refused:?}");
+    }
+}
+
+fn under_compliance_nobody_deletes(ceph: &Ceph) {
+    ceph.ask("audit", &["make", "COMPLIANCE", "30"]);
+    let (place, address) = (Place::new(), moto::address(ceph.port, "audit"));
+    let standing = live(&place, address.clone());
+    assert_eq!(standing.trouble, None);
+    let whole = verify(&address);
+    assert_eq!(whole.verdict(), Verdict::Pass, "{whole:#?}");
+
+    let ledger = place.dir.path().join("ship/gw-1/00000000000000000001/receipts.jsonl");
+    let ledger = std::fs::read_to_string(ledger).unwrap();
+    let receipts: Vec<serde_json::Value> =
+        ledger.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(receipts.len() >= 3, "{ledger}");
+    for receipt in &receipts {
+        assert!(receipt["kept_until"].as_str().unwrap().starts_with("COMPLIANCE 20"), "{receipt}");
+        let said =
+            ceph.ask("audit", &["attack", &format!("gw-1/{}", receipt["key"].as_str().unwrap())]);
+        let refused =
+            said.lines().filter(|line| line.starts_with("403 ") || line.starts_with("409 "));
+        assert_eq!(refused.count(), 7, "{said}");
+    }
+    assert_eq!(verify(&address).verdict(), Verdict::Pass);
+
+    let (hidden, covered) =
+        (receipts[0]["key"].as_str().unwrap(), receipts[1]["key"].as_str().unwrap());
+    let keys = [hidden, covered].map(|key| format!("gw-1/{key}"));
+    let said = ceph.ask("audit", &["cover", &keys[0], &keys[1]]);
+    assert_eq!(said, "204 hide\n200 write over\n");
+    let report = verify(&address);
+    let expected = [
+        (hidden.to_owned(), Flaw::Segment(SegmentError::DeleteMarker)),
+        (covered.to_owned(), Flaw::Segment(SegmentError::Versions(2))),
+    ];
+    let mut found = flaws(&report);
+    found.sort_by_key(|(key, _)| key == covered);
+    assert_eq!((report.verdict(), found.as_slice()), (Verdict::Suspect, &expected[..]));
+    assert_eq!(report.streams, whole.streams, "every record is still there");
+}
+
+fn under_governance_whoever_has_the_right_deletes_and_it_is_missed(ceph: &Ceph) {
+    ceph.ask("staging", &["make", "GOVERNANCE", "1"]);
+    let (place, address) = (Place::new(), moto::address(ceph.port, "staging"));
+    let journal = place.open();
+    let retention = Some(Retention { mode: LockMode::Governance, days: 1 });
+    let shipping = ShipConfig { address: address.clone(), retention, ..place.shipping() };
+    let shipper = start(shipping, &journal).unwrap();
+    write_calls(&journal, 3);
+    journal.close().unwrap();
+    assert_eq!(shipper.stop(Duration::from_secs(60)).trouble, None);
+    assert_eq!(verify(&address).verdict(), Verdict::Pass);
+
+    let note = format!("{SHIPPED}/genesis.note");
+    let said = ceph.ask("staging", &["bypass", &format!("gw-1/{note}")]);
+    assert_eq!(said, "403 delete the version\n204 delete it with bypass\n");
+    let report = verify(&address);
+    assert_eq!(report.verdict(), Verdict::Fail);
+    assert!(flaws(&report).iter().any(|(place, _)| place.ends_with("genesis.note")), "{report:#?}");
+}

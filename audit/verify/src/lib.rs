@@ -1,0 +1,314 @@
+//! The verifier: reads a region's log with nothing but a trust file, and says who broke what, and where.
+//!
+//! Pure: files come through `LogSource`. Not here: the format (`audit/chain`), printing (`aegisctl`). Invariant: nothing is valid by default; an
+//! empty log, an unreadable file and an unsigned tail are never a pass.
+
+mod attested;
+mod report;
+mod schema;
+mod stream;
+mod witnessed;
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use aegis_audit_chain::note::Verifier;
+use aegis_audit_chain::record::AnchorRefEntry;
+use aegis_audit_chain::registry::{Registry, RegistryReader};
+use aegis_audit_chain::source::{LogSource, SourceError};
+use aegis_audit_chain::trust::Trust;
+use aegis_audit_chain::{Head, Origin, birth_text, layout};
+use aegis_domain::Timestamp;
+
+pub use attested::{Attested, Due};
+pub use report::{
+    Finding, Flaw, Gap, Place, Report, Severity, StreamReport, UNSETTLED_LISTED, Unsettled,
+    Verdict, WitnessedHead,
+};
+
+use schema::Pairs;
+use stream::StreamCheck;
+
+/// Whether records are read beyond their place in the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Frames, chains, trees, heads, signatures.
+    Chain,
+    /// All of that, every field, outcomes paired with decisions, sums of seals.
+    Schema,
+}
+
+/// What a run is to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub depth: Depth,
+    /// The registry heads an earlier run ended with: each log must extend its own.
+    pub remembered: Vec<Head>,
+    /// Witnesses must have seen each registry then or later, where the trust file asks for any.
+    pub witnessed_since: Option<Timestamp>,
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub files: u64,
+    pub bytes: u64,
+    pub records: u64,
+}
+
+/// Verifies everything below a directory. `progress` is called after every file.
+pub fn verify_region(
+    source: &dyn LogSource,
+    trust: &Trust,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> Report {
+    let mut run = Run {
+        source,
+        trust,
+        options,
+        progress,
+        done: Progress::default(),
+        report: Report::default(),
+        pairs: Pairs::default(),
+        known: BTreeSet::new(),
+        references: Vec::new(),
+    };
+    for (origin, region) in trust.registries() {
+        run.region(origin, region);
+    }
+    run.strangers();
+    run.pairs.finish(&mut run.report);
+    let mut report = run.report;
+    report.name_places(|path| source.place(path));
+    for (file, why) in source.found() {
+        report.fail(Place { file: Some(file), ..Place::default() }, Flaw::Segment(why));
+    }
+    report
+}
+
+struct Run<'r> {
+    source: &'r dyn LogSource,
+    trust: &'r Trust,
+    options: &'r Options,
+    progress: &'r mut dyn FnMut(Progress),
+    done: Progress,
+    report: Report,
+    pairs: Pairs,
+    /// Directories of the streams that a registry names.
+    known: BTreeSet<String>,
+    /// Registry heads that streams vouch for, and that the registry did not have when it was read.
+    references: Vec<(Place, AnchorRefEntry)>,
+}
+
+impl<'r> Run<'r> {
+    fn region(&mut self, origin: &Origin, region: &Verifier) {
+        let Some(registry) = self.registry(origin, region) else { return };
+        self.registry_heads(&registry, (origin, region));
+        self.witnessed(&registry, (origin, region));
+        for stream in registry.streams() {
+            self.known.insert(layout::stream_dir(&stream.born.origin));
+            let check = StreamCheck::new(stream, (&registry, region));
+            check.run(self);
+        }
+        self.late_references(origin, region);
+        self.report.registries.extend(registry.signed_head());
+    }
+
+    /// Reads the registry; `None` when nothing in it can be believed.
+    fn registry(&mut self, origin: &Origin, region: &Verifier) -> Option<Registry> {
+        let place = Place::of(origin);
+        let firsts = self.files(&layout::wal_dir(origin), origin, layout::parse_wal_name)?;
+        if firsts.is_empty() {
+            self.report.fail(place, Flaw::Empty);
+            return None;
+        }
+        let mut reader = RegistryReader::new(origin.clone(), region.clone());
+        for first in firsts {
+            let bytes = self.read(&layout::wal_file(origin, first), origin)?;
+            if let Err(error) = reader.file(first, &bytes) {
+                self.report.registry_flaw(origin, &error);
+                return None;
+            }
+        }
+        match reader.finish() {
+            Ok(registry) => {
+                self.report.records = self.report.records.saturating_add(registry.walker().size());
+                if let Some(tail) = registry.unsigned() {
+                    let from = registry.walker().size();
+                    let bytes = tail.bytes;
+                    self.report.gaps.push(Gap::Tail { origin: origin.clone(), from, bytes });
+                }
+                Some(registry)
+            }
+            Err(error) => {
+                self.report.registry_flaw(origin, &error);
+                None
+            }
+        }
+    }
+
+    /// Compares the registry with heads of it that are kept elsewhere.
+    fn registry_heads(&mut self, registry: &Registry, (origin, region): (&Origin, &Verifier)) {
+        self.birth_note(origin, (region, region));
+        let dir = layout::heads_dir(origin);
+        let mut heads = Vec::new();
+        for size in self.files(&dir, origin, layout::parse_head_name).unwrap_or_default() {
+            let path = layout::head_file(origin, size);
+            heads.extend(self.head_note(&path, size, (origin, region)));
+        }
+        let remembered = self.options.remembered.iter().filter(|head| head.origin == *origin);
+        heads.extend(remembered.cloned());
+        for head in heads {
+            self.reached(registry, &head);
+        }
+    }
+
+    /// Whether the registry still has a head that was seen elsewhere.
+    fn reached(&mut self, registry: &Registry, head: &Head) {
+        let place = Place { seq: Some(head.size), ..Place::of(&head.origin) };
+        match registry.root_at(head.size) {
+            Some(root) if root == head.root => {}
+            Some(_) => self.report.fail(place, Flaw::Root { size: head.size, agreed: 0 }),
+            None => {
+                let found = registry.walker().size();
+                self.report.fail(place, Flaw::Truncated { found, signed: head.size });
+            }
+        }
+    }
+
+    /// Reads a signed head; a flaw in it is a finding.
+    fn head_note(
+        &mut self,
+        path: &str,
+        size: u64,
+        (origin, verifier): (&Origin, &Verifier),
+    ) -> Option<Head> {
+        let bytes = self.read(path, origin)?;
+        let note = std::str::from_utf8(&bytes).unwrap_or_default();
+        match Head::open(note, verifier) {
+            Ok(head) if head.size == size => Some(head),
+            Ok(_) => {
+                self.report.fail(Place::file(origin, path), Flaw::Misplaced);
+                None
+            }
+            Err(why) => {
+                self.report.fail(Place::file(origin, path), Flaw::Note(why));
+                None
+            }
+        }
+    }
+
+    /// Checks that the region key signed a stream's key.
+    fn birth_note(&mut self, origin: &Origin, (stream, region): (&Verifier, &Verifier)) {
+        let path = layout::genesis_note(origin);
+        let Some(bytes) = self.read(&path, origin) else { return };
+        let note = std::str::from_utf8(&bytes).unwrap_or_default();
+        match region.open(note) {
+            Ok(text) if text == birth_text(stream) => {}
+            Ok(_) => self.report.fail(Place::file(origin, &path), Flaw::Birth),
+            Err(why) => self.report.fail(Place::file(origin, &path), Flaw::Note(why)),
+        }
+    }
+
+    /// Heads that the registry reached only while the streams were being read.
+    fn late_references(&mut self, origin: &Origin, region: &Verifier) {
+        if self.references.is_empty() {
+            return;
+        }
+        let records = self.report.records;
+        let Some(registry) = self.registry(origin, region) else { return };
+        self.report.records = records;
+        self.report.gaps.dedup();
+        for (place, reference) in std::mem::take(&mut self.references) {
+            let (found, signed) = (registry.walker().size(), reference.size);
+            match registry.root_at(signed) {
+                Some(root) if root == reference.root => {}
+                Some(_) => self.report.fail(place, Flaw::Reference),
+                None => self.report.fail(place, Flaw::Truncated { found, signed }),
+            }
+        }
+    }
+
+    /// Streams on disk that no registry names.
+    fn strangers(&mut self) {
+        for writer in self.list(layout::STREAMS_DIR).unwrap_or_default() {
+            let dir = format!("{}/{writer}", layout::STREAMS_DIR);
+            for life in self.list(&dir).unwrap_or_default() {
+                let path = format!("{dir}/{life}");
+                if !self.known.contains(&path) {
+                    let place = Place { file: Some(path), ..Place::default() };
+                    self.report.fail(place, Flaw::Stranger);
+                }
+            }
+        }
+    }
+
+    /// The numbers in a directory's file names, in order; other names are findings.
+    fn files(
+        &mut self,
+        dir: &str,
+        origin: &Origin,
+        parse: fn(&str) -> Option<u64>,
+    ) -> Option<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for name in self.list(dir)? {
+            match parse(&name) {
+                Some(number) => numbers.push(number),
+                // Set aside by recovery: nothing in it was ever signed.
+                None if origin.is_registry() && name.ends_with(".torn") => {}
+                // A note that a crash kept from getting its name.
+                None if name.ends_with(".tmp") => {}
+                None => {
+                    let place = Place::file(origin, &format!("{dir}/{name}"));
+                    self.report.fail(place, Flaw::Stray);
+                }
+            }
+        }
+        Some(numbers)
+    }
+
+    fn list(&mut self, dir: &str) -> Option<Vec<String>> {
+        match self.source.list(dir) {
+            Ok(mut names) => {
+                names.sort_unstable();
+                Some(names)
+            }
+            Err(error) => {
+                self.report.gaps.push(Gap::Unreadable(error));
+                None
+            }
+        }
+    }
+
+    /// Reads a file that must be there.
+    fn read(&mut self, path: &str, origin: &Origin) -> Option<Cow<'r, [u8]>> {
+        match self.source.read(path) {
+            Ok(Some(bytes)) => {
+                let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                self.done.files = self.done.files.saturating_add(1);
+                self.done.bytes = self.done.bytes.saturating_add(length);
+                (self.progress)(self.done);
+                Some(bytes)
+            }
+            Ok(None) => {
+                self.report.fail(Place::file(origin, path), Flaw::Missing);
+                None
+            }
+            Err(SourceError::Broken { path, why }) => {
+                self.report.fail(Place::file(origin, &path), Flaw::Segment(why));
+                None
+            }
+            Err(error @ SourceError::Unreadable { .. }) => {
+                self.report.gaps.push(Gap::Unreadable(error));
+                None
+            }
+        }
+    }
+
+    /// Tells the caller how far the run is; `here` are records of the stream being read.
+    fn walked(&mut self, here: u64) {
+        self.done.records = self.report.records.saturating_add(here);
+        (self.progress)(self.done);
+    }
+}

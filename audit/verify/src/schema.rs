@@ -1,0 +1,141 @@
+//! The schema pass: every field of every record, outcomes paired with decisions, sums of seals.
+//!
+//! Not here: chains and signatures (`stream`). Invariant: memory grows with the decisions that have no outcome yet, not
+//! with the log.
+
+use std::collections::HashMap;
+
+use aegis_audit_chain::Origin;
+use aegis_audit_chain::record::{Entry, Kind, OutcomeDue, SealEntry, Skimmed, Tally, skim};
+use aegis_audit_chain::walk::Step;
+use aegis_domain::{DecisionId, Effect, MicroUsd};
+
+use crate::report::{Flaw, Report, UNSETTLED_LISTED, Unsettled};
+
+/// Decisions that wait for their outcomes, over all streams of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Pairs {
+    open: HashMap<Origin, HashMap<u64, DecisionId>>,
+    /// Where streams begin whose first records were deleted here.
+    begins: HashMap<Origin, u64>,
+}
+
+/// What the pass keeps of one stream.
+#[derive(Debug)]
+pub(crate) struct Schema {
+    origin: Origin,
+    open: HashMap<u64, DecisionId>,
+    /// The first record that is here.
+    begins: u64,
+    seal_first: u64,
+    tally: Tally,
+}
+
+impl Pairs {
+    pub(crate) fn begin(&mut self, origin: &Origin, begins: u64) -> Schema {
+        if begins > 0 {
+            self.begins.insert(origin.clone(), begins);
+        }
+        let (origin, open) = (origin.clone(), HashMap::new());
+        Schema { origin, open, begins, seal_first: begins, tally: Tally::default() }
+    }
+
+    pub(crate) fn end(&mut self, schema: Schema) {
+        if !schema.open.is_empty() {
+            self.open.insert(schema.origin, schema.open);
+        }
+    }
+
+    pub(crate) fn finish(&self, report: &mut Report) {
+        let mut all: Vec<Unsettled> = Vec::new();
+        for (origin, open) in &self.open {
+            let of = |(seq, id): (&u64, &DecisionId)| Unsettled {
+                origin: origin.clone(),
+                seq: *seq,
+                id: *id,
+            };
+            all.extend(open.iter().map(of));
+        }
+        report.unsettled_count = u64::try_from(all.len()).unwrap_or(u64::MAX);
+        all.sort_by(|a, b| (&a.origin, a.seq).cmp(&(&b.origin, b.seq)));
+        all.truncate(UNSETTLED_LISTED);
+        report.unsettled = all;
+    }
+
+    fn settle(
+        &mut self,
+        schema: &mut Schema,
+        (origin, seq, id): (Option<Origin>, u64, DecisionId),
+    ) -> Result<(), Flaw> {
+        let open = match &origin {
+            None => Some(&mut schema.open),
+            Some(origin) => self.open.get_mut(origin),
+        };
+        match open.and_then(|open| open.remove(&seq)) {
+            Some(known) if known == id => Ok(()),
+            Some(_) => Err(Flaw::OutcomeOther),
+            // Of a decision that was deleted here nothing can be told.
+            None if seq < self.begins(origin.as_ref().unwrap_or(&schema.origin)) => Ok(()),
+            None => Err(Flaw::OutcomeAlone),
+        }
+    }
+
+    fn begins(&self, origin: &Origin) -> u64 {
+        self.begins.get(origin).copied().unwrap_or(0)
+    }
+}
+
+impl Schema {
+    /// Reads one record.
+    pub(crate) fn record(&mut self, pairs: &mut Pairs, step: &Step<'_>) -> Result<(), Flaw> {
+        let ts = step.head.ts;
+        match skim(step.record).map_err(Flaw::Record)? {
+            Skimmed::Decision { id, effect, outcome } => {
+                self.tally.add(Kind::Decision, Some(effect), (ts, MicroUsd::ZERO));
+                let sent = matches!(effect, Effect::Allow | Effect::Sanitize);
+                if sent && outcome == OutcomeDue::Follows {
+                    self.open.insert(step.head.seq, id);
+                }
+                Ok(())
+            }
+            Skimmed::Outcome { of_origin, of, id, cost } => {
+                self.tally.add(Kind::Outcome, None, (ts, cost));
+                pairs.settle(self, (of_origin, of, id))
+            }
+            Skimmed::Other => self.other(step),
+        }
+    }
+
+    fn other(&mut self, step: &Step<'_>) -> Result<(), Flaw> {
+        match Entry::parse(step.record).map_err(Flaw::Record)? {
+            Entry::Seal(seal) => self.seal(step.head.seq, seal),
+            Entry::TenantSeal(seal) => {
+                self.tally.add(Kind::TenantSeal, None, (step.head.ts, MicroUsd::ZERO));
+                if seal.agrees(&step.head) { Ok(()) } else { Err(Flaw::TenantSeal) }
+            }
+            Entry::Decision(_)
+            | Entry::Outcome(_)
+            | Entry::Genesis(_)
+            | Entry::Clock(_)
+            | Entry::AnchorRef(_)
+            | Entry::Close => {
+                self.tally.add(Kind::Clock, None, (step.head.ts, MicroUsd::ZERO));
+                Ok(())
+            }
+            Entry::Born(_)
+            | Entry::Anchor(_)
+            | Entry::Failed(_)
+            | Entry::Closed(_)
+            | Entry::Head(_)
+            | Entry::Gap(_) => Err(Flaw::Kind),
+        }
+    }
+
+    fn seal(&mut self, seq: u64, seal: SealEntry) -> Result<(), Flaw> {
+        // The first seal may count records that were deleted here.
+        let is_cut = self.begins > 0 && self.seal_first == self.begins;
+        let agrees = is_cut || seal.first == self.seal_first && seal.tally == self.tally;
+        (self.seal_first, self.tally) = (seq.saturating_add(1), Tally::default());
+        if agrees { Ok(()) } else { Err(Flaw::Sums) }
+    }
+}

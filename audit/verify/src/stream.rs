@@ -1,0 +1,357 @@
+//! One stream against what the registry says of it.
+//!
+//! Not here: the registry itself (`registry`). Invariant: every record is compared with a root that a key from the
+//! registry signed, or it is reported as not covered.
+
+use std::collections::BTreeMap;
+
+use aegis_audit_chain::frame::FrameError;
+use aegis_audit_chain::link::{LinkError, Pruned, Walker};
+use aegis_audit_chain::note::Verifier;
+use aegis_audit_chain::record::{AnchorRefEntry, Ending, Entry, Kind, TornTail};
+use aegis_audit_chain::registry::{Registry, Stream};
+use aegis_audit_chain::roster::Roster;
+use aegis_audit_chain::walk::{FileEnd, Step, walk_file};
+use aegis_audit_chain::{Hash, Head, Origin, layout};
+
+use crate::report::{Flaw, Gap, Place, StreamReport};
+use crate::schema::Schema;
+use crate::{Depth, Run};
+
+/// Findings of the schema pass that are listed of one stream; a broken writer would repeat one for ever.
+const SUSPECT_MAX: usize = 100;
+
+pub(crate) struct StreamCheck<'s> {
+    stream: &'s Stream,
+    registry: &'s Registry,
+    region: &'s Verifier,
+    /// Roots that were signed, by size.
+    expected: BTreeMap<u64, Hash>,
+    /// What the registry says of the tenants, by size.
+    rosters: BTreeMap<u64, Option<Roster>>,
+    /// The largest size whose root agreed.
+    agreed: u64,
+    walker: Walker,
+    findings: Vec<(Place, Flaw)>,
+    references: Vec<(Place, AnchorRefEntry)>,
+    last_is_close: bool,
+    /// The first record that was not deleted here.
+    begins: u64,
+}
+
+impl<'s> StreamCheck<'s> {
+    pub(crate) fn new(
+        stream: &'s Stream,
+        (registry, region): (&'s Registry, &'s Verifier),
+    ) -> Self {
+        let mut expected: BTreeMap<u64, Hash> =
+            stream.anchors.iter().map(|anchor| (anchor.size, anchor.root)).collect();
+        if let Some(failed) = &stream.failed {
+            expected.insert(failed.size, failed.root);
+        }
+        let mut rosters: BTreeMap<u64, Option<Roster>> =
+            stream.anchors.iter().map(|anchor| (anchor.size, anchor.tenants)).collect();
+        if let Some(closed) = &stream.closed {
+            expected.insert(closed.size, closed.root);
+            rosters.insert(closed.size, closed.tenants);
+        }
+        Self {
+            stream,
+            registry,
+            region,
+            expected,
+            rosters,
+            agreed: 0,
+            walker: Walker::new(stream.born.origin.clone()),
+            findings: Vec::new(),
+            references: Vec::new(),
+            last_is_close: false,
+            begins: 0,
+        }
+    }
+
+    fn origin(&self) -> &'s Origin {
+        &self.stream.born.origin
+    }
+
+    pub(crate) fn run(mut self, run: &mut Run<'_>) {
+        self.anchor_signature(run);
+        self.pruned(run);
+        let Some(firsts) = self.present(run) else { return };
+        self.signed_heads(run);
+        self.expected = self.expected.split_off(&self.begins);
+        let mut schema = run.pairs.begin(self.origin(), self.begins);
+        let whole = self.files(run, &mut schema, &firsts);
+        run.pairs.end(schema);
+        // The note is durable before the first record; a life that ended between the two may lack it.
+        if self.walker.size() > 0 {
+            run.birth_note(self.origin(), (&self.stream.verifier, self.region));
+        }
+        if whole {
+            self.ends(run);
+        }
+        let (records, ended) = (self.walker.size(), self.stream.closed.as_ref().map(|end| end.how));
+        let here = records.saturating_sub(self.begins);
+        run.report.records = run.report.records.saturating_add(here);
+        let anchored = self.agreed;
+        let origin = self.origin().clone();
+        run.report.streams.push(StreamReport { origin, records, anchored, ended });
+        for (place, flaw) in self.findings {
+            run.report.fail(place, flaw);
+        }
+        run.references.extend(self.references);
+    }
+
+    /// The newest anchor stands for all before it, because the walk ties them together.
+    fn anchor_signature(&mut self, run: &mut Run<'_>) {
+        let Some(last) = self.stream.anchors.last() else { return };
+        let head = Head { origin: last.origin.clone(), size: last.size, root: last.root };
+        if let Err(why) = self.stream.verifier.check(&head.checkpoint(), &last.sig) {
+            let place = Place { seq: Some(last.size), ..Place::of(self.origin()) };
+            run.report.fail(place, Flaw::Anchor(why));
+        }
+        if let Some(closed) = &self.stream.closed
+            && closed.how.is_broken()
+        {
+            let place = Place { seq: Some(closed.size), ..Place::of(self.origin()) };
+            run.report.fail(place, Flaw::FoundBroken(closed.how));
+        }
+    }
+
+    /// Begins behind records that were deleted here, where the region key says so.
+    fn pruned(&mut self, run: &mut Run<'_>) {
+        let (path, origin) = (layout::pruned_note(self.origin()), self.origin().clone());
+        // Its absence is no flaw: whole streams have none.
+        let Ok(Some(_)) = run.source.read(&path) else { return };
+        let Some(note) = run.read(&path, &origin) else { return };
+        let note = std::str::from_utf8(&note).unwrap_or_default();
+        match Pruned::open(note, self.region) {
+            Ok(pruned) if *pruned.walker.origin() == origin => {
+                let to = pruned.size();
+                let is_vouched_for = self.expected.range(to..).next().is_some();
+                self.agreed = if is_vouched_for { to } else { 0 };
+                (self.begins, self.walker) = (to, pruned.walker);
+                run.report.gaps.push(Gap::Pruned { origin, to });
+            }
+            Ok(_) => run.report.fail(Place::file(&origin, &path), Flaw::Misplaced),
+            Err(why) => run.report.fail(Place::file(&origin, &path), Flaw::Note(why)),
+        }
+    }
+
+    /// The stream's files; `None` when there are none, which is judged here.
+    fn present(&mut self, run: &mut Run<'_>) -> Option<Vec<u64>> {
+        let dir = layout::wal_dir(self.origin());
+        let mut firsts = run.files(&dir, self.origin(), layout::parse_wal_name)?;
+        // A crash may have kept some of them from being deleted.
+        firsts.retain(|first| *first >= self.begins);
+        if !firsts.is_empty() || self.begins > 0 {
+            return Some(firsts);
+        }
+        let signed = self.expected.last_key_value().map_or(0, |(size, _)| *size);
+        let origin = self.origin().clone();
+        if signed > 0 {
+            run.report.fail(Place::of(&origin), Flaw::StreamGone { signed });
+        } else if self.stream.closed.is_none() {
+            run.report.gaps.push(Gap::Unwritten { origin });
+        }
+        None
+    }
+
+    fn signed_heads(&mut self, run: &mut Run<'_>) {
+        let (dir, origin) = (layout::heads_dir(self.origin()), self.origin());
+        let sizes = run.files(&dir, origin, layout::parse_head_name).unwrap_or_default();
+        for size in sizes {
+            let path = layout::head_file(origin, size);
+            let Some(head) = run.head_note(&path, size, (origin, &self.stream.verifier)) else {
+                continue;
+            };
+            if self.expected.insert(size, head.root).is_some_and(|known| known != head.root) {
+                let agreed = self.agreed;
+                run.report.fail(Place::file(origin, &path), Flaw::Root { size, agreed });
+            }
+        }
+        let ended = self.stream.closed.as_ref().filter(|closed| closed.how == Ending::Closed);
+        if let Some(closed) = ended {
+            // Its absence is a finding of `read`; its content was compared above.
+            let _note = run.read(&layout::head_file(origin, closed.size), origin).is_some();
+        }
+    }
+
+    /// Walks the files in order; false when the walk had to stop.
+    fn files(&mut self, run: &mut Run<'_>, schema: &mut Schema, firsts: &[u64]) -> bool {
+        let last = firsts.last().copied();
+        for first in firsts.iter().copied() {
+            let path = layout::wal_file(self.origin(), first);
+            let Some(bytes) = run.read(&path, self.origin()) else { return false };
+            let mut walker = self.walker.clone();
+            let depth = run.options.depth;
+            let mut before_offset = None;
+            let end = walk_file(&mut walker, (first, &bytes), &mut |before, step| {
+                before_offset = Some(step.offset);
+                self.record(before, &step, &path);
+                if depth == Depth::Schema
+                    && let Err(flaw) = schema.record(&mut run.pairs, &step)
+                {
+                    self.suspect(&path, &step, flaw);
+                }
+            });
+            self.walker = walker;
+            run.walked(self.walker.size());
+            let at = Place { seq: Some(self.walker.size()), ..Place::file(self.origin(), &path) };
+            match end {
+                FileEnd::Clean => {}
+                FileEnd::Torn { tail, why } => {
+                    return self.torn(run, (at, last == Some(first)), (tail, why));
+                }
+                FileEnd::Broken { offset, why } => {
+                    self.broken((at, offset), (before_offset, why));
+                    return false;
+                }
+                FileEnd::Misplaced { .. } => {
+                    self.findings.push((Place { offset: Some(0), ..at }, Flaw::Misplaced));
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn record(&mut self, before: &Walker, step: &Step<'_>, path: &str) {
+        self.root_at(before, path);
+        self.last_is_close = step.kind == Kind::Close.as_str();
+        if let Some(step_ns) = step.unrecorded_step_ns {
+            self.suspect(path, step, Flaw::Clock { step_ns });
+        }
+        if step.head.seq == 0 {
+            self.genesis(step, path);
+        }
+        if step.kind == Kind::AnchorRef.as_str()
+            && let Ok(Entry::AnchorRef(reference)) = Entry::parse(step.record)
+        {
+            self.reference(reference, (step, path));
+        }
+    }
+
+    /// Compares the root with the one signed at this size, if one was.
+    fn root_at(&mut self, walker: &Walker, path: &str) {
+        let size = walker.size();
+        let due = self.expected.first_entry().filter(|entry| *entry.key() == size);
+        let Some(root) = due.map(|entry| entry.remove()) else { return };
+        let seq = Some(size.saturating_sub(1));
+        let place = Place { seq, ..Place::file(self.origin(), path) };
+        if walker.head().root == root {
+            self.agreed = size;
+            let said = self.rosters.remove(&size);
+            if said.is_some_and(|said| said != walker.roster_lines().roster()) {
+                self.findings.push((place, Flaw::Roster { size }));
+            }
+            return;
+        }
+        self.findings.push((place, Flaw::Root { size, agreed: self.agreed }));
+        // Every later root differs for the same reason.
+        self.expected.clear();
+    }
+
+    fn genesis(&mut self, step: &Step<'_>, path: &str) {
+        let born = &self.stream.born;
+        let agrees = matches!(Entry::parse(step.record), Ok(Entry::Genesis(genesis))
+            if genesis.origin == born.origin && genesis.vkey == born.vkey);
+        if !agrees {
+            let place = Place {
+                seq: Some(0),
+                offset: Some(step.offset),
+                ..Place::file(self.origin(), path)
+            };
+            self.findings.push((place, Flaw::Birth));
+        }
+    }
+
+    fn reference(&mut self, reference: AnchorRefEntry, (step, path): (&Step<'_>, &str)) {
+        let seq = Some(step.head.seq);
+        let place = Place { seq, offset: Some(step.offset), ..Place::file(self.origin(), path) };
+        match self.registry.root_at(reference.size) {
+            Some(root) if root == reference.root => {}
+            Some(_) => self.findings.push((place, Flaw::Reference)),
+            None => self.references.push((place, reference)),
+        }
+    }
+
+    fn suspect(&mut self, path: &str, step: &Step<'_>, flaw: Flaw) {
+        if self.findings.len() < SUSPECT_MAX {
+            let seq = Some(step.head.seq);
+            let place =
+                Place { seq, offset: Some(step.offset), ..Place::file(self.origin(), path) };
+            self.findings.push((place, flaw));
+        }
+    }
+
+    /// A file that ends in bytes that are no record; true when that is accounted for.
+    fn torn(
+        &mut self,
+        run: &mut Run<'_>,
+        (at, is_last): (Place, bool),
+        (tail, why): (TornTail, FrameError),
+    ) -> bool {
+        let size = self.walker.size();
+        let signed = self.expected.last_key_value().map_or(0, |(size, _)| *size);
+        let explained = match &self.stream.closed {
+            Some(closed) => closed.size == size && closed.torn.as_ref() == Some(&tail),
+            None => signed <= size,
+        };
+        if !explained || !is_last {
+            self.findings.push((Place { offset: Some(tail.offset), ..at }, Flaw::Frame(why)));
+            return false;
+        }
+        if self.stream.closed.is_none() {
+            let (origin, bytes) = (self.origin().clone(), tail.bytes);
+            run.report.gaps.push(Gap::Tail { origin, from: size, bytes });
+        }
+        true
+    }
+
+    /// A record that is not where it belongs. A link that does not fit speaks against the record before it.
+    fn broken(
+        &mut self,
+        (at, offset): (Place, u64),
+        (before_offset, why): (Option<u64>, LinkError),
+    ) {
+        let here = Place { offset: Some(offset), ..at };
+        let changed = matches!(why, LinkError::Prev) && here.seq != Some(0);
+        if changed {
+            let seq = here.seq.map(|seq| seq.saturating_sub(1));
+            self.findings.push((Place { seq, offset: before_offset, ..here }, Flaw::Changed));
+        } else {
+            self.findings.push((here, Flaw::Link(why)));
+        }
+    }
+
+    /// The walk came to the end: is it the end that was signed?
+    fn ends(&mut self, run: &mut Run<'_>) {
+        let path = layout::wal_dir(self.origin());
+        let walker = self.walker.clone();
+        let (found, origin) = (walker.size(), self.origin().clone());
+        self.root_at(&walker, &path);
+        let here = Place { seq: Some(found), ..Place::of(&origin) };
+        if let Some((signed, _)) = self.expected.last_key_value() {
+            self.findings.push((here, Flaw::Truncated { found, signed: *signed }));
+            return;
+        }
+        match &self.stream.closed {
+            Some(closed) if found > closed.size => {
+                let place = Place { seq: Some(closed.size), ..here };
+                self.findings.push((place, Flaw::Extra { size: closed.size }));
+            }
+            Some(closed)
+                if closed.how == Ending::Closed && !self.last_is_close && found > self.begins =>
+            {
+                self.findings.push((here, Flaw::Unclosed));
+            }
+            Some(_) => {}
+            None if self.agreed < found => {
+                let gap = Gap::Unanchored { origin, from: self.agreed, to: found };
+                run.report.gaps.push(gap);
+            }
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The commands of `aegisctl` for those who are handed evidence: tenants, auditors, analysts.
+//!
+//! Not here: writing to a terminal, and verifying whole logs (`cli`). Invariant: no log is ever written to, and a file that
+//! is there is never overwritten.
+
+mod answer;
+mod disclose;
+mod erase;
+mod error;
+mod export;
+mod filter;
+mod log;
+mod promise;
+mod query;
+mod records;
+mod remembered;
+mod tenant;
+
+pub use answer::{Answer, Outcome, Table};
+pub use disclose::{DiscloseArgs, check_disclosures};
+pub use erase::EraseArgs;
+pub use error::EvidenceError;
+pub use export::ExportArgs;
+pub use log::{LogArgs, StoreOption, load_trust, open_log, store_option};
+pub use promise::promised;
+pub use query::QueryArgs;
+pub use remembered::{memorise, recall};
+pub use tenant::{TenantArgs, check_package};
+
+/// Told how many more bytes were read, for whoever waits.
+pub type Progress<'p> = &'p mut dyn FnMut(usize);

@@ -1,0 +1,90 @@
+//! Every record of a log, wherever it lies.
+//!
+//! Not here: whether the log is whole (`audit/verify`). Invariant: a record is shown only when its checksum and its links to all
+//! records before it hold; a stream in which one does not is an error.
+
+use aegis_audit_chain::link::Walker;
+use aegis_audit_chain::registry::{RegistryReader, Stream};
+use aegis_audit_chain::source::{FileError, LogSource, log_files, required_file};
+use aegis_audit_chain::trust::Trust;
+use aegis_audit_chain::walk::{FileEnd, walk_file};
+use aegis_audit_chain::{Hash, Origin, layout, note};
+use aegis_audit_ship::Log;
+
+use crate::{EvidenceError, Progress};
+
+/// Takes a record's stream and its bytes.
+pub(crate) type Show<'s> = &'s mut dyn FnMut(&Origin, &[u8]) -> Result<(), EvidenceError>;
+
+/// Shows every record of every stream that a trusted registry names, the streams in the order of their births.
+pub(crate) fn each_record(
+    (log, trust): (&Log, &Trust),
+    progress: Progress<'_>,
+    show: Show<'_>,
+) -> Result<(), EvidenceError> {
+    log.each(trust, &mut |source, trust| {
+        for (origin, region) in trust.registries() {
+            for stream in streams(source, (origin, region))? {
+                stream_records(source, (&stream.born.origin, stream.last()), (progress, show))?;
+            }
+        }
+        Ok::<(), EvidenceError>(())
+    })?;
+    Ok(())
+}
+
+/// The streams that the registry names; none where it is not here.
+fn streams(
+    source: &dyn LogSource,
+    (origin, region): (&Origin, &note::Verifier),
+) -> Result<Vec<Stream>, EvidenceError> {
+    let firsts = log_files(source, origin).map_err(unreadable)?;
+    if firsts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let broken = |error| EvidenceError::invalid("the registry", error);
+    let mut reader = RegistryReader::new(origin.clone(), region.clone());
+    for first in firsts {
+        let bytes = required_file(source, &layout::wal_file(origin, first)).map_err(unreadable)?;
+        reader.file(first, &bytes).map_err(broken)?;
+    }
+    Ok(reader.finish().map_err(broken)?.streams().to_vec())
+}
+
+fn stream_records(
+    source: &dyn LogSource,
+    (origin, signed): (&Origin, Option<(u64, Hash)>),
+    (progress, show): (Progress<'_>, Show<'_>),
+) -> Result<(), EvidenceError> {
+    let mut walker = Walker::new(origin.clone());
+    for first in log_files(source, origin).map_err(unreadable)? {
+        let path = layout::wal_file(origin, first);
+        let bytes = required_file(source, &path).map_err(unreadable)?;
+        progress(bytes.len());
+        let mut shown = Ok(());
+        let end = walk_file(&mut walker, (first, &bytes), &mut |_, step| {
+            if shown.is_ok() {
+                shown = show(origin, step.record);
+            }
+        });
+        shown?;
+        match end {
+            // What a crash tears, or a writer is at, is no record yet; whether it was one, the signed size tells.
+            FileEnd::Clean | FileEnd::Torn { .. } => {}
+            FileEnd::Broken { .. } | FileEnd::Misplaced { .. } => return Err(changed(origin)),
+        }
+    }
+    match signed {
+        Some((size, _)) if walker.size() < size => Err(changed(origin)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn changed(origin: &Origin) -> EvidenceError {
+    let message = format!("{origin} is not what was signed; `aegisctl audit verify` says where");
+    EvidenceError::invalid("the audit log", message)
+}
+
+fn unreadable(error: FileError) -> EvidenceError {
+    EvidenceError::invalid("the audit log", error)
+}

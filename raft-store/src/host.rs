@@ -1,0 +1,41 @@
+//! What a voter takes from the machine it runs on: tasks, threads that may block, and the wall clock.
+//!
+//! Not here: its disk (`disk`) and its network (`wire`). Invariant: nothing else in this crate asks the machine for these, so
+//! that in tests a simulated one can stand in.
+
+use std::time::SystemTime;
+
+use aegis_domain::Timestamp;
+use openraft::AsyncRuntime as _;
+use tokio::task::{JoinError, JoinHandle};
+
+#[cfg(test)]
+pub(crate) use crate::tests::sim::host::Runtime;
+#[cfg(not(test))]
+pub(crate) use openraft::TokioRuntime as Runtime;
+
+pub(crate) fn spawn<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> JoinHandle<T> {
+    Runtime::spawn(work)
+}
+
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    #[cfg(test)]
+    if crate::tests::sim::host::now().is_some() {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await
+}
+
+/// By this machine's clock; a leader's is what counts.
+pub(crate) fn now() -> Timestamp {
+    #[cfg(test)]
+    if let Some(now) = crate::tests::sim::host::now() {
+        return now;
+    }
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_unix_ns(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}

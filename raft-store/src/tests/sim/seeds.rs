@@ -1,0 +1,56 @@
+//! Simulations from many seeds, in each of which every rule must hold.
+//!
+//! Not here: what happens in one (`faults`, `clients`). Invariant: the number of seeds is bounded by time, so that a slow
+//! machine runs fewer, but never none.
+
+use std::time::{Duration, Instant};
+
+use super::{Plan, run};
+
+/// How long the seeds may take where nobody asked for a number of them.
+const BUDGET: Duration = Duration::from_secs(40);
+const SEEDS_MAX: u64 = 50;
+
+fn wanted(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// `AEGIS_SIM_SEED=n` runs one, `AEGIS_SIM_SEEDS=n` as many, from `AEGIS_SIM_FROM` on.
+#[test]
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a seed that fails must be known")]
+fn no_seed_breaks_a_rule() {
+    if let Some(seed) = wanted("AEGIS_SIM_SEED") {
+        let report = run(Plan::of(seed));
+        assert!(report.broken.is_empty(), "seed {seed}: {report:#?}");
+        return;
+    }
+    let (asked, from) = (wanted("AEGIS_SIM_SEEDS"), wanted("AEGIS_SIM_FROM").unwrap_or(1));
+    let (begun, mut runs) = (Instant::now(), 0);
+    let (mut answered, mut unknown, mut failed) = (0, 0, Vec::new());
+    for seed in from..from + asked.unwrap_or(SEEDS_MAX) {
+        if asked.is_none() && runs > 0 && begun.elapsed() > BUDGET {
+            break;
+        }
+        let report = run(Plan::of(seed));
+        runs += 1;
+        answered += report.wishes.0;
+        unknown += report.wishes.2;
+        if !report.broken.is_empty() {
+            eprintln!("seed {seed}: {report:#?}");
+            failed.push(seed);
+        }
+    }
+    println!("{runs} seeds from {from}: {answered} wishes answered, {unknown} of unknown fate");
+    assert!(failed.is_empty(), "run again with AEGIS_SIM_SEED, each of {failed:?}");
+    assert!(answered > runs * 50, "the clusters hardly answered");
+}
+
+#[test]
+fn a_seed_gives_the_same_run_again() {
+    for seed in [3, 4] {
+        let (first, second) = (run(Plan::of(seed)), run(Plan::of(seed)));
+        assert_eq!(first.trace, second.trace, "seed {seed}");
+        assert_eq!((first.counts, first.wishes), (second.counts, second.wishes), "seed {seed}");
+        assert!(first.counts.messages > 300 && first.counts.crashes > 3, "{first:?}");
+    }
+}

@@ -1,0 +1,76 @@
+//! What the clients of a simulation wish for.
+//!
+//! Not here: when, and of whom (`clients`). Invariant: no two wishes are in one name, so that each can be found in the log.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use aegis_audit_chain::Hash;
+use aegis_domain::{DecisionId, ParamsHash, Region, RuleId, TenantId, Timestamp, Ttl};
+use aegis_ledger::{
+    Action, ApprovalAct, ApprovalKey, Choice, Environment, LineKey, ReleaseAct, Residency,
+    TenantAct,
+};
+use aegis_registry::Actor;
+
+use crate::Wish;
+
+/// The line on which versions are published.
+pub(crate) const PUBLISHED: u64 = 99;
+/// Every line has these.
+pub(crate) const VERSIONS: u32 = 4;
+const BUNDLE: &[u8] = b"a bundle";
+
+pub(crate) fn wish(by: &str, action: Action) -> Wish {
+    Wish { by: Actor::parse(by).unwrap(), action, once: None }
+}
+
+pub(crate) fn tenant(name: &str) -> TenantId {
+    TenantId::parse(name).unwrap()
+}
+
+pub(crate) fn line(number: u64) -> LineKey {
+    let tenant = tenant(&format!("line-{number}"));
+    LineKey { tenant, environment: Environment::parse("prod").unwrap() }
+}
+
+pub(crate) fn grant_key(number: u64) -> ApprovalKey {
+    ApprovalKey { tenant: tenant("grants"), id: DecisionId::new(number, [0; 10]) }
+}
+
+pub(crate) fn store() -> Action {
+    let (digest, content) = (Hash::of(BUNDLE), BUNDLE.to_vec());
+    Action::Release(ReleaseAct::Store { digest, content })
+}
+
+pub(crate) fn publish(number: u64) -> Action {
+    let (bundle, source) = (Hash::of(BUNDLE), Hash::of(BUNDLE));
+    Action::Release(ReleaseAct::Publish { line: line(number), bundle, source })
+}
+
+pub(crate) fn swing(number: u64, seen: u64, active: u32) -> Action {
+    let choice = Choice { active, shadow: None, canary: None };
+    Action::Release(ReleaseAct::Activate { line: line(number), seen, choice })
+}
+
+fn rules() -> BTreeSet<RuleId> {
+    BTreeSet::from([RuleId::parse("big-payment").unwrap()])
+}
+
+/// Far enough ahead that no clock of the simulation gets there.
+pub(crate) fn give(number: u64, now: Timestamp) -> Action {
+    let (key, params) = (grant_key(number), ParamsHash::of(b"call"));
+    let expires_at = now.plus(Ttl::from_s(Duration::from_secs(3 * 24 * 60 * 60).as_secs()));
+    Action::Approval(ApprovalAct::Override { key, params, rules: rules(), expires_at })
+}
+
+pub(crate) fn consume(number: u64) -> Action {
+    let (key, params) = (grant_key(number), ParamsHash::of(b"call"));
+    Action::Approval(ApprovalAct::Consume { key, params, rules: rules() })
+}
+
+pub(crate) fn place(name: &str) -> Action {
+    let home = Region::parse("eu-west-1").unwrap();
+    let residency = Residency { allowed: BTreeSet::from([home.clone()]), home };
+    Action::Tenant(TenantAct::Place { tenant: tenant(name), seen: 0, residency })
+}
