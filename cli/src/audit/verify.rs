@@ -10,7 +10,7 @@ use aegis_audit_verify::{
     Depth, Finding, Gap, Options, Place, Report, Severity, Verdict, WitnessedHead, verify_region,
 };
 use aegis_cli_evidence::{
-    StoreOption, check_package, load_trust, open_log, promised, store_option,
+    StoreOption, check_package, load_trust, memorise, open_log, promised, recall, store_option,
 };
 use aegis_domain::Timestamp;
 use clap::{Args, ValueEnum};
@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::evidence;
 use crate::failure::{Exit, Failure};
-use crate::home::{self, Home};
+use crate::home::Home;
 use crate::screen::{Screen, counted};
 use crate::sheet::{Mood, Sheet};
 use crate::{args as values, clock};
