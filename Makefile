@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test tools clients verifiers ceph format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures hotfailovers interceptionfigures policyfigures analysts voterfigures storms
+.PHONY: help run test tools clients verifiers ceph format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures hotfailovers interceptionfigures policyfigures auditfigures analysts voterfigures storms
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -128,6 +128,9 @@ figures: tools ## measure the gateway beside bare Pingora; minutes, on a quiet m
 interceptionfigures: tools ## measure tunnels beside mitmproxy and squid, as far as installed; minutes, on a quiet machine
 	cargo build --release --package aegis-gateway --package aegis-loadtest
 	cargo run --release --package aegis-loadtest -- interception --work-dir $${CARGO_TARGET_DIR:-target}
+
+auditfigures: ## measure the audit log beside a plain chain of JSON lines; four minutes, on a quiet machine
+	cargo bench --package aegis-audit-ship --bench figures -- $${CARGO_TARGET_DIR:-target}
 
 CLIENTS := target/clients
 CLIENT_FILES := gateway/tests/clients

@@ -5,7 +5,9 @@
 
 use std::path::PathBuf;
 
-use aegis_cli_region::{AgentArgs, KeysArgs, RevokeArgs};
+use aegis_cli_region::{
+    AgentArgs, ApprovalArgs, FleetArgs, KeysArgs, LoginArgs, LogoutArgs, RevokeArgs, SessionArgs,
+};
 use aegis_domain::{Timestamp, Ttl};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -72,7 +74,12 @@ pub(crate) enum Command {
     Agent(AgentArgs),
     Keys(KeysArgs),
     Revoke(RevokeArgs),
+    Session(SessionArgs),
+    Approval(ApprovalArgs),
+    Login(LoginArgs),
+    Logout(LogoutArgs),
     Policy(policy::PolicyArgs),
+    Fleet(FleetArgs),
     Audit(audit::AuditArgs),
     Ca(ca::CaArgs),
     Cost(cost::CostArgs),

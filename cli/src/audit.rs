@@ -8,7 +8,8 @@ mod tail;
 mod verify;
 
 use aegis_cli_evidence::{
-    Answer, DiscloseArgs, EraseArgs, EvidenceError, ExportArgs, Progress, QueryArgs, TenantArgs,
+    Answer, DiscloseArgs, EraseArgs, EvidenceError, ExportArgs, Progress, QueryArgs, ServeArgs,
+    TenantArgs,
 };
 use clap::{Args, Subcommand};
 
@@ -37,6 +38,7 @@ enum AuditCommand {
     Erase(EraseArgs),
     Export(ExportArgs),
     Query(QueryArgs),
+    Serve(ServeArgs),
 }
 
 pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
@@ -57,6 +59,12 @@ pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit
         }
         AuditCommand::Query(args) => {
             with_progress(screen, |progress| args.run(home.root(), progress))
+        }
+        AuditCommand::Serve(args) => {
+            let server = args.bind(home.root())?;
+            screen.say(&format!("listening on http://{}", args.listen));
+            server.run();
+            Ok(Exit::Ok)
         }
         AuditCommand::Erase(args) => evidence::show(args.run(home.root(), clock::now()), screen),
     }

@@ -107,6 +107,10 @@ fn tenant(node: &Node, problems: &mut Problems, folder: &Path) -> Option<Tenant>
     let org = map.required("org", problems, Node::parsed::<OrgId>);
     let policies = map.required("policy", problems, |node, problems| {
         let mut map = node.mapping(problems)?;
+        if map.get("release").is_some() {
+            // The region has them.
+            return Some(Vec::new());
+        }
         let enforce = map.required("enforce", problems, |n, p| paths(n, p, folder));
         let candidate = map.optional("candidate", problems, |node, problems| {
             node.mapping(problems)?.required("files", problems, |n, p| paths(n, p, folder))

@@ -11,12 +11,14 @@ mod diff;
 mod explain;
 mod lint;
 mod load;
+mod release;
 mod replay;
 mod schema;
 mod simulate;
 mod test;
 mod verify;
 
+use aegis_cli_region::ReleaseCommand;
 use clap::{Args, Subcommand};
 
 use crate::failure::{Exit, Failure};
@@ -28,17 +30,20 @@ pub(crate) use load::compile;
 const AFTER: &str = "\
 Exit codes:
   0  ok
-  1  a finding under --deny-findings, too little coverage, or a bundle that does not verify
+  1  a finding under --deny-findings, too little coverage, a bundle that does not verify, or a rollout that was taken back
   2  the command line is wrong
-  3  a policy does not compile, or something is missing
-  4  a test failed
+  3  a policy does not compile, or something is missing or not reachable
+  4  a test failed, or something is not allowed
   5  a replay shows what --fail-on names
 
 Examples:
   aegisctl policy check policies/acme.yaml
   aegisctl policy test --coverage
   aegisctl policy explain --test 'secrets: 1'
-  aegisctl policy replay --candidate policies/acme-next.yaml --baseline policies/acme.yaml";
+  aegisctl policy replay --candidate policies/acme-next.yaml --baseline policies/acme.yaml
+  aegisctl policy push policies/acme.yaml --tenant acme --env prod
+  aegisctl policy rollout start 7 --stages 5%@10m,50%@10m,100% --tenant acme --env prod
+  aegisctl policy rollback --tenant acme --env prod";
 
 /// Write a policy, prove it, see what it would do, ship it.
 #[derive(Debug, Args)]
@@ -61,6 +66,9 @@ enum PolicyCommand {
     Build(build::BuildArgs),
     Verify(verify::VerifyArgs),
     Schema(schema::SchemaArgs),
+    #[command(flatten)]
+    Release(ReleaseCommand),
+    Export(aegis_cli_region::ExportArgs),
 }
 
 pub(crate) fn run(args: &PolicyArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
@@ -70,11 +78,13 @@ pub(crate) fn run(args: &PolicyArgs, home: &Home, screen: &Screen) -> Result<Exi
         PolicyCommand::Test(args) => test::run(args, home, screen),
         PolicyCommand::Coverage(args) => coverage::run(args, home, screen),
         PolicyCommand::Explain(args) => explain::run(args, home, screen),
-        PolicyCommand::Diff(args) => diff::run(args, screen),
+        PolicyCommand::Diff(args) => diff::run(args, home, screen),
         PolicyCommand::Simulate(args) => simulate::run(args, home, screen),
         PolicyCommand::Replay(args) => replay::run(args, home, screen),
         PolicyCommand::Build(args) => build::run(args, home, screen),
         PolicyCommand::Verify(args) => verify::run(args, home, screen),
         PolicyCommand::Schema(_) => schema::run(screen),
+        PolicyCommand::Release(command) => release::run(command, home, screen),
+        PolicyCommand::Export(args) => crate::region::show(args.run(home.root()), screen),
     }
 }

@@ -7,6 +7,8 @@ mod client_certificate;
 mod read;
 mod read_audit;
 mod read_modes;
+mod read_people;
+mod read_policy;
 mod read_region;
 mod read_spending;
 mod read_state;
@@ -15,6 +17,7 @@ mod spending;
 
 pub use client_certificate::ClientCertificate;
 pub use read_audit::{AuditShipping, RetentionMode, ShipRetention, ShipTo};
+pub use read_people::PeopleIssuer;
 pub use read_region::{
     ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, RegionRegistry,
 };
@@ -34,6 +37,7 @@ use aegis_domain::{
     Ttl,
 };
 use aegis_identity::{CertificateThumbprint, Modes};
+use aegis_ledger::Environment;
 use aegis_policy_rollout::Share;
 use aegis_state::{Budgets, Rates, RedisConfig};
 use ipnet::IpNet;
@@ -55,6 +59,10 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// The region's registry of agents, beside those that tenants name here.
     pub registry: Option<RegionRegistry>,
+    /// What this gateway is called among those of its region, if it has a name.
+    pub name: Option<String>,
+    /// Signed releases, for a first start with nobody reachable.
+    pub policy_export: Option<PathBuf>,
     /// Gateways of other regions, for the callers that must go there.
     pub regions: BTreeMap<Region, String>,
     pub tenants: BTreeMap<TenantId, Arc<Tenant>>,
@@ -185,7 +193,7 @@ pub struct Tenant {
     pub org: OrgId,
     /// Where its calls must be made from; elsewhere they are refused.
     pub region: Region,
-    pub policy: PolicyFiles,
+    pub policy: PolicySource,
     /// How its agents must show who they are, where they have no modes of their own.
     pub modes: Modes,
     /// For all its agents together.
@@ -196,6 +204,14 @@ pub struct Tenant {
     pub tools: BTreeMap<ToolName, Arc<ToolBinding>>,
     /// How calls through the forward proxy go to origins that no tool is for, if the policy lets them.
     pub direct: Arc<ToolBinding>,
+}
+
+/// Where a tenant's policy comes from.
+#[derive(Debug)]
+pub enum PolicySource {
+    Files(PolicyFiles),
+    /// What the region releases for it in this environment.
+    Release(Environment),
 }
 
 /// The files of a tenant's policy: the version that decides, and one that may come after it.

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use aegis_document::{Diagnostics, Document, Node, Position, Problems};
 use aegis_domain::{AgentId, MicroUsd, OrgId, Region, TeamId, TenantId, ToolName};
-use aegis_policy_rollout::Share;
 use aegis_state::BudgetError;
 use sha2::{Digest as _, Sha256};
 
@@ -19,11 +18,10 @@ use aegis_identity::Modes;
 
 use crate::read_tool::{self, Folder};
 use crate::{
-    Agent, AgentCertificate, CallLimits, CandidateFiles, Config, HEADERS_CEILING, IdentityConfig,
-    IssuerConfig, Limits, Listen, PolicyFiles, SpendLimit, Standing, StateHome, Tenant, TlsListen,
-    ToolBinding,
+    Agent, AgentCertificate, CallLimits, Config, HEADERS_CEILING, IdentityConfig, IssuerConfig,
+    Limits, Listen, PolicySource, SpendLimit, Standing, StateHome, Tenant, TlsListen, ToolBinding,
 };
-use crate::{read_audit, read_modes, read_region, read_spending, read_state};
+use crate::{read_audit, read_modes, read_policy, read_region, read_spending, read_state};
 
 pub(super) fn load(path: &Path) -> Result<Config, Diagnostics> {
     let name = path.display().to_string();
@@ -56,6 +54,8 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
     let control = map.optional("control", problems, |n, p| read_region::control(n, p, folder));
     let registry = map.optional("registry", problems, |n, p| read_region::registry(n, p, folder));
     let registry = read_region::one_of(control, registry, (root, problems));
+    let name = map.optional("name", problems, gateway_name);
+    let policy_export = map.optional("policy_export", problems, |n, p| folder.path(n, p));
     if registry.is_none() && identity.as_ref().is_some_and(|it| it.issuers.is_empty()) {
         let help = "name an issuer below `identity`, or keep a registry of agents with `control`";
         problems.report_with_help(root.position(), "nobody's tokens are trusted", help);
@@ -71,6 +71,10 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
     map.finish(problems);
     let mut complete = BTreeMap::new();
     for (id, (position, raw)) in tenants? {
+        if matches!(raw.policy, PolicySource::Release(_)) && registry.is_none() {
+            let help = "keep the region's ledger with `control`, or follow it with `registry`";
+            problems.report_with_help(position, "nobody releases policies here", help);
+        }
         match named(id.clone(), raw) {
             Ok(tenant) => drop(complete.insert(id, Arc::new(tenant))),
             Err(error) => problems.report(position, error.to_string()),
@@ -89,11 +93,24 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
         shipping,
         identity: identity?,
         registry,
+        name,
+        policy_export,
         regions: regions.unwrap_or_default(),
         tenants: complete,
         file: PathBuf::new(),
         sha256: [0; 32],
     })
+}
+
+/// What this gateway is called among those of its region.
+fn gateway_name(node: &Node, problems: &mut Problems) -> Option<String> {
+    let name = node.text(problems)?;
+    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+    if !(1..=63).contains(&name.len()) || !name.bytes().all(allowed) {
+        problems.report(node.position(), "a gateway's name is 1 to 63 of a-z 0-9 . -");
+        return None;
+    }
+    Some(name)
 }
 
 /// Audit origins are built from it, so it is a lower-case DNS name.
@@ -204,7 +221,7 @@ fn identity(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Ide
 struct RawTenant {
     org: OrgId,
     region: Region,
-    policy: PolicyFiles,
+    policy: PolicySource,
     modes: Option<Modes>,
     limits: CallLimits,
     teams: BTreeMap<TeamId, Vec<SpendLimit>>,
@@ -253,7 +270,7 @@ fn tenant(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<RawTe
     let mut map = node.mapping(problems)?;
     let org = map.required("org", problems, Node::parsed::<OrgId>);
     let region = map.required("region", problems, Node::parsed::<Region>);
-    let policy = map.required("policy", problems, |n, p| policy(n, p, folder));
+    let policy = map.required("policy", problems, |n, p| read_policy::policy(n, p, folder));
     let modes = map.optional("modes", problems, read_modes::modes);
     let limits = read_spending::call_limits(&mut map, problems);
     let teams = match map.get("teams") {
@@ -284,37 +301,6 @@ fn tenant(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<RawTe
         tools: tools?,
         direct,
     })
-}
-
-fn policy(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<PolicyFiles> {
-    let mut map = node.mapping(problems)?;
-    let enforce = map.required("enforce", problems, |n, p| files(n, p, folder));
-    let candidate = map.optional("candidate", problems, |node, problems| {
-        let mut map = node.mapping(problems)?;
-        let files = map.required("files", problems, |n, p| files(n, p, folder));
-        let agents = map.optional("agents", problems, Node::parsed::<Share>);
-        let sample = map.optional("sample", problems, Node::parsed::<Share>);
-        map.finish(problems);
-        Some(CandidateFiles {
-            files: files?,
-            agents: agents.unwrap_or(Share::NONE),
-            sample: sample.unwrap_or(Share::ALL),
-        })
-    });
-    map.finish(problems);
-    Some(PolicyFiles { enforce: enforce?, candidate })
-}
-
-/// One file, or a list of files that make one set.
-fn files(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Vec<PathBuf>> {
-    if node.as_text().is_some() {
-        return folder.path(node, problems).map(|path| vec![path]);
-    }
-    let files = node.list(problems, |node, problems| folder.path(node, problems))?;
-    if files.is_empty() {
-        problems.report(node.position(), "at least one file must be named");
-    }
-    Some(files)
 }
 
 /// Dollars in quotes, because YAML would make a float of them: `"12.50"`.

@@ -6,9 +6,12 @@
 use std::fmt;
 use std::ops::Deref;
 
+use aegis_raft_store::ProposeError;
 use aegis_registry::{Action, Actor, ClientId, Event, Fingerprint, Refusal, Registry};
 use async_trait::async_trait;
 use tokio::sync::watch;
+
+use crate::chronicle::ChronicleError;
 
 /// Why a command did not become an event.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +28,40 @@ pub enum LedgerError {
     Unknown,
     #[error("the command is longer than the ledger takes")]
     TooLarge,
+    #[error("nothing was changed")]
+    NoRecord(#[source] ChronicleError),
+    #[error("the change was made, but it is not on record")]
+    Unrecorded(#[source] ChronicleError),
+}
+
+impl From<ProposeError> for LedgerError {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::Unknown => LedgerError::Unknown,
+            ProposeError::NoQuorum | ProposeError::Busy => LedgerError::NoQuorum,
+            ProposeError::TooLarge => LedgerError::TooLarge,
+            ProposeError::Stopped => LedgerError::Gone,
+        }
+    }
+}
+
+impl From<aegis_ledger::Refusal> for LedgerError {
+    /// Of a part of the ledger that was not asked, nothing is expected.
+    fn from(refusal: aegis_ledger::Refusal) -> Self {
+        use aegis_ledger::Refusal as Part;
+        match refusal {
+            Part::Registry(refusal) => LedgerError::Refused(refusal),
+            Part::Stale => LedgerError::Refused(Refusal::Stale),
+            Part::SerialReused => LedgerError::Refused(Refusal::SerialReused),
+            Part::ClientsFull => LedgerError::Refused(Refusal::Full),
+            Part::Release(_)
+            | Part::Approval(_)
+            | Part::Session(_)
+            | Part::Tenant(_)
+            | Part::Stream(_)
+            | Part::Voter(_) => LedgerError::Gone,
+        }
+    }
 }
 
 /// What is asked for.

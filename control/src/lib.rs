@@ -6,19 +6,27 @@
 
 mod access;
 mod api;
+mod chronicle;
 mod clock;
+mod command;
 mod connection;
 mod feed;
+mod fleet;
 mod issued;
 mod keys;
 mod ledger;
 mod oauth;
 mod page;
+mod people;
+mod policies;
 mod problem;
+mod provider;
 mod purse;
 mod read;
+mod releases;
 mod replay;
 mod replicated;
+mod rollouts;
 mod shapes;
 mod subjects;
 
@@ -26,7 +34,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aegis_domain::Region;
-use aegis_identity::{Nonces, SigningKey};
+use aegis_identity::{KeySet, Nonces, SigningKey};
 use aegis_raft_store::{Node, NodeError, OnFatal};
 pub use aegis_tokens::FirstUse;
 use aegis_tokens::Service;
@@ -34,19 +42,30 @@ use aegis_vault::{Files, Vault, VaultError};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
-pub use access::{AccessError, Principal, Role};
+pub use access::AccessError;
+pub use aegis_access::{Permission, Principal, Reach, Role};
 pub use api::OPENAPI;
+pub use chronicle::{Changed, Chronicle, ChronicleError};
 pub use connection::{Serving, TlsError, tls_config};
 pub use keys::KeyError;
 pub use ledger::{Ledger, LedgerError, Proposal, Reading};
+pub use provider::PeopleSource;
 pub use purse::{HotPurse, Purse};
+pub use releases::ReleasesError;
 pub use replay::{Memory, Replay, ReplayError};
 pub use replicated::Replicated;
+pub use rollouts::{Observations, Watched};
 pub use subjects::{SubjectSource, SubjectSources};
 
 use access::Access;
+use chronicle::Chronicled;
+use fleet::Fleet;
+use issued::Issued;
 use issued::Issued;
 use problem::Problem;
+use problem::Problem;
+use provider::Provider;
+use releases::Changes;
 use subjects::Subjects;
 
 /// What one control node is made from.
@@ -54,6 +73,7 @@ use subjects::Subjects;
 pub struct ControlConfig {
     /// Where it keeps its things; made if it is not there, and owned by this process.
     pub data_dir: PathBuf,
+    pub region: Region,
     /// The base URL it is reached at, which is also what its tokens name as their issuer.
     pub issuer: String,
     /// The gateways its tokens are for.
@@ -101,26 +121,34 @@ pub struct Control {
     replay: Arc<dyn Replay>,
     subjects: Subjects,
     access: Access,
+    /// Whose people may command, beside those with a session.
+    provider: Option<Provider>,
     region_key: SigningKey,
+    /// Checks the sessions that the region key signs.
+    session_keys: KeySet,
     /// What a proof at the token endpoint must carry, where it must.
     nonces: Option<Nonces>,
     issued: Issued,
+    region: Region,
+    changes: Changes,
+    fleet: Arc<Fleet>,
+    /// Where changes are put on record; `None` where no audit log is at hand.
+    chronicle: Option<Arc<dyn Chronicle>>,
     /// Where money is counted; `None` where no gateway's hot state is at hand.
     purse: Option<Arc<dyn Purse>>,
     /// One change of keys at a time, so that a key is in the vault and the registry or in neither.
     rotation: Mutex<()>,
+    /// One compilation at a time: it may take seconds of a processor.
+    compiling: Mutex<()>,
+    observations: Arc<dyn Observations>,
 }
 
 impl Control {
     /// A node that is its region's only voter and keeps everything below its directory.
-    pub async fn alone(
-        config: ControlConfig,
-        region: &Region,
-        on_fatal: OnFatal,
-    ) -> Result<Self, ControlError> {
+    pub async fn alone(config: ControlConfig, on_fatal: OnFatal) -> Result<Self, ControlError> {
         let vault = Files::open(&config.data_dir.join("vault"))?;
         let directory = config.data_dir.join("ledger");
-        let node = Node::alone(region.as_str(), &directory, on_fatal).await?;
+        let node = Node::alone(config.region.as_str(), &directory, on_fatal).await?;
         let means = Means {
             ledger: Arc::new(Replicated::of(node.clone())),
             node,
@@ -136,6 +164,7 @@ impl Control {
         if config.audiences.is_empty() {
             return Err(ControlError::NoAudience);
         }
+        let fleet = Arc::new(Fleet::default());
         Ok(Self {
             service: Service { issuer: config.issuer, audiences: config.audiences },
             node,
@@ -144,18 +173,51 @@ impl Control {
             replay,
             subjects: Subjects::start(config.subjects),
             access: Access::open(&config.data_dir)?,
+            provider: None,
+            session_keys: KeySet::default()
+                .with(config.region_key.public_key().clone())
+                .unwrap_or_default(),
             region_key: config.region_key,
             nonces: None,
             issued: Issued::default(),
+            region: config.region,
+            changes: Changes::default(),
+            chronicle: None,
             purse: None,
             rotation: Mutex::new(()),
+            compiling: Mutex::new(()),
+            observations: Arc::<Fleet>::clone(&fleet),
+            fleet,
         })
+    }
+
+    /// Puts every change on record before it is answered, and makes none that cannot be.
+    #[must_use]
+    pub fn with_chronicle(self, chronicle: Arc<dyn Chronicle>) -> Self {
+        let ledger = Arc::new(Chronicled {
+            ledger: Arc::clone(&self.ledger),
+            chronicle: Arc::clone(&chronicle),
+            node: self.node.clone(),
+        });
+        Self { ledger, chronicle: Some(chronicle), ..self }
+    }
+
+    /// Lets in the people of an OpenID provider.
+    #[must_use]
+    pub fn with_people(self, source: PeopleSource) -> Self {
+        Self { provider: Some(Provider::start(source)), ..self }
     }
 
     /// Tells and corrects what budgets have spent.
     #[must_use]
     pub fn with_purse(self, purse: Arc<dyn Purse>) -> Self {
         Self { purse: Some(purse), ..self }
+    }
+
+    /// Learns what gateways saw candidates do otherwise than by their reports to this node.
+    #[must_use]
+    pub fn with_observations(self, observations: Arc<dyn Observations>) -> Self {
+        Self { observations, ..self }
     }
 
     fn purse(&self) -> Result<&dyn Purse, Problem> {
@@ -190,6 +252,10 @@ where
     F: Future<Output = ()> + Send,
 {
     keys::ensure(&control).await?;
-    connection::serve(listener, api::router(control), serving, stop).await;
+    let served = connection::serve(listener, api::router(Arc::clone(&control)), serving, stop);
+    tokio::select! {
+        () = served => {}
+        () = rollouts::drive(&control) => {}
+    }
     Ok(())
 }

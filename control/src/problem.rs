@@ -3,25 +3,33 @@
 //!
 //! Not here: OAuth's own errors, which have another shape (`oauth`). Invariant: the detail never quotes what was sent.
 
+use aegis_access::Unpermitted;
+use aegis_document::Diagnostics;
+use aegis_ledger::ApprovalRefusal;
+use aegis_ledger::ReleaseRefusal;
+use aegis_policy::BundleError;
 use aegis_registry::Refusal;
 use aegis_state::StateError;
 use axum::Json;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tracing::error;
 
+use crate::chronicle::ChronicleError;
 use crate::clock::RandomError;
 use crate::keys::KeyError;
 use crate::ledger::LedgerError;
+use crate::releases::ReleasesError;
+use crate::shapes;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
     #[error("send a token as Authorization: Bearer")]
     Unauthorized,
-    #[error("the token does not allow this")]
-    Forbidden,
+    #[error(transparent)]
+    Unpermitted(#[from] Unpermitted),
     #[error("there is no such path")]
     NoRoute,
     #[error("the path knows other methods only")]
@@ -36,14 +44,24 @@ pub(crate) enum Problem {
     ContentType(&'static str),
     #[error("{0}")]
     Refused(Refusal),
+    #[error("{0}")]
+    Declined(aegis_ledger::Refusal),
     #[error("the proof of possession is not a signature of the key over this enrolment")]
     Proof,
     #[error(
         "the registry ends at {serial}, before what is asked for; this node was restored from an older state"
     )]
     Rewound { serial: u64 },
+    #[error(transparent)]
+    Releases(#[from] ReleasesError),
     #[error("the registry cannot be written now")]
     Ledger(#[source] LedgerError),
+    #[error("the audit log takes no record, so nothing was changed")]
+    NoRecord(#[source] ChronicleError),
+    #[error(
+        "the change was made, but the audit log did not take its record; send it again under the same Idempotency-Key"
+    )]
+    Unrecorded(#[source] ChronicleError),
     #[error("a token key cannot be made")]
     Key(#[source] KeyError),
     #[error(
@@ -56,6 +74,22 @@ pub(crate) enum Problem {
         "the adjustment is on record, but the hot state did not take it; send it again under the same Idempotency-Key"
     )]
     Unadjusted(#[source] StateError),
+    #[error("the policy is not fit to decide")]
+    Unfit(Diagnostics),
+    #[error("{0}")]
+    Release(ReleaseRefusal),
+    #[error("the pointer was moved since it was read")]
+    Moved(Box<Value>),
+    #[error("send the ETag of the pointer as If-Match")]
+    NoIfMatch,
+    #[error(
+        "this stops enforcing what is enforced now, which has a route and a permission of its own"
+    )]
+    Downgrade(Box<Value>),
+    #[error("a bundle cannot be packed or read")]
+    Bundle(#[from] BundleError),
+    #[error("a compilation ended half-way")]
+    Compiler,
     #[error("no random numbers are to be had")]
     Random(#[from] RandomError),
 }
@@ -64,6 +98,8 @@ impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::Refused(refusal) => Problem::Refused(refusal),
+            LedgerError::NoRecord(error) => Problem::NoRecord(error),
+            LedgerError::Unrecorded(error) => Problem::Unrecorded(error),
             LedgerError::Gone
             | LedgerError::NoQuorum
             | LedgerError::Unknown
@@ -82,11 +118,29 @@ impl From<KeyError> for Problem {
 }
 
 impl Problem {
+    /// What is told beside the standard members (RFC 9457 §3.2).
+    fn more(&self) -> Map<String, Value> {
+        let more = if let Problem::Unfit(found) = self {
+            Some(("diagnostics", diagnostics(found)))
+        } else if let Problem::Moved(pointer) = self {
+            Some(("pointer", pointer.as_ref().clone()))
+        } else if let Problem::Downgrade(changes) = self {
+            Some(("changes", changes.as_ref().clone()))
+        } else {
+            None
+        };
+        more.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
     /// Status, and the last part of the problem's type.
     fn kind(&self) -> (StatusCode, &'static str) {
         match self {
             Problem::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
-            Problem::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Problem::Unpermitted(Unpermitted::Permission(_)) => {
+                (StatusCode::FORBIDDEN, "forbidden")
+            }
+            Problem::Unpermitted(Unpermitted::Tenant) => (StatusCode::FORBIDDEN, "other-tenant"),
+            Problem::Unpermitted(Unpermitted::Region) => (StatusCode::FORBIDDEN, "whole-region"),
             Problem::NoRoute => (StatusCode::NOT_FOUND, "no-route"),
             Problem::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
             Problem::NotFound => (StatusCode::NOT_FOUND, "not-found"),
@@ -95,14 +149,66 @@ impl Problem {
             Problem::ContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type"),
             Problem::Proof => (StatusCode::FORBIDDEN, "proof"),
             Problem::Rewound { .. } => (StatusCode::CONFLICT, "rewound"),
+            Problem::Releases(ReleasesError::Rewound { .. }) => (StatusCode::CONFLICT, "rewound"),
+            Problem::Releases(ReleasesError::Content(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "releases")
+            }
             Problem::Refused(refusal) => refused(*refusal),
+            Problem::Declined(refusal) => declined(refusal),
             Problem::Ledger(_) => (StatusCode::SERVICE_UNAVAILABLE, "ledger"),
+            Problem::NoRecord(_) => (StatusCode::SERVICE_UNAVAILABLE, "no-record"),
+            Problem::Unrecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "unrecorded"),
             Problem::NoPurse => (StatusCode::SERVICE_UNAVAILABLE, "no-hot-state"),
             Problem::Purse(_) => (StatusCode::SERVICE_UNAVAILABLE, "hot-state"),
             Problem::Unadjusted(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-adjusted"),
+            Problem::Unfit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "policy"),
+            Problem::Release(refusal) => release(*refusal),
+            Problem::Moved(_) => (StatusCode::PRECONDITION_FAILED, "changed"),
+            Problem::NoIfMatch => (StatusCode::PRECONDITION_REQUIRED, "if-match"),
+            Problem::Downgrade(_) => (StatusCode::FORBIDDEN, "downgrade"),
+            Problem::Bundle(_) | Problem::Compiler => (StatusCode::INTERNAL_SERVER_ERROR, "bundle"),
             Problem::Key(_) | Problem::Random(_) => (StatusCode::SERVICE_UNAVAILABLE, "keys"),
         }
     }
+}
+
+fn release(refusal: ReleaseRefusal) -> (StatusCode, &'static str) {
+    match refusal {
+        ReleaseRefusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+        ReleaseRefusal::VersionUnknown => (StatusCode::NOT_FOUND, "version-unknown"),
+        ReleaseRefusal::ContentGone => (StatusCode::GONE, "content-gone"),
+        // Whoever sends no epoch cannot lose by one; the other case tells more (`Problem::Moved`).
+        ReleaseRefusal::Moved { .. } => (StatusCode::PRECONDITION_FAILED, "changed"),
+        ReleaseRefusal::NothingActive => (StatusCode::CONFLICT, "nothing-active"),
+        ReleaseRefusal::ActiveAlready => (StatusCode::CONFLICT, "active-already"),
+        ReleaseRefusal::Stages => (StatusCode::UNPROCESSABLE_ENTITY, "stages"),
+        ReleaseRefusal::Guards => (StatusCode::UNPROCESSABLE_ENTITY, "guards"),
+        ReleaseRefusal::RolloutRuns => (StatusCode::CONFLICT, "rollout-runs"),
+        ReleaseRefusal::NoRollout => (StatusCode::CONFLICT, "no-rollout"),
+        ReleaseRefusal::NothingToDo => (StatusCode::CONFLICT, "nothing-to-do"),
+        ReleaseRefusal::NeverActive => (StatusCode::CONFLICT, "never-active"),
+        ReleaseRefusal::Pinned => (StatusCode::CONFLICT, "pinned"),
+        ReleaseRefusal::NotPinned => (StatusCode::CONFLICT, "not-pinned"),
+        ReleaseRefusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
+        // The digest is made here, the content is brought before its version, and the number is asked for again.
+        ReleaseRefusal::Digest | ReleaseRefusal::ContentUnknown | ReleaseRefusal::Number { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "ledger")
+        }
+    }
+}
+
+/// What is wrong in policy files, as `aegisctl policy check` tells it.
+fn diagnostics(found: &Diagnostics) -> Value {
+    let all = found.iter().map(|one| {
+        json!({
+            "file": &*one.file,
+            "line": one.line,
+            "column": one.column,
+            "message": one.message,
+            "help": one.help,
+        })
+    });
+    all.collect()
 }
 
 fn refused(refusal: Refusal) -> (StatusCode, &'static str) {
@@ -129,6 +235,45 @@ fn refused(refusal: Refusal) -> (StatusCode, &'static str) {
     }
 }
 
+fn declined(refusal: &aegis_ledger::Refusal) -> (StatusCode, &'static str) {
+    use aegis_ledger::{Refusal as Declined, SessionRefusal};
+    match refusal {
+        Declined::Registry(refusal) => refused(*refusal),
+        Declined::Approval(refusal) => approval(*refusal),
+        Declined::Session(refusal) => match refusal {
+            SessionRefusal::Unknown => (StatusCode::NOT_FOUND, "session-unknown"),
+            SessionRefusal::Exists => (StatusCode::CONFLICT, "session-exists"),
+            SessionRefusal::Length => (StatusCode::UNPROCESSABLE_ENTITY, "session-length"),
+            SessionRefusal::NoRole => (StatusCode::UNPROCESSABLE_ENTITY, "session-role"),
+            SessionRefusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
+        },
+        Declined::Release(_) | Declined::Tenant(_) | Declined::Stream(_) | Declined::Voter(_) => {
+            (StatusCode::CONFLICT, "declined")
+        }
+        Declined::Stale => refused(Refusal::Stale),
+        Declined::SerialReused => refused(Refusal::SerialReused),
+        Declined::ClientsFull => refused(Refusal::Full),
+    }
+}
+
+fn approval(refusal: ApprovalRefusal) -> (StatusCode, &'static str) {
+    match refusal {
+        ApprovalRefusal::Unknown => (StatusCode::NOT_FOUND, "approval-unknown"),
+        ApprovalRefusal::Exists => (StatusCode::CONFLICT, "approval-exists"),
+        ApprovalRefusal::Answered => (StatusCode::CONFLICT, "approval-answered"),
+        ApprovalRefusal::Expired => (StatusCode::CONFLICT, "approval-expired"),
+        ApprovalRefusal::NotGranted => (StatusCode::CONFLICT, "approval-not-granted"),
+        ApprovalRefusal::Used => (StatusCode::CONFLICT, "approval-used"),
+        ApprovalRefusal::OtherCall => (StatusCode::CONFLICT, "approval-other-call"),
+        ApprovalRefusal::OtherRule => (StatusCode::CONFLICT, "approval-other-rule"),
+        ApprovalRefusal::OwnRequest => (StatusCode::FORBIDDEN, "approval-own"),
+        ApprovalRefusal::Rules => (StatusCode::UNPROCESSABLE_ENTITY, "approval-rules"),
+        ApprovalRefusal::Routes => (StatusCode::UNPROCESSABLE_ENTITY, "approval-routes"),
+        ApprovalRefusal::TooLong => (StatusCode::UNPROCESSABLE_ENTITY, "approval-too-long"),
+        ApprovalRefusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, kind) = self.kind();
@@ -136,12 +281,18 @@ impl IntoResponse for Problem {
             let cause = std::error::Error::source(&self).map(ToString::to_string);
             error!(kind, cause, "a request to the control API failed");
         }
-        let body = json!({
+        let mut body = json!({
             "type": format!("https://aegis.dev/problems/{kind}"),
             "title": status.canonical_reason().unwrap_or_default(),
             "status": status.as_u16(),
             "detail": self.to_string(),
         });
+        if let Some(members) = body.as_object_mut() {
+            members.extend(self.more());
+        }
+        if let Problem::Unpermitted(Unpermitted::Permission(missing)) = &self {
+            shapes::extend(&mut body, [json!({ "permission": missing.as_str() })]);
+        }
         let mut answer = (status, Json(body)).into_response();
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use crate::Principal;
 use crate::problem::Problem;
 
-/// Versions are serials of events, which count from one.
-const NO_VERSION: u64 = 0;
+/// Versions are serials of events and epochs, which never count so far.
+const NO_VERSION: u64 = u64::MAX;
 const KEY_BYTES_MAX: usize = 255;
 
 /// A request with a body, after its sender was let in.

@@ -4,8 +4,8 @@
 
 use std::ops::Deref;
 
-use aegis_ledger::{Action, Outcome, Refusal};
-use aegis_raft_store::{Node, ProposeError, Wish};
+use aegis_ledger::{Action, Outcome};
+use aegis_raft_store::{Node, Wish};
 use aegis_registry::{Event, Registry};
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -39,29 +39,13 @@ impl Ledger for Replicated {
     async fn propose(&self, proposal: Proposal) -> Result<Event, LedgerError> {
         let Proposal { by, action, once } = proposal;
         let wish = Wish { by, action: Action::Registry(Box::new(action)), once };
-        let answer = self.0.propose(wish).await.map_err(|error| match error {
-            ProposeError::Unknown => LedgerError::Unknown,
-            ProposeError::NoQuorum | ProposeError::Busy => LedgerError::NoQuorum,
-            ProposeError::TooLarge => LedgerError::TooLarge,
-            ProposeError::Stopped => LedgerError::Gone,
-        })?;
-        match answer {
+        match self.0.propose(wish).await? {
             Ok(Outcome::Registry(event)) => Ok(*event),
-            Err(Refusal::Registry(refusal)) => Err(LedgerError::Refused(refusal)),
-            Err(Refusal::Stale) => Err(LedgerError::Refused(aegis_registry::Refusal::Stale)),
-            Err(Refusal::SerialReused) => {
-                Err(LedgerError::Refused(aegis_registry::Refusal::SerialReused))
-            }
-            Err(Refusal::ClientsFull) => Err(LedgerError::Refused(aegis_registry::Refusal::Full)),
             // No other part of the ledger answers for the registry.
-            Ok(Outcome::Version(_) | Outcome::Epoch(_) | Outcome::Voter(_) | Outcome::Done)
-            | Err(
-                Refusal::Release(_)
-                | Refusal::Approval(_)
-                | Refusal::Tenant(_)
-                | Refusal::Stream(_)
-                | Refusal::Voter(_),
-            ) => Err(LedgerError::Gone),
+            Ok(Outcome::Version(_) | Outcome::Epoch(_) | Outcome::Voter(_) | Outcome::Done) => {
+                Err(LedgerError::Gone)
+            }
+            Err(refusal) => Err(refusal.into()),
         }
     }
 

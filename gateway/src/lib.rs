@@ -10,6 +10,7 @@ pub mod files;
 pub mod keys;
 pub mod proofs;
 pub mod region;
+pub mod releases;
 pub mod reload;
 pub mod rooms;
 pub mod serve;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aegis_config::{Config, Tenant};
+use aegis_config::{Config, PolicyFiles, PolicySource, Tenant};
 use aegis_domain::TenantId;
 use tokio::sync::Mutex;
 
@@ -54,15 +54,21 @@ fn reload(gateway: &Gateway) -> Option<BTreeMap<TenantId, TenantReload>> {
         }
     };
     let tenants = config.tenants.values().filter_map(|tenant| {
+        let PolicySource::Files(files) = &tenant.policy else { return None };
         let store = gateway.corridor.policies.of(&tenant.id)?;
-        Some((tenant.id.clone(), reload_tenant(gateway, tenant, store)))
+        Some((tenant.id.clone(), reload_tenant(gateway, (tenant, files), &store)))
     });
     Some(tenants.collect())
 }
 
-fn reload_tenant(gateway: &Gateway, tenant: &Tenant, store: &Store) -> TenantReload {
+fn reload_tenant(
+    gateway: &Gateway,
+    (tenant, files): (&Tenant, &PolicyFiles),
+    store: &Store,
+) -> TenantReload {
     let before = store.current();
-    let loaded = gateway.corridor.policies.reload(&gateway.corridor.config, tenant, clock::now());
+    let corridor = &gateway.corridor;
+    let loaded = corridor.policies.reload(&corridor.config, (tenant, files), clock::now());
     let (result, mistakes) = match loaded {
         Ok(policy) if policy.is_as(&before) => {
             store.note_refusal(None);

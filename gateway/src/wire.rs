@@ -26,7 +26,7 @@ use crate::region::{Means, Region, metadata};
 use crate::reload::Reloading;
 use crate::rooms::forward;
 use crate::serve::Stop;
-use crate::{evidence, keys};
+use crate::{evidence, keys, releases};
 use aegis_authority::{BundleKey, Store};
 use aegis_conduit::upstream::{ClientIdentity, Spoken, Trust as Upstreams};
 use aegis_config::{Config, Leases, RegionRegistry, StateHome};
@@ -47,6 +47,8 @@ pub struct Gateway {
     pub reloading: Reloading,
     /// Whose turn it is to have a proof made.
     pub proofs: Turns,
+    /// What the region releases for its tenants, where it does.
+    pub releases: Option<aegis_policy_follow::Follower>,
     pub jwks: Bytes,
     /// Which token service this gateway believes (RFC 9728), where there is one.
     pub resource: Option<Bytes>,
@@ -114,6 +116,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let control = control_runtime()?;
     let region_key = keys::region(&config.data_dir)?;
     let (log, journal, records) = evidence::open(&config)?;
+    let journal = Arc::new(journal);
     let (state, holds) =
         state(&config, control.handle()).context("the hot state cannot be opened")?;
     let recovery = Recovery { records, holds };
@@ -121,6 +124,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         roster: Arc::clone(&roster),
         state: Arc::clone(&state),
         region_key: region_key.clone(),
+        journal: Arc::clone(&journal),
     };
     let region = Region::open(&config, means, control.handle())?;
     let metrics = Metrics::new();
@@ -141,6 +145,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let resource = metadata::document(&config);
     let nonces = config.identity.demands_nonces.then(|| Nonces::derived(&region_key));
     let corridor = Corridor {
+        approvals: region.approvals(),
         issuer: config.identity.audience.clone(),
         roster,
         nonces,
@@ -159,8 +164,11 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         control: control.handle().clone(),
         config,
     };
+    let corridor = Arc::new(corridor);
+    let releases = releases::follow(&corridor, region.control())?;
     let gateway = Gateway {
-        corridor: Arc::new(corridor),
+        corridor,
+        releases,
         reloading: Reloading::default(),
         proofs: Turns::default(),
         jwks: Bytes::from(jwks),

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::clients::Clients;
 use crate::wire::{hash, instant};
 use crate::{
-    Action, Answer, Approvals, Batch, Command, Outcome, Refusal, Releases, Streams, Tenants, Voters,
+    Action, Answer, Approvals, Batch, Command, Outcome, Refusal, Releases, Sessions, Streams,
+    Tenants, Voters,
 };
 
 /// What this version of the ledger can do. A command that an older voter could not read waits until the level is raised.
@@ -25,11 +26,15 @@ const FORGET_EVERY: u64 = 1_024;
 pub struct Ledger {
     /// Counts the commands that were applied.
     revision: u64,
+    /// The revision that last changed what is released where: a release, or where a tenant may be.
+    released: u64,
     #[serde(with = "instant")]
     latest: Timestamp,
     registry: Registry,
     releases: Releases,
     approvals: Approvals,
+    #[serde(default)]
+    sessions: Sessions,
     tenants: Tenants,
     streams: Streams,
     voters: Voters,
@@ -40,10 +45,12 @@ impl Default for Ledger {
     fn default() -> Self {
         Self {
             revision: 0,
+            released: 0,
             latest: Timestamp::from_unix_ns(0),
             registry: Registry::default(),
             releases: Releases::default(),
             approvals: Approvals::default(),
+            sessions: Sessions::default(),
             tenants: Tenants::default(),
             streams: Streams::default(),
             voters: Voters::default(),
@@ -72,6 +79,12 @@ impl Ledger {
         self.revision
     }
 
+    /// The revision that last changed what is released where. It is the same on every voter, so a follower may go from one
+    /// to another.
+    pub fn released(&self) -> u64 {
+        self.released
+    }
+
     /// The time of the last command.
     pub fn latest(&self) -> Timestamp {
         self.latest
@@ -87,6 +100,10 @@ impl Ledger {
 
     pub fn approvals(&self) -> &Approvals {
         &self.approvals
+    }
+
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     pub fn tenants(&self) -> &Tenants {
@@ -133,9 +150,18 @@ impl Ledger {
                 let event = self.registry.apply(&command, latest).map_err(Refusal::Registry)?;
                 Ok(Outcome::Registry(Box::new(event)))
             }
-            Action::Release(act) => Ok(self.releases.act(act, &desk)?),
+            Action::Release(act) => {
+                let outcome = self.releases.act(act, &desk)?;
+                self.released = revision;
+                Ok(outcome)
+            }
             Action::Approval(act) => Ok(self.approvals.act(act, &desk)?),
-            Action::Tenant(act) => Ok(self.tenants.act(act, &desk)?),
+            Action::Session(act) => Ok(self.sessions.act(act, &desk)?),
+            Action::Tenant(act) => {
+                let outcome = self.tenants.act(act, &desk)?;
+                self.released = revision;
+                Ok(outcome)
+            }
             Action::Stream(act) => Ok(self.streams.act(act, &desk)?),
             Action::Voter(act) => Ok(self.voters.act(act)?),
         }

@@ -1,53 +1,110 @@
-//! Policy releases: contents by digest, versions per tenant and environment, and the pointer that says which one decides.
+//! Policy releases: contents by digest, and the lines of versions that name them.
 //!
-//! Not here: what a bundle says (`policies/engine`), and when a rollout moves on (`policies/rollout`). Invariant: a version
-//! never changes, and a pointer changes only for who has seen its epoch; a rollback is one more epoch.
+//! Not here: what a bundle says (`policies/engine`), which version decides (`pointer`), and when a rollout moves on
+//! (`policies/rollout`). Invariant: a version never changes, and a line numbers its versions without a gap.
+
+mod line;
+mod pointer;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use aegis_audit_chain::Hash;
-use aegis_domain::{TenantId, Timestamp, Ttl};
-use aegis_registry::Actor;
+use aegis_domain::{Timestamp, Ttl};
+use aegis_policy_rollout::{Observed, RolloutError, Stage};
 use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
 use crate::ledger::Desk;
 use crate::wire::{bytes, hash, instant, pairs};
 
+pub use line::{Environment, Line, LineKey, Version};
+pub use pointer::{Choice, Pointer, Rollout};
+
 /// An entry of the log is at most 1 MiB, and base64 makes a third more of its content.
-const CONTENT_BYTES_MAX: usize = 700 * 1_024;
+pub const CONTENT_BYTES_MAX: usize = 700 * 1_024;
 /// What the contents of a region may take; voters hold them in memory.
 const CONTENTS_BYTES_MAX: usize = 256 * 1_024 * 1_024;
 const LINES_MAX: usize = 10_000;
-const VERSIONS_MAX: usize = 10_000;
-/// How many of the newest versions keep their contents, beside those that a pointer names.
-const NEWEST_KEPT: usize = 5;
 /// How long contents wait for the version that names them.
 const UNNAMED_KEPT: Ttl = Ttl::from_s(60 * 60);
-const PERCENT_MAX: u8 = 100;
 
 /// What can be done about releases.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ReleaseAct {
-    /// Brings a bundle or its source.
+    /// Brings a signed bundle.
     Store {
         #[serde(with = "hash")]
         digest: Hash,
         #[serde(with = "bytes")]
         content: Vec<u8>,
     },
-    /// Makes a version of a bundle and the source it was compiled from.
+    /// Makes a version of a bundle. Its number stands in the bundle, so whoever compiled it has foretold the number.
     Publish {
         line: LineKey,
+        number: u32,
         #[serde(with = "hash")]
         bundle: Hash,
+        /// SHA-256 of the canonical text of its policy, as the bundle's manifest has it.
         #[serde(with = "hash")]
         source: Hash,
     },
-    /// Points at what decides; `seen` is the epoch that was read, zero before the first.
-    Activate { line: LineKey, seen: u64, choice: Choice },
+    /// Points at what decides; `seen` is the epoch that was read, zero before the first. Ends a rollout under way.
+    Activate {
+        line: LineKey,
+        seen: u64,
+        choice: Choice,
+    },
+    /// The same for a version that enforces less than the one before. It is not told apart here: who may ask for it, and
+    /// how it is spoken of afterwards, is another matter.
+    Downgrade {
+        line: LineKey,
+        seen: u64,
+        choice: Choice,
+    },
+    /// Lets a candidate decide for more and more agents.
+    Start {
+        line: LineKey,
+        seen: u64,
+        candidate: u32,
+        stages: Vec<Stage>,
+    },
+    /// What the leader saw both versions do; the rollout moves on, waits or goes back by it.
+    Observe {
+        line: LineKey,
+        seen: u64,
+        observed: Observed,
+    },
+    /// Keeps the rollout from moving on; its guards still hold it and roll it back.
+    Pause {
+        line: LineKey,
+        seen: Option<u64>,
+    },
+    /// Lets it move on; the time of its stage begins anew.
+    Resume {
+        line: LineKey,
+        seen: Option<u64>,
+    },
+    /// Takes the candidate back.
+    Abort {
+        line: LineKey,
+        seen: Option<u64>,
+    },
+    /// Takes the candidate back, or points again at what decided before: the version that is named, or the last.
+    Rollback {
+        line: LineKey,
+        seen: Option<u64>,
+        to: Option<u32>,
+    },
+    /// Keeps the line where it is, whatever another region releases; only a rollback moves it.
+    Pin {
+        line: LineKey,
+        seen: Option<u64>,
+    },
+    Unpin {
+        line: LineKey,
+        seen: Option<u64>,
+    },
 }
 
 /// Why it was not done.
@@ -60,140 +117,48 @@ pub enum ReleaseRefusal {
     TooLarge,
     #[error("no content of that digest is held")]
     ContentUnknown,
+    #[error("the next version is number {next}")]
+    Number { next: u32 },
     #[error("no version of that number was published")]
     VersionUnknown,
     #[error("the contents of that version are no longer held")]
     ContentGone,
-    #[error("the pointer was moved since it was read")]
-    Moved,
-    #[error("a percentage is at most 100")]
-    Percent,
+    #[error("the pointer was moved since it was read: it is at epoch {epoch}")]
+    Moved { epoch: u64 },
+    #[error("no version decides yet")]
+    NothingActive,
+    #[error("that version decides already")]
+    ActiveAlready,
+    #[error("a rollout has 1 to 32 stages")]
+    Stages,
+    #[error("a stage has at most 16 guards")]
+    Guards,
+    #[error("a rollout is under way; abort it first")]
+    RolloutRuns,
+    #[error("no rollout is under way")]
+    NoRollout,
+    #[error("what was seen changes nothing, or must not while the line stands still")]
+    NothingToDo,
+    #[error("a rollback leads to a version that decided before")]
+    NeverActive,
+    #[error("the line is pinned in this region")]
+    Pinned,
+    #[error("the line is not pinned")]
+    NotPinned,
     #[error("the region holds all it can of this kind")]
     Full,
 }
 
-/// Where a tenant runs its agents, such as `prod`: 1 to 63 of `a-z 0-9 -`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Environment(Box<str>);
-
-impl Environment {
-    pub fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=63).contains(&text.len());
-        let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-        (fits && text.bytes().all(allowed)).then(|| Self(text.into()))
+impl From<RolloutError> for ReleaseRefusal {
+    fn from(error: RolloutError) -> Self {
+        match error {
+            RolloutError::Stages => ReleaseRefusal::Stages,
+            RolloutError::Guards => ReleaseRefusal::Guards,
+        }
     }
 }
 
-impl TryFrom<String> for Environment {
-    type Error = &'static str;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::parse(&text).ok_or("an environment is 1 to 63 of a-z 0-9 -")
-    }
-}
-
-impl From<Environment> for String {
-    fn from(environment: Environment) -> String {
-        environment.0.into()
-    }
-}
-
-impl fmt::Display for Environment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Whose versions are numbered together.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LineKey {
-    pub tenant: TenantId,
-    pub environment: Environment,
-}
-
-/// Which versions decide.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Choice {
-    pub active: u32,
-    /// Judges the same calls, and only its difference is noted.
-    pub shadow: Option<u32>,
-    pub canary: Option<Canary>,
-}
-
-impl Choice {
-    fn versions(&self) -> impl Iterator<Item = u32> {
-        let canary = self.canary.as_ref().map(|canary| canary.version);
-        [Some(self.active), self.shadow, canary].into_iter().flatten()
-    }
-}
-
-/// A version that decides for some agents.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Canary {
-    pub version: u32,
-    pub percent: u8,
-}
-
-/// One version, for ever.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Version {
-    #[serde(with = "hash")]
-    pub bundle: Hash,
-    #[serde(with = "hash")]
-    pub source: Hash,
-    pub by: Actor,
-    #[serde(with = "instant")]
-    pub at: Timestamp,
-}
-
-/// What decides now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pointer {
-    /// Rises with every change, so a gateway never goes back to an older one.
-    pub epoch: u64,
-    pub choice: Choice,
-    pub by: Actor,
-    #[serde(with = "instant")]
-    pub at: Timestamp,
-}
-
-/// The versions of a tenant in an environment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Line {
-    #[serde(with = "pairs")]
-    versions: BTreeMap<u32, Version>,
-    pointer: Option<Pointer>,
-}
-
-impl Line {
-    pub fn pointer(&self) -> Option<&Pointer> {
-        self.pointer.as_ref()
-    }
-
-    pub fn version(&self, number: u32) -> Option<&Version> {
-        self.versions.get(&number)
-    }
-
-    /// All of them, the oldest first.
-    pub fn versions(&self) -> impl Iterator<Item = (u32, &Version)> {
-        self.versions.iter().map(|(number, version)| (*number, version))
-    }
-
-    /// What a rollback or the next stage may need at once.
-    fn kept(&self) -> impl Iterator<Item = &Version> {
-        let pointed = self.pointer.iter().flat_map(|pointer| pointer.choice.versions());
-        let newest = self.versions.values().rev().take(NEWEST_KEPT);
-        pointed.filter_map(|number| self.versions.get(&number)).chain(newest)
-    }
-}
-
-/// A bundle or a source, as it came.
+/// A signed bundle, as it came.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Content {
@@ -232,15 +197,55 @@ impl Releases {
         act: &ReleaseAct,
         desk: &Desk<'_>,
     ) -> Result<Outcome, ReleaseRefusal> {
-        match act {
-            ReleaseAct::Store { digest, content } => self.store(*digest, content, desk.at),
-            ReleaseAct::Publish { line, bundle, source } => {
-                let version =
-                    Version { bundle: *bundle, source: *source, by: desk.by.clone(), at: desk.at };
-                self.publish(line, version)
+        let pointed = match act {
+            ReleaseAct::Store { digest, content } => return self.store(*digest, content, desk.at),
+            ReleaseAct::Publish { line, number, bundle, source } => {
+                let (by, at) = (desk.by.clone(), desk.at);
+                let version = Version { bundle: *bundle, source: *source, by, at };
+                return self.publish(line, *number, version);
             }
-            ReleaseAct::Activate { line, seen, choice } => self.activate(line, *seen, choice, desk),
+            ReleaseAct::Activate { line, seen, choice }
+            | ReleaseAct::Downgrade { line, seen, choice } => {
+                self.hold(line, choice.versions())?;
+                self.line_mut(line)?.activate(*seen, choice, desk)
+            }
+            ReleaseAct::Start { line, seen, candidate, stages } => {
+                self.hold(line, [*candidate])?;
+                let id = format!("{}/{}@{candidate}", line.tenant, line.environment);
+                self.line_mut(line)?.start(*seen, (&id, *candidate, stages), desk)
+            }
+            ReleaseAct::Observe { line, seen, observed } => {
+                self.line_mut(line)?.observe(*seen, observed, desk)
+            }
+            ReleaseAct::Pause { line, seen } => self.line_mut(line)?.pause(*seen, desk),
+            ReleaseAct::Resume { line, seen } => self.line_mut(line)?.resume(*seen, desk),
+            ReleaseAct::Abort { line, seen } => self.line_mut(line)?.abort(*seen, desk),
+            ReleaseAct::Rollback { line, seen, to } => {
+                self.hold(line, *to)?;
+                self.line_mut(line)?.roll_back(*seen, *to, desk)
+            }
+            ReleaseAct::Pin { line, seen } => self.line_mut(line)?.pin(*seen, desk),
+            ReleaseAct::Unpin { line, seen } => self.line_mut(line)?.unpin(*seen, desk),
+        };
+        pointed.map(Outcome::Epoch)
+    }
+
+    fn line_mut(&mut self, key: &LineKey) -> Result<&mut Line, ReleaseRefusal> {
+        self.lines.get_mut(key).ok_or(ReleaseRefusal::VersionUnknown)
+    }
+
+    /// Whether gateways can be given these versions.
+    fn hold(
+        &self,
+        key: &LineKey,
+        numbers: impl IntoIterator<Item = u32>,
+    ) -> Result<(), ReleaseRefusal> {
+        let line = self.lines.get(key).ok_or(ReleaseRefusal::VersionUnknown)?;
+        for number in numbers {
+            let version = line.version(number).ok_or(ReleaseRefusal::VersionUnknown)?;
+            self.content(version.bundle).ok_or(ReleaseRefusal::ContentGone)?;
         }
+        Ok(())
     }
 
     fn store(
@@ -265,58 +270,30 @@ impl Releases {
         Ok(Outcome::Done)
     }
 
-    fn publish(&mut self, key: &LineKey, version: Version) -> Result<Outcome, ReleaseRefusal> {
-        if self.content(version.bundle).is_none() || self.content(version.source).is_none() {
+    fn publish(
+        &mut self,
+        key: &LineKey,
+        number: u32,
+        version: Version,
+    ) -> Result<Outcome, ReleaseRefusal> {
+        if self.content(version.bundle).is_none() {
             return Err(ReleaseRefusal::ContentUnknown);
+        }
+        let next = self.lines.get(key).map_or(Some(1), Line::next).ok_or(ReleaseRefusal::Full)?;
+        if number != next {
+            return Err(ReleaseRefusal::Number { next });
         }
         if !self.lines.contains_key(key) && self.lines.len() >= LINES_MAX {
             return Err(ReleaseRefusal::Full);
         }
-        let line = self.lines.entry(key.clone()).or_default();
-        if line.versions.len() >= VERSIONS_MAX {
-            return Err(ReleaseRefusal::Full);
-        }
-        let last = line.versions.last_key_value().map_or(0, |(number, _)| *number);
-        let number = last.checked_add(1).ok_or(ReleaseRefusal::Full)?;
-        line.versions.insert(number, version);
+        self.lines.entry(key.clone()).or_default().add(number, version);
         Ok(Outcome::Version(number))
-    }
-
-    fn activate(
-        &mut self,
-        key: &LineKey,
-        seen: u64,
-        choice: &Choice,
-        desk: &Desk<'_>,
-    ) -> Result<Outcome, ReleaseRefusal> {
-        let line = self.lines.get(key).ok_or(ReleaseRefusal::VersionUnknown)?;
-        let epoch = line.pointer.as_ref().map_or(0, |pointer| pointer.epoch);
-        if epoch != seen {
-            return Err(ReleaseRefusal::Moved);
-        }
-        if choice.canary.as_ref().is_some_and(|canary| canary.percent > PERCENT_MAX) {
-            return Err(ReleaseRefusal::Percent);
-        }
-        for number in choice.versions() {
-            let version = line.versions.get(&number).ok_or(ReleaseRefusal::VersionUnknown)?;
-            if self.content(version.bundle).is_none() {
-                return Err(ReleaseRefusal::ContentGone);
-            }
-        }
-        let epoch = epoch.checked_add(1).ok_or(ReleaseRefusal::Full)?;
-        let pointer = Pointer { epoch, choice: choice.clone(), by: desk.by.clone(), at: desk.at };
-        if let Some(line) = self.lines.get_mut(key) {
-            line.pointer = Some(pointer);
-        }
-        Ok(Outcome::Epoch(epoch))
     }
 
     /// Lets go of contents that no version needs at once and that are not just waiting for theirs.
     fn sweep(&mut self, at: Timestamp) {
         let kept = self.lines.values().flat_map(Line::kept);
-        let named: BTreeSet<String> = kept
-            .flat_map(|version| [version.bundle.to_string(), version.source.to_string()])
-            .collect();
+        let named: BTreeSet<String> = kept.map(|version| version.bundle.to_string()).collect();
         self.contents.retain(|digest, content| {
             named.contains(digest.as_ref()) || at < content.stored_at.plus(UNNAMED_KEPT)
         });

@@ -340,6 +340,11 @@ impl Node {
         self.0.shared.serial()
     }
 
+    /// The revision that last changed what is released where, as it changes.
+    pub fn released(&self) -> watch::Receiver<u64> {
+        self.0.shared.released()
+    }
+
     /// The registry's events after a serial, at most `max`; `None` where they are no longer at hand.
     pub fn events_after(&self, serial: u64, max: usize) -> Option<Vec<Event>> {
         self.0.shared.events_after(serial, max)

@@ -35,17 +35,20 @@ pub(crate) struct Shared {
     events: Mutex<VecDeque<Event>>,
     checkpoints: Mutex<VecDeque<Checkpoint>>,
     serial: watch::Sender<u64>,
+    released: watch::Sender<u64>,
 }
 
 impl Shared {
     pub(crate) fn new(state: State) -> Self {
         let serial = watch::Sender::new(state.ledger.registry().view().serial());
+        let released = watch::Sender::new(state.ledger.released());
         Self {
             state: RwLock::new(state),
             waiters: Mutex::default(),
             events: Mutex::default(),
             checkpoints: Mutex::default(),
             serial,
+            released,
         }
     }
 
@@ -60,6 +63,11 @@ impl Shared {
     /// The serial of the registry's last event, as it changes.
     pub(crate) fn serial(&self) -> watch::Receiver<u64> {
         self.serial.subscribe()
+    }
+
+    /// The revision that last changed what is released where, as it changes.
+    pub(crate) fn released(&self) -> watch::Receiver<u64> {
+        self.released.subscribe()
     }
 
     /// The registry's events after a serial, at most `max`; `None` where they are no longer at hand.
@@ -102,10 +110,10 @@ impl Shared {
         let answers = state.ledger.apply(batch);
         state.applied = Some(id);
         self.check(&state, id);
-        let serial = state.ledger.registry().view().serial();
+        let now = (state.ledger.registry().view().serial(), state.ledger.released());
         drop(state);
         answers.iter().for_each(|answer| self.remember(answer));
-        self.tell(serial);
+        self.tell(now);
         let mut waiters = self.waiters.lock();
         for (command, answer) in batch.commands.iter().zip(answers) {
             let Origin { client, serial, request } = &command.origin;
@@ -119,18 +127,20 @@ impl Shared {
 
     /// Puts another state in the place of this one. What happened in between was never seen here.
     pub(crate) fn replace(&self, state: State) {
-        let serial = state.ledger.registry().view().serial();
+        let now = (state.ledger.registry().view().serial(), state.ledger.released());
         *self.state.write() = state;
         self.events.lock().clear();
-        self.tell(serial);
+        self.tell(now);
     }
 
-    fn tell(&self, now: u64) {
-        self.serial.send_if_modified(|serial| {
-            let is_later = now > *serial;
-            *serial = now;
-            is_later
-        });
+    fn tell(&self, (serial, released): (u64, u64)) {
+        for (watched, now) in [(&self.serial, serial), (&self.released, released)] {
+            watched.send_if_modified(|held| {
+                let is_later = now > *held;
+                *held = now;
+                is_later
+            });
+        }
     }
 
     /// A command that was sent again brings an event that is known.

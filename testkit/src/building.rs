@@ -49,6 +49,13 @@ impl Plan {
         building
     }
 
+    /// Starts the binary and waits for nothing.
+    pub async fn launch(self, binary: &str) -> Building {
+        let mut building = self.prepared(binary);
+        building.running = Some(building.spawn());
+        building
+    }
+
     /// For a plan that must not start: runs the binary to its end.
     pub async fn fails(self, binary: &str) -> (NotStarted, Building) {
         let mut building = self.prepared(binary);
@@ -106,6 +113,23 @@ impl Building {
             let ended = self.running.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the gateway ended at once: {ended:?}");
             assert!(begun.elapsed() < PATIENCE, "the gateway does not get ready");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// What `/readyz` says, once it says anything.
+    pub async fn readiness(&self) -> String {
+        let begun = tokio::time::Instant::now();
+        loop {
+            if let Ok(mut line) = Raw::open(self.plan.ports.metrics.number()).await {
+                line.send(b"GET /readyz HTTP/1.1\r\nhost: ops\r\nconnection: close\r\n\r\n").await;
+                let said = line.rest().await;
+                // Its doors open one after another.
+                if !said.ends_with("starting\n") {
+                    return said;
+                }
+            }
+            assert!(begun.elapsed() < PATIENCE, "the gateway says nothing");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

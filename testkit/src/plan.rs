@@ -79,6 +79,11 @@ impl Plan {
         }
     }
 
+    /// A file of the data directory.
+    pub fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.data.path().join(name)).unwrap()
+    }
+
     /// Writes a file into the data directory, where the configuration lies too.
     pub fn file(&self, name: &str, text: &str) {
         std::fs::write(self.data.path().join(name), text).unwrap();

@@ -14,7 +14,9 @@ mod promise;
 mod query;
 mod records;
 mod remembered;
+mod serve;
 mod tenant;
+mod tiles;
 
 pub use answer::{Answer, Outcome, Table};
 pub use disclose::{DiscloseArgs, check_disclosures};
@@ -25,6 +27,7 @@ pub use log::{LogArgs, StoreOption, load_trust, open_log, store_option};
 pub use promise::promised;
 pub use query::QueryArgs;
 pub use remembered::{memorise, recall};
+pub use serve::{ServeArgs, Server};
 pub use tenant::{TenantArgs, check_package};
 
 /// Told how many more bytes were read, for whoever waits.

@@ -34,7 +34,7 @@ pub(crate) fn each_record(
 }
 
 /// The streams that the registry names; none where it is not here.
-fn streams(
+pub(crate) fn streams(
     source: &dyn LogSource,
     (origin, region): (&Origin, &note::Verifier),
 ) -> Result<Vec<Stream>, EvidenceError> {
@@ -51,7 +51,8 @@ fn streams(
     Ok(reader.finish().map_err(broken)?.streams().to_vec())
 }
 
-fn stream_records(
+/// Shows the records of one stream, which must reach as far as is signed.
+pub(crate) fn stream_records(
     source: &dyn LogSource,
     (origin, signed): (&Origin, Option<(u64, Hash)>),
     (progress, show): (Progress<'_>, Show<'_>),
@@ -80,7 +81,7 @@ fn stream_records(
     }
 }
 
-fn changed(origin: &Origin) -> EvidenceError {
+pub(crate) fn changed(origin: &Origin) -> EvidenceError {
     let message = format!("{origin} is not what was signed; `aegisctl audit verify` says where");
     EvidenceError::invalid("the audit log", message)
 }

@@ -1,31 +1,44 @@
-//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, and an agent's own token.
+//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, approvals, releases, the fleet,
+//! sessions, and an agent's own token.
 //!
 //! Not here: writing to a terminal (`cli`). Invariant: a secret comes from a file or stdin, never from the command line, and
 //! goes to a server that is on this machine or proves itself by TLS.
 
 mod agent;
 mod amend;
+mod approval;
 mod books;
 mod budget;
+mod export;
 mod files;
+mod fleet;
 mod keys;
 mod money;
 mod pages;
 mod reconcile;
 mod region;
+mod release;
 mod revoke;
+mod rollout;
+mod session;
 mod token;
 
 use serde_json::Value;
 
 pub use agent::AgentArgs;
+pub use approval::ApprovalArgs;
 pub use books::Books;
 pub use budget::BudgetCommand;
+pub use export::ExportArgs;
 pub use files::FilesError;
+pub use fleet::FleetArgs;
 pub use keys::KeysArgs;
 pub use reconcile::{Comparison, OnDifference, reconcile};
 pub use region::{Access, RegionError};
+pub use release::{LineArgs, MaybeLineArgs, ReleaseCommand, changes};
 pub use revoke::RevokeArgs;
+pub use rollout::line as rollout_line;
+pub use session::{LoginArgs, LogoutArgs, SessionArgs};
 pub use token::GetArgs;
 
 /// What a command has to say.

@@ -9,6 +9,7 @@ use aegis_control_client::{Client, ClientError};
 use aegis_domain::Secret;
 use aegis_identity::KeyError;
 use clap::Args;
+use serde_json::Value;
 
 use crate::files::{self, FilesError};
 
@@ -31,16 +32,60 @@ pub enum RegionError {
     Answer { what: &'static str },
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A line for each mistake, with its place.
+    #[error("the policy is not fit to decide\n{0}")]
+    Unfit(String),
+    #[error("somebody was faster: epoch {epoch} is of {by}, and version {active} decides")]
+    Lost { epoch: String, by: String, active: String },
+    /// A line for each rule that would no longer be enforced.
+    #[error("this stops enforcing what is enforced now\n{0}")]
+    Downgrade(String),
     #[error("it is not known whether that was done; ask once more with `--once {once}`")]
     Unsure { once: String, source: ClientError },
 }
 
 impl RegionError {
+    /// What a refusal of the policy routes tells beside its kind.
+    pub(crate) fn of_policy(error: ClientError) -> Self {
+        let ClientError::Refused { kind, problem, .. } = &error else { return error.into() };
+        let all = |name: &str| problem.get(name).and_then(Value::as_array).into_iter().flatten();
+        let text = |of: &Value, name: &str| match of.get(name) {
+            Some(Value::String(text)) => text.clone(),
+            None | Some(Value::Null) => String::new(),
+            Some(other) => other.to_string(),
+        };
+        match kind.as_str() {
+            "policy" => {
+                let mistakes = all("diagnostics").map(|it| {
+                    let [file, line, column, message] =
+                        ["file", "line", "column", "message"].map(|name| text(it, name));
+                    let help = it.get("help").and_then(Value::as_str);
+                    let help = help.map(|help| format!("\n    help: {help}")).unwrap_or_default();
+                    format!("{file}:{line}:{column}: {message}{help}")
+                });
+                Self::Unfit(mistakes.collect::<Vec<_>>().join("\n"))
+            }
+            "downgrade" => {
+                let changes = all("changes")
+                    .map(|it| format!("{}: {}", text(it, "path"), text(it, "message")));
+                Self::Downgrade(changes.collect::<Vec<_>>().join("\n"))
+            }
+            "changed" => {
+                let pointer = problem.get("pointer").unwrap_or(&Value::Null);
+                let [epoch, by, active] = ["epoch", "by", "active"].map(|name| text(pointer, name));
+                Self::Lost { epoch, by, active }
+            }
+            _ => error.into(),
+        }
+    }
+
     /// Whether the server, or a rule of ours, does not allow it.
     pub fn is_forbidden(&self) -> bool {
         match self {
             RegionError::Client(ClientError::Refused { status, .. }) => matches!(status, 401 | 403),
-            RegionError::InTheClear { .. } | RegionError::Files(FilesError::TooOpen { .. }) => true,
+            RegionError::InTheClear { .. }
+            | RegionError::Files(FilesError::TooOpen { .. })
+            | RegionError::Downgrade(_) => true,
             RegionError::Client(_)
             | RegionError::Files(_)
             | RegionError::Key { .. }
@@ -48,11 +93,13 @@ impl RegionError {
             | RegionError::Random(_)
             | RegionError::Answer { .. }
             | RegionError::Journal(_)
+            | RegionError::Unfit(_)
+            | RegionError::Lost { .. }
             | RegionError::Unsure { .. } => false,
         }
     }
 
-    /// Whether something is not there.
+    /// Whether something is not there, or a policy does not compile.
     pub fn is_missing(&self) -> bool {
         match self {
             RegionError::Client(
@@ -61,6 +108,7 @@ impl RegionError {
             RegionError::Files(FilesError::File { source, .. }) => {
                 source.kind() == std::io::ErrorKind::NotFound
             }
+            RegionError::Unfit(_) => true,
             RegionError::Client(_)
             | RegionError::Files(_)
             | RegionError::InTheClear { .. }
@@ -69,6 +117,8 @@ impl RegionError {
             | RegionError::Random(_)
             | RegionError::Answer { .. }
             | RegionError::Journal(_)
+            | RegionError::Lost { .. }
+            | RegionError::Downgrade(_)
             | RegionError::Unsure { .. } => false,
         }
     }
@@ -80,13 +130,16 @@ impl RegionError {
                 Some("name the control API with --control or AEGIS_CONTROL_URL")
             }
             RegionError::Client(ClientError::Refused { status: 401, .. }) => {
-                Some("name the administrator's token with --admin-token or AEGIS_ADMIN_TOKEN_FILE")
+                Some("log in again with `aegisctl login`, or name a token with --admin-token")
             }
             RegionError::Client(ClientError::Refused { kind, .. }) if kind == "budget-unknown" => {
                 Some(
                     "`aegisctl budget show` lists what is set; what aegis.yaml sets is changed there",
                 )
             }
+            RegionError::Downgrade(_) => Some(
+                "whoever may do that activates it with --downgrade; show it with `aegisctl policy diff`",
+            ),
             RegionError::InTheClear { .. } => {
                 Some("name it with https://, or by an address such as 127.0.0.1")
             }
@@ -97,6 +150,8 @@ impl RegionError {
             | RegionError::Random(_)
             | RegionError::Answer { .. }
             | RegionError::Journal(_)
+            | RegionError::Unfit(_)
+            | RegionError::Lost { .. }
             | RegionError::Unsure { .. } => None,
         }
     }
@@ -115,7 +170,8 @@ pub struct Access {
         value_name = "URL"
     )]
     control: String,
-    /// The file with the administrator's token; `control/admin.token` in the data directory unless given.
+    /// The file with a token that may command the region: what `aegisctl login` kept in the data directory, or else its
+    /// `control/admin.token`, unless given.
     #[arg(long, env = "AEGIS_ADMIN_TOKEN_FILE", value_name = "FILE")]
     admin_token: Option<PathBuf>,
     /// A certificate to trust instead of the public authorities, in PEM.
@@ -124,11 +180,18 @@ pub struct Access {
 }
 
 impl Access {
-    /// A client with the administrator's token.
+    /// A client with the right to command.
     pub(crate) fn admin(&self, data: &Path) -> Result<Client, RegionError> {
-        let file = self.admin_token.clone().unwrap_or_else(|| data.join("control/admin.token"));
+        let kept = || Some(kept_session(data)).filter(|kept| kept.exists());
+        let file = self.admin_token.clone().or_else(kept).unwrap_or_else(|| node_token(data));
         let token = Secret::new(files::read_secret(&file)?);
         self.client(Some(token))
+    }
+
+    /// The same by the node's own token, whatever session is kept, unless another is named.
+    pub(crate) fn of_the_node(&self, data: &Path) -> Self {
+        let admin_token = self.admin_token.clone().or_else(|| Some(node_token(data)));
+        Self { admin_token, ..self.clone() }
     }
 
     /// A client of anybody, as agents are.
@@ -143,6 +206,16 @@ impl Access {
         let ca = self.control_ca.as_deref().map(files::read).transpose()?;
         Ok(Client::new(&self.control, token, ca.as_deref())?)
     }
+}
+
+/// Where `aegisctl login` keeps a session.
+pub(crate) fn kept_session(data: &Path) -> PathBuf {
+    data.join("control/session.token")
+}
+
+/// What the node made at its first start: its right to everything.
+fn node_token(data: &Path) -> PathBuf {
+    data.join("control/admin.token")
 }
 
 /// Whether a URL leads to this machine, whatever resolvers say.

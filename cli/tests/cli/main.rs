@@ -13,6 +13,7 @@ mod ledger;
 mod policy;
 mod recorder;
 mod region;
+mod releases;
 mod replay;
 mod setup;
 mod support;

@@ -7,8 +7,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use aegis_control::{Control, ControlConfig, Serving, SubjectSources, serve};
+use aegis_domain::Secret;
 use aegis_identity::SigningKey;
+use aegis_policy_follow::{Http, Source as _};
 use assert_cmd::assert::Assert;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -22,7 +25,7 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::shaped(Home::empty(), |control| control)
     }
 
@@ -32,14 +35,14 @@ impl Region {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let config = ControlConfig {
             data_dir: home.path("control"),
+            region: aegis_domain::Region::parse("eu-west-1").unwrap(),
             issuer: url.clone(),
             audiences: vec!["https://gw.example.com".to_owned()],
             subjects: SubjectSources::default(),
             region_key: SigningKey::from_seed([7; 32]),
         };
-        let name = aegis_domain::Region::parse("eu-west-1").unwrap();
         let on_fatal = Arc::new(|_: &_| std::process::abort());
-        let control = runtime.block_on(Control::alone(config, &name, on_fatal));
+        let control = runtime.block_on(Control::alone(config, on_fatal));
         let serving = serve(
             listener,
             Arc::new(shape(control.unwrap())),
@@ -92,6 +95,30 @@ fn an_agent_is_registered_enrols_gets_a_token_and_loses_it() {
     region.says("", "agent enable acme/pay-bot");
     assert!(region.says("", "agent show acme/pay-bot").contains("active"));
     region.says("", "token get --agent acme/pay-bot --key agent.pem");
+}
+
+#[test]
+fn the_fleet_is_shown_as_its_gateways_report_it() {
+    let region = Region::start();
+    assert_eq!(region.says("", "fleet status -o json").trim(), "[]");
+    let token = std::fs::read_to_string(region.home.path("control/follower.token")).unwrap();
+    let source = Http::new(&region.url, Secret::new(token), None).unwrap();
+    let report = json!({
+        "build": "aegis-gateway 0.1.0", "region": "eu-west-1",
+        "lines": [{
+            "line": { "tenant": "acme", "environment": "prod" },
+            "epoch": 3, "version": 7, "since_s": 1_800_000_000, "rollout": null,
+            "refused": { "epoch": 4, "why": "test `lie` failed" },
+        }],
+    });
+    source.report("gw-1", &serde_json::from_value(report).unwrap()).unwrap();
+    let told = region.says("", "fleet status");
+    for part in ["gw-1", "acme", "prod", "7", "2027-01-15", "test `lie` failed"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let out = region.home.path("releases.jsonl");
+    region.says("", &format!("policy export --out {}", out.display()));
+    assert_eq!(std::fs::read(out).unwrap(), b"", "nothing is released");
 }
 
 #[test]
@@ -214,4 +241,52 @@ fn what_cannot_be_done_is_said_with_what_to_do() {
     std::fs::set_permissions(token, std::fs::Permissions::from_mode(0o644)).unwrap();
     let open = ["keys", "list", "--admin-token", token, "--control", &region.url];
     assert!(stderr(&home.run(&open).code(4)).contains("chmod 600"));
+}
+
+#[test]
+fn a_person_logs_in_works_under_a_role_and_is_shut_out_when_the_session_is_revoked() {
+    let region = Region::start();
+    region.says("", "login --as alice --role viewer --for 30m");
+    let kept = region.home.path("control/session.token");
+    assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+    region.says("", "agent list");
+    let refused = region.run("", "agent register acme/bot --org acme").failure();
+    assert!(stderr(&refused).contains("agents:write"), "{}", stderr(&refused));
+    assert_eq!(region.run("", "session list").failure().get_output().status.code(), Some(4));
+
+    // The node's own token is used again once no session is kept.
+    let token = std::fs::read_to_string(&kept).unwrap();
+    region.home.run(&["logout"]).success();
+    let listed = json(&region.run("", "session list -o json").success());
+    assert_eq!(listed[0]["actor"], "session alice");
+    let id = listed[0]["id"].as_str().unwrap();
+    region.says("", &format!("session revoke {id}"));
+    region.says(&token, "login");
+    let refused = region.run("", "agent list").failure();
+    assert!(stderr(&refused).contains("aegisctl login"), "{}", stderr(&refused));
+
+    let line = "session create --as bob --role author,approver --tenant acme --for 1h";
+    region.home.run(&["logout"]).success();
+    let printed = region.says("", line);
+    assert_eq!(region.says("", "session list").matches("session bob").count(), 1);
+    assert_eq!(printed.trim().split('.').count(), 3, "{printed}");
+}
+
+#[test]
+fn an_override_is_given_listed_and_shown_and_an_answer_that_comes_too_late_is_refused() {
+    let region = Region::start();
+    let digest = "m4P1sxGWl7mZf0hS0t7kVw2p6E3g8Qy4R5uJ9cXbN1A";
+    let line = format!(
+        "approval override --tenant acme --params-hash {digest} --rule big-payment -o json"
+    );
+    let given = json(&region.run("", &line).success());
+    let name = format!("acme/{}", given[0]["id"].as_str().unwrap());
+    assert!(
+        region.says("", "approval list --tenant acme --standing granted").contains("big-payment")
+    );
+    assert!(region.says("", &format!("approval show {name}")).contains("override"));
+    let refused = region.run("", &format!("approval grant {name}")).failure();
+    assert!(stderr(&refused).contains("approval-own"), "{}", stderr(&refused));
+    let nobody = region.run("", "approval deny acme/01J9ZK3V5QD6Y8M2W4C7N0R1TB").failure();
+    assert!(stderr(&nobody).contains("approval-unknown"), "{}", stderr(&nobody));
 }

@@ -29,7 +29,13 @@ pub enum ClientError {
     #[error("{url} answers with something that is not JSON")]
     NotJson { url: String },
     #[error("{detail} ({kind}, status {status})")]
-    Refused { status: u16, kind: String, detail: String },
+    Refused {
+        status: u16,
+        kind: String,
+        detail: String,
+        /// The whole problem.
+        problem: Box<Value>,
+    },
     #[error("the server wants a nonce in the DPoP proof")]
     NonceWanted { nonce: String },
     #[error("the server calls itself {issuer}; name it so")]
@@ -234,7 +240,7 @@ fn read(url: &str, answer: Response<ureq::Body>) -> Result<Answer, ClientError> 
         return Err(ClientError::NonceWanted { nonce });
     }
     let detail = text("detail").or_else(|| text("error_description")).unwrap_or_default();
-    Err(ClientError::Refused { status, kind, detail })
+    Err(ClientError::Refused { status, kind, detail, problem: Box::new(body) })
 }
 
 /// One segment of a path, or one value of a form: all but RFC 3986's unreserved characters is escaped.

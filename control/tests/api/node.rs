@@ -24,6 +24,7 @@ pub(crate) struct Node {
     pub(crate) url: String,
     pub(crate) home: tempfile::TempDir,
     pub(crate) admin: Client,
+    control: Arc<Control>,
     stop: Option<oneshot::Sender<()>>,
     runtime: Option<Runtime>,
 }
@@ -74,12 +75,12 @@ impl Node {
         let control = runtime.block_on(open(home.path(), &url, subjects));
         let control = Arc::new(shape(control));
         let (stop, stopped) = oneshot::channel();
-        runtime.spawn(serve(listener, control, Serving::Plain, async move {
+        runtime.spawn(serve(listener, Arc::clone(&control), Serving::Plain, async move {
             stopped.await.ok();
         }));
         let token = std::fs::read_to_string(home.path().join("admin.token")).unwrap();
         let admin = Client::new(&url, Some(Secret::new(token)), None).unwrap();
-        Self { url, home, admin, stop: Some(stop), runtime: Some(runtime) }
+        Self { url, home, admin, control, stop: Some(stop), runtime: Some(runtime) }
     }
 
     /// Ends the node and keeps what it left on disk.
@@ -93,6 +94,33 @@ impl Node {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(std::time::Duration::from_secs(5));
         }
+    }
+
+    /// A command of a voter, past the API.
+    pub(crate) fn propose(&self, action: aegis_ledger::Action) -> aegis_ledger::Outcome {
+        let by = aegis_registry::Actor::parse("tester").unwrap();
+        let wish = aegis_raft_store::Wish { by, action, once: None };
+        let runtime = self.runtime.as_ref().unwrap();
+        runtime.block_on(self.control.node().propose(wish)).unwrap().unwrap()
+    }
+
+    /// The epoch of a line's pointer, zero before the first.
+    pub(crate) fn epoch(&self, line: &aegis_ledger::LineKey) -> u64 {
+        let ledger = self.control.node().ledger();
+        let pointer = ledger.releases().line(line).and_then(|line| line.pointer());
+        pointer.map_or(0, |pointer| pointer.epoch)
+    }
+
+    /// The number of a line's next version.
+    pub(crate) fn next(&self, line: &aegis_ledger::LineKey) -> u32 {
+        let ledger = self.control.node().ledger();
+        ledger.releases().line(line).map_or(Some(1), |line| line.next()).unwrap()
+    }
+
+    /// When a tenant was last placed, zero where it never was.
+    pub(crate) fn placed(&self, tenant: &aegis_domain::TenantId) -> u64 {
+        let ledger = self.control.node().ledger();
+        ledger.tenants().get(tenant).map_or(0, |tenant| tenant.changed)
     }
 
     /// Anybody, without a token.
@@ -177,13 +205,13 @@ impl Drop for Node {
 pub(crate) async fn open(home: &Path, url: &str, subjects: SubjectSources) -> Control {
     let config = ControlConfig {
         data_dir: home.to_owned(),
+        region: Region::parse("eu-west-1").unwrap(),
         issuer: url.to_owned(),
         audiences: vec![GATEWAY.to_owned()],
         subjects,
         region_key: region_key(),
     };
-    let region = Region::parse("eu-west-1").unwrap();
-    Control::alone(config, &region, Arc::new(|fatal| panic!("{fatal}"))).await.unwrap()
+    Control::alone(config, Arc::new(|fatal| panic!("{fatal}"))).await.unwrap()
 }
 
 pub(crate) fn checked(

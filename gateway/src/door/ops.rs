@@ -48,6 +48,16 @@ impl Ops {
         is_open
     }
 
+    /// The first tenant for whom nothing decides yet.
+    fn unreleased(&self) -> Option<String> {
+        let (line, refused) = self.gateway.releases.as_ref()?.missing().into_iter().next()?;
+        let (tenant, environment) = (&line.tenant, &line.environment);
+        Some(match refused {
+            None => format!("no release of {tenant}/{environment} is at hand"),
+            Some(why) => format!("the release of {tenant}/{environment} was refused: {why}"),
+        })
+    }
+
     async fn readiness(&self) -> (StatusCode, String) {
         let (status, text) = self.ask_readiness().await;
         let is_ready = status == StatusCode::OK;
@@ -65,6 +75,9 @@ impl Ops {
         }
         if let Err(error) = self.gateway.corridor.journal.health() {
             return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n"));
+        }
+        if let Some(why) = self.unreleased() {
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n"));
         }
         if let Err(error) = self.gateway.corridor.state.health().await {
             return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n"));

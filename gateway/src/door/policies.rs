@@ -25,7 +25,7 @@ pub(super) struct Served {
 /// Every tenant's versions.
 pub(super) fn list(gateway: &Gateway) -> Value {
     let tenants = gateway.corridor.policies.iter();
-    json!({ "policies": tenants.map(|(tenant, store)| described(tenant, store)).collect::<Vec<_>>() })
+    json!({ "policies": tenants.map(|(tenant, store)| described(tenant, &store)).collect::<Vec<_>>() })
 }
 
 fn described(tenant: &TenantId, store: &Store) -> Value {
@@ -59,6 +59,7 @@ fn candidate(candidate: &Candidate) -> Map<String, Value> {
         Progress::Held { .. } => "held",
         Progress::Complete => "complete",
         Progress::RolledBack { .. } => "rolled_back",
+        Progress::Aborted => "aborted",
     };
     let mut told = version(&candidate.version);
     told.insert("agents".to_owned(), candidate.agents.to_string().into());

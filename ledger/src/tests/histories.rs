@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use aegis_domain::AgentId;
+use aegis_policy_rollout::{Counts, Observed, Progress};
 use proptest::prelude::*;
 
 use super::*;
@@ -18,11 +20,29 @@ enum Step {
     Consume(u64, bool),
     Place(u64),
     Store(u8),
-    Publish(u8),
-    Activate(u64, u32),
+    Release(Release),
     Admit,
     Dismiss(u64),
     Revoke(u8),
+}
+
+#[derive(Clone, Debug)]
+enum Release {
+    Publish(u32, u8),
+    Activate(u64, u32),
+    Start(u64, u32),
+    Observe(u64, u64),
+    Turn(u8),
+}
+
+fn releases() -> impl Strategy<Value = Release> {
+    prop_oneof![
+        4 => (1..5_u32, 0..3_u8).prop_map(|(number, content)| Release::Publish(number, content)),
+        3 => (0..6_u64, 0..5_u32).prop_map(|(seen, active)| Release::Activate(seen, active)),
+        3 => (1..8_u64, 1..5_u32).prop_map(|(seen, candidate)| Release::Start(seen, candidate)),
+        4 => (1..9_u64, 0..2_u64).prop_map(|(seen, errors)| Release::Observe(seen, errors)),
+        4 => (0..6_u8).prop_map(Release::Turn),
+    ]
 }
 
 fn steps() -> impl Strategy<Value = Vec<(Step, i64, bool)>> {
@@ -33,8 +53,7 @@ fn steps() -> impl Strategy<Value = Vec<(Step, i64, bool)>> {
         4 => (0..3_u64, any::<bool>()).prop_map(|(number, right)| Step::Consume(number, right)),
         1 => (0..4_u64).prop_map(Step::Place),
         1 => (0..3_u8).prop_map(Step::Store),
-        2 => (0..3_u8).prop_map(Step::Publish),
-        3 => (0..6_u64, 0..5_u32).prop_map(|(seen, active)| Step::Activate(seen, active)),
+        18 => releases().prop_map(Step::Release),
         1 => Just(Step::Admit),
         1 => (0..5_u64).prop_map(Step::Dismiss),
         1 => (0..3_u8).prop_map(Step::Revoke),
@@ -59,14 +78,7 @@ fn action(step: &Step, now: Timestamp) -> Action {
             digest: Hash::of(&[*content]),
             content: vec![*content],
         }),
-        Step::Publish(content) => {
-            let (bundle, source) = (Hash::of(&[*content]), Hash::of(&[*content]));
-            Action::Release(ReleaseAct::Publish { line: line(), bundle, source })
-        }
-        Step::Activate(seen, active) => {
-            let choice = Choice { active: *active, shadow: None, canary: None };
-            Action::Release(ReleaseAct::Activate { line: line(), seen: *seen, choice })
-        }
+        Step::Release(release) => Action::Release(act(release)),
         Step::Admit => Action::Voter(VoterAct::Admit { address: "a:7400".into() }),
         Step::Dismiss(id) => Action::Voter(VoterAct::Dismiss { id: *id }),
         Step::Revoke(number) => {
@@ -77,6 +89,41 @@ fn action(step: &Step, now: Timestamp) -> Action {
     }
 }
 
+fn act(release: &Release) -> ReleaseAct {
+    let (line, seen) = (line(), None);
+    match release {
+        Release::Publish(number, content) => {
+            let bundle = Hash::of(&[*content]);
+            ReleaseAct::Publish { line, number: *number, bundle, source: bundle }
+        }
+        Release::Activate(seen, active) => {
+            let choice = Choice { active: *active, shadow: None };
+            ReleaseAct::Activate { line, seen: *seen, choice }
+        }
+        Release::Start(seen, candidate) => {
+            let share = |text| {
+                format!(
+                    r#"{{"share":"{text}","min_duration_s":60,"guards":[
+                {{"limit":"engine_errors","then":"roll_back"}}]}}"#
+                )
+            };
+            let stages = ["5%", "100%"].map(|text| serde_json::from_str(&share(text)).unwrap());
+            ReleaseAct::Start { line, seen: *seen, candidate: *candidate, stages: stages.into() }
+        }
+        Release::Observe(seen, engine_errors) => {
+            let candidate = Counts { calls: 1, engine_errors: *engine_errors, ..Counts::default() };
+            let observed = Observed { candidate, ..Observed::default() };
+            ReleaseAct::Observe { line, seen: *seen, observed }
+        }
+        Release::Turn(0) => ReleaseAct::Pause { line, seen },
+        Release::Turn(1) => ReleaseAct::Resume { line, seen },
+        Release::Turn(2) => ReleaseAct::Abort { line, seen },
+        Release::Turn(3) => ReleaseAct::Pin { line, seen },
+        Release::Turn(4) => ReleaseAct::Unpin { line, seen },
+        Release::Turn(_) => ReleaseAct::Rollback { line, seen, to: None },
+    }
+}
+
 /// What is remembered outside the ledger to hold it to.
 #[derive(Default)]
 struct Witness {
@@ -84,6 +131,8 @@ struct Witness {
     epochs: Vec<u64>,
     ids: BTreeSet<u64>,
     versions: BTreeMap<u32, Version>,
+    /// The ids of rollouts that were taken back.
+    taken_back: BTreeSet<String>,
 }
 
 impl Witness {
@@ -101,10 +150,32 @@ impl Witness {
             *count += 1;
             assert_eq!(*count, 1, "a grant was used twice");
         }
+        self.see_pointer(ledger);
         for (number, version) in ledger.releases().line(&line()).iter().flat_map(|it| it.versions())
         {
             let known = self.versions.entry(number).or_insert_with(|| version.clone());
             assert_eq!(known, version, "a version changed");
+        }
+    }
+
+    fn see_pointer(&mut self, ledger: &Ledger) {
+        let line = ledger.releases().line(&line());
+        let Some(pointer) = line.and_then(|line| line.pointer()) else { return };
+        assert_eq!(self.epochs.last(), Some(&pointer.epoch), "a pointer moved without an epoch");
+        let Some(rollout) = &pointer.rollout else { return };
+        let id = rollout.plan.id().to_owned();
+        match rollout.progress {
+            Progress::RolledBack { .. } | Progress::Aborted => drop(self.taken_back.insert(id)),
+            Progress::Running { .. } | Progress::Held { .. } | Progress::Complete => {
+                assert!(!self.taken_back.contains(&id), "a candidate came back");
+                return;
+            }
+        }
+        for number in 0..8 {
+            let agent = AgentId::parse(&format!("agent-{number}")).unwrap();
+            let region = Region::parse("eu-west-1").unwrap();
+            let decider = pointer.decider(&region, &tenant(), &agent);
+            assert_eq!(decider, pointer.choice.active, "what was taken back decides");
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::*;
 
-fn line() -> LineKey {
+pub(super) fn line() -> LineKey {
     LineKey { tenant: tenant(), environment: Environment::parse("prod").unwrap() }
 }
 
@@ -13,31 +13,47 @@ fn store(content: &[u8]) -> Action {
     Action::Release(ReleaseAct::Store { digest, content })
 }
 
-fn publish(content: &[u8]) -> Action {
+fn publish(number: u32, content: &[u8]) -> Action {
     let digest = Hash::of(content);
-    Action::Release(ReleaseAct::Publish { line: line(), bundle: digest, source: digest })
+    let source = Hash::of(b"source");
+    Action::Release(ReleaseAct::Publish { line: line(), number, bundle: digest, source })
 }
 
-fn activate(seen: u64, active: u32) -> Action {
-    let choice = Choice { active, shadow: None, canary: None };
+pub(super) fn activate(seen: u64, active: u32) -> Action {
+    let choice = Choice { active, shadow: None };
     Action::Release(ReleaseAct::Activate { line: line(), seen, choice })
 }
 
-fn refused(refusal: ReleaseRefusal) -> Answer {
+pub(super) fn refused(refusal: ReleaseRefusal) -> Answer {
     Err(Refusal::Release(refusal))
+}
+
+/// Versions from one to the given number.
+pub(super) fn published(last: u32) -> Desk {
+    let mut desk = Desk::default();
+    for number in 1..=last {
+        let content = number.to_be_bytes();
+        desk.act(store(&content), at(0)).unwrap();
+        desk.act(publish(number, &content), at(0)).unwrap();
+    }
+    desk
 }
 
 #[test]
 fn versions_count_up_and_a_pointer_moves_only_for_who_has_seen_it() {
     let mut desk = Desk::default();
-    assert_eq!(desk.act(publish(b"one"), at(0)), refused(ReleaseRefusal::ContentUnknown));
+    assert_eq!(desk.act(publish(1, b"one"), at(0)), refused(ReleaseRefusal::ContentUnknown));
     for (number, content) in [(1, b"one"), (2, b"two")] {
         desk.act(store(content), at(0)).unwrap();
-        assert_eq!(desk.act(publish(content), at(0)), Ok(Outcome::Version(number)));
+        for other in [number - 1, number + 1] {
+            let foretold = desk.act(publish(other, content), at(0));
+            assert_eq!(foretold, refused(ReleaseRefusal::Number { next: number }));
+        }
+        assert_eq!(desk.act(publish(number, content), at(0)), Ok(Outcome::Version(number)));
     }
     assert_eq!(desk.act(activate(0, 3), at(1)), refused(ReleaseRefusal::VersionUnknown));
     assert_eq!(desk.act(activate(0, 1), at(1)), Ok(Outcome::Epoch(1)));
-    assert_eq!(desk.act(activate(0, 2), at(2)), refused(ReleaseRefusal::Moved));
+    assert_eq!(desk.act(activate(0, 2), at(2)), refused(ReleaseRefusal::Moved { epoch: 1 }));
     assert_eq!(desk.act(activate(1, 2), at(2)), Ok(Outcome::Epoch(2)));
     assert_eq!(
         desk.act(activate(2, 1), at(3)),
@@ -63,7 +79,7 @@ fn what_a_rollback_needs_is_kept_and_the_rest_goes_after_an_hour() {
     let content = |number: u32| number.to_be_bytes();
     for number in 1..=8 {
         desk.act(store(&content(number)), at(0)).unwrap();
-        desk.act(publish(&content(number)), at(0)).unwrap();
+        desk.act(publish(number, &content(number)), at(0)).unwrap();
     }
     desk.act(activate(0, 1), at(1)).unwrap();
     desk.act(store(b"waits for its version"), at(3_599)).unwrap();
@@ -79,16 +95,12 @@ fn what_a_rollback_needs_is_kept_and_the_rest_goes_after_an_hour() {
 }
 
 #[test]
-fn a_shadow_and_a_canary_are_versions_too() {
-    let mut desk = Desk::default();
-    desk.act(store(b"one"), at(0)).unwrap();
-    desk.act(publish(b"one"), at(0)).unwrap();
-    let choose = |shadow, percent| {
-        let canary = Some(Canary { version: 1, percent });
-        let choice = Choice { active: 1, shadow, canary };
+fn a_shadow_is_a_version_too() {
+    let mut desk = published(1);
+    let choose = |shadow| {
+        let choice = Choice { active: 1, shadow };
         Action::Release(ReleaseAct::Activate { line: line(), seen: 0, choice })
     };
-    assert_eq!(desk.act(choose(None, 101), at(1)), refused(ReleaseRefusal::Percent));
-    assert_eq!(desk.act(choose(Some(2), 5), at(1)), refused(ReleaseRefusal::VersionUnknown));
-    desk.act(choose(Some(1), 5), at(1)).unwrap();
+    assert_eq!(desk.act(choose(Some(2)), at(1)), refused(ReleaseRefusal::VersionUnknown));
+    desk.act(choose(Some(1)), at(1)).unwrap();
 }

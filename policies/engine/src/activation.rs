@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use aegis_document::Diagnostics;
+use aegis_document::{Diagnostics, Location};
 use aegis_domain::{Effect, TenantId, ToolName};
 use aegis_policy_language::{Example, ExpectedRules, ParamKind, PolicySet, Presence, Tool};
 use serde_json::{Value, json};
@@ -17,6 +17,10 @@ use crate::cases::{self, CaseResult};
 use crate::hostile::Hostile;
 use crate::rego::{Interpreter, LoadError};
 use crate::snapshot::{CompileContext, Snapshot, SourceError};
+
+/// How often a document is tried: an engine has its time by the clock, so a busy machine may take an answer away. Engines
+/// that read a version differently do so every time.
+const ATTEMPTS: u8 = 3;
 
 /// What a version is held against.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +80,32 @@ impl Refusal {
             Refusal::Cases(_) => "tests",
             Refusal::Unreadable(_) | Refusal::Disagreement { .. } => "engines",
         }
+    }
+
+    /// What is wrong and where: the place of each mistake and each failed test, or else the start of `file`.
+    pub fn into_diagnostics(self, file: &str) -> Diagnostics {
+        let message = self.to_string();
+        let mut found = Diagnostics::default();
+        match self {
+            Refusal::Invalid(mistakes) => return mistakes,
+            Refusal::Cases(failed) => {
+                for case in failed {
+                    let failure = case.failure.unwrap_or_default();
+                    found.report(&case.at, format!("test `{}`: {failure}", case.name), None);
+                }
+            }
+            Refusal::Disagreement { document, .. } => {
+                let help = format!("keep this version back and report the document: {document}");
+                found.report(&Location::start_of(file), message, Some(help));
+            }
+            Refusal::Tenant(_)
+            | Refusal::Version(_)
+            | Refusal::Digest
+            | Refusal::Signature(_)
+            | Refusal::Source(_)
+            | Refusal::Unreadable(_) => found.report(&Location::start_of(file), message, None),
+        }
+        found
     }
 }
 
@@ -152,7 +182,8 @@ fn compare(snapshot: &Snapshot, set: &PolicySet, generated: usize) -> Result<usi
     let mut compared = 0_usize;
     for document in good.into_iter().chain(hostile) {
         // Two errors are alike: either is a denial.
-        if snapshot.decide(&document).ok() != interpreter.decide(&document).ok() {
+        let agree = || snapshot.decide(&document).ok() == interpreter.decide(&document).ok();
+        if !(0..ATTEMPTS).any(|_| agree()) {
             let tool = document.get("tool").and_then(Value::as_str).unwrap_or_default().to_owned();
             return Err(Refusal::Disagreement { tool, document: Box::new(document) });
         }

@@ -134,6 +134,11 @@ impl Snapshot {
         Ok((set, Self { bundle, ..snapshot }))
     }
 
+    /// The set that a bundle says it was compiled from, to be looked at; nothing is compiled, so nothing is proved.
+    pub fn source_of(bundle: &Bundle) -> Result<PolicySet, SourceError> {
+        Ok(PolicySet::parse(&content::documents(bundle)?)?)
+    }
+
     pub fn policy_ref(&self) -> &PolicyRef {
         &self.policy_ref
     }

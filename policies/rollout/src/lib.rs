@@ -2,17 +2,21 @@
 //!
 //! Not here: who keeps the progress and counts the calls (the gateway, the region's ledger). Pure: `now` and the counts
 //! are arguments. Invariant: whom a candidate serves depends on names alone, so every node says the same; an agent it
-//! serves stays with it in every later stage, until the rollout is rolled back.
+//! serves stays with it in every later stage, until the rollout is rolled back or aborted.
+
+mod wire;
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
 use aegis_domain::{AgentId, Region, TenantId, Timestamp, Ttl};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// A share of agents or calls, in hundredths of a percent: `5%`, `0.25%`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Share(u16);
 
 /// Where an agent stands in a rollout: one of 10,000 places, the same on every node and for ever.
@@ -20,34 +24,43 @@ pub struct Share(u16);
 pub struct Bucket(u16);
 
 /// A candidate's way to all agents, in stages.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "wire::RawRollout")]
 pub struct Rollout {
     id: Box<str>,
     stages: Vec<Stage>,
 }
 
 /// Whom the candidate serves in addition to the stages before, for how long at least, and what must not happen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Stage {
     /// Empty means every region.
+    #[serde(default)]
     pub regions: BTreeSet<Region>,
     /// Empty means every tenant.
+    #[serde(default)]
     pub tenants: BTreeSet<TenantId>,
     pub share: Share,
+    #[serde(rename = "min_duration_s", with = "wire::seconds", default = "wire::no_time")]
     pub min_duration: Ttl,
     /// Calls each version must have decided before rates are compared and before the next stage.
+    #[serde(default)]
     pub calls_min: u64,
+    #[serde(default)]
     pub guards: Vec<Guard>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Guard {
     pub limit: Limit,
     pub then: Reaction,
 }
 
 /// What a candidate is held against. Rates are compared both ways: one that suddenly allows much more is no better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Limit {
     /// Not one evaluation may fail.
     EngineErrors,
@@ -59,7 +72,8 @@ pub enum Limit {
 }
 
 /// What a breached limit does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reaction {
     /// Stay in this stage; its time begins anew once the limit holds again.
     Hold,
@@ -67,7 +81,8 @@ pub enum Reaction {
 }
 
 /// What one version did since the stage began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Counts {
     pub calls: u64,
     pub denied: u64,
@@ -77,21 +92,25 @@ pub struct Counts {
 }
 
 /// Both versions beside each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Observed {
     pub stable: Counts,
     pub candidate: Counts,
 }
 
 /// How far a rollout has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Progress {
     Running {
         stage: usize,
+        #[serde(rename = "since_ns", with = "wire::instant")]
         since: Timestamp,
     },
     Held {
         stage: usize,
+        #[serde(rename = "since_ns", with = "wire::instant")]
         since: Timestamp,
         by: Limit,
     },
@@ -100,6 +119,8 @@ pub enum Progress {
     RolledBack {
         by: Limit,
     },
+    /// Somebody ended it; the stable version serves everyone.
+    Aborted,
 }
 
 /// Which of the two versions decides.
@@ -114,6 +135,8 @@ pub enum Side {
 pub enum RolloutError {
     #[error("a rollout has 1 to {STAGES_MAX} stages")]
     Stages,
+    #[error("a stage has at most {GUARDS_MAX} guards")]
+    Guards,
 }
 
 /// Why a text is not a share.
@@ -122,6 +145,7 @@ pub enum RolloutError {
 pub struct ShareError;
 
 const STAGES_MAX: usize = 32;
+const GUARDS_MAX: usize = 16;
 const BUCKETS: u16 = 10_000;
 
 impl Share {
@@ -145,6 +169,20 @@ impl FromStr for Share {
         }
         let parsed = format!("{whole}{decimals:0<2}").parse().map_err(|_| ShareError)?;
         if whole.is_empty() || parsed > BUCKETS { Err(ShareError) } else { Ok(Self(parsed)) }
+    }
+}
+
+impl TryFrom<String> for Share {
+    type Error = ShareError;
+
+    fn try_from(text: String) -> Result<Self, ShareError> {
+        text.parse()
+    }
+}
+
+impl From<Share> for String {
+    fn from(share: Share) -> String {
+        share.to_string()
     }
 }
 
@@ -192,11 +230,18 @@ impl Rollout {
         if stages.is_empty() || stages.len() > STAGES_MAX {
             return Err(RolloutError::Stages);
         }
+        if stages.iter().any(|stage| stage.guards.len() > GUARDS_MAX) {
+            return Err(RolloutError::Guards);
+        }
         Ok(Self { id: id.into(), stages })
     }
 
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
     }
 
     pub fn begin(&self, now: Timestamp) -> Progress {
@@ -206,7 +251,7 @@ impl Rollout {
     /// Which version decides an agent's calls in a region.
     pub fn side(&self, at: Progress, region: &Region, tenant: &TenantId, agent: &AgentId) -> Side {
         let reached = match at {
-            Progress::RolledBack { .. } => return Side::Stable,
+            Progress::RolledBack { .. } | Progress::Aborted => return Side::Stable,
             Progress::Complete => return Side::Candidate,
             Progress::Running { stage, .. } | Progress::Held { stage, .. } => stage,
         };
@@ -219,18 +264,23 @@ impl Rollout {
 
     /// What becomes of the rollout, given what both versions did since the stage began.
     pub fn step(&self, at: Progress, now: Timestamp, observed: &Observed) -> Progress {
-        let (stage, since) = match at {
-            Progress::Complete | Progress::RolledBack { .. } => return at,
-            Progress::Running { stage, since } | Progress::Held { stage, since, .. } => {
-                (stage, since)
-            }
+        let (stage, since, held_by) = match at {
+            Progress::Complete | Progress::RolledBack { .. } | Progress::Aborted => return at,
+            Progress::Running { stage, since } => (stage, since, None),
+            Progress::Held { stage, since, by } => (stage, since, Some(by)),
         };
         let Some(current) = self.stages.get(stage) else { return at };
         if let Some(Guard { limit: by, then }) = current.breached(observed) {
             return match then {
+                Reaction::Hold if held_by.is_some() => Progress::Held { stage, since, by },
                 Reaction::Hold => Progress::Held { stage, since: now, by },
                 Reaction::RollBack => Progress::RolledBack { by },
             };
+        }
+        if held_by.is_some() {
+            // Too few calls to judge by are no sign that the limit holds again.
+            let is_well = current.has_evidence(observed);
+            return if is_well { Progress::Running { stage, since: now } } else { at };
         }
         let next = stage.saturating_add(1);
         let is_last = next == self.stages.len();

@@ -170,9 +170,13 @@ fn a_held_stage_goes_on_when_the_limit_holds_again_and_its_time_begins_anew() {
     slow.candidate.p99_us = 101;
     let held = rollout.step(rollout.begin(at(0)), at(30), &slow);
     assert_eq!(held, Progress::Held { stage: 0, since: at(30), by });
+    assert_eq!(rollout.step(held, at(59), &slow), held, "it stays as it is while nothing changes");
+    assert_eq!(rollout.step(held, at(59), &Observed::default()), held, "nothing was seen yet");
     let again = rollout.step(held, at(60), &calm());
-    assert_eq!(again, Progress::Running { stage: 0, since: at(30) });
-    assert_eq!(rollout.step(again, at(90), &calm()), Progress::Running { stage: 1, since: at(90) });
+    assert_eq!(again, Progress::Running { stage: 0, since: at(60) });
+    assert_eq!(rollout.step(again, at(119), &calm()), again);
+    let next = Progress::Running { stage: 1, since: at(120) };
+    assert_eq!(rollout.step(again, at(120), &calm()), next);
 }
 
 #[test]
@@ -194,6 +198,35 @@ fn rolling_back_wins_over_holding_and_is_for_good() {
 fn a_rollout_has_stages() {
     assert_eq!(Rollout::new("r", Vec::new()), Err(RolloutError::Stages));
     assert_eq!(Rollout::new("r", vec![stage("1%"); 33]), Err(RolloutError::Stages));
+    let guard = Guard { limit: Limit::EngineErrors, then: Reaction::Hold };
+    let many = Stage { guards: vec![guard; 17], ..stage("1%") };
+    assert_eq!(Rollout::new("r", vec![many]), Err(RolloutError::Guards));
+}
+
+#[test]
+fn an_aborted_rollout_serves_nobody_for_good() {
+    let rollout = Rollout::new("r", vec![stage("100%")]).unwrap();
+    assert_eq!(rollout.step(Progress::Aborted, at(9_999), &calm()), Progress::Aborted);
+    let side =
+        rollout.side(Progress::Aborted, &region("eu-west-1"), &tenant("acme"), &agent("bot"));
+    assert_eq!(side, Side::Stable);
+}
+
+#[test]
+fn a_stage_is_written_as_people_write_it_and_read_back() {
+    let text = r#"{"share":"5%","min_duration_s":600,"calls_min":100,"guards":[
+        {"limit":"engine_errors","then":"roll_back"},
+        {"limit":{"deny_rate_delta":"2%"},"then":"hold"},
+        {"limit":{"p99":{"us_max":5000}},"then":"hold"}]}"#;
+    let read: Stage = serde_json::from_str(text).unwrap();
+    assert_eq!((read.min_duration, read.guards.len()), (Ttl::from_s(600), 3));
+    let rollout = Rollout::new("r", vec![read]).unwrap();
+    let written = serde_json::to_string(&rollout).unwrap();
+    assert_eq!(serde_json::from_str::<Rollout>(&written).unwrap(), rollout);
+    for bad in [r#"{"share":"101%"}"#, r#"{"share":"5%","shares":1}"#, "{}"] {
+        assert!(serde_json::from_str::<Stage>(bad).is_err(), "{bad}");
+    }
+    assert!(serde_json::from_str::<Rollout>(r#"{"id":"r","stages":[]}"#).is_err());
 }
 
 prop_compose! {

@@ -3,29 +3,30 @@
 //! Not here: the language and the gate (`policies/engine`), and who asks for a change (the gateway). Blocks on the disk
 //! only where it loads. Invariant: a call takes one `Judges` and is judged, attested and recorded by nothing else.
 
+mod candidate;
 mod load;
+mod released;
 mod store;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use aegis_config::{Config, Tenant};
+use aegis_config::{Config, PolicyFiles, PolicySource, Tenant};
 use aegis_document::Diagnostics;
-use aegis_domain::{AgentId, DecisionId, Region, TenantId, Timestamp, Ttl};
+use aegis_domain::{AgentId, DecisionId, Region, TenantId, Timestamp};
 use aegis_policy::activation::Cleared;
 use aegis_policy::{Archive, Snapshot};
-use aegis_policy_rollout::{
-    Bucket, Counts, Guard, Limit, Observed, Progress, Reaction, Rollout, RolloutError, Share, Side,
-    Stage,
-};
-use arc_swap::ArcSwap;
+use aegis_policy_rollout::{Bucket, Progress, Side};
+use arc_swap::ArcSwapOption;
 
+pub use candidate::{Candidate, Did};
 pub use load::Refused;
+pub use released::{Beside, Bundled, Released};
 pub use store::{NotHeld, Shelf, Store};
 
-/// All tenants' policies.
+/// All tenants' policies. A tenant whose policy the region releases has none before the first release.
 #[derive(Debug, Default)]
-pub struct Policies(BTreeMap<TenantId, Store>);
+pub struct Policies(BTreeMap<TenantId, ArcSwapOption<Store>>);
 
 /// What one tenant's calls are judged by, from one change to the next.
 #[derive(Debug)]
@@ -44,24 +45,14 @@ pub enum Form {
     Es256,
 }
 
-/// A version that decides for some agents, and is asked without effect about calls of the others.
-#[derive(Debug)]
-pub struct Candidate {
-    pub version: Cleared,
-    pub agents: Share,
-    pub sample: Share,
-    rollout: Rollout,
-    progress: ArcSwap<Progress>,
-}
-
 /// Whom one call is judged by.
 #[derive(Clone, Debug)]
 pub struct Judges {
     pub enforced: Arc<Snapshot>,
     /// Asked too, once the call is answered.
     pub beside: Option<Arc<Snapshot>>,
-    /// Set where the candidate is the one that decides.
-    pub rollout: Option<Arc<Candidate>>,
+    /// Which side of a rollout they are, where there is one.
+    rollout: Option<(Arc<Candidate>, Side)>,
 }
 
 impl Policies {
@@ -70,13 +61,22 @@ impl Policies {
         let mut stores = BTreeMap::new();
         let mut mistakes = Diagnostics::default();
         for tenant in config.tenants.values() {
-            match load::tenant(config, tenant, None, now) {
-                Ok(policy) => {
-                    let store = Store::new(policy, config.limits.policies_kept);
-                    drop(stores.insert(tenant.id.clone(), store));
+            let slot = match &tenant.policy {
+                PolicySource::Release(_) => ArcSwapOption::empty(),
+                PolicySource::Files(files) => {
+                    match load::tenant(config, (tenant, files), None, now) {
+                        Ok(policy) => {
+                            let store = Store::new(policy, config.limits.policies_kept);
+                            ArcSwapOption::from_pointee(store)
+                        }
+                        Err(refused) => {
+                            mistakes.merge(refused.found);
+                            continue;
+                        }
+                    }
                 }
-                Err(refused) => mistakes.merge(refused.found),
-            }
+            };
+            drop(stores.insert(tenant.id.clone(), slot));
         }
         mistakes.or(Self(stores))
     }
@@ -85,7 +85,8 @@ impl Policies {
     pub fn check(config: &Config) -> Result<(), Diagnostics> {
         let mut mistakes = Diagnostics::default();
         for tenant in config.tenants.values() {
-            let checked = load::check(config, tenant);
+            let PolicySource::Files(files) = &tenant.policy else { continue };
+            let checked = load::check(config, (tenant, files));
             checked.err().into_iter().for_each(|refused| mistakes.merge(refused.found));
         }
         mistakes.or(())
@@ -95,18 +96,34 @@ impl Policies {
     pub fn reload(
         &self,
         config: &Config,
-        tenant: &Tenant,
+        (tenant, files): (&Tenant, &PolicyFiles),
         now: Timestamp,
     ) -> Result<TenantPolicy, Refused> {
-        load::tenant(config, tenant, self.of(&tenant.id), now)
+        load::tenant(config, (tenant, files), self.of(&tenant.id).as_deref(), now)
     }
 
-    pub fn of(&self, tenant: &TenantId) -> Option<&Store> {
-        self.0.get(tenant)
+    pub fn of(&self, tenant: &TenantId) -> Option<Arc<Store>> {
+        self.0.get(tenant)?.load_full()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&TenantId, &Store)> {
-        self.0.iter()
+    pub fn iter(&self) -> impl Iterator<Item = (&TenantId, Arc<Store>)> {
+        self.0.iter().filter_map(|(tenant, slot)| Some((tenant, slot.load_full()?)))
+    }
+
+    /// Lets a release decide from the next call on; one at a time for each tenant.
+    pub fn install(&self, tenant: &TenantId, policy: TenantPolicy, kept: usize) {
+        let Some(slot) = self.0.get(tenant) else { return };
+        match slot.load_full() {
+            Some(store) => store.activate(policy),
+            None => slot.store(Some(Arc::new(Store::new(policy, kept)))),
+        }
+    }
+
+    /// Nothing decides for this tenant any more, so its calls are denied.
+    pub fn withdraw(&self, tenant: &TenantId) {
+        if let Some(slot) = self.0.get(tenant) {
+            slot.store(None);
+        }
     }
 }
 
@@ -148,58 +165,30 @@ impl TenantPolicy {
             Side::Candidate => Judges {
                 enforced: Arc::clone(next),
                 beside: None,
-                rollout: Some(Arc::clone(candidate)),
+                rollout: Some((Arc::clone(candidate), Side::Candidate)),
             },
             Side::Stable => {
                 let is_sampled = candidate.sample.covers(Bucket::of_call(id.as_str()));
                 let beside = is_sampled.then(|| Arc::clone(next));
-                Judges { enforced: Arc::clone(live), beside, rollout: None }
+                let rollout = Some((Arc::clone(candidate), Side::Stable));
+                Judges { enforced: Arc::clone(live), beside, rollout }
             }
         }
     }
 }
 
-impl Candidate {
-    /// A rollout of one stage, whose share is the operator's and which one failed evaluation ends.
-    fn new(
-        version: Cleared,
-        agents: Share,
-        sample: Share,
-        now: Timestamp,
-    ) -> Result<Self, RolloutError> {
-        let guard = Guard { limit: Limit::EngineErrors, then: Reaction::RollBack };
-        let stage = Stage {
-            regions: Default::default(),
-            tenants: Default::default(),
-            share: agents,
-            min_duration: Ttl::from_s(0),
-            calls_min: 0,
-            guards: vec![guard],
-        };
-        // Named by its content: the same on every node, and another order of agents for another candidate.
-        let rollout = Rollout::new(version.snapshot().source_digest(), vec![stage])?;
-        let progress = ArcSwap::from_pointee(rollout.begin(now));
-        Ok(Self { version, agents, sample, rollout, progress })
-    }
-
-    fn side(&self, region: &Region, tenant: &TenantId, agent: &AgentId) -> Side {
-        self.rollout.side(**self.progress.load(), region, tenant, agent)
-    }
-
-    pub fn progress(&self) -> Progress {
-        **self.progress.load()
-    }
-
-    /// Tells that an evaluation failed for an agent it decides for; from then on the live version decides.
+impl Judges {
+    /// Tells that an evaluation failed.
     pub fn engine_failed(&self, now: Timestamp) {
-        let candidate = Counts { calls: 1, engine_errors: 1, ..Counts::default() };
-        let observed = Observed { candidate, ..Observed::default() };
-        let before = self.progress();
-        let after = self.rollout.step(before, now, &observed);
-        if before != after {
-            let policy = self.version.snapshot().policy_ref();
-            tracing::error!(revision = policy.revision, "a candidate failed and was rolled back");
-            self.progress.store(Arc::new(after));
+        if let Some((candidate, Side::Candidate)) = &self.rollout {
+            candidate.engine_failed(now);
+        }
+    }
+
+    /// Counts a decision on its side of a rollout.
+    pub fn decided(&self, did: Did) {
+        if let Some((candidate, side)) = &self.rollout {
+            candidate.decided(*side, did);
         }
     }
 }

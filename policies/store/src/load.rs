@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use aegis_config::{CandidateFiles, Config, Tenant};
-use aegis_document::{Diagnostics, Document, Location, Position, Problems};
+use aegis_config::{CandidateFiles, Config, PolicyFiles, Tenant};
+use aegis_document::{Diagnostics, Document, Position, Problems};
 use aegis_domain::{TenantId, Timestamp};
 use aegis_policy::activation::{Cleared, Gate, Refusal, clear};
 use aegis_policy_language::{PolicySet, canonical};
@@ -28,24 +28,24 @@ pub struct Refused {
 /// Clears what the files say; what the store holds already is not cleared again.
 pub(super) fn tenant(
     config: &Config,
-    tenant: &Tenant,
+    (tenant, files): (&Tenant, &PolicyFiles),
     store: Option<&Store>,
     now: Timestamp,
 ) -> Result<TenantPolicy, Refused> {
-    let mut loader = Loader::new(config, tenant, known(store))?;
+    let mut loader = Loader::new(config, (tenant, files), known(store))?;
     let policy = loader.policy(now)?;
     loader.versions.save()?;
     Ok(policy)
 }
 
 /// Clears what the files say and keeps nothing of it.
-pub(super) fn check(config: &Config, tenant: &Tenant) -> Result<(), Refused> {
-    let mut loader = Loader::new(config, tenant, Vec::new())?;
+pub(super) fn check(config: &Config, of: (&Tenant, &PolicyFiles)) -> Result<(), Refused> {
+    let mut loader = Loader::new(config, of, Vec::new())?;
     loader.policy(Timestamp::from_unix_ns(0)).map(drop)
 }
 
 /// Every version that is in memory.
-fn known(store: Option<&Store>) -> Vec<Cleared> {
+pub(super) fn known(store: Option<&Store>) -> Vec<Cleared> {
     let Some(store) = store else { return Vec::new() };
     let current = store.current();
     let candidate = current.candidate.iter().map(|candidate| candidate.version.clone());
@@ -56,6 +56,7 @@ fn known(store: Option<&Store>) -> Vec<Cleared> {
 
 struct Loader<'a> {
     tenant: &'a Tenant,
+    files: &'a PolicyFiles,
     /// On how many generated documents both engines must agree.
     inputs: usize,
     known: Vec<Cleared>,
@@ -63,14 +64,18 @@ struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    fn new(config: &Config, tenant: &'a Tenant, known: Vec<Cleared>) -> Result<Self, Refused> {
+    fn new(
+        config: &Config,
+        (tenant, files): (&'a Tenant, &'a PolicyFiles),
+        known: Vec<Cleared>,
+    ) -> Result<Self, Refused> {
         let versions = Versions::open(&config.data_dir)?;
-        Ok(Self { tenant, inputs: config.limits.policies_compared, known, versions })
+        Ok(Self { tenant, files, inputs: config.limits.policies_compared, known, versions })
     }
 
     /// Both versions or none: a policy changes whole.
     fn policy(&mut self, now: Timestamp) -> Result<TenantPolicy, Refused> {
-        let files = &self.tenant.policy;
+        let files = self.files;
         let live = self.version(&files.enforce);
         let next = files.candidate.as_ref().map(|next| Ok((next, self.version(&next.files)?)));
         match (live, next.transpose()) {
@@ -130,38 +135,14 @@ impl Refused {
         Self { code: "invalid", found }
     }
 
-    fn unreadable(file: &str, message: String) -> Self {
+    pub(super) fn unreadable(file: &str, message: String) -> Self {
         Self { code: "unreadable", found: about(file, message) }
     }
 
     /// A refusal of the gate, with the place of each failed test.
-    fn of(refusal: Refusal, file: &str) -> Self {
+    pub(super) fn of(refusal: Refusal, file: &str) -> Self {
         let code = refusal.code();
-        let message = refusal.to_string();
-        let found = match refusal {
-            Refusal::Invalid(found) => found,
-            Refusal::Cases(failed) => {
-                let mut found = Diagnostics::default();
-                for case in failed {
-                    let failure = case.failure.unwrap_or_default();
-                    found.report(&case.at, format!("test `{}`: {failure}", case.name), None);
-                }
-                found
-            }
-            Refusal::Disagreement { document, .. } => {
-                let mut found = Diagnostics::default();
-                let help = format!("keep this version back and report the document: {document}");
-                found.report(&Location::start_of(file), message, Some(help));
-                found
-            }
-            Refusal::Tenant(_)
-            | Refusal::Version(_)
-            | Refusal::Digest
-            | Refusal::Signature(_)
-            | Refusal::Source(_)
-            | Refusal::Unreadable(_) => about(file, message),
-        };
-        Self { code, found }
+        Self { code, found: refusal.into_diagnostics(file) }
     }
 }
 

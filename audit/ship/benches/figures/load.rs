@@ -34,8 +34,9 @@ impl Load {
         self.waits_ns.len() as f64 / self.took.as_secs_f64()
     }
 
-    pub(crate) fn own_cpu_us(&self) -> f64 {
-        self.own_cpu.as_secs_f64() * 1e6 / self.waits_ns.len() as f64
+    pub(crate) fn own_cpu_us(&self) -> Option<f64> {
+        let us = self.own_cpu.as_secs_f64() * 1e6 / self.waits_ns.len() as f64;
+        (us > 0.0).then_some(us)
     }
 }
 
@@ -62,7 +63,7 @@ pub(crate) fn run<F: Future<Output = ()> + Send + 'static>(
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build();
     let disk = Neighbour::start(dir, busy);
     let waits = Arc::new(Mutex::new(Vec::with_capacity(1 << 20)));
-    let (begun, cpu) = (Instant::now(), cpu("audit-"));
+    let (begun, cpu) = (Instant::now(), cpu_of("audit-"));
     let append = Arc::new(append);
     runtime.unwrap().block_on(async {
         match rate {
@@ -70,7 +71,7 @@ pub(crate) fn run<F: Future<Output = ()> + Send + 'static>(
             None => at_once(&append, &waits).await,
         }
     });
-    let (took, own_cpu) = (begun.elapsed(), self::cpu("audit-") - cpu);
+    let (took, own_cpu) = (begun.elapsed(), cpu_of("audit-") - cpu);
     drop(disk);
     let mut waits_ns = std::mem::take(&mut *waits.lock());
     waits_ns.sort_unstable();
@@ -126,17 +127,28 @@ fn nanos(wait: Duration) -> u64 {
     u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// User and system time of this process's living threads whose names begin like that, in the kernel's ticks of 10 ms.
-pub(crate) fn cpu(name: &str) -> Duration {
+/// User and system time of this process, dead threads included, in the kernel's ticks of 10 ms.
+pub(crate) fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    time(&stat).unwrap().1
+}
+
+/// The same of its living threads whose names begin like that.
+fn cpu_of(name: &str) -> Duration {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
-    let ticks = stats.filter_map(|stat| {
-        let (_, rest) = stat.split_once('(')?;
-        let (comm, rest) = rest.rsplit_once(')')?;
-        let fields: Vec<u64> = rest.split_whitespace().skip(11).flat_map(str::parse).collect();
-        comm.starts_with(name).then(|| fields[0] + fields[1])
+    let times = stats.filter_map(|stat| {
+        let (comm, time) = time(&stat)?;
+        comm.starts_with(name).then_some(time)
     });
-    Duration::from_millis(ticks.sum::<u64>() * 10)
+    times.sum()
+}
+
+/// The name and the time in a line of `/proc`.
+fn time(stat: &str) -> Option<(&str, Duration)> {
+    let (comm, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+    let fields: Vec<u64> = rest.split_whitespace().skip(11).flat_map(str::parse).collect();
+    Some((comm, Duration::from_millis((fields[0] + fields[1]) * 10)))
 }
 
 /// Somebody else on the same disk: a megabyte, synced, again and again.

@@ -76,13 +76,13 @@ pub(crate) fn reading(dir: &Path) {
     let records = 100_000_u64;
     (0..records).for_each(|n| plain.append(n, false));
     let text = fs::read_to_string(&path).unwrap();
-    let (cpu, mut prev) = (cpu(""), Hash::ZERO);
+    let (cpu, mut prev) = (cpu(), Hash::ZERO);
     for line in text.lines() {
         let value: Value = serde_json::from_str(line).unwrap();
         assert_eq!(value["prev"], prev.to_string());
         prev = Hash::of(line.as_bytes());
     }
-    let rate = records as f64 / (self::cpu("") - cpu).as_secs_f64();
+    let rate = records as f64 / (self::cpu() - cpu).as_secs_f64();
     println!("| plain chain: bytes a record | {} |", text.len() as u64 / records);
     println!("| plain chain: walked and parsed, records a second of CPU time | {rate:.0} |");
     fs::remove_file(path).unwrap();

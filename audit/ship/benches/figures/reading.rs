@@ -96,9 +96,9 @@ fn trust(log: &Path) -> Trust {
 
 /// Records a second of CPU time, so that a busy machine does not count.
 fn verify(log: &Path, depth: Depth) -> f64 {
-    let cpu = cpu("");
+    let cpu = cpu();
     passes(log, depth);
-    RECORDS as f64 / (self::cpu("") - cpu).as_secs_f64()
+    RECORDS as f64 / (self::cpu() - cpu).as_secs_f64()
 }
 
 /// Records a second by the clock, of two verifiers on two cores.

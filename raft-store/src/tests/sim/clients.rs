@@ -1,4 +1,4 @@
-//! Clients that swing pointers, give, use and look at grants, publish and place, through any voter, as fast as they are
+//! Clients that swing pointers, give, use and look at grants, admit and place, through any voter, as fast as they are
 //! answered.
 //!
 //! Not here: what is judged of it (`history`). Invariant: a call that was said not to be sent, or a read that failed, is no
@@ -36,8 +36,8 @@ pub(crate) struct Client {
 /// What every client needs to be there.
 pub(crate) async fn prepare(world: &World) {
     let life = world.alive().remove(0);
-    let lines = (0..LINES).chain([wishes::PUBLISHED]);
-    let publish = lines.flat_map(|line| (0..wishes::VERSIONS).map(move |_| wishes::publish(line)));
+    let versions = |line| (1..=wishes::VERSIONS).map(move |number| wishes::publish(line, number));
+    let publish = (0..LINES).flat_map(versions);
     for (number, action) in std::iter::once(wishes::store()).chain(publish).enumerate() {
         let wish = wishes::wish(&format!("prepare-{number}"), action);
         assert!(matches!(world.propose(&life, wish).await, Heard::Answer(Ok(_))));
@@ -72,7 +72,8 @@ impl Client {
             6..9 => self.consume(life, grant).await,
             9 => self.look(life, grant).await,
             10 => {
-                self.wish(life, wishes::publish(wishes::PUBLISHED)).await;
+                let admit = wishes::admit(&format!("c{}-{}", self.number, self.wishes));
+                self.wish(life, admit).await;
             }
             _ => {
                 let place = wishes::place(&format!("c{}-{}", self.number, self.wishes));
@@ -108,7 +109,7 @@ impl Client {
         let Some(answer) = self.wish(life, wishes::swing(line, seen, to)).await else { return };
         let reply = answer.map(|answer| match answer {
             Ok(outcome) => PointerReply::Swung(epoch(&outcome).unwrap()),
-            Err(Refusal::Release(ReleaseRefusal::Moved)) => PointerReply::Moved,
+            Err(Refusal::Release(ReleaseRefusal::Moved { .. })) => PointerReply::Moved,
             Err(refusal) => panic!("{refusal}"),
         });
         if let Some(PointerReply::Swung(epoch)) = reply {

@@ -10,7 +10,7 @@ use aegis_ledger::{Answer, ApprovalState, Ledger, Outcome};
 use aegis_linear::{Grant, GrantCall, Of, Operation, Pointer, PointerCall, Verdict, check_by};
 use parking_lot::Mutex;
 
-use super::wishes::{grant_key, line};
+use super::wishes::grant_key;
 
 /// Far more than any history of a simulation has needed.
 const CONFIGURATIONS_MAX: usize = 2_000_000;
@@ -128,12 +128,14 @@ impl History {
     }
 }
 
-/// A command takes effect once: one wish to publish makes one version.
+/// A command takes effect once: one wish to admit gives out one id.
 fn once(held: &Ledger) -> Option<String> {
-    let published = held.releases().line(&line(super::wishes::PUBLISHED))?;
     let mut wishes = BTreeSet::new();
-    let twice = published.versions().find(|(_, version)| !wishes.insert(version.by.clone()));
-    twice.map(|(number, version)| format!("a command takes effect once: {number}, {}", version.by))
+    let mut voters = held.voters().iter();
+    let twice = voters.find(|(_, voter)| {
+        voter.address.starts_with(super::wishes::WISHED) && !wishes.insert(voter.address.clone())
+    });
+    twice.map(|(id, voter)| format!("a command takes effect once: {id}, {}", voter.address))
 }
 
 fn tell<C: std::fmt::Debug, R: std::fmt::Debug>(

@@ -66,7 +66,7 @@ fn crashes_while_a_snapshot_comes(bug: Option<Bug>) -> Vec<Report> {
         let leader = world.leader().unwrap().host.node();
         let away = (1..=3).find(|id| *id != leader).unwrap();
         world.crash(away);
-        for number in 0..200 {
+        for number in 0..110 {
             place(&world, leader, &format!("t{number}")).await;
         }
         world.start(away).await;

@@ -9,14 +9,14 @@ use aegis_audit_chain::Hash;
 use aegis_domain::{DecisionId, ParamsHash, Region, RuleId, TenantId, Timestamp, Ttl};
 use aegis_ledger::{
     Action, ApprovalAct, ApprovalKey, Choice, Environment, LineKey, ReleaseAct, Residency,
-    TenantAct,
+    TenantAct, VoterAct,
 };
 use aegis_registry::Actor;
 
 use crate::Wish;
 
-/// The line on which versions are published.
-pub(crate) const PUBLISHED: u64 = 99;
+/// What the addresses of voters that clients wish for begin with.
+pub(crate) const WISHED: &str = "wished-";
 /// Every line has these.
 pub(crate) const VERSIONS: u32 = 4;
 const BUNDLE: &[u8] = b"a bundle";
@@ -43,13 +43,18 @@ pub(crate) fn store() -> Action {
     Action::Release(ReleaseAct::Store { digest, content })
 }
 
-pub(crate) fn publish(number: u64) -> Action {
+pub(crate) fn publish(line_number: u64, number: u32) -> Action {
     let (bundle, source) = (Hash::of(BUNDLE), Hash::of(BUNDLE));
-    Action::Release(ReleaseAct::Publish { line: line(number), bundle, source })
+    Action::Release(ReleaseAct::Publish { line: line(line_number), number, bundle, source })
+}
+
+/// Gives out an id each time it is applied, to a voter that never comes.
+pub(crate) fn admit(name: &str) -> Action {
+    Action::Voter(VoterAct::Admit { address: format!("{WISHED}{name}").into() })
 }
 
 pub(crate) fn swing(number: u64, seen: u64, active: u32) -> Action {
-    let choice = Choice { active, shadow: None, canary: None };
+    let choice = Choice { active, shadow: None };
     Action::Release(ReleaseAct::Activate { line: line(number), seen, choice })
 }
 

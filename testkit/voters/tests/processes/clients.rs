@@ -42,7 +42,7 @@ fn grant(number: u64) -> ApprovalKey {
 }
 
 pub(crate) fn swing(number: u64, seen: u64, active: u32) -> Action {
-    let choice = Choice { active, shadow: None, canary: None };
+    let choice = Choice { active, shadow: None };
     Action::Release(ReleaseAct::Activate { line: line(number), seen, choice })
 }
 
@@ -56,9 +56,11 @@ pub(crate) fn place_of(tenant: &TenantId) -> Action {
 pub(crate) fn prepare(lines: u64) -> impl Iterator<Item = Action> {
     let (digest, content) = (Hash::of(BUNDLE), BUNDLE.to_vec());
     let store = Action::Release(ReleaseAct::Store { digest, content });
-    let publish = (0..lines).flat_map(move |number| {
-        let publish = ReleaseAct::Publish { line: line(number), bundle: digest, source: digest };
-        (0..VERSIONS).map(move |_| Action::Release(publish.clone()))
+    let publish = (0..lines).flat_map(move |of| {
+        let (bundle, source) = (digest, digest);
+        (1..=VERSIONS).map(move |number| {
+            Action::Release(ReleaseAct::Publish { line: line(of), number, bundle, source })
+        })
     });
     std::iter::once(store).chain(publish)
 }
@@ -210,7 +212,7 @@ impl Client {
         let Some(answer) = self.propose(swing(number, seen, to)) else { return };
         let reply = answer.map(|answer| match answer {
             Ok(Outcome::Epoch(epoch)) => PointerReply::Swung(epoch),
-            Err(Refusal::Release(ReleaseRefusal::Moved)) => PointerReply::Moved,
+            Err(Refusal::Release(ReleaseRefusal::Moved { .. })) => PointerReply::Moved,
             other => panic!("{other:?}"),
         });
         if let Some(PointerReply::Swung(epoch)) = reply {

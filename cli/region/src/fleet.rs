@@ -1,0 +1,109 @@
+//! `aegisctl fleet`: which gateway decides by which release, since when, and who does not.
+//!
+//! Not here: what gateways report (`policies/follow`). Invariant: what is shown is what gateways said of themselves to the node
+//! that is asked, and a gateway that says nothing any more is shown as silent, not left out.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+use aegis_control_client::Client;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::Told;
+use crate::region::{Access, RegionError};
+
+const COLUMNS: [&str; 9] =
+    ["gateway", "tenant", "env", "state", "version", "released", "since", "build", "why"];
+
+/// See what the gateways of a region run.
+#[derive(Debug, Args)]
+pub struct FleetArgs {
+    #[command(subcommand)]
+    command: FleetCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum FleetCommand {
+    Status(StatusArgs),
+}
+
+/// Show who decides by which version and since when, who is behind, and who refused a release and why.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A line is `current`, `behind` (a later release has not decided yet), `refused` (it never will, and why), or `silent`: nothing
+was heard of that gateway for 15 seconds. Gateways report to the node they follow, so ask that one.
+
+Examples:
+  aegisctl fleet status
+  aegisctl fleet status --watch       # again whenever something changes, until interrupted
+  aegisctl -o json fleet status | jq '.[] | select(.state != \"current\")'")]
+struct StatusArgs {
+    /// Go on, and show it again whenever it changes.
+    #[arg(long)]
+    watch: bool,
+    /// How often is looked, in seconds.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    every_s: u64,
+    #[command(flatten)]
+    access: Access,
+}
+
+impl FleetArgs {
+    /// Tells once, or for as long as `tell` wants more.
+    pub fn run<E: From<RegionError>>(
+        &self,
+        data: &Path,
+        mut tell: impl FnMut(Told) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
+        let FleetCommand::Status(args) = &self.command;
+        let client = args.access.admin(data)?;
+        let mut before = None;
+        loop {
+            let lines = lines(&client)?;
+            if before.as_ref() != Some(&lines) {
+                let is_over = tell(Told::list(&lines, &COLUMNS))?.is_break();
+                if is_over || !args.watch {
+                    return Ok(());
+                }
+                before = Some(lines);
+            }
+            std::thread::sleep(Duration::from_secs(args.every_s));
+        }
+    }
+}
+
+/// One for each line of each gateway; a gateway without lines has one all the same.
+fn lines(client: &Client) -> Result<Vec<Value>, RegionError> {
+    let told = client.get("/v1/fleet").map_err(RegionError::from)?.body;
+    let gateways = told.get("gateways").and_then(Value::as_array);
+    let gateways = gateways.ok_or(RegionError::Answer { what: "the gateways" })?;
+    let mut lines = Vec::new();
+    for gateway in gateways {
+        let of = gateway.get("lines").and_then(Value::as_array).into_iter().flatten();
+        let before = lines.len();
+        lines.extend(of.map(|line| row(gateway, line)));
+        if lines.len() == before {
+            lines.push(row(gateway, &Value::Null));
+        }
+    }
+    Ok(lines)
+}
+
+fn row(gateway: &Value, line: &Value) -> Value {
+    let part = |value: &Value, pointer| value.pointer(pointer).cloned().unwrap_or_default();
+    let is_silent = gateway.get("is_silent").and_then(Value::as_bool).unwrap_or(true);
+    let state = if is_silent { json!("silent") } else { part(line, "/state") };
+    json!({
+        "gateway": part(gateway, "/gateway"),
+        "tenant": part(line, "/tenant"),
+        "env": part(line, "/environment"),
+        "state": state,
+        "version": part(line, "/version"),
+        "released": part(line, "/released/version"),
+        "since": part(line, "/since"),
+        "build": part(gateway, "/build"),
+        "why": part(line, "/refused/why"),
+    })
+}

@@ -1,0 +1,212 @@
+//! Control nodes over three voters: what one began, another goes on with.
+//!
+//! Not here: how voters agree (`raft-store`). Invariant: voters speak over real sockets with certificates of their own.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aegis_control::{
+    Control, ControlConfig, Means, Memory, Replicated, Serving, SubjectSources, serve,
+};
+use aegis_control_client::{Client, Conditions};
+use aegis_domain::Secret;
+use aegis_raft_store::{Credentials, Door, Identity, Node, Pace, Settings};
+use aegis_vault::{Files, Vault};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    SanType,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use crate::node::{GATEWAY, region_key};
+use crate::policies::{LINE, policy};
+use crate::rollouts::{Fleet, stages};
+
+const CLUSTER: &str = "eu-west-1";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Voter {
+    node: Node,
+    admin: Client,
+    _stop: oneshot::Sender<()>,
+    _home: TempDir,
+}
+
+struct Region {
+    runtime: Runtime,
+    authority: CertifiedIssuer<'static, KeyPair>,
+    vault: Arc<dyn Vault>,
+    _vault: TempDir,
+    fleet: Fleet,
+    voters: Vec<Voter>,
+}
+
+fn home() -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    home
+}
+
+impl Region {
+    fn of(voters: u64) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let vault = home();
+        let files = Files::open(&vault.path().join("vault")).unwrap();
+        let mut region = Self {
+            runtime: Runtime::new().unwrap(),
+            authority,
+            vault: Arc::new(files),
+            _vault: vault,
+            fleet: Fleet::default(),
+            voters: Vec::new(),
+        };
+        for _ in 0..voters {
+            region.join();
+        }
+        region
+    }
+
+    fn credentials(&self, id: u64) -> Credentials {
+        let mut params = CertificateParams::default();
+        let uri = format!("aegis://{CLUSTER}/voters/{id}");
+        params.subject_alt_names = vec![SanType::URI(uri.as_str().try_into().unwrap())];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        Credentials {
+            authority: self.authority.pem().into_bytes(),
+            certificate: params.signed_by(&key, &self.authority).unwrap().pem().into_bytes(),
+            key: key.serialize_pem().into_bytes(),
+        }
+    }
+
+    fn join(&mut self) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let leader = self.leader();
+        let id = leader.as_ref().map_or(1, |leader| {
+            self.runtime.block_on(self.voters[*leader].node.admit(&address)).unwrap()
+        });
+        let home = home();
+        let settings = Settings {
+            identity: Identity { cluster: CLUSTER.into(), node: id },
+            directory: home.path().join("ledger"),
+            door: Some(Door { listener, credentials: self.credentials(id) }),
+            pace: Pace::default(),
+            on_fatal: Arc::new(|fatal| panic!("{fatal}")),
+        };
+        let node = self.runtime.block_on(Node::start(settings)).unwrap();
+        self.runtime.block_on(async {
+            match leader {
+                None => node.found(&address).await.unwrap(),
+                Some(leader) => {
+                    let leader = &self.voters[leader].node;
+                    leader.teach(id).await.unwrap();
+                    leader.promote(id).await.unwrap();
+                    node.catch_up().await.unwrap();
+                }
+            }
+        });
+        let voter = self.serve(node, home);
+        self.voters.push(voter);
+    }
+
+    fn serve(&self, node: Node, home: TempDir) -> Voter {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0");
+        let listener = self.runtime.block_on(listener).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let config = ControlConfig {
+            region: aegis_domain::Region::parse("eu-west-1").unwrap(),
+            data_dir: home.path().join("control"),
+            issuer: url.clone(),
+            audiences: vec![GATEWAY.to_owned()],
+            subjects: SubjectSources::default(),
+            region_key: region_key(),
+        };
+        let means = Means {
+            ledger: Arc::new(Replicated::of(node.clone())),
+            node: node.clone(),
+            vault: Arc::clone(&self.vault),
+            replay: Arc::new(Memory::default()),
+        };
+        let control = Control::with(config, means).unwrap();
+        let control = Arc::new(control.with_observations(Arc::new(self.fleet.clone())));
+        let (stop, stopped) = oneshot::channel::<()>();
+        self.runtime.spawn(serve(listener, control, Serving::Plain, async move {
+            stopped.await.ok();
+        }));
+        let token = std::fs::read_to_string(home.path().join("control/admin.token")).unwrap();
+        let admin = Client::new(&url, Some(Secret::new(token)), None).unwrap();
+        Voter { node, admin, _stop: stop, _home: home }
+    }
+
+    fn leader(&self) -> Option<usize> {
+        let begun = Instant::now();
+        while !self.voters.is_empty() {
+            let leads = |voter: &Voter| {
+                let status = voter.node.status();
+                status.leader == Some(status.node) && status.quorum_heard_ago.is_some()
+            };
+            if let Some(place) = self.voters.iter().position(leads) {
+                return Some(place);
+            }
+            assert!(begun.elapsed() < PATIENCE, "nobody leads");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        None
+    }
+
+    fn pointer(&self, voter: usize) -> Value {
+        self.voters[voter].admin.get(&format!("{LINE}/pointer")).unwrap().body
+    }
+}
+
+#[test]
+fn a_rollout_goes_on_when_its_leader_is_gone_in_the_middle_of_a_stage() {
+    let mut region = Region::of(3);
+    region.fleet.sees(5, 0);
+    let leader = region.leader().unwrap();
+    // Any voter takes commands.
+    let follower = &region.voters[(leader + 1) % 3].admin;
+    for amount in [100, 200] {
+        let body = json!({ "files": [{ "name": "a.yaml", "text": policy(amount, "enforce") }] });
+        follower.post(&format!("{LINE}/versions"), &body, &Conditions::default()).unwrap();
+    }
+    let path = format!("{LINE}/pointer");
+    let seen = |version| Conditions { version: Some(version), once: None };
+    let active = follower.put(&path, &json!({ "active": 1 }), &seen("\"0\"")).unwrap().etag;
+    let body = json!({ "candidate": 2, "stages": stages(3) });
+    follower.post(&format!("{LINE}/rollout"), &body, &seen(&active.unwrap())).unwrap();
+
+    let gone = region.voters.remove(leader);
+    let begun = region.pointer(0);
+    region.runtime.block_on(gone.node.stop()).unwrap();
+    drop(gone);
+    assert_eq!(
+        (&begun["rollout"]["state"], &begun["rollout"]["stage"]),
+        (&json!("running"), &json!(0))
+    );
+
+    let waited = Instant::now();
+    let ended = loop {
+        let pointer = region.pointer(0);
+        if pointer["rollout"]["state"] == "complete" {
+            break pointer;
+        }
+        assert!(waited.elapsed() < PATIENCE, "{pointer}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert_eq!(ended["rollout"]["id"], begun["rollout"]["id"]);
+    assert_eq!(
+        (&ended["active"], &ended["epoch"]),
+        (&json!(2), &json!(4)),
+        "each stage ended once"
+    );
+}

@@ -1,0 +1,422 @@
+//! Following releases: what was kept decides first, then a thread asks for what changed, checks it, has it cleared, keeps it
+//! and lets it decide.
+//!
+//! Not here: clearing (`Installer`), files (`keep`), telling the region (`report`). Invariant: what decides is on disk, and a
+//! line only moves on to a later epoch; a release that is refused changes nothing but what is told of the line.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use aegis_audit_chain::Hash;
+use aegis_domain::{Region, TenantId};
+use aegis_identity::{KeySet, TokenError, verify_jws_within};
+use aegis_ledger::LineKey;
+use aegis_policy_rollout::Observed;
+use parking_lot::Mutex;
+use tracing::{error, info, warn};
+
+use crate::keep::Keep;
+use crate::release::{Release, ReleaseError, believed};
+use crate::report;
+use crate::source::{Scope, Source, SourceError};
+use crate::wire::{Page, RELEASES_TYPE, Refused, Statement};
+
+const PAGE_BYTES_MAX: usize = 64 * 1_024 * 1_024;
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// Why a page or a release of it does not count.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    #[error("the region's voter gives nothing")]
+    Source(#[from] SourceError),
+    #[error("the page is not signed by the region")]
+    Signature(#[source] TokenError),
+    #[error("the page cannot be read")]
+    Content(#[source] serde_json::Error),
+    #[error("the page is for another region")]
+    Region,
+    #[error("the page leads on from {after:?}, not from {held:?}")]
+    Gap { after: Option<u64>, held: Option<u64> },
+    #[error("the page is older than what is held: {revision}, not {held}")]
+    OlderPage { revision: u64, held: u64 },
+    #[error("a release does not check out")]
+    Release(#[from] ReleaseError),
+    #[error("the release of {line:?} is older than what is held: epoch {epoch}, not {held}")]
+    Older { line: LineKey, epoch: u64, held: u64 },
+    #[error("epoch {epoch} of {line:?} was another release before")]
+    Forked { line: LineKey, epoch: u64 },
+    #[error("the voter gives other bytes than {0} names")]
+    Digest(Hash),
+    #[error("{} cannot be used", path.display())]
+    File { path: PathBuf, source: io::Error },
+}
+
+/// What a release that was cleared does once it is kept: from then on it decides.
+pub type Ready = Box<dyn FnOnce() + Send>;
+
+/// Whoever decides by releases.
+pub trait Installer: Send + Sync {
+    /// Takes a release through the gate, or says why it stays outside. Nothing changes before what comes back is called.
+    fn clear(&self, release: &Release) -> Result<Ready, String>;
+
+    /// Decides by no release of this line any more.
+    fn withdraw(&self, line: &LineKey);
+
+    /// What both versions of a rollout did since its stage began.
+    fn observed(&self, line: &LineKey) -> Option<Observed>;
+}
+
+/// What is followed, and whom to believe.
+#[derive(Debug)]
+pub struct FollowConfig {
+    /// What this gateway is called in the fleet.
+    pub gateway: String,
+    pub build: String,
+    pub region: Region,
+    pub region_keys: KeySet,
+    pub lines: BTreeSet<LineKey>,
+    /// Where the last known good is kept.
+    pub directory: PathBuf,
+    /// Releases as they were exported, for lines of which nothing newer is kept.
+    pub export: Option<PathBuf>,
+}
+
+/// What is known of one line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// What decides.
+    pub(crate) held: Option<Statement>,
+    pub(crate) since_s: u64,
+    pub(crate) refused: Option<Refused>,
+}
+
+pub(crate) type Standings = Arc<Mutex<BTreeMap<LineKey, Standing>>>;
+
+/// The lines this gateway follows. Dropping it ends the threads after their question.
+pub struct Follower {
+    standings: Standings,
+    lines: BTreeSet<LineKey>,
+    _stop: Sender<()>,
+}
+
+impl fmt::Debug for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Follower").field("standings", &self.standings).finish_non_exhaustive()
+    }
+}
+
+impl Follower {
+    /// Lets what was kept decide, then follows.
+    pub fn start(
+        config: FollowConfig,
+        source: Arc<dyn Source>,
+        installer: Arc<dyn Installer>,
+    ) -> Result<Self, FollowError> {
+        let keep = Keep::open(&config.directory)
+            .map_err(|source| FollowError::File { path: config.directory.clone(), source })?;
+        let tenants: BTreeSet<TenantId> =
+            config.lines.iter().map(|line| line.tenant.clone()).collect();
+        let scope = Scope { region: config.region.clone(), tenants };
+        let (changed, changes) = channel();
+        let (stop, stopped) = channel();
+        let (standings, lines) = (Standings::default(), config.lines.clone());
+        let teller = report::Teller {
+            gateway: config.gateway.clone(),
+            build: config.build.clone(),
+            region: config.region.clone(),
+            source: Arc::clone(&source),
+            installer: Arc::clone(&installer),
+            standings: Arc::clone(&standings),
+        };
+        let shared = Arc::clone(&standings);
+        let thread =
+            Thread { config, scope, source, installer, keep, standings, revision: None, changed };
+        thread.begin()?;
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
+            spawned.map_err(|source| FollowError::File { path: name.into(), source })
+        };
+        spawn("aegis-releases", Box::new(move || thread.run(&stopped)))?;
+        spawn("aegis-fleet", Box::new(move || teller.run(&changes)))?;
+        Ok(Self { standings: shared, lines, _stop: stop })
+    }
+
+    /// The lines of which nothing decides, and why, if something was refused.
+    pub fn missing(&self) -> Vec<(LineKey, Option<String>)> {
+        let standings = self.standings.lock();
+        let of = |line: &LineKey| standings.get(line).cloned().unwrap_or_default();
+        let lines = self.lines.iter().map(|line| (line.clone(), of(line)));
+        let missing = lines.filter(|(_, standing)| standing.held.is_none());
+        missing.map(|(line, standing)| (line, standing.refused.map(|it| it.why))).collect()
+    }
+}
+
+struct Thread {
+    config: FollowConfig,
+    scope: Scope,
+    source: Arc<dyn Source>,
+    installer: Arc<dyn Installer>,
+    keep: Keep,
+    standings: Standings,
+    /// What the last whole page and those after it led to; `None` before the first in this life.
+    revision: Option<u64>,
+    changed: Sender<()>,
+}
+
+impl Thread {
+    /// What was kept, line by line: the newest that checks out and is cleared. Then the export, where it is newer.
+    fn begin(&self) -> Result<(), FollowError> {
+        for line in &self.config.lines {
+            for kept in self.keep.of(line).map_err(|error| self.file(error))? {
+                let text = kept.read().map_err(|error| self.file(error))?;
+                match self.resumed(line, &text) {
+                    Ok(()) => break,
+                    Err(Unfit::Damaged(cause)) => {
+                        let epoch = kept.epoch;
+                        warn!(?line, epoch, %cause, "a kept release does not check out; the one before is tried");
+                        kept.set_aside().map_err(|error| self.file(error))?;
+                    }
+                    Err(Unfit::Refused) => {}
+                }
+            }
+        }
+        for path in self.config.export.iter() {
+            // A gateway that has what it needs must not stay down for want of it; one that has not says so.
+            if let Err(error) = self.import(path) {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                warn!(%error, cause, "the export of releases is not taken");
+            }
+        }
+        Ok(())
+    }
+
+    fn import(&self, path: &Path) -> Result<(), FollowError> {
+        let file = |source| FollowError::File { path: path.to_owned(), source };
+        for text in std::fs::read_to_string(path).map_err(file)?.lines() {
+            let (keys, region) = (&self.config.region_keys, &self.config.region);
+            let release = Release::read(text, keys, region)?;
+            if self.config.lines.contains(&release.statement().line) {
+                self.exported(release)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn resumed(&self, line: &LineKey, text: &str) -> Result<(), Unfit> {
+        let read = Release::read(text, &self.config.region_keys, &self.config.region);
+        let release = read.map_err(|error| Unfit::Damaged(error.to_string()))?;
+        if release.statement().line != *line {
+            return Err(Unfit::Damaged("it is of another line".to_owned()));
+        }
+        match self.installer.clear(&release) {
+            Ok(ready) => {
+                ready();
+                self.decides(&release);
+                Ok(())
+            }
+            Err(why) => {
+                self.refused(release.statement(), why);
+                Err(Unfit::Refused)
+            }
+        }
+    }
+
+    /// An export may be old; it never takes the place of what is newer.
+    fn exported(&self, release: Release) -> Result<(), FollowError> {
+        match self.is_news(release.statement()) {
+            Ok(true) => self.install(&release),
+            Ok(false) | Err(FollowError::Older { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn file(&self, source: io::Error) -> FollowError {
+        FollowError::File { path: self.config.directory.clone(), source }
+    }
+
+    fn run(mut self, stopped: &Receiver<()>) {
+        let mut retry = RETRY_MIN;
+        loop {
+            let wait = match self.ask() {
+                Ok(()) => {
+                    retry = RETRY_MIN;
+                    Duration::ZERO
+                }
+                Err(error) => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    warn!(%error, cause, "the region's releases cannot be followed");
+                    retry = retry.saturating_mul(2).min(RETRY_MAX);
+                    retry
+                }
+            };
+            match stopped.recv_timeout(wait) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// One question. What is wrong with one release does not keep the others of its page out; the page is asked for again.
+    fn ask(&mut self) -> Result<(), FollowError> {
+        let signed = self.source.page(&self.scope, self.revision)?;
+        let page = self.page(&signed)?;
+        let mut done = Ok(());
+        let mut listed = BTreeSet::new();
+        for signed in &page.releases {
+            match self.take(signed, page.at_s) {
+                Ok(line) => drop(listed.insert(line)),
+                Err(error) => done = Err(error),
+            }
+        }
+        done?;
+        let is_gone = |line: &LineKey| match page.after {
+            None => !listed.contains(line),
+            Some(_) => page.gone.contains(line),
+        };
+        for line in self.config.lines.iter().filter(|line| is_gone(line)) {
+            self.withdraw(line)?;
+        }
+        self.revision = Some(page.revision);
+        Ok(())
+    }
+
+    fn page(&self, signed: &str) -> Result<Page, FollowError> {
+        let payload =
+            verify_jws_within(signed, RELEASES_TYPE, &self.config.region_keys, PAGE_BYTES_MAX);
+        let payload = payload.map_err(FollowError::Signature)?;
+        let page: Page = serde_json::from_slice(&payload).map_err(FollowError::Content)?;
+        if page.region != self.config.region {
+            return Err(FollowError::Region);
+        }
+        if page.after.is_some() && page.after != self.revision {
+            return Err(FollowError::Gap { after: page.after, held: self.revision });
+        }
+        // A voter that lags must not take away what it has not heard of yet.
+        let standings = self.standings.lock();
+        let kept = standings.values().filter_map(|standing| Some(standing.held.as_ref()?.revision));
+        let held = kept.chain(self.revision).max().unwrap_or(0);
+        if page.revision < held {
+            return Err(FollowError::OlderPage { revision: page.revision, held });
+        }
+        Ok(page)
+    }
+
+    fn take(&self, signed: &str, at_s: u64) -> Result<LineKey, FollowError> {
+        let statement = believed(signed, &self.config.region_keys, &self.config.region)?;
+        let line = statement.line.clone();
+        if self.config.lines.contains(&line) && self.is_news(&statement)? {
+            let bundles = self.bundles(&statement)?;
+            self.install(&Release::new((statement, signed), at_s, bundles)?)?;
+        }
+        Ok(line)
+    }
+
+    /// Whether a statement says something that is not known here already.
+    fn is_news(&self, statement: &Statement) -> Result<bool, FollowError> {
+        let (line, epoch) = (&statement.line, statement.pointer.epoch);
+        let standings = self.standings.lock();
+        let Some(standing) = standings.get(line) else { return Ok(true) };
+        if standing.refused.as_ref().is_some_and(|refused| refused.epoch == epoch) {
+            return Ok(false);
+        }
+        let Some(held) = &standing.held else { return Ok(true) };
+        let is_same = (&held.pointer, &held.bundles) == (&statement.pointer, &statement.bundles);
+        match epoch.cmp(&held.pointer.epoch) {
+            std::cmp::Ordering::Greater => Ok(true),
+            std::cmp::Ordering::Equal if is_same => Ok(false),
+            std::cmp::Ordering::Equal => Err(FollowError::Forked { line: line.clone(), epoch }),
+            std::cmp::Ordering::Less => {
+                Err(FollowError::Older { line: line.clone(), epoch, held: held.pointer.epoch })
+            }
+        }
+    }
+
+    /// What a statement names: from the disk where it was kept, else from the voter.
+    fn bundles(&self, statement: &Statement) -> Result<Vec<Vec<u8>>, FollowError> {
+        let newest = self.keep.of(&statement.line).map_err(|error| self.file(error))?;
+        let newest = newest.first().and_then(|kept| kept.read().ok());
+        let (keys, region) = (&self.config.region_keys, &self.config.region);
+        let held = newest.and_then(|text| Release::read(&text, keys, region).ok());
+        let digests: BTreeSet<Hash> = statement.bundles.values().copied().collect();
+        let bundle = |digest: Hash| {
+            if let Some(bytes) = held.as_ref().and_then(|held| held.with_digest(digest)) {
+                return Ok(bytes.to_vec());
+            }
+            let bytes = self.source.content(digest)?;
+            if Hash::of(&bytes) == digest { Ok(bytes) } else { Err(FollowError::Digest(digest)) }
+        };
+        digests.into_iter().map(bundle).collect()
+    }
+
+    /// Cleared, kept, and only then deciding.
+    fn install(&self, release: &Release) -> Result<(), FollowError> {
+        match self.installer.clear(release) {
+            Ok(ready) => {
+                self.keep.add(release).map_err(|error| self.file(error))?;
+                ready();
+                self.decides(release);
+            }
+            Err(why) => self.refused(release.statement(), why),
+        }
+        Ok(())
+    }
+
+    fn withdraw(&self, line: &LineKey) -> Result<(), FollowError> {
+        if self.standings.lock().remove(line).is_some() {
+            self.installer.withdraw(line);
+            warn!(?line, "the region releases nothing here any more");
+            self.keep.forget(line).map_err(|error| self.file(error))?;
+            self.tell();
+        }
+        Ok(())
+    }
+
+    fn decides(&self, release: &Release) {
+        let statement = release.statement().clone();
+        let (line, epoch) = (statement.line.clone(), statement.pointer.epoch);
+        info!(?line, epoch, "a release decides");
+        let standing = Standing { held: Some(statement), since_s: release.since_s, refused: None };
+        let mut standings = self.standings.lock();
+        let before = standings.insert(line.clone(), standing);
+        // What was refused at the start, before an older one was found fit, is still to be told.
+        if let (Some(refused), Some(now)) = (
+            before.and_then(|it| it.refused).filter(|refused| refused.epoch > epoch),
+            standings.get_mut(&line),
+        ) {
+            now.refused = Some(refused);
+        }
+        drop(standings);
+        self.tell();
+    }
+
+    fn refused(&self, statement: &Statement, why: String) {
+        let (line, epoch) = (&statement.line, statement.pointer.epoch);
+        error!(?line, epoch, why, "a release was refused; the one before stays");
+        let mut standings = self.standings.lock();
+        let standing = standings.entry(line.clone()).or_default();
+        // Generations are tried from the newest; the first refusal is the one to mend.
+        if standing.refused.as_ref().is_none_or(|before| before.epoch < epoch) {
+            standing.refused = Some(Refused { epoch, why });
+        }
+        drop(standings);
+        self.tell();
+    }
+
+    /// Whoever reports may have ended.
+    fn tell(&self) {
+        self.changed.send(()).ok();
+    }
+}
+
+/// Why a kept release is not taken up again.
+enum Unfit {
+    Damaged(String),
+    Refused,
+}
