@@ -67,9 +67,10 @@ impl Action {
             },
             Action::Voter(_) | Action::Session(SessionAct::End { .. }) => true,
             Action::Session(SessionAct::Open { .. })
-            | Action::Release(_) | Action::Approval(_) | Action::Tenant(_) | Action::Stream(_) => {
-                false
-            }
+            | Action::Release(_)
+            | Action::Approval(_)
+            | Action::Tenant(_)
+            | Action::Stream(_) => false,
         }
     }
 }
