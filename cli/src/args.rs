@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use aegis_cli_region::{AgentArgs, FleetArgs, KeysArgs, RevokeArgs};
+use aegis_cli_region::{FleetArgs, RegionCommand};
 use aegis_domain::{Timestamp, Ttl};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -69,9 +69,8 @@ pub(crate) enum Command {
     Init(init::InitArgs),
     Doctor(doctor::DoctorArgs),
     Token(token::TokenArgs),
-    Agent(AgentArgs),
-    Keys(KeysArgs),
-    Revoke(RevokeArgs),
+    #[command(flatten)]
+    Region(RegionCommand),
     Policy(policy::PolicyArgs),
     Fleet(FleetArgs),
     Audit(audit::AuditArgs),

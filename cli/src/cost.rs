@@ -153,6 +153,7 @@ impl Ledger {
             | Entry::Genesis(_)
             | Entry::Clock(_)
             | Entry::AnchorRef(_)
+            | Entry::Change(_)
             | Entry::TenantSeal(_)
             | Entry::Seal(_)
             | Entry::Close

@@ -6,6 +6,7 @@
 mod client_certificate;
 mod read;
 mod read_modes;
+mod read_people;
 mod read_policy;
 mod read_region;
 mod read_spending;
@@ -14,6 +15,7 @@ mod read_tool;
 mod spending;
 
 pub use client_certificate::ClientCertificate;
+pub use read_people::PeopleIssuer;
 pub use read_region::{
     ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, RegionRegistry,
 };

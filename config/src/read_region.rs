@@ -10,6 +10,7 @@ use aegis_document::{Mapping, Node, Problems};
 use aegis_domain::{Secret, TenantId};
 use aegis_identity::{SubjectProfile, SubjectRule};
 
+use crate::read_people::{PeopleIssuer, people};
 use crate::read_tool::{Folder, secret};
 
 /// Where the registry of a region's agents is, besides those that the configuration names.
@@ -42,6 +43,8 @@ pub struct ControlApi {
     pub audiences: Option<Vec<String>>,
     /// Foreign issuers whose tokens are taken in exchange.
     pub exchange: Vec<ExchangeIssuer>,
+    /// Whose people may command the region, beside those with a session.
+    pub people: Option<PeopleIssuer>,
 }
 
 /// What the control API proves itself with.
@@ -92,6 +95,7 @@ pub(super) fn control(
     let exchange = map.optional("exchange", problems, |node, problems| {
         node.list(problems, |node, problems| exchange(node, problems, folder))
     });
+    let people = map.optional("people", problems, |node, problems| people(node, problems, folder));
     let position = map.position();
     map.finish(problems);
     let address = address?;
@@ -106,7 +110,7 @@ pub(super) fn control(
         return None;
     }
     let exchange = exchange.unwrap_or_default();
-    let control = ControlApi { address, url, tls, audiences, exchange };
+    let control = ControlApi { address, url, tls, audiences, exchange, people };
     Some(RegionRegistry::Kept(Box::new(control)))
 }
 
@@ -160,7 +164,7 @@ fn exchange(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Exc
     })
 }
 
-fn exchange_keys(
+pub(super) fn exchange_keys(
     map: &mut Mapping<'_>,
     problems: &mut Problems,
     folder: &Folder,

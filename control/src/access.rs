@@ -1,22 +1,21 @@
-//! Who may ask for what: the two bearer tokens that are made at first start, one for people and one for followers.
+//! The two bearer tokens that a node makes at its first start: one that may do everything, for the first session and for
+//! emergencies, and one for followers.
 //!
-//! The seam for roles is `Principal`: whatever authenticates later says who it is and as what. Not here: agents, who prove
-//! themselves at the token endpoint. Invariant: a token is compared in constant time and is a file of mode 0600.
+//! Not here: sessions (`people`), and what a principal may do (`control/access`).
+//! Invariant: a token is compared in constant time and is a file of mode 0600.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use aegis_access::{Principal, Reach, Role};
 use aegis_domain::Secret;
 use aegis_registry::Actor;
-use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::clock::{self, RandomError};
-use crate::problem::Problem;
 
 /// Why an access token cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -29,23 +28,6 @@ pub enum AccessError {
     Empty { path: PathBuf },
     #[error(transparent)]
     Random(#[from] RandomError),
-}
-
-/// What someone may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Everything.
-    Admin,
-    /// Reading the feed.
-    Follower,
-}
-
-/// Someone who was let in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Principal {
-    /// What the registry writes down beside each change.
-    pub actor: Actor,
-    pub role: Role,
 }
 
 /// Knows those who may come in.
@@ -64,31 +46,18 @@ impl Access {
             let token = token(&directory.join(format!("{name}.token")), name)?;
             let digest = Secret::new(Sha256::digest(token.expose().trim()).into());
             let actor = Actor::parse(&format!("local {name}"));
-            tokens.extend(actor.map(|actor| (digest, Principal { actor, role })));
+            let whole = |actor| Principal { actor, roles: [role].into(), reach: Reach::Region };
+            tokens.extend(actor.map(|actor| (digest, whole(actor))));
         }
         Ok(Self { tokens })
     }
 
-    /// Who sends these headers, if they may act in this role.
-    pub(crate) fn check(&self, headers: &HeaderMap, wanted: Role) -> Result<Principal, Problem> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return Err(Problem::Unauthorized);
-        };
-        let text = value.to_str().map_err(|_| Problem::Unauthorized)?;
-        let (scheme, token) = text.split_once(' ').ok_or(Problem::Unauthorized)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Problem::Unauthorized);
-        }
+    /// Whose token this is.
+    pub(crate) fn bearer_of(&self, token: &str) -> Option<&Principal> {
         // Digests have one length whatever was sent, so that the comparison tells nothing.
-        let sent: [u8; 32] = Sha256::digest(token.trim()).into();
+        let sent: [u8; 32] = Sha256::digest(token).into();
         let known = self.tokens.iter().filter(|(kept, _)| kept.expose().ct_eq(&sent).into());
-        let principal = known.map(|(_, principal)| principal).next_back();
-        let principal = principal.ok_or(Problem::Unauthorized)?;
-        match (principal.role, wanted) {
-            (Role::Admin, _) | (Role::Follower, Role::Follower) => Ok(principal.clone()),
-            (Role::Follower, Role::Admin) => Err(Problem::Forbidden),
-        }
+        known.map(|(_, principal)| principal).next_back()
     }
 }
 

@@ -11,6 +11,8 @@ use aegis_registry::{Action, Actor, ClientId, Event, Fingerprint, Refusal, Regis
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+use crate::chronicle::ChronicleError;
+
 /// Why a command did not become an event.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -26,6 +28,10 @@ pub enum LedgerError {
     Unknown,
     #[error("the command is longer than the ledger takes")]
     TooLarge,
+    #[error("nothing was changed")]
+    NoRecord(#[source] ChronicleError),
+    #[error("the change was made, but it is not on record")]
+    Unrecorded(#[source] ChronicleError),
 }
 
 impl From<ProposeError> for LedgerError {
@@ -50,6 +56,7 @@ impl From<aegis_ledger::Refusal> for LedgerError {
             Part::ClientsFull => LedgerError::Refused(Refusal::Full),
             Part::Release(_)
             | Part::Approval(_)
+            | Part::Session(_)
             | Part::Tenant(_)
             | Part::Stream(_)
             | Part::Voter(_) => LedgerError::Gone,

@@ -6,7 +6,9 @@
 
 mod access;
 mod api;
+mod chronicle;
 mod clock;
+mod command;
 mod connection;
 mod feed;
 mod fleet;
@@ -15,8 +17,10 @@ mod keys;
 mod ledger;
 mod oauth;
 mod page;
+mod people;
 mod policies;
 mod problem;
+mod provider;
 mod purse;
 mod read;
 mod releases;
@@ -30,7 +34,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aegis_domain::Region;
-use aegis_identity::{Nonces, SigningKey};
+use aegis_identity::{KeySet, Nonces, SigningKey};
 use aegis_raft_store::{Node, NodeError, OnFatal};
 pub use aegis_tokens::FirstUse;
 use aegis_tokens::Service;
@@ -38,11 +42,14 @@ use aegis_vault::{Files, Vault, VaultError};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
-pub use access::{AccessError, Principal, Role};
+pub use access::AccessError;
+pub use aegis_access::{Permission, Principal, Reach, Role};
 pub use api::OPENAPI;
+pub use chronicle::{Changed, Chronicle, ChronicleError};
 pub use connection::{Serving, TlsError, tls_config};
 pub use keys::KeyError;
 pub use ledger::{Ledger, LedgerError, Proposal, Reading};
+pub use provider::PeopleSource;
 pub use purse::{HotPurse, Purse};
 pub use releases::ReleasesError;
 pub use replay::{Memory, Replay, ReplayError};
@@ -51,9 +58,11 @@ pub use rollouts::{Observations, Watched};
 pub use subjects::{SubjectSource, SubjectSources};
 
 use access::Access;
+use chronicle::Chronicled;
 use fleet::Fleet;
 use issued::Issued;
 use problem::Problem;
+use provider::Provider;
 use releases::Changes;
 use subjects::Subjects;
 
@@ -110,13 +119,19 @@ pub struct Control {
     replay: Arc<dyn Replay>,
     subjects: Subjects,
     access: Access,
+    /// Whose people may command, beside those with a session.
+    provider: Option<Provider>,
     region_key: SigningKey,
+    /// Checks the sessions that the region key signs.
+    session_keys: KeySet,
     /// What a proof at the token endpoint must carry, where it must.
     nonces: Option<Nonces>,
     issued: Issued,
     region: Region,
     changes: Changes,
     fleet: Arc<Fleet>,
+    /// Where changes are put on record; `None` where no audit log is at hand.
+    chronicle: Option<Arc<dyn Chronicle>>,
     /// Where money is counted; `None` where no gateway's hot state is at hand.
     purse: Option<Arc<dyn Purse>>,
     /// One change of keys at a time, so that a key is in the vault and the registry or in neither.
@@ -156,17 +171,39 @@ impl Control {
             replay,
             subjects: Subjects::start(config.subjects),
             access: Access::open(&config.data_dir)?,
+            provider: None,
+            session_keys: KeySet::default()
+                .with(config.region_key.public_key().clone())
+                .unwrap_or_default(),
             region_key: config.region_key,
             nonces: None,
             issued: Issued::default(),
             region: config.region,
             changes: Changes::default(),
+            chronicle: None,
             purse: None,
             rotation: Mutex::new(()),
             compiling: Mutex::new(()),
             observations: Arc::<Fleet>::clone(&fleet),
             fleet,
         })
+    }
+
+    /// Puts every change on record before it is answered, and makes none that cannot be.
+    #[must_use]
+    pub fn with_chronicle(self, chronicle: Arc<dyn Chronicle>) -> Self {
+        let ledger = Arc::new(Chronicled {
+            ledger: Arc::clone(&self.ledger),
+            chronicle: Arc::clone(&chronicle),
+            node: self.node.clone(),
+        });
+        Self { ledger, chronicle: Some(chronicle), ..self }
+    }
+
+    /// Lets in the people of an OpenID provider.
+    #[must_use]
+    pub fn with_people(self, source: PeopleSource) -> Self {
+        Self { provider: Some(Provider::start(source)), ..self }
     }
 
     /// Tells and corrects what budgets have spent.

@@ -43,12 +43,16 @@ impl Control {
         act: ReleaseAct,
         once: Once,
     ) -> Result<Outcome, Problem> {
-        let wish = Wish { by: by.clone(), action: Action::Release(act), once };
-        match self.node.propose(wish).await.map_err(LedgerError::from)? {
-            Ok(outcome) => Ok(outcome),
-            Err(Refusal::Release(refusal)) => Err(Problem::Release(refusal)),
-            Err(refusal) => Err(LedgerError::from(refusal).into()),
-        }
+        let action = Action::Release(act);
+        let wish = Wish { by: by.clone(), action: action.clone(), once };
+        let propose = async {
+            match self.node.propose(wish).await.map_err(LedgerError::from)? {
+                Ok(outcome) => Ok(outcome),
+                Err(Refusal::Release(refusal)) => Err(Problem::Release(refusal)),
+                Err(refusal) => Err(LedgerError::from(refusal).into()),
+            }
+        };
+        self.on_record((by.clone(), action), propose).await
     }
 
     /// Makes a version of files. It is compiled for the number it will get; where another gets that number first, again.

@@ -3,7 +3,9 @@
 //!
 //! Not here: OAuth's own errors, which have another shape (`oauth`). Invariant: the detail never quotes what was sent.
 
+use aegis_access::Unpermitted;
 use aegis_document::Diagnostics;
+use aegis_ledger::ApprovalRefusal;
 use aegis_ledger::ReleaseRefusal;
 use aegis_policy::BundleError;
 use aegis_registry::Refusal;
@@ -15,17 +17,19 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use tracing::error;
 
+use crate::chronicle::ChronicleError;
 use crate::clock::RandomError;
 use crate::keys::KeyError;
 use crate::ledger::LedgerError;
 use crate::releases::ReleasesError;
+use crate::shapes;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
     #[error("send a token as Authorization: Bearer")]
     Unauthorized,
-    #[error("the token does not allow this")]
-    Forbidden,
+    #[error(transparent)]
+    Unpermitted(#[from] Unpermitted),
     #[error("there is no such path")]
     NoRoute,
     #[error("the path knows other methods only")]
@@ -40,6 +44,8 @@ pub(crate) enum Problem {
     ContentType(&'static str),
     #[error("{0}")]
     Refused(Refusal),
+    #[error("{0}")]
+    Declined(aegis_ledger::Refusal),
     #[error("the proof of possession is not a signature of the key over this enrolment")]
     Proof,
     #[error(
@@ -50,6 +56,12 @@ pub(crate) enum Problem {
     Releases(#[from] ReleasesError),
     #[error("the registry cannot be written now")]
     Ledger(#[source] LedgerError),
+    #[error("the audit log takes no record, so nothing was changed")]
+    NoRecord(#[source] ChronicleError),
+    #[error(
+        "the change was made, but the audit log did not take its record; send it again under the same Idempotency-Key"
+    )]
+    Unrecorded(#[source] ChronicleError),
     #[error("a token key cannot be made")]
     Key(#[source] KeyError),
     #[error(
@@ -86,6 +98,8 @@ impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::Refused(refusal) => Problem::Refused(refusal),
+            LedgerError::NoRecord(error) => Problem::NoRecord(error),
+            LedgerError::Unrecorded(error) => Problem::Unrecorded(error),
             LedgerError::Gone
             | LedgerError::NoQuorum
             | LedgerError::Unknown
@@ -122,7 +136,11 @@ impl Problem {
     fn kind(&self) -> (StatusCode, &'static str) {
         match self {
             Problem::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
-            Problem::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Problem::Unpermitted(Unpermitted::Permission(_)) => {
+                (StatusCode::FORBIDDEN, "forbidden")
+            }
+            Problem::Unpermitted(Unpermitted::Tenant) => (StatusCode::FORBIDDEN, "other-tenant"),
+            Problem::Unpermitted(Unpermitted::Region) => (StatusCode::FORBIDDEN, "whole-region"),
             Problem::NoRoute => (StatusCode::NOT_FOUND, "no-route"),
             Problem::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
             Problem::NotFound => (StatusCode::NOT_FOUND, "not-found"),
@@ -136,7 +154,10 @@ impl Problem {
                 (StatusCode::SERVICE_UNAVAILABLE, "releases")
             }
             Problem::Refused(refusal) => refused(*refusal),
+            Problem::Declined(refusal) => declined(refusal),
             Problem::Ledger(_) => (StatusCode::SERVICE_UNAVAILABLE, "ledger"),
+            Problem::NoRecord(_) => (StatusCode::SERVICE_UNAVAILABLE, "no-record"),
+            Problem::Unrecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "unrecorded"),
             Problem::NoPurse => (StatusCode::SERVICE_UNAVAILABLE, "no-hot-state"),
             Problem::Purse(_) => (StatusCode::SERVICE_UNAVAILABLE, "hot-state"),
             Problem::Unadjusted(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-adjusted"),
@@ -214,6 +235,45 @@ fn refused(refusal: Refusal) -> (StatusCode, &'static str) {
     }
 }
 
+fn declined(refusal: &aegis_ledger::Refusal) -> (StatusCode, &'static str) {
+    use aegis_ledger::{Refusal as Declined, SessionRefusal};
+    match refusal {
+        Declined::Registry(refusal) => refused(*refusal),
+        Declined::Approval(refusal) => approval(*refusal),
+        Declined::Session(refusal) => match refusal {
+            SessionRefusal::Unknown => (StatusCode::NOT_FOUND, "session-unknown"),
+            SessionRefusal::Exists => (StatusCode::CONFLICT, "session-exists"),
+            SessionRefusal::Length => (StatusCode::UNPROCESSABLE_ENTITY, "session-length"),
+            SessionRefusal::NoRole => (StatusCode::UNPROCESSABLE_ENTITY, "session-role"),
+            SessionRefusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
+        },
+        Declined::Release(_) | Declined::Tenant(_) | Declined::Stream(_) | Declined::Voter(_) => {
+            (StatusCode::CONFLICT, "declined")
+        }
+        Declined::Stale => refused(Refusal::Stale),
+        Declined::SerialReused => refused(Refusal::SerialReused),
+        Declined::ClientsFull => refused(Refusal::Full),
+    }
+}
+
+fn approval(refusal: ApprovalRefusal) -> (StatusCode, &'static str) {
+    match refusal {
+        ApprovalRefusal::Unknown => (StatusCode::NOT_FOUND, "approval-unknown"),
+        ApprovalRefusal::Exists => (StatusCode::CONFLICT, "approval-exists"),
+        ApprovalRefusal::Answered => (StatusCode::CONFLICT, "approval-answered"),
+        ApprovalRefusal::Expired => (StatusCode::CONFLICT, "approval-expired"),
+        ApprovalRefusal::NotGranted => (StatusCode::CONFLICT, "approval-not-granted"),
+        ApprovalRefusal::Used => (StatusCode::CONFLICT, "approval-used"),
+        ApprovalRefusal::OtherCall => (StatusCode::CONFLICT, "approval-other-call"),
+        ApprovalRefusal::OtherRule => (StatusCode::CONFLICT, "approval-other-rule"),
+        ApprovalRefusal::OwnRequest => (StatusCode::FORBIDDEN, "approval-own"),
+        ApprovalRefusal::Rules => (StatusCode::UNPROCESSABLE_ENTITY, "approval-rules"),
+        ApprovalRefusal::Routes => (StatusCode::UNPROCESSABLE_ENTITY, "approval-routes"),
+        ApprovalRefusal::TooLong => (StatusCode::UNPROCESSABLE_ENTITY, "approval-too-long"),
+        ApprovalRefusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, kind) = self.kind();
@@ -229,6 +289,9 @@ impl IntoResponse for Problem {
         });
         if let Some(members) = body.as_object_mut() {
             members.extend(self.more());
+        }
+        if let Problem::Unpermitted(Unpermitted::Permission(missing)) = &self {
+            shapes::extend(&mut body, [json!({ "permission": missing.as_str() })]);
         }
         let mut answer = (status, Json(body)).into_response();
         let headers = answer.headers_mut();

@@ -78,6 +78,8 @@ pub struct CallContext {
     pub identified: Option<Identified>,
     pub read: Option<Read>,
     pub facts: Option<Facts>,
+    /// The approval that the call goes out on.
+    pub approval: Option<DecisionId>,
     /// What the policy saw of the call, when it was asked.
     pub seen: Option<serde_json::Value>,
     /// What the hot state set aside; taken by whoever settles it.
@@ -180,6 +182,7 @@ impl CallContext {
             identified: None,
             read: None,
             facts: None,
+            approval: None,
             seen: None,
             hold: None,
             allowance: None,

@@ -4,6 +4,7 @@
 //! Pingora here, so that the order of the checks can be read, built and tested without a proxy.
 
 pub mod allowance;
+pub mod approvals;
 mod bounds;
 pub mod clock;
 pub mod context;

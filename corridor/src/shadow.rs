@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use aegis_audit_chain::record::{DecisionEntry, Mode, OutcomeDue};
 use aegis_audit_ship::{JournalError, Pending};
-use aegis_decide::{Case, Difference, OutageRule};
+use aegis_decide::{Case, Difference, NO_APPROVALS, OutageRule};
 use aegis_domain::{
     AgentIdentity, Decision, DecisionId, EgressCall, Facts, Reason, ToolName, TraceContext, Verdict,
 };
@@ -103,6 +103,7 @@ impl Job {
             facts: &self.facts,
             region: &corridor.config.region,
             outage: self.outage,
+            approved: &NO_APPROVALS,
         };
         aegis_decide::judge(&case, &self.candidate)
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use aegis_audit_ship::{Disclosures, Journal};
 use aegis_config::Config;
+use aegis_decide::NO_APPROVALS;
 use aegis_domain::{Decision, Facts, Fault, HotAnswer, HotRefusal, Reason, Ttl, Verdict};
 use aegis_identity::{Nonces, SigningKey};
 use aegis_policy_store::{Did, Policies};
@@ -16,11 +17,12 @@ use async_trait::async_trait;
 use tokio::runtime::Handle;
 
 use crate::allowance::Allowance;
+use crate::approvals::Approvals;
 use crate::clock;
 use crate::context::{Arrival, Asked, CallContext, Identified, Read, Received};
 use crate::drain::Drain;
 use crate::refusal::{Entry, Refusal};
-use crate::rooms::{gather, identify, judge, prepare, read, seal, settle};
+use crate::rooms::{approve, gather, identify, judge, prepare, read, seal, settle};
 use crate::roster::Roster;
 use crate::shadow::{Job, Shadow};
 use crate::via::Via;
@@ -49,8 +51,10 @@ pub struct Corridor {
     pub policies: Policies,
     /// Where calls wait for a candidate's opinion.
     pub shadow: Shadow,
+    /// Whom calls that wait for a person ask; `None` where nobody can be asked.
+    pub approvals: Option<Arc<dyn Approvals>>,
     pub state: Arc<dyn HotState>,
-    pub journal: Journal,
+    pub journal: Arc<Journal>,
     /// Opens the digests of records, for those who may look.
     pub disclosures: Disclosures,
     /// Signs attestations.
@@ -141,13 +145,16 @@ impl Corridor {
         }
         let read = read::read(self, &identified, arrival, body, &mut ctx.clock).await?;
         let facts = gather::gather(self, ctx, &identified, &read, arrival).await;
-        let decision = judge::judge(ctx, &identified, &read, &facts, &self.config.region);
+        let decision =
+            judge::judge(ctx, (&identified, &read, &facts), &self.config.region, &NO_APPROVALS);
         let is_failed = decision.verdict == Verdict::Deny(Reason::PolicyEngine);
         if is_failed {
             self.engine_failed(&identified);
         }
         let effect = (!is_failed).then(|| decision.verdict.effect());
         identified.judges.decided(Did { effect, us: ctx.clock.decision_us() });
+        let known = (&identified, &read, &facts);
+        let decision = approve::approve(self, ctx, known, arrival, decision).await;
         ctx.shadow = Job::of(ctx, &identified, &read, &facts, &decision).map(Box::new);
         ctx.facts = Some(facts);
         let decision = self.prepare(ctx, &read, arrival, decision);

@@ -28,7 +28,12 @@ pub struct Case<'a> {
     pub facts: &'a Facts,
     pub region: &'a Region,
     pub outage: OutageRule,
+    /// The rules that a person granted exactly this call.
+    pub approved: &'a BTreeSet<RuleId>,
 }
+
+/// Nothing was granted.
+pub static NO_APPROVALS: BTreeSet<RuleId> = BTreeSet::new();
 
 /// Decides one call; checks run in the order an auditor reads them: replay, rates, budget, policy.
 pub fn judge(case: &Case<'_>, policy: &Snapshot) -> Decision {
@@ -106,9 +111,6 @@ fn judge_policy(
     }
 }
 
-/// No approval is granted yet.
-static NO_APPROVALS: BTreeSet<RuleId> = BTreeSet::new();
-
 fn policy_input<'a>(
     case: &Case<'a>,
     tool: &'a ToolName,
@@ -122,7 +124,7 @@ fn policy_input<'a>(
         dlp: &case.facts.dlp,
         now: case.facts.now,
         budget_left,
-        approved: &NO_APPROVALS,
+        approved: case.approved,
     }
 }
 
@@ -134,7 +136,7 @@ fn decided(case: &Case<'_>, outcome: PolicyOutcome, blank: Decision) -> Decision
             id: case.id,
             rules: outcome.rules.clone(),
             routes: outcome.approval_routes,
-            params_hash: case.call.params_hash,
+            params_hash: case.call.digest(&case.agent.agent),
             expires_at: expires_at(case.facts.now, outcome.approval_ttl),
         }),
         Effect::Deny => Verdict::Deny(denied_as(&outcome.rules)),
@@ -244,6 +246,7 @@ tools:
             facts: &facts,
             region: &Region::parse("eu-west-1").unwrap(),
             outage: OutageRule::AllowFreeReads,
+            approved: &NO_APPROVALS,
         };
         judge(&case, &policy)
     }

@@ -11,7 +11,7 @@ mod price;
 mod usage;
 
 pub use difference::Difference;
-pub use judge::{Case, judge, refuse, seen};
+pub use judge::{Case, NO_APPROVALS, judge, refuse, seen};
 pub use outage::OutageRule;
 pub use price::{Estimate, Price, Progress, TokenPrice, Usage};
 pub use usage::UsageReader;

@@ -12,6 +12,7 @@ pub struct ApprovalRequest {
     pub rules: Vec<RuleId>,
     /// Names of the approval routes of the policy, such as `fin`.
     pub routes: Vec<String>,
+    /// The digest of the whole call, as `EgressCall::digest` has it.
     pub params_hash: ParamsHash,
     pub expires_at: Timestamp,
 }

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Host, McpTool, MicroUsd, ToolName};
+use crate::{AgentId, Host, McpTool, MicroUsd, ToolName};
 
 /// The parameters policy sees, from path, query and body together.
 pub type Params = serde_json::Map<String, serde_json::Value>;
@@ -119,6 +119,40 @@ pub struct EgressCall {
     pub estimated_cost: MicroUsd,
 }
 
+impl EgressCall {
+    /// The digest of all that goes upstream in one agent's name, which is what a grant is bound to. Each part stands behind
+    /// its length, so that no byte can move from one to the next.
+    pub fn digest(&self, agent: &AgentId) -> ParamsHash {
+        let port = self.port.to_string();
+        let mcp = self.mcp.as_ref().map(|mcp| mcp.tool.as_str());
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        let mut digest = Sha256::new_with_prefix(b"aegis.dev/call/v1\n");
+        let (query, none) = (self.query.as_deref(), "");
+        for part in [
+            agent.as_str(),
+            self.route.as_str(),
+            scheme,
+            self.host.as_str(),
+            &port,
+            self.method.as_str(),
+            &self.path,
+            // A query that is empty is not one that is absent.
+            query.map_or("no", |_| "yes"),
+            query.unwrap_or(none),
+            mcp.unwrap_or(none),
+        ] {
+            digest.update(part.len().to_string());
+            digest.update(b":");
+            digest.update(part);
+        }
+        digest.update(self.params_hash.as_bytes());
+        ParamsHash(digest.finalize().into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +163,47 @@ mod tests {
         assert_eq!(Method::parse("PURGE").unwrap().kind(), CallKind::Write);
         assert_eq!(Method::parse("get"), None);
         assert_eq!(Method::parse(""), None);
+    }
+
+    #[test]
+    fn every_part_of_a_call_changes_its_digest() {
+        let call = EgressCall {
+            route: ToolName::parse("pay").unwrap(),
+            scheme: Scheme::Https,
+            host: Host::parse("a.test").unwrap(),
+            port: 443,
+            method: Method::parse("POST").unwrap(),
+            path: "/x".to_owned(),
+            query: None,
+            kind: CallKind::Write,
+            mcp: None,
+            params: Params::new(),
+            params_hash: ParamsHash::of(b"body"),
+            body_bytes: 4,
+            estimated_cost: MicroUsd::ZERO,
+        };
+        let (bot, other) = (AgentId::parse("bot").unwrap(), AgentId::parse("other").unwrap());
+        let with = |change: fn(&mut EgressCall)| {
+            let mut call = call.clone();
+            change(&mut call);
+            call.digest(&bot)
+        };
+        let digests = [
+            call.digest(&bot),
+            call.digest(&other),
+            with(|call| call.route = ToolName::parse("pays").unwrap()),
+            with(|call| call.scheme = Scheme::Http),
+            with(|call| call.host = Host::parse("b.test").unwrap()),
+            with(|call| call.port = 444),
+            with(|call| call.method = Method::parse("PUT").unwrap()),
+            with(|call| call.path = "/x/".to_owned()),
+            with(|call| call.query = Some(String::new())),
+            with(|call| call.query = Some("a=1".to_owned())),
+            with(|call| call.params_hash = ParamsHash::of(b"another body")),
+        ];
+        let distinct: std::collections::HashSet<_> = digests.iter().collect();
+        assert_eq!(distinct.len(), digests.len());
+        assert_eq!(call.digest(&bot), digests[0]);
     }
 
     #[test]

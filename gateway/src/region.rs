@@ -4,6 +4,8 @@
 //! Not here: what the registry is (`agents/registry`), its API (`control`), and asking the roster (`corridor`). Invariant:
 //! what a command takes back is refused here before the command is answered, and within one page of the feed elsewhere.
 
+mod approvals;
+mod chronicle;
 mod heard;
 pub mod metadata;
 mod replay;
@@ -12,16 +14,21 @@ mod voter;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegis_audit_ship::Journal;
 use aegis_config::{
-    Config, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, RegionRegistry,
+    Config, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, PeopleIssuer,
+    RegionRegistry,
 };
 use aegis_control::{
-    Control, ControlConfig, HotPurse, Replicated, Serving, SubjectSource, SubjectSources,
+    Control, ControlConfig, HotPurse, PeopleSource, Replicated, Serving, SubjectSource,
+    SubjectSources,
 };
+use aegis_corridor::approvals::Approvals;
 use aegis_corridor::clock;
 use aegis_corridor::roster::{Belief, Roster};
 use aegis_follow::{FeedConfig, Follower, KeySource};
 use aegis_identity::{KeySet, SigningKey};
+use aegis_registry::Actor;
 use aegis_state::HotState;
 use aegis_vault::Files;
 use anyhow::Context as _;
@@ -30,6 +37,8 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use self::approvals::Counter;
+use self::chronicle::Journalled;
 use self::heard::Heard;
 use self::replay::HotReplay;
 
@@ -47,6 +56,8 @@ pub struct Region {
 #[derive(Debug)]
 struct Kept {
     control: Arc<Control>,
+    /// In whose name this gateway asks people about calls.
+    asks_as: Actor,
     listener: std::net::TcpListener,
     serving: Serving,
 }
@@ -57,6 +68,8 @@ pub struct Means {
     pub roster: Arc<Roster>,
     pub state: Arc<dyn HotState>,
     pub region_key: SigningKey,
+    /// Where changes of the region are put on record.
+    pub journal: Arc<Journal>,
 }
 
 impl Region {
@@ -80,11 +93,17 @@ impl Region {
         self.kept.as_ref().map(|kept| &kept.control)
     }
 
+    /// Where calls that wait for a person ask: in the ledger, if this process takes part in it.
+    pub fn approvals(&self) -> Option<Arc<dyn Approvals>> {
+        let Kept { control, asks_as, .. } = self.kept.as_ref()?;
+        Some(Arc::new(Counter { node: control.node().clone(), by: asks_as.clone() }))
+    }
+
     /// Serves the control API until the task is aborted, where the registry is kept here.
     pub fn run(self, runtime: &Handle) -> anyhow::Result<Running> {
         let _entered = runtime.enter();
         let mut tasks = vec![runtime.spawn(age(Arc::clone(&self.roster), self.followed))];
-        if let Some(Kept { control, listener, serving }) = self.kept {
+        if let Some(Kept { control, listener, serving, asks_as: _ }) = self.kept {
             let listener = TcpListener::from_std(listener)
                 .context("the control API cannot be listened for")?;
             tasks.push(runtime.spawn(async move {
@@ -147,7 +166,16 @@ impl Kept {
             aegis_control::Means { node, ledger: Arc::new(ledger), vault: Arc::new(vault), replay };
         let control =
             Control::with(wanted, stands_on).context("the control API cannot be set up")?;
-        let control = control.with_purse(purse);
+        // As far as an actor's name has room; an origin may have 255 bytes.
+        let origin: String = means.journal.origin().as_str().chars().take(240).collect();
+        let asks_as = Actor::parse(&format!("gateway {origin}"))
+            .context("the gateway's own name cannot stand in the ledger")?;
+        let chronicle = Arc::new(Journalled(means.journal));
+        let control = control.with_purse(purse).with_chronicle(chronicle);
+        let control = match &api.people {
+            Some(from) => control.with_people(people(from)?),
+            None => control,
+        };
         let control = match config.identity.demands_nonces {
             true => control.demanding_nonces(),
             false => control,
@@ -156,8 +184,30 @@ impl Kept {
             .with_context(|| format!("{} cannot be listened on", api.address))?;
         listener.set_nonblocking(true).context("the control API cannot be listened for")?;
         let serving = serving(api.tls.as_ref())?;
-        Ok(Self { control: Arc::new(control), listener, serving })
+        Ok(Self { control: Arc::new(control), asks_as, listener, serving })
     }
+}
+
+fn people(from: &PeopleIssuer) -> anyhow::Result<PeopleSource> {
+    Ok(PeopleSource {
+        issuer: from.issuer.clone(),
+        audiences: from.audiences.clone(),
+        keys: key_source(&from.keys)?,
+        refresh: None,
+        groups: from.groups.clone(),
+        roles: from.roles.clone(),
+        tenants: from.tenants.clone(),
+    })
+}
+
+fn key_source(keys: &ExchangeKeys) -> anyhow::Result<KeySource> {
+    Ok(match keys {
+        ExchangeKeys::File(path) => KeySource::File(path.clone()),
+        ExchangeKeys::Url { url, ca_file } => {
+            let ca = ca_file.as_deref().map(read).transpose()?;
+            KeySource::Url { url: url.clone(), ca }
+        }
+    })
 }
 
 fn serving(tls: Option<&ControlTls>) -> anyhow::Result<Serving> {
@@ -173,18 +223,11 @@ fn serving(tls: Option<&ControlTls>) -> anyhow::Result<Serving> {
 
 fn subjects(exchange: &[ExchangeIssuer]) -> anyhow::Result<SubjectSources> {
     let issuers = exchange.iter().map(|from| {
-        let keys = match &from.keys {
-            ExchangeKeys::File(path) => KeySource::File(path.clone()),
-            ExchangeKeys::Url { url, ca_file } => {
-                let ca = ca_file.as_deref().map(read).transpose()?;
-                KeySource::Url { url: url.clone(), ca }
-            }
-        };
         Ok(SubjectSource {
             profile: from.profile,
             name: from.issuer.clone(),
             audiences: from.audiences.clone(),
-            keys,
+            keys: key_source(&from.keys)?,
             rules: from.rules.clone(),
         })
     });

@@ -113,6 +113,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let control = control_runtime()?;
     let region_key = keys::region(&config.data_dir)?;
     let (journal, records) = journal(&config)?;
+    let journal = Arc::new(journal);
     let (state, holds) =
         state(&config, control.handle()).context("the hot state cannot be opened")?;
     let recovery = Recovery { records, holds };
@@ -120,6 +121,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         roster: Arc::clone(&roster),
         state: Arc::clone(&state),
         region_key: region_key.clone(),
+        journal: Arc::clone(&journal),
     };
     let region = Region::open(&config, means, control.handle())?;
     let metrics = Metrics::new();
@@ -138,6 +140,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let resource = metadata::document(&config);
     let nonces = config.identity.demands_nonces.then(|| Nonces::derived(&region_key));
     let corridor = Corridor {
+        approvals: region.approvals(),
         issuer: config.identity.audience.clone(),
         roster,
         nonces,

@@ -21,11 +21,13 @@ mod mint;
 mod mode;
 mod nonce;
 mod payload;
+mod person;
 mod proof;
 mod public_key;
 mod replay;
 mod revocation;
 mod rsa;
+mod session;
 mod signing_key;
 mod subject;
 mod thumbprint;
@@ -53,10 +55,12 @@ pub use key_set::{KeySet, KeySetError};
 pub use mint::{TokenTtl, lay_out, mint};
 pub use mode::{Admission, Mode, ModeError, Modes, Shown, admit};
 pub use nonce::Nonces;
+pub use person::{ClaimPath, ClaimPathError, Person, PersonError, PersonIssuer};
 pub use proof::{ProofDemand, ProofError, VerifiedProof, verify_proof};
 pub use public_key::{ALGORITHM_NAMES, PublicKey};
 pub use replay::ReplayCheck;
 pub use revocation::{Revocation, Revocations, RevocationsFull, RevokedBy};
+pub use session::{SESSION_TTL_MAX, Session, is_session, verify_session};
 pub use signing_key::SigningKey;
 pub use subject::{
     RuleError, Subject, SubjectError, SubjectIssuer, SubjectLimits, SubjectProfile, SubjectRule,

@@ -1,11 +1,11 @@
 //! Approvals and one-time overrides: what a person granted for one exact call, and that it is used once.
 //!
 //! Not here: whom to ask, and what a grant does to a verdict (`decide`). Invariant: a grant is consumed at most once, by
-//! the call whose parameters have its digest, and only for rules it names.
+//! the call whose parameters have its digest, and only for rules it names; nobody answers what they asked themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aegis_domain::{DecisionId, ParamsHash, RuleId, TenantId, Timestamp, Ttl};
+use aegis_domain::{AgentId, DecisionId, ParamsHash, RuleId, TenantId, Timestamp, ToolName, Ttl};
 use aegis_registry::Actor;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,8 @@ use crate::wire::{instant, pairs, params};
 
 const APPROVALS_MAX: usize = 100_000;
 const RULES_MAX: usize = 64;
+const ROUTES_MAX: usize = 16;
+const ROUTE_BYTES_MAX: usize = 64;
 /// The longest a grant may wait for its call.
 const LIFE_MAX: Ttl = Ttl::from_s(7 * 24 * 60 * 60);
 /// For how long it can still be told what became of one that is over.
@@ -40,6 +42,7 @@ pub enum ApprovalAct {
         rules: BTreeSet<RuleId>,
         #[serde(with = "instant")]
         expires_at: Timestamp,
+        call: WaitingCall,
     },
     Grant {
         key: ApprovalKey,
@@ -66,6 +69,16 @@ pub enum ApprovalAct {
     },
 }
 
+/// What people are told of a call that waits for them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaitingCall {
+    pub agent: AgentId,
+    pub tool: ToolName,
+    /// Where the policy says that people are asked, such as `fin`.
+    pub routes: BTreeSet<Box<str>>,
+}
+
 /// Why it was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
@@ -86,8 +99,12 @@ pub enum ApprovalRefusal {
     OtherCall,
     #[error("the grant does not name a rule that stops the call")]
     OtherRule,
+    #[error("who asks does not answer")]
+    OwnRequest,
     #[error("a grant names 1 to 64 rules")]
     Rules,
+    #[error("a call names at most 16 routes of at most 64 bytes")]
+    Routes,
     #[error("a grant waits for a week at most")]
     TooLong,
     #[error("the region holds all the approvals it can")]
@@ -106,6 +123,7 @@ pub enum ApprovalState {
         by: Actor,
     },
     Consumed {
+        granted_by: Actor,
         by: Actor,
         #[serde(with = "instant")]
         at: Timestamp,
@@ -122,6 +140,14 @@ pub struct Approval {
     #[serde(with = "instant")]
     pub expires_at: Timestamp,
     pub state: ApprovalState,
+    /// Who asked, or granted without being asked.
+    pub raised_by: Actor,
+    #[serde(with = "instant")]
+    pub raised_at: Timestamp,
+    /// `None` for an override, which no call asked for.
+    pub call: Option<WaitingCall>,
+    /// The revision that last changed it.
+    pub changed: u64,
 }
 
 /// All that are open, or were until a day ago.
@@ -134,8 +160,14 @@ impl Approvals {
         self.0.get(key)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&ApprovalKey, &Approval)> {
-        self.0.iter()
+    /// By tenant and id, from the one after `after` on.
+    pub fn iter(
+        &self,
+        after: Option<&ApprovalKey>,
+    ) -> impl Iterator<Item = (&ApprovalKey, &Approval)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, |key| Excluded(key.clone()));
+        self.0.range((from, Unbounded))
     }
 
     pub(crate) fn act(
@@ -143,19 +175,25 @@ impl Approvals {
         act: &ApprovalAct,
         desk: &Desk<'_>,
     ) -> Result<Outcome, ApprovalRefusal> {
-        let by = desk.by.clone();
+        let by = || desk.by.clone();
         match act {
-            ApprovalAct::Ask { key, params, rules, expires_at } => {
-                let (rules, expires_at, state) = (rules.clone(), *expires_at, ApprovalState::Open);
-                self.open(key, Approval { params: *params, rules, expires_at, state }, desk.at)
+            ApprovalAct::Ask { key, params, rules, expires_at, call } => {
+                let mut lengths = call.routes.iter().map(|route| route.len());
+                let fits = |length| (1..=ROUTE_BYTES_MAX).contains(&length);
+                if call.routes.len() > ROUTES_MAX || !lengths.all(fits) {
+                    return Err(ApprovalRefusal::Routes);
+                }
+                let call = Some(call.clone());
+                self.open(key, (*params, rules, *expires_at), (ApprovalState::Open, call), desk)
             }
             ApprovalAct::Override { key, params, rules, expires_at } => {
-                let (rules, expires_at) = (rules.clone(), *expires_at);
-                let state = ApprovalState::Granted { by };
-                self.open(key, Approval { params: *params, rules, expires_at, state }, desk.at)
+                let state = ApprovalState::Granted { by: by() };
+                self.open(key, (*params, rules, *expires_at), (state, None), desk)
             }
-            ApprovalAct::Grant { key } => self.answer(key, desk.at, ApprovalState::Granted { by }),
-            ApprovalAct::Deny { key } => self.answer(key, desk.at, ApprovalState::Denied { by }),
+            ApprovalAct::Grant { key } => {
+                self.answer(key, desk, ApprovalState::Granted { by: by() })
+            }
+            ApprovalAct::Deny { key } => self.answer(key, desk, ApprovalState::Denied { by: by() }),
             ApprovalAct::Consume { key, params, rules } => self.consume(key, params, rules, desk),
         }
     }
@@ -163,19 +201,21 @@ impl Approvals {
     fn open(
         &mut self,
         key: &ApprovalKey,
-        approval: Approval,
-        at: Timestamp,
+        (params, rules, expires_at): (ParamsHash, &BTreeSet<RuleId>, Timestamp),
+        (state, call): (ApprovalState, Option<WaitingCall>),
+        desk: &Desk<'_>,
     ) -> Result<Outcome, ApprovalRefusal> {
+        let at = desk.at;
         if self.0.contains_key(key) {
             return Err(ApprovalRefusal::Exists);
         }
-        if !(1..=RULES_MAX).contains(&approval.rules.len()) {
+        if !(1..=RULES_MAX).contains(&rules.len()) {
             return Err(ApprovalRefusal::Rules);
         }
-        if approval.expires_at <= at {
+        if expires_at <= at {
             return Err(ApprovalRefusal::Expired);
         }
-        if approval.expires_at > at.plus(LIFE_MAX) {
+        if expires_at > at.plus(LIFE_MAX) {
             return Err(ApprovalRefusal::TooLong);
         }
         if self.0.len() >= APPROVALS_MAX {
@@ -184,6 +224,10 @@ impl Approvals {
         if self.0.len() >= APPROVALS_MAX {
             return Err(ApprovalRefusal::Full);
         }
+        let (raised_by, raised_at, changed) = (desk.by.clone(), at, desk.revision);
+        let rules = rules.clone();
+        let approval =
+            Approval { params, rules, expires_at, state, raised_by, raised_at, call, changed };
         self.0.insert(key.clone(), approval);
         Ok(Outcome::Done)
     }
@@ -200,13 +244,16 @@ impl Approvals {
     fn answer(
         &mut self,
         key: &ApprovalKey,
-        at: Timestamp,
+        desk: &Desk<'_>,
         answer: ApprovalState,
     ) -> Result<Outcome, ApprovalRefusal> {
-        let approval = self.alive(key, at)?;
+        let approval = self.alive(key, desk.at)?;
+        if approval.raised_by == *desk.by {
+            return Err(ApprovalRefusal::OwnRequest);
+        }
         match approval.state {
             ApprovalState::Open => {
-                approval.state = answer;
+                (approval.state, approval.changed) = (answer, desk.revision);
                 Ok(Outcome::Done)
             }
             ApprovalState::Granted { .. }
@@ -223,13 +270,13 @@ impl Approvals {
         desk: &Desk<'_>,
     ) -> Result<Outcome, ApprovalRefusal> {
         let approval = self.0.get_mut(key).ok_or(ApprovalRefusal::Unknown)?;
-        match approval.state {
-            ApprovalState::Granted { .. } => {}
+        let granted_by = match &approval.state {
+            ApprovalState::Granted { by } => by.clone(),
             ApprovalState::Consumed { .. } => return Err(ApprovalRefusal::Used),
             ApprovalState::Open | ApprovalState::Denied { .. } => {
                 return Err(ApprovalRefusal::NotGranted);
             }
-        }
+        };
         if approval.expires_at <= desk.at {
             return Err(ApprovalRefusal::Expired);
         }
@@ -239,7 +286,8 @@ impl Approvals {
         if !rules.is_subset(&approval.rules) {
             return Err(ApprovalRefusal::OtherRule);
         }
-        approval.state = ApprovalState::Consumed { by: desk.by.clone(), at: desk.at };
+        approval.state = ApprovalState::Consumed { granted_by, by: desk.by.clone(), at: desk.at };
+        approval.changed = desk.revision;
         Ok(Outcome::Done)
     }
 }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::instant;
 use crate::{
-    ApprovalAct, ApprovalRefusal, ReleaseAct, ReleaseRefusal, StreamAct, StreamRefusal, TenantAct,
-    TenantRefusal, VoterAct, VoterRefusal,
+    ApprovalAct, ApprovalRefusal, ReleaseAct, ReleaseRefusal, SessionAct, SessionRefusal,
+    StreamAct, StreamRefusal, TenantAct, TenantRefusal, VoterAct, VoterRefusal,
 };
 
 /// Commands that one entry of the log holds: what was asked for while the entry before was being written.
@@ -40,6 +40,7 @@ pub enum Action {
     Registry(Box<aegis_registry::Action>),
     Release(ReleaseAct),
     Approval(ApprovalAct),
+    Session(SessionAct),
     Tenant(TenantAct),
     Stream(StreamAct),
     Voter(VoterAct),
@@ -69,6 +70,8 @@ pub enum Refusal {
     Release(#[from] ReleaseRefusal),
     #[error(transparent)]
     Approval(#[from] ApprovalRefusal),
+    #[error(transparent)]
+    Session(#[from] SessionRefusal),
     #[error(transparent)]
     Tenant(#[from] TenantRefusal),
     #[error(transparent)]

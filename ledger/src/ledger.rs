@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::clients::Clients;
 use crate::wire::{hash, instant};
 use crate::{
-    Action, Answer, Approvals, Batch, Command, Outcome, Refusal, Releases, Streams, Tenants, Voters,
+    Action, Answer, Approvals, Batch, Command, Outcome, Refusal, Releases, Sessions, Streams,
+    Tenants, Voters,
 };
 
 /// What this version of the ledger can do. A command that an older voter could not read waits until the level is raised.
@@ -32,6 +33,8 @@ pub struct Ledger {
     registry: Registry,
     releases: Releases,
     approvals: Approvals,
+    #[serde(default)]
+    sessions: Sessions,
     tenants: Tenants,
     streams: Streams,
     voters: Voters,
@@ -47,6 +50,7 @@ impl Default for Ledger {
             registry: Registry::default(),
             releases: Releases::default(),
             approvals: Approvals::default(),
+            sessions: Sessions::default(),
             tenants: Tenants::default(),
             streams: Streams::default(),
             voters: Voters::default(),
@@ -96,6 +100,10 @@ impl Ledger {
 
     pub fn approvals(&self) -> &Approvals {
         &self.approvals
+    }
+
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     pub fn tenants(&self) -> &Tenants {
@@ -148,6 +156,7 @@ impl Ledger {
                 Ok(outcome)
             }
             Action::Approval(act) => Ok(self.approvals.act(act, &desk)?),
+            Action::Session(act) => Ok(self.sessions.act(act, &desk)?),
             Action::Tenant(act) => {
                 let outcome = self.tenants.act(act, &desk)?;
                 self.released = revision;

@@ -1,4 +1,4 @@
-//! What the voters of a region agree on: agents, policy releases, approvals, tenants, audit heads and the voters themselves,
+//! What the voters of a region agree on: agents, policy releases, approvals, sessions, tenants, audit heads and the voters themselves,
 //! as one state machine.
 //!
 //! Pure: the leader stamps the time, and nothing is drawn at random. Not here: how voters agree and where it is kept
@@ -13,6 +13,7 @@ mod clients;
 mod command;
 mod ledger;
 mod releases;
+mod sessions;
 mod streams;
 mod tenants;
 mod voters;
@@ -22,7 +23,7 @@ mod wire;
 mod tests;
 
 pub use approvals::{
-    Approval, ApprovalAct, ApprovalKey, ApprovalRefusal, ApprovalState, Approvals,
+    Approval, ApprovalAct, ApprovalKey, ApprovalRefusal, ApprovalState, Approvals, WaitingCall,
 };
 pub use command::{Action, Answer, Batch, Command, Outcome, Refusal};
 pub use ledger::{Checkpoint, FEATURE_LEVEL, Ledger};
@@ -30,6 +31,7 @@ pub use releases::{
     CONTENT_BYTES_MAX, Choice, Content, Environment, Line, LineKey, Pointer, ReleaseAct,
     ReleaseRefusal, Releases, Rollout, Version,
 };
+pub use sessions::{Session, SessionAct, SessionRefusal, Sessions};
 pub use streams::{Evidence, Stream, StreamAct, StreamRefusal, Streams};
 pub use tenants::{Residency, Tenant, TenantAct, TenantRefusal, Tenants};
 pub use voters::{Voter, VoterAct, VoterRefusal, Voters};

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 
 use aegis_audit_chain::note::{SecretKey, Signer};
 use aegis_audit_chain::{Hash, Head, Origin, tree};
-use aegis_domain::{DecisionId, ParamsHash, Region, RuleId, TenantId, Timestamp, Ttl};
+use aegis_domain::{
+    AgentId, DecisionId, ParamsHash, Region, RuleId, TenantId, Timestamp, ToolName, Ttl,
+};
 use aegis_registry::{Actor, ClientId, Fingerprint, Origin as By};
 
 use crate::*;
@@ -15,6 +17,7 @@ mod histories;
 mod releases;
 mod rollouts;
 mod rules;
+mod sessions;
 mod streams;
 
 pub(crate) fn at(s: u64) -> Timestamp {
@@ -28,7 +31,10 @@ pub(crate) fn tenant() -> TenantId {
 pub(crate) fn command(client: &str, serial: u64, action: Action) -> Command {
     let request = Fingerprint::of(format!("{action:?}").as_bytes());
     let origin = By { client: ClientId::of(client.as_bytes()), serial, request };
-    Command { origin, by: Actor::parse("tester").unwrap(), action }
+    // Who asks does not answer.
+    let is_ask = matches!(action, Action::Approval(ApprovalAct::Ask { .. }));
+    let by = Actor::parse(if is_ask { "gateway" } else { "tester" }).unwrap();
+    Command { origin, by, action }
 }
 
 /// A ledger with a client that counts.
@@ -60,7 +66,12 @@ pub(crate) fn rules(names: &[&str]) -> BTreeSet<RuleId> {
 
 pub(crate) fn ask(number: u64, expires_at: Timestamp) -> Action {
     let (params, rules) = (ParamsHash::of(b"call"), rules(&["big-payment", "new-payee"]));
-    Action::Approval(ApprovalAct::Ask { key: key(number), params, rules, expires_at })
+    let call = WaitingCall {
+        agent: AgentId::parse("pay-bot").unwrap(),
+        tool: ToolName::parse("payments").unwrap(),
+        routes: ["fin".into()].into(),
+    };
+    Action::Approval(ApprovalAct::Ask { key: key(number), params, rules, expires_at, call })
 }
 
 pub(crate) fn grant(number: u64) -> Action {

@@ -8,7 +8,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::path::Path;
 
 use aegis_audit_chain::Origin;
-use aegis_audit_chain::record::{DecisionEntry, Entry, Head, Mode, OutcomeEntry};
+use aegis_audit_chain::record::{ChangeEntry, DecisionEntry, Entry, Head, Mode, OutcomeEntry};
 use aegis_domain::{CallKind, Degraded, EstimateKind, RuleId};
 use serde::Serialize;
 
@@ -90,6 +90,9 @@ fn write_line(out: &mut Vec<u8>, event: &Event) -> io::Result<()> {
         Entry::Outcome(outcome) => {
             serde_json::to_writer(&mut *out, &OutcomeLine::of(origin, head, outcome))?;
         }
+        Entry::Change(change) => {
+            serde_json::to_writer(&mut *out, &ChangeLine::of(origin, head, change))?;
+        }
         // What the journal says of itself is for its verifier.
         Entry::Genesis(_)
         | Entry::Clock(_)
@@ -169,6 +172,36 @@ impl<'a> DecisionLine<'a> {
             }),
             trace_id: entry.trace.map(|trace| trace.trace_id_hex()),
             span_id: entry.trace.map(|trace| trace.span_id_hex()),
+            stream: origin.as_str(),
+            seq: head.seq,
+        }
+    }
+}
+
+/// Somebody changed the region.
+#[derive(Serialize)]
+struct ChangeLine<'a> {
+    ts: String,
+    event: &'static str,
+    tenant: Option<&'a str>,
+    by: &'a str,
+    act: &'a str,
+    target: Option<&'a str>,
+    revision: u64,
+    stream: &'a str,
+    seq: u64,
+}
+
+impl<'a> ChangeLine<'a> {
+    fn of(origin: &'a Origin, head: &Head, entry: &'a ChangeEntry) -> Self {
+        Self {
+            ts: rfc3339(head.ts),
+            event: "change",
+            tenant: entry.tenant.as_ref().map(|tenant| tenant.as_str()),
+            by: &entry.by,
+            act: &entry.act,
+            target: entry.target.as_deref(),
+            revision: entry.revision,
             stream: origin.as_str(),
             seq: head.seq,
         }

@@ -206,6 +206,7 @@ impl Inner {
             Entry::Genesis(_) => Kind::Genesis,
             Entry::Clock(_) => Kind::Clock,
             Entry::AnchorRef(_) => Kind::AnchorRef,
+            Entry::Change(_) => Kind::Change,
             Entry::TenantSeal(_) => Kind::TenantSeal,
             Entry::Seal(_) => Kind::Seal,
             Entry::Close => Kind::Close,

@@ -271,6 +271,7 @@ impl RegistryReader {
             Entry::Decision(_)
             | Entry::Outcome(_)
             | Entry::AnchorRef(_)
+            | Entry::Change(_)
             | Entry::TenantSeal(_)
             | Entry::Seal(_)
             | Entry::Close => Err(RegistryFlaw::Kind),

@@ -300,6 +300,27 @@ fn every_published_record_reads_back_as_what_was_written_and_as_json() {
 }
 
 #[test]
+fn a_change_is_written_as_published_and_reads_back() {
+    let change = ChangeEntry {
+        tenant: Some(TenantId::parse("acme").unwrap()),
+        revision: 42,
+        by: "session alice".to_owned(),
+        act: "registry.set_standing".to_owned(),
+        target: Some("agent acme/pay-bot".to_owned()),
+        command: Hash::of(b"command"),
+    };
+    let origin = Origin::parse("aegis.example/eu-west-1/gw-1/1").unwrap();
+    let mut log = Builder::new(&origin);
+    log.put(change.draft().unwrap());
+    assert_golden("change.json", &log.lines);
+    let published = fs::read_to_string(vector("change.json")).unwrap();
+    let read = Record::parse(published.trim_end().as_bytes()).unwrap();
+    assert_eq!(read.entry, Entry::Change(change));
+    let without = published.trim_end().replace(",\"by\":\"session alice\"", "");
+    assert!(Record::parse(without.as_bytes()).is_err());
+}
+
+#[test]
 fn a_record_with_anything_added_left_out_or_moved_is_refused() {
     let published = fs::read_to_string(vector("records.jsonl")).unwrap();
     let line = published.lines().nth(2).unwrap();

@@ -105,6 +105,7 @@ impl Schema {
             | Entry::Genesis(_)
             | Entry::Clock(_)
             | Entry::AnchorRef(_)
+            | Entry::Change(_)
             | Entry::Close => {
                 self.tally.add(Kind::Clock, None, (step.head.ts, MicroUsd::ZERO));
                 Ok(())

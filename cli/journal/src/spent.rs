@@ -64,6 +64,7 @@ impl Spent {
                     Entry::Genesis(_)
                     | Entry::Clock(_)
                     | Entry::AnchorRef(_)
+                    | Entry::Change(_)
                     | Entry::TenantSeal(_)
                     | Entry::Seal(_)
                     | Entry::Close

@@ -1,10 +1,10 @@
-//! Files with secrets: read only if closed to others, made 0600 and never written over.
+//! Files with secrets: read only if closed to others, made 0600.
 //!
 //! Not here: what is in them. Invariant: a key file is whole or not there.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use aegis_domain::{DecisionId, Jti, Secret, Timestamp};
@@ -35,6 +35,35 @@ pub(crate) fn read_secret(path: &Path) -> Result<String, FilesError> {
     let found = fs::metadata(path);
     let mode = found.map_err(|source| FilesError::File { path: path.to_owned(), source })?.mode();
     if mode & 0o077 == 0 { Ok(text) } else { Err(FilesError::TooOpen { path: path.to_owned() }) }
+}
+
+/// Replaces a file as a whole by one that is closed to others.
+pub(crate) fn write_secret(path: &Path, secret: &str) -> Result<(), FilesError> {
+    let beside = path.with_extension("new");
+    let written = || -> io::Result<()> {
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+        }
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        file.write_all(format!("{secret}\n").as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    written().map_err(|source| FilesError::File { path: path.to_owned(), source })
+}
+
+/// Removes a file; one that is not there is fine.
+pub(crate) fn remove(path: &Path) -> Result<(), FilesError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(FilesError::File { path: path.to_owned(), source })
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// A file, or stdin where none is named.

@@ -1,13 +1,15 @@
-//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, releases, the fleet, and an
-//! agent's own token.
+//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, approvals, releases, the fleet,
+//! sessions, and an agent's own token.
 //!
 //! Not here: writing to a terminal (`cli`). Invariant: a secret comes from a file or stdin, never from the command line, and
 //! goes to a server that is on this machine or proves itself by TLS.
 
 mod agent;
 mod amend;
+mod approval;
 mod books;
 mod budget;
+mod command;
 mod export;
 mod files;
 mod fleet;
@@ -19,21 +21,20 @@ mod region;
 mod release;
 mod revoke;
 mod rollout;
+mod session;
 mod token;
 
 use serde_json::Value;
 
-pub use agent::AgentArgs;
 pub use books::Books;
 pub use budget::BudgetCommand;
+pub use command::RegionCommand;
 pub use export::ExportArgs;
 pub use files::FilesError;
 pub use fleet::FleetArgs;
-pub use keys::KeysArgs;
 pub use reconcile::{Comparison, OnDifference, reconcile};
 pub use region::{Access, RegionError};
 pub use release::{LineArgs, MaybeLineArgs, ReleaseCommand, changes};
-pub use revoke::RevokeArgs;
 pub use rollout::line as rollout_line;
 pub use token::GetArgs;
 

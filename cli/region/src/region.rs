@@ -130,7 +130,7 @@ impl RegionError {
                 Some("name the control API with --control or AEGIS_CONTROL_URL")
             }
             RegionError::Client(ClientError::Refused { status: 401, .. }) => {
-                Some("name the administrator's token with --admin-token or AEGIS_ADMIN_TOKEN_FILE")
+                Some("log in again with `aegisctl login`, or name a token with --admin-token")
             }
             RegionError::Client(ClientError::Refused { kind, .. }) if kind == "budget-unknown" => {
                 Some(
@@ -170,7 +170,8 @@ pub struct Access {
         value_name = "URL"
     )]
     control: String,
-    /// The file with the administrator's token; `control/admin.token` in the data directory unless given.
+    /// The file with a token that may command the region: what `aegisctl login` kept in the data directory, or else its
+    /// `control/admin.token`, unless given.
     #[arg(long, env = "AEGIS_ADMIN_TOKEN_FILE", value_name = "FILE")]
     admin_token: Option<PathBuf>,
     /// A certificate to trust instead of the public authorities, in PEM.
@@ -179,11 +180,18 @@ pub struct Access {
 }
 
 impl Access {
-    /// A client with the administrator's token.
+    /// A client with the right to command.
     pub(crate) fn admin(&self, data: &Path) -> Result<Client, RegionError> {
-        let file = self.admin_token.clone().unwrap_or_else(|| data.join("control/admin.token"));
+        let kept = || Some(kept_session(data)).filter(|kept| kept.exists());
+        let file = self.admin_token.clone().or_else(kept).unwrap_or_else(|| node_token(data));
         let token = Secret::new(files::read_secret(&file)?);
         self.client(Some(token))
+    }
+
+    /// The same by the node's own token, whatever session is kept, unless another is named.
+    pub(crate) fn of_the_node(&self, data: &Path) -> Self {
+        let admin_token = self.admin_token.clone().or_else(|| Some(node_token(data)));
+        Self { admin_token, ..self.clone() }
     }
 
     /// A client of anybody, as agents are.
@@ -198,6 +206,16 @@ impl Access {
         let ca = self.control_ca.as_deref().map(files::read).transpose()?;
         Ok(Client::new(&self.control, token, ca.as_deref())?)
     }
+}
+
+/// Where `aegisctl login` keeps a session.
+pub(crate) fn kept_session(data: &Path) -> PathBuf {
+    data.join("control/session.token")
+}
+
+/// What the node made at its first start: its right to everything.
+fn node_token(data: &Path) -> PathBuf {
+    data.join("control/admin.token")
 }
 
 /// Whether a URL leads to this machine, whatever resolvers say.

@@ -67,6 +67,7 @@ pub(super) fn is_about(record: &Record, id: DecisionId) -> bool {
         Entry::Genesis(_)
         | Entry::Clock(_)
         | Entry::AnchorRef(_)
+        | Entry::Change(_)
         | Entry::TenantSeal(_)
         | Entry::Seal(_)
         | Entry::Close

@@ -166,6 +166,7 @@ fn row(sheet: &mut Sheet, record: &Record) {
         Entry::Genesis(_)
         | Entry::Clock(_)
         | Entry::AnchorRef(_)
+        | Entry::Change(_)
         | Entry::TenantSeal(_)
         | Entry::Seal(_)
         | Entry::Close

@@ -242,3 +242,51 @@ fn what_cannot_be_done_is_said_with_what_to_do() {
     let open = ["keys", "list", "--admin-token", token, "--control", &region.url];
     assert!(stderr(&home.run(&open).code(4)).contains("chmod 600"));
 }
+
+#[test]
+fn a_person_logs_in_works_under_a_role_and_is_shut_out_when_the_session_is_revoked() {
+    let region = Region::start();
+    region.says("", "login --as alice --role viewer --for 30m");
+    let kept = region.home.path("control/session.token");
+    assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+    region.says("", "agent list");
+    let refused = region.run("", "agent register acme/bot --org acme").failure();
+    assert!(stderr(&refused).contains("agents:write"), "{}", stderr(&refused));
+    assert_eq!(region.run("", "session list").failure().get_output().status.code(), Some(4));
+
+    // The node's own token is used again once no session is kept.
+    let token = std::fs::read_to_string(&kept).unwrap();
+    region.home.run(&["logout"]).success();
+    let listed = json(&region.run("", "session list -o json").success());
+    assert_eq!(listed[0]["actor"], "session alice");
+    let id = listed[0]["id"].as_str().unwrap();
+    region.says("", &format!("session revoke {id}"));
+    region.says(&token, "login");
+    let refused = region.run("", "agent list").failure();
+    assert!(stderr(&refused).contains("aegisctl login"), "{}", stderr(&refused));
+
+    let line = "session create --as bob --role author,approver --tenant acme --for 1h";
+    region.home.run(&["logout"]).success();
+    let printed = region.says("", line);
+    assert_eq!(region.says("", "session list").matches("session bob").count(), 1);
+    assert_eq!(printed.trim().split('.').count(), 3, "{printed}");
+}
+
+#[test]
+fn an_override_is_given_listed_and_shown_and_an_answer_that_comes_too_late_is_refused() {
+    let region = Region::start();
+    let digest = "m4P1sxGWl7mZf0hS0t7kVw2p6E3g8Qy4R5uJ9cXbN1A";
+    let line = format!(
+        "approval override --tenant acme --params-hash {digest} --rule big-payment -o json"
+    );
+    let given = json(&region.run("", &line).success());
+    let name = format!("acme/{}", given[0]["id"].as_str().unwrap());
+    assert!(
+        region.says("", "approval list --tenant acme --standing granted").contains("big-payment")
+    );
+    assert!(region.says("", &format!("approval show {name}")).contains("override"));
+    let refused = region.run("", &format!("approval grant {name}")).failure();
+    assert!(stderr(&refused).contains("approval-own"), "{}", stderr(&refused));
+    let nobody = region.run("", "approval deny acme/01J9ZK3V5QD6Y8M2W4C7N0R1TB").failure();
+    assert!(stderr(&nobody).contains("approval-unknown"), "{}", stderr(&nobody));
+}

@@ -88,6 +88,7 @@ pub(super) async fn register(
     asked: Asked,
 ) -> Answer {
     let new: Registration = asked.json()?;
+    who.reaches(&new.tenant)?;
     let drawn = match new.key {
         None => Some(draw(new.code_ttl_s, None)?),
         Some(_) => None,
@@ -153,13 +154,17 @@ pub(super) struct Wanted {
 
 pub(super) async fn list(
     State(control): Shared,
+    Extension(who): Extension<Principal>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Answer {
     let Wanted { tenant, limit, cursor } = page::query(wanted)?;
     let page: Page<AgentName> = Page::read(limit, cursor.as_deref())?;
     let now = clock::now();
     let registry = control.ledger.read();
-    let is_wanted = |agent: &&Agent| tenant.as_ref().is_none_or(|tenant| agent.tenant == *tenant);
+    let is_wanted = |agent: &&Agent| {
+        who.sees(Some(&agent.tenant))
+            && tenant.as_ref().is_none_or(|tenant| agent.tenant == *tenant)
+    };
     let agents = registry.view().agents(page.after.as_ref()).filter(is_wanted);
     let (agents, next) = page.cut(agents, |agent| agent.name());
     let agents: Vec<_> = agents.into_iter().map(|agent| shapes::agent(agent, now)).collect();

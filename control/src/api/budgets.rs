@@ -143,6 +143,7 @@ fn answer(status: StatusCode, key: &BudgetKey, known: &Known) -> Response {
 /// The tenants that agents or budgets name.
 pub(super) async fn tenants(
     State(control): Shared,
+    Extension(who): Extension<Principal>,
     pages: Result<Query<Pages>, QueryRejection>,
 ) -> Answer {
     let page = page::query(pages)?.page::<TenantId>()?;
@@ -151,6 +152,7 @@ pub(super) async fn tenants(
     let registry = control.ledger.read();
     tenants.extend(registry.view().budgets().map(|budget| budget.key.tenant.clone()));
     tenants.extend(registry.view().agents(None).map(|agent| agent.tenant.clone()));
+    tenants.retain(|tenant| who.sees(Some(tenant)));
     let is_after = |tenant: &TenantId| page.after.as_ref().is_none_or(|after| tenant > after);
     let (tenants, next) = page.cut(tenants.into_iter().filter(is_after), TenantId::clone);
     Ok(shapes::answer(StatusCode::OK, json!({ "tenants": tenants, "next": next })))

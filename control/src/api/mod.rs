@@ -1,32 +1,37 @@
-//! The routes of the control API, and who may use each.
+//! The routes of the control API, and what each asks of who uses it.
 //!
-//! Not here: sockets (`connection`). Invariant: every route stands in the OpenAPI document, and a test holds the two
-//! together.
+//! Not here: sockets (`connection`). Invariant: every route but the open ones asks for one permission, and stands in the
+//! OpenAPI document with it; tests hold the two together.
 
 mod adjustments;
 mod agents;
+mod approvals;
 mod budgets;
 mod enrol;
+mod guard;
 mod keys;
 mod pointer;
 mod policies;
 mod revocations;
+mod sessions;
 mod spend;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegis_access::Permission::*;
 use axum::Router;
 use axum::body::{HttpBody as _, to_bytes};
-use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
 use crate::problem::Problem;
 use crate::read::Asked;
-use crate::{Control, Role, feed, fleet, oauth, releases};
+use crate::{Control, feed, fleet, oauth, releases};
+
+use guard::{Guarded, narrowed};
 
 /// The OpenAPI document of this API (<https://spec.openapis.org/oas/v3.1.1>).
 pub const OPENAPI: &str = include_str!("../../openapi.json");
@@ -38,50 +43,44 @@ const BODY_BYTES_MAX: usize = 64 * 1_024;
 const POLICY_BYTES_MAX: usize = aegis_ledger::CONTENT_BYTES_MAX;
 
 pub(crate) fn router(control: Arc<Control>) -> Router {
-    let admin = Router::new()
-        .route("/v1/agents", get(agents::list).post(agents::register))
-        .route("/v1/agents/{tenant}/{agent}", get(agents::show).patch(agents::amend))
-        .route("/v1/agents/{tenant}/{agent}/disable", post(agents::disable))
-        .route("/v1/agents/{tenant}/{agent}/enable", post(agents::enable))
-        .route("/v1/agents/{tenant}/{agent}/rotate", post(agents::rotate))
-        .route("/v1/keys", get(keys::list).post(keys::rotate))
-        .route("/v1/keys/{kid}/retire", post(keys::retire))
-        .route("/v1/revocations", get(revocations::list).post(revocations::revoke))
-        .route("/v1/tenants", get(budgets::tenants))
-        .route("/v1/tenants/{tenant}/budgets", get(budgets::list))
-        .route(
-            "/v1/tenants/{tenant}/budgets/{name}",
-            get(budgets::show).put(budgets::set).delete(budgets::remove),
-        )
-        .route("/v1/tenants/{tenant}/spend", get(spend::list))
-        .route("/v1/tenants/{tenant}/adjustments", get(adjustments::list).post(adjustments::order))
-        .route("/v1/fleet", get(fleet::show))
-        .route("/v1/releases/export", get(releases::export))
-        .route(
-            "/v1/policies/{tenant}/{environment}/versions",
-            get(policies::list).post(policies::push),
-        )
-        .route("/v1/policies/{tenant}/{environment}/versions/{version}", get(policies::show))
-        .route("/v1/policies/{tenant}/{environment}/diff", get(policies::diff))
-        .route(
-            "/v1/policies/{tenant}/{environment}/pointer",
-            get(pointer::show).put(pointer::activate),
-        )
-        .route("/v1/policies/{tenant}/{environment}/downgrade", post(pointer::downgrade))
-        .route("/v1/policies/{tenant}/{environment}/rollout", post(pointer::start))
-        .route("/v1/policies/{tenant}/{environment}/rollout/pause", post(pointer::pause))
-        .route("/v1/policies/{tenant}/{environment}/rollout/resume", post(pointer::resume))
-        .route("/v1/policies/{tenant}/{environment}/rollout/abort", post(pointer::abort))
-        .route("/v1/policies/{tenant}/{environment}/rollback", post(pointer::roll_back))
-        .route("/v1/policies/{tenant}/{environment}/pin", post(pointer::pin))
-        .route("/v1/policies/{tenant}/{environment}/unpin", post(pointer::unpin))
-        .route_layer(from_fn_with_state(Arc::clone(&control), admins));
-    let followers = Router::new()
-        .route("/v1/feed", get(feed::get))
-        .route("/v1/releases", get(releases::get))
-        .route("/v1/contents/{digest}", get(releases::content))
-        .route("/v1/fleet/{gateway}", post(fleet::report))
-        .route_layer(from_fn_with_state(Arc::clone(&control), followers));
+    let guarded = Guarded::new(&control)
+        .get("/v1/agents", narrowed(AgentsRead), agents::list)
+        .post("/v1/agents", narrowed(AgentsWrite), agents::register)
+        .get("/v1/agents/{tenant}/{agent}", AgentsRead, agents::show)
+        .patch("/v1/agents/{tenant}/{agent}", AgentsWrite, agents::amend)
+        .post("/v1/agents/{tenant}/{agent}/disable", AgentsWrite, agents::disable)
+        .post("/v1/agents/{tenant}/{agent}/enable", AgentsWrite, agents::enable)
+        .post("/v1/agents/{tenant}/{agent}/rotate", AgentsWrite, agents::rotate)
+        .get("/v1/approvals", narrowed(ApprovalsRead), approvals::list)
+        .get("/v1/approvals/{tenant}/{id}", ApprovalsRead, approvals::show)
+        .put("/v1/approvals/{tenant}/{id}", ApprovalsUse, approvals::ask)
+        .post("/v1/approvals/{tenant}/{id}/grant", ApprovalsAnswer, approvals::grant)
+        .post("/v1/approvals/{tenant}/{id}/deny", ApprovalsAnswer, approvals::deny)
+        .post("/v1/approvals/{tenant}/{id}/consume", ApprovalsUse, approvals::consume)
+        .post("/v1/overrides", narrowed(ApprovalsOverride), approvals::override_once)
+        .get("/v1/keys", KeysRead, keys::list)
+        .post("/v1/keys", KeysWrite, keys::rotate)
+        .post("/v1/keys/{kid}/retire", KeysWrite, keys::retire)
+        .get("/v1/revocations", narrowed(RevocationsRead), revocations::list)
+        .post("/v1/revocations", narrowed(RevocationsWrite), revocations::revoke)
+        .get("/v1/sessions", PeopleRead, sessions::list)
+        .post("/v1/sessions", PeopleWrite, sessions::open)
+        .delete("/v1/sessions/{id}", PeopleWrite, sessions::end)
+        .get("/v1/tenants", narrowed(AgentsRead), budgets::tenants)
+        .get("/v1/tenants/{tenant}/budgets", BudgetsRead, budgets::list)
+        .get("/v1/tenants/{tenant}/budgets/{name}", BudgetsRead, budgets::show)
+        .put("/v1/tenants/{tenant}/budgets/{name}", BudgetsWrite, budgets::set)
+        .delete("/v1/tenants/{tenant}/budgets/{name}", BudgetsWrite, budgets::remove)
+        .get("/v1/tenants/{tenant}/spend", BudgetsRead, spend::list)
+        .get("/v1/tenants/{tenant}/adjustments", BudgetsRead, adjustments::list)
+        .post("/v1/tenants/{tenant}/adjustments", BudgetsWrite, adjustments::order)
+        .get("/v1/feed", FeedRead, feed::get)
+        .get("/v1/fleet", FleetRead, fleet::show)
+        .post("/v1/fleet/{gateway}", FleetReport, fleet::report)
+        .get("/v1/releases", FeedRead, releases::get)
+        .get("/v1/releases/export", PoliciesRead, releases::export)
+        .get("/v1/contents/{digest}", FeedRead, releases::content);
+    let guarded = policies(guarded);
     let open = Router::new()
         .route("/oauth2/token", post(oauth::token))
         .route("/.well-known/oauth-authorization-server", get(oauth::authorization_server))
@@ -89,8 +88,8 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .route("/.well-known/jwks.json", get(oauth::jwks))
         .route("/v1/enrol", post(enrol::enrol))
         .route("/v1/openapi.json", get(openapi));
-    admin
-        .merge(followers)
+    guarded
+        .into_router()
         .merge(open)
         .fallback(async || Problem::NoRoute)
         .method_not_allowed_fallback(async || Problem::Method)
@@ -98,26 +97,28 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .with_state(control)
 }
 
+/// Versions of a line, what is in force, and how a candidate comes into force.
+fn policies(guarded: Guarded) -> Guarded {
+    let of = |rest: &str| format!("/v1/policies/{{tenant}}/{{environment}}/{rest}");
+    guarded
+        .get(&of("versions"), PoliciesRead, policies::list)
+        .post(&of("versions"), PoliciesWrite, policies::push)
+        .get(&of("versions/{version}"), PoliciesRead, policies::show)
+        .get(&of("diff"), PoliciesRead, policies::diff)
+        .get(&of("pointer"), PoliciesRead, pointer::show)
+        .put(&of("pointer"), PoliciesActivate, pointer::activate)
+        .post(&of("downgrade"), PolicyDowngrade, pointer::downgrade)
+        .post(&of("rollout"), PoliciesActivate, pointer::start)
+        .post(&of("rollout/pause"), PoliciesActivate, pointer::pause)
+        .post(&of("rollout/resume"), PoliciesActivate, pointer::resume)
+        .post(&of("rollout/abort"), PoliciesActivate, pointer::abort)
+        .post(&of("rollback"), PoliciesActivate, pointer::roll_back)
+        .post(&of("pin"), PoliciesActivate, pointer::pin)
+        .post(&of("unpin"), PoliciesActivate, pointer::unpin)
+}
+
 async fn openapi() -> Response {
     ([(CONTENT_TYPE, "application/json")], OPENAPI).into_response()
-}
-
-async fn admins(control: State<Arc<Control>>, request: Request, next: Next) -> Response {
-    admit(&control, request, next, Role::Admin).await
-}
-
-async fn followers(control: State<Arc<Control>>, request: Request, next: Next) -> Response {
-    admit(&control, request, next, Role::Follower).await
-}
-
-async fn admit(control: &Control, mut request: Request, next: Next, role: Role) -> Response {
-    match control.access.check(request.headers(), role) {
-        Ok(principal) => {
-            request.extensions_mut().insert(principal);
-            next.run(request).await
-        }
-        Err(problem) => problem.into_response(),
-    }
 }
 
 impl<S: Send + Sync> FromRequest<S> for Asked {

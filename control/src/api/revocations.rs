@@ -57,11 +57,13 @@ impl From<Wish> for Target {
 
 pub(super) async fn list(
     State(control): State<Arc<Control>>,
+    Extension(who): Extension<Principal>,
     pages: Result<Query<Pages>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let page = page::query(pages)?.page::<Target>()?;
     let registry = control.ledger.read();
     let revocations = registry.view().revocations_after(page.after.as_ref());
+    let revocations = revocations.filter(|revocation| who.sees(revocation.target.tenant()));
     let (revocations, next) = page.cut(revocations, |revocation| revocation.target.clone());
     let revocations: Vec<_> = revocations.into_iter().map(shapes::revocation).collect();
     Ok(shapes::answer(StatusCode::OK, json!({ "revocations": revocations, "next": next })))
@@ -73,7 +75,12 @@ pub(super) async fn revoke(
     asked: Asked,
 ) -> Result<Response, Problem> {
     let wish: Wish = asked.json()?;
-    let action = Action::Revoke { target: wish.into(), issued: control.issued.latest() };
+    let target = Target::from(wish);
+    match target.tenant() {
+        Some(tenant) => who.reaches(tenant)?,
+        None => who.reaches_region()?,
+    }
+    let action = Action::Revoke { target, issued: control.issued.latest() };
     let proposal = Proposal { once: asked.once(&who)?, by: who.actor, action };
     let event = control.ledger.propose(proposal).await?;
     let made = event.changes.iter().find_map(|change| match change {

@@ -10,8 +10,10 @@
 )]
 #![expect(clippy::print_stdout, reason = "says what was tried and what was skipped")]
 
+mod approvals;
 mod attacks;
 mod budgets;
+mod chronicle;
 mod clients;
 mod enrolment;
 mod follow;
@@ -20,9 +22,11 @@ mod node;
 mod openapi;
 mod people;
 mod policies;
+mod provider;
 mod raw;
 mod refusals;
 mod releases;
+mod roles;
 mod rollouts;
 mod tls;
 mod tokens;

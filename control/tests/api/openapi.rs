@@ -3,14 +3,16 @@
 //! Not here: what the answers mean. Invariant: an answer with a status or a member that the document does not name fails
 //! the test that got it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use aegis_control::OPENAPI;
+use aegis_control::{OPENAPI, Permission};
 use serde_json::Value;
 
 use crate::node::{Node, refusal};
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(OPENAPI).unwrap());
+pub(crate) static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(OPENAPI).unwrap());
 
 /// Holds an answer against the document.
 pub(crate) fn check(method: &str, path: &str, status: u16, body: Option<&Value>) {
@@ -82,19 +84,19 @@ fn fits(schema: &Value, value: &Value, place: &str) {
     }
 }
 
+/// A path of the document, for things that are not there.
+pub(crate) fn filled(template: &str) -> String {
+    let path = template.replace("{tenant}", "t").replace("{agent}", "a").replace("{kid}", "k");
+    let path = path.replace("{name}", "tenant%2Fday").replace("{id}", "i");
+    let path = path.replace("{digest}", "d").replace("{gateway}", "g");
+    path.replace("{environment}", "prod").replace("{version}", "1")
+}
+
 #[test]
 fn every_operation_is_routed_and_none_takes_a_method_the_document_does_not_name() {
     let node = Node::start();
     for (template, item) in DOCUMENT["paths"].as_object().unwrap() {
-        let path = template
-            .replace("{tenant}", "t")
-            .replace("{agent}", "a")
-            .replace("{kid}", "k")
-            .replace("{digest}", "d")
-            .replace("{gateway}", "g")
-            .replace("{environment}", "prod")
-            .replace("{version}", "1")
-            .replace("{name}", "tenant%2Fday");
+        let path = filled(template);
         for method in ["get", "post", "patch", "put", "delete"] {
             let answer = match method {
                 "get" => node.anyone().get(&path),
@@ -124,16 +126,44 @@ fn every_operation_is_routed_and_none_takes_a_method_the_document_does_not_name(
     }
 }
 
+/// The source of the routes, each with its whole path: those of policies share their beginning.
+fn routes() -> String {
+    let source = include_str!("../../src/api/mod.rs");
+    let whole = source.replace("(&of(\"", "(\"/v1/policies/{tenant}/{environment}/");
+    whole.replace("\"), ", "\", ")
+}
+
 #[test]
 fn every_route_of_the_source_is_in_the_document() {
-    let source = include_str!("../../src/api/mod.rs");
-    let routes: Vec<_> =
-        source.split(".route(").skip(1).map(|rest| rest.split('"').nth(1).unwrap()).collect();
-    let documented: Vec<_> = DOCUMENT["paths"].as_object().unwrap().keys().collect();
-    assert_eq!(routes.len(), documented.len());
-    for route in routes {
-        assert!(documented.iter().any(|template| *template == route), "{route}");
+    let source = routes();
+    let routes = source.split("(\"/").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let routes: BTreeSet<_> = routes.filter(|route| !route.contains("{{")).collect();
+    let documented = DOCUMENT["paths"].as_object().unwrap().keys();
+    let documented: BTreeSet<_> = documented.map(|path| path.trim_start_matches('/')).collect();
+    assert_eq!(routes, documented);
+}
+
+#[test]
+fn every_operation_names_the_one_permission_its_route_asks_for() {
+    let (source, mut asked) = (routes(), BTreeMap::new());
+    for method in ["get", "post", "put", "patch", "delete"] {
+        for line in source.split(&format!("        .{method}(\"")).skip(1) {
+            let (path, rest) = line.split_once("\", ").unwrap();
+            let name = rest.trim_start_matches("narrowed(").split([',', ')']).next().unwrap();
+            let permission = Permission::ALL.into_iter().find(|it| format!("{it:?}") == name);
+            let twice = asked.insert((path, method), permission.unwrap().as_str());
+            assert_eq!(twice, None, "{method} {path}");
+        }
     }
+    let mut documented = BTreeMap::new();
+    for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if let Some(scope) = operation["security"][0]["bearer"][0].as_str() {
+                documented.insert((path.as_str(), method.as_str()), scope);
+            }
+        }
+    }
+    assert_eq!(asked, documented);
 }
 
 #[test]

@@ -3,18 +3,19 @@
 //! Not here: the order of checks (`decide`), and what a candidate would have said (`shadow`). Invariant: no await, no clock, no effect; the same input gives the same
 //! decision.
 
+use std::collections::BTreeSet;
+
 use aegis_decide::Case;
-use aegis_domain::{Decision, Region};
+use aegis_domain::{Decision, Facts, Region, RuleId};
 
 use crate::context::{CallContext, Identified, Read};
 
 /// Judges a call whose facts are known, and keeps what the policy saw of it for `seal`.
 pub fn judge(
     ctx: &mut CallContext,
-    identified: &Identified,
-    read: &Read,
-    facts: &aegis_domain::Facts,
+    (identified, read, facts): (&Identified, &Read, &Facts),
     region: &Region,
+    approved: &BTreeSet<RuleId>,
 ) -> Decision {
     let case = Case {
         id: ctx.id,
@@ -24,6 +25,7 @@ pub fn judge(
         facts,
         region,
         outage: read.binding.outage,
+        approved,
     };
     let policy = &identified.judges.enforced;
     ctx.seen = aegis_decide::seen(&case, policy);

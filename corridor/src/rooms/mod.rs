@@ -3,6 +3,7 @@
 //! Not here: room 6, which dials (`rooms::forward` in the gateway). Invariant: `seal` stands between judging and
 //! forwarding; there is no way around it.
 
+pub mod approve;
 pub mod gather;
 pub mod identify;
 pub mod judge;

@@ -88,9 +88,10 @@ pub async fn seal(
         entry.sd.push(salted(&mut told, INPUT, &seen)?);
     }
     keep(corridor, ctx, &told);
-    if let Verdict::ApprovalNeeded(approval) = &decision.verdict {
-        entry.approval_id = Some(approval.id);
-    }
+    entry.approval_id = match &decision.verdict {
+        Verdict::ApprovalNeeded(approval) => Some(approval.id),
+        Verdict::Allow | Verdict::Sanitize(_) | Verdict::Deny(_) => ctx.approval,
+    };
     record(corridor, ctx, decision, entry).await
 }
 

@@ -5,7 +5,9 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 #![expect(clippy::print_stdout, reason = "tests over corpora print their counts")]
 
+mod approvals;
 mod bodies;
+mod changes;
 mod clients;
 mod conversations;
 mod evidence;

@@ -10,10 +10,12 @@ mod corpora;
 mod keys;
 mod matrix;
 mod modes;
+mod people;
 mod proofs;
 mod properties;
 mod revocations;
 mod round_trip;
+mod sessions;
 mod strictness;
 mod subjects;
 

@@ -75,6 +75,16 @@ fn a_grant_is_used_once_by_the_exact_call_and_for_the_rules_it_names() {
 }
 
 #[test]
+fn who_asks_does_not_answer() {
+    let mut desk = Desk::default();
+    desk.act(ask(1, at(60)), at(0)).unwrap();
+    let mut own = command("gateway's own", 1, grant(1));
+    own.by = Actor::parse("gateway").unwrap();
+    assert_eq!(desk.send(own, at(1)), refused(ApprovalRefusal::OwnRequest));
+    desk.act(grant(1), at(2)).unwrap();
+}
+
+#[test]
 fn a_denied_or_expired_approval_lets_nothing_through() {
     let mut desk = Desk::default();
     desk.act(ask(1, at(60)), at(0)).unwrap();

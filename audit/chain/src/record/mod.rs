@@ -3,6 +3,7 @@
 //! Not here: its place in the chain (`link` patches the head) and on disk (`frame`). Invariant: the encoding is the
 //! meaning; a record is hashed, stored and verified as the exact bytes it was written with.
 
+mod change;
 mod decision;
 mod head;
 mod json;
@@ -13,6 +14,7 @@ mod stream;
 
 use aegis_domain::{Effect, MicroUsd, TenantId};
 
+pub use change::ChangeEntry;
 pub use decision::{BodyDigest, BudgetHold, DecisionEntry, Dest, Mode, OutcomeDue, Redaction};
 pub(crate) use head::BYTES as HEAD_BYTES;
 pub use head::Head;
@@ -73,6 +75,8 @@ kinds! {
     Clock = "clock",
     /// A head of the registry, so that each stream vouches for the others.
     AnchorRef = "anchor_ref",
+    /// What someone changed in the region.
+    Change = "change",
     /// How far a tenant's own records reach, before the end of a segment.
     TenantSeal = "tenant_seal",
     /// The end of a segment, with its sums.
@@ -131,6 +135,7 @@ pub enum Entry {
     Outcome(Box<OutcomeEntry>),
     Clock(ClockEntry),
     AnchorRef(AnchorRefEntry),
+    Change(ChangeEntry),
     TenantSeal(TenantSealEntry),
     Seal(SealEntry),
     Close,
@@ -170,6 +175,7 @@ impl Entry {
             Kind::Outcome => Entry::Outcome(Box::new(OutcomeEntry::read(&mut reader)?)),
             Kind::Clock => Entry::Clock(ClockEntry::read(&mut reader)?),
             Kind::AnchorRef => Entry::AnchorRef(AnchorRefEntry::read(&mut reader)?),
+            Kind::Change => Entry::Change(ChangeEntry::read(&mut reader)?),
             Kind::TenantSeal => Entry::TenantSeal(TenantSealEntry::read(&mut reader)?),
             Kind::Seal => Entry::Seal(SealEntry::read(&mut reader)?),
             Kind::Close => Entry::Close,

@@ -131,6 +131,7 @@ fn apply(streams: &mut BTreeMap<u64, Reach>, entry: Entry) {
         | Entry::Decision(_)
         | Entry::Outcome(_)
         | Entry::AnchorRef(_)
+        | Entry::Change(_)
         | Entry::TenantSeal(_)
         | Entry::Seal(_)
         | Entry::Close => return,

@@ -1,0 +1,181 @@
+//! The seam between changes and the audit log: who changed what, on record before it is answered.
+//!
+//! Not here: the log (`audit/ship`), and the changes themselves (`ledger`). Invariant: where a log is kept, nothing is
+//! proposed that it could not take, and nothing is answered as done that it did not.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aegis_domain::TenantId;
+use aegis_ledger::{Action, ApprovalAct, SessionAct};
+use aegis_raft_store::Node;
+use aegis_registry::{Action as Act, Actor, AgentName, Event, Target};
+use async_trait::async_trait;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+
+use crate::ledger::{Ledger, LedgerError, Proposal, Reading};
+
+/// One change, as it is put on record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Whose thing was changed; `None` where it was the region's.
+    pub tenant: Option<TenantId>,
+    /// How many commands the region's ledger had applied here by then.
+    pub revision: u64,
+    pub by: Actor,
+    /// The part of the ledger, and what was done there: `registry.revoke`.
+    pub act: String,
+    /// What it was done to, by a name that may be told.
+    pub target: Option<String>,
+    /// SHA-256 of the command as the ledger keeps it.
+    pub command: [u8; 32],
+}
+
+/// The audit log takes no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the audit log takes no record")]
+pub struct ChronicleError;
+
+/// Puts changes on record.
+#[async_trait]
+pub trait Chronicle: Send + Sync + fmt::Debug {
+    /// Whether a record would be taken now.
+    fn ready(&self) -> Result<(), ChronicleError>;
+
+    /// Returns when the record is where it cannot be lost.
+    async fn note(&self, change: Changed) -> Result<(), ChronicleError>;
+}
+
+/// Proposes nothing that could not be put on record, and puts on record what came of it.
+pub(crate) async fn chronicled<T, E, F>(
+    chronicle: &dyn Chronicle,
+    node: &Node,
+    (by, action): (Actor, Action),
+    propose: F,
+) -> Result<T, E>
+where
+    E: From<LedgerError>,
+    F: Future<Output = Result<T, E>>,
+{
+    chronicle.ready().map_err(LedgerError::NoRecord)?;
+    let done = propose.await?;
+    let revision = node.ledger().revision();
+    let change = describe(by, &action, revision);
+    chronicle.note(change).await.map_err(LedgerError::Unrecorded)?;
+    Ok(done)
+}
+
+fn describe(by: Actor, action: &Action, revision: u64) -> Changed {
+    // No part of a command fails to be written; the ledger keeps it in this very form.
+    let written = serde_json::to_value(action).unwrap_or_default();
+    let bytes = serde_json::to_vec(action).unwrap_or_default();
+    let (part, act, body) = names(&written);
+    let (tenant, target) = match action {
+        Action::Registry(act) => of_registry(act),
+        Action::Approval(act) => of_approval(act),
+        Action::Session(SessionAct::Open { jti, .. } | SessionAct::End { jti }) => {
+            (None, Some(format!("session {jti}")))
+        }
+        Action::Tenant(_) => (tenant_in(body), None),
+        Action::Release(_) => (body.and_then(|body| tenant_in(body.get("line"))), line(body)),
+        Action::Stream(_) | Action::Voter(_) => (None, None),
+    };
+    let command = Sha256::digest(bytes).into();
+    Changed { tenant, revision, by, act: format!("{part}.{act}"), target, command }
+}
+
+/// The part, what is done there, and with what: a command is written as one member within another.
+fn names(written: &Value) -> (&str, &str, Option<&Value>) {
+    let Some((part, body)) = only_member(written) else { return ("", "", None) };
+    match only_member(body) {
+        Some((act, body)) => (part, act, Some(body)),
+        None => (part, body.as_str().unwrap_or_default(), None),
+    }
+}
+
+fn only_member(value: &Value) -> Option<(&String, &Value)> {
+    value.as_object()?.iter().next()
+}
+
+fn tenant_in(value: Option<&Value>) -> Option<TenantId> {
+    TenantId::parse(value?.get("tenant")?.as_str()?).ok()
+}
+
+fn line(body: Option<&Value>) -> Option<String> {
+    let environment = body?.get("line")?.get("environment")?.as_str()?;
+    Some(format!("policy {environment}"))
+}
+
+type Whose = (Option<TenantId>, Option<String>);
+
+fn of_registry(act: &Act) -> Whose {
+    let agent = |name: &AgentName| {
+        (Some(name.tenant.clone()), Some(format!("agent {}/{}", name.tenant, name.id)))
+    };
+    match act {
+        Act::Register { agent: new, .. } => {
+            agent(&AgentName { tenant: new.tenant.clone(), id: new.id.clone() })
+        }
+        Act::Amend { agent: name, .. }
+        | Act::SetStanding { agent: name, .. }
+        | Act::IssueCode { agent: name, .. } => agent(name),
+        // Which agent it is stands in the code, which nobody is told.
+        Act::Enrol { key, .. } => (None, Some(format!("key {}", key.id()))),
+        Act::AddKey { key, .. } => (None, Some(format!("key {}", key.id()))),
+        Act::RetireKey { id, .. } => (None, Some(format!("key {id}"))),
+        Act::Revoke { target, .. } => match target {
+            // A token's own id is never told in a record.
+            Target::Token { tenant, .. } => (Some(tenant.clone()), Some("token".to_owned())),
+            Target::Agent(name) => agent(name),
+            Target::Key(id) => (None, Some(format!("key {id}"))),
+            Target::Tenant(tenant) => (Some(tenant.clone()), Some(format!("tenant {tenant}"))),
+        },
+        Act::SetBudget { budget, .. } | Act::Adjust { budget, .. } => {
+            (Some(budget.tenant.clone()), Some(format!("budget {budget}")))
+        }
+        Act::NoteAdjusted { id } => (None, Some(format!("adjustment {id}"))),
+    }
+}
+
+fn of_approval(act: &ApprovalAct) -> Whose {
+    let key = match act {
+        ApprovalAct::Ask { key, .. }
+        | ApprovalAct::Grant { key }
+        | ApprovalAct::Deny { key }
+        | ApprovalAct::Override { key, .. }
+        | ApprovalAct::Consume { key, .. } => key,
+    };
+    (Some(key.tenant.clone()), Some(format!("approval {}", key.id)))
+}
+
+/// The registry, with a record of each change.
+#[derive(Debug)]
+pub(crate) struct Chronicled {
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) chronicle: Arc<dyn Chronicle>,
+    pub(crate) node: Node,
+}
+
+#[async_trait]
+impl Ledger for Chronicled {
+    async fn propose(&self, proposal: Proposal) -> Result<Event, LedgerError> {
+        let action = Action::Registry(Box::new(proposal.action.clone()));
+        let what = (proposal.by.clone(), action);
+        let done = self.ledger.propose(proposal);
+        chronicled(self.chronicle.as_ref(), &self.node, what, done).await
+    }
+
+    fn read(&self) -> Reading<'_> {
+        self.ledger.read()
+    }
+
+    fn watch(&self) -> watch::Receiver<u64> {
+        self.ledger.watch()
+    }
+
+    fn events_after(&self, serial: u64, max: usize) -> Option<Vec<Event>> {
+        self.ledger.events_after(serial, max)
+    }
+}

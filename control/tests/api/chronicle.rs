@@ -1,0 +1,129 @@
+//! Changes on record: each that was made, none that was refused, and none that could not be recorded.
+//!
+//! Not here: the audit log itself (`gateway`). Invariant: the record is there before the answer.
+
+use std::sync::{Arc, Mutex};
+
+use aegis_control::{Changed, Chronicle, ChronicleError, SubjectSources};
+use aegis_control_client::Conditions;
+use async_trait::async_trait;
+use serde_json::json;
+
+use crate::node::{Node, refusal};
+
+/// A log that fails where it is told to.
+#[derive(Debug, Default)]
+struct Log {
+    changes: Mutex<Vec<Changed>>,
+    fails: Mutex<Option<Fails>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fails {
+    Before,
+    After,
+}
+
+#[async_trait]
+impl Chronicle for Log {
+    fn ready(&self) -> Result<(), ChronicleError> {
+        let fails = *self.fails.lock().unwrap() == Some(Fails::Before);
+        if fails { Err(ChronicleError) } else { Ok(()) }
+    }
+
+    async fn note(&self, change: Changed) -> Result<(), ChronicleError> {
+        if *self.fails.lock().unwrap() == Some(Fails::After) {
+            return Err(ChronicleError);
+        }
+        self.changes.lock().unwrap().push(change);
+        Ok(())
+    }
+}
+
+impl Log {
+    /// What was written since the last look: who, what, whose, to what.
+    fn news(&self) -> Vec<(String, String, String, String)> {
+        let changes = std::mem::take(&mut *self.changes.lock().unwrap());
+        let told = changes.into_iter().map(|it| {
+            let tenant = it.tenant.map(|tenant| tenant.to_string()).unwrap_or_default();
+            (it.by.to_string(), it.act, tenant, it.target.unwrap_or_default())
+        });
+        told.collect()
+    }
+}
+
+fn node() -> (Node, Arc<Log>) {
+    let log = Arc::new(Log::default());
+    let kept = Arc::clone(&log);
+    let home = tempfile::tempdir().unwrap();
+    let node =
+        Node::shaped(home, SubjectSources::default(), |control| control.with_chronicle(kept));
+    // The first token key is made before anything is answered.
+    node.get("/v1/agents");
+    (node, log)
+}
+
+#[test]
+fn every_change_is_on_record_with_who_what_and_whose() {
+    let (node, log) = node();
+    let [first] = log.news().try_into().unwrap();
+    assert_eq!((first.0.as_str(), first.1.as_str()), ("first start", "registry.add_key"));
+    node.register("bot", json!({}));
+    node.post("/v1/agents/acme/bot/disable", json!({})).unwrap();
+    node.post("/v1/revocations", json!({ "token": { "tenant": "acme", "jti": "secret-jti" } }))
+        .unwrap();
+    let wish = json!({ "as": "alice", "roles": ["viewer"] });
+    let id = node.post("/v1/sessions", wish).unwrap().body["session"]["id"].clone();
+    node.get("/v1/agents");
+    let admin = |act: &str, tenant: &str, target: &str| {
+        let text = str::to_owned;
+        (text("local admin"), text(act), text(tenant), text(target))
+    };
+    let session = format!("session {}", id.as_str().unwrap());
+    assert_eq!(
+        log.news(),
+        [
+            admin("registry.register", "acme", "agent acme/bot"),
+            admin("registry.set_standing", "acme", "agent acme/bot"),
+            admin("registry.revoke", "acme", "token"),
+            admin("session.open", "", &session),
+        ]
+    );
+}
+
+#[test]
+fn what_was_refused_is_not_on_record_as_done() {
+    let (node, log) = node();
+    log.news();
+    node.post("/v1/agents/acme/nobody/disable", json!({})).unwrap_err();
+    node.post("/v1/sessions", json!({ "as": "x", "roles": [] })).unwrap_err();
+    assert_eq!(log.news(), []);
+}
+
+#[test]
+fn nothing_is_changed_while_no_record_can_be_written() {
+    let (node, log) = node();
+    *log.fails.lock().unwrap() = Some(Fails::Before);
+    let body = json!({ "tenant": "acme", "id": "bot", "org": "acme" });
+    let refused = node.post("/v1/agents", body.clone());
+    assert_eq!(refusal(refused), (503, "no-record".into()));
+    let session = node.post("/v1/sessions", json!({ "as": "x", "roles": ["viewer"] }));
+    assert_eq!(refusal(session), (503, "no-record".into()));
+    assert_eq!(node.get("/v1/agents").body["agents"], json!([]));
+    assert_eq!(node.get("/v1/sessions").body["sessions"], json!([]));
+}
+
+#[test]
+fn a_change_whose_record_was_lost_is_not_answered_as_done_and_is_recorded_when_sent_again() {
+    let (node, log) = node();
+    log.news();
+    *log.fails.lock().unwrap() = Some(Fails::After);
+    let body = json!({ "tenant": "acme", "id": "bot", "org": "acme" });
+    let once = Conditions { version: None, once: Some("register-bot") };
+    let lost = node.admin.post("/v1/agents", &body, &once);
+    assert_eq!(refusal(lost), (503, "unrecorded".into()));
+    *log.fails.lock().unwrap() = None;
+    node.admin.post("/v1/agents", &body, &once).unwrap();
+    let acts: Vec<_> = log.news().into_iter().map(|news| news.1).collect();
+    assert_eq!(acts, ["registry.register"]);
+}

@@ -1,0 +1,46 @@
+//! The seam between calls and those who answer for them: whoever keeps approvals fulfils `Approvals`.
+//!
+//! Not here: who may answer, and that a grant is used once (`ledger`). Invariant: a call goes out on a grant only after it
+//! was used up, and an agent is told that it waits only after somebody can be told.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use aegis_domain::{AgentId, ApprovalRequest, DecisionId, ParamsHash, RuleId, TenantId, ToolName};
+use async_trait::async_trait;
+
+/// A call that waits for a person.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub tenant: TenantId,
+    pub agent: AgentId,
+    pub tool: ToolName,
+    pub request: ApprovalRequest,
+}
+
+/// What an agent says was granted to the call it makes.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    pub tenant: TenantId,
+    pub id: DecisionId,
+    /// The digest of the call as it is now.
+    pub call: ParamsHash,
+}
+
+/// Nobody can be asked, or the grant does not count any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the approval could not be kept or used")]
+pub struct ApprovalsError;
+
+/// Keeps approvals.
+#[async_trait]
+pub trait Approvals: Send + Sync + fmt::Debug {
+    /// Puts the question to people.
+    async fn ask(&self, question: Question) -> Result<(), ApprovalsError>;
+
+    /// The rules that were granted this very call and are not used up, as far as is known here.
+    fn granted(&self, claim: &Claim) -> BTreeSet<RuleId>;
+
+    /// Uses the grant up, whoever else wants to.
+    async fn consume(&self, claim: &Claim, rules: BTreeSet<RuleId>) -> Result<(), ApprovalsError>;
+}
