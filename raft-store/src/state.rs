@@ -3,11 +3,13 @@
 //! Not here: Raft (`machine`). Invariant: whoever is told of a change can read it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use aegis_ledger::{Answer, Batch, Checkpoint, Ledger, Outcome, Refusal};
 use aegis_registry::{ClientId, Event, Fingerprint, Origin};
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use crate::types::{LogId, Membership};
 
@@ -35,6 +37,8 @@ pub(crate) struct Shared {
     events: Mutex<VecDeque<Event>>,
     checkpoints: Mutex<VecDeque<Checkpoint>>,
     serial: watch::Sender<u64>,
+    /// When a leader was last heard; before the first time, when this node began.
+    led: Mutex<Instant>,
     released: watch::Sender<u64>,
 }
 
@@ -48,8 +52,17 @@ impl Shared {
             events: Mutex::default(),
             checkpoints: Mutex::default(),
             serial,
+            led: Mutex::new(Instant::now()),
             released,
         }
+    }
+
+    pub(crate) fn note_led(&self) {
+        *self.led.lock() = Instant::now();
+    }
+
+    pub(crate) fn led_ago(&self) -> Duration {
+        self.led.lock().elapsed()
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
