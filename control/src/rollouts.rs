@@ -1,7 +1,8 @@
-//! What moves rollouts on: the leader looks at those under way every second and proposes what gateways saw.
+//! What moves rollouts on: every voter looks at those under way each second and proposes what gateways told it they saw.
 //!
-//! Not here: when a stage ends and a guard is breached (`policies/rollout`), and what gateways report. Invariant: nothing is
-//! kept here; whoever leads next goes on from the ledger, and of two that propose at once the ledger takes one.
+//! Not only the leader, because a gateway reports to the node it follows, which may be another. Not here: when a stage ends
+//! and a guard is breached (`policies/rollout`), and what gateways report. Invariant: nothing is kept here, so any voter goes
+//! on from the ledger; of those that propose at once the ledger takes one.
 
 use std::fmt;
 use std::time::Duration;
@@ -63,7 +64,7 @@ pub trait Observations: Send + Sync + fmt::Debug {
     async fn observed(&self, watched: &Watched) -> Option<Observed>;
 }
 
-/// Goes on for ever; only the leader does anything.
+/// Goes on for ever; where nobody leads there is nobody to propose to.
 pub(crate) async fn drive(control: &Control) {
     let Ok(driver) = Actor::parse(DRIVER) else { return };
     let mut tick = tokio::time::interval(EVERY);
@@ -71,8 +72,7 @@ pub(crate) async fn drive(control: &Control) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let status = control.node.status();
-        if status.leader == Some(status.node) {
+        if control.node.status().leader.is_some() {
             round(control, &driver).await;
         }
     }

@@ -69,7 +69,7 @@ pub enum ReleaseAct {
         candidate: u32,
         stages: Vec<Stage>,
     },
-    /// What the leader saw both versions do; the rollout moves on, waits or goes back by it.
+    /// What gateways saw both versions do; the rollout moves on, waits or goes back by it.
     Observe {
         line: LineKey,
         seen: u64,

@@ -1,4 +1,4 @@
-//! Rollouts as the leader drives them, by what a fake fleet says it saw.
+//! Rollouts as voters drive them, by what a fake fleet says it saw.
 //!
 //! Not here: the rules of stages and guards (`policies/rollout`). Invariant: a test waits for what happens, never for a time.
 
