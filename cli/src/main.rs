@@ -56,7 +56,7 @@ fn run(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Login(args) => region::show(args.run(home.root()), screen),
         Command::Logout(args) => region::show(args.run(home.root()), screen),
         Command::Policy(args) => policy::run(&args, &home, screen),
-        Command::Fleet(args) => region::watch(&args, home.root(), screen),
+        Command::Fleet(args) => args.run(home.root(), |told| region::show(Ok(told), screen)),
         Command::Audit(args) => audit::run(&args, &home, screen),
         Command::Ca(args) => ca::run(&args, &home, screen),
         Command::Budget(args) => budget::run(&args, &home, screen),
