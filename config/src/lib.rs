@@ -6,8 +6,8 @@
 mod client_certificate;
 mod read;
 mod read_modes;
-mod read_policy;
 mod read_people;
+mod read_policy;
 mod read_region;
 mod read_spending;
 mod read_state;

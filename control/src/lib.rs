@@ -17,8 +17,8 @@ mod keys;
 mod ledger;
 mod oauth;
 mod page;
-mod policies;
 mod people;
+mod policies;
 mod problem;
 mod provider;
 mod purse;
@@ -58,14 +58,14 @@ pub use rollouts::{Observations, Watched};
 pub use subjects::{SubjectSource, SubjectSources};
 
 use access::Access;
+use chronicle::Chronicled;
 use fleet::Fleet;
 use issued::Issued;
-use problem::Problem;
-use releases::Changes;
-use chronicle::Chronicled;
 use issued::Issued;
 use problem::Problem;
+use problem::Problem;
 use provider::Provider;
+use releases::Changes;
 use subjects::Subjects;
 
 /// What one control node is made from.

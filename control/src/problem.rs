@@ -3,11 +3,11 @@
 //!
 //! Not here: OAuth's own errors, which have another shape (`oauth`). Invariant: the detail never quotes what was sent.
 
+use aegis_access::Unpermitted;
 use aegis_document::Diagnostics;
+use aegis_ledger::ApprovalRefusal;
 use aegis_ledger::ReleaseRefusal;
 use aegis_policy::BundleError;
-use aegis_access::Unpermitted;
-use aegis_ledger::ApprovalRefusal;
 use aegis_registry::Refusal;
 use aegis_state::StateError;
 use axum::Json;
