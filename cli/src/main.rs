@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use args::{Cli, Command};
+use config::Config;
 use failure::{Exit, Failure};
 use home::Home;
 use screen::Screen;
@@ -48,17 +49,15 @@ fn run(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Init(args) => init::run(&args, &home, screen),
         Command::Doctor(args) => doctor::run(&args, &home, screen),
         Command::Token(args) => token::run(&args, &home, screen),
-        Command::Agent(args) => region::show(args.run(home.root(), clock::now()), screen),
-        Command::Keys(args) => region::show(args.run(home.root()), screen),
-        Command::Revoke(args) => region::show(args.run(home.root()), screen),
-        Command::Approval(args) => region::show(args.run(home.root()), screen),
-        Command::Session(args) => region::show(args.run(home.root()), screen),
-        Command::Login(args) => region::show(args.run(home.root()), screen),
-        Command::Logout(args) => region::show(args.run(home.root()), screen),
+        Command::Region(command) => region::show(command.run(home.root(), clock::now()), screen),
         Command::Policy(args) => policy::run(&args, &home, screen),
         Command::Fleet(args) => args.run(home.root(), |told| region::show(Ok(told), screen)),
         Command::Audit(args) => audit::run(&args, &home, screen),
         Command::Ca(args) => ca::run(&args, &home, screen),
+        Command::Cluster(args) => {
+            let machine = || Config::load(&home.config()).map(|it| (it.region, it.data_dir));
+            region::show(Ok(args.run(home.root(), machine, clock::now())?), screen)
+        }
         Command::Budget(args) => budget::run(&args, &home, screen),
         Command::Cost(args) => cost::run(&args, &home, screen),
         Command::Completions { shell } => {
