@@ -108,7 +108,6 @@ fn tenant(node: &Node, problems: &mut Problems, folder: &Path) -> Option<Tenant>
     let policies = map.required("policy", problems, |node, problems| {
         let mut map = node.mapping(problems)?;
         if map.get("release").is_some() {
-            // The region has them.
             return Some(Vec::new());
         }
         let enforce = map.required("enforce", problems, |n, p| paths(n, p, folder));

@@ -51,7 +51,7 @@ fn run(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Token(args) => token::run(&args, &home, screen),
         Command::Region(command) => region::show(command.run(home.root(), clock::now()), screen),
         Command::Policy(args) => policy::run(&args, &home, screen),
-        Command::Fleet(args) => region::watch(&args, home.root(), screen),
+        Command::Fleet(args) => args.run(home.root(), |told| region::show(Ok(told), screen)),
         Command::Audit(args) => audit::run(&args, &home, screen),
         Command::Ca(args) => ca::run(&args, &home, screen),
         Command::Cluster(args) => {

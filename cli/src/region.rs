@@ -2,20 +2,11 @@
 //!
 //! Not here: those commands (`cli/region`). Invariant: they are shown as every other command is.
 
-use std::ops::ControlFlow;
-use std::path::Path;
-
-use aegis_cli_region::{FleetArgs, RegionError, Told};
+use aegis_cli_region::{RegionError, Told};
 
 use crate::failure::{Exit, Failure};
 use crate::screen::Screen;
 use crate::sheet::Sheet;
-
-/// Shows the fleet, again and again where that is wanted.
-pub(crate) fn watch(args: &FleetArgs, data: &Path, screen: &Screen) -> Result<Exit, Failure> {
-    args.run(data, |told| show(Ok(told), screen).map(|_| ControlFlow::Continue(())))?;
-    Ok(Exit::Ok)
-}
 
 pub(crate) fn show(told: Result<Told, RegionError>, screen: &Screen) -> Result<Exit, Failure> {
     let Told { value, columns, rows, text, words } = told?;

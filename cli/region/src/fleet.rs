@@ -3,7 +3,6 @@
 //! Not here: what gateways report (`policies/follow`). Invariant: what is shown is what gateways said of themselves to the node
 //! that is asked, and a gateway that says nothing any more is shown as silent, not left out.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -51,21 +50,21 @@ struct StatusArgs {
 }
 
 impl FleetArgs {
-    /// Tells once, or for as long as `tell` wants more.
-    pub fn run<E: From<RegionError>>(
+    /// Tells once, or again and again where that is wanted.
+    pub fn run<T, E: From<RegionError>>(
         &self,
         data: &Path,
-        mut tell: impl FnMut(Told) -> Result<ControlFlow<()>, E>,
-    ) -> Result<(), E> {
+        mut tell: impl FnMut(Told) -> Result<T, E>,
+    ) -> Result<T, E> {
         let FleetCommand::Status(args) = &self.command;
         let client = args.access.admin(data)?;
         let mut before = None;
         loop {
             let lines = lines(&client)?;
             if before.as_ref() != Some(&lines) {
-                let is_over = tell(Told::list(&lines, &COLUMNS))?.is_break();
-                if is_over || !args.watch {
-                    return Ok(());
+                let told = tell(Told::list(&lines, &COLUMNS))?;
+                if !args.watch {
+                    return Ok(told);
                 }
                 before = Some(lines);
             }
