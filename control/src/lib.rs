@@ -62,8 +62,6 @@ use access::Access;
 use chronicle::Chronicled;
 use fleet::Fleet;
 use issued::Issued;
-use issued::Issued;
-use problem::Problem;
 use problem::Problem;
 use provider::Provider;
 use releases::Changes;
