@@ -5,10 +5,7 @@
 
 use std::path::PathBuf;
 
-use aegis_cli_region::{
-    AgentArgs, ApprovalArgs, ClusterArgs, FleetArgs, KeysArgs, LoginArgs, LogoutArgs, RevokeArgs,
-    SessionArgs,
-};
+use aegis_cli_region::{ClusterArgs, FleetArgs, RegionCommand};
 use aegis_domain::{Timestamp, Ttl};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -73,13 +70,8 @@ pub(crate) enum Command {
     Init(init::InitArgs),
     Doctor(doctor::DoctorArgs),
     Token(token::TokenArgs),
-    Agent(AgentArgs),
-    Keys(KeysArgs),
-    Revoke(RevokeArgs),
-    Session(SessionArgs),
-    Approval(ApprovalArgs),
-    Login(LoginArgs),
-    Logout(LogoutArgs),
+    #[command(flatten)]
+    Region(RegionCommand),
     Policy(policy::PolicyArgs),
     Fleet(FleetArgs),
     Audit(audit::AuditArgs),

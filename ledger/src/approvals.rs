@@ -178,8 +178,9 @@ impl Approvals {
         let by = || desk.by.clone();
         match act {
             ApprovalAct::Ask { key, params, rules, expires_at, call } => {
-                let is_long = |route: &Box<str>| route.is_empty() || route.len() > ROUTE_BYTES_MAX;
-                if call.routes.len() > ROUTES_MAX || call.routes.iter().any(is_long) {
+                let mut lengths = call.routes.iter().map(|route| route.len());
+                let fits = |length| (1..=ROUTE_BYTES_MAX).contains(&length);
+                if call.routes.len() > ROUTES_MAX || !lengths.all(fits) {
                     return Err(ApprovalRefusal::Routes);
                 }
                 let call = Some(call.clone());

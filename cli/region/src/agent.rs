@@ -167,7 +167,7 @@ pub(crate) fn agent_name(text: &str) -> Result<AgentName, String> {
 }
 
 impl AgentArgs {
-    pub fn run(&self, data: &Path, now: Timestamp) -> Result<Told, RegionError> {
+    pub(crate) fn run(&self, data: &Path, now: Timestamp) -> Result<Told, RegionError> {
         match &self.command {
             AgentCommand::Register(args) => register(args, data),
             AgentCommand::List(args) => list(args, data),

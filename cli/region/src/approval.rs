@@ -106,7 +106,7 @@ impl Name {
 }
 
 impl ApprovalArgs {
-    pub fn run(&self, data: &Path) -> Result<Told, RegionError> {
+    pub(crate) fn run(&self, data: &Path) -> Result<Told, RegionError> {
         match &self.command {
             ApprovalCommand::List(args) => {
                 let tenant =

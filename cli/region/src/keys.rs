@@ -63,7 +63,7 @@ struct RetireArgs {
 }
 
 impl KeysArgs {
-    pub fn run(&self, data: &Path) -> Result<Told, RegionError> {
+    pub(crate) fn run(&self, data: &Path) -> Result<Told, RegionError> {
         match &self.command {
             KeysCommand::Rotate(args) => {
                 let wish = json!({ "lead_s": args.lead_s, "overlap_s": args.overlap_s });

@@ -11,6 +11,7 @@ mod backup;
 mod books;
 mod budget;
 mod cluster;
+mod command;
 mod export;
 mod files;
 mod fleet;
@@ -28,23 +29,19 @@ mod token;
 
 use serde_json::Value;
 
-pub use agent::AgentArgs;
-pub use approval::ApprovalArgs;
 pub use backup::BackupError;
 pub use books::Books;
 pub use budget::BudgetCommand;
 pub use cluster::ClusterArgs;
+pub use command::RegionCommand;
 pub use export::ExportArgs;
 pub use files::FilesError;
 pub use fleet::FleetArgs;
-pub use keys::KeysArgs;
 pub use machine::MachineError;
 pub use reconcile::{Comparison, OnDifference, reconcile};
 pub use region::{Access, RegionError};
 pub use release::{LineArgs, MaybeLineArgs, ReleaseCommand, changes};
-pub use revoke::RevokeArgs;
 pub use rollout::line as rollout_line;
-pub use session::{LoginArgs, LogoutArgs, SessionArgs};
 pub use token::GetArgs;
 
 /// What a command has to say.

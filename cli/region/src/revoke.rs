@@ -90,7 +90,7 @@ struct TenantArgs {
 }
 
 impl RevokeArgs {
-    pub fn run(&self, data: &Path) -> Result<Told, RegionError> {
+    pub(crate) fn run(&self, data: &Path) -> Result<Told, RegionError> {
         let (access, wish) = match &self.command {
             RevokeCommand::Token(args) => (&args.access, token(args)?),
             RevokeCommand::Agent(args) => {

@@ -102,7 +102,7 @@ pub struct LoginArgs {
 pub struct LogoutArgs {}
 
 impl SessionArgs {
-    pub fn run(&self, data: &Path) -> Result<Told, RegionError> {
+    pub(crate) fn run(&self, data: &Path) -> Result<Told, RegionError> {
         match &self.command {
             SessionCommand::Create(args) => {
                 let (body, token) = open(&args.wish, &args.access, data)?;
@@ -127,7 +127,7 @@ impl SessionArgs {
 }
 
 impl LoginArgs {
-    pub fn run(&self, data: &Path) -> Result<Told, RegionError> {
+    pub(crate) fn run(&self, data: &Path) -> Result<Told, RegionError> {
         let kept = kept_session(data);
         let Some(wish) = &self.wish else {
             let token = Secret::new(files::read_or_stdin(None)?);
@@ -141,7 +141,7 @@ impl LoginArgs {
 }
 
 impl LogoutArgs {
-    pub fn run(&self, data: &Path) -> Result<Told, RegionError> {
+    pub(crate) fn run(&self, data: &Path) -> Result<Told, RegionError> {
         files::remove(&kept_session(data))?;
         Ok(Told::default().saying("no session is kept any more"))
     }

@@ -24,8 +24,6 @@ mod people;
 mod policies;
 mod provider;
 mod raw;
-mod raw;
-mod refusals;
 mod refusals;
 mod releases;
 mod roles;

@@ -126,12 +126,18 @@ fn every_operation_is_routed_and_none_takes_a_method_the_document_does_not_name(
     }
 }
 
-const ROUTES: &str = include_str!("../../src/api/mod.rs");
+/// The source of the routes, each with its whole path: those of policies share their beginning.
+fn routes() -> String {
+    let source = include_str!("../../src/api/mod.rs");
+    let whole = source.replace("(&of(\"", "(\"/v1/policies/{tenant}/{environment}/");
+    whole.replace("\"), ", "\", ")
+}
 
 #[test]
 fn every_route_of_the_source_is_in_the_document() {
-    let routes: BTreeSet<_> =
-        ROUTES.split("(\"/").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let source = routes();
+    let routes = source.split("(\"/").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let routes: BTreeSet<_> = routes.filter(|route| !route.contains("{{")).collect();
     let documented = DOCUMENT["paths"].as_object().unwrap().keys();
     let documented: BTreeSet<_> = documented.map(|path| path.trim_start_matches('/')).collect();
     assert_eq!(routes, documented);
@@ -139,9 +145,9 @@ fn every_route_of_the_source_is_in_the_document() {
 
 #[test]
 fn every_operation_names_the_one_permission_its_route_asks_for() {
-    let mut asked = BTreeMap::new();
+    let (source, mut asked) = (routes(), BTreeMap::new());
     for method in ["get", "post", "put", "patch", "delete"] {
-        for line in ROUTES.split(&format!("        .{method}(\"")).skip(1) {
+        for line in source.split(&format!("        .{method}(\"")).skip(1) {
             let (path, rest) = line.split_once("\", ").unwrap();
             let name = rest.trim_start_matches("narrowed(").split([',', ')']).next().unwrap();
             let permission = Permission::ALL.into_iter().find(|it| format!("{it:?}") == name);
