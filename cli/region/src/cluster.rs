@@ -165,7 +165,7 @@ impl InviteArgs {
         let told = match &self.out {
             None => Told::text(invitation.clone(), &text),
             Some(path) => {
-                files::create_secret(path, &text)?;
+                files::new_secret(path, &text)?;
                 Told::thing(&json!({ "id": id, "invitation": path }))
             }
         };
