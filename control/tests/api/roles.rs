@@ -54,7 +54,7 @@ fn every_route_lets_in_exactly_the_roles_that_have_its_permission() {
                 let answer = ask(client, method, &crate::openapi::filled(template));
                 let place = format!("{role} {method} {template}");
                 match answer {
-                    Err(ClientError::Refused { status: 403, kind, detail }) => {
+                    Err(ClientError::Refused { status: 403, kind, detail, .. }) => {
                         assert!(!role.has(wanted) && kind == "forbidden", "{place} {kind}");
                         assert!(detail.contains(scope), "{place} {detail}");
                     }
