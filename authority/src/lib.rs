@@ -1,11 +1,12 @@
-//! The region's certificate authority: short-lived leaves for the hosts whose TLS the forward proxy opens; and the
-//! key that stock OPA verifies its policy bundles with.
+//! The region's certificate authorities: short-lived leaves for the hosts whose TLS the forward proxy opens, and voters'
+//! proof to each other; and the key that stock OPA verifies its policy bundles with.
 //!
 //! Not here: deciding whether a tunnel may be opened, and TLS itself (`gateway::door`). Invariant: a leaf names
 //! exactly one host, is good for servers only, and never outlives its authority.
 
 mod bundle_key;
 mod store;
+mod voters;
 
 use std::net::IpAddr;
 
@@ -18,6 +19,7 @@ use time::OffsetDateTime;
 
 pub use bundle_key::{BUNDLE_KEY_ID, BundleKey};
 pub use store::{Store, StoreError};
+pub use voters::{Invitation, Mandate, VoterCredentials, VoterFiles, VoterName};
 
 /// How long an authority is good for: agents must be given a new one before that.
 pub const AUTHORITY_LIFE: Ttl = Ttl::from_s(2 * 365 * 24 * 60 * 60);

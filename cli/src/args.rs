@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use aegis_cli_region::{FleetArgs, RegionCommand};
+use aegis_cli_region::{ClusterArgs, FleetArgs, RegionCommand};
 use aegis_domain::{Timestamp, Ttl};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -28,7 +28,8 @@ Examples:
   aegisctl policy test --coverage
   aegisctl audit verify -o json
   aegisctl cost report --by agent --since 24h
-  aegisctl budget top --watch";
+  aegisctl budget top --watch
+  aegisctl cluster members";
 
 /// Set an Aegis gateway up, look after it, and check what it recorded.
 #[derive(Debug, Parser)]
@@ -75,6 +76,7 @@ pub(crate) enum Command {
     Fleet(FleetArgs),
     Audit(audit::AuditArgs),
     Ca(ca::CaArgs),
+    Cluster(ClusterArgs),
     Cost(cost::CostArgs),
     Budget(budget::BudgetArgs),
     /// Print a completion script for a shell.

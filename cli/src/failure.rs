@@ -4,7 +4,6 @@
 //! `docs/cli.md` and do not change.
 
 use std::error::Error;
-use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,7 +11,7 @@ use std::process::ExitCode;
 use aegis_audit_ship::BucketError;
 use aegis_cli_evidence::EvidenceError;
 use aegis_cli_journal::JournalError;
-use aegis_cli_region::RegionError;
+use aegis_cli_region::{MachineError, RegionError};
 use aegis_document::Diagnostics;
 
 /// How a command ended.
@@ -113,6 +112,11 @@ impl From<RegionError> for Failure {
     fn from(error: RegionError) -> Self {
         match error {
             RegionError::Journal(error) => error.into(),
+            RegionError::Machine(MachineError::Exists { path }) => Self::Exists { path },
+            RegionError::Machine(MachineError::Missing { what, path }) => {
+                Self::Missing { what, path }
+            }
+            RegionError::Machine(error) => Self::Usage { message: chain(&error) },
             other => Self::Region(other),
         }
     }
@@ -180,16 +184,8 @@ impl Failure {
         }
     }
 
-    /// The whole chain of causes on one line.
     pub(crate) fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut next = self.source();
-        while let Some(cause) = next {
-            // Writing to a String cannot fail.
-            write!(text, ": {cause}").ok();
-            next = cause.source();
-        }
-        text
+        chain(self)
     }
 
     /// The chain as an error, and the help below it.
@@ -199,4 +195,14 @@ impl Failure {
             None => format!("error: {}", self.chain()),
         }
     }
+}
+
+/// The whole chain of causes on one line.
+fn chain(error: &dyn Error) -> String {
+    let (mut text, mut next) = (error.to_string(), error.source());
+    while let Some(cause) = next {
+        text += &format!(": {cause}");
+        next = cause.source();
+    }
+    text
 }

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use args::{Cli, Command};
+use config::Config;
 use failure::{Exit, Failure};
 use home::Home;
 use screen::Screen;
@@ -53,6 +54,10 @@ fn run(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Fleet(args) => region::watch(&args, home.root(), screen),
         Command::Audit(args) => audit::run(&args, &home, screen),
         Command::Ca(args) => ca::run(&args, &home, screen),
+        Command::Cluster(args) => {
+            let machine = || Config::load(&home.config()).map(|it| (it.region, it.data_dir));
+            region::show(Ok(args.run(home.root(), machine, clock::now())?), screen)
+        }
         Command::Budget(args) => budget::run(&args, &home, screen),
         Command::Cost(args) => cost::run(&args, &home, screen),
         Command::Completions { shell } => {

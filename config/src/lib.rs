@@ -17,7 +17,8 @@ mod spending;
 pub use client_certificate::ClientCertificate;
 pub use read_people::PeopleIssuer;
 pub use read_region::{
-    ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, RegionRegistry,
+    ClusterDoor, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry,
+    RegionRegistry,
 };
 pub use spending::{CallLimits, SpendLimit, limited};
 

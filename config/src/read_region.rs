@@ -43,8 +43,17 @@ pub struct ControlApi {
     pub audiences: Option<Vec<String>>,
     /// Foreign issuers whose tokens are taken in exchange.
     pub exchange: Vec<ExchangeIssuer>,
+    /// Where other voters of the region's ledger reach this one; without it, it is alone.
+    pub cluster: Option<ClusterDoor>,
     /// Whose people may command the region, beside those with a session.
     pub people: Option<PeopleIssuer>,
+}
+
+/// Where a voter listens, and where the others look for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterDoor {
+    pub listen: SocketAddr,
+    pub address: String,
 }
 
 /// What the control API proves itself with.
@@ -95,6 +104,7 @@ pub(super) fn control(
     let exchange = map.optional("exchange", problems, |node, problems| {
         node.list(problems, |node, problems| exchange(node, problems, folder))
     });
+    let cluster = map.optional("cluster", problems, cluster);
     let people = map.optional("people", problems, |node, problems| people(node, problems, folder));
     let position = map.position();
     map.finish(problems);
@@ -110,7 +120,7 @@ pub(super) fn control(
         return None;
     }
     let exchange = exchange.unwrap_or_default();
-    let control = ControlApi { address, url, tls, audiences, exchange, people };
+    let control = ControlApi { address, url, tls, audiences, exchange, cluster, people };
     Some(RegionRegistry::Kept(Box::new(control)))
 }
 
@@ -125,6 +135,33 @@ fn tls(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<ControlT
     let key = map.required("key", problems, |n, p| folder.path(n, p));
     map.finish(problems);
     Some(ControlTls { certificate: certificate?, key: key? })
+}
+
+/// `{ listen: 0.0.0.0:7400, address: voter-1.example.com:7400 }`
+fn cluster(node: &Node, problems: &mut Problems) -> Option<ClusterDoor> {
+    let mut map = node.mapping(problems)?;
+    let listen = map.required("listen", problems, Node::parsed::<SocketAddr>);
+    let address = map.required("address", problems, voter_address);
+    map.finish(problems);
+    Some(ClusterDoor { listen: listen?, address: address? })
+}
+
+/// A host or an address, and a port that others can dial.
+fn voter_address(node: &Node, problems: &mut Problems) -> Option<String> {
+    let text = node.text(problems)?;
+    let is_everywhere =
+        text.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified());
+    let is_dialled = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let is_text = host.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
+        !host.is_empty() && is_text && port.parse::<u16>().is_ok_and(|port| port != 0)
+    });
+    if is_everywhere || !is_dialled {
+        let message =
+            "expected where other voters reach this one, such as `voter-1.example.com:7400`";
+        problems.report(node.position(), message);
+        return None;
+    }
+    Some(text)
 }
 
 /// A base URL, to which paths are added as they are.
@@ -280,6 +317,26 @@ mod tests {
         assert_eq!(control.unwrap().url, "https://10.0.0.1:8081");
         let proxied = kept("{ address: '0.0.0.0:8081', url: 'https://control.example.com' }");
         assert_eq!(proxied.unwrap().url, "https://control.example.com");
+    }
+
+    #[test]
+    fn a_voter_says_where_it_listens_and_where_others_look_for_it() {
+        let with =
+            |cluster: &str| kept(&format!("{{ address: '127.0.0.1:1', cluster: {cluster} }}"));
+        let control = with("{ listen: '0.0.0.0:7400', address: 'voter-1.example.com:7400' }");
+        let door = control.unwrap().cluster.unwrap();
+        assert_eq!(door.address, "voter-1.example.com:7400");
+        assert!(with("{ listen: '[::]:7400', address: '[2001:db8::1]:7400' }").is_ok());
+        for (cluster, told) in [
+            ("{ listen: '0.0.0.0:7400' }", "1:36"),
+            ("{ listen: '0.0.0.0:7400', address: '0.0.0.0:7400' }", "1:71"),
+            ("{ listen: '0.0.0.0:7400', address: 'voter-1' }", "1:71"),
+            ("{ listen: '0.0.0.0:7400', address: 'voter-1:0' }", "1:71"),
+            ("{ listen: '0.0.0.0:7400', address: 'https://voter-1:7400' }", "1:71"),
+        ] {
+            let mistakes = with(cluster).unwrap_err();
+            assert!(mistakes.contains(&format!("aegis.yaml:{told}")), "{cluster}\n{mistakes}");
+        }
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! The life of token keys: made in the vault, announced in the ledger, destroyed when they sign no more.
 //!
-//! Not here: when which key signs (`agents/registry`). Invariant: a key is announced only once the vault holds it, and its
+//! Each control node signs with keys of its own vault. Not here: when which key signs (`agents/registry`). Invariant: a key is announced only once the vault holds it, and its
 //! private half goes as soon as nothing is signed with it, while what it signed still counts.
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::error::Error as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aegis_domain::{KeyId, Ttl};
 use aegis_registry::{Action, Actor, Change, ClientId, Fingerprint, KeyStanding, TokenKey};
 use aegis_vault::{Vault, VaultError};
+use tracing::warn;
 
 use crate::ledger::{LedgerError, Proposal};
 use crate::{Control, clock};
@@ -24,20 +29,60 @@ pub enum KeyError {
     Vault(#[from] VaultError),
 }
 
-/// Makes the first key where none signs.
+/// How often it is looked at whether this node can sign.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Makes this node's first key where none of its own signs, and ends those of nodes that are gone.
 pub(crate) async fn ensure(control: &Control) -> Result<(), KeyError> {
+    caught_up(control).await?;
     // A registry that was restored from a copy may name a key whose private half is gone.
     let held = control.vault.keys();
     let signs = {
         let registry = control.ledger.read();
-        registry.view().signing_key(clock::now()).is_some_and(|key| held.contains(key.id()))
+        let key = registry.view().signing_key(control.signer(), clock::now());
+        key.is_some_and(|key| held.contains(key.id()))
     };
-    if let (false, Ok(by)) = (signs, Actor::parse("first start")) {
-        let rotation = Rotation { by, once: None, lead: Ttl::from_s(0), overlap: Ttl::from_s(0) };
-        rotate(control, rotation).await?;
+    let by = Actor::parse(&format!("voter {}", control.signer())).map_err(|_| LedgerError::Gone)?;
+    if !signs {
+        let (lead, overlap) = (Ttl::from_s(0), Ttl::from_s(0));
+        rotate(control, Rotation { by: by.clone(), once: None, lead, overlap }).await?;
+    }
+    for signer in gone(control) {
+        let (by, action) = (by.clone(), Action::EndKeys { signer });
+        control.ledger.propose(Proposal { by, action, once: None }).await?;
     }
     let _one = control.rotation.lock().await;
     tidy(control).await
+}
+
+/// A voter that lags does not know its own last key yet, and must not take it for one that nobody announced.
+async fn caught_up(control: &Control) -> Result<(), KeyError> {
+    control.node.catch_up().await.map_err(|_| LedgerError::NoQuorum.into())
+}
+
+/// Those whose keys still sign, though no voter is them any more.
+fn gone(control: &Control) -> BTreeSet<u64> {
+    let ledger = control.node.ledger();
+    let keys = ledger.registry().view().keys().filter(|key| key.signs_until.is_none());
+    keys.map(|key| key.signer).filter(|signer| ledger.voters().get(*signer).is_none()).collect()
+}
+
+/// The same for as long as this runs: a node may join, be without a quorum, and lose others.
+pub(crate) async fn keep(control: &Control) -> Infallible {
+    loop {
+        let is_led = control.node.status().leader.is_some();
+        let kept = if is_led { ensure(control).await } else { Err(LedgerError::NoQuorum.into()) };
+        match kept {
+            Ok(()) => tokio::time::sleep(LOOK_EVERY).await,
+            Err(error) => {
+                if is_led {
+                    warn!(%error, cause = error.source(), "this node's token key is not seen to");
+                }
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+        }
+    }
 }
 
 /// A change of the key that signs.
@@ -51,11 +96,12 @@ pub(crate) struct Rotation {
 
 /// Makes a key and announces it; the key as it stands in the registry.
 pub(crate) async fn rotate(control: &Control, rotation: Rotation) -> Result<TokenKey, KeyError> {
+    caught_up(control).await?;
     let _one = control.rotation.lock().await;
     tidy(control).await?;
     let key = in_vault(control, |vault| vault.generate()).await?;
     let (id, Rotation { by, once, lead, overlap }) = (key.id().clone(), rotation);
-    let action = Action::AddKey { key, lead, overlap };
+    let action = Action::AddKey { key, signer: control.signer(), lead, overlap };
     let announced = control.ledger.propose(Proposal { by, action, once }).await;
     // A rotation sent again brings the event of the first; the key made in vain goes with the others nobody announced.
     let wanted = announced.as_ref().ok().and_then(|event| event.changes.last()).cloned();

@@ -28,6 +28,10 @@ pub enum LedgerError {
     Unknown,
     #[error("the command is longer than the ledger takes")]
     TooLarge,
+    #[error(
+        "the ledger's disk space is used up: only what takes something back is taken; see `aegisctl cluster status`"
+    )]
+    Full,
     #[error("nothing was changed")]
     NoRecord(#[source] ChronicleError),
     #[error("the change was made, but it is not on record")]
@@ -40,6 +44,7 @@ impl From<ProposeError> for LedgerError {
             ProposeError::Unknown => LedgerError::Unknown,
             ProposeError::NoQuorum | ProposeError::Busy => LedgerError::NoQuorum,
             ProposeError::TooLarge => LedgerError::TooLarge,
+            ProposeError::Full => LedgerError::Full,
             ProposeError::Stopped => LedgerError::Gone,
         }
     }

@@ -33,6 +33,7 @@ mod subjects;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use aegis_authority::VoterFiles;
 use aegis_domain::Region;
 use aegis_identity::{KeySet, Nonces, SigningKey};
 use aegis_raft_store::{Node, NodeError, OnFatal};
@@ -122,6 +123,8 @@ pub struct Control {
     /// Whose people may command, beside those with a session.
     provider: Option<Provider>,
     region_key: SigningKey,
+    /// What makes this node a voter, and others with it.
+    voters: VoterFiles,
     /// Checks the sessions that the region key signs.
     session_keys: KeySet,
     /// What a proof at the token endpoint must carry, where it must.
@@ -176,6 +179,7 @@ impl Control {
                 .with(config.region_key.public_key().clone())
                 .unwrap_or_default(),
             region_key: config.region_key,
+            voters: VoterFiles::at(&config.data_dir.join("cluster")),
             nonces: None,
             issued: Issued::default(),
             region: config.region,
@@ -229,6 +233,11 @@ impl Control {
         Self { nonces: Some(Nonces::derived(&self.region_key)), ..self }
     }
 
+    /// Whose token keys this node's are.
+    fn signer(&self) -> u64 {
+        self.node.identity().node
+    }
+
     pub fn node(&self) -> &Node {
         &self.node
     }
@@ -239,7 +248,8 @@ impl Control {
     }
 }
 
-/// Serves until `stop` is done, then lets what is under way end. Makes the first token key where there is none.
+/// Serves until `stop` is done, then lets what is under way end. Sees to it that this node has a token key, at once where
+/// somebody leads.
 pub async fn serve<F>(
     listener: TcpListener,
     control: Arc<Control>,
@@ -249,11 +259,17 @@ pub async fn serve<F>(
 where
     F: Future<Output = ()> + Send,
 {
-    keys::ensure(&control).await?;
+    if control.node.status().leader.is_some() {
+        match keys::ensure(&control).await {
+            // The voters may agree later.
+            Ok(()) | Err(KeyError::Ledger(_)) => {}
+            Err(error @ KeyError::Vault(_)) => return Err(error.into()),
+        }
+    }
     let served = connection::serve(listener, api::router(Arc::clone(&control)), serving, stop);
     tokio::select! {
-        () = served => {}
-        () = rollouts::drive(&control) => {}
+        () = served => Ok(()),
+        () = rollouts::drive(&control) => Ok(()),
+        never = keys::keep(&control) => match never {},
     }
-    Ok(())
 }

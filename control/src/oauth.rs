@@ -137,7 +137,7 @@ async fn sign(control: &Control, granted: &Grant, now: Timestamp) -> Result<Stri
 }
 
 fn signing_key(control: &Control, now: Timestamp) -> Option<PublicJwk> {
-    control.ledger.read().view().signing_key(now).map(|key| key.key.clone())
+    control.ledger.read().view().signing_key(control.signer(), now).map(|key| key.key.clone())
 }
 
 async fn signed(control: &Control, key: KeyId, unsigned: Unsigned) -> Result<String, NoToken> {

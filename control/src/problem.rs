@@ -6,12 +6,13 @@
 use aegis_access::Unpermitted;
 use aegis_document::Diagnostics;
 use aegis_ledger::ApprovalRefusal;
-use aegis_ledger::ReleaseRefusal;
+use aegis_ledger::{ReleaseRefusal, VoterRefusal};
 use aegis_policy::BundleError;
+use aegis_raft_store::NodeError;
 use aegis_registry::Refusal;
 use aegis_state::StateError;
 use axum::Json;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
@@ -54,8 +55,8 @@ pub(crate) enum Problem {
     Rewound { serial: u64 },
     #[error(transparent)]
     Releases(#[from] ReleasesError),
-    #[error("the registry cannot be written now")]
-    Ledger(#[source] LedgerError),
+    #[error("{0}")]
+    Ledger(LedgerError),
     #[error("the audit log takes no record, so nothing was changed")]
     NoRecord(#[source] ChronicleError),
     #[error(
@@ -74,6 +75,16 @@ pub(crate) enum Problem {
         "the adjustment is on record, but the hot state did not take it; send it again under the same Idempotency-Key"
     )]
     Unadjusted(#[source] StateError),
+    #[error(
+        "this voter is alone: run `aegisctl cluster init` on its machine and give `control.cluster`"
+    )]
+    Alone,
+    #[error("{0}")]
+    Voters(NodeError),
+    #[error("{0}")]
+    Member(VoterRefusal),
+    #[error("an invitation cannot be made; this node's log says why")]
+    Invitation,
     #[error("the policy is not fit to decide")]
     Unfit(Diagnostics),
     #[error("{0}")]
@@ -103,7 +114,29 @@ impl From<LedgerError> for Problem {
             LedgerError::Gone
             | LedgerError::NoQuorum
             | LedgerError::Unknown
-            | LedgerError::TooLarge => Problem::Ledger(error),
+            | LedgerError::TooLarge
+            | LedgerError::Full => Problem::Ledger(error),
+        }
+    }
+}
+
+impl From<NodeError> for Problem {
+    fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::UnknownVoter(_) => Problem::NotFound,
+            NodeError::Refused(aegis_ledger::Refusal::Voter(refusal)) => Problem::Member(refusal),
+            NodeError::Propose(error) => Problem::from(LedgerError::from(error)),
+            NodeError::NotLeader { .. } => Problem::Ledger(LedgerError::NoQuorum),
+            NodeError::Disk(_)
+            | NodeError::Tls(_)
+            | NodeError::Listen(_)
+            | NodeError::Pace(_)
+            | NodeError::Raft(_)
+            | NodeError::NotFounder
+            | NodeError::Learning(_)
+            | NodeError::Itself
+            | NodeError::Json(_)
+            | NodeError::Refused(_) => Problem::Voters(error),
         }
     }
 }
@@ -154,8 +187,21 @@ impl Problem {
                 (StatusCode::SERVICE_UNAVAILABLE, "releases")
             }
             Problem::Refused(refusal) => refused(*refusal),
+            Problem::Ledger(error) => (StatusCode::SERVICE_UNAVAILABLE, unwritten(error)),
+            Problem::Alone => (StatusCode::CONFLICT, "alone"),
+            Problem::Voters(NodeError::Itself) => (StatusCode::CONFLICT, "itself"),
+            Problem::Voters(NodeError::Learning(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "learning")
+            }
+            Problem::Voters(_) => (StatusCode::SERVICE_UNAVAILABLE, "voters"),
+            Problem::Member(VoterRefusal::Address) => (StatusCode::BAD_REQUEST, "malformed"),
+            Problem::Member(VoterRefusal::Unknown) => (StatusCode::NOT_FOUND, "not-found"),
+            Problem::Member(VoterRefusal::NotAllRead | VoterRefusal::Lower) => {
+                (StatusCode::CONFLICT, "level")
+            }
+            Problem::Member(VoterRefusal::Full) => (StatusCode::INSUFFICIENT_STORAGE, "full"),
+            Problem::Invitation => (StatusCode::SERVICE_UNAVAILABLE, "invitation"),
             Problem::Declined(refusal) => declined(refusal),
-            Problem::Ledger(_) => (StatusCode::SERVICE_UNAVAILABLE, "ledger"),
             Problem::NoRecord(_) => (StatusCode::SERVICE_UNAVAILABLE, "no-record"),
             Problem::Unrecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "unrecorded"),
             Problem::NoPurse => (StatusCode::SERVICE_UNAVAILABLE, "no-hot-state"),
@@ -169,6 +215,20 @@ impl Problem {
             Problem::Bundle(_) | Problem::Compiler => (StatusCode::INTERNAL_SERVER_ERROR, "bundle"),
             Problem::Key(_) | Problem::Random(_) => (StatusCode::SERVICE_UNAVAILABLE, "keys"),
         }
+    }
+}
+
+/// What is not known is not called undone.
+fn unwritten(error: &LedgerError) -> &'static str {
+    match error {
+        LedgerError::NoQuorum => "no-quorum",
+        LedgerError::Unknown => "unknown",
+        LedgerError::Full => "ledger-full",
+        LedgerError::Refused(_)
+        | LedgerError::Gone
+        | LedgerError::TooLarge
+        | LedgerError::NoRecord(_)
+        | LedgerError::Unrecorded(_) => "ledger",
     }
 }
 
@@ -297,6 +357,10 @@ impl IntoResponse for Problem {
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            // An election is over by then.
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("3"));
+        }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(
                 WWW_AUTHENTICATE,

@@ -50,6 +50,7 @@ pub(crate) fn token_key(key: &TokenKey, now: Timestamp) -> Value {
     json!({
         "kid": key.id(),
         "standing": key.standing(now).as_str(),
+        "signer": key.signer,
         "signs_from": show(key.signs_from),
         "signs_until": key.signs_until.map(show),
         "counts_until": key.counts_until.map(show),

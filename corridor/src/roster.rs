@@ -183,7 +183,7 @@ mod tests {
             let key = SigningKey::from_seed([seed; 32]);
             let jwk = PublicJwk::parse(&key.public_jwk()).unwrap();
             let (lead, overlap) = (Ttl::from_s(0), Ttl::from_s(20 * 60));
-            self.act(Action::AddKey { key: jwk, lead, overlap }, s);
+            self.act(Action::AddKey { key: jwk, signer: 1, lead, overlap }, s);
             key
         }
     }

@@ -20,7 +20,7 @@ use aegis_config::{
     RegionRegistry,
 };
 use aegis_control::{
-    Control, ControlConfig, HotPurse, PeopleSource, Replicated, Serving, SubjectSource,
+    Control, ControlConfig, HotPurse, Ledger, PeopleSource, Replicated, Serving, SubjectSource,
     SubjectSources,
 };
 use aegis_corridor::approvals::Approvals;
@@ -28,22 +28,28 @@ use aegis_corridor::clock;
 use aegis_corridor::roster::{Belief, Roster};
 use aegis_follow::{FeedConfig, Follower, KeySource};
 use aegis_identity::{KeySet, SigningKey};
+use aegis_raft_store::Node;
 use aegis_registry::Actor;
 use aegis_state::HotState;
+use aegis_telemetry::VoterMetrics;
 use aegis_vault::Files;
 use anyhow::Context as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use self::approvals::Counter;
 use self::chronicle::Journalled;
 use self::heard::Heard;
 use self::replay::HotReplay;
+use self::voter::Voter;
 
 /// How often keys that begin or cease to count by themselves are looked at.
 const AGE_EVERY: Duration = Duration::from_secs(1);
+/// As long as a follower believes what it last heard (`docs/spec/identity.md`).
+const BELIEVED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The registry, ready to be served or already followed.
 #[derive(Debug)]
@@ -51,11 +57,14 @@ pub struct Region {
     roster: Arc<Roster>,
     kept: Option<Kept>,
     followed: Option<Follower>,
+    metrics: VoterMetrics,
 }
 
 #[derive(Debug)]
 struct Kept {
     control: Arc<Control>,
+    voter: Voter,
+    heard: Arc<Heard>,
     /// In whose name this gateway asks people about calls.
     asks_as: Actor,
     listener: std::net::TcpListener,
@@ -68,6 +77,7 @@ pub struct Means {
     pub roster: Arc<Roster>,
     pub state: Arc<dyn HotState>,
     pub region_key: SigningKey,
+    pub metrics: VoterMetrics,
     /// Where changes of the region are put on record.
     pub journal: Arc<Journal>,
 }
@@ -75,7 +85,7 @@ pub struct Means {
 impl Region {
     /// Opens the registry that is kept here, or begins to follow. Blocks on the disk.
     pub fn open(config: &Config, means: Means, runtime: &Handle) -> anyhow::Result<Self> {
-        let roster = Arc::clone(&means.roster);
+        let (roster, metrics) = (Arc::clone(&means.roster), means.metrics.clone());
         let (kept, followed) = match &config.registry {
             None => (None, None),
             Some(RegionRegistry::Kept(api)) => {
@@ -85,7 +95,7 @@ impl Region {
                 (None, Some(follow(registry, config, means.roster)?))
             }
         };
-        Ok(Self { roster, kept, followed })
+        Ok(Self { roster, kept, followed, metrics })
     }
 
     /// The control node of this process, where the registry is kept here.
@@ -102,8 +112,16 @@ impl Region {
     /// Serves the control API until the task is aborted, where the registry is kept here.
     pub fn run(self, runtime: &Handle) -> anyhow::Result<Running> {
         let _entered = runtime.enter();
-        let mut tasks = vec![runtime.spawn(age(Arc::clone(&self.roster), self.followed))];
-        if let Some(Kept { control, listener, serving, asks_as: _ }) = self.kept {
+        let voter = self.kept.as_ref().map(|kept| kept.voter.node.clone());
+        let mut tasks = vec![runtime.spawn(age(Arc::clone(&self.roster), self.followed, voter))];
+        let mut node = None;
+        if let Some(Kept { control, voter, heard, listener, serving, asks_as: _ }) = self.kept {
+            let hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
+            node = Some(voter.node.clone());
+            tasks.push(runtime.spawn(heard.listen()));
+            tasks.push(runtime.spawn(voter.clone().settle()));
+            tasks.push(runtime.spawn(voter.clone().watch(self.metrics)));
+            tasks.push(runtime.spawn(voter.prove(hangup)));
             let listener = TcpListener::from_std(listener)
                 .context("the control API cannot be listened for")?;
             tasks.push(runtime.spawn(async move {
@@ -113,28 +131,44 @@ impl Region {
                 }
             }));
         }
-        Ok(Running(tasks))
+        Ok(Running { tasks, node })
     }
 }
 
 /// Ends with its value.
 #[derive(Debug)]
-pub struct Running(Vec<JoinHandle<()>>);
+pub struct Running {
+    tasks: Vec<JoinHandle<()>>,
+    node: Option<Node>,
+}
+
+impl Running {
+    /// Leaves the region's voters in order, so that its last entry is on disk and its file free.
+    pub async fn stop(self) {
+        if let Some(node) = &self.node
+            && let Err(error) = node.stop().await
+        {
+            tracing::error!(%error, "the voter did not stop in order; its next start finds what it kept");
+        }
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        for task in &self.0 {
+        for task in &self.tasks {
             task.abort();
         }
     }
 }
 
-/// What is followed is followed for as long as this runs.
-async fn age(roster: Arc<Roster>, followed: Option<Follower>) {
+/// What is followed is followed for as long as this runs. A voter is believed for as long as a follower is.
+async fn age(roster: Arc<Roster>, followed: Option<Follower>, voter: Option<Node>) {
     loop {
         tokio::time::sleep(AGE_EVERY).await;
         let now = clock::now();
-        let is_held = followed.as_ref().is_none_or(|followed| followed.is_believed(now));
+        let is_in_touch = |voter: &Node| voter.status().in_touch_ago <= BELIEVED;
+        let is_held = followed.as_ref().is_none_or(|followed| followed.is_believed(now))
+            && voter.as_ref().is_none_or(is_in_touch);
         roster.age(now, if is_held { Belief::Held } else { Belief::Lost });
     }
 }
@@ -147,8 +181,11 @@ impl Kept {
         runtime: &Handle,
     ) -> anyhow::Result<Self> {
         let directory = config.data_dir.join("control");
-        let node = runtime.block_on(voter::open(config, &directory.join("ledger")))?;
-        let ledger = Heard::new(Arc::new(Replicated::of(node.clone())), means.roster);
+        let voter = runtime.block_on(Voter::open(config, api, &directory))?;
+        let node = voter.node.clone();
+        let heard = Heard::new(Arc::new(Replicated::of(node.clone())), means.roster);
+        let heard = Arc::new(heard);
+        let ledger: Arc<dyn Ledger> = Arc::<Heard>::clone(&heard);
         let vault = Files::open(&directory.join("vault"))
             .context("the vault of token keys cannot be opened")?;
         let own = || vec![config.identity.audience.clone()];
@@ -162,8 +199,7 @@ impl Kept {
         };
         let purse = Arc::new(HotPurse::new(Arc::clone(&means.state), config.budgets()));
         let replay = Arc::new(HotReplay::new(means.state));
-        let stands_on =
-            aegis_control::Means { node, ledger: Arc::new(ledger), vault: Arc::new(vault), replay };
+        let stands_on = aegis_control::Means { node, ledger, vault: Arc::new(vault), replay };
         let control =
             Control::with(wanted, stands_on).context("the control API cannot be set up")?;
         // As far as an actor's name has room; an origin may have 255 bytes.
@@ -184,7 +220,7 @@ impl Kept {
             .with_context(|| format!("{} cannot be listened on", api.address))?;
         listener.set_nonblocking(true).context("the control API cannot be listened for")?;
         let serving = serving(api.tls.as_ref())?;
-        Ok(Self { control: Arc::new(control), asks_as, listener, serving })
+        Ok(Self { control: Arc::new(control), voter, heard, asks_as, listener, serving })
     }
 }
 

@@ -67,7 +67,7 @@ pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
     });
     reaper.abort();
     reloader.abort();
-    drop(region);
+    control.block_on(region.stop());
     drop(shadow);
     // Calls that were cut have been handed to this runtime; their ends are still to be written down.
     let settled = control

@@ -76,11 +76,13 @@ impl Gateway {
         let listen = &self.corridor.config.listen;
         let tls = listen.tls.as_ref().map(|tls| tls.address);
         let control = match &self.corridor.config.registry {
-            Some(RegionRegistry::Kept(api)) => Some(api.address),
-            Some(RegionRegistry::Followed(_)) | None => None,
+            Some(RegionRegistry::Kept(api)) => {
+                [Some(api.address), api.cluster.as_ref().map(|door| door.listen)]
+            }
+            Some(RegionRegistry::Followed(_)) | None => [None, None],
         };
         let ours = listen.plain.into_iter().chain(tls).chain([listen.metrics]);
-        let mut ours = ours.chain(control);
+        let mut ours = ours.chain(control.into_iter().flatten());
         ours.any(|ours| {
             let is_heard = ours.ip().is_unspecified() || ours.ip() == address.ip();
             ours.port() == address.port() && is_heard
@@ -117,14 +119,15 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let (state, holds) =
         state(&config, control.handle()).context("the hot state cannot be opened")?;
     let recovery = Recovery { records, holds };
+    let metrics = Metrics::new();
     let means = Means {
         roster: Arc::clone(&roster),
         state: Arc::clone(&state),
         region_key: region_key.clone(),
+        metrics: metrics.voters().clone(),
         journal: Arc::clone(&journal),
     };
     let region = Region::open(&config, means, control.handle())?;
-    let metrics = Metrics::new();
     for (tenant, store) in policies.iter() {
         metrics.policy().live(tenant, store.current().live.snapshot().policy_ref().version);
     }

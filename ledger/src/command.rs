@@ -46,6 +46,33 @@ pub enum Action {
     Voter(VoterAct),
 }
 
+impl Action {
+    /// Whether it takes something away from somebody, which must be possible also where nothing more fits.
+    pub fn takes_back(&self) -> bool {
+        use aegis_registry::Action as Act;
+        match self {
+            Action::Registry(act) => match act.as_ref() {
+                Act::Revoke { .. }
+                | Act::SetStanding { .. }
+                | Act::RetireKey { .. }
+                | Act::EndKeys { .. } => true,
+                Act::Register { .. }
+                | Act::Amend { .. }
+                | Act::IssueCode { .. }
+                | Act::Enrol { .. }
+                | Act::AddKey { .. }
+                | Act::SetBudget { .. }
+                | Act::Adjust { .. }
+                | Act::NoteAdjusted { .. } => false,
+            },
+            Action::Voter(_) => true,
+            Action::Release(_) | Action::Approval(_) | Action::Tenant(_) | Action::Stream(_) => {
+                false
+            }
+        }
+    }
+}
+
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -19,6 +19,8 @@ const ADDRESS_BYTES_MAX: usize = 256;
 pub enum VoterAct {
     /// Gives out an id, for a process that will be reached at an address.
     Admit { address: Box<str> },
+    /// A voter is reached elsewhere from now on.
+    Move { id: u64, address: Box<str> },
     /// A voter says what it can read, each time it starts.
     Reads { id: u64, level: u32 },
     /// It is gone for good.
@@ -90,6 +92,12 @@ impl Voters {
     pub(crate) fn act(&mut self, act: &VoterAct) -> Result<Outcome, VoterRefusal> {
         match act {
             VoterAct::Admit { address } => self.admit(address),
+            VoterAct::Move { id, address } => {
+                check(address)?;
+                let voter = self.present.get_mut(id).ok_or(VoterRefusal::Unknown)?;
+                voter.address.clone_from(address);
+                Ok(Outcome::Done)
+            }
             VoterAct::Reads { id, level } => {
                 let voter = self.present.get_mut(id).ok_or(VoterRefusal::Unknown)?;
                 voter.level = *level;
@@ -104,10 +112,7 @@ impl Voters {
     }
 
     fn admit(&mut self, address: &str) -> Result<Outcome, VoterRefusal> {
-        let fits = (1..=ADDRESS_BYTES_MAX).contains(&address.len());
-        if !fits || !address.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(VoterRefusal::Address);
-        }
+        check(address)?;
         if self.present.len() >= VOTERS_MAX {
             return Err(VoterRefusal::Full);
         }
@@ -126,4 +131,17 @@ impl Voters {
         self.level = level;
         Ok(Outcome::Done)
     }
+
+    /// One voter is all there is; the others are gone for good.
+    pub(crate) fn alone(&mut self, id: u64, address: &str) {
+        self.last = self.last.max(id);
+        let voter = Voter { address: address.into(), level: self.level };
+        self.present = BTreeMap::from([(id, voter)]);
+    }
+}
+
+fn check(address: &str) -> Result<(), VoterRefusal> {
+    let fits = (1..=ADDRESS_BYTES_MAX).contains(&address.len());
+    let is_text = address.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits && is_text { Ok(()) } else { Err(VoterRefusal::Address) }
 }

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::disk::{Disk, DiskError, Identity, OnFatal};
+use crate::disk::{Disk, DiskError, FILE, Identity, OnFatal};
 use crate::host::{self, now};
 use crate::log::LogStore;
 use crate::machine::Machine;
@@ -26,11 +26,11 @@ use crate::propose::{Desk, ProposeError, Proposer, Wish};
 use crate::state::Shared;
 #[cfg(test)]
 use crate::tests::sim::{Bug, planted};
-use crate::types::{Raft, Types};
+use crate::types::{Metrics, Raft, Types};
 use crate::wire::message::{Request, Response};
 use crate::wire::peers::{Peers, Way};
 use crate::wire::server::Server;
-use crate::wire::tls::{Credentials, Tls, TlsError};
+use crate::wire::tls::{Credentials, Current, Tls, TlsError};
 
 /// The node that founds a cluster.
 const FOUNDER: u64 = 1;
@@ -55,6 +55,14 @@ pub enum NodeError {
     UnknownVoter(u64),
     #[error("only node {FOUNDER} founds a cluster")]
     NotFounder,
+    #[error(
+        "node {0} does not learn: it does not run, or cannot be reached at its address, or needs more time"
+    )]
+    Learning(u64),
+    #[error("a node does not take itself out; ask another")]
+    Itself,
+    #[error("the state cannot be written out")]
+    Json(#[from] serde_json::Error),
     #[error(transparent)]
     Propose(#[from] ProposeError),
     #[error(transparent)]
@@ -72,6 +80,8 @@ pub struct Pace {
     /// After so many entries there is a snapshot, and so many are kept behind it: a voter that lags less is sent entries,
     /// not the whole state (databendlabs/openraft#1706).
     pub snapshot_every: u64,
+    /// How large the file may become before only what takes something back is taken.
+    pub ledger_bytes_max: u64,
 }
 
 impl Default for Pace {
@@ -79,7 +89,8 @@ impl Default for Pace {
     fn default() -> Self {
         let election = (Duration::from_millis(500), Duration::from_millis(1_000));
         let (heartbeat, write) = (Duration::from_millis(150), Duration::from_secs(5));
-        Self { heartbeat, election, write, snapshot_every: 5_000 }
+        let ledger_bytes_max = 2 * 1_024 * 1_024 * 1_024;
+        Self { heartbeat, election, write, snapshot_every: 5_000, ledger_bytes_max }
     }
 }
 
@@ -111,6 +122,9 @@ pub(crate) struct Running {
     pub(crate) peers: Peers,
     desk: Desk,
     pub(crate) within: Duration,
+    tls: Option<Current>,
+    file: PathBuf,
+    bytes_max: u64,
     address: Option<SocketAddr>,
     tasks: Vec<AbortHandle>,
 }
@@ -158,11 +172,24 @@ impl Running {
             own: identity.clone(),
             raft: raft.clone(),
             shared: Arc::clone(&shared),
+            within: pace.write,
             on_fatal,
             incoming: Arc::default(),
         };
-        let (within, address) = (pace.write, None);
-        Ok((Self { identity, raft, shared, peers, desk, within, address, tasks }, server))
+        let running = Self {
+            identity,
+            raft,
+            shared,
+            peers,
+            desk,
+            within: pace.write,
+            tls: None,
+            file: PathBuf::new(),
+            bytes_max: pace.ledger_bytes_max,
+            address: None,
+            tasks,
+        };
+        Ok((running, server))
     }
 }
 
@@ -189,11 +216,29 @@ pub struct Status {
     pub snapshot: Option<u64>,
     pub voters: Vec<u64>,
     pub learners: Vec<u64>,
+    /// Of a leader: up to which entry each of the others holds the log.
+    pub held: BTreeMap<u64, Option<u64>>,
     /// Whether a change of the voters was begun and not finished.
     pub is_joint: bool,
     /// Of a leader: how long ago a quorum last answered.
     pub quorum_heard_ago: Option<Duration>,
     pub checkpoint: Option<Checkpoint>,
+    /// How long ago it last was in touch with the cluster: heard a leader, or, as one, a quorum.
+    pub in_touch_ago: Duration,
+    /// What its file takes on disk, and what it may take.
+    pub ledger_bytes: u64,
+    pub ledger_bytes_max: u64,
+}
+
+impl Status {
+    /// Whether it is time to look after the disk: four fifths are taken.
+    pub fn is_nearly_full(&self) -> bool {
+        self.ledger_bytes >= self.ledger_bytes_max.saturating_div(5).saturating_mul(4)
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.ledger_bytes >= self.ledger_bytes_max
+    }
 }
 
 impl Node {
@@ -201,6 +246,7 @@ impl Node {
     pub async fn start(settings: Settings) -> Result<Self, NodeError> {
         let Settings { identity, directory, door, pace, on_fatal } = settings;
         let (own, callback) = (identity.clone(), Arc::clone(&on_fatal));
+        let file = directory.join(FILE);
         let opened = host::blocking(move || {
             let disk = Arc::new(Disk::open(&directory, &own, callback)?.0);
             Machine::open(&disk).map(|machine| (disk, machine))
@@ -209,9 +255,12 @@ impl Node {
             opened.await.map_err(|error| NodeError::Raft(error.to_string()))??;
         let shared = Arc::clone(machine.shared());
         let tls = door.as_ref().map(|door| Tls::new(&door.credentials, &identity)).transpose()?;
+        let tls = tls.map(Current::new);
         let way = tls.clone().map_or(Way::Alone, Way::Tls);
         let parts = Parts { identity, way, shared, pace, on_fatal };
         let (mut running, server) = Running::assemble(parts, LogStore(disk), machine).await?;
+        running.file = file;
+        running.tls = tls.clone();
         if let (Some(door), Some(tls)) = (door, tls) {
             door.listener.set_nonblocking(true).map_err(NodeError::Listen)?;
             let listener = TcpListener::from_std(door.listener).map_err(NodeError::Listen)?;
@@ -231,12 +280,37 @@ impl Node {
         let (directory, pace) = (directory.to_owned(), Pace::default());
         let settings = Settings { identity, directory, door: None, pace, on_fatal };
         let node = Self::start(settings).await?;
-        if !node.is_new().await? {
-            // Nobody else could lead, so the wait for a sign of life would be for nothing.
-            node.0.raft.trigger().elect().await.map_err(raft_failed)?;
-        }
-        node.found("alone").await?;
+        node.stand_alone("alone").await?;
         Ok(node)
+    }
+
+    /// For a node that is all of its cluster: founds it where it is new, and returns when it can be written. Others will
+    /// reach it at `address`.
+    pub async fn stand_alone(&self, address: &str) -> Result<(), NodeError> {
+        if !self.is_new().await? {
+            // Nobody else could lead, so the wait for a sign of life would be for nothing.
+            self.0.raft.trigger().elect().await.map_err(raft_failed)?;
+        }
+        self.found(address).await?;
+        self.settle_at(address).await
+    }
+
+    /// Returns when this node belongs to a cluster.
+    pub async fn belongs(&self) -> Result<(), NodeError> {
+        let mut metrics = self.0.raft.metrics();
+        let belongs =
+            |metrics: &Metrics| metrics.membership_config.membership().voter_ids().next().is_some();
+        metrics.wait_for(belongs).await.map(drop).map_err(raft_failed)
+    }
+
+    /// Proves itself with these on every connection made from now on.
+    pub fn renew(&self, credentials: &Credentials) -> Result<(), NodeError> {
+        let renewed = Tls::new(credentials, &self.0.identity)?;
+        if let Some(current) = &self.0.tls {
+            current.renew(renewed);
+            self.0.peers.forget();
+        }
+        Ok(())
     }
 
     pub fn identity(&self) -> &Identity {
@@ -259,10 +333,10 @@ impl Node {
 
     /// Makes a cluster of this node alone, which others reach at `address`; goes on where it was stopped half-way.
     pub async fn found(&self, address: &str) -> Result<(), NodeError> {
-        if self.0.identity.node != FOUNDER {
-            return Err(NodeError::NotFounder);
-        }
         if self.is_new().await? {
+            if self.0.identity.node != FOUNDER {
+                return Err(NodeError::NotFounder);
+            }
             let members = BTreeMap::from([(FOUNDER, openraft::BasicNode::new(address))]);
             self.0.raft.initialize(members).await.map_err(raft_failed)?;
         }
@@ -296,6 +370,9 @@ impl Node {
 
     /// Has a command applied, once, and says what came of it. When it returns, this node has applied it.
     pub async fn propose(&self, wish: Wish) -> Result<Answer, ProposeError> {
+        if self.ledger_bytes() >= self.0.bytes_max && !wish.action.takes_back() {
+            return Err(ProposeError::Full);
+        }
         self.0.desk.propose(wish).await
     }
 
@@ -353,6 +430,8 @@ impl Node {
     pub fn status(&self) -> Status {
         let metrics = self.0.raft.metrics().borrow().clone();
         let members = metrics.membership_config.membership();
+        let held = metrics.replication.clone().unwrap_or_default();
+        let quorum_heard_ago = metrics.millis_since_quorum_ack.map(Duration::from_millis);
         Status {
             node: metrics.id,
             term: metrics.current_term,
@@ -362,15 +441,35 @@ impl Node {
             snapshot: metrics.snapshot.map(|id| id.index),
             voters: members.voter_ids().collect(),
             learners: members.learner_ids().collect(),
+            held: held.into_iter().map(|(id, last)| (id, last.map(|last| last.index))).collect(),
             is_joint: members.get_joint_config().len() > 1,
-            quorum_heard_ago: metrics.millis_since_quorum_ack.map(Duration::from_millis),
+            quorum_heard_ago,
             checkpoint: self.0.shared.checkpoint(),
+            in_touch_ago: quorum_heard_ago.unwrap_or_else(|| self.0.shared.led_ago()),
+            ledger_bytes: self.ledger_bytes(),
+            ledger_bytes_max: self.0.bytes_max,
         }
+    }
+
+    /// A file that cannot be looked at has other ways to fail.
+    fn ledger_bytes(&self) -> u64 {
+        std::fs::metadata(&self.0.file).map_or(0, |file| file.len())
     }
 
     /// Folds the log into a snapshot now.
     pub async fn snapshot(&self) -> Result<(), NodeError> {
         self.0.raft.trigger().snapshot().await.map_err(raft_failed)
+    }
+
+    /// Folds what is applied into a snapshot and gives up the log behind it. A voter that lags will be sent the whole state.
+    pub async fn shrink(&self) -> Result<(), NodeError> {
+        let applied = self.status().applied;
+        self.snapshot().await?;
+        let wait = self.0.raft.wait(Some(Duration::from_millis(SNAPSHOT_WITHIN_MS)));
+        let holds = |metrics: &Metrics| metrics.snapshot.map(|id| id.index) >= applied;
+        let held = wait.metrics(holds, "what is applied is in a snapshot").await;
+        let snapshot = held.map_err(raft_failed)?.snapshot.map_or(0, |id| id.index);
+        self.0.raft.trigger().purge_log(snapshot).await.map_err(raft_failed)
     }
 
     /// Takes no part any more. The file can be opened again once every clone is dropped.

@@ -36,6 +36,8 @@ pub enum ProposeError {
     Busy,
     #[error("a command is at most {COMMAND_BYTES_MAX} bytes")]
     TooLarge,
+    #[error("the ledger's file is full, so it takes nothing but what takes something back")]
+    Full,
     #[error("this voter has stopped")]
     Stopped,
 }

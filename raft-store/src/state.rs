@@ -3,11 +3,13 @@
 //! Not here: Raft (`machine`). Invariant: whoever is told of a change can read it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
-use aegis_ledger::{Answer, Batch, Checkpoint, Ledger, Outcome};
+use aegis_ledger::{Answer, Batch, Checkpoint, Ledger, Outcome, Refusal};
 use aegis_registry::{ClientId, Event, Fingerprint, Origin};
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use crate::types::{LogId, Membership};
 
@@ -35,6 +37,8 @@ pub(crate) struct Shared {
     events: Mutex<VecDeque<Event>>,
     checkpoints: Mutex<VecDeque<Checkpoint>>,
     serial: watch::Sender<u64>,
+    /// When a leader was last heard; before the first time, when this node began.
+    led: Mutex<Instant>,
     released: watch::Sender<u64>,
 }
 
@@ -48,8 +52,17 @@ impl Shared {
             events: Mutex::default(),
             checkpoints: Mutex::default(),
             serial,
+            led: Mutex::new(Instant::now()),
             released,
         }
+    }
+
+    pub(crate) fn note_led(&self) {
+        *self.led.lock() = Instant::now();
+    }
+
+    pub(crate) fn led_ago(&self) -> Duration {
+        self.led.lock().elapsed()
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -117,6 +130,12 @@ impl Shared {
         let mut waiters = self.waiters.lock();
         for (command, answer) in batch.commands.iter().zip(answers) {
             let Origin { client, serial, request } = &command.origin;
+            // A copy that comes late says nothing of the first, which may have been applied where only a snapshot tells of it:
+            // whoever waits hears that nobody knows.
+            if answer == Err(Refusal::Stale) {
+                waiters.remove(&(client.clone(), *serial));
+                continue;
+            }
             let Some(waiting) = waiters.get_mut(&(client.clone(), *serial)) else { continue };
             for (_, told) in waiting.extract_if(.., |(wanted, _)| wanted == request) {
                 // Who gave up waiting is told nothing.
@@ -180,7 +199,40 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use aegis_domain::Timestamp;
+    use aegis_ledger::{Action, Command, VoterAct};
+    use aegis_registry::Actor;
+
     use super::*;
+
+    #[test]
+    fn a_copy_that_comes_after_later_commands_tells_its_waiter_nothing() {
+        let shared = Shared::new(State::default());
+        let origin = |serial| Origin {
+            client: ClientId::of(b"process"),
+            serial,
+            request: Fingerprint::of(b"request"),
+        };
+        let batch = |serials: &[u64]| Batch {
+            at: Timestamp::from_unix_s(1),
+            commands: serials.iter().map(|serial| admit(origin(*serial))).collect(),
+        };
+        let id = |index| LogId::new(openraft::CommittedLeaderId::new(1, 1), index);
+        let (mut first, mut second) = (shared.wait(&origin(1)), shared.wait(&origin(2)));
+        // The first copy is part of a snapshot, which tells nobody.
+        let mut ledger = Ledger::default();
+        ledger.apply(&batch(&[1, 2]));
+        shared.replace(State { ledger, applied: Some(id(1)), ..State::default() });
+
+        shared.apply(id(2), &batch(&[1, 2]));
+        assert!(matches!(first.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+        assert_eq!(second.try_recv().unwrap(), Ok(Outcome::Voter(2)), "the last one is remembered");
+    }
+
+    fn admit(origin: Origin) -> Command {
+        let by = Actor::parse("tester").unwrap();
+        Command { origin, by, action: Action::Voter(VoterAct::Admit { address: "a:7400".into() }) }
+    }
 
     #[test]
     fn a_state_that_differs_after_the_same_entry_is_noticed() {

@@ -25,6 +25,7 @@ pub(crate) type Membership = openraft::StoredMembership<u64, BasicNode>;
 pub(crate) type SnapshotMeta = openraft::SnapshotMeta<u64, BasicNode>;
 pub(crate) type Snapshot = openraft::Snapshot<Types>;
 pub(crate) type Raft = openraft::Raft<Types>;
+pub(crate) type Metrics = openraft::RaftMetrics<u64, BasicNode>;
 pub(crate) type Failed = StorageError<u64>;
 
 /// The bytes of a snapshot.

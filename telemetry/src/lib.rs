@@ -9,9 +9,11 @@ mod lines;
 mod metrics;
 mod policy;
 mod streams;
+mod voters;
 
 pub use cursor::CursorError;
 pub use follow::{Durable, Event, FollowError, Follower, FollowerConfig, Sink};
 pub use lines::JsonLines;
 pub use metrics::{Metrics, Readiness};
 pub use policy::PolicyMetrics;
+pub use voters::{VoterGauges, VoterMetrics};

@@ -19,6 +19,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::follow::{Event, Sink};
 use crate::policy::PolicyMetrics;
+use crate::voters::VoterMetrics;
 
 /// From well below the 0.15 ms that is aimed at to well above the 20 ms that are promised.
 const DECISION_BUCKETS_S: [f64; 14] = [
@@ -82,6 +83,7 @@ struct Inner {
     calls_in_flight: Gauge,
     ready: Gauge,
     policy: PolicyMetrics,
+    voters: VoterMetrics,
     names: Mutex<Names>,
 }
 
@@ -111,6 +113,7 @@ impl Metrics {
             calls_in_flight: Gauge::default(),
             ready: Gauge::default(),
             policy: PolicyMetrics::default(),
+            voters: VoterMetrics::default(),
             names: Mutex::default(),
         };
         inner.register();
@@ -129,6 +132,11 @@ impl Metrics {
     /// What the gateway itself counts about its policies.
     pub fn policy(&self) -> &PolicyMetrics {
         &self.0.policy
+    }
+
+    /// What this process says of itself as a voter.
+    pub fn voters(&self) -> &VoterMetrics {
+        &self.0.voters
     }
 
     pub fn call_began(&self) {
@@ -191,6 +199,7 @@ impl Inner {
         );
         registry.register("aegis_ready", "Whether calls are taken", self.ready.clone());
         self.policy.register(registry);
+        self.voters.register(registry);
     }
 
     fn count(&self, record: &Record) {

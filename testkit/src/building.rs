@@ -67,7 +67,8 @@ impl Plan {
         (NotStarted { status, stderr }, building)
     }
 
-    fn prepared(self, binary: &str) -> Building {
+    /// Lays everything out and starts nothing.
+    pub fn prepared(self, binary: &str) -> Building {
         self.write_config();
         let (binary, stderr) = (binary.to_owned(), Arc::default());
         Building { binary, plan: self, running: None, stderr, listener: None }
@@ -115,6 +116,15 @@ impl Building {
             assert!(begun.elapsed() < PATIENCE, "the gateway does not get ready");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// For one that must not start again: runs the binary to its end, which it says with this.
+    pub async fn fails_again(&mut self, says: &str) {
+        assert!(self.running.is_none(), "the gateway is running");
+        self.running = Some(self.spawn());
+        let status = self.ended().await;
+        let stderr = self.stderr();
+        assert!(!status.success() && stderr.contains(says), "{status} {stderr}");
     }
 
     /// What `/readyz` says, once it says anything.

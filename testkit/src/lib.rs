@@ -25,6 +25,7 @@ mod region;
 mod reply;
 mod upstream;
 mod usage;
+mod voters;
 
 pub use agent::{Agent, Ask};
 pub use authority::{Authority, Leaf};

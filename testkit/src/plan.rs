@@ -37,6 +37,7 @@ pub(crate) struct Ports {
     pub(crate) tls: Port,
     pub(crate) metrics: Port,
     pub(crate) control: Port,
+    pub(crate) voter: Port,
 }
 
 impl Plan {
@@ -53,6 +54,7 @@ impl Plan {
             tls: Port::reserve(),
             metrics: Port::reserve(),
             control: Port::reserve(),
+            voter: Port::reserve(),
         };
         let config = standard(&ports, &upstream, &plain);
         let data = tempfile::tempdir().unwrap();
@@ -162,6 +164,10 @@ impl Plan {
 
     pub fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    pub(crate) fn setting(&self, pointer: &str) -> Option<&str> {
+        self.config.pointer(pointer).and_then(Value::as_str)
     }
 
     pub(crate) fn write_config(&self) {

@@ -21,6 +21,7 @@ const TENANT: &str = "acme";
 
 /// The control API of a building that keeps the registry.
 pub struct Region {
+    /// What the token service calls itself, on whichever voter it is asked.
     url: String,
     admin: Client,
     anyone: Client,
@@ -65,16 +66,17 @@ impl Plan {
 }
 
 impl Building {
-    pub(crate) fn control_url(&self) -> String {
+    pub fn control_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.plan().ports.control.number())
     }
 
     /// The region whose registry this building keeps.
     pub fn region(&self) -> Region {
         let token = std::fs::read_to_string(self.data().join("control/admin.token")).unwrap();
-        let url = self.control_url();
-        let admin = Client::new(&url, Some(Secret::new(token)), None).unwrap();
-        let anyone = Client::new(&url, None, None).unwrap();
+        let address = self.control_url();
+        let admin = Client::new(&address, Some(Secret::new(token)), None).unwrap();
+        let anyone = Client::new(&address, None, None).unwrap();
+        let url = self.plan().setting("/control/url").map_or(address, str::to_owned);
         Region { url, admin, anyone }
     }
 }
@@ -86,7 +88,23 @@ impl Region {
 
     /// A command of an administrator.
     pub fn post(&self, path: &str, body: Value) -> Value {
-        self.admin.post(path, &body, &Conditions::default()).unwrap().body
+        self.try_post(path, body).unwrap()
+    }
+
+    /// One that may be refused.
+    pub fn try_post(&self, path: &str, body: Value) -> Result<Value, ClientError> {
+        self.admin.post(path, &body, &Conditions::default()).map(|answer| answer.body)
+    }
+
+    pub fn delete(&self, path: &str) -> Value {
+        self.admin.delete(path, &Conditions::default()).unwrap().body
+    }
+
+    /// What is answered, byte for byte.
+    pub fn bytes(&self, path: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut self.admin.stream(path).unwrap(), &mut bytes).unwrap();
+        bytes
     }
 
     /// Sets the limit of a budget, in micro-dollars.

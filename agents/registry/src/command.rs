@@ -53,9 +53,10 @@ pub enum Action {
         code: CodeHash,
         key: AgentKey,
     },
-    /// The key signs after `lead`; what the key before it signed counts for `overlap` more.
+    /// The key signs after `lead`; what this signer's key before it signed counts for `overlap` more.
     AddKey {
         key: PublicJwk,
+        signer: u64,
         #[serde(with = "instant::length")]
         lead: Ttl,
         #[serde(with = "instant::length")]
@@ -64,6 +65,10 @@ pub enum Action {
     RetireKey {
         id: KeyId,
         seen: Option<u64>,
+    },
+    /// A signer is gone for good: its keys sign no more, and what they signed lives out.
+    EndKeys {
+        signer: u64,
     },
     /// What it names and was issued up to now, or up to `issued`: a clock that was ahead wrote later instants into tokens.
     Revoke {

@@ -156,7 +156,10 @@ impl Desk<'_> {
                 self.issue(&agent.name(), code)
             }
             Action::Enrol { code, key } => self.enrol(*code, key),
-            Action::AddKey { key, lead, overlap } => self.add_key(key, *lead, *overlap),
+            Action::AddKey { key, signer, lead, overlap } => {
+                self.add_key(key, *signer, (*lead, *overlap))
+            }
+            Action::EndKeys { signer } => Ok(self.followed(*signer, self.at, TOKEN_LIFE_MAX)),
             Action::RetireKey { id, seen } => self.retire_key(id, *seen),
             Action::Revoke { target, issued } => self.revoke(target, *issued),
             Action::SetBudget { budget, seen, terms } => self.set_budget(budget, *seen, *terms),
@@ -296,7 +299,12 @@ impl Desk<'_> {
         if taken || view.key(&id).is_some() { Err(Refusal::KeyTaken) } else { Ok(()) }
     }
 
-    fn add_key(&self, key: &PublicJwk, lead: Ttl, overlap: Ttl) -> Result<Vec<Change>, Refusal> {
+    fn add_key(
+        &self,
+        key: &PublicJwk,
+        signer: u64,
+        (lead, overlap): (Ttl, Ttl),
+    ) -> Result<Vec<Change>, Refusal> {
         at_most(Limited::Lead, lead.s_ceil(), OVERLAP_MAX.s_ceil())?;
         at_most(Limited::Overlap, overlap.s_ceil(), OVERLAP_MAX.s_ceil())?;
         let view = &self.registry.view;
@@ -308,28 +316,37 @@ impl Desk<'_> {
         if view.is_key_revoked(key.id()) {
             return Err(Refusal::KeyRevoked);
         }
-        if view.keys().any(|key| key.standing(self.at) == KeyStanding::Next) {
+        let is_next = |key: &TokenKey| key.standing(self.at) == KeyStanding::Next;
+        if view.keys().any(|key| key.signer == signer && is_next(key)) {
             return Err(Refusal::KeyPending);
         }
         if view.keys().count() >= KEYS_MAX {
             return Err(Refusal::Full);
         }
         let signs_from = self.at.plus(lead);
-        let active = view.keys().filter(|key| key.signs_until.is_none());
         // What it signed in its last moment must be able to live out its life.
-        let overlap = overlap.max(TOKEN_LIFE_MAX);
-        let followed = active.map(|key| {
-            let counts_until = Some(signs_from.plus(overlap));
-            self.put_key(TokenKey { signs_until: Some(signs_from), counts_until, ..key.clone() })
-        });
+        let mut changes = self.followed(signer, signs_from, overlap.max(TOKEN_LIFE_MAX));
         let new = TokenKey {
             key: key.clone(),
+            signer,
             signs_from,
             signs_until: None,
             counts_until: None,
             changed: self.serial,
         };
-        Ok(followed.chain([Change::Key(new)]).collect())
+        changes.push(Change::Key(new));
+        Ok(changes)
+    }
+
+    /// A signer's keys as they end.
+    fn followed(&self, signer: u64, signs_until: Timestamp, overlap: Ttl) -> Vec<Change> {
+        let keys = self.registry.view.keys();
+        let active = keys.filter(|key| key.signer == signer && key.signs_until.is_none());
+        let followed = active.map(|key| {
+            let counts_until = Some(signs_until.plus(overlap));
+            self.put_key(TokenKey { signs_until: Some(signs_until), counts_until, ..key.clone() })
+        });
+        followed.collect()
     }
 
     fn retire_key(&self, id: &KeyId, seen: Option<u64>) -> Result<Vec<Change>, Refusal> {

@@ -105,7 +105,7 @@ impl Desk {
         now: Timestamp,
     ) -> Result<Event, Refusal> {
         let (lead, overlap) = (Ttl::from_s(lead_s), Ttl::from_s(0));
-        self.act(Action::AddKey { key: jwk(seed), lead, overlap }, now)
+        self.act(Action::AddKey { key: jwk(seed), signer: 1, lead, overlap }, now)
     }
 }
 

@@ -14,6 +14,9 @@ use crate::{PublicJwk, instant};
 #[serde(deny_unknown_fields)]
 pub struct TokenKey {
     pub key: PublicJwk,
+    /// The control node whose vault holds the private half. Each has keys of its own, and one takes over from another only
+    /// within a vault.
+    pub signer: u64,
     /// From here on it signs; it is published from the start, so that verifiers know it by then.
     #[serde(with = "instant")]
     pub signs_from: Timestamp,

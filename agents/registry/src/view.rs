@@ -82,10 +82,11 @@ impl View {
         self.keys.get(id)
     }
 
-    /// The key that signs at an instant.
-    pub fn signing_key(&self, now: Timestamp) -> Option<&TokenKey> {
+    /// The key that a control node signs with at an instant.
+    pub fn signing_key(&self, signer: u64, now: Timestamp) -> Option<&TokenKey> {
         let active = self.keys().filter(|key| {
-            key.standing(now) == KeyStanding::Active && !self.is_key_revoked(key.id())
+            let is_active = key.signer == signer && key.standing(now) == KeyStanding::Active;
+            is_active && !self.is_key_revoked(key.id())
         });
         active.max_by_key(|key| key.signs_from)
     }

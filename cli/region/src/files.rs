@@ -104,16 +104,21 @@ pub(crate) fn key_at(path: &Path) -> Result<SigningKey, RegionError> {
         return read_key(path);
     }
     let key = SigningKey::from_seed(random()?);
-    let written = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(key.to_pkcs8_pem().expose().as_bytes())?;
-        file.sync_all()
-    };
-    written().map_err(|source| FilesError::File { path: path.to_owned(), source })?;
+    write_secret(path, key.to_pkcs8_pem().expose())?;
     Ok(key)
 }
 
-fn random<const N: usize>() -> Result<[u8; N], RegionError> {
+/// Makes a file that is not there.
+pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), FilesError> {
+    let written = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    written().map_err(|source| FilesError::File { path: path.to_owned(), source })
+}
+
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], RegionError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(RegionError::Random)?;
     Ok(bytes)

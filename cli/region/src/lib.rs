@@ -1,5 +1,5 @@
 //! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, approvals, releases, the fleet,
-//! sessions, and an agent's own token.
+//! voters, sessions, and an agent's own token.
 //!
 //! Not here: writing to a terminal (`cli`). Invariant: a secret comes from a file or stdin, never from the command line, and
 //! goes to a server that is on this machine or proves itself by TLS.
@@ -7,13 +7,16 @@
 mod agent;
 mod amend;
 mod approval;
+mod backup;
 mod books;
 mod budget;
+mod cluster;
 mod command;
 mod export;
 mod files;
 mod fleet;
 mod keys;
+mod machine;
 mod money;
 mod pages;
 mod reconcile;
@@ -26,12 +29,15 @@ mod token;
 
 use serde_json::Value;
 
+pub use backup::BackupError;
 pub use books::Books;
 pub use budget::BudgetCommand;
+pub use cluster::ClusterArgs;
 pub use command::RegionCommand;
 pub use export::ExportArgs;
 pub use files::FilesError;
 pub use fleet::FleetArgs;
+pub use machine::MachineError;
 pub use reconcile::{Comparison, OnDifference, reconcile};
 pub use region::{Access, RegionError};
 pub use release::{LineArgs, MaybeLineArgs, ReleaseCommand, changes};

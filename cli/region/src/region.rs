@@ -11,7 +11,9 @@ use aegis_identity::KeyError;
 use clap::Args;
 use serde_json::Value;
 
+use crate::backup::BackupError;
 use crate::files::{self, FilesError};
+use crate::machine::MachineError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,10 @@ pub enum RegionError {
     Answer { what: &'static str },
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     /// A line for each mistake, with its place.
     #[error("the policy is not fit to decide\n{0}")]
     Unfit(String),
@@ -93,6 +99,8 @@ impl RegionError {
             | RegionError::Random(_)
             | RegionError::Answer { .. }
             | RegionError::Journal(_)
+            | RegionError::Backup(_)
+            | RegionError::Machine(_)
             | RegionError::Unfit(_)
             | RegionError::Lost { .. }
             | RegionError::Unsure { .. } => false,
@@ -117,6 +125,8 @@ impl RegionError {
             | RegionError::Random(_)
             | RegionError::Answer { .. }
             | RegionError::Journal(_)
+            | RegionError::Backup(_)
+            | RegionError::Machine(_)
             | RegionError::Lost { .. }
             | RegionError::Downgrade(_)
             | RegionError::Unsure { .. } => false,
@@ -137,6 +147,9 @@ impl RegionError {
                     "`aegisctl budget show` lists what is set; what aegis.yaml sets is changed there",
                 )
             }
+            RegionError::Client(ClientError::Refused { kind, .. }) if kind == "unknown" => Some(
+                "look with `aegisctl cluster status` and at what was to change before you ask again",
+            ),
             RegionError::Downgrade(_) => Some(
                 "whoever may do that activates it with --downgrade; show it with `aegisctl policy diff`",
             ),
@@ -150,6 +163,8 @@ impl RegionError {
             | RegionError::Random(_)
             | RegionError::Answer { .. }
             | RegionError::Journal(_)
+            | RegionError::Backup(_)
+            | RegionError::Machine(_)
             | RegionError::Unfit(_)
             | RegionError::Lost { .. }
             | RegionError::Unsure { .. } => None,

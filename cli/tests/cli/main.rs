@@ -5,6 +5,7 @@ mod budget;
 mod bundle;
 mod ca;
 mod calls;
+mod cluster;
 mod disclose;
 mod export;
 mod guide;

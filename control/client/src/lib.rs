@@ -98,6 +98,23 @@ impl Client {
         self.send(&url, self.request("GET", &url, &Conditions::default()).body(Vec::new()))
     }
 
+    /// What is answered as it comes, for what is longer than an answer. Whoever reads it knows how it must end.
+    pub fn stream(&self, path: &str) -> Result<impl std::io::Read + use<>, ClientError> {
+        let url = format!("{}{path}", self.url);
+        let unreachable =
+            |source| ClientError::Unreachable { url: url.clone(), source: Box::new(source) };
+        let request = self.request("GET", &url, &Conditions::default()).body(Vec::new());
+        let answer = self.agent.run(request.map_err(|error| unreachable(error.into()))?);
+        let answer = answer.map_err(unreachable)?;
+        if answer.status().is_success() {
+            return Ok(answer.into_body().into_reader());
+        }
+        match read(&url, answer) {
+            Err(refused) => Err(refused),
+            Ok(_) => Err(ClientError::NotJson { url }),
+        }
+    }
+
     pub fn post(
         &self,
         path: &str,

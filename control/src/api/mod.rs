@@ -7,6 +7,7 @@ mod adjustments;
 mod agents;
 mod approvals;
 mod budgets;
+mod cluster;
 mod enrol;
 mod guard;
 mod keys;
@@ -66,6 +67,14 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .get("/v1/sessions", PeopleRead, sessions::list)
         .post("/v1/sessions", PeopleWrite, sessions::open)
         .delete("/v1/sessions/{id}", PeopleWrite, sessions::end)
+        .get("/v1/cluster", ClusterRead, cluster::status)
+        .get("/v1/cluster/members", ClusterRead, cluster::members)
+        .post("/v1/cluster/members", ClusterWrite, cluster::invite)
+        .delete("/v1/cluster/members/{node}", ClusterWrite, cluster::remove)
+        .post("/v1/cluster/members/{node}/promote", ClusterWrite, cluster::promote)
+        .post("/v1/cluster/finish", ClusterWrite, cluster::finish)
+        .post("/v1/cluster/raise", ClusterWrite, cluster::raise)
+        .get("/v1/cluster/backup", ClusterWrite, cluster::backup)
         .get("/v1/tenants", narrowed(AgentsRead), budgets::tenants)
         .get("/v1/tenants/{tenant}/budgets", BudgetsRead, budgets::list)
         .get("/v1/tenants/{tenant}/budgets/{name}", BudgetsRead, budgets::show)

@@ -87,7 +87,7 @@ fn fits(schema: &Value, value: &Value, place: &str) {
 /// A path of the document, for things that are not there.
 pub(crate) fn filled(template: &str) -> String {
     let path = template.replace("{tenant}", "t").replace("{agent}", "a").replace("{kid}", "k");
-    let path = path.replace("{name}", "tenant%2Fday").replace("{id}", "i");
+    let path = path.replace("{name}", "tenant%2Fday").replace("{id}", "i").replace("{node}", "9");
     let path = path.replace("{digest}", "d").replace("{gateway}", "g");
     path.replace("{environment}", "prod").replace("{version}", "1")
 }

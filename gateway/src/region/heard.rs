@@ -1,7 +1,7 @@
 //! A ledger whose events are heard in this process at once.
 //!
 //! Not here: agreeing on events (`raft-store`). Invariant: a command is answered only when the roster has what it
-//! changed.
+//! changed, and what other voters' commands change is in it as soon as this one has applied them.
 
 use std::sync::Arc;
 
@@ -27,6 +27,15 @@ impl Heard {
         let heard = Self { ledger, roster };
         heard.all();
         heard
+    }
+
+    /// Hears what comes through other voters.
+    pub(super) async fn listen(self: Arc<Self>) {
+        let mut serial = self.ledger.watch();
+        self.news();
+        while serial.changed().await.is_ok() {
+            self.news();
+        }
     }
 
     fn all(&self) {

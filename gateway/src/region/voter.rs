@@ -1,19 +1,229 @@
-//! This process's part in the region's ledger.
+//! This process's part in the region's ledger: alone, or one of several voters.
 //!
-//! Not here: how voters agree (`raft-store`), and what they agree on (`ledger`). Invariant: a voter whose disk fails ends the
-//! process, for what it says from then on may not be what it holds.
+//! Not here: how voters agree (`raft-store`), what they agree on (`ledger`), and who may be one (`authority`). Invariant: a
+//! voter whose disk fails ends the process, for what it says from then on may not be what it holds; and a voter whose
+//! ledger is gone never comes back under its old id.
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use aegis_config::Config;
-use aegis_raft_store::{Fatal, Node};
-use anyhow::Context as _;
+use aegis_authority::{Mandate, VoterCredentials, VoterFiles, VoterName};
+use aegis_config::{ClusterDoor, Config, ControlApi};
+use aegis_corridor::clock;
+use aegis_raft_store::{
+    Credentials, Door, Fatal, Identity, Node, Pace, Settings, recover, restore,
+};
+use aegis_telemetry::{VoterGauges, VoterMetrics};
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::Signal;
 
-/// Opens the ledger of a region that has one voter.
-pub(super) async fn open(config: &Config, directory: &Path) -> anyhow::Result<Node> {
-    let node = Node::alone(config.region.as_str(), directory, Arc::new(end)).await;
-    node.with_context(|| format!("the region's ledger in {} cannot be used", directory.display()))
+/// What a voter is called where nobody reaches it.
+const ALONE: &str = "alone";
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_AT_CERTIFICATE_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// A voter that runs, and the files that make it one.
+#[derive(Clone, Debug)]
+pub(super) struct Voter {
+    pub(super) node: Node,
+    files: VoterFiles,
+}
+
+impl Voter {
+    /// Opens the ledger, or what its mandate says is to become it. Waits for others only where there are none.
+    pub(super) async fn open(
+        config: &Config,
+        api: &ControlApi,
+        directory: &Path,
+    ) -> anyhow::Result<Self> {
+        let files = VoterFiles::at(&directory.join("cluster"));
+        let own = credentials(&files)?;
+        let identity = identity(config, own.as_ref())?;
+        let address = api.cluster.as_ref().map_or(ALONE, |door| door.address.as_str());
+        let mandate = files.mandate().context("the voter's mandate cannot be read")?;
+        let ledger = directory.join("ledger");
+        if let (Some(mandate), Some(_)) = (&mandate, &own) {
+            take_over(mandate, &files, (&ledger, &identity, address))?;
+        }
+        let door = match (&api.cluster, &own) {
+            (None, _) => None,
+            (Some(door), Some(own)) => Some(open_door(door, own)?),
+            (Some(_), None) => bail!(
+                "`control.cluster` is set, but this machine is no voter yet: run `aegisctl cluster init` on \
+                 the region's first, and `aegisctl cluster join` on each other"
+            ),
+        };
+        let (pace, on_fatal) = (Pace::default(), Arc::new(end));
+        let settings = Settings { identity, directory: ledger.clone(), door, pace, on_fatal };
+        let about = || format!("the region's ledger in {} cannot be used", ledger.display());
+        let node = Node::start(settings).await.with_context(about)?;
+        let voter = Self { node, files };
+        voter.begin(mandate.as_ref(), (own.is_some(), address)).await.with_context(about)?;
+        Ok(voter)
+    }
+
+    async fn begin(
+        &self,
+        mandate: Option<&Mandate>,
+        (is_of_a_cluster, address): (bool, &str),
+    ) -> anyhow::Result<()> {
+        if self.node.is_new().await? {
+            return match mandate {
+                Some(Mandate::Join) => Ok(()),
+                None if is_of_a_cluster => bail!(
+                    "it is gone, and a voter that forgot what it said may not speak again: have another voter \
+                     remove this one (`aegisctl cluster remove`) and join as a new one"
+                ),
+                Some(Mandate::Found | Mandate::Recover(_) | Mandate::Restore) | None => {
+                    Ok(self.node.stand_alone(address).await?)
+                }
+            };
+        }
+        self.node.belongs().await?;
+        let status = self.node.status();
+        if status.voters == [status.node] {
+            self.node.stand_alone(address).await?;
+        } else if self.node.address().is_none() {
+            bail!("the region has the voters {:?}: give `control.cluster`", status.voters);
+        }
+        Ok(())
+    }
+
+    /// Says what this version can read, once somebody leads; from then on the mandate is used up.
+    pub(super) async fn settle(self) {
+        if self.node.belongs().await.is_err() {
+            return;
+        }
+        if let Err(error) = self.files.carried_out() {
+            tracing::error!(%error, "the voter's mandate cannot be taken away");
+        }
+        while let Err(error) = self.node.say_level().await {
+            tracing::debug!(%error, "nobody hears yet what this voter can read");
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+    }
+
+    /// Tells how this voter is, and makes room where the ledger's file grows large.
+    pub(super) async fn watch(self, metrics: VoterMetrics) {
+        let mut is_told = false;
+        loop {
+            let status = self.node.status();
+            let (bytes, max) = (status.ledger_bytes, status.ledger_bytes_max);
+            let gauges = VoterGauges {
+                leader: status.leader,
+                voters: status.voters.len(),
+                applied: status.applied.unwrap_or(0),
+                ledger_bytes: bytes,
+                ledger_bytes_max: max,
+            };
+            metrics.set(status.node, gauges);
+            let is_nearly_full = status.is_nearly_full();
+            if is_nearly_full && !is_told {
+                tracing::error!(
+                    bytes,
+                    max,
+                    "the ledger's file is nearly full; at its limit nothing new is taken"
+                );
+                if let Err(error) = self.node.shrink().await {
+                    tracing::error!(%error, "the ledger's log cannot be given up");
+                }
+            }
+            is_told = is_nearly_full;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Keeps the certificate good; SIGHUP has the files read again.
+    pub(super) async fn prove(self, mut hangup: Signal) {
+        loop {
+            tokio::select! {
+                heard = hangup.recv() => if heard.is_none() { return },
+                () = tokio::time::sleep(LOOK_AT_CERTIFICATE_EVERY) => {}
+            }
+            let renewed = credentials(&self.files)
+                .and_then(|own| own.map_or(Ok(()), |own| Ok(self.node.renew(&proof(&own))?)));
+            if let Err(error) = renewed {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "the voter's certificate is not renewed"
+                );
+            }
+        }
+    }
+}
+
+/// The voter's credentials, with a certificate that will do for a while.
+fn credentials(files: &VoterFiles) -> anyhow::Result<Option<VoterCredentials>> {
+    let about = "the voter's files below `control/cluster` cannot be used";
+    match files.read().context(about)? {
+        Some(own) if own.wants_renewal(clock::now()) => {
+            files.renew(&own.name, clock::now()).context(about)?;
+            files.read().context(about)
+        }
+        own => Ok(own),
+    }
+}
+
+fn identity(config: &Config, own: Option<&VoterCredentials>) -> anyhow::Result<Identity> {
+    let region = config.region.as_str();
+    let Some(VoterCredentials { name, .. }) = own else {
+        return Ok(Identity { cluster: region.to_owned(), node: 1 });
+    };
+    // A cluster that took over another's ledger has a name that begins with the region's.
+    let rest = name.cluster.strip_prefix(region);
+    if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
+        bail!("the voter's certificate is for a cluster of another region: {}", name.cluster);
+    }
+    Ok(voter(name))
+}
+
+fn voter(name: &VoterName) -> Identity {
+    Identity { cluster: name.cluster.clone(), node: name.node }
+}
+
+fn proof(own: &VoterCredentials) -> Credentials {
+    Credentials {
+        authority: own.authority.clone().into_bytes(),
+        certificate: own.certificate.clone().into_bytes(),
+        key: own.key.expose().clone().into_bytes(),
+    }
+}
+
+fn open_door(door: &ClusterDoor, own: &VoterCredentials) -> anyhow::Result<Door> {
+    let listener = TcpListener::bind(door.listen)
+        .with_context(|| format!("{} cannot be listened on", door.listen))?;
+    Ok(Door { listener, credentials: proof(own) })
+}
+
+fn take_over(
+    mandate: &Mandate,
+    files: &VoterFiles,
+    (ledger, to, address): (&Path, &Identity, &str),
+) -> anyhow::Result<()> {
+    match mandate {
+        Mandate::Found | Mandate::Join => Ok(()),
+        Mandate::Recover(from) => {
+            let recovered = recover(ledger, (&voter(from), to), address)
+                .context("the ledger cannot be taken over")?;
+            let (index, unconfirmed) = (recovered.index, recovered.unconfirmed);
+            tracing::warn!(
+                index,
+                unconfirmed,
+                cluster = to.cluster,
+                "a lost cluster's ledger was taken over"
+            );
+            Ok(())
+        }
+        Mandate::Restore => {
+            let path = files.backup();
+            let about = || format!("the backup {} cannot be restored", path.display());
+            let image = std::fs::read(&path).with_context(about)?;
+            restore(ledger, to, address, &image).with_context(about)
+        }
+    }
 }
 
 /// Nobody could be told otherwise: the calls of the control API wait for the very disk.

@@ -36,6 +36,7 @@ mod unopened;
 mod unseen;
 mod upstream_tls;
 mod upstreams;
+mod voters;
 mod wires;
 
 use aegis_testkit::{Building, Plan};

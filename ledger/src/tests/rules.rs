@@ -159,3 +159,22 @@ fn a_voters_id_is_given_out_once_and_the_level_waits_for_all() {
     assert_eq!(desk.act(lower, at(5)), Err(Refusal::Voter(VoterRefusal::Lower)));
     assert_eq!(desk.ledger.voters().level(), 2);
 }
+
+#[test]
+fn a_ledger_that_was_taken_over_has_one_voter_and_gives_out_no_old_id() {
+    let mut desk = Desk::default();
+    let admit = || Action::Voter(VoterAct::Admit { address: "a:7400".into() });
+    for _ in 0..3 {
+        desk.act(admit(), at(0)).unwrap();
+    }
+    desk.ledger.take_over(2, "b:7400");
+    let voters = desk.ledger.voters();
+    let left: Vec<_> = voters.iter().map(|(id, voter)| (id, &*voter.address)).collect();
+    assert_eq!(left, [(2, "b:7400")]);
+    assert!(voters.was_dismissed(1) && voters.was_dismissed(3));
+    assert_eq!(desk.act(admit(), at(1)), Ok(Outcome::Voter(4)));
+    let to = |id| Action::Voter(VoterAct::Move { id, address: "c:7400".into() });
+    assert_eq!(desk.act(to(3), at(2)), Err(Refusal::Voter(VoterRefusal::Unknown)));
+    desk.act(to(2), at(3)).unwrap();
+    assert_eq!(&*desk.ledger.voters().get(2).unwrap().address, "c:7400");
+}

@@ -3,6 +3,7 @@
 //! Not here: who writes (`writer`), and what Raft asks for (`log`, `machine`). Invariant: what is read back is a whole log
 //! from the snapshot on, or the file is refused.
 
+mod offline;
 mod tables;
 mod watchdog;
 mod writer;
@@ -22,6 +23,7 @@ use redb::{Database, StorageBackend};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
+pub(crate) use offline::Offline;
 pub(crate) use tables::Found;
 use watchdog::Pulse;
 use writer::Writer;
@@ -31,8 +33,13 @@ use crate::types::{Entry, LogId, Snapshot, Vote};
 
 /// Some thousand entries; the snapshot is in memory anyway.
 const CACHE_BYTES: usize = 64 * 1_024 * 1_024;
+/// A file of this size is worth some seconds of a start.
+const COMPACTED_FROM_BYTES: u64 = 512 * 1_024 * 1_024;
 /// A disk that takes longer is as good as none, and a voter without a disk must not count.
 const SYNC_MAX: Duration = Duration::from_secs(5);
+
+/// The file's name.
+pub(crate) const FILE: &str = "ledger.redb";
 
 /// Why a voter's file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -119,31 +126,35 @@ impl Disk {
         identity: &Identity,
         on_fatal: OnFatal,
     ) -> Result<(Self, Found), DiskError> {
-        let failed = |source| DiskError::File { path: directory.to_owned(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
-        let path = directory.join("ledger.redb");
-        let mut options = OpenOptions::new();
-        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(&path).map_err(failed)?;
-        for path in [directory, &path] {
-            if fs::metadata(path).map_err(failed)?.mode() & 0o077 != 0 {
-                return Err(DiskError::TooOpen { path: path.to_owned() });
-            }
+        let mut database = database(backend(directory)?)?;
+        let path = directory.join(FILE);
+        let bytes = fs::metadata(&path).map_err(|source| DiskError::File { path, source })?.len();
+        if bytes >= COMPACTED_FROM_BYTES {
+            // Entries that were given up leave room in the file, which only this gives back.
+            database.compact().map_err(DiskError::redb)?;
         }
-        let backend = redb::backends::FileBackend::new(file).map_err(DiskError::redb)?;
-        Self::open_on(backend, identity, on_fatal)
+        Self::over(database, identity, on_fatal)
     }
 
     /// The same on anything that stores bytes.
+    #[cfg(test)]
     pub(crate) fn open_on(
         backend: impl StorageBackend,
+        identity: &Identity,
+        on_fatal: OnFatal,
+    ) -> Result<(Self, Found), DiskError> {
+        Self::over(database(backend)?, identity, on_fatal)
+    }
+
+    fn over(
+        database: Database,
         identity: &Identity,
         on_fatal: OnFatal,
     ) -> Result<(Self, Found), DiskError> {
         let thread = |source| DiskError::File { path: PathBuf::from("ledger-writer"), source };
         let pulse = watchdog::start(SYNC_MAX, &on_fatal).map_err(thread)?;
         let (mut disk, found, (writer, queue)) =
-            Self::assemble(backend, identity, (pulse, on_fatal))?;
+            Self::assemble(database, identity, (pulse, on_fatal))?;
         let named = std::thread::Builder::new().name("ledger-writer".into());
         disk.writer = Some(named.spawn(move || writer.run(queue)).map_err(thread)?);
         Ok((disk, found))
@@ -158,7 +169,7 @@ impl Disk {
         turn: W,
     ) -> Result<(Self, impl Future<Output = ()>), DiskError> {
         let (pulse, _) = std::sync::mpsc::channel();
-        let (disk, _, writer) = Self::assemble(backend, &identity, (pulse, on_fatal))?;
+        let (disk, _, writer) = Self::assemble(database(backend)?, &identity, (pulse, on_fatal))?;
         let (mut writer, mut queue) = writer;
         let work = async move {
             let mut gathered = Vec::new();
@@ -174,13 +185,11 @@ impl Disk {
 
     /// A file, and the writer that has to be run for it.
     fn assemble(
-        backend: impl StorageBackend,
+        database: Database,
         identity: &Identity,
         told: (Sender<Pulse>, OnFatal),
     ) -> Result<(Self, Found, Work), DiskError> {
-        let mut builder = Database::builder();
-        let database = builder.set_cache_size(CACHE_BYTES).create_with_backend(backend);
-        let database = Arc::new(database.map_err(DiskError::redb)?);
+        let database = Arc::new(database);
         let found = tables::found(&database, identity)?;
         let bounds = Bounds { purged: found.purged, last: found.last };
         let bounds = Arc::new(Mutex::new(bounds));
@@ -259,4 +268,25 @@ impl Drop for Disk {
             drop(writer.join());
         }
     }
+}
+
+fn backend(directory: &Path) -> Result<impl StorageBackend, DiskError> {
+    let failed = |source| DiskError::File { path: directory.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+    let path = directory.join(FILE);
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(&path).map_err(failed)?;
+    for path in [directory, &path] {
+        if fs::metadata(path).map_err(failed)?.mode() & 0o077 != 0 {
+            return Err(DiskError::TooOpen { path: path.to_owned() });
+        }
+    }
+    redb::backends::FileBackend::new(file).map_err(DiskError::redb)
+}
+
+fn database(backend: impl StorageBackend) -> Result<Database, DiskError> {
+    let mut builder = Database::builder();
+    let database = builder.set_cache_size(CACHE_BYTES).create_with_backend(backend);
+    database.map_err(DiskError::redb)
 }

@@ -100,6 +100,42 @@ pub(super) fn found(database: &Database, identity: &Identity) -> Result<Found, D
     Ok(Found { purged, last: last.max(purged), committed: get(&meta, COMMITTED)?, snapshot })
 }
 
+/// Whose file it is, if it is not new.
+pub(super) fn owner(database: &Database) -> Result<Option<Identity>, DiskError> {
+    let transaction = database.begin_read().map_err(DiskError::redb)?;
+    let meta = match transaction.open_table(META) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        opened => opened.map_err(DiskError::redb)?,
+    };
+    match get::<Head>(&meta, IDENTITY)? {
+        Some(head) if head.format != FORMAT => Err(DiskError::Format { found: head.format }),
+        head => Ok(head.map(|head| head.identity)),
+    }
+}
+
+/// Gives the file to another owner: its state is the snapshot, and its log begins after it.
+pub(super) fn take_over(
+    database: &Database,
+    owner: &Identity,
+    (about, image): (&SnapshotMeta, &[u8]),
+    vote: &Vote,
+) -> Result<(), DiskError> {
+    let mut transaction = database.begin_write().map_err(DiskError::redb)?;
+    transaction.set_durability(Durability::Immediate).map_err(DiskError::redb)?;
+    {
+        let mut log = transaction.open_table(LOG).map_err(DiskError::redb)?;
+        let mut meta = transaction.open_table(META).map_err(DiskError::redb)?;
+        let mut pieces = transaction.open_table(IMAGE).map_err(DiskError::redb)?;
+        log.retain(|_, _| false).map_err(DiskError::redb)?;
+        put_snapshot(&mut meta, &mut pieces, about, image)?;
+        put(&mut meta, IDENTITY, &Head { format: FORMAT, identity: owner.clone() })?;
+        put(&mut meta, PURGED, &about.last_log_id)?;
+        put(&mut meta, COMMITTED, &about.last_log_id)?;
+        put(&mut meta, VOTE, vote)?;
+    }
+    transaction.commit().map_err(DiskError::redb)
+}
+
 /// Makes all the changes or none; returns when they are on disk.
 pub(super) fn write(
     database: &Database,
@@ -144,13 +180,13 @@ fn put_snapshot(
     meta: &mut Table<'_, &'static str>,
     pieces: &mut Table<'_, u64>,
     about: &SnapshotMeta,
-    image: &Arc<Vec<u8>>,
+    image: &[u8],
 ) -> Result<(), DiskError> {
     pieces.retain(|_, _| false).map_err(DiskError::redb)?;
     for (number, piece) in (0_u64..).zip(image.chunks(PIECE_BYTES)) {
         pieces.insert(number, piece).map_err(DiskError::redb)?;
     }
-    let sha256 = Sha256::digest(image.as_slice()).into();
+    let sha256 = Sha256::digest(image).into();
     put(meta, SNAPSHOT, &Held { meta: about.clone(), sha256 })
 }
 

@@ -26,25 +26,25 @@ use crate::state::{Shared, State};
 use crate::types::{LogId, Vote};
 use crate::wire::message::{Request, Response};
 use crate::wire::peers::{PeerError, Peers, Way};
-use crate::wire::tls::Tls;
+use crate::wire::tls::{Current, Tls};
 use crate::{
     Credentials, DiskError, Door, Fatal, Identity, Node, NodeError, Pace, ProposeError, Settings,
     Wish,
 };
 
-const CLUSTER: &str = "eu-west-1";
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const CLUSTER: &str = "eu-west-1";
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn credentials(&self, uri: &str) -> Credentials {
+    pub(super) fn credentials(&self, uri: &str) -> Credentials {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
         params.extended_key_usages =
@@ -59,20 +59,20 @@ impl Authority {
     }
 }
 
-fn pace() -> Pace {
+pub(super) fn pace() -> Pace {
     let election = (Duration::from_millis(400), Duration::from_millis(800));
     Pace { heartbeat: Duration::from_millis(100), election, snapshot_every: 50, ..Pace::default() }
 }
 
 /// Nodes, their homes and where they are reached; what is stopped keeps both.
-struct Cluster {
-    authority: Authority,
-    homes: BTreeMap<u64, (TempDir, String)>,
-    nodes: BTreeMap<u64, Node>,
+pub(super) struct Cluster {
+    pub(super) authority: Authority,
+    pub(super) homes: BTreeMap<u64, (TempDir, String)>,
+    pub(super) nodes: BTreeMap<u64, Node>,
 }
 
 impl Cluster {
-    async fn of(count: u64) -> Self {
+    pub(super) async fn of(count: u64) -> Self {
         let mut cluster =
             Self { authority: Authority::new(), homes: BTreeMap::new(), nodes: BTreeMap::new() };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -86,7 +86,7 @@ impl Cluster {
         cluster
     }
 
-    async fn join(&mut self) -> u64 {
+    pub(super) async fn join(&mut self) -> u64 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let leader = self.leader().await;
@@ -99,7 +99,7 @@ impl Cluster {
         id
     }
 
-    async fn start(&mut self, id: u64, listener: Option<TcpListener>) {
+    pub(super) async fn start(&mut self, id: u64, listener: Option<TcpListener>) {
         let (home, address) = &self.homes[&id];
         let mut listener = listener;
         let until = tokio::time::Instant::now() + PATIENCE;
@@ -131,12 +131,12 @@ impl Cluster {
         }
     }
 
-    async fn stop(&mut self, id: u64) {
+    pub(super) async fn stop(&mut self, id: u64) {
         self.nodes.remove(&id).unwrap().stop().await.unwrap();
     }
 
     /// The node that the others take for the leader.
-    async fn leader(&self) -> Node {
+    pub(super) async fn leader(&self) -> Node {
         let until = tokio::time::Instant::now() + PATIENCE;
         loop {
             for node in self.nodes.values() {
@@ -152,7 +152,7 @@ impl Cluster {
     }
 
     /// Waits until all nodes have applied the same and hold the same state.
-    async fn converge(&self) {
+    pub(super) async fn converge(&self) {
         let until = tokio::time::Instant::now() + PATIENCE;
         loop {
             let applied: BTreeSet<_> =
@@ -168,7 +168,12 @@ impl Cluster {
     }
 }
 
-fn settings(id: u64, home: &Path, listener: TcpListener, credentials: Credentials) -> Settings {
+pub(super) fn settings(
+    id: u64,
+    home: &Path,
+    listener: TcpListener,
+    credentials: Credentials,
+) -> Settings {
     Settings {
         identity: Identity { cluster: CLUSTER.into(), node: id },
         directory: home.to_owned(),
@@ -178,18 +183,18 @@ fn settings(id: u64, home: &Path, listener: TcpListener, credentials: Credential
     }
 }
 
-fn tenant(name: &str) -> TenantId {
+pub(super) fn tenant(name: &str) -> TenantId {
     TenantId::parse(name).unwrap()
 }
 
-fn place(name: &str, seen: u64) -> Wish {
+pub(super) fn place(name: &str, seen: u64) -> Wish {
     let home = Region::parse(CLUSTER).unwrap();
     let residency = Residency { allowed: BTreeSet::from([home.clone()]), home };
     let act = TenantAct::Place { tenant: tenant(name), seen, residency };
     Wish { by: Actor::parse("tester").unwrap(), action: Action::Tenant(act), once: None }
 }
 
-async fn write(node: &Node, name: &str) -> Answer {
+pub(super) async fn write(node: &Node, name: &str) -> Answer {
     node.propose(place(name, 0)).await.unwrap()
 }
 
@@ -364,7 +369,8 @@ async fn a_message_is_taken_only_from_the_node_that_its_certificate_names() {
     let credentials = cluster.authority.credentials(&format!("aegis://{CLUSTER}/voters/3"));
     let tls = Tls::new(&credentials, &own(3)).unwrap();
     let ask = async |node, to| {
-        let peers = Peers::new(own(node), Way::Tls(tls.clone()), Arc::clone(&shared));
+        let way = Way::Tls(Current::new(tls.clone()));
+        let peers = Peers::new(own(node), way, Arc::clone(&shared));
         peers.ask((to, &address), Request::ReadIndex, &[]).await
     };
     assert!(matches!(ask(3, 1).await, Ok(Response::ReadIndex(Some(_)))));
@@ -412,7 +418,7 @@ async fn a_voter_whose_state_differs_from_its_leaders_is_told_to_stop_and_answer
             }],
         },
     );
-    let way = Way::Tls(Tls::new(&credentials(2), &own(2)).unwrap());
+    let way = Way::Tls(Current::new(Tls::new(&credentials(2), &own(2)).unwrap()));
     let peers = Peers::new(own(2), way, shared);
     let append = AppendEntriesRequest {
         vote: Vote::new_committed(9, 2),

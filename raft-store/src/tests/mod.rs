@@ -6,8 +6,10 @@ mod cluster;
 mod crashes;
 mod dice;
 mod ram;
+mod rescue;
 pub(crate) mod sim;
 mod suite;
+mod transfer;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -9,6 +9,7 @@ use openraft::raft::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::members::MemberAct;
 use crate::types::{SnapshotMeta, Types, Vote};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,6 +47,8 @@ pub(crate) enum Request {
     },
     /// A follower's clients want this.
     Propose(Vec<Command>),
+    /// A follower's administrator wants this.
+    Members(MemberAct),
     /// Up to which entry has what was acknowledged before now been committed?
     ReadIndex,
 }
@@ -58,6 +61,7 @@ pub(crate) enum Response {
     Held(u64),
     Installed(SnapshotResponse<u64>),
     Proposed,
+    Done,
     ReadIndex(Option<u64>),
     /// It could not be done; the text is for a log.
     Failed(String),

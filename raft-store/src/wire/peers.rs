@@ -26,7 +26,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::frame::{self, FrameError, TAIL_BYTES_MAX};
 use super::message::{Envelope, Request, Response};
-use super::tls::{Tls, identity};
+use super::tls::{Current, Tls, identity};
 use crate::disk::Identity;
 use crate::state::Shared;
 use crate::types::{Snapshot, Types, Vote};
@@ -60,7 +60,7 @@ type Connection = TlsStream<TcpStream>;
 pub(crate) enum Way {
     /// There are none.
     Alone,
-    Tls(Tls),
+    Tls(Current),
     #[cfg(test)]
     Simulated(crate::tests::sim::Network),
 }
@@ -98,7 +98,7 @@ impl Peers {
         };
         let answered = match &self.0.way {
             Way::Alone => Err(PeerError::Alone),
-            Way::Tls(tls) => self.ask_over(tls, address, &envelope, tail).await,
+            Way::Tls(tls) => self.ask_over(&tls.get(), address, &envelope, tail).await,
             #[cfg(test)]
             Way::Simulated(network) => network.carry(envelope, tail.to_vec()).await,
         };
@@ -136,6 +136,11 @@ impl Peers {
                 Err(error.into())
             }
         }
+    }
+
+    /// Dials anew from now on.
+    pub(crate) fn forget(&self) {
+        self.0.idle.lock().clear();
     }
 
     async fn dial(&self, tls: &Tls, to: u64, address: &str) -> Result<Connection, PeerError> {

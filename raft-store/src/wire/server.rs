@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::raft::AppendEntriesResponse;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -15,9 +16,10 @@ use tracing::warn;
 use super::frame;
 use super::incoming::Incoming;
 use super::message::{Envelope, Request, Response};
-use super::tls::{Tls, identity};
+use super::tls::{Current, identity};
 use crate::disk::{Fatal, Identity, OnFatal};
 use crate::host::now;
+use crate::members::Members;
 use crate::state::Shared;
 use crate::types::{Image, Raft, Snapshot};
 
@@ -30,13 +32,14 @@ pub(crate) struct Server {
     pub(crate) own: Identity,
     pub(crate) raft: Raft,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) within: Duration,
     pub(crate) on_fatal: OnFatal,
     pub(crate) incoming: Arc<Mutex<Incoming>>,
 }
 
 impl Server {
     /// Answers until it is dropped.
-    pub(crate) async fn run(self, listener: TcpListener, tls: Tls) {
+    pub(crate) async fn run(self, listener: TcpListener, tls: Current) {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = tokio::task::JoinSet::new();
         loop {
@@ -44,7 +47,7 @@ impl Server {
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, from)) => {
-                    let acceptor = TlsAcceptor::from(Arc::clone(&tls.server));
+                    let acceptor = TlsAcceptor::from(tls.get().server);
                     let served = self.clone().serve(stream, acceptor);
                     connections.spawn(async move {
                         let ended = served.await;
@@ -118,7 +121,12 @@ impl Server {
         let failed = |error: &dyn std::error::Error| Response::Failed(error.to_string());
         match request {
             Request::Append(rpc) => match self.raft.append_entries(rpc).await {
-                Ok(response) => Response::Append(response),
+                Ok(response) => {
+                    if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                        self.shared.note_led();
+                    }
+                    Response::Append(response)
+                }
                 Err(error) => failed(&error),
             },
             Request::Vote(rpc) => match self.raft.vote(rpc).await {
@@ -146,6 +154,14 @@ impl Server {
                 let batch = aegis_ledger::Batch { at: now(), commands };
                 match self.raft.client_write(batch).await {
                     Ok(_) => Response::Proposed,
+                    Err(error) => failed(&error),
+                }
+            }
+            Request::Members(act) => {
+                let Self { raft, shared, within, .. } = self;
+                let desk = Members { raft, shared, within: *within };
+                match desk.act(act).await {
+                    Ok(()) => Response::Done,
                     Err(error) => failed(&error),
                 }
             }

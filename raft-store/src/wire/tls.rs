@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::CryptoProvider;
@@ -50,6 +51,24 @@ impl std::fmt::Debug for Credentials {
 pub(crate) struct Tls {
     pub(crate) client: Arc<ClientConfig>,
     pub(crate) server: Arc<ServerConfig>,
+}
+
+/// What new connections use. It is renewed while the node runs; connections that stand go on under what they began with.
+#[derive(Clone, Debug)]
+pub(crate) struct Current(Arc<RwLock<Tls>>);
+
+impl Current {
+    pub(crate) fn new(tls: Tls) -> Self {
+        Self(Arc::new(RwLock::new(tls)))
+    }
+
+    pub(crate) fn get(&self) -> Tls {
+        self.0.read().clone()
+    }
+
+    pub(crate) fn renew(&self, tls: Tls) {
+        *self.0.write() = tls;
+    }
 }
 
 impl Tls {

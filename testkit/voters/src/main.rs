@@ -97,6 +97,7 @@ async fn answer(node: &Node, told: Told) -> anyhow::Result<Said> {
                     ProposeError::NoQuorum
                     | ProposeError::Busy
                     | ProposeError::TooLarge
+                    | ProposeError::Full
                     | ProposeError::Stopped,
                 ) => Said::NotSent,
             })

@@ -66,7 +66,8 @@ fn action(step: &Step, registry: &Registry) -> Action {
             Action::SetStanding { agent: name(AGENTS[*agent]), seen: None, standing: *standing }
         }
         Step::AddKey(seed, lead_s) => {
-            Action::AddKey { key: jwk(*seed), lead: Ttl::from_s(*lead_s), overlap: Ttl::from_s(0) }
+            let (lead, overlap) = (Ttl::from_s(*lead_s), Ttl::from_s(0));
+            Action::AddKey { key: jwk(*seed), signer: u64::from(*seed % 2), lead, overlap }
         }
         Step::Retire(seed) => Action::RetireKey { id: jwk(*seed).id().clone(), seen: None },
         Step::RevokeAgent(agent) => {
@@ -173,9 +174,14 @@ fn holds(registry: &Registry, witness: &Witness, now: Timestamp) {
     let kept = registry.adjustments(None);
     let kept = kept.map(|it| (it.id, (it.correction, it.applied_at.is_some())));
     assert_eq!(kept.collect::<BTreeMap<_, _>>(), witness.adjusted, "money moved unexplained");
-    let active = view.keys().filter(|key| key.standing(now) == KeyStanding::Active).count();
-    assert!(active <= 1, "two keys sign");
-    assert_eq!(active == 0, view.signing_key(now).is_none(), "the key that signs was revoked");
+    for signer in 0..2 {
+        let is_active = |key: &&TokenKey| key.standing(now) == KeyStanding::Active;
+        let own = view.keys().filter(|key| key.signer == signer);
+        let active = own.filter(is_active).count();
+        assert!(active <= 1, "one signer has two keys that sign");
+        let signs = view.signing_key(signer, now);
+        assert_eq!(active == 0, signs.is_none(), "the key that signs was revoked");
+    }
 }
 
 proptest! {

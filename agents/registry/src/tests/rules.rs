@@ -109,7 +109,7 @@ fn a_key_changes_standing_by_time_alone_and_what_it_signed_lives_out() {
     desk.add_key(1, 0, at(0)).unwrap();
     desk.add_key(2, 60, at(100)).unwrap();
     let view = desk.registry.view().clone();
-    let signs = |s| view.signing_key(at(s)).unwrap().id().clone();
+    let signs = |s| view.signing_key(1, at(s)).unwrap().id().clone();
     let standing = |seed: u8, s| view.key(jwk(seed).id()).unwrap().standing(at(s));
     assert_eq!((signs(159), signs(160)), (jwk(1).id().clone(), jwk(2).id().clone()));
     assert_eq!((standing(2, 159), standing(2, 160)), (KeyStanding::Next, KeyStanding::Active));
@@ -121,6 +121,27 @@ fn a_key_changes_standing_by_time_alone_and_what_it_signed_lives_out() {
     );
     assert_eq!(view.published(at(101)).count(), 2, "the next key is known before it signs");
     assert_eq!(view.published(at(end)).count(), 1);
+}
+
+#[test]
+fn each_control_node_has_keys_of_its_own_and_those_of_one_that_is_gone_live_out() {
+    let mut desk = Desk::default();
+    let (lead, overlap) = (Ttl::from_s(0), Ttl::from_s(0));
+    for (seed, signer) in [(1, 1), (2, 2), (3, 2)] {
+        let add = Action::AddKey { key: jwk(seed), signer, lead, overlap };
+        desk.act(add, at(u64::from(seed))).unwrap();
+    }
+    let view = desk.registry.view();
+    let signs = |signer| view.signing_key(signer, at(9)).map(|key| key.id().clone());
+    assert_eq!((signs(1), signs(2)), (Some(jwk(1).id().clone()), Some(jwk(3).id().clone())));
+    assert_eq!(view.published(at(9)).count(), 3);
+
+    desk.act(Action::EndKeys { signer: 2 }, at(10)).unwrap();
+    let view = desk.registry.view();
+    assert!(view.signing_key(2, at(10)).is_none() && view.signing_key(1, at(10)).is_some());
+    let last = at(10).plus(TOKEN_LIFE_MAX);
+    assert_eq!(view.key(jwk(3).id()).unwrap().standing(at(10)), KeyStanding::Retiring);
+    assert_eq!(view.published(last).count(), 1, "what it signed has lived out");
 }
 
 #[test]

@@ -47,7 +47,7 @@ impl Region {
         let jwk = |key: &SigningKey| PublicJwk::parse(&key.public_jwk()).unwrap();
         let (lead, overlap) = (Ttl::from_s(0), Ttl::from_s(0));
         let (signs, proves) = (jwk(&region.key), AgentKey::Jwk(jwk(&region.bot)));
-        region.act(Action::AddKey { key: signs, lead, overlap }, at(-7_200, 0));
+        region.act(Action::AddKey { key: signs, signer: 1, lead, overlap }, at(-7_200, 0));
         for (id, key) in [("bot", proves), ("cert", AgentKey::Certificate(CERTIFICATE))] {
             let known = agent(&BTreeSet::from(["a".to_owned()]), Some(token_ttl_s));
             let new = NewAgent {

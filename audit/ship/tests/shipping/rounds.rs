@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use aegis_audit_ship::{Address, Journal, LockMode, Retention, ShipConfig, ShipError, start};
-use aegis_audit_verify::{Gap, Verdict};
+use aegis_audit_verify::{Finding, Flaw, Gap, Verdict};
 
 use crate::support::{
     Place, STREAM, address, config, copy_dir, rewrite, verify, verify_local, wait_for, wals,
@@ -218,7 +218,9 @@ fn a_shipper_killed_at_any_moment_ships_every_record_exactly_once() {
         child.kill().unwrap();
         child.wait().unwrap();
         let report = verify(&place.address());
-        assert!(report.findings.is_empty() || life == 0, "life {life}: {report:#?}");
+        // The registry comes last: until it does, a bucket is empty, or holds a stream that nobody names yet.
+        let is_early = |one: &Finding| matches!(one.flaw, Flaw::Empty | Flaw::Stranger);
+        assert!(report.findings.iter().all(is_early), "life {life}: {report:#?}");
     }
     place.live(1);
     let report = place.verify();

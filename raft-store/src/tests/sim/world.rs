@@ -36,6 +36,7 @@ pub(crate) fn pace() -> Pace {
         election: (Duration::from_millis(400), Duration::from_millis(800)),
         write: Duration::from_secs(2),
         snapshot_every: 40,
+        ..Pace::default()
     }
 }
 
@@ -149,6 +150,7 @@ impl World {
                 ProposeError::NoQuorum
                 | ProposeError::Busy
                 | ProposeError::TooLarge
+                | ProposeError::Full
                 | ProposeError::Stopped,
             ))) => Heard::NotSent,
         }

@@ -1,0 +1,129 @@
+//! The voters of a region from the command line: the first, the invited, the restored, and the one that is left.
+//!
+//! Not here: gateways that start on these files (`gateway/tests/building/voters.rs`). Invariant: nothing that is there is
+//! written over, and every file is its owner's alone.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use aegis_authority::{Mandate, VoterFiles, VoterName};
+use aegis_domain::{Secret, Timestamp};
+
+use crate::region::Region;
+use crate::support::{Home, json, stderr, stdout};
+
+fn files(home: &Home) -> VoterFiles {
+    VoterFiles::at(&home.path("control/cluster"))
+}
+
+fn all_closed(folder: &Path) -> bool {
+    let is_closed = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o077 == 0;
+    let mut entries = fs::read_dir(folder).unwrap();
+    is_closed(folder) && entries.all(|entry| is_closed(&entry.unwrap().path()))
+}
+
+#[test]
+fn a_region_of_one_can_be_asked_how_it_is_and_written_down() {
+    let region = Region::shaped(Home::empty(), |control| control);
+    assert_eq!(json(&region.run("", "cluster status -o json").success())["voters"][0], 1);
+    let members = json(&region.run("", "cluster members -o json").success());
+    assert_eq!((&members[0]["id"], &members[0]["role"]), (&1.into(), &"leader".into()));
+    for line in ["cluster raise", "cluster finish"] {
+        region.says("", line);
+    }
+    let alone = region.run("", "cluster invite --address b.example.com:7400").failure();
+    assert!(stderr(&alone).contains("aegisctl cluster init"), "{}", stderr(&alone));
+    region.run("", "cluster remove 9").failure().code(3);
+    region.run("", "cluster remove 1").failure().code(1);
+
+    region.says("", "agent register acme/bot --org acme");
+    let backup = region.home.path("backup");
+    let told = json(&region.run("", &format!("cluster backup {} -o json", backup.display())));
+    assert_eq!(told["cluster"], "eu-west-1");
+    assert!(fs::read_to_string(&backup).unwrap().contains("\"bot\""));
+    assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let elsewhere = Home::ready();
+    let backup = backup.to_str().unwrap();
+    let restored = elsewhere.run(&["cluster", "restore", backup]).success();
+    assert!(stderr(&restored).contains("revocations"), "{}", stderr(&restored));
+    assert_eq!(files(&elsewhere).mandate().unwrap(), Some(Mandate::Restore));
+    let name = files(&elsewhere).read().unwrap().unwrap().name;
+    assert!(name.cluster.starts_with("local.") && name.node == 1, "{name:?}");
+    assert!(fs::read_to_string(files(&elsewhere).backup()).unwrap().starts_with("{\"revision\":"));
+    assert!(all_closed(&elsewhere.path("control/cluster")));
+    elsewhere.run(&["cluster", "restore", backup]).failure().code(4);
+
+    let text = fs::read_to_string(backup).unwrap();
+    fs::write(backup, text.replace("\"bot\"", "\"bat\"")).unwrap();
+    let refused = Home::ready().run(&["cluster", "restore", backup]).failure();
+    assert!(stderr(&refused).contains("digest"), "{}", stderr(&refused));
+}
+
+#[test]
+fn a_founder_invites_and_the_invited_machine_is_the_voter_it_was_invited_as() {
+    let founder = Home::ready();
+    founder.run(&["cluster", "init"]).success();
+    assert!(all_closed(&founder.path("control/cluster")));
+    founder.run(&["cluster", "init"]).failure().code(4);
+    let before = files(&founder).read().unwrap().unwrap();
+    founder.run(&["cluster", "rotate-cert"]).success();
+    assert_ne!(files(&founder).read().unwrap().unwrap().certificate, before.certificate);
+
+    let key = Secret::new(fs::read_to_string(founder.path("keys/region.pem")).unwrap());
+    let name = VoterName { cluster: "local".into(), node: 2 };
+    let now = Timestamp::from_unix_s(1_790_000_000);
+    let invitation = files(&founder).invite((name.clone(), "b:7400"), &key, now).unwrap();
+    let invitation = serde_json::to_string(&invitation).unwrap();
+    let joiner = Home::ready();
+    fs::remove_file(joiner.path("keys/region.pem")).unwrap();
+    let told = joiner.run_with(&invitation, &["cluster", "join"]).success();
+    assert!(stderr(&told).contains("aegisctl cluster promote 2"), "{}", stderr(&told));
+    assert_eq!(files(&joiner).read().unwrap().unwrap().name, name);
+    assert_eq!(fs::read_to_string(joiner.path("keys/region.pem")).unwrap(), *key.expose());
+    joiner.run_with(&invitation, &["cluster", "join"]).failure().code(4);
+
+    let other = Home::empty();
+    other.run(&["init", "--region", "us-east-1"]).success();
+    let refused = other.run_with(&invitation, &["cluster", "join"]).failure();
+    assert!(stderr(&refused).contains("another region"), "{}", stderr(&refused));
+}
+
+#[test]
+fn a_survivor_is_made_a_cluster_of_one_only_where_somebody_says_so() {
+    let home = Home::ready();
+    home.run(&["cluster", "init"]).success();
+    let recover = ["cluster", "recover", "--yes"];
+    home.run(&recover).failure().code(3);
+    fs::create_dir_all(home.path("control/ledger")).unwrap();
+    fs::write(home.path("control/ledger/ledger.redb"), "").unwrap();
+    let pending = home.run(&recover).failure();
+    assert!(stderr(&pending).contains("start its gateway"), "{}", stderr(&pending));
+    files(&home).carried_out().unwrap();
+    let unasked = home.run(&["cluster", "recover"]).failure();
+    assert!(stderr(&unasked).contains("--confirm local"), "{}", stderr(&unasked));
+    home.run(&["cluster", "recover", "--confirm", "eu-west-1"]).failure();
+
+    let told = home.run(&recover).success();
+    assert!(stderr(&told).contains("LOST"), "{}", stderr(&told));
+    assert!(stdout(&told).contains("local."), "{}", stdout(&told));
+    let was = VoterName { cluster: "local".into(), node: 1 };
+    assert_eq!(files(&home).mandate().unwrap(), Some(Mandate::Recover(was)));
+    let folder = fs::read_dir(home.path("control")).unwrap();
+    let aside = folder.filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_str().unwrap().starts_with("cluster.before-")
+    });
+    assert_eq!(aside.count(), 1, "the files of the cluster that was are kept");
+}
+
+#[test]
+fn nothing_is_done_to_the_ledger_of_a_gateway_that_runs() {
+    let home = Home::ready();
+    fs::create_dir_all(home.path("control/ledger")).unwrap();
+    let ledger = fs::File::create(home.path("control/ledger/ledger.redb")).unwrap();
+    ledger.lock().unwrap();
+    let refused = home.run(&["cluster", "init"]).failure();
+    assert!(stderr(&refused).contains("stop it first"), "{}", stderr(&refused));
+}

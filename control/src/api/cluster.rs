@@ -1,0 +1,186 @@
+//! The region's voters: how they are, who they are, and who comes and goes.
+//!
+//! Not here: how they agree (`raft-store`), and who may be one (`authority`). Invariant: an invitation is answered once and
+//! kept nowhere; any voter can be asked for any of this.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegis_authority::VoterName;
+use aegis_raft_store::{Backup, Status};
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tracing::warn;
+
+use crate::clock::show;
+use crate::problem::Problem;
+use crate::read::Asked;
+use crate::{Control, Principal, clock, shapes};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    address: String,
+}
+
+pub(super) async fn status(State(control): State<Arc<Control>>) -> Response {
+    let status = control.node.status();
+    let ms = |length: Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    let ledger = control.node.ledger();
+    let (revision, level) = (ledger.revision(), ledger.voters().level());
+    drop(ledger);
+    let body = json!({
+        "cluster": control.node.identity().cluster,
+        "node": status.node,
+        "leader": status.leader,
+        "term": status.term,
+        "voters": status.voters,
+        "learners": status.learners,
+        "changing": status.is_joint,
+        "quorum_heard_ms_ago": status.quorum_heard_ago.map(ms),
+        "last_entry": status.last_entry,
+        "applied": status.applied,
+        "snapshot": status.snapshot,
+        "ledger_bytes": status.ledger_bytes,
+        "ledger_bytes_max": status.ledger_bytes_max,
+        "alarm": alarm(&status),
+        "revision": revision,
+        "level": level,
+    });
+    shapes::answer(StatusCode::OK, body)
+}
+
+fn alarm(status: &Status) -> Option<&'static str> {
+    if status.is_full() {
+        Some("ledger-full")
+    } else if status.is_nearly_full() {
+        Some("ledger-nearly-full")
+    } else {
+        None
+    }
+}
+
+pub(super) async fn members(State(control): State<Arc<Control>>) -> Response {
+    shapes::answer(StatusCode::OK, json!({ "members": listed(&control) }))
+}
+
+fn listed(control: &Control) -> Vec<Value> {
+    let status = control.node.status();
+    let ledger = control.node.ledger();
+    let voters = ledger.voters().iter();
+    let member = |(id, voter): (u64, &aegis_ledger::Voter)| {
+        json!({
+            "id": id,
+            "address": voter.address,
+            "role": role(&status, id),
+            "reads": voter.level,
+            "held": status.held.get(&id).copied().flatten(),
+        })
+    };
+    voters.map(member).collect()
+}
+
+fn role(status: &Status, id: u64) -> &'static str {
+    if status.leader == Some(id) {
+        "leader"
+    } else if status.voters.contains(&id) {
+        "voter"
+    } else if status.learners.contains(&id) {
+        "learner"
+    } else {
+        "invited"
+    }
+}
+
+pub(super) async fn invite(
+    State(control): State<Arc<Control>>,
+    Extension(who): Extension<Principal>,
+    asked: Asked,
+) -> Result<Response, Problem> {
+    let Wish { address } = asked.json()?;
+    if control.node.address().is_none() {
+        return Err(Problem::Alone);
+    }
+    let node = control.node.admit(&address).await?;
+    warn!(by = who.actor.as_str(), node, "a voter was invited");
+    let name = VoterName { cluster: control.node.identity().cluster.clone(), node };
+    let key = control.region_key.to_pkcs8_pem();
+    let files = control.voters.clone();
+    let made =
+        tokio::task::spawn_blocking(move || files.invite((name, &address), &key, clock::now()));
+    let invitation = made.await.map_err(|_| Problem::Invitation)?.map_err(|error| {
+        tracing::error!(%error, "an invitation could not be made");
+        Problem::Invitation
+    })?;
+    Ok(shapes::answer(StatusCode::CREATED, json!({ "id": node, "invitation": invitation })))
+}
+
+/// A path names a voter by its id.
+fn id(text: &str) -> Result<u64, Problem> {
+    text.parse().map_err(|_| Problem::NotFound)
+}
+
+pub(super) async fn promote(
+    State(control): State<Arc<Control>>,
+    Extension(who): Extension<Principal>,
+    Path(node): Path<String>,
+) -> Result<Response, Problem> {
+    let node = id(&node)?;
+    control.node.teach(node).await?;
+    control.node.promote(node).await?;
+    warn!(by = who.actor.as_str(), node, "a voter was promoted");
+    Ok(shapes::answer(StatusCode::OK, json!({ "members": listed(&control) })))
+}
+
+pub(super) async fn remove(
+    State(control): State<Arc<Control>>,
+    Extension(who): Extension<Principal>,
+    Path(node): Path<String>,
+) -> Result<Response, Problem> {
+    let node = id(&node)?;
+    control.node.remove(node).await?;
+    warn!(by = who.actor.as_str(), node, "a voter was removed");
+    Ok(shapes::answer(StatusCode::OK, json!({ "members": listed(&control) })))
+}
+
+pub(super) async fn finish(State(control): State<Arc<Control>>) -> Result<Response, Problem> {
+    control.node.finish_change().await?;
+    Ok(status(State(control)).await)
+}
+
+pub(super) async fn raise(State(control): State<Arc<Control>>) -> Result<Response, Problem> {
+    control.node.raise().await?;
+    Ok(status(State(control)).await)
+}
+
+/// Two lines: what the backup is, and the ledger. The digest in the first tells whether the second came whole.
+pub(super) async fn backup(
+    State(control): State<Arc<Control>>,
+    Extension(who): Extension<Principal>,
+) -> Result<Response, Problem> {
+    let Backup { cluster, node, index, revision, at, sha256, image } =
+        control.node.backup().await?;
+    warn!(by = who.actor.as_str(), index, "a backup was taken");
+    let manifest = json!({
+        "format": 1,
+        "cluster": cluster,
+        "node": node,
+        "index": index,
+        "revision": revision,
+        "at": show(at),
+        "bytes": image.len(),
+        "sha256": STANDARD.encode(sha256),
+    });
+    let mut body = manifest.to_string().into_bytes();
+    body.push(b'\n');
+    body.extend(image);
+    Ok(([(CONTENT_TYPE, "application/x-ndjson"), (CACHE_CONTROL, "no-store")], body)
+        .into_response())
+}

@@ -1,0 +1,87 @@
+//! Buildings that keep the region's registry together, as voters of its ledger.
+//!
+//! Not here: what is asked of the registry (`region`). Invariant: a voter's files are made as `aegisctl cluster` makes them.
+
+use aegis_authority::{Invitation, Mandate, VoterFiles, VoterName};
+use serde_json::json;
+
+use crate::agent::now;
+use crate::{Building, Plan};
+
+const REGION: &str = "eu-west-1";
+
+impl Plan {
+    fn voter_files(&self) -> VoterFiles {
+        let folder = self.data.path().join("control");
+        std::fs::create_dir_all(&folder).unwrap();
+        VoterFiles::at(&folder.join("cluster"))
+    }
+
+    /// Where other voters reach this one.
+    pub fn voter_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.voter.number())
+    }
+
+    /// Has a place for other voters. All of them are one token service, whichever is asked.
+    pub fn voting(mut self, url: &str) -> Self {
+        self.set("/control/address", json!(format!("127.0.0.1:{}", self.ports.control.number())));
+        self.set("/control/url", json!(url));
+        let address = self.voter_address();
+        self.set("/control/cluster", json!({ "listen": address, "address": address }));
+        self
+    }
+
+    /// `aegisctl cluster init`
+    pub fn founding(self) -> Self {
+        let name = VoterName { cluster: REGION.into(), node: 1 };
+        self.voter_files().create(&name, &Mandate::Found, now()).unwrap();
+        let url = format!("http://127.0.0.1:{}", self.ports.control.number());
+        self.voting(&url)
+    }
+
+    /// `aegisctl cluster invite` there, `aegisctl cluster join` here; also the id.
+    pub fn joining(self, other: &Building) -> (Self, u64) {
+        let region = other.region();
+        let wish = json!({ "address": self.voter_address() });
+        let answer = region.post("/v1/cluster/members", wish);
+        let invitation: Invitation = serde_json::from_value(answer["invitation"].clone()).unwrap();
+        self.voter_files().accept(&invitation).unwrap();
+        (self.voting(region.url()), answer["id"].as_u64().unwrap())
+    }
+
+    /// `aegisctl cluster restore` with the ledger of a backup.
+    pub fn restoring(self, ledger: &[u8]) -> Self {
+        let files = self.voter_files();
+        std::fs::create_dir_all(files.backup().parent().unwrap()).unwrap();
+        std::fs::write(files.backup(), ledger).unwrap();
+        let name = VoterName { cluster: format!("{REGION}.restored"), node: 1 };
+        files.create(&name, &Mandate::Restore, now()).unwrap();
+        let url = format!("http://127.0.0.1:{}", self.ports.control.number());
+        self.voting(&url)
+    }
+}
+
+impl Building {
+    /// `aegisctl cluster init` where a region of one voter was before.
+    pub fn found_cluster(&mut self) {
+        let name = VoterName { cluster: REGION.into(), node: 1 };
+        self.plan().voter_files().create(&name, &Mandate::Found, now()).unwrap();
+        let address = self.plan().voter_address();
+        self.reconfigure("/control/cluster", json!({ "listen": address, "address": address }));
+    }
+
+    /// `aegisctl cluster recover`
+    pub fn recover(&self) {
+        let files = self.plan().voter_files();
+        let was = files.read().unwrap().unwrap().name;
+        files.put_aside(now()).unwrap();
+        let name = VoterName { cluster: format!("{REGION}.recovered"), node: was.node };
+        files.create(&name, &Mandate::Recover(was), now()).unwrap();
+    }
+
+    /// `aegisctl cluster rotate-cert`
+    pub fn rotate_certificate(&self) {
+        let files = self.plan().voter_files();
+        files.renew(&files.read().unwrap().unwrap().name, now()).unwrap();
+    }
+}
