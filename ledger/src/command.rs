@@ -65,10 +65,12 @@ impl Action {
                 | Act::Adjust { .. }
                 | Act::NoteAdjusted { .. } => false,
             },
-            Action::Voter(_) => true,
-            Action::Release(_) | Action::Approval(_) | Action::Tenant(_) | Action::Stream(_) => {
-                false
-            }
+            Action::Voter(_) | Action::Session(SessionAct::End { .. }) => true,
+            Action::Release(_)
+            | Action::Approval(_)
+            | Action::Session(SessionAct::Open { .. })
+            | Action::Tenant(_)
+            | Action::Stream(_) => false,
         }
     }
 }
