@@ -112,6 +112,9 @@ fn report(args: &ReportArgs, home: &Home, screen: &Screen) -> Result<Exit, Failu
     }
     progress.done();
     screen.sheet(&ledger.sheet())?;
+    if streams.iter().filter_map(journal::Cursor::begins_after).any(|last| last >= since) {
+        screen.say("older records were shipped and deleted here; they are in no sum");
+    }
     let (calls, cost) = ledger.total();
     screen.say(&format!("{calls} calls, {cost} USD"));
     Ok(Exit::Ok)

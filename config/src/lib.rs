@@ -5,6 +5,7 @@
 
 mod client_certificate;
 mod read;
+mod read_audit;
 mod read_modes;
 mod read_people;
 mod read_policy;
@@ -15,6 +16,7 @@ mod read_tool;
 mod spending;
 
 pub use client_certificate::ClientCertificate;
+pub use read_audit::{AuditShipping, RetentionMode, ShipRetention, ShipTo};
 pub use read_people::PeopleIssuer;
 pub use read_region::{
     ClusterDoor, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry,
@@ -53,6 +55,8 @@ pub struct Config {
     pub listen: Listen,
     pub limits: Limits,
     pub state: StateHome,
+    /// Without it the audit log stays on this disk.
+    pub shipping: Option<AuditShipping>,
     pub identity: IdentityConfig,
     /// The region's registry of agents, beside those that tenants name here.
     pub registry: Option<RegionRegistry>,

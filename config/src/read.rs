@@ -21,7 +21,7 @@ use crate::{
     Agent, AgentCertificate, CallLimits, Config, HEADERS_CEILING, IdentityConfig, IssuerConfig,
     Limits, Listen, PolicySource, SpendLimit, Standing, StateHome, Tenant, TlsListen, ToolBinding,
 };
-use crate::{read_modes, read_policy, read_region, read_spending, read_state};
+use crate::{read_audit, read_modes, read_policy, read_region, read_spending, read_state};
 
 pub(super) fn load(path: &Path) -> Result<Config, Diagnostics> {
     let name = path.display().to_string();
@@ -48,6 +48,7 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
     let listen = map.required("listen", problems, |node, problems| listen(node, problems, folder));
     let limits = map.optional("limits", problems, limits).unwrap_or_default();
     let state = map.optional("state", problems, |n, p| read_state::state(n, p, folder));
+    let shipping = map.optional("audit", problems, |n, p| read_audit::audit(n, p, folder));
     let identity =
         map.required("identity", problems, |node, problems| identity(node, problems, folder));
     let control = map.optional("control", problems, |n, p| read_region::control(n, p, folder));
@@ -89,6 +90,7 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
         listen: listen?,
         limits,
         state: state.unwrap_or(StateHome::Embedded),
+        shipping,
         identity: identity?,
         registry,
         name,

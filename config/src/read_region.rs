@@ -262,7 +262,7 @@ pub(super) fn registry(
 }
 
 /// Whether a URL leads to this machine, whatever resolvers say.
-fn is_here(url: &str) -> bool {
+pub(super) fn is_here(url: &str) -> bool {
     let authority = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
     let address = authority.parse::<SocketAddr>().map(|address| address.ip());
     let ip = address.or_else(|_| authority.trim_matches(['[', ']']).parse());

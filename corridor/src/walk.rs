@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use aegis_audit_ship::{Disclosures, Journal};
+use aegis_audit_ship::{Disclosures, Journal, SHIP_EVERY, Shipper};
 use aegis_config::Config;
 use aegis_decide::NO_APPROVALS;
-use aegis_domain::{Decision, Facts, Fault, HotAnswer, HotRefusal, Reason, Ttl, Verdict};
+use aegis_domain::{CallKind, Decision, Facts, Fault, HotAnswer, HotRefusal, Reason, Ttl, Verdict};
 use aegis_identity::{Nonces, SigningKey};
 use aegis_policy_store::{Did, Policies};
 use aegis_state::HotState;
@@ -27,6 +27,9 @@ use crate::roster::Roster;
 use crate::shadow::{Job, Shadow};
 use crate::via::Via;
 use crate::warnings::Warnings;
+
+/// When a backlog may be less: a round of the shipper later.
+const NEXT_SHIPMENT: Ttl = Ttl::from_s(SHIP_EVERY.as_secs());
 
 /// Where a door keeps the body until `read` asks for it.
 #[async_trait]
@@ -55,6 +58,8 @@ pub struct Corridor {
     pub approvals: Option<Arc<dyn Approvals>>,
     pub state: Arc<dyn HotState>,
     pub journal: Arc<Journal>,
+    /// Carries the journal into its bucket, where there is one.
+    pub shipper: Option<Shipper>,
     /// Opens the digests of records, for those who may look.
     pub disclosures: Disclosures,
     /// Signs attestations.
@@ -144,6 +149,10 @@ impl Corridor {
             return Err(Reason::WrongRegion);
         }
         let read = read::read(self, &identified, arrival, body, &mut ctx.clock).await?;
+        if let Err(reason) = self.has_room(read.call.kind) {
+            ctx.read = Some(read);
+            return Err(reason);
+        }
         let facts = gather::gather(self, ctx, &identified, &read, arrival).await;
         let decision =
             judge::judge(ctx, (&identified, &read, &facts), &self.config.region, &NO_APPROVALS);
@@ -160,6 +169,14 @@ impl Corridor {
         let decision = self.prepare(ctx, &read, arrival, decision);
         ctx.read = Some(read);
         Ok(decision)
+    }
+
+    /// While too many records wait for the audit bucket, only what the operator named goes on.
+    fn has_room(&self, kind: CallKind) -> Result<(), Reason> {
+        match (&self.shipper, &self.config.shipping) {
+            (Some(shipper), Some(config)) if shipper.is_full() => config.when_full.admit(kind),
+            (Some(_) | None, _) => Ok(()),
+        }
     }
 
     /// The call is denied already; a candidate that fails decides no further ones.
@@ -217,7 +234,10 @@ impl Corridor {
         let home = ctx.identified.as_ref().map(|identified| identified.tenant.region.clone());
         Refusal {
             allowance: ctx.allowance.clone().map(|allowance| given_back(allowance, ctx)),
-            retry_after: ctx.facts.as_ref().and_then(|facts| retry_after(facts.hot)),
+            retry_after: match decision.verdict.reason() {
+                Reason::AuditBacklog => Some(NEXT_SHIPMENT),
+                _ => ctx.facts.as_ref().and_then(|facts| retry_after(facts.hot)),
+            },
             home_url: home.and_then(|region| self.config.regions.get(&region).cloned()),
             attestation: ctx.sealed.as_ref().and_then(|sealed| sealed.attestation.clone()),
             trace_id: ctx.trace.trace_id_hex(),

@@ -12,6 +12,6 @@ mod usage;
 
 pub use difference::Difference;
 pub use judge::{Case, NO_APPROVALS, judge, refuse, seen};
-pub use outage::OutageRule;
+pub use outage::{BacklogRule, OutageRule};
 pub use price::{Estimate, Price, Progress, TokenPrice, Usage};
 pub use usage::UsageReader;

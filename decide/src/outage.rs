@@ -1,6 +1,7 @@
-//! What a missing hot-state answer means for a call: the outage policy, in one match.
+//! What an outage means for a call: of the hot state, whose answer is missing, or of the audit bucket, which falls behind.
 //!
-//! Not here: when to stop asking (`state::breaker`). Invariant: a write never goes on without its facts.
+//! Not here: when to stop asking (`state::breaker`), how much may wait for the bucket (`audit/ship`). Invariant: a write never
+//! goes on without its facts, nor while more records wait than may.
 
 use aegis_domain::{CallKind, Degraded, Outage, Reason};
 
@@ -41,9 +42,43 @@ pub(crate) enum HotFacts {
     Needed,
 }
 
+/// What the operator wants while more records wait for the audit bucket than may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BacklogRule {
+    /// Refuse writes, let reads go on (the default).
+    StopWrites,
+    /// Refuse everything.
+    StopAll,
+}
+
+impl BacklogRule {
+    /// Whether a call may go on although too many records wait.
+    pub fn admit(self, kind: CallKind) -> Result<(), Reason> {
+        match (self, kind) {
+            (BacklogRule::StopWrites, CallKind::Read) => Ok(()),
+            (BacklogRule::StopWrites, CallKind::Write) | (BacklogRule::StopAll, _) => {
+                Err(Reason::AuditBacklog)
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backlog_stops_writes_and_reads_only_where_the_operator_said_so() {
+        let (stop_writes, stop_all) = (BacklogRule::StopWrites, BacklogRule::StopAll);
+        assert_eq!(stop_writes.admit(CallKind::Read), Ok(()));
+        for (rule, kind) in [
+            (stop_writes, CallKind::Write),
+            (stop_all, CallKind::Read),
+            (stop_all, CallKind::Write),
+        ] {
+            assert_eq!(rule.admit(kind), Err(Reason::AuditBacklog), "{rule:?} {kind:?}");
+        }
+    }
 
     #[test]
     fn only_reads_that_need_no_fact_go_on_and_only_where_the_operator_said_so() {

@@ -159,6 +159,8 @@ reasons! {
     StateUnavailable: Gateway, "retry later";
     /// The decision record could not be made durable.
     AuditUnavailable: Gateway, "retry later";
+    /// Too many records wait for their way into the audit bucket.
+    AuditBacklog: Gateway, "retry after the time in Retry-After; the operator must see to the audit bucket";
     /// The policy engine gave no well-formed answer.
     PolicyEngine: Gateway, "report the decision id to the operator";
     /// A failure nobody foresaw.

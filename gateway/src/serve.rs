@@ -35,6 +35,8 @@ const REAP_EVERY: Duration = Duration::from_secs(5);
 const FLUSH: Duration = Duration::from_millis(50);
 /// What the last settlements get once nothing moves any more.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(5);
+/// What the last segments get to reach their bucket; the next start ships what is left.
+const LAST_SHIPMENT: Duration = Duration::from_secs(10);
 /// How many holds one round charges at most.
 const REAP_MAX: usize = 1_024;
 
@@ -47,8 +49,9 @@ pub enum StoppedBy {
 
 /// Serves until told to stop, then drains.
 pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
-    let Built { gateway, stop, recovery, follower, control, region, shadow_jobs } = built;
+    let Built { gateway, stop, recovery, settled, follower, control, region, shadow_jobs } = built;
     control.block_on(aegis_corridor::recover::settle(&gateway.corridor, recovery))?;
+    settled.mark();
     let reaper = control.spawn(reap(Arc::clone(&gateway)));
     let reloader = {
         let _entered = control.enter();
@@ -80,6 +83,9 @@ pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
         tracing::error!(%error, "the hot state could not be closed; the next start settles what is held");
     }
     gateway.corridor.journal.close().context("the audit journal could not be closed in order")?;
+    if let Some(shipper) = &gateway.corridor.shipper {
+        shipper.stop(LAST_SHIPMENT);
+    }
     drop(follower);
     Ok(by.get().copied().unwrap_or(StoppedBy::Signal))
 }

@@ -6,10 +6,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use aegis_audit_chain::Hash;
-use aegis_audit_chain::note::SecretKey;
-use aegis_audit_chain::trust::Trust;
-use aegis_audit_ship::{Disclosures, FILE_BYTES, Journal, JournalConfig, RealDisk, Recovered};
+use aegis_audit_ship::{Disclosures, Journal};
 use aegis_domain::Ttl;
 use aegis_identity::{KeySet, Nonces, TokenLimits, TrustedIssuer};
 use aegis_resolve::Resolver;
@@ -23,11 +20,13 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::door::Intercept;
+use crate::evidence::Settled;
+use crate::proofs::Turns;
 use crate::region::{Means, Region, metadata};
 use crate::reload::Reloading;
 use crate::rooms::forward;
 use crate::serve::Stop;
-use crate::{files, keys, releases};
+use crate::{evidence, keys, releases};
 use aegis_authority::{BundleKey, Store};
 use aegis_conduit::upstream::{ClientIdentity, Spoken, Trust as Upstreams};
 use aegis_config::{Config, Leases, RegionRegistry, StateHome};
@@ -46,6 +45,8 @@ pub struct Gateway {
     pub corridor: Arc<Corridor>,
     /// Whose turn it is to change policies.
     pub reloading: Reloading,
+    /// Whose turn it is to have a proof made.
+    pub proofs: Turns,
     /// What the region releases for its tenants, where it does.
     pub releases: Option<aegis_policy_follow::Follower>,
     pub jwks: Bytes,
@@ -95,6 +96,8 @@ pub struct Built {
     pub gateway: Arc<Gateway>,
     pub stop: Stop,
     pub recovery: Recovery,
+    /// Marked once that is done.
+    pub settled: Settled,
     /// Tells the journal to people and machines; dropped after the journal is closed, so that it tells all of it.
     pub follower: Follower,
     pub control: Runtime,
@@ -114,7 +117,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let roster = Arc::new(Roster::new(trusted(&config)?));
     let control = control_runtime()?;
     let region_key = keys::region(&config.data_dir)?;
-    let (journal, records) = journal(&config)?;
+    let (log, journal, records) = evidence::open(&config)?;
     let journal = Arc::new(journal);
     let (state, holds) =
         state(&config, control.handle()).context("the hot state cannot be opened")?;
@@ -133,6 +136,8 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     }
     let (shadow, shadow_jobs) = Shadow::new();
     let follower = follower(&config, &journal, metrics.clone())?;
+    let settled = Settled::default();
+    let shipper = evidence::ship(&config, (&log, &journal), (settled.clone(), follower.saved()))?;
     let authority = Store::at(&config.data_dir.join("ca")).open(&config.region, clock::now());
     let intercept = Intercept::new(authority.context("the proxy's authority cannot be used")?)?;
     let bundle_key = BundleKey::open(&config.data_dir.join("keys/bundles.pem"))
@@ -152,6 +157,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         shadow,
         state,
         journal,
+        shipper,
         disclosures: Disclosures::new(config.data_dir.join("disclosures")),
         region_key,
         via: Via::new(&config.domain, &config.region),
@@ -167,6 +173,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         corridor,
         releases,
         reloading: Reloading::default(),
+        proofs: Turns::default(),
         jwks: Bytes::from(jwks),
         resource,
         resolver: Resolver::default(),
@@ -178,7 +185,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         connections,
     };
     let (gateway, stop) = (Arc::new(gateway), Stop::default());
-    Ok(Built { gateway, stop, recovery, follower, control, region, shadow_jobs })
+    Ok(Built { gateway, stop, recovery, settled, follower, control, region, shadow_jobs })
 }
 
 /// The hot state, and the holds an earlier life of this gateway left open in it.
@@ -296,30 +303,4 @@ fn trusted(config: &Config) -> anyhow::Result<Trusted> {
         token_bytes_max: 8_192,
     };
     Ok(Trusted { issuers, region, limits })
-}
-
-/// The writer's name in audit origins; one gateway process writes a data directory.
-const WRITER: &str = "gateway-1";
-
-fn journal(config: &Config) -> anyhow::Result<(Journal, Recovered)> {
-    let seed = keys::registry_seed(&config.data_dir)?;
-    let region_key = SecretKey::from_seed(seed.expose());
-    let journal_config = JournalConfig {
-        dir: config.data_dir.join("audit"),
-        domain: config.domain.clone(),
-        region: config.region.clone(),
-        writer: WRITER.to_owned(),
-        build: format!("aegis-gateway {}", env!("CARGO_PKG_VERSION")),
-        config_sha256: Hash::from_bytes(config.sha256),
-        region_key: region_key.clone(),
-        clock: Arc::new(clock::now),
-        disk: Arc::new(RealDisk),
-        file_bytes: FILE_BYTES,
-    };
-    let registry = journal_config.registry()?;
-    let trust =
-        Trust::of(region_key.verifier(registry.as_str())).context("the registry has no name")?;
-    files::replace(&config.data_dir.join("trust.txt"), trust.to_string().as_bytes())
-        .context("the verifiers' trust file cannot be written")?;
-    Journal::open(journal_config).context("the audit journal cannot be opened")
 }

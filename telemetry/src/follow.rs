@@ -82,7 +82,22 @@ pub enum FollowError {
 /// Follows the journal until it is dropped; then it tells what is left, syncs and saves.
 pub struct Follower {
     signal: Arc<Signal>,
+    saved: Saved,
     thread: Option<JoinHandle<()>>,
+}
+
+/// How far every sink has synced, for whoever deletes what was read. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Saved(Arc<Mutex<Places>>);
+
+impl Saved {
+    /// Whether the first `size` records of a stream are told for good.
+    pub fn is_past(&self, origin: &Origin, size: u64) -> bool {
+        let places = self.0.lock();
+        places
+            .get(origin.writer())
+            .is_some_and(|place| (place.incarnation, place.next) >= (origin.incarnation(), size))
+    }
 }
 
 #[derive(Default)]
@@ -96,7 +111,9 @@ impl Follower {
         let told = cursor::load(&config.cursor_file)?;
         let streams = Streams::at(config.audit_dir, config.durable, &told);
         let signal = Arc::new(Signal::default());
+        let saved = Saved(Arc::new(Mutex::new(told.clone())));
         let work = Work {
+            shared: saved.clone(),
             streams,
             sinks: sinks.into_iter().map(|sink| Told { sink, done: false }).collect(),
             batch: Vec::new(),
@@ -110,7 +127,11 @@ impl Follower {
         let shared = Arc::clone(&signal);
         let thread = thread::Builder::new().name("aegis-telemetry".into());
         let thread = thread.spawn(move || work.run(&shared)).map_err(FollowError::Thread)?;
-        Ok(Self { signal, thread: Some(thread) })
+        Ok(Self { signal, saved, thread: Some(thread) })
+    }
+
+    pub fn saved(&self) -> Saved {
+        self.saved.clone()
     }
 }
 
@@ -137,6 +158,7 @@ struct Work {
     batch: Vec<Event>,
     told: Places,
     saved: Places,
+    shared: Saved,
     cursor_file: PathBuf,
     poll_every: Duration,
     save_every: Duration,
@@ -194,6 +216,7 @@ impl Work {
             }
             cursor::save(&self.cursor_file, &self.told).map_err(io::Error::other)?;
             self.saved.clone_from(&self.told);
+            self.shared.0.lock().clone_from(&self.told);
         }
         Ok(())
     }
@@ -210,4 +233,23 @@ impl Work {
 enum More {
     Yes,
     No,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cursor::Place;
+
+    #[test]
+    fn only_what_was_saved_of_that_writer_is_past() {
+        let saved = Saved::default();
+        let stream = |writer, number| Origin::stream("d", "r", writer, number).unwrap();
+        assert!(!saved.is_past(&stream("gw", 1), 0));
+        saved.0.lock().insert("gw".to_owned(), Place { incarnation: 2, next: 5 });
+        assert!(saved.is_past(&stream("gw", 1), u64::MAX));
+        assert!(saved.is_past(&stream("gw", 2), 5));
+        assert!(!saved.is_past(&stream("gw", 2), 6));
+        assert!(!saved.is_past(&stream("gw", 3), 0));
+        assert!(!saved.is_past(&stream("other", 1), 1));
+    }
 }

@@ -8,12 +8,14 @@ mod follow;
 mod lines;
 mod metrics;
 mod policy;
+mod shipping;
 mod streams;
 mod voters;
 
 pub use cursor::CursorError;
-pub use follow::{Durable, Event, FollowError, Follower, FollowerConfig, Sink};
+pub use follow::{Durable, Event, FollowError, Follower, FollowerConfig, Saved, Sink};
 pub use lines::JsonLines;
 pub use metrics::{Metrics, Readiness};
 pub use policy::PolicyMetrics;
+pub use shipping::Shipped;
 pub use voters::{VoterGauges, VoterMetrics};

@@ -19,6 +19,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::follow::{Event, Sink};
 use crate::policy::PolicyMetrics;
+use crate::shipping::{Shipped, ShippingMetrics};
 use crate::voters::VoterMetrics;
 
 /// From well below the 0.15 ms that is aimed at to well above the 20 ms that are promised.
@@ -83,6 +84,7 @@ struct Inner {
     calls_in_flight: Gauge,
     ready: Gauge,
     policy: PolicyMetrics,
+    shipping: ShippingMetrics,
     voters: VoterMetrics,
     names: Mutex<Names>,
 }
@@ -113,6 +115,7 @@ impl Metrics {
             calls_in_flight: Gauge::default(),
             ready: Gauge::default(),
             policy: PolicyMetrics::default(),
+            shipping: ShippingMetrics::default(),
             voters: VoterMetrics::default(),
             names: Mutex::default(),
         };
@@ -137,6 +140,11 @@ impl Metrics {
     /// What this process says of itself as a voter.
     pub fn voters(&self) -> &VoterMetrics {
         &self.0.voters
+    }
+
+    /// Where the audit log is shipped, how that goes.
+    pub fn set_shipped(&self, shipped: Shipped) {
+        self.0.shipping.set(shipped);
     }
 
     pub fn call_began(&self) {
@@ -199,6 +207,7 @@ impl Inner {
         );
         registry.register("aegis_ready", "Whether calls are taken", self.ready.clone());
         self.policy.register(registry);
+        self.shipping.register(registry);
         self.voters.register(registry);
     }
 

@@ -11,6 +11,7 @@
 
 mod agent;
 mod authority;
+pub mod buckets;
 mod building;
 mod frame_line;
 pub mod frames;

@@ -67,6 +67,11 @@ pub fn parse_incarnation_name(name: &str) -> Option<u64> {
     parse_twenty(name)
 }
 
+/// Where the stream stood behind the records that were deleted here, signed by the region key.
+pub fn pruned_note(origin: &Origin) -> String {
+    format!("{}/pruned.note", stream_dir(origin))
+}
+
 /// Everything in a bucket lies below this, so that a later layout can lie beside it.
 pub const BUCKET_ROOT: &str = "v1";
 

@@ -3,6 +3,10 @@
 //! Pure: times are arguments. Not here: frames and files (`frame`, `audit/ship`). Invariant: chain, tenant chains and
 //! tree run over the same leaf hashes; what `Sequencer` writes is exactly what `Walker` accepts.
 
+mod pruned;
+
+pub use pruned::Pruned;
+
 use std::collections::{BTreeSet, HashMap};
 
 use aegis_domain::{TenantId, Timestamp};
@@ -234,6 +238,11 @@ impl Walker {
 
     pub fn head(&self) -> Head {
         self.chain.head()
+    }
+
+    /// The tree over what was accepted.
+    pub fn tree(&self) -> &Frontier {
+        &self.chain.tree
     }
 
     /// Whose records were accepted, and how far each one's reach.

@@ -3,6 +3,10 @@
 //! Not here: what the leaves are (`record`) or who signs the root (`head`). Invariant: a tree of `n` leaves has
 //! one root, whichever way it was computed.
 
+mod blocks;
+
+pub use blocks::Blocks;
+
 use crate::Hash;
 
 /// The right edge of a growing tree: enough to append and to tell the root, at most 64 hashes.
@@ -20,6 +24,17 @@ impl Frontier {
 
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The tree of that size with these peaks, if it has so many.
+    pub fn of(size: u64, peaks: Vec<Hash>) -> Option<Self> {
+        let is_whole = u32::try_from(peaks.len()) == Ok(size.count_ones());
+        is_whole.then_some(Self { size, peaks })
+    }
+
+    /// Roots of its perfect subtrees, largest first.
+    pub fn peaks(&self) -> &[Hash] {
+        &self.peaks
     }
 
     pub fn push(&mut self, leaf: Hash) {

@@ -6,13 +6,15 @@
 
 mod disclosed;
 
+use aegis_audit_chain::link::{Pruned, Walker};
 use aegis_audit_chain::note::{NoteError, Verifier};
 use aegis_audit_chain::record::{AnchorEntry, Kind, Record, RecordError};
 use aegis_audit_chain::registry::{RegistryError, RegistryReader, Stream};
 use aegis_audit_chain::source::{LogSource, SourceError};
+use aegis_audit_chain::tree::Blocks;
 use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::walk::walk_file;
-use aegis_audit_chain::{Hash, Head, Origin, birth_text, layout, link, record, tree};
+use aegis_audit_chain::{Hash, Head, Origin, birth_text, layout, record, tree};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -156,7 +158,7 @@ pub fn prove(
             reader.file(first, &read(source, &path)?)?;
         }
         for stream in reader.finish()?.streams() {
-            proofs.extend(stream_proofs(source, stream, wanted)?);
+            proofs.extend(stream_proofs(source, (stream, region), wanted)?);
         }
     }
     Ok(proofs)
@@ -164,16 +166,19 @@ pub fn prove(
 
 fn stream_proofs(
     source: &dyn LogSource,
-    stream: &Stream,
+    (stream, region): (&Stream, &Verifier),
     wanted: &mut dyn FnMut(&Origin, &Record) -> bool,
 ) -> Result<Vec<Proof>, ProofError> {
     let origin = &stream.born.origin;
-    let (mut walker, mut leaves) = (link::Walker::new(origin.clone()), Vec::new());
-    let mut found: Vec<(u64, Vec<u8>)> = Vec::new();
-    for first in firsts(source, origin)? {
+    let mut walker = beginning(source, origin, region)?;
+    let (begins, mut blocks) = (walker.size(), Blocks::after(walker.tree().clone()));
+    let (mut leaves, mut found) = (Vec::new(), Vec::new());
+    for first in firsts(source, origin)?.into_iter().filter(|first| *first >= begins) {
         let bytes = read(source, &layout::wal_file(origin, first))?;
         walk_file(&mut walker, (first, &bytes), &mut |_, step| {
-            leaves.push(Hash::leaf(step.record));
+            let leaf = Hash::leaf(step.record);
+            leaves.push(leaf);
+            blocks.push(leaf);
             if Record::parse(step.record).is_ok_and(|record| wanted(origin, &record)) {
                 found.push((step.head.seq, step.record.to_vec()));
             }
@@ -185,16 +190,35 @@ fn stream_proofs(
         let anchor = stream.anchors.iter().find(|anchor| anchor.size > seq);
         let AnchorEntry { origin, size, root, sig, .. } = anchor.ok_or_else(uncovered)?.clone();
         let changed = || ProofError::Changed { origin: origin.clone() };
-        let covered = usize::try_from(size).ok().and_then(|size| leaves.get(..size));
-        let covered = covered.filter(|leaves| tree::root(leaves) == root).ok_or_else(changed)?;
-        let index = usize::try_from(seq).unwrap_or(usize::MAX);
-        let path = tree::inclusion_proof(covered, index).ok_or_else(changed)?;
+        let of = |seq: u64| {
+            let nth = usize::try_from(seq.checked_sub(begins)?).ok()?;
+            Some((seq, *leaves.get(nth)?))
+        };
+        let needed = blocks.needed(seq, size).into_iter().flat_map(|(start, end)| start..end);
+        let path = blocks.path(seq, size, &needed.filter_map(of).collect());
+        let leads = |path: &Vec<Hash>| tree::includes(size, root, (seq, Hash::leaf(&record)), path);
+        let path = path.filter(leads).ok_or_else(changed)?;
         let birth = read(source, &layout::genesis_note(&origin))?;
         let birth = String::from_utf8_lossy(&birth).into_owned();
         let checkpoint = Head { origin, size, root }.note_with(&sig);
         proofs.push(Proof { index: seq, path, checkpoint, birth, record });
     }
     Ok(proofs)
+}
+
+/// Where a walk begins: behind what was shipped and deleted, where the region's key says so.
+fn beginning(
+    source: &dyn LogSource,
+    origin: &Origin,
+    region: &Verifier,
+) -> Result<Walker, ProofError> {
+    let Some(note) = source.read(&layout::pruned_note(origin))? else {
+        return Ok(Walker::new(origin.clone()));
+    };
+    let pruned = Pruned::open(&String::from_utf8_lossy(&note), region);
+    let pruned = pruned.ok().filter(|pruned| pruned.walker.origin() == origin);
+    let changed = || ProofError::Changed { origin: origin.clone() };
+    pruned.map(|pruned| pruned.walker).ok_or_else(changed)
 }
 
 fn firsts(source: &dyn LogSource, origin: &Origin) -> Result<Vec<u64>, ProofError> {

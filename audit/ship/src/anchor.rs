@@ -138,7 +138,9 @@ impl Anchorer {
 
     fn anchor(&mut self, tree: &Frontier) -> Result<Head, JournalError> {
         let anchor = self.signed(tree)?;
-        self.registry.commit(vec![anchor.draft()?])
+        let head = self.registry.commit(vec![anchor.draft()?])?;
+        self.shared.anchored.lock().head = Some(anchor);
+        Ok(head)
     }
 
     /// Signs a head, once the files agree with it.
@@ -220,14 +222,17 @@ fn kind_of(error: &JournalError) -> io::ErrorKind {
 #[derive(Debug)]
 pub(crate) struct Rereader {
     root: std::path::PathBuf,
+    /// Is told every leaf, for proofs.
+    shared: Arc<Shared>,
     reader: StreamReader,
     walker: Walker,
 }
 
 impl Rereader {
-    pub(crate) fn new(root: &Path, origin: aegis_audit_chain::Origin) -> Self {
+    pub(crate) fn new(root: &Path, shared: Arc<Shared>) -> Self {
+        let origin = shared.origin.clone();
         let reader = StreamReader::new(root, origin.clone(), 0);
-        Self { root: root.to_path_buf(), reader, walker: Walker::new(origin) }
+        Self { root: root.to_path_buf(), shared, reader, walker: Walker::new(origin) }
     }
 
     fn root(&self) -> &Path {
@@ -255,14 +260,17 @@ impl Rereader {
 
     /// Reads on until `size` records were seen, or the files have no more that fit.
     pub(crate) fn read_to(&mut self, size: u64) -> io::Result<Head> {
-        let walker = &mut self.walker;
-        self.reader.read(size, &mut |_, record| match walker.check(record) {
+        let Self { shared, reader, walker, .. } = self;
+        let mut leaves = Vec::new();
+        reader.read(size, &mut |_, record| match walker.check(record) {
             Ok(checked) => {
-                walker.accept(record, &checked);
+                leaves.push(walker.accept(record, &checked));
                 Wants::More
             }
             Err(_) => Wants::Enough,
         })?;
+        let blocks = &mut shared.anchored.lock().blocks;
+        leaves.into_iter().for_each(|leaf| blocks.push(leaf));
         Ok(self.walker.head())
     }
 }

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -18,6 +19,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Semaphore, TryAcquireError, oneshot, watch};
 
 use crate::JournalError;
+use crate::inclusion::{Anchored, Earlier};
 
 /// Reads the wall clock; the process has one.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -112,6 +114,8 @@ pub(crate) struct Shared {
     pub(crate) durable: watch::Sender<u64>,
     /// Bytes of frames on disk, of this life.
     pub(crate) durable_bytes: AtomicU64,
+    /// What is signed for by now.
+    pub(crate) anchored: Mutex<Anchored>,
     clock: WallClock,
     started: Instant,
 }
@@ -139,6 +143,7 @@ impl Shared {
             room: Semaphore::new(QUEUE_BYTES_MAX),
             durable: watch::Sender::new(0),
             durable_bytes: AtomicU64::new(0),
+            anchored: Mutex::default(),
             clock,
             started,
         }
@@ -230,7 +235,9 @@ impl Shared {
 /// The journal of this process. Share it in an `Arc`; it closes when it is dropped.
 #[derive(Debug)]
 pub struct Journal {
+    pub(crate) dir: PathBuf,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) earlier: Earlier,
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
 }
 

@@ -9,8 +9,10 @@ mod costs;
 mod disclosures;
 mod disk;
 mod error;
+mod inclusion;
 mod journal;
 mod open;
+mod pruned;
 mod recover;
 mod registry_log;
 mod ship;
@@ -26,10 +28,13 @@ pub use costs::recorded_costs;
 pub use disclosures::{Disclosures, Erased, Kept, KeptDay, KeptLine, erase_subject, erase_tenant};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::JournalError;
+pub use inclusion::{Inclusion, InclusionError};
 pub use journal::{Journal, Pending, Position, Sealed, WallClock};
 pub use open::{FILE_BYTES, JournalConfig};
 pub use recover::{Recovered, RecoveredStream, Unsettled};
-pub use ship::{BACKLOG_BYTES_MAX, SHIP_EVERY, ShipConfig, ShipError, Shipper, Standing, start};
+pub use ship::{
+    BACKLOG_BYTES_MAX, IsRead, Keep, SHIP_EVERY, ShipConfig, ShipError, Shipper, Standing, start,
+};
 pub use source::{Directory, Log};
 pub use tail::Tail;
 pub use witness::{WitnessAt, WitnessConfig, WitnessStanding, Witnesses};

@@ -12,7 +12,7 @@ use aegis_audit_chain::note::{SecretKey, Signer};
 use aegis_audit_chain::record::{
     AnchorEntry, AnchorRefEntry, BornEntry, Draft, GenesisEntry, OutcomeEntry, Previous,
 };
-use aegis_audit_chain::registry::Registry;
+use aegis_audit_chain::registry::{Registry, Stream};
 use aegis_audit_chain::{Hash, Head, Origin, birth_note, layout};
 use aegis_domain::Region;
 use parking_lot::Mutex;
@@ -21,6 +21,7 @@ use crate::JournalError;
 use crate::anchor::{AnchorSlot, Anchorer, Rereader};
 use crate::disk::Disk;
 use crate::error::io_error;
+use crate::inclusion::Earlier;
 use crate::journal::{Journal, Shared, WallClock};
 use crate::recover::{self, Found, Recovered, RecoveredStream};
 use crate::registry_log::{RegistryLog, RegistrySetup};
@@ -75,22 +76,27 @@ impl Journal {
             genesis: genesis(&config, &registry_origin, (signer.verifier().to_string(), None)),
         })?;
         let found = match &known {
-            Some(known) => recover::find(&*config.disk, &config.dir, known)?,
+            Some(known) => recover::find(&*config.disk, (&config.dir, signer.verifier()), known)?,
             None => Found { closed: Vec::new(), unsettled: Vec::new() },
         };
         let mut life = Life::begin(&config, (&mut registry, &signer), (known.as_ref(), &found))?;
         life.write_first(&config, &found)?;
-        let mut drafts = vec![life.anchor()?.draft()?];
+        let anchor = life.anchor()?;
+        let mut drafts = vec![anchor.draft()?];
         for closed in &found.closed {
             drafts.push(closed.draft()?);
         }
         registry.commit(drafts)?;
+        life.shared.anchored.lock().head = Some(anchor);
         registry.write_head_note()?;
+        let region = signer.verifier().clone();
+        let heads = known.iter().flat_map(Registry::streams).filter_map(last_head).collect();
+        let earlier = Earlier { region, heads, last: Mutex::default() };
         let recovered = Recovered {
             streams: found.closed.iter().map(RecoveredStream::of).collect(),
             unsettled: found.unsettled,
         };
-        Ok((life.run(registry, (config.disk, lock))?, recovered))
+        Ok((life.run(registry, (config, lock), earlier)?, recovered))
     }
 }
 
@@ -127,11 +133,12 @@ impl Life {
             .map_err(io_error("creating the stream"))?;
         wal.write_note(&layout::genesis_note(&origin), &birth_note(signer.verifier(), region))
             .map_err(io_error("writing the stream's birth note"))?;
+        let shared = Arc::new(Shared::new(origin.clone(), Arc::clone(&config.clock)));
         Ok(Self {
-            shared: Arc::new(Shared::new(origin.clone(), Arc::clone(&config.clock))),
+            shared: Arc::clone(&shared),
             signer,
             wal,
-            rereader: Rereader::new(&config.dir, origin.clone()),
+            rereader: Rereader::new(&config.dir, shared),
             genesis: genesis(config, &origin, (vkey, previous)),
             registry,
         })
@@ -167,8 +174,10 @@ impl Life {
     fn run(
         self,
         registry: RegistryLog,
-        (disk, lock): (Arc<dyn Disk>, File),
+        (config, lock): (JournalConfig, File),
+        earlier: Earlier,
     ) -> Result<Journal, JournalError> {
+        let JournalConfig { dir, disk, .. } = config;
         let slot = Arc::new(AnchorSlot::default());
         let (shared, signer, rereader) = (Arc::clone(&self.shared), self.signer, self.rereader);
         let anchorer =
@@ -189,7 +198,7 @@ impl Life {
             drop(lock);
         });
         let threads = Mutex::new(vec![write, anchor.map_err(io_error(what))?]);
-        Ok(Journal { shared: self.shared, threads })
+        Ok(Journal { dir, shared: self.shared, earlier, threads })
     }
 }
 
@@ -200,6 +209,12 @@ fn genesis(
 ) -> GenesisEntry {
     let (build, config_sha256) = (config.build.clone(), config.config_sha256);
     GenesisEntry { origin: origin.clone(), vkey, build, config_sha256, previous }
+}
+
+/// The newest head a stream signed itself, by the hash of its name.
+fn last_head(stream: &Stream) -> Option<(Hash, AnchorEntry)> {
+    let head = stream.anchors.last()?.clone();
+    Some((Hash::of(head.origin.as_str().as_bytes()), head))
 }
 
 /// The stream born last, and how far it is known to reach.

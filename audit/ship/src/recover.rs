@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use aegis_audit_chain::link::Walker;
+use aegis_audit_chain::link::{Pruned, Walker};
+use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::record::{
     ClosedEntry, DecisionEntry, Ending, Entry, OutcomeDue, OutcomeEntry, TornTail,
 };
@@ -19,6 +20,7 @@ use aegis_domain::Effect;
 use crate::JournalError;
 use crate::disk::Disk;
 use crate::error::io_error;
+use crate::pruned;
 use crate::stream_reader::wal_firsts;
 
 /// A decision that let a call through, and whose outcome nobody wrote.
@@ -58,12 +60,14 @@ type Open = BTreeMap<(Origin, u64), DecisionEntry>;
 
 pub(crate) fn find(
     disk: &dyn Disk,
-    root: &Path,
+    (root, region): (&Path, &Verifier),
     registry: &Registry,
 ) -> Result<Found, JournalError> {
     let (mut closed, mut open) = (Vec::new(), Open::new());
     for stream in registry.streams().iter().filter(|stream| stream.closed.is_none()) {
-        closed.push(scan(disk, root, (stream, &mut open))?);
+        let pruned = pruned::read(root, &stream.born.origin, region)
+            .map_err(io_error("reading where a stream begins"))?;
+        closed.push(scan(disk, (root, pruned), (stream, &mut open))?);
     }
     let unsettled = open
         .into_iter()
@@ -74,14 +78,16 @@ pub(crate) fn find(
 
 fn scan(
     disk: &dyn Disk,
-    root: &Path,
+    (root, pruned): (&Path, Option<Pruned>),
     (stream, open): (&Stream, &mut Open),
 ) -> Result<ClosedEntry, JournalError> {
     let origin = &stream.born.origin;
-    let mut walker = Walker::new(origin.clone());
+    let mut walker = pruned.map_or_else(|| Walker::new(origin.clone()), |pruned| pruned.walker);
+    let begins = walker.size();
     let mut anchors = stream.anchors.iter().peekable();
     let (mut forked, mut torn) = (false, None);
-    for first in wal_firsts(root, origin).map_err(io_error("listing a stream"))? {
+    let firsts = wal_firsts(root, origin).map_err(io_error("listing a stream"))?;
+    for first in firsts.into_iter().filter(|first| *first >= begins) {
         let path = root.join(layout::wal_file(origin, first));
         let bytes = fs::read(&path).map_err(io_error("reading a stream"))?;
         let mut used = 0;

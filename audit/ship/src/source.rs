@@ -24,16 +24,15 @@ impl Log {
     /// A text with a scheme is a bucket, and so is a folder that is laid out as one.
     pub fn open(from: &str, options: &[(String, String)]) -> Result<Self, BucketError> {
         let path = Path::new(from);
-        let url = if from.contains("://") {
-            from.to_owned()
+        let address = if from.contains("://") {
+            Address { url: from.to_owned(), options: options.to_vec() }
         } else if path.join(layout::BUCKET_ROOT).is_dir() {
-            let whole = fs::canonicalize(path).map_err(BucketError::Folder)?;
-            format!("file://{}", whole.display())
+            Address::folder(path)?
         } else {
             fs::read_dir(path).map_err(BucketError::Folder)?;
             return Ok(Self::Directory(Directory(path.to_path_buf())));
         };
-        let bucket = Bucket::open(&Address { url, options: options.to_vec() })?;
+        let bucket = Bucket::open(&address)?;
         Ok(Self::Bucket(Box::new(bucket)))
     }
 

@@ -167,10 +167,11 @@ fn fill(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// The file that record `from` is in: the last one that does not begin after it.
+/// The file that record `from` is in: the last one that does not begin after it, or else the first that was not deleted.
 fn first_file(root: &Path, origin: &Origin, from: u64) -> io::Result<Option<u64>> {
     let firsts = wal_firsts(root, origin)?;
-    Ok(firsts.into_iter().take_while(|first| *first <= from).last())
+    let holding = firsts.iter().take_while(|first| **first <= from).last();
+    Ok(holding.or(firsts.first()).copied())
 }
 
 /// First records of all log files of a stream, in order; none when the directory is missing.

@@ -3,6 +3,7 @@
 //! Pure: files come through `LogSource`. Not here: the format (`audit/chain`), printing (`aegisctl`). Invariant: nothing is valid by default; an
 //! empty log, an unreadable file and an unsigned tail are never a pass.
 
+mod attested;
 mod report;
 mod schema;
 mod stream;
@@ -19,6 +20,7 @@ use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Head, Origin, birth_text, layout};
 use aegis_domain::Timestamp;
 
+pub use attested::{Attested, Due};
 pub use report::{
     Finding, Flaw, Gap, Place, Report, Severity, StreamReport, UNSETTLED_LISTED, Unsettled,
     Verdict, WitnessedHead,

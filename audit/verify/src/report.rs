@@ -95,6 +95,8 @@ pub enum Flaw {
     Kind,
     #[error("an outcome has no decision, or is not the first for it")]
     OutcomeAlone,
+    #[error("the record that was attested here is not in the log")]
+    Unkept,
     #[error("an outcome names another decision id than the record it points to")]
     OutcomeOther,
     #[error("a seal's sums are not those of its records")]
@@ -136,6 +138,7 @@ impl Flaw {
             | Flaw::Anchor(_)
             | Flaw::Birth
             | Flaw::Reference
+            | Flaw::Unkept
             | Flaw::TenantSeal
             | Flaw::Roster { .. }
             | Flaw::Segment(_)
@@ -166,6 +169,11 @@ pub enum Gap {
         origin: Origin,
         from: u64,
         bytes: u64,
+    },
+    /// Records before `to` were shipped, and deleted here under the region's signature.
+    Pruned {
+        origin: Origin,
+        to: u64,
     },
     /// The stream was born and nothing of it was ever written.
     Unwritten {
@@ -377,6 +385,9 @@ fn gap_json(gap: &Gap) -> Value {
         }
         Gap::Tail { origin, from, bytes } => {
             json!({"what": "tail", "origin": origin.as_str(), "from": from, "bytes": bytes})
+        }
+        Gap::Pruned { origin, to } => {
+            json!({"what": "pruned", "origin": origin.as_str(), "from": 0, "to": to})
         }
         Gap::Unwritten { origin } => json!({"what": "unwritten", "origin": origin.as_str()}),
         Gap::Unwitnessed { origin } => json!({"what": "unwitnessed", "origin": origin.as_str()}),

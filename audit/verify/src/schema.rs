@@ -16,6 +16,8 @@ use crate::report::{Flaw, Report, UNSETTLED_LISTED, Unsettled};
 #[derive(Debug, Default)]
 pub(crate) struct Pairs {
     open: HashMap<Origin, HashMap<u64, DecisionId>>,
+    /// Where streams begin whose first records were deleted here.
+    begins: HashMap<Origin, u64>,
 }
 
 /// What the pass keeps of one stream.
@@ -23,14 +25,19 @@ pub(crate) struct Pairs {
 pub(crate) struct Schema {
     origin: Origin,
     open: HashMap<u64, DecisionId>,
+    /// The first record that is here.
+    begins: u64,
     seal_first: u64,
     tally: Tally,
 }
 
 impl Pairs {
-    pub(crate) fn begin(origin: &Origin) -> Schema {
+    pub(crate) fn begin(&mut self, origin: &Origin, begins: u64) -> Schema {
+        if begins > 0 {
+            self.begins.insert(origin.clone(), begins);
+        }
         let (origin, open) = (origin.clone(), HashMap::new());
-        Schema { origin, open, seal_first: 0, tally: Tally::default() }
+        Schema { origin, open, begins, seal_first: begins, tally: Tally::default() }
     }
 
     pub(crate) fn end(&mut self, schema: Schema) {
@@ -67,8 +74,14 @@ impl Pairs {
         match open.and_then(|open| open.remove(&seq)) {
             Some(known) if known == id => Ok(()),
             Some(_) => Err(Flaw::OutcomeOther),
+            // Of a decision that was deleted here nothing can be told.
+            None if seq < self.begins(origin.as_ref().unwrap_or(&schema.origin)) => Ok(()),
             None => Err(Flaw::OutcomeAlone),
         }
+    }
+
+    fn begins(&self, origin: &Origin) -> u64 {
+        self.begins.get(origin).copied().unwrap_or(0)
     }
 }
 
@@ -120,7 +133,9 @@ impl Schema {
     }
 
     fn seal(&mut self, seq: u64, seal: SealEntry) -> Result<(), Flaw> {
-        let agrees = seal.first == self.seal_first && seal.tally == self.tally;
+        // The first seal may count records that were deleted here.
+        let is_cut = self.begins > 0 && self.seal_first == self.begins;
+        let agrees = is_cut || seal.first == self.seal_first && seal.tally == self.tally;
         (self.seal_first, self.tally) = (seq.saturating_add(1), Tally::default());
         if agrees { Ok(()) } else { Err(Flaw::Sums) }
     }

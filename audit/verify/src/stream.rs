@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use aegis_audit_chain::frame::FrameError;
-use aegis_audit_chain::link::{LinkError, Walker};
+use aegis_audit_chain::link::{LinkError, Pruned, Walker};
 use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::record::{AnchorRefEntry, Ending, Entry, Kind, TornTail};
 use aegis_audit_chain::registry::{Registry, Stream};
@@ -15,7 +15,7 @@ use aegis_audit_chain::walk::{FileEnd, Step, walk_file};
 use aegis_audit_chain::{Hash, Head, Origin, layout};
 
 use crate::report::{Flaw, Gap, Place, StreamReport};
-use crate::schema::{Pairs, Schema};
+use crate::schema::Schema;
 use crate::{Depth, Run};
 
 /// Findings of the schema pass that are listed of one stream; a broken writer would repeat one for ever.
@@ -35,6 +35,8 @@ pub(crate) struct StreamCheck<'s> {
     findings: Vec<(Place, Flaw)>,
     references: Vec<(Place, AnchorRefEntry)>,
     last_is_close: bool,
+    /// The first record that was not deleted here.
+    begins: u64,
 }
 
 impl<'s> StreamCheck<'s> {
@@ -64,6 +66,7 @@ impl<'s> StreamCheck<'s> {
             findings: Vec::new(),
             references: Vec::new(),
             last_is_close: false,
+            begins: 0,
         }
     }
 
@@ -73,9 +76,11 @@ impl<'s> StreamCheck<'s> {
 
     pub(crate) fn run(mut self, run: &mut Run<'_>) {
         self.anchor_signature(run);
+        self.pruned(run);
         let Some(firsts) = self.present(run) else { return };
         self.signed_heads(run);
-        let mut schema = Pairs::begin(self.origin());
+        self.expected = self.expected.split_off(&self.begins);
+        let mut schema = run.pairs.begin(self.origin(), self.begins);
         let whole = self.files(run, &mut schema, &firsts);
         run.pairs.end(schema);
         // The note is durable before the first record; a life that ended between the two may lack it.
@@ -86,7 +91,8 @@ impl<'s> StreamCheck<'s> {
             self.ends(run);
         }
         let (records, ended) = (self.walker.size(), self.stream.closed.as_ref().map(|end| end.how));
-        run.report.records = run.report.records.saturating_add(records);
+        let here = records.saturating_sub(self.begins);
+        run.report.records = run.report.records.saturating_add(here);
         let anchored = self.agreed;
         let origin = self.origin().clone();
         run.report.streams.push(StreamReport { origin, records, anchored, ended });
@@ -112,11 +118,33 @@ impl<'s> StreamCheck<'s> {
         }
     }
 
+    /// Begins behind records that were deleted here, where the region key says so.
+    fn pruned(&mut self, run: &mut Run<'_>) {
+        let (path, origin) = (layout::pruned_note(self.origin()), self.origin().clone());
+        // Its absence is no flaw: whole streams have none.
+        let Ok(Some(_)) = run.source.read(&path) else { return };
+        let Some(note) = run.read(&path, &origin) else { return };
+        let note = std::str::from_utf8(&note).unwrap_or_default();
+        match Pruned::open(note, self.region) {
+            Ok(pruned) if *pruned.walker.origin() == origin => {
+                let to = pruned.size();
+                let is_vouched_for = self.expected.range(to..).next().is_some();
+                self.agreed = if is_vouched_for { to } else { 0 };
+                (self.begins, self.walker) = (to, pruned.walker);
+                run.report.gaps.push(Gap::Pruned { origin, to });
+            }
+            Ok(_) => run.report.fail(Place::file(&origin, &path), Flaw::Misplaced),
+            Err(why) => run.report.fail(Place::file(&origin, &path), Flaw::Note(why)),
+        }
+    }
+
     /// The stream's files; `None` when there are none, which is judged here.
     fn present(&mut self, run: &mut Run<'_>) -> Option<Vec<u64>> {
         let dir = layout::wal_dir(self.origin());
-        let firsts = run.files(&dir, self.origin(), layout::parse_wal_name)?;
-        if !firsts.is_empty() {
+        let mut firsts = run.files(&dir, self.origin(), layout::parse_wal_name)?;
+        // A crash may have kept some of them from being deleted.
+        firsts.retain(|first| *first >= self.begins);
+        if !firsts.is_empty() || self.begins > 0 {
             return Some(firsts);
         }
         let signed = self.expected.last_key_value().map_or(0, |(size, _)| *size);
@@ -313,7 +341,9 @@ impl<'s> StreamCheck<'s> {
                 let place = Place { seq: Some(closed.size), ..here };
                 self.findings.push((place, Flaw::Extra { size: closed.size }));
             }
-            Some(closed) if closed.how == Ending::Closed && !self.last_is_close => {
+            Some(closed)
+                if closed.how == Ending::Closed && !self.last_is_close && found > self.begins =>
+            {
                 self.findings.push((here, Flaw::Unclosed));
             }
             Some(_) => {}

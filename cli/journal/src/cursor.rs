@@ -9,7 +9,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::frame::{FrameError, Frames};
+use aegis_audit_chain::link::Pruned;
 use aegis_audit_chain::{Origin, layout};
+use aegis_domain::Timestamp;
 
 use crate::JournalError;
 
@@ -62,8 +64,9 @@ impl Cursor {
         Ok(cursor)
     }
 
-    /// Looks for files that were begun since.
+    /// Looks for files that were begun since. Where the one under way was shipped and deleted, the next one is read.
     fn refresh(&mut self) -> Result<(), JournalError> {
+        let current = self.files.get(self.at).copied();
         let names = match names(&self.wal) {
             Err(JournalError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 Vec::new()
@@ -72,7 +75,19 @@ impl Cursor {
         };
         self.files = names.iter().filter_map(|name| layout::parse_wal_name(name)).collect();
         self.files.sort_unstable();
+        if let Some(current) = current {
+            self.at = self.files.partition_point(|first| *first < current);
+            if self.files.get(self.at) != Some(&current) {
+                self.offset = 0;
+            }
+        }
         Ok(())
+    }
+
+    /// When the last record was written that was shipped and deleted here; `None` where none was.
+    pub fn begins_after(&self) -> Option<Timestamp> {
+        let note = fs::read_to_string(self.wal.with_file_name("pruned.note")).ok()?;
+        Pruned::read_unverified(&note).map(|pruned| Timestamp::from_unix_ns(pruned.last_ts))
     }
 
     /// The directory that tells this stream from others.

@@ -20,6 +20,8 @@ pub struct Spent {
     directories: Vec<PathBuf>,
     cursors: Vec<Cursor>,
     since: Timestamp,
+    /// What was decided before may not be here.
+    known_since: Timestamp,
     /// Every window begins with an hour of UTC, so sums by the hour are enough for all of them.
     ended: BTreeMap<BudgetKey, BTreeMap<u64, MicroUsd>>,
     /// Calls that were let through and whose end is not on record.
@@ -44,7 +46,8 @@ impl Spent {
     /// Counts calls that were decided since.
     pub fn new(directories: Vec<PathBuf>, since: Timestamp) -> Self {
         let (cursors, open) = (Vec::new(), HashMap::new());
-        Self { directories, cursors, since, ended: BTreeMap::new(), open, strays: 0 }
+        let known_since = Timestamp::from_unix_ns(0);
+        Self { directories, cursors, since, known_since, ended: BTreeMap::new(), open, strays: 0 }
     }
 
     /// Reads on from where the last reading ended.
@@ -56,6 +59,8 @@ impl Spent {
                 open(directory)?.into_iter().filter(|stream| !known(stream)).collect();
             cursors.extend(born);
         }
+        let begins = cursors.iter().filter_map(Cursor::begins_after);
+        self.known_since = begins.fold(self.known_since, Timestamp::max);
         for cursor in &mut cursors {
             cursor.read(&mut |origin, bytes| {
                 match record(origin, bytes)?.entry {
@@ -99,7 +104,8 @@ impl Spent {
     fn ended(&mut self, outcome: &OutcomeEntry) {
         let id = outcome.of.id;
         let Some(call) = self.open.remove(&id) else {
-            let is_late = id.unix_ms() >= self.since.unix_ms() && outcome.cost > MicroUsd::ZERO;
+            let since = self.known_since.max(self.since);
+            let is_late = id.unix_ms() >= since.unix_ms() && outcome.cost > MicroUsd::ZERO;
             self.strays = self.strays.saturating_add(usize::from(is_late));
             return;
         };
@@ -107,6 +113,11 @@ impl Spent {
             let sum = self.ended.entry(budget).or_default().entry(hour(&id)).or_default();
             *sum = sum.saturating_add(outcome.cost);
         }
+    }
+
+    /// What was decided before may have been shipped and deleted here, so sums over it say nothing.
+    pub fn known_since(&self) -> Timestamp {
+        self.known_since
     }
 
     /// How many outcomes there are whose decision no journal here holds.

@@ -165,7 +165,7 @@ impl InviteArgs {
         let told = match &self.out {
             None => Told::text(invitation.clone(), &text),
             Some(path) => {
-                files::write_secret(path, &text)?;
+                files::create_secret(path, &text)?;
                 Told::thing(&json!({ "id": id, "invitation": path }))
             }
         };

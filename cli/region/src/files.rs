@@ -104,12 +104,12 @@ pub(crate) fn key_at(path: &Path) -> Result<SigningKey, RegionError> {
         return read_key(path);
     }
     let key = SigningKey::from_seed(random()?);
-    write_secret(path, key.to_pkcs8_pem().expose())?;
+    create_secret(path, key.to_pkcs8_pem().expose())?;
     Ok(key)
 }
 
 /// Makes a file that is not there.
-pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), FilesError> {
+pub(crate) fn create_secret(path: &Path, text: &str) -> Result<(), FilesError> {
     let written = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(text.as_bytes())?;

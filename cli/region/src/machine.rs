@@ -190,7 +190,7 @@ impl Machine {
             Ok(own) if own.trim() == invitation.region_key.trim() => Ok(RegionKey::Shared),
             Ok(_) => Ok(RegionKey::Own),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                files::write_secret(&path, &invitation.region_key)?;
+                files::create_secret(&path, &invitation.region_key)?;
                 Ok(RegionKey::Shared)
             }
             Err(source) => Err(FilesError::File { path, source }.into()),

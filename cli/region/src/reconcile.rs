@@ -72,7 +72,7 @@ pub fn reconcile(
 ) -> Result<(Told, usize), RegionError> {
     let since = comparison.since.unwrap_or(Timestamp::from_unix_ns(0));
     let spent = Spent::new(comparison.journals.clone(), since);
-    let mut audit = Reconciliation { comparison, books, spent, unknown: 0 };
+    let mut audit = Reconciliation { comparison, books, spent, unknown: 0, unheld: 0 };
     let mut lines = audit.settled_look()?;
     let mut words = Vec::new();
     if comparison.on_difference == OnDifference::Correct && differing(&lines).next().is_some() {
@@ -96,6 +96,8 @@ struct Reconciliation<'a> {
     spent: Spent,
     /// Amendments of which it is not known whether the hot state did them.
     unknown: usize,
+    /// Budgets whose window began before what the journals here still hold.
+    unheld: usize,
 }
 
 impl Reconciliation<'_> {
@@ -115,7 +117,7 @@ impl Reconciliation<'_> {
     }
 
     fn look(&mut self) -> Result<Lines, RegionError> {
-        self.unknown = 0;
+        (self.unknown, self.unheld) = (0, 0);
         self.spent.read()?;
         let mut counts = Vec::new();
         for tenant in self.tenants()? {
@@ -166,6 +168,10 @@ impl Reconciliation<'_> {
         let began_at =
             instant(row, "began_at").ok_or_else(|| lacking("the beginning of a window"))?;
         if self.comparison.since.is_some_and(|since| began_at < since) {
+            return Ok(None);
+        }
+        if began_at < self.spent.known_since() {
+            self.unheld = self.unheld.saturating_add(1);
             return Ok(None);
         }
         let spent = microusd(row, "spent_microusd").ok_or_else(|| lacking("what is spent"))?;
@@ -222,6 +228,12 @@ impl Reconciliation<'_> {
         if strays > 0 {
             words.push(format!(
                 "{strays} outcomes belong to decisions in no journal here; their cost is in no sum"
+            ));
+        }
+        if self.unheld > 0 {
+            let unheld = self.unheld;
+            words.push(format!(
+                "{unheld} budgets are left out: records of their windows were shipped and deleted here"
             ));
         }
         if self.unknown > 0 {

@@ -3,21 +3,22 @@
 //! Not here: how that is found out (`audit/chain`). Invariant: the exit code is 0 only for PASS, and what is remembered of
 //! a log is replaced only when nothing was found against it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use aegis_audit_chain::{Head, Origin};
+use aegis_audit_chain::Origin;
 use aegis_audit_verify::{
     Depth, Finding, Gap, Options, Place, Report, Severity, Verdict, WitnessedHead, verify_region,
 };
-use aegis_cli_evidence::{StoreOption, check_package, load_trust, open_log, store_option};
+use aegis_cli_evidence::{
+    StoreOption, check_package, load_trust, memorise, open_log, promised, recall, store_option,
+};
 use aegis_domain::Timestamp;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::evidence;
 use crate::failure::{Exit, Failure};
-use crate::home::{self, Home};
+use crate::home::Home;
 use crate::screen::{Screen, counted};
 use crate::sheet::{Mood, Sheet};
 use crate::{args as values, clock};
@@ -37,6 +38,9 @@ An auditor brings a trust file of their own, and remembers how far the log reach
 
 A tenant brings the package it was handed:
   aegisctl audit verify --tenant-package acme.tenant-package --trust registry.txt
+
+An agent's side asks whether a promise was kept; one that was not, a minute later, is FAIL with its place:
+  aegisctl audit verify --attestation attestation.jwt --keys jwks.json --trust registry.txt --from s3://audit/gw-1
 
 Examples:
   aegisctl audit verify
@@ -63,6 +67,13 @@ pub(super) struct VerifyArgs {
     /// The log must extend the head in this file, and a new head is kept there for the next run.
     #[arg(long, value_name = "FILE")]
     remember: Option<PathBuf>,
+    /// The log must have the record that this attestation promises: the value of an Aegis-Attestation header.
+    #[arg(long, value_name = "FILE")]
+    attestation: Option<PathBuf>,
+    /// Who may have signed the attestation, as the gateway publishes it at /.well-known/jwks.json; the data directory's
+    /// keys/jwks.json unless given.
+    #[arg(long, value_name = "FILE", requires = "attestation")]
+    keys: Option<PathBuf>,
     /// Check a tenant's package, as `audit tenant` makes it, instead of a log: are these all its records?
     #[arg(long, value_name = "FILE", conflicts_with_all = ["log", "from", "store_option", "depth"])]
     tenant_package: Option<PathBuf>,
@@ -91,11 +102,18 @@ pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exi
         Deep::Schema => Depth::Schema,
     };
     let options = Options { depth, remembered, witnessed_since: args.witnessed_since };
+    let keys = args.keys.clone().unwrap_or_else(|| home.jwks());
+    let promise = |file: &PathBuf| promised((file, &keys), &trust, clock::now());
+    let attested = args.attestation.as_ref().map(promise).transpose()?;
     let mut report = Report::default();
     let found = open_log(&from, &args.store_option)?.each(&trust, &mut |source, trust| {
         let progress = screen.progress(source.bytes());
-        let report = verify_region(source, trust, &options, &mut |done| progress.reach(done.bytes));
+        let mut report =
+            verify_region(source, trust, &options, &mut |done| progress.reach(done.bytes));
         progress.done();
+        for attested in attested.iter().filter(|one| one.is_of(trust)) {
+            attested.check(source, &mut report);
+        }
         Ok::<_, Failure>(report)
     })?;
     found.into_iter().for_each(|one| report.absorb(one));
@@ -113,34 +131,6 @@ fn exit(verdict: Verdict) -> Exit {
         Verdict::Fail | Verdict::Suspect => Exit::CheckFailed,
         Verdict::Incomplete => Exit::Missing,
     }
-}
-
-/// The heads an earlier run kept: checkpoints of three lines each.
-fn recall(path: &Path) -> Result<Vec<Head>, Failure> {
-    let text = match home::read("the remembered head", path) {
-        // The first run has nothing to remember.
-        Err(Failure::Missing { .. }) => return Ok(Vec::new()),
-        text => text?,
-    };
-    let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let heads: Option<Vec<Head>> =
-        lines.chunks(3).map(|head| Head::parse(&head.concat())).collect();
-    match heads {
-        Some(heads) if !heads.is_empty() => Ok(heads),
-        _ => Err(Failure::invalid(path.display().to_string(), "it holds no checkpoint")),
-    }
-}
-
-/// Written beside and renamed, so that an interrupted run forgets nothing.
-fn memorise(path: &Path, heads: &[Head]) -> Result<(), Failure> {
-    if heads.is_empty() {
-        return Ok(());
-    }
-    let heads: String = heads.iter().map(Head::checkpoint).collect();
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let written = fs::write(&beside, heads).and_then(|()| fs::rename(&beside, path));
-    written.map_err(|error| Failure::file("the folder of the remembered head", path, error))
 }
 
 fn show(report: &Report, screen: &Screen) -> Result<(), Failure> {
@@ -212,6 +202,9 @@ fn describe(gap: &Gap) -> (String, Option<String>) {
         }
         Gap::Tail { origin, from, bytes } => {
             (format!("{bytes} bytes after record {from} are no whole record"), of(origin))
+        }
+        Gap::Pruned { origin, to } => {
+            (format!("records before {to} were shipped and deleted here (--from)"), of(origin))
         }
         Gap::Unwritten { origin } => ("the stream was born and never written".into(), of(origin)),
         Gap::Unwitnessed { origin } => {

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aegis_audit_chain::Hash;
 use aegis_audit_chain::note::SecretKey;
 use aegis_audit_chain::record::{DecisionEntry, Draft, Of, OutcomeDue, OutcomeEntry, Usage};
-use aegis_audit_ship::{Address, Journal, JournalConfig, RealDisk, ShipConfig, Shipper, start};
+use aegis_audit_ship::{
+    Address, InclusionError, Journal, JournalConfig, Keep, RealDisk, ShipConfig, Shipper, start,
+};
 use aegis_domain::{
     AgentId, DecisionId, Effect, MicroUsd, Reason, Region, TenantId, Timestamp, ToolName,
 };
@@ -48,6 +50,27 @@ impl Ledger {
     pub(crate) fn ship(&self, bucket: &Path) -> Shipper {
         let address = Address { url: format!("file://{}", bucket.display()), options: Vec::new() };
         start(ShipConfig::new(&self.config, address).unwrap(), &self.journal).unwrap()
+    }
+
+    /// The same, and deletes what it shipped of the first records.
+    pub(crate) fn ship_and_delete(&self, bucket: &Path) -> Shipper {
+        let keep = Keep { at_least: Duration::ZERO, is_read: Arc::new(|_, size| size < 60) };
+        let address = Address::folder(bucket).unwrap();
+        let every = Duration::from_millis(20);
+        let ship = ShipConfig::new(&self.config, address).unwrap();
+        start(ShipConfig { keep: Some(keep), every, ..ship }, &self.journal).unwrap()
+    }
+
+    /// Where a record stands, as an attestation names it.
+    pub(crate) fn position(&self, seq: u64) -> (String, String) {
+        let stream = Hash::of(self.journal.origin().as_str().as_bytes());
+        let proof = loop {
+            match self.journal.inclusion(stream, seq) {
+                Err(InclusionError::Early) => std::thread::sleep(Duration::from_millis(20)),
+                proof => break proof.unwrap(),
+            }
+        };
+        (self.journal.origin().to_string(), Hash::leaf(&proof.record).to_string())
     }
 
     /// A call by `agent` and, when it was allowed, how it ended.

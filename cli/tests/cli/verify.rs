@@ -3,6 +3,7 @@
 use std::fs;
 
 use aegis_domain::Effect;
+use aegis_identity::{KeySet, SigningKey};
 
 use crate::ledger::Ledger;
 use crate::support::{Home, json, stderr, stdout};
@@ -199,4 +200,71 @@ fn a_decision_is_proven_by_a_file_and_a_key_alone() {
     fs::write(&proof, format!("{}{letter}{}", &text[..at], &text[at + 1..])).unwrap();
     home.run(&check).code(1);
     home.run(&["audit", "prove", "01K9ZQ4T3X8E5R6Y7W2V1BNM0C"]).code(3);
+}
+
+#[test]
+fn a_log_whose_beginning_was_shipped_and_deleted_is_incomplete_here_and_whole_there() {
+    let home = Home::empty();
+    let bucket = home.path("bucket");
+    let mut ledger = Ledger::open(&home);
+    for _ in 0..40 {
+        ledger.call("one", Effect::Allow, 150);
+    }
+    let shipper = ledger.ship_and_delete(&bucket);
+    let note = home.path(WAL).with_file_name("pruned.note");
+    while !note.exists() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let id = ledger.call("one", Effect::Allow, 150);
+    ledger.close();
+    shipper.stop(std::time::Duration::from_secs(60));
+    let here = home.run(&["audit", "verify"]).code(3);
+    assert!(stdout(&here).contains("were shipped and deleted here"), "{}", stdout(&here));
+    assert!(stdout(&here).ends_with("INCOMPLETE\n"), "{}", stdout(&here));
+    home.run(&["audit", "verify", "--from", bucket.to_str().unwrap()]).success();
+    let cost = home.run(&["cost", "report"]).success();
+    assert!(stderr(&cost).contains("older records were shipped and deleted"), "{}", stderr(&cost));
+    let proof = home.path(&format!("{id}.decision.tlog-proof"));
+    let out = home.path("").display().to_string();
+    home.run(&["audit", "prove", id.as_str(), "--out", &out]).success();
+    home.run(&["audit", "check", proof.to_str().unwrap()]).success();
+}
+
+#[test]
+fn a_promise_is_kept_or_is_found_broken_at_its_place() {
+    let home = Home::empty();
+    let mut ledger = Ledger::open(&home);
+    for _ in 0..5 {
+        ledger.call("one", Effect::Deny, 0);
+    }
+    let (log, leaf) = ledger.position(4);
+    let key = SigningKey::from_seed([3; 32]);
+    let keys = KeySet::default().with(key.public_key().clone()).unwrap();
+    fs::write(home.path("jwks.json"), keys.to_jwks_json()).unwrap();
+    ledger.close();
+    let verify = |log: &str, seq: u64, iat: u64, typ: &str| {
+        let claims = serde_json::json!({
+            "log": log, "seq": seq.to_string(), "leaf": leaf, "iat": iat, "mmd": 60,
+        });
+        let token = key.sign(typ, claims.to_string().as_bytes());
+        fs::write(home.path("attestation.jwt"), token + "\n").unwrap();
+        let (file, keys) = (home.path("attestation.jwt"), home.path("jwks.json"));
+        let words = ["--attestation", file.to_str().unwrap(), "--keys", keys.to_str().unwrap()];
+        home.run(&[&["audit", "verify", "-o", "json"], &words[..]].concat())
+    };
+    let att = "aegis-att+jwt";
+    verify(&log, 4, 0, att).success();
+    for (seq, place) in [(5, 5), (4_000, 4_000)] {
+        let seen = json(&verify(&log, seq, 0, att).code(1));
+        assert_eq!(seen["verdict"], "FAIL", "{seen}");
+        let finding = &seen["findings"][0];
+        assert_eq!((&finding["origin"], &finding["seq"]), (&log.as_str().into(), &place.into()));
+    }
+    // It may still be on its way.
+    let soon = crate::ledger::now().unix_s();
+    assert_eq!(json(&verify(&log, 4_000, soon, att).code(3))["verdict"], "INCOMPLETE");
+    let never_born = log.replace("gw-1/1", "gw-1/9");
+    json(&verify(&never_born, 0, 0, att).code(1));
+    verify(&log, 4, 0, "at+jwt").failure();
+    verify("other.example/local/gw-1/1", 4, 0, att).failure();
 }

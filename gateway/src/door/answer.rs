@@ -14,6 +14,7 @@ use http::header::{
 use http::{HeaderName, StatusCode};
 
 use crate::door::allowance;
+use crate::proofs::NoProof;
 use aegis_corridor::context::Asked;
 use aegis_corridor::headers::{
     AEGIS_APPROVAL_ID, AEGIS_ATTESTATION, AEGIS_DECISION_ID, AEGIS_POLICY_VERSION, DPOP_NONCE,
@@ -33,6 +34,45 @@ impl Answer {
         let (told, reason) = (Told(refusal), refusal.decision.verdict.reason());
         let body = Bytes::from(told.problem(reason).to_string());
         Self { status: told.status(reason), headers: told.headers(reason, body.len()), body }
+    }
+}
+
+impl Answer {
+    /// A document of ours.
+    pub fn json(body: Bytes) -> Self {
+        let headers = vec![
+            (CONTENT_TYPE, "application/json".to_owned()),
+            (CONTENT_LENGTH, body.len().to_string()),
+        ];
+        Self { status: StatusCode::OK, headers, body }
+    }
+
+    /// A proof, or why there is none.
+    pub fn to_proof_asked(found: Result<String, NoProof>) -> Self {
+        let (status, text, wait_s) = match found {
+            Ok(proof) => (StatusCode::OK, proof, None),
+            Err(none @ (NoProof::Unknown | NoProof::Uncovered)) => {
+                (StatusCode::NOT_FOUND, format!("{none}\n"), None)
+            }
+            Err(NoProof::Early { wait_s }) => {
+                let text = format!("{}\n", NoProof::Early { wait_s });
+                (StatusCode::NOT_FOUND, text, Some(wait_s))
+            }
+            Err(none @ NoProof::Deleted) => (StatusCode::GONE, format!("{none}\n"), None),
+            Err(none @ NoProof::Broken) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, format!("{none}\n"), None)
+            }
+            Err(none @ NoProof::Busy) => {
+                (StatusCode::SERVICE_UNAVAILABLE, format!("{none}\n"), Some(1))
+            }
+        };
+        let mut headers = vec![
+            (CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()),
+            (CONTENT_LENGTH, text.len().to_string()),
+            (CACHE_CONTROL, "no-store".to_owned()),
+        ];
+        headers.extend(wait_s.map(|wait_s| (RETRY_AFTER, wait_s.to_string())));
+        Self { status, headers, body: Bytes::from(text) }
     }
 }
 
@@ -208,6 +248,7 @@ fn status(reason: Reason) -> StatusCode {
         | Reason::OutcomeUnknown => StatusCode::BAD_GATEWAY,
         Reason::StateUnavailable
         | Reason::AuditUnavailable
+        | Reason::AuditBacklog
         | Reason::PolicyEngine
         | Reason::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -235,6 +276,7 @@ fn proxy_error(reason: Reason) -> &'static str {
         Reason::OutcomeUnknown
         | Reason::StateUnavailable
         | Reason::AuditUnavailable
+        | Reason::AuditBacklog
         | Reason::PolicyEngine
         | Reason::Unavailable => "proxy_internal_error",
         Reason::MalformedRequest

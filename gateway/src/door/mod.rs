@@ -14,6 +14,7 @@ mod intercept;
 mod last_event;
 mod listeners;
 mod ops;
+mod own;
 mod passthrough;
 mod policies;
 mod target;

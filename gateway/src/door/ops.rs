@@ -6,7 +6,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aegis_telemetry::Readiness;
+use aegis_audit_ship::{Shipper, Standing};
+use aegis_corridor::clock;
+use aegis_decide::BacklogRule;
+use aegis_domain::Timestamp;
+use aegis_telemetry::{Readiness, Shipped};
 use async_trait::async_trait;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderValue, Response, StatusCode};
@@ -14,7 +18,9 @@ use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
 use tokio::net::TcpStream;
 
+use crate::door::answer::Answer;
 use crate::door::policies::{self, Served};
+use crate::proofs::{self, Asked, Asker, NoProof};
 use crate::wire::Gateway;
 
 /// Serves what operators and load balancers ask for.
@@ -73,10 +79,38 @@ impl Ops {
         if let Some(why) = self.unreleased() {
             return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n"));
         }
-        match self.gateway.corridor.state.health().await {
-            Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
-            Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n")),
+        if let Err(error) = self.gateway.corridor.state.health().await {
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n"));
         }
+        self.shipping()
+    }
+
+    /// Ready, unless every call would be refused because too much waits for the audit bucket.
+    fn shipping(&self) -> (StatusCode, String) {
+        let ready = "ready\n".to_owned();
+        let corridor = &self.gateway.corridor;
+        let parts = corridor.shipper.as_ref().zip(corridor.config.shipping.as_ref());
+        let Some((shipper, config)) = parts else { return (StatusCode::OK, ready) };
+        let standing = shipper.standing();
+        let Some(told) = told(&standing, clock::now()) else { return (StatusCode::OK, ready) };
+        match standing.is_full && config.when_full == BacklogRule::StopAll {
+            true => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {told}\n")),
+            false => (StatusCode::OK, format!("{ready}{told}\n")),
+        }
+    }
+
+    async fn metrics(&self) -> String {
+        self.readiness().await;
+        let corridor = &self.gateway.corridor;
+        if let Some(standing) = corridor.shipper.as_ref().map(Shipper::standing) {
+            corridor.metrics.set_shipped(Shipped {
+                backlog_bytes: standing.backlog_bytes,
+                segments: standing.segments,
+                is_troubled: standing.trouble.is_some(),
+                last_unix_s: standing.shipped_at.map(Timestamp::unix_s),
+            });
+        }
+        corridor.metrics.render()
     }
 }
 
@@ -84,6 +118,9 @@ impl Ops {
 impl ServeHttp for Ops {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let head = session.req_header();
+        if let Some(asked) = head.uri.path().strip_prefix(proofs::PATH).map(Asked::parse) {
+            return proof(proofs::prove(&self.gateway, asked, Asker::Operator).await);
+        }
         let known = head.headers.get(IF_NONE_MATCH).cloned();
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
         let allowed = if path == RELOAD { "POST" } else { "GET, HEAD" };
@@ -102,10 +139,7 @@ impl ServeHttp for Ops {
                 let (status, body) = self.readiness().await;
                 (status, TEXT, body)
             }
-            "/metrics" => {
-                self.readiness().await;
-                (StatusCode::OK, METRICS_TYPE, self.gateway.corridor.metrics.render())
-            }
+            "/metrics" => (StatusCode::OK, METRICS_TYPE, self.metrics().await),
             "/policies" => (StatusCode::OK, JSON, format!("{:#}\n", policies::list(&self.gateway))),
             "/bundles/es256.pem" => {
                 (StatusCode::OK, TEXT, self.gateway.bundle_key.public_pem().to_owned())
@@ -117,6 +151,20 @@ impl ServeHttp for Ops {
         };
         answer(status, kind, body.into_bytes())
     }
+}
+
+/// What is wrong on the way into the audit bucket; nothing where nothing is.
+fn told(standing: &Standing, now: Timestamp) -> Option<String> {
+    let Standing { backlog_bytes, trouble, shipped_at, is_full, .. } = standing;
+    if trouble.is_none() && !is_full {
+        return None;
+    }
+    let since = shipped_at.map_or("nothing shipped since the start".to_owned(), |at| {
+        format!("last shipped {} s ago", now.unix_s().saturating_sub(at.unix_s()))
+    });
+    let full = if *is_full { ", which is too much" } else { "" };
+    let why = trouble.as_ref().map(|trouble| format!(": {trouble}")).unwrap_or_default();
+    Some(format!("audit: {backlog_bytes} bytes wait for the bucket{full}, {since}{why}"))
 }
 
 /// The bundle, or word that the client has it.
@@ -135,6 +183,18 @@ fn bundle(served: Served, known: Option<&HeaderValue>) -> Response<Vec<u8>> {
     response
 }
 
+fn proof(found: Result<String, NoProof>) -> Response<Vec<u8>> {
+    let Answer { status, headers, body } = Answer::to_proof_asked(found);
+    let mut response = Response::new(body.to_vec());
+    *response.status_mut() = status;
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
 fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
     let length = body.len();
     let mut response = Response::new(body);
@@ -146,7 +206,7 @@ fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Vec
 }
 
 const RELOAD: &str = "/policies/reload";
-const HELP: &str = "GET /metrics, /healthz, /readyz, /policies, /bundles/<tenant>/<env>[.es256].tar.gz, /bundles/es256.pem; POST /policies/reload\n";
+const HELP: &str = "GET /metrics, /healthz, /readyz, /policies, /bundles/<tenant>/<env>[.es256].tar.gz, /bundles/es256.pem, /v1/audit/proof/<log>/<seq>; POST /policies/reload\n";
 const TEXT: &str = "text/plain";
 const JSON: &str = "application/json";
 const GZIP: &str = "application/gzip";

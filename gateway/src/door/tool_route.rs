@@ -25,8 +25,7 @@ use crate::door::answer::Answer;
 use crate::door::arrival::arrival;
 use crate::door::body::DownstreamBody;
 use crate::door::last_event::LastEvent;
-use crate::door::{body, connection, front, target};
-use crate::region::metadata;
+use crate::door::{body, connection, front, own};
 use crate::rooms::forward::{self, Reach};
 use crate::wire::Gateway;
 use aegis_conduit::upstream::{announce, speaks_http2};
@@ -84,20 +83,9 @@ impl ToolRoute {
 
     /// Answers what is ours; true when it was.
     async fn serve_own(&self, session: &mut Session) -> Result<bool> {
-        let header = session.req_header();
-        let body = match header.uri.path() {
-            "/.well-known/jwks.json" => Some(self.gateway.jwks.clone()),
-            metadata::PATH => self.gateway.resource.clone(),
-            _ => None,
-        };
-        let is_asked =
-            header.method == http::Method::GET && target::is_route(&session.downstream_session);
-        let Some(body) = body.filter(|_| is_asked) else { return Ok(false) };
-        let mut head = ResponseHeader::build(200, Some(2))?;
-        head.insert_header("content-type", "application/json")?;
-        head.insert_header("content-length", body.len())?;
-        session.write_response_header(Box::new(head), false).await?;
-        session.write_response_body(Some(body), true).await?;
+        let answer = own::answer(&self.gateway, &mut session.downstream_session).await;
+        let Some(answer) = answer else { return Ok(false) };
+        send(session, answer).await?;
         Ok(true)
     }
 

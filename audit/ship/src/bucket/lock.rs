@@ -15,7 +15,10 @@ use object_store::path::Path;
 use object_store::signer::{Method, SignedUrlOptions, Signer as _};
 use serde::Deserialize;
 
-use super::{BucketError, CONNECT_TIMEOUT, Listed, REQUEST_TIMEOUT};
+use super::{BucketError, CONNECT_TIMEOUT, Listed};
+
+/// A question has no body; a start waits for the first of them.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a signed address is good for.
 const SIGNED_FOR: Duration = Duration::from_secs(60);
@@ -114,7 +117,7 @@ struct Marker {
 impl Locks {
     pub(super) fn new(store: Arc<AmazonS3>) -> Result<Self, BucketError> {
         let client = reqwest::Client::builder()
-            .timeout(REQUEST_TIMEOUT)
+            .timeout(QUESTION_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
             .build();
         let client = client.map_err(|source| BucketError::Ask { what: "its locks", source })?;
@@ -132,7 +135,8 @@ impl Locks {
         let signed = self.store.signed_url_opts(method.clone(), path, SIGNED_FOR, &options).await;
         let url = signed.map_err(BucketError::Client)?;
         let sent = self.client.request(method, url).send().await;
-        sent.map_err(|source| BucketError::Ask { what, source })
+        // Its address bears a signature that is good for a minute.
+        sent.map_err(|source| BucketError::Ask { what, source: source.without_url() })
     }
 
     async fn text(
@@ -145,7 +149,8 @@ impl Locks {
         if !status.is_success() {
             return Err(BucketError::Status { what, status: status.as_u16() });
         }
-        answer.text().await.map_err(|source| BucketError::Ask { what, source })
+        let text = answer.text().await;
+        text.map_err(|source| BucketError::Ask { what, source: source.without_url() })
     }
 
     /// Compares the bucket's default retention with what was asked for.

@@ -38,12 +38,29 @@ const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) const OBJECT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Where the objects go, and what else its client must be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     /// `file:///..`, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`.
     pub url: String,
-    /// Options of the store's client, such as `aws_region`; they win over the environment.
+    /// Options of the store's client, such as `aws_region`; they win over the environment. Some are secret.
     pub options: Vec<(String, String)>,
+}
+
+impl Address {
+    /// A folder that stands for a bucket.
+    pub fn folder(path: &std::path::Path) -> Result<Self, BucketError> {
+        let whole = std::path::absolute(path).map_err(BucketError::Folder)?;
+        let unknown = |()| BucketError::Address(path.display().to_string());
+        let url = Url::from_file_path(whole).map_err(unknown)?.to_string();
+        Ok(Self { url, options: Vec::new() })
+    }
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let keys: Vec<_> = self.options.iter().map(|(key, _)| key).collect();
+        f.debug_struct("Address").field("url", &self.url).field("options", &keys).finish()
+    }
 }
 
 /// What a store did not do.

@@ -13,14 +13,16 @@ use aegis_audit_chain::frame::FRAME_OVERHEAD;
 use aegis_audit_chain::note::Signer;
 use aegis_audit_chain::record::Ending;
 use aegis_audit_chain::segment::{Digest, Manifest};
-use aegis_audit_chain::{Origin, layout};
+use aegis_audit_chain::{Hash, Origin, layout};
 
 use super::error::{ShipError, io_error};
 use super::ledger::{Ledger, Reach};
+use super::prune::Pruner;
 use super::sealer::{Sealer, Segment};
 use super::spool::Spool;
 use super::{Shared, ShipConfig};
 use crate::bucket::{Bucket, BucketError, Retention};
+use crate::pruned;
 use crate::stream_reader::names;
 
 pub(crate) struct Carrier {
@@ -33,6 +35,7 @@ pub(crate) struct Carrier {
     sealers: BTreeMap<Origin, Sealer>,
     /// What the store has still to promise.
     to_promise: Option<Retention>,
+    pruner: Option<Pruner>,
     /// The size of the last witnessed head of the registry that is in the bucket; a start sends them all again, which
     /// changes nothing.
     witnessed: u64,
@@ -45,15 +48,25 @@ impl Carrier {
         (bucket, is_promised): (Bucket, bool),
         shared: Arc<Shared>,
     ) -> Result<Self, ShipError> {
-        let ShipConfig { dir, registry, region_key, disk, retention, .. } = config;
+        let ShipConfig { dir, registry, region_key, disk, retention, keep, .. } = config;
         let region = Signer::new(registry.as_str(), region_key);
         let ledger = Ledger::open(&dir, &registry, region.verifier())?;
-        let spool = Spool::open(&dir, disk).map_err(io_error("opening the spool"))?;
+        let spool = Spool::open(&dir, Arc::clone(&disk)).map_err(io_error("opening the spool"))?;
+        let pruner = keep.map(|keep| Pruner { dir: dir.clone(), disk, keep });
         let to_promise = retention.filter(|_| !is_promised);
         let sealers = BTreeMap::new();
-        let witnessed = 0;
-        let carrier =
-            Self { dir, bucket, region, ledger, spool, sealers, to_promise, witnessed, shared };
+        let carrier = Self {
+            dir,
+            bucket,
+            region,
+            ledger,
+            spool,
+            sealers,
+            to_promise,
+            pruner,
+            witnessed: 0,
+            shared,
+        };
         carrier.measure_older();
         Ok(carrier)
     }
@@ -79,6 +92,19 @@ impl Carrier {
         self.segments(&own)?;
         self.witnessed(&own)?;
         self.measure_older();
+        self.prune(&streams)
+    }
+
+    /// Deletes what is not needed here any more.
+    fn prune(&self, streams: &[Reach]) -> Result<(), ShipError> {
+        let Some(pruner) = &self.pruner else { return Ok(()) };
+        let now = self.shared.journal.now().wall;
+        for stream in streams {
+            let files = pruner.prune(stream, (&self.spool, &self.region), now)?;
+            if files > 0 {
+                tracing::info!(origin = %stream.origin, files, "shipped files were deleted");
+            }
+        }
         Ok(())
     }
 
@@ -148,7 +174,9 @@ impl Carrier {
 
     /// Stands where the stream was shipped to; where the disk does not say, the bucket does.
     fn resume(&self, origin: &Origin) -> Result<Sealer, ShipError> {
-        let mut sealer = Sealer::new(&self.dir, origin);
+        let pruned = pruned::read(&self.dir, origin, self.region.verifier());
+        let pruned = pruned.map_err(io_error("reading where a stream begins"))?;
+        let mut sealer = Sealer::new(&self.dir, origin, pruned);
         let cursor = self.spool.cursor(origin).map_err(io_error("reading a cursor"))?;
         let broken = |why| ShipError::Shipped { origin: origin.clone(), why };
         if let Some(note) = cursor {
@@ -156,19 +184,26 @@ impl Carrier {
             sealer.pass(&manifest, hash)?;
             return Ok(sealer);
         }
+        let (mut size, mut previous) = (0, Hash::ZERO);
         for at in self.bucket.segments(origin)? {
             let key = layout::segment_manifest(origin, at);
             let note = self.bucket.read(&key)?.unwrap_or_default();
             let note = String::from_utf8_lossy(&note);
-            let ours =
-                Manifest::open(&note, self.region.verifier()).ok().filter(|(manifest, _)| {
-                    manifest.origin == *origin
-                        && (manifest.first, manifest.previous) == (sealer.size(), sealer.previous())
-                });
+            let opened = Manifest::open(&note, self.region.verifier()).ok();
+            let ours = opened.filter(|(manifest, _)| {
+                manifest.origin == *origin
+                    && (manifest.first, manifest.previous) == (size, previous)
+            });
             let (manifest, hash) = ours.ok_or(BucketError::Fork { key })?;
-            sealer.pass(&manifest, hash)?;
+            (size, previous) = (manifest.size, hash);
+            if size >= sealer.size() {
+                sealer.pass(&manifest, hash)?;
+            }
         }
-        Ok(sealer)
+        match size < sealer.size() {
+            true => Err(ShipError::Gone { origin: origin.clone(), size: sealer.size() }),
+            false => Ok(sealer),
+        }
     }
 
     /// Sends the segment that was on its way when the process before ended.
@@ -226,7 +261,7 @@ impl Carrier {
         ];
         let confirmed = self.spool.confirm(&manifest.origin, (note, &receipts));
         confirmed.map_err(io_error("moving a cursor"))?;
-        self.shared.segments.fetch_add(1, Ordering::Relaxed);
+        self.shared.is_shipped();
         if manifest.origin == self.shared.journal.origin {
             self.shared.confirmed.fetch_add(framed(manifest), Ordering::Relaxed);
         }

@@ -32,6 +32,10 @@ pub enum ShipError {
     Changed { origin: Origin, size: u64 },
     #[error("what the bucket holds of {origin} does not hold: {why}")]
     Shipped { origin: Origin, why: SegmentError },
+    #[error(
+        "the records of {origin} before {size} were deleted here, and the bucket has them no more"
+    )]
+    Gone { origin: Origin, size: u64 },
     #[error("the bucket holds the log of another registry under {key}")]
     OtherRegistry { key: String },
 }
@@ -59,6 +63,7 @@ impl ShipError {
             | ShipError::Short { .. }
             | ShipError::Changed { .. }
             | ShipError::Shipped { .. }
+            | ShipError::Gone { .. }
             | ShipError::OtherRegistry { .. } => true,
         }
     }

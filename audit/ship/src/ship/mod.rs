@@ -6,12 +6,13 @@
 mod carrier;
 mod error;
 mod ledger;
+mod prune;
 mod sealer;
 mod spool;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,9 +20,11 @@ use std::time::{Duration, Instant};
 use aegis_audit_chain::Origin;
 use aegis_audit_chain::note::SecretKey;
 use aegis_audit_chain::segment::RECORDS_MAX;
+use aegis_domain::Timestamp;
 use parking_lot::{Condvar, Mutex};
 
 pub use error::ShipError;
+pub use prune::{IsRead, Keep};
 
 use crate::bucket::{Address, Bucket, Retention};
 use crate::disk::Disk;
@@ -52,6 +55,8 @@ pub struct ShipConfig {
     pub retention: Option<Retention>,
     pub backlog_bytes_max: u64,
     pub every: Duration,
+    /// Which files of the journal may be deleted once they are confirmed; `None` keeps all.
+    pub keep: Option<Keep>,
 }
 
 impl ShipConfig {
@@ -66,6 +71,7 @@ impl ShipConfig {
             retention: None,
             backlog_bytes_max: BACKLOG_BYTES_MAX,
             every: SHIP_EVERY,
+            keep: None,
         })
     }
 }
@@ -83,6 +89,8 @@ pub struct Standing {
     pub trouble: Option<String>,
     /// Whether the shipper has given up until somebody looks at it.
     pub is_stopped: bool,
+    /// When a segment was confirmed last, since the start.
+    pub shipped_at: Option<Timestamp>,
 }
 
 /// What the carrying thread and its owner share.
@@ -94,6 +102,8 @@ struct Shared {
     older: AtomicU64,
     segments: AtomicU64,
     backlog_max: u64,
+    /// What was said last about too much waiting.
+    was_full: AtomicBool,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -103,6 +113,7 @@ struct State {
     is_stopping: bool,
     is_stopped: bool,
     trouble: Option<String>,
+    shipped_at: Option<Timestamp>,
 }
 
 impl Shared {
@@ -112,23 +123,64 @@ impl Shared {
         waiting.saturating_add(self.older.load(Ordering::Relaxed))
     }
 
+    /// Whether more waits than may; says so where that has changed.
+    fn is_full(&self) -> bool {
+        let backlog_bytes = self.backlog();
+        let is_full = backlog_bytes > self.backlog_max;
+        if is_full != self.was_full.load(Ordering::Relaxed)
+            && is_full != self.was_full.swap(is_full, Ordering::Relaxed)
+        {
+            match is_full {
+                true => tracing::error!(backlog_bytes, "too much waits for the audit bucket"),
+                false => tracing::warn!(backlog_bytes, "the audit bucket has caught up"),
+            }
+        }
+        is_full
+    }
+
     fn standing(&self) -> Standing {
         let state = self.state.lock();
-        let backlog_bytes = self.backlog();
         Standing {
-            backlog_bytes,
-            is_full: backlog_bytes > self.backlog_max,
+            backlog_bytes: self.backlog(),
+            is_full: self.is_full(),
             segments: self.segments.load(Ordering::Relaxed),
             trouble: state.trouble.clone(),
             is_stopped: state.is_stopped,
+            shipped_at: state.shipped_at,
         }
+    }
+
+    /// A segment is in the bucket.
+    fn is_shipped(&self) {
+        self.segments.fetch_add(1, Ordering::Relaxed);
+        self.state.lock().shipped_at = Some(self.journal.now().wall);
+    }
+}
+
+impl State {
+    /// Says what has changed about the way into the bucket, and nothing else.
+    fn note_trouble(&mut self, trouble: Option<String>) {
+        match (&self.trouble, &trouble) {
+            (None, Some(error)) => {
+                tracing::error!(error, "audit records do not get into the bucket");
+            }
+            (Some(_), None) => tracing::warn!("audit records get into the bucket again"),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        self.trouble = trouble;
     }
 }
 
 /// The thread that carries. Dropping it leaves the thread to its last round; `stop` waits for that.
 pub struct Shipper {
     shared: Arc<Shared>,
-    ended: Receiver<()>,
+    ended: Mutex<Receiver<()>>,
+}
+
+impl std::fmt::Debug for Shipper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "shipper of {}", self.shared.journal.origin)
+    }
 }
 
 /// Starts shipping. A store that promises less than was asked for is refused here; one that cannot be reached is tried
@@ -149,6 +201,7 @@ pub fn start(config: ShipConfig, journal: &Journal) -> Result<Shipper, ShipError
         older: AtomicU64::new(0),
         segments: AtomicU64::new(0),
         backlog_max: config.backlog_bytes_max,
+        was_full: AtomicBool::new(false),
         state: Mutex::new(State::default()),
         wake: Condvar::new(),
     });
@@ -163,7 +216,7 @@ pub fn start(config: ShipConfig, journal: &Journal) -> Result<Shipper, ShipError
         drop(end);
     });
     spawned.map_err(io_error("starting the shipper's thread"))?;
-    Ok(Shipper { shared, ended })
+    Ok(Shipper { shared, ended: Mutex::new(ended) })
 }
 
 impl Shipper {
@@ -173,16 +226,16 @@ impl Shipper {
 
     /// Whether more waits than is allowed; cheap enough to ask for every call.
     pub fn is_full(&self) -> bool {
-        self.shared.backlog() > self.shared.backlog_max
+        self.shared.is_full()
     }
 
     /// Carries what is signed for by now, and ends; close the journal first, so that this is everything. What is not in
     /// the bucket after `within` stays on disk for the next start.
-    pub fn stop(self, within: Duration) -> Standing {
+    pub fn stop(&self, within: Duration) -> Standing {
         self.shared.state.lock().is_stopping = true;
         self.shared.wake.notify_all();
         // It ends by dropping its sender.
-        let is_late = self.ended.recv_timeout(within) == Err(RecvTimeoutError::Timeout);
+        let is_late = self.ended.lock().recv_timeout(within) == Err(RecvTimeoutError::Timeout);
         if is_late {
             tracing::warn!(
                 "audit shipper did not end in time; what is left is shipped at the next start"
@@ -202,13 +255,12 @@ fn carry(mut carrier: Carrier, shared: &Shared, every: Duration) {
         let mut state = shared.state.lock();
         let wait = match result {
             Ok(()) => {
-                state.trouble = None;
+                state.note_trouble(None);
                 retry = RETRY_FIRST;
                 every
             }
             Err(error) => {
-                tracing::error!(error = chain(&error), "audit records do not get into the bucket");
-                state.trouble = Some(chain(&error));
+                state.note_trouble(Some(chain(&error)));
                 if error.is_final() {
                     state.is_stopped = true;
                     return;
@@ -239,13 +291,16 @@ impl Carrier {
     }
 }
 
-/// An error and everything below it, on one line.
+/// An error and everything below it, each said once: the store's client repeats its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let told = cause.to_string();
+        if !text.contains(&told) {
+            text.push_str(": ");
+            text.push_str(&told);
+        }
         next = cause.source();
     }
     text

@@ -6,7 +6,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use aegis_audit_chain::link::Walker;
+use aegis_audit_chain::link::{Pruned, Walker};
 use aegis_audit_chain::note::Signer;
 use aegis_audit_chain::segment::{BYTES_MAX, Digest, Manifest, RECORDS_MAX, push_entry};
 use aegis_audit_chain::{Hash, Origin, record};
@@ -33,18 +33,15 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
-    /// Stands before the stream's first record.
-    pub(crate) fn new(root: &Path, origin: &Origin) -> Self {
-        let reader = StreamReader::new(root, origin.clone(), 0);
-        Self { reader, walker: Walker::new(origin.clone()), previous: Hash::ZERO }
+    /// Stands before the stream's first record that is here.
+    pub(crate) fn new(root: &Path, origin: &Origin, pruned: Option<Pruned>) -> Self {
+        let walker = pruned.map_or_else(|| Walker::new(origin.clone()), |pruned| pruned.walker);
+        let reader = StreamReader::new(root, origin.clone(), walker.size());
+        Self { reader, walker, previous: Hash::ZERO }
     }
 
     pub(crate) fn size(&self) -> u64 {
         self.walker.size()
-    }
-
-    pub(crate) fn previous(&self) -> Hash {
-        self.previous
     }
 
     fn origin(&self) -> Origin {

@@ -9,6 +9,7 @@ mod bucket_attacks;
 mod crashes;
 mod fault_proxy;
 mod moto;
+mod prune;
 mod python;
 mod rounds;
 mod s3;

@@ -60,6 +60,20 @@ fn a_second_verifier_passes_what_we_write_and_what_we_ship() {
 }
 
 #[test]
+fn what_was_shipped_and_deleted_is_incomplete_in_both_verifiers_and_whole_in_the_bucket() {
+    let Some(python) = Python::find() else { return };
+    let place = Place::new();
+    crate::prune::live_in_part(&place);
+    assert_eq!(verify_local(place.dir.path()).verdict(), Verdict::Incomplete);
+    let (passes, said) = python.directory(&place);
+    assert!(!passes && said.ends_with("INCOMPLETE\n"), "{said}");
+    let (passes, said) = python.bucket(&place);
+    assert!(passes, "{said}");
+    fs::remove_file(place.dir.path().join(STREAM).join("pruned.note")).unwrap();
+    assert!(python.directory(&place).1.contains("FAIL"));
+}
+
+#[test]
 fn every_change_to_the_directory_fails_in_both_verifiers() {
     let Some(python) = Python::find() else { return };
     type Change = fn(&mut Vec<Vec<u8>>);

@@ -1,0 +1,134 @@
+//! Where the log goes, and what a store must be.
+
+use aegis_audit_verify::Verdict;
+use aegis_testkit::buckets::Moto;
+use serde_json::json;
+
+use crate::{GATEWAY, Ships as _, address, folder, plan, s3, shows, verify};
+
+#[tokio::test]
+async fn what_was_called_verifies_from_a_folder_alone() {
+    let plan = plan().await.ships(json!({ "to": "bucket" }));
+    let mut house = plan.start(GATEWAY).await;
+    let ids = [
+        house.agent("bot").get("/library/x").send().await.is_ok().decision_id(),
+        house.agent("bot").post("/open/x").json(&json!({ "text": "a" })).send().await.decision_id(),
+    ];
+    house.stop().await;
+    let local = house.verify();
+    assert!(ids.iter().all(|id| house.journal().decision(*id).is_some()));
+    let bucket = folder(&house.data().join("bucket"));
+    let report = verify(&house, bucket).await;
+    assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
+    assert_eq!((report.records, report.streams), (local.records, local.streams));
+}
+
+#[tokio::test]
+async fn a_store_that_promises_less_than_was_asked_for_keeps_the_gateway_down() {
+    let Some(moto) = Moto::start() else { return };
+    moto.locked_bucket("short", "COMPLIANCE", 29);
+    moto.locked_bucket("soft", "GOVERNANCE", 30);
+    assert_eq!(moto.ask(("PUT", "/none"), &[], ""), 200);
+    for (bucket, found) in [
+        ("short", "COMPLIANCE for 29 days"),
+        ("soft", "GOVERNANCE for 30 days"),
+        ("none", "nothing"),
+    ] {
+        let plan = plan().await.ships(s3(moto.port(), bucket));
+        let plan = plan.with("/audit/ship/retention", json!({ "mode": "compliance", "days": 30 }));
+        let (failed, _house) = plan.fails(GATEWAY).await;
+        let told = format!("the store promises {found}, and COMPLIANCE for 30 days was asked for");
+        assert!(failed.stderr.contains(&told), "{bucket}: {}", failed.stderr);
+        assert_eq!(failed.status.code(), Some(1));
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_at_the_start_is_said_to_be_and_caught_up_with_later() {
+    let to_be = Moto::to_be();
+    let port = to_be.port();
+    let plan = plan().await.ships(s3(port, "audit/gw-1"));
+    let plan = plan.with("/audit/ship/retention", json!({ "mode": "governance", "days": 1 }));
+    let mut house = plan.start(GATEWAY).await;
+    shows(&house, "trouble", async || house.metric("aegis_audit_shipping_trouble").await == 1)
+        .await;
+    house.agent("bot").post("/open/x").json(&json!({ "text": "a" })).send().await.is_ok();
+    let ready = house.ops("GET", "/readyz").await;
+    assert_eq!(ready.status, 200);
+    let told = ready.text();
+    assert!(told.contains("wait for the bucket, nothing shipped since the start: "), "{told}");
+    assert!(house.metric("aegis_audit_backlog_bytes").await > 0);
+
+    let Some(moto) = to_be.start() else { return };
+    moto.locked_bucket("audit", "COMPLIANCE", 30);
+    shows(&house, "health", async || house.metric("aegis_audit_shipping_trouble").await == 0).await;
+    assert_eq!(house.ops("GET", "/readyz").await.text(), "ready\n");
+    assert!(house.metric("aegis_audit_segments_shipped_total").await >= 2);
+    assert!(house.metric("aegis_audit_last_shipped_timestamp_seconds").await > 1_700_000_000);
+    house.stop().await;
+    let report = verify(&house, address(port, "audit/gw-1")).await;
+    assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
+    let stderr = house.stderr();
+    for line in
+        ["audit records do not get into the bucket", "audit records get into the bucket again"]
+    {
+        assert_eq!(stderr.matches(line).count(), 1, "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn two_gateways_share_a_bucket_by_their_prefixes_and_no_other_way() {
+    let Some(moto) = Moto::start() else { return };
+    moto.locked_bucket("audit", "GOVERNANCE", 1);
+    let mut houses = Vec::new();
+    for place in ["audit/gw-1", "audit/gw-2"] {
+        let house = plan().await.ships(s3(moto.port(), place)).start(GATEWAY).await;
+        house.agent("bot").post("/open/x").json(&json!({ "text": "a" })).send().await.is_ok();
+        houses.push((house, place));
+    }
+    for (house, _) in &mut houses {
+        house.stop().await;
+    }
+    for (house, place) in &houses {
+        let report = verify(house, address(moto.port(), place)).await;
+        assert_eq!(report.verdict(), Verdict::Pass, "{place} {report:#?}");
+    }
+
+    let mut third = plan().await.ships(s3(moto.port(), "audit/gw-2")).start(GATEWAY).await;
+    shows(&third, "trouble", async || third.metric("aegis_audit_shipping_trouble").await == 1)
+        .await;
+    let told = third.ops("GET", "/readyz").await.text();
+    assert!(told.contains("the bucket holds the log of another registry under v1/"), "{told}");
+    third.stop().await;
+    let (house, place) = &houses[1];
+    let report = verify(house, address(moto.port(), place)).await;
+    assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
+}
+
+#[tokio::test]
+async fn what_an_earlier_life_shipped_goes_and_the_next_start_and_the_bucket_have_it_all() {
+    let plan = plan().await.ships(json!({ "to": "bucket", "keep": "1ms" }));
+    let mut house = plan.start(GATEWAY).await;
+    let reply = house.agent("bot").post("/open/x").json(&json!({ "text": "a" })).send().await;
+    let id = reply.is_ok().decision_id();
+    house.stop().await;
+    house.start_again().await;
+    let first = house.data().join("audit/streams/gateway-1/00000000000000000001");
+    shows(&house, "deletion", async || {
+        std::fs::read_dir(first.join("wal")).unwrap().next().is_none()
+    })
+    .await;
+    house.shoot();
+    house.ended().await;
+    house.start_again().await;
+    house.stop().await;
+    let local = house.verify();
+    assert_eq!(local.verdict(), Verdict::Incomplete, "{local:#?}");
+    assert!(local.findings.is_empty(), "{local:#?}");
+    let bucket = folder(&house.data().join("bucket"));
+    let report = verify(&house, bucket).await;
+    assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
+    assert_eq!((report.streams, report.unsettled_count), (local.streams, 0));
+    let lines = std::fs::read_to_string(house.data().join("decisions.jsonl")).unwrap();
+    assert!(lines.contains(id.as_str()), "a line was lost with its record");
+}

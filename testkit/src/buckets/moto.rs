@@ -1,0 +1,142 @@
+//! Moto, an S3 in Python: a process of its own, its buckets made over plain HTTP.
+//!
+//! Not here: what is kept in it. Invariant: it honours conditional puts, versions and default retention; it does not hold
+//! everything that Object Lock promises, and forgets all of it when it ends.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::Proxy;
+use crate::ports::Port;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running S3.
+pub struct Moto {
+    child: Child,
+    port: Port,
+    /// Without faults.
+    proxy: Proxy,
+}
+
+/// A port where an S3 will be.
+pub struct MotoToBe {
+    port: Port,
+    proxy: Proxy,
+}
+
+impl MotoToBe {
+    /// Where clients will find it.
+    pub fn port(&self) -> u16 {
+        self.proxy.port()
+    }
+
+    /// Starts it, or says that it is absent; where `CI` is set, absence is a failure.
+    #[expect(clippy::print_stderr, reason = "a skipped test must say so")]
+    pub fn start(self) -> Option<Moto> {
+        let Some(packages) = beside_the_build() else {
+            assert!(std::env::var_os("CI").is_none(), "moto is not installed");
+            eprintln!("skipped: moto is not installed (`make buckets` does it)");
+            return None;
+        };
+        let child = Command::new("python3")
+            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &self.port.number().to_string()])
+            .env("PYTHONPATH", packages)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let moto = Moto { child: child.unwrap(), port: self.port, proxy: self.proxy };
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", moto.own_port())).is_err() {
+            assert!(begun.elapsed() < PATIENCE, "moto does not answer");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Some(moto)
+    }
+}
+
+impl Moto {
+    /// Starts it, or says that it is absent.
+    pub fn start() -> Option<Self> {
+        Self::to_be().start()
+    }
+
+    /// One that is still to be started.
+    pub fn to_be() -> MotoToBe {
+        let port = Port::reserve();
+        let proxy = Proxy::before(port.number(), "PUT", &[]);
+        MotoToBe { port, proxy }
+    }
+
+    /// Where clients find it.
+    pub fn port(&self) -> u16 {
+        self.proxy.port()
+    }
+
+    /// Where it listens itself, for proxies before it.
+    pub fn own_port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// Makes a bucket with Object Lock and a default retention.
+    pub fn locked_bucket(&self, name: &str, mode: &str, days: u32) {
+        let path = format!("/{name}");
+        let locked = [("x-amz-bucket-object-lock-enabled", "true")];
+        assert_eq!(self.ask(("PUT", &path), &locked, ""), 200);
+        let rule = format!(
+            "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>\
+             <Mode>{mode}</Mode><Days>{days}</Days></DefaultRetention></Rule></ObjectLockConfiguration>"
+        );
+        assert_eq!(self.ask(("PUT", &format!("{path}?object-lock")), &[], &rule), 200);
+    }
+
+    /// Sends one request as anybody might who got into the account; hands out the status.
+    pub fn ask(&self, (method, path): (&str, &str), headers: &[(&str, &str)], body: &str) -> u16 {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.own_port())).unwrap();
+        let mut head =
+            format!("{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n");
+        // Moto looks at the service's name only.
+        head.push_str("authorization: AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0\r\n");
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Answers nobody from now on, and breaks no connection.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Goes on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// Where `make buckets` puts the Python packages.
+fn beside_the_build() -> Option<PathBuf> {
+    let test = std::env::current_exe().ok()?;
+    let packages = test.ancestors().map(|folder| folder.join("moto"));
+    packages.into_iter().find(|folder: &PathBuf| folder.join("moto/server.py").is_file())
+}
