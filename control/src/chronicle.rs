@@ -124,6 +124,7 @@ fn of_registry(act: &Act) -> Whose {
         // Which agent it is stands in the code, which nobody is told.
         Act::Enrol { key, .. } => (None, Some(format!("key {}", key.id()))),
         Act::AddKey { key, .. } => (None, Some(format!("key {}", key.id()))),
+        Act::EndKeys { signer } => (None, Some(format!("keys of signer {signer}"))),
         Act::RetireKey { id, .. } => (None, Some(format!("key {id}"))),
         Act::EndKeys { signer } => (None, Some(format!("keys of voter {signer}"))),
         Act::Revoke { target, .. } => match target {

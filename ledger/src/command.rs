@@ -66,9 +66,9 @@ impl Action {
                 | Act::NoteAdjusted { .. } => false,
             },
             Action::Voter(_) | Action::Session(SessionAct::End { .. }) => true,
-            Action::Session(SessionAct::Open { .. })
-            | Action::Release(_)
+            Action::Release(_)
             | Action::Approval(_)
+            | Action::Session(SessionAct::Open { .. })
             | Action::Tenant(_)
             | Action::Stream(_) => false,
         }

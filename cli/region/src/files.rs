@@ -38,7 +38,7 @@ pub(crate) fn read_secret(path: &Path) -> Result<String, FilesError> {
 }
 
 /// Replaces a file as a whole by one that is closed to others.
-pub(crate) fn write_secret(path: &Path, secret: &str) -> Result<(), FilesError> {
+pub(crate) fn keep_secret(path: &Path, secret: &str) -> Result<(), FilesError> {
     let beside = path.with_extension("new");
     let written = || -> io::Result<()> {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {

@@ -110,7 +110,7 @@ impl SessionArgs {
                     let until = expiry(&body);
                     return Ok(Told::text(body, &token).saying(until));
                 };
-                files::write_secret(out, &token)?;
+                files::keep_secret(out, &token)?;
                 Ok(told(&body))
             }
             SessionCommand::List(args) => {
@@ -131,11 +131,11 @@ impl LoginArgs {
         let kept = kept_session(data);
         let Some(wish) = &self.wish else {
             let token = Secret::new(files::read_or_stdin(None)?);
-            files::write_secret(&kept, token.expose().trim())?;
+            files::keep_secret(&kept, token.expose().trim())?;
             return Ok(Told::default().saying("the token is kept for the commands that follow"));
         };
         let (body, token) = open(wish, &self.access.of_the_node(data), data)?;
-        files::write_secret(&kept, &token)?;
+        files::keep_secret(&kept, &token)?;
         Ok(told(&body))
     }
 }
