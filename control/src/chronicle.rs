@@ -126,7 +126,6 @@ fn of_registry(act: &Act) -> Whose {
         Act::AddKey { key, .. } => (None, Some(format!("key {}", key.id()))),
         Act::EndKeys { signer } => (None, Some(format!("keys of signer {signer}"))),
         Act::RetireKey { id, .. } => (None, Some(format!("key {id}"))),
-        Act::EndKeys { signer } => (None, Some(format!("keys of voter {signer}"))),
         Act::Revoke { target, .. } => match target {
             // A token's own id is never told in a record.
             Target::Token { tenant, .. } => (Some(tenant.clone()), Some("token".to_owned())),

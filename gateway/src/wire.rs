@@ -131,27 +131,21 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         journal: Arc::clone(&journal),
     };
     let region = Region::open(&config, means, control.handle())?;
-    for (tenant, store) in policies.iter() {
-        metrics.policy().live(tenant, store.current().live.snapshot().policy_ref().version);
-    }
+    tell_live(&policies, &metrics);
     let (shadow, shadow_jobs) = Shadow::new();
     let follower = follower(&config, &journal, metrics.clone())?;
     let settled = Settled::default();
     let shipper = evidence::ship(&config, (&log, &journal), (settled.clone(), follower.saved()))?;
-    let authority = Store::at(&config.data_dir.join("ca")).open(&config.region, clock::now());
-    let intercept = Intercept::new(authority.context("the proxy's authority cannot be used")?)?;
-    let bundle_key = BundleKey::open(&config.data_dir.join("keys/bundles.pem"))
-        .context("the key of bundles cannot be used")?;
+    let (intercept, bundle_key) = (intercept(&config)?, bundle_key(&config)?);
     let jwks = KeySet::default().with(region_key.public_key().clone())?.to_jwks_json();
     let connections = Arc::new(Semaphore::new(config.limits.connections_max));
     let body_room = Arc::new(Semaphore::new(config.limits.bodies_bytes_max));
     let resource = metadata::document(&config);
-    let nonces = config.identity.demands_nonces.then(|| Nonces::derived(&region_key));
     let corridor = Corridor {
         approvals: region.approvals(),
         issuer: config.identity.audience.clone(),
         roster,
-        nonces,
+        nonces: config.identity.demands_nonces.then(|| Nonces::derived(&region_key)),
         metadata: metadata::url(&config),
         policies,
         shadow,
@@ -168,10 +162,9 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         config,
     };
     let corridor = Arc::new(corridor);
-    let releases = releases::follow(&corridor, region.control())?;
     let gateway = Gateway {
+        releases: releases::follow(&corridor, region.control())?,
         corridor,
-        releases,
         reloading: Reloading::default(),
         proofs: Turns::default(),
         jwks: Bytes::from(jwks),
@@ -186,6 +179,22 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     };
     let (gateway, stop) = (Arc::new(gateway), Stop::default());
     Ok(Built { gateway, stop, recovery, settled, follower, control, region, shadow_jobs })
+}
+
+fn intercept(config: &Config) -> anyhow::Result<Intercept> {
+    let authority = Store::at(&config.data_dir.join("ca")).open(&config.region, clock::now());
+    Ok(Intercept::new(authority.context("the proxy's authority cannot be used")?)?)
+}
+
+fn bundle_key(config: &Config) -> anyhow::Result<BundleKey> {
+    BundleKey::open(&config.data_dir.join("keys/bundles.pem"))
+        .context("the key of bundles cannot be used")
+}
+
+fn tell_live(policies: &Policies, metrics: &Metrics) {
+    for (tenant, store) in policies.iter() {
+        metrics.policy().live(tenant, store.current().live.snapshot().policy_ref().version);
+    }
 }
 
 /// The hot state, and the holds an earlier life of this gateway left open in it.

@@ -205,7 +205,7 @@ fn child_that_ships_until_it_is_killed() {
 fn a_shipper_killed_at_any_moment_ships_every_record_exactly_once() {
     let place = Place::new();
     let dirs = env::join_paths([place.dir.path(), place.bucket.path()]).unwrap();
-    let (lives, mut is_begun) = (8, false);
+    let lives = 8;
     for life in 0..lives {
         let mut child = Command::new(env::current_exe().unwrap())
             .args(["--exact", "rounds::child_that_ships_until_it_is_killed", "--nocapture"])
