@@ -15,8 +15,8 @@ use crate::args::since;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
 use crate::screen::Screen;
-use crate::sheet::Sheet;
 use aegis_cli_journal as journal;
+use aegis_cli_sheet::Sheet;
 
 /// Report what agents spent.
 #[derive(Debug, Args)]

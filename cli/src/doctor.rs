@@ -17,7 +17,7 @@ use crate::failure::{Exit, Failure};
 use crate::home::Home;
 use crate::policy;
 use crate::screen::{Screen, counted};
-use crate::sheet::{Mood, Sheet};
+use aegis_cli_sheet::{Mood, Sheet};
 
 /// Look over the data directory, the policies, the clock and the ports.
 #[derive(Debug, Args)]

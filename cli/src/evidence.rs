@@ -6,7 +6,7 @@ use aegis_cli_evidence::{Answer, EvidenceError, Outcome};
 
 use crate::failure::{Exit, Failure};
 use crate::screen::Screen;
-use crate::sheet::Sheet;
+use aegis_cli_sheet::Sheet;
 
 pub(crate) fn show(told: Result<Answer, EvidenceError>, screen: &Screen) -> Result<Exit, Failure> {
     let Answer { mut value, tables, verdict, words, outcome } = told?;

@@ -20,7 +20,7 @@ use crate::failure::{Exit, Failure};
 use crate::home::Home;
 use crate::screen::Screen;
 use crate::seed;
-use crate::sheet::Sheet;
+use aegis_cli_sheet::Sheet;
 
 /// Make a data directory: keys, aegis.yaml, one tenant and its policy.
 #[derive(Debug, Args)]

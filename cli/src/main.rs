@@ -16,11 +16,9 @@ mod failure;
 mod home;
 mod init;
 mod policy;
-mod progress;
 mod region;
 mod screen;
 mod seed;
-mod sheet;
 mod token;
 
 use std::process::ExitCode;

@@ -6,7 +6,7 @@ use aegis_cli_region::{RegionError, Told};
 
 use crate::failure::{Exit, Failure};
 use crate::screen::Screen;
-use crate::sheet::Sheet;
+use aegis_cli_sheet::Sheet;
 
 pub(crate) fn show(told: Result<Told, RegionError>, screen: &Screen) -> Result<Exit, Failure> {
     let Told { value, columns, rows, text, words } = told?;

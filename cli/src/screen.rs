@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::args::{Format, Global};
 use crate::failure::Failure;
-use crate::progress::Progress;
-use crate::sheet::{Mood, Sheet};
+use aegis_cli_sheet::Progress;
+use aegis_cli_sheet::{Mood, Sheet};
 
 #[derive(Debug)]
 pub(crate) struct Screen {

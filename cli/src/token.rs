@@ -18,8 +18,8 @@ use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::home::{self, Home};
 use crate::screen::Screen;
-use crate::sheet::Sheet;
 use crate::{args::ttl, clock, region};
+use aegis_cli_sheet::Sheet;
 
 /// Make, look at and check agents' tokens.
 #[derive(Debug, Args)]

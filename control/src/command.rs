@@ -9,10 +9,10 @@ use aegis_raft_store::Wish;
 use aegis_registry::Actor;
 
 use crate::Control;
-use crate::chronicle::chronicled;
-use crate::ledger::LedgerError;
 use crate::problem::Problem;
 use crate::read::Asked;
+use aegis_control_commands::LedgerError;
+use aegis_control_commands::chronicled;
 
 impl Control {
     /// Has a command of a request applied, once.

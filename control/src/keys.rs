@@ -14,8 +14,8 @@ use aegis_registry::{Action, Actor, Change, ClientId, Fingerprint, KeyStanding, 
 use aegis_vault::{Vault, VaultError};
 use tracing::warn;
 
-use crate::ledger::{LedgerError, Proposal};
 use crate::{Control, clock};
+use aegis_control_commands::{LedgerError, Proposal};
 
 /// How long a new key is published before it signs, unless said otherwise: as long as key sets may be cached.
 pub(crate) const LEAD: Ttl = Ttl::from_s(60);

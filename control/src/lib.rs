@@ -6,15 +6,12 @@
 
 mod access;
 mod api;
-mod chronicle;
 mod clock;
 mod command;
-mod connection;
 mod feed;
 mod fleet;
 mod issued;
 mod keys;
-mod ledger;
 mod oauth;
 mod page;
 mod people;
@@ -25,7 +22,6 @@ mod purse;
 mod read;
 mod releases;
 mod replay;
-mod replicated;
 mod rollouts;
 mod shapes;
 mod subjects;
@@ -45,21 +41,21 @@ use tokio::sync::Mutex;
 
 pub use access::AccessError;
 pub use aegis_access::{Permission, Principal, Reach, Role};
+pub use aegis_control_commands::{
+    Changed, Chronicle, ChronicleError, Ledger, LedgerError, Proposal, Reading, Replicated,
+};
+pub use aegis_control_connection::{Serving, TlsError, tls_config};
 pub use api::OPENAPI;
-pub use chronicle::{Changed, Chronicle, ChronicleError};
-pub use connection::{Serving, TlsError, tls_config};
 pub use keys::KeyError;
-pub use ledger::{Ledger, LedgerError, Proposal, Reading};
 pub use provider::PeopleSource;
 pub use purse::{HotPurse, Purse};
 pub use releases::ReleasesError;
 pub use replay::{Memory, Replay, ReplayError};
-pub use replicated::Replicated;
 pub use rollouts::{Observations, Watched};
 pub use subjects::{SubjectSource, SubjectSources};
 
 use access::Access;
-use chronicle::Chronicled;
+use aegis_control_commands::Chronicled;
 use fleet::Fleet;
 use issued::Issued;
 use problem::Problem;
@@ -266,7 +262,8 @@ where
             Err(error @ KeyError::Vault(_)) => return Err(error.into()),
         }
     }
-    let served = connection::serve(listener, api::router(Arc::clone(&control)), serving, stop);
+    let served =
+        aegis_control_connection::serve(listener, api::router(Arc::clone(&control)), serving, stop);
     tokio::select! {
         () = served => Ok(()),
         () = rollouts::drive(&control) => Ok(()),

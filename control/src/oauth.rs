@@ -19,11 +19,11 @@ use axum::{Extension, Json};
 use serde_json::{Value, json};
 use tracing::{error, warn};
 
-use crate::connection::Peer;
 use crate::problem::Problem;
 use crate::read::Asked;
 use crate::replay::ReplayError;
 use crate::{Control, clock, keys};
+use aegis_control_connection::Peer;
 
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 const FORM: &str = "application/x-www-form-urlencoded";

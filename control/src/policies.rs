@@ -16,8 +16,8 @@ use aegis_registry::{Actor, ClientId, Fingerprint};
 use serde::Deserialize;
 
 use crate::Control;
-use crate::ledger::LedgerError;
 use crate::problem::Problem;
+use aegis_control_commands::LedgerError;
 
 /// On how many made-up calls both engines must agree, as for a gateway's files.
 const INPUTS: usize = 256;

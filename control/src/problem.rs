@@ -18,12 +18,12 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use tracing::error;
 
-use crate::chronicle::ChronicleError;
 use crate::clock::RandomError;
 use crate::keys::KeyError;
-use crate::ledger::LedgerError;
 use crate::releases::ReleasesError;
 use crate::shapes;
+use aegis_control_commands::ChronicleError;
+use aegis_control_commands::LedgerError;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {

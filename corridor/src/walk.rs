@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use aegis_audit_ship::{Disclosures, Journal, SHIP_EVERY, Shipper};
+use aegis_audit_disclosures::Disclosures;
+use aegis_audit_ship::{Journal, SHIP_EVERY, Shipper};
 use aegis_config::Config;
 use aegis_decide::NO_APPROVALS;
 use aegis_domain::{CallKind, Decision, Facts, Fault, HotAnswer, HotRefusal, Reason, Ttl, Verdict};

@@ -6,7 +6,8 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use aegis_audit_ship::{Disclosures, Journal};
+use aegis_audit_disclosures::Disclosures;
+use aegis_audit_ship::Journal;
 use aegis_domain::Ttl;
 use aegis_identity::{KeySet, Nonces, TokenLimits, TrustedIssuer};
 use aegis_resolve::Resolver;
@@ -136,7 +137,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let follower = follower(&config, &journal, metrics.clone())?;
     let settled = Settled::default();
     let shipper = evidence::ship(&config, (&log, &journal), (settled.clone(), follower.saved()))?;
-    let (intercept, bundle_key) = (intercept(&config)?, bundle_key(&config)?);
+    let (intercept, bundle_key) = outward(&config)?;
     let jwks = KeySet::default().with(region_key.public_key().clone())?.to_jwks_json();
     let connections = Arc::new(Semaphore::new(config.limits.connections_max));
     let body_room = Arc::new(Semaphore::new(config.limits.bodies_bytes_max));
@@ -181,14 +182,12 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     Ok(Built { gateway, stop, recovery, settled, follower, control, region, shadow_jobs })
 }
 
-fn intercept(config: &Config) -> anyhow::Result<Intercept> {
+/// What opens tunnels, and what stock OPA verifies bundles with.
+fn outward(config: &Config) -> anyhow::Result<(Intercept, BundleKey)> {
     let authority = Store::at(&config.data_dir.join("ca")).open(&config.region, clock::now());
-    Ok(Intercept::new(authority.context("the proxy's authority cannot be used")?)?)
-}
-
-fn bundle_key(config: &Config) -> anyhow::Result<BundleKey> {
-    BundleKey::open(&config.data_dir.join("keys/bundles.pem"))
-        .context("the key of bundles cannot be used")
+    let intercept = Intercept::new(authority.context("the proxy's authority cannot be used")?)?;
+    let bundles = BundleKey::open(&config.data_dir.join("keys/bundles.pem"));
+    Ok((intercept, bundles.context("the key of bundles cannot be used")?))
 }
 
 fn tell_live(policies: &Policies, metrics: &Metrics) {

@@ -6,7 +6,6 @@
 mod anchor;
 mod bucket;
 mod costs;
-mod disclosures;
 mod disk;
 mod error;
 mod inclusion;
@@ -25,7 +24,6 @@ mod writer;
 
 pub use bucket::{Address, Bucket, BucketError, BucketLog, LockMode, Receipt, Retention};
 pub use costs::recorded_costs;
-pub use disclosures::{Disclosures, Erased, Kept, KeptDay, KeptLine, erase_subject, erase_tenant};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::JournalError;
 pub use inclusion::{Inclusion, InclusionError};

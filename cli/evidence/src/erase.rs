@@ -5,7 +5,7 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
 
-use aegis_audit_ship::{Erased, erase_subject, erase_tenant};
+use aegis_audit_disclosures::{Erased, erase_subject, erase_tenant};
 use aegis_domain::{TenantId, Timestamp};
 use clap::Args;
 use serde_json::json;

@@ -18,7 +18,7 @@ use crate::evidence;
 use crate::failure::{Exit, Failure};
 use crate::home::{self, Home};
 use crate::screen::Screen;
-use crate::sheet::{Mood, Sheet};
+use aegis_cli_sheet::{Mood, Sheet};
 
 /// Write proofs that a decision and its outcome are in the log, one C2SP tlog-proof a record.
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@
 use aegis_audit_chain::disclosure::Disclosure;
 use aegis_audit_chain::record::{Entry, Record};
 use aegis_audit_chain::{Hash, Origin};
-use aegis_audit_ship::Kept;
+use aegis_audit_disclosures::Kept;
 use aegis_domain::{DecisionId, TenantId};
 use clap::Args;
 use serde_json::{Value, json};
@@ -15,8 +15,8 @@ use crate::cost;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
 use crate::screen::Screen;
-use crate::sheet::Sheet;
 use aegis_cli_journal as journal;
+use aegis_cli_sheet::Sheet;
 
 /// Show the records of one decision and its outcome.
 #[derive(Debug, Args)]

@@ -15,9 +15,9 @@ use clap::Args;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
 use crate::screen::Screen;
-use crate::sheet::{Mood, Sheet};
 use crate::{clock, cost};
 use aegis_cli_journal::{self as journal, Cursor};
+use aegis_cli_sheet::{Mood, Sheet};
 
 const LINES_MAX: usize = 10_000;
 /// How soon a new record is seen.

@@ -20,8 +20,8 @@ use crate::evidence;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
 use crate::screen::{Screen, counted};
-use crate::sheet::{Mood, Sheet};
 use crate::{args as values, clock};
+use aegis_cli_sheet::{Mood, Sheet};
 
 /// Verify an audit log: signatures, chains, trees and what records say of each other.
 #[derive(Debug, Args)]

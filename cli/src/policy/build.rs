@@ -15,7 +15,7 @@ use super::load::Policy;
 use crate::failure::{Exit, Failure};
 use crate::home::{self, Home};
 use crate::screen::Screen;
-use crate::sheet::Sheet;
+use aegis_cli_sheet::Sheet;
 
 /// Write a policy version as an OPA bundle, the same bytes on every machine.
 #[derive(Debug, Args)]

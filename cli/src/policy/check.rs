@@ -11,7 +11,7 @@ use super::load;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
 use crate::screen::Screen;
-use crate::sheet::Sheet;
+use aegis_cli_sheet::Sheet;
 
 /// Compile policy files and show every mistake with its line.
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use super::load;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
 use crate::screen::Screen;
-use crate::sheet::{Mood, Sheet};
+use aegis_cli_sheet::{Mood, Sheet};
 
 /// Show, rule by rule, whether tests saw it fire and hold still.
 #[derive(Debug, Args)]

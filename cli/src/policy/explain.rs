@@ -22,7 +22,7 @@ use super::replay::recorded;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
 use crate::screen::Screen;
-use crate::sheet::Mood;
+use aegis_cli_sheet::Mood;
 
 /// Say why: each check, each rule, each part of its condition, for one call.
 #[derive(Debug, Args)]

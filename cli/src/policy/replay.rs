@@ -26,10 +26,10 @@ use super::load::Policy;
 use crate::args::since;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
-use crate::progress::Progress;
 use crate::screen::{Screen, counted};
-use crate::sheet::{Mood, Sheet};
 use aegis_cli_journal as journal;
+use aegis_cli_sheet::Progress;
+use aegis_cli_sheet::{Mood, Sheet};
 
 /// Decide recorded calls again under another policy, and count who would fare otherwise.
 #[derive(Debug, Args)]

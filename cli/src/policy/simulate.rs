@@ -17,7 +17,7 @@ use super::load::Policy;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
 use crate::screen::{Screen, counted};
-use crate::sheet::{Mood, Sheet};
+use aegis_cli_sheet::{Mood, Sheet};
 
 /// Ask a policy, or two, about calls without sending any.
 #[derive(Debug, Args)]

@@ -14,7 +14,7 @@ use super::load::{self, Policy};
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
 use crate::screen::{Screen, counted};
-use crate::sheet::{Mood, Sheet};
+use aegis_cli_sheet::{Mood, Sheet};
 
 /// Run the tests that policy files bring along.
 #[derive(Debug, Args)]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::failure::{Exit, Failure};
 use crate::home::{self, Home};
 use crate::screen::Screen;
-use crate::sheet::Mood;
+use aegis_cli_sheet::Mood;
 
 /// Check a bundle's signature, that its modules are what its source compiles to, and its tests.
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use aegis_audit_chain::disclosure::{Disclosure, INPUT};
 use aegis_audit_chain::record::DecisionEntry;
-use aegis_audit_ship::Disclosures;
+use aegis_audit_disclosures::Disclosures;
 use aegis_document::Document;
 use aegis_domain::{AgentId, DecisionId, Effect, Reason, Region, Timestamp};
 use aegis_policy::cases::Scene;

@@ -16,11 +16,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::budgets;
-use crate::ledger::Proposal;
 use crate::page::Pages;
 use crate::problem::Problem;
 use crate::read::Asked;
 use crate::{Control, Principal, clock, page, shapes};
+use aegis_control_commands::Proposal;
 
 type Shared = State<Arc<Control>>;
 type Answer = Result<Response, Problem>;

@@ -18,11 +18,11 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::ledger::Proposal;
 use crate::page::Page;
 use crate::problem::Problem;
 use crate::read::{Asked, agent_name};
 use crate::{Control, Principal, clock, page, shapes};
+use aegis_control_commands::Proposal;
 
 type Shared = State<Arc<Control>>;
 type Answer = Result<Response, Problem>;

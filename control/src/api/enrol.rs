@@ -15,11 +15,11 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::connection::Peer;
-use crate::ledger::Proposal;
 use crate::problem::Problem;
 use crate::read::Asked;
 use crate::{Control, clock, shapes};
+use aegis_control_commands::Proposal;
+use aegis_control_connection::Peer;
 
 /// `typ` of the proof, so that it serves for nothing else.
 const PROOF_TYPE: &str = "aegis-enrol+jwt";

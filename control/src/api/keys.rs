@@ -16,11 +16,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::keys::{LEAD, Rotation};
-use crate::ledger::Proposal;
 use crate::page::Pages;
 use crate::problem::Problem;
 use crate::read::Asked;
 use crate::{Control, Principal, clock, keys, page, shapes};
+use aegis_control_commands::Proposal;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

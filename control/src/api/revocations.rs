@@ -15,11 +15,11 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::ledger::Proposal;
 use crate::page::Pages;
 use crate::problem::Problem;
 use crate::read::Asked;
 use crate::{Control, Principal, page, shapes};
+use aegis_control_commands::Proposal;
 
 /// One of four, told by the members that are there.
 #[derive(Debug, Deserialize)]

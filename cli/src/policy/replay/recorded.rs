@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aegis_audit_chain::disclosure::{Disclosure, INPUT};
 use aegis_audit_chain::record::{DecisionEntry, Entry};
-use aegis_audit_ship::{Kept, KeptDay};
+use aegis_audit_disclosures::{Kept, KeptDay};
 use aegis_domain::{DecisionId, TenantId, Timestamp, ToolName};
 use serde_json::Value;
 

@@ -14,9 +14,9 @@ use aegis_audit_chain::disclosure::Disclosure;
 use aegis_domain::{DecisionId, TenantId, Timestamp};
 use serde_json::{Value, json};
 
-use super::keys::{Keys, Named};
-use super::read::{Kept, KeptLine};
-use super::seal::DayKey;
+use crate::keys::{Keys, Named};
+use crate::read::{Kept, KeptLine};
+use crate::seal::DayKey;
 
 /// What was done is written down here.
 const TOLD: &str = ".erased.jsonl";

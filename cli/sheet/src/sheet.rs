@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 /// How a cell is to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mood {
+pub enum Mood {
     Plain,
     Good,
     Doubtful,
@@ -15,7 +15,7 @@ pub(crate) enum Mood {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Sheet {
+pub struct Sheet {
     /// Key in JSON and heading in the table.
     columns: Vec<&'static str>,
     rows: Vec<(Mood, Vec<Value>)>,
@@ -25,7 +25,7 @@ pub(crate) struct Sheet {
 }
 
 impl Sheet {
-    pub(crate) fn new(columns: &[&'static str]) -> Self {
+    pub fn new(columns: &[&'static str]) -> Self {
         Self {
             columns: columns.to_vec(),
             rows: Vec::new(),
@@ -35,26 +35,26 @@ impl Sheet {
     }
 
     /// Sets columns to the right, so that the digits of numbers line up.
-    pub(crate) fn right_from(self, column: usize) -> Self {
+    pub fn right_from(self, column: usize) -> Self {
         Self { right_from: column, ..self }
     }
 
     /// Continues a table whose heading was shown.
-    pub(crate) fn without_heading(self) -> Self {
+    pub fn without_heading(self) -> Self {
         Self { has_heading: false, ..self }
     }
 
-    pub(crate) fn row(&mut self, cells: Vec<Value>) {
+    pub fn row(&mut self, cells: Vec<Value>) {
         self.rows.push((Mood::Plain, cells));
     }
 
     /// A row whose first cell is coloured.
-    pub(crate) fn row_in(&mut self, mood: Mood, cells: Vec<Value>) {
+    pub fn row_in(&mut self, mood: Mood, cells: Vec<Value>) {
         self.rows.push((mood, cells));
     }
 
     /// An array of one object a row.
-    pub(crate) fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         let rows = self.rows.iter().map(|(_, cells)| {
             let members = self.columns.iter().zip(cells);
             members.map(|(key, cell)| ((*key).to_owned(), cell.clone())).collect::<Map<_, _>>()
@@ -62,7 +62,7 @@ impl Sheet {
         rows.map(Value::Object).collect()
     }
 
-    pub(crate) fn to_table(&self, colour: bool) -> Table {
+    pub fn to_table(&self, colour: bool) -> Table {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         if colour {

@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use aegis_audit_chain::disclosure::Disclosure;
 use aegis_domain::{DecisionId, TenantId};
 
-use super::keys::Keys;
-use super::parse_file_name;
-use super::seal::{DayKey, id_of};
-use crate::stream_reader::names;
+use crate::keys::Keys;
+use crate::keys::names;
+use crate::parse_file_name;
+use crate::seal::{DayKey, id_of};
 
 /// No line is longer: a record has at most 20 disclosures, and a policy's input 64 KiB of text.
 const LINE_BYTES_MAX: usize = 1 << 20;
@@ -98,7 +98,7 @@ impl Kept {
     }
 
     pub(super) fn path(&self, tenant: &TenantId, (day, number): (u64, u64)) -> PathBuf {
-        self.dir.join(tenant.as_str()).join(super::file_name(day, number))
+        self.dir.join(tenant.as_str()).join(crate::file_name(day, number))
     }
 
     fn open(

@@ -51,8 +51,8 @@ pub struct TlsError(#[from] rustls::Error);
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer {
-    pub(crate) certificate: Option<CertificateThumbprint>,
+pub struct Peer {
+    pub certificate: Option<CertificateThumbprint>,
 }
 
 /// TLS that asks for a certificate and takes any: agents register theirs by thumbprint (RFC 8705 §2.2), so no authority has
@@ -116,7 +116,7 @@ impl ClientCertVerifier for AnyCertificate {
 }
 
 /// Serves until `stop` is done; what is under way has a few seconds more.
-pub(crate) async fn serve<F>(listener: TcpListener, router: Router, serving: Serving, stop: F)
+pub async fn serve<F>(listener: TcpListener, router: Router, serving: Serving, stop: F)
 where
     F: Future<Output = ()> + Send,
 {

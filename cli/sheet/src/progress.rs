@@ -10,14 +10,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub struct Progress {
     bar: ProgressBar,
     /// When it may come into sight; `None` once it has, or when it never shall.
     due: Cell<Option<Instant>>,
 }
 
 impl Progress {
-    pub(crate) fn new(bytes: u64) -> Self {
+    pub fn new(bytes: u64) -> Self {
         let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::hidden());
         let style = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec}");
         if let Ok(style) = style {
@@ -27,19 +27,19 @@ impl Progress {
     }
 
     /// One that never shows.
-    pub(crate) fn hidden() -> Self {
+    pub fn hidden() -> Self {
         let progress = Self::new(0);
         progress.due.set(None);
         progress
     }
 
-    pub(crate) fn advance(&self, bytes: usize) {
+    pub fn advance(&self, bytes: usize) {
         self.bar.inc(u64::try_from(bytes).unwrap_or(u64::MAX));
         self.appear();
     }
 
     /// Says how many bytes are done in all.
-    pub(crate) fn reach(&self, bytes: u64) {
+    pub fn reach(&self, bytes: u64) {
         self.bar.set_position(bytes);
         self.appear();
     }
@@ -52,7 +52,7 @@ impl Progress {
         }
     }
 
-    pub(crate) fn done(&self) {
+    pub fn done(&self) {
         self.bar.finish_and_clear();
     }
 }

@@ -10,8 +10,6 @@ use std::path::{Path, PathBuf};
 
 use aegis_domain::{Secret, TenantId};
 
-use crate::stream_reader::names;
-
 /// A key seals what is kept in so many days.
 const DAYS_PER_KEY: u64 = 30;
 pub(super) const SECRET_BYTES: usize = 32;
@@ -184,4 +182,18 @@ fn parse(text: &str) -> io::Result<SecretBytes> {
         *slot = u8::from_str_radix(pair, 16).map_err(|_| ErrorKind::InvalidData)?;
     }
     if whole { Ok(Secret::new(secret)) } else { Err(ErrorKind::InvalidData.into()) }
+}
+
+/// The names in a directory, sorted; none when it is missing.
+pub(crate) fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let name = |entry: io::Result<fs::DirEntry>| {
+        entry.map(|entry| entry.file_name().to_string_lossy().into_owned())
+    };
+    let mut names = entries.map(name).collect::<io::Result<Vec<String>>>()?;
+    names.sort();
+    Ok(names)
 }

@@ -13,7 +13,7 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, Salt};
 use serde::{Deserialize, Serialize};
 
-use super::keys::SecretBytes;
+use crate::keys::SecretBytes;
 
 /// Nonces are random, so a key must not seal more than 2^32 lines (NIST SP 800-38D §8.3): that is one day's at 49,000 a second.
 #[derive(Debug)]

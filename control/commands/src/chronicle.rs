@@ -49,7 +49,7 @@ pub trait Chronicle: Send + Sync + fmt::Debug {
 }
 
 /// Proposes nothing that could not be put on record, and puts on record what came of it.
-pub(crate) async fn chronicled<T, E, F>(
+pub async fn chronicled<T, E, F>(
     chronicle: &dyn Chronicle,
     node: &Node,
     (by, action): (Actor, Action),
@@ -153,10 +153,10 @@ fn of_approval(act: &ApprovalAct) -> Whose {
 
 /// The registry, with a record of each change.
 #[derive(Debug)]
-pub(crate) struct Chronicled {
-    pub(crate) ledger: Arc<dyn Ledger>,
-    pub(crate) chronicle: Arc<dyn Chronicle>,
-    pub(crate) node: Node,
+pub struct Chronicled {
+    pub ledger: Arc<dyn Ledger>,
+    pub chronicle: Arc<dyn Chronicle>,
+    pub node: Node,
 }
 
 #[async_trait]
