@@ -57,6 +57,8 @@ struct ListArgs {
 /// End the overlap of a key that signs no more.
 #[derive(Debug, Args)]
 struct RetireArgs {
+    // One thumbprint in 64 begins with a hyphen.
+    #[arg(allow_hyphen_values = true)]
     kid: KeyId,
     #[command(flatten)]
     access: Access,

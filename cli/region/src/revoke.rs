@@ -76,6 +76,7 @@ struct AgentArgs {
 /// A key of an agent, or one of the region's that signs no more; for good.
 #[derive(Debug, Args)]
 struct KeyArgs {
+    #[arg(allow_hyphen_values = true)]
     kid: KeyId,
     #[command(flatten)]
     access: Access,

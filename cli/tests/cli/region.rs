@@ -132,6 +132,16 @@ fn a_demand_for_a_nonce_is_answered_without_a_word() {
 }
 
 #[test]
+fn a_key_whose_thumbprint_begins_with_a_hyphen_is_a_key() {
+    let region = Region::start();
+    for line in ["keys retire", "revoke key"] {
+        let kid = format!("-{}", "A".repeat(42));
+        let said = stderr(&region.run("", &format!("{line} {kid}")).failure());
+        assert!(!said.contains("unexpected argument"), "{said}");
+    }
+}
+
+#[test]
 fn keys_are_rotated_listed_and_retired() {
     let region = Region::start();
     let first = json(&region.run("", "keys list -o json").success())[0]["kid"].clone();

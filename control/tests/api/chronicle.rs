@@ -67,7 +67,7 @@ fn node() -> (Node, Arc<Log>) {
 fn every_change_is_on_record_with_who_what_and_whose() {
     let (node, log) = node();
     let [first] = log.news().try_into().unwrap();
-    assert_eq!((first.0.as_str(), first.1.as_str()), ("first start", "registry.add_key"));
+    assert_eq!((first.0.as_str(), first.1.as_str()), ("voter 1", "registry.add_key"));
     node.register("bot", json!({}));
     node.post("/v1/agents/acme/bot/disable", json!({})).unwrap();
     node.post("/v1/revocations", json!({ "token": { "tenant": "acme", "jti": "secret-jti" } }))

@@ -30,7 +30,7 @@ async fn a_change_of_the_region_is_in_a_log_that_verifies_with_who_made_it() {
     assert_eq!(
         told,
         [
-            ("first start", "registry.add_key"),
+            ("voter 1", "registry.add_key"),
             ("local admin", "registry.register"),
             ("enrolment code", "registry.enrol"),
             ("local admin", "registry.set_standing"),
