@@ -106,7 +106,7 @@ impl Oracle {
         }
     }
 
-    /// A vote that a voter is about to give.
+    /// A vote that a voter says is saved, and is about to give.
     pub(crate) fn voted(&self, node: u64, vote: Vote) {
         let before = self.0.lock().votes.insert(node, vote);
         if before

@@ -43,11 +43,12 @@ impl RaftLogStorage<Types> for Watched<LogStore> {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), Failed> {
-        self.oracle.voted(self.node, *vote);
-        if planted(Bug::VoteNotSaved) {
-            return Ok(());
+        if !planted(Bug::VoteNotSaved) {
+            self.inner.save_vote(vote).await?;
         }
-        self.inner.save_vote(vote).await
+        // One that power took before it was saved was never given.
+        self.oracle.voted(self.node, *vote);
+        Ok(())
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, Failed> {
