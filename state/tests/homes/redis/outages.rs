@@ -33,9 +33,9 @@ fn impatient(config: RedisConfig) -> RedisConfig {
     RedisConfig { deadline: Duration::from_millis(250), ..config }
 }
 
-/// One server that keeps what it was told through `kill -9`.
+/// One server that keeps what it was told through `kill -9`: while it syncs once a second, it may hold writes back for two.
 fn lasting(program: &Path) -> Server {
-    Server::start(program, &["--appendonly", "yes"])
+    Server::start(program, &["--appendonly", "yes", "--appendfsync", "always"])
 }
 
 fn recovers(gateway: &Gateway, n: &mut u64) {
