@@ -23,6 +23,8 @@ use crate::{Control, Observations, Watched, clock};
 
 const GATEWAYS_MAX: usize = 10_000;
 const NAME_BYTES_MAX: usize = 63;
+/// The year 2100.
+const SINCE_S_MAX: u64 = 4_102_444_800;
 const REFUSAL_CHARS_MAX: usize = 4_096;
 /// Five reports that did not come.
 const SILENT: Ttl = Ttl::from_s(15);
@@ -105,7 +107,11 @@ pub(crate) async fn report(
     if !is_name(&gateway) {
         return Err(Problem::Malformed("a gateway's name is 1 to 63 of a-z 0-9 . -".into()));
     }
-    control.hear(&gateway, asked.json()?)?;
+    let report: Report = asked.json()?;
+    if report.lines.iter().any(|line| line.since_s > SINCE_S_MAX) {
+        return Err(Problem::Malformed("a line decides since a time before the year 2100".into()));
+    }
+    control.hear(&gateway, report)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

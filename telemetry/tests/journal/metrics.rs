@@ -116,7 +116,8 @@ fn names_and_units_are_what_promtool_wants() {
         assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
         assert!(helps.get(name).is_some_and(|help| help.len() > 10), "{name} has no help");
         let timed = name.ends_with("_seconds");
-        assert_eq!(units.get(name).copied(), timed.then_some("seconds"), "{name}");
+        let unit = timed.then_some("seconds").or(name.ends_with("_bytes").then_some("bytes"));
+        assert_eq!(units.get(name).copied(), unit, "{name}");
         assert!(*kind != "histogram" || timed, "{name} is a histogram of no base unit");
         for bad in ["_ms", "_us", "_total", "_milliseconds", "_count", "_sum", "_bucket"] {
             assert!(!name.ends_with(bad), "{name}: {bad} is not a name's own suffix");
