@@ -14,20 +14,12 @@ use aegis_registry::{Action, Actor, Change, ClientId, Fingerprint, KeyStanding, 
 use aegis_vault::{Vault, VaultError};
 use tracing::warn;
 
+use crate::problem::KeyError;
 use crate::{Control, clock};
 use aegis_control_commands::{LedgerError, Proposal};
 
 /// How long a new key is published before it signs, unless said otherwise: as long as key sets may be cached.
 pub(crate) const LEAD: Ttl = Ttl::from_s(60);
-
-/// Why keys cannot be changed.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    #[error("the registry refuses the key")]
-    Ledger(#[from] LedgerError),
-    #[error("the vault does not do its work")]
-    Vault(#[from] VaultError),
-}
 
 /// How often it is looked at whether this node can sign.
 const LOOK_EVERY: Duration = Duration::from_secs(60);

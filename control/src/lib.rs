@@ -6,24 +6,19 @@
 
 mod access;
 mod api;
-mod clock;
 mod command;
 mod feed;
 mod fleet;
 mod issued;
 mod keys;
 mod oauth;
-mod page;
 mod people;
 mod policies;
-mod problem;
 mod provider;
 mod purse;
-mod read;
 mod releases;
 mod replay;
 mod rollouts;
-mod shapes;
 mod subjects;
 
 use std::path::PathBuf;
@@ -45,17 +40,17 @@ pub use aegis_control_commands::{
     Changed, Chronicle, ChronicleError, Ledger, LedgerError, Proposal, Reading, Replicated,
 };
 pub use aegis_control_connection::{Serving, TlsError, tls_config};
+pub use aegis_control_messages::problem::{KeyError, ReleasesError};
 pub use api::OPENAPI;
-pub use keys::KeyError;
 pub use provider::PeopleSource;
 pub use purse::{HotPurse, Purse};
-pub use releases::ReleasesError;
 pub use replay::{Memory, Replay, ReplayError};
 pub use rollouts::{Observations, Watched};
 pub use subjects::{SubjectSource, SubjectSources};
 
 use access::Access;
 use aegis_control_commands::Chronicled;
+use aegis_control_messages::{clock, page, problem, read, shapes};
 use fleet::Fleet;
 use issued::Issued;
 use problem::Problem;

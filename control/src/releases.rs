@@ -21,24 +21,13 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::problem::Problem;
+use crate::problem::{Problem, ReleasesError};
 use crate::{Control, clock, page};
 
 /// How long a question waits: less than the half minute after which proxies give up.
 const WAIT: Duration = Duration::from_secs(20);
 /// How many changes a follower may be behind before it is told everything.
 const CHANGES_KEPT: usize = 4_096;
-
-/// Why nothing is told of releases.
-#[derive(Debug, thiserror::Error)]
-pub enum ReleasesError {
-    #[error(
-        "the ledger is at revision {revision}, before what is asked for; this voter lags, or was restored from an older state"
-    )]
-    Rewound { revision: u64 },
-    #[error("a release cannot be written")]
-    Content(#[from] serde_json::Error),
-}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

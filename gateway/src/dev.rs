@@ -9,8 +9,9 @@ use aegis_demo::{AfterScenario, DemoOptions, DemoUpstream};
 use anyhow::Context as _;
 
 use crate::serve::{self, Stop, StoppedBy};
-use crate::{keys, wire};
+use crate::wire;
 use aegis_config::Config;
+use aegis_gateway_region::keys;
 
 /// Prepares the data directory, starts upstream and gateway, and plays the scenario.
 pub fn run(options: &DemoOptions) -> anyhow::Result<()> {

@@ -5,12 +5,7 @@
 
 pub mod dev;
 pub mod door;
-pub mod evidence;
-pub mod files;
-pub mod keys;
 pub mod proofs;
-pub mod region;
-pub mod releases;
 pub mod reload;
 pub mod rooms;
 pub mod serve;

@@ -21,13 +21,10 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::door::Intercept;
-use crate::evidence::Settled;
 use crate::proofs::Turns;
-use crate::region::{Means, Region, metadata};
 use crate::reload::Reloading;
 use crate::rooms::forward;
 use crate::serve::Stop;
-use crate::{evidence, keys, releases};
 use aegis_authority::{BundleKey, Store};
 use aegis_conduit::upstream::{ClientIdentity, Spoken, Trust as Upstreams};
 use aegis_config::{Config, Leases, RegionRegistry, StateHome};
@@ -39,6 +36,8 @@ use aegis_corridor::roster::{RegionIssuer, Roster, Trusted};
 use aegis_corridor::shadow::{Job, Shadow};
 use aegis_corridor::via::Via;
 use aegis_corridor::warnings::Warnings;
+use aegis_gateway_region::evidence::Settled;
+use aegis_gateway_region::{Means, Region, evidence, keys, metadata, releases};
 use aegis_policy_store::Policies;
 
 /// The corridor, and what doors and dialling need besides.

@@ -18,30 +18,22 @@ mod sessions;
 mod spend;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use aegis_access::Permission::*;
 use axum::Router;
-use axum::body::{HttpBody as _, to_bytes};
-use axum::extract::{DefaultBodyLimit, FromRequest, Request};
+use axum::extract::DefaultBodyLimit;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
 use crate::problem::Problem;
-use crate::read::Asked;
+use crate::read::BODY_BYTES_MAX;
 use crate::{Control, feed, fleet, oauth, releases};
 
 use guard::{Guarded, narrowed};
 
 /// The OpenAPI document of this API (<https://spec.openapis.org/oas/v3.1.1>).
 pub const OPENAPI: &str = include_str!("../../openapi.json");
-
-/// What fits into `BODY_BYTES_MAX` comes in this time over any line that agents have.
-const BODY: Duration = Duration::from_secs(10);
-const BODY_BYTES_MAX: usize = 64 * 1_024;
-/// What a version of a policy takes in the ledger, and so about what its files may.
-const POLICY_BYTES_MAX: usize = aegis_ledger::CONTENT_BYTES_MAX;
 
 pub(crate) fn router(control: Arc<Control>) -> Router {
     let guarded = Guarded::new(&control)
@@ -128,37 +120,4 @@ fn policies(guarded: Guarded) -> Guarded {
 
 async fn openapi() -> Response {
     ([(CONTENT_TYPE, "application/json")], OPENAPI).into_response()
-}
-
-impl<S: Send + Sync> FromRequest<S> for Asked {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        asked(request, BODY_BYTES_MAX).await
-    }
-}
-
-/// A request that may bring a whole policy.
-pub(crate) struct Posted(pub(crate) Asked);
-
-impl<S: Send + Sync> FromRequest<S> for Posted {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        asked(request, POLICY_BYTES_MAX).await.map(Self)
-    }
-}
-
-async fn asked(request: Request, bytes_max: usize) -> Result<Asked, Problem> {
-    let (head, body) = request.into_parts();
-    let too_long =
-        || Problem::Malformed(format!("the body is longer than {bytes_max} bytes or broke off"));
-    // Known before any of it came, so that nobody waits for it.
-    let declared = body.size_hint().lower();
-    if usize::try_from(declared).map_or(true, |bytes| bytes > bytes_max) {
-        return Err(too_long());
-    }
-    let body = tokio::time::timeout(BODY, to_bytes(body, bytes_max)).await;
-    let body = body.map_err(|_| Problem::Slow)?.map_err(|_| too_long())?;
-    Ok(Asked { method: head.method, uri: head.uri, headers: head.headers, body })
 }

@@ -19,10 +19,11 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Posted, budgets};
+use super::budgets;
 use crate::page::Pages;
 use crate::policies::{PolicyFile, opened};
 use crate::problem::Problem;
+use crate::read::Posted;
 use crate::{Control, Principal, clock, page, shapes};
 
 pub(super) type Shared = State<Arc<Control>>;

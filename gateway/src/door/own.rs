@@ -11,12 +11,12 @@ use crate::door::answer::Answer;
 use crate::door::arrival::arrival;
 use crate::door::{front, target};
 use crate::proofs::{self, Asked, Asker};
-use crate::region::metadata;
 use crate::wire::Gateway;
 use aegis_corridor::clock;
 use aegis_corridor::context::Asked as Door;
 use aegis_corridor::rooms::identify;
 use aegis_domain::Reason;
+use aegis_gateway_region::metadata;
 
 /// The answer to what is ours; `None` where it is not.
 pub(super) async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Option<Answer> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::clock::show;
 
-pub(crate) fn agent(agent: &Agent, now: Timestamp) -> Value {
+pub fn agent(agent: &Agent, now: Timestamp) -> Value {
     let retiring = agent.retiring.as_ref().filter(|retiring| now < retiring.until);
     json!({
         "client_id": format!("{}/{}", agent.tenant, agent.id),
@@ -42,11 +42,11 @@ fn key(key: &AgentKey) -> Value {
     }
 }
 
-pub(crate) fn code(text: &str, code: &Code) -> Value {
+pub fn code(text: &str, code: &Code) -> Value {
     json!({ "code": text, "expires_at": show(code.expires_at) })
 }
 
-pub(crate) fn token_key(key: &TokenKey, now: Timestamp) -> Value {
+pub fn token_key(key: &TokenKey, now: Timestamp) -> Value {
     json!({
         "kid": key.id(),
         "standing": key.standing(now).as_str(),
@@ -59,7 +59,7 @@ pub(crate) fn token_key(key: &TokenKey, now: Timestamp) -> Value {
     })
 }
 
-pub(crate) fn revocation(revocation: &Revocation) -> Value {
+pub fn revocation(revocation: &Revocation) -> Value {
     let what = match &revocation.target {
         Target::Token { jti, .. } => json!(jti),
         Target::Agent(name) => json!(name.id),
@@ -76,7 +76,7 @@ pub(crate) fn revocation(revocation: &Revocation) -> Value {
 }
 
 /// Puts the members of other objects into one.
-pub(crate) fn extend(value: &mut Value, more: impl IntoIterator<Item = Value>) {
+pub fn extend(value: &mut Value, more: impl IntoIterator<Item = Value>) {
     let Some(members) = value.as_object_mut() else { return };
     for more in more {
         members.extend(more.as_object().cloned().unwrap_or_default());
@@ -84,12 +84,12 @@ pub(crate) fn extend(value: &mut Value, more: impl IntoIterator<Item = Value>) {
 }
 
 /// An answer that no cache keeps.
-pub(crate) fn answer(status: StatusCode, body: Value) -> Response {
+pub fn answer(status: StatusCode, body: Value) -> Response {
     (status, [(CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
 /// The same with the tag of the version of what is answered with: the serial of the event that last changed it.
-pub(crate) fn tagged(status: StatusCode, changed: u64, body: Value) -> Response {
+pub fn tagged(status: StatusCode, changed: u64, body: Value) -> Response {
     let tag = format!("\"{changed}\"");
     (status, [(CACHE_CONTROL, "no-store".to_owned()), (ETAG, tag)], Json(body)).into_response()
 }

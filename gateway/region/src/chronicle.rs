@@ -12,7 +12,7 @@ use async_trait::async_trait;
 
 /// The journal that decisions are written to as well.
 #[derive(Debug)]
-pub(super) struct Journalled(pub(super) Arc<Journal>);
+pub(crate) struct Journalled(pub(crate) Arc<Journal>);
 
 #[async_trait]
 impl Chronicle for Journalled {

@@ -17,20 +17,20 @@ const EVENTS_MAX: usize = 4_096;
 
 /// Tells the roster what a ledger did.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub(crate) struct Heard {
     ledger: Arc<dyn Ledger>,
     roster: Arc<Roster>,
 }
 
 impl Heard {
-    pub(super) fn new(ledger: Arc<dyn Ledger>, roster: Arc<Roster>) -> Self {
+    pub(crate) fn new(ledger: Arc<dyn Ledger>, roster: Arc<Roster>) -> Self {
         let heard = Self { ledger, roster };
         heard.all();
         heard
     }
 
     /// Hears what comes through other voters.
-    pub(super) async fn listen(self: Arc<Self>) {
+    pub(crate) async fn listen(self: Arc<Self>) {
         let mut serial = self.ledger.watch();
         self.news();
         while serial.changed().await.is_ok() {

@@ -11,6 +11,7 @@ use aegis_policy::BundleError;
 use aegis_raft_store::NodeError;
 use aegis_registry::Refusal;
 use aegis_state::StateError;
+use aegis_vault::VaultError;
 use axum::Json;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -19,14 +20,32 @@ use serde_json::{Map, Value, json};
 use tracing::error;
 
 use crate::clock::RandomError;
-use crate::keys::KeyError;
-use crate::releases::ReleasesError;
 use crate::shapes;
 use aegis_control_commands::ChronicleError;
 use aegis_control_commands::LedgerError;
 
+/// Why token keys cannot be changed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Problem {
+pub enum KeyError {
+    #[error("the registry refuses the key")]
+    Ledger(#[from] LedgerError),
+    #[error("the vault does not do its work")]
+    Vault(#[from] VaultError),
+}
+
+/// Why nothing is told of releases.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleasesError {
+    #[error(
+        "the ledger is at revision {revision}, before what is asked for; this voter lags, or was restored from an older state"
+    )]
+    Rewound { revision: u64 },
+    #[error("a release cannot be written")]
+    Content(#[from] serde_json::Error),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
     #[error("send a token as Authorization: Bearer")]
     Unauthorized,
     #[error(transparent)]

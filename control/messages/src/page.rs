@@ -18,19 +18,19 @@ const LIMIT_MAX: usize = 1_000;
 /// What the query of a list says that can be asked for nothing but its pages.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Pages {
+pub struct Pages {
     limit: Option<usize>,
     cursor: Option<String>,
 }
 
 impl Pages {
-    pub(crate) fn page<P: DeserializeOwned>(self) -> Result<Page<P>, Problem> {
+    pub fn page<P: DeserializeOwned>(self) -> Result<Page<P>, Problem> {
         Page::read(self.limit, self.cursor.as_deref())
     }
 }
 
 /// A query whose parameters are all known, each of them sent once.
-pub(crate) fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
+pub fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
     let Query(query) = query
         .map_err(|_| Problem::Malformed("a query parameter is unknown or malformed".into()))?;
     Ok(query)
@@ -38,14 +38,14 @@ pub(crate) fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Pro
 
 /// One page of a list in the order of `P`.
 #[derive(Debug)]
-pub(crate) struct Page<P> {
+pub struct Page<P> {
     limit: usize,
     /// Where the page before ended.
-    pub(crate) after: Option<P>,
+    pub after: Option<P>,
 }
 
 impl<P: DeserializeOwned> Page<P> {
-    pub(crate) fn read(limit: Option<usize>, cursor: Option<&str>) -> Result<Self, Problem> {
+    pub fn read(limit: Option<usize>, cursor: Option<&str>) -> Result<Self, Problem> {
         let limit = limit.unwrap_or(LIMIT_DEFAULT);
         if !(1..=LIMIT_MAX).contains(&limit) {
             return Err(Problem::Malformed(format!("limit is not 1 to {LIMIT_MAX}")));
@@ -57,7 +57,7 @@ impl<P: DeserializeOwned> Page<P> {
 
 impl<P: Serialize> Page<P> {
     /// The first of the things that come after the page before, and the cursor of the next page if there are more.
-    pub(crate) fn cut<T>(
+    pub fn cut<T>(
         &self,
         things: impl Iterator<Item = T>,
         place: impl Fn(&T) -> P,

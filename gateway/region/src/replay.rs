@@ -17,10 +17,10 @@ const ASKER: &str = "aegis:token-service";
 const TOOL: &str = "-";
 
 /// The memory of a region.
-pub(super) struct HotReplay(Arc<dyn HotState>);
+pub(crate) struct HotReplay(Arc<dyn HotState>);
 
 impl HotReplay {
-    pub(super) fn new(state: Arc<dyn HotState>) -> Self {
+    pub(crate) fn new(state: Arc<dyn HotState>) -> Self {
         Self(state)
     }
 }

@@ -15,10 +15,10 @@ use async_trait::async_trait;
 
 /// The ledger as calls use it.
 #[derive(Debug)]
-pub(super) struct Counter {
-    pub(super) node: Node,
+pub(crate) struct Counter {
+    pub(crate) node: Node,
     /// This gateway.
-    pub(super) by: Actor,
+    pub(crate) by: Actor,
 }
 
 impl Counter {

@@ -27,14 +27,14 @@ const LOOK_AT_CERTIFICATE_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// A voter that runs, and the files that make it one.
 #[derive(Clone, Debug)]
-pub(super) struct Voter {
-    pub(super) node: Node,
+pub(crate) struct Voter {
+    pub(crate) node: Node,
     files: VoterFiles,
 }
 
 impl Voter {
     /// Opens the ledger, or what its mandate says is to become it. Waits for others only where there are none.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         config: &Config,
         api: &ControlApi,
         directory: &Path,
@@ -93,7 +93,7 @@ impl Voter {
     }
 
     /// Says what this version can read, once somebody leads; from then on the mandate is used up.
-    pub(super) async fn settle(self) {
+    pub(crate) async fn settle(self) {
         if self.node.belongs().await.is_err() {
             return;
         }
@@ -107,7 +107,7 @@ impl Voter {
     }
 
     /// Tells how this voter is, and makes room where the ledger's file grows large.
-    pub(super) async fn watch(self, metrics: VoterMetrics) {
+    pub(crate) async fn watch(self, metrics: VoterMetrics) {
         let mut is_told = false;
         loop {
             let status = self.node.status();
@@ -137,7 +137,7 @@ impl Voter {
     }
 
     /// Keeps the certificate good; SIGHUP has the files read again.
-    pub(super) async fn prove(self, mut hangup: Signal) {
+    pub(crate) async fn prove(self, mut hangup: Signal) {
         loop {
             tokio::select! {
                 heard = hangup.recv() => if heard.is_none() { return },

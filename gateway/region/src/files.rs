@@ -9,12 +9,12 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 /// Replaces a file that others may read.
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     write(path, bytes, 0o644)
 }
 
 /// Replaces a file that only this user may read.
-pub fn replace_secret(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn replace_secret(path: &Path, bytes: &[u8]) -> Result<()> {
     write(path, bytes, 0o600)
 }
 

@@ -1,13 +1,17 @@
-//! The region's registry in this process: kept and served here, or followed from another that does; either way the roster
-//! is in step with it.
+//! A gateway's part in its region: the registry, kept and served here or followed from another that does; the releases it
+//! decides by; its keys; its audit log.
 //!
 //! Not here: what the registry is (`agents/registry`), its API (`control`), and asking the roster (`corridor`). Invariant:
 //! what a command takes back is refused here before the command is answered, and within one page of the feed elsewhere.
 
 mod approvals;
 mod chronicle;
+pub mod evidence;
+mod files;
 mod heard;
+pub mod keys;
 pub mod metadata;
+pub mod releases;
 mod replay;
 mod voter;
 

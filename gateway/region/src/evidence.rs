@@ -24,7 +24,7 @@ use crate::{files, keys};
 const WRITER: &str = "gateway-1";
 
 /// Opens the journal of this life, and says which registry verifiers should trust.
-pub(crate) fn open(config: &Config) -> anyhow::Result<(JournalConfig, Journal, Recovered)> {
+pub fn open(config: &Config) -> anyhow::Result<(JournalConfig, Journal, Recovered)> {
     let seed = keys::registry_seed(&config.data_dir)?;
     let region_key = SecretKey::from_seed(seed.expose());
     let log = JournalConfig {
@@ -53,7 +53,7 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<(JournalConfig, Journal, R
 pub struct Settled(Arc<AtomicBool>);
 
 impl Settled {
-    pub(crate) fn mark(&self) {
+    pub fn mark(&self) {
         self.0.store(true, Ordering::Release);
     }
 
@@ -63,7 +63,7 @@ impl Settled {
 }
 
 /// Begins to ship the journal, where the configuration says so.
-pub(crate) fn ship(
+pub fn ship(
     config: &Config,
     (log, journal): (&JournalConfig, &Journal),
     (settled, told): (Settled, Saved),
