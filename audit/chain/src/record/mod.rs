@@ -3,6 +3,7 @@
 //! Not here: its place in the chain (`link` patches the head) and on disk (`frame`). Invariant: the encoding is the
 //! meaning; a record is hashed, stored and verified as the exact bytes it was written with.
 
+mod alphabet;
 mod change;
 mod decision;
 mod head;
@@ -17,6 +18,7 @@ use aegis_domain::{Effect, MicroUsd, TenantId};
 pub use change::ChangeEntry;
 pub use decision::{BodyDigest, BudgetHold, DecisionEntry, Dest, Mode, OutcomeDue, Redaction};
 pub(crate) use head::BYTES as HEAD_BYTES;
+pub(crate) use head::Fields;
 pub use head::Head;
 pub use outcome::{Of, OutcomeEntry, Usage};
 pub use registry::{AnchorEntry, BornEntry, ClosedEntry, Ending, FailedEntry, HeadEntry, TornTail};
