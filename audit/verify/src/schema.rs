@@ -4,6 +4,7 @@
 //! with the log.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use aegis_audit_chain::Origin;
 use aegis_audit_chain::record::{Entry, Kind, OutcomeDue, SealEntry, Skimmed, Tally, skim};
@@ -12,10 +13,32 @@ use aegis_domain::{DecisionId, Effect, MicroUsd};
 
 use crate::report::{Flaw, Report, UNSETTLED_LISTED, Unsettled};
 
+/// Decisions of one stream that wait for their outcomes, by number.
+type Open = HashMap<u64, DecisionId, BuildHasherDefault<Spread>>;
+
+/// Spreads record numbers over a table. Nobody can choose which collide: a stream has each number once, and all up to the last.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(self.0 ^ u64::from(*byte)));
+    }
+
+    /// Fibonacci hashing (Knuth, TAOCP 3 §6.4): 2^64 over the golden ratio.
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
 /// Decisions that wait for their outcomes, over all streams of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Pairs {
-    open: HashMap<Origin, HashMap<u64, DecisionId>>,
+    open: HashMap<Origin, Open>,
     /// Where streams begin whose first records were deleted here.
     begins: HashMap<Origin, u64>,
 }
@@ -24,7 +47,7 @@ pub(crate) struct Pairs {
 #[derive(Debug)]
 pub(crate) struct Schema {
     origin: Origin,
-    open: HashMap<u64, DecisionId>,
+    open: Open,
     /// The first record that is here.
     begins: u64,
     seal_first: u64,
@@ -36,7 +59,7 @@ impl Pairs {
         if begins > 0 {
             self.begins.insert(origin.clone(), begins);
         }
-        let (origin, open) = (origin.clone(), HashMap::new());
+        let (origin, open) = (origin.clone(), Open::default());
         Schema { origin, open, begins, seal_first: begins, tally: Tally::default() }
     }
 

@@ -87,9 +87,13 @@ pub(super) fn visible(text: &str) -> Option<()> {
 /// A hash as `Hash::parse` reads it.
 #[inline]
 pub(super) fn hash(text: &str) -> Option<()> {
-    let text: &[u8; TEXT_BYTES] = text.as_bytes().try_into().ok()?;
-    let (last, _) = text.split_last()?;
-    (all(text, BASE64URL) && all(&[*last], HASH_END)).then_some(())
+    text.as_bytes().try_into().is_ok_and(is_hash).then_some(())
+}
+
+#[inline]
+pub(super) fn is_hash(text: &[u8; TEXT_BYTES]) -> bool {
+    let [.., last] = text;
+    all(text, BASE64URL) && all(&[*last], HASH_END)
 }
 
 /// A W3C trace context as `TraceContext::parse` reads it: `00-<32>-<16>-<2>` in lower-case hex, neither id zero.

@@ -6,8 +6,9 @@
 use std::borrow::Cow;
 
 use super::head::{digits, fixed};
-use super::{Draft, Kind, MAX_BYTES, RecordError, head};
+use super::{Draft, Kind, MAX_BYTES, RecordError, alphabet, head};
 use crate::Hash;
+use crate::tree::TEXT_BYTES;
 
 /// 2^53 - 1: integers above it stand as strings, because not every reader keeps them exact.
 const NUMBER_MAX: u64 = 9_007_199_254_740_991;
@@ -54,6 +55,7 @@ impl Writer {
     }
 
     /// A text field; over-long text is replaced by its digest.
+    #[inline(always)]
     pub(super) fn text(&mut self, key: &str, text: &str) -> &mut Self {
         self.key(key);
         self.bounded(text, TEXT_MAX);
@@ -92,6 +94,7 @@ impl Writer {
         self
     }
 
+    #[inline(always)]
     pub(super) fn opt_number(&mut self, key: &str, value: Option<u64>) -> &mut Self {
         if let Some(value) = value {
             self.number(key, value);
@@ -100,6 +103,7 @@ impl Writer {
     }
 
     /// A 64-bit counter: twenty digits in quotes.
+    #[inline(always)]
     pub(super) fn wide(&mut self, key: &str, value: u64) -> &mut Self {
         self.key(key);
         self.out.push(b'"');
@@ -263,8 +267,9 @@ impl<'a> Reader<'a> {
         found
     }
 
-    /// Consumes `"key":` with the comma before it, if that is what comes next. Inlined, so that each key is compared by
-    /// the word.
+    // What takes a key is inlined into the list of a record's fields, so that each key is compared by the word.
+
+    /// Consumes `"key":` with the comma before it, if that is what comes next.
     #[inline(always)]
     pub(super) fn has(&mut self, key: &str) -> bool {
         let before = self.at.checked_sub(1).and_then(|at| self.text.as_bytes().get(at));
@@ -285,6 +290,7 @@ impl<'a> Reader<'a> {
         if self.has(key) { self.value(key) } else { Err(self.bad(key)) }
     }
 
+    #[inline(always)]
     pub(super) fn parsed<T>(
         &mut self,
         key: &'static str,
@@ -294,6 +300,7 @@ impl<'a> Reader<'a> {
         parse(&text).ok_or_else(|| self.bad(key))
     }
 
+    #[inline(always)]
     pub(super) fn opt<T>(
         &mut self,
         key: &'static str,
@@ -306,10 +313,40 @@ impl<'a> Reader<'a> {
         parse(&text).map(Some).ok_or_else(|| self.bad(key))
     }
 
-    pub(super) fn number(&mut self, key: &'static str) -> Read<u64> {
-        if !self.has(key) {
-            return Err(self.bad(key));
+    /// A hash in base64url that nobody needs the value of.
+    #[inline(always)]
+    pub(super) fn digest(&mut self, key: &'static str) -> Read<()> {
+        if self.has(key) { self.digest_here(key) } else { Err(self.bad(key)) }
+    }
+
+    #[inline(always)]
+    pub(super) fn opt_digest(&mut self, key: &'static str) -> Read<()> {
+        if self.has(key) { self.digest_here(key) } else { Ok(()) }
+    }
+
+    fn digest_here(&mut self, key: &'static str) -> Read<()> {
+        // Its length is known, so nothing has to be looked for; whatever is not as expected is read as any text is.
+        let quoted = self.bytes().first_chunk::<{ TEXT_BYTES + 2 }>();
+        if let Some([b'"', text @ .., b'"']) = quoted
+            && alphabet::is_hash(text)
+        {
+            self.at = self.at.saturating_add(TEXT_BYTES + 2);
+            return Ok(());
         }
+        let text = self.value(key)?;
+        alphabet::hash(&text).ok_or_else(|| self.bad(key))
+    }
+
+    pub(super) fn digests(&mut self, key: &'static str) -> Read<Vec<()>> {
+        self.items(key, |reader| reader.digest_here(key))
+    }
+
+    #[inline(always)]
+    pub(super) fn number(&mut self, key: &'static str) -> Read<u64> {
+        if self.has(key) { self.digits(key) } else { Err(self.bad(key)) }
+    }
+
+    fn digits(&mut self, key: &'static str) -> Read<u64> {
         let text = self.bytes();
         let (mut value, mut count) = (0_u64, 0_usize);
         for digit in text.iter().map(|byte| byte.wrapping_sub(b'0')).take_while(|digit| *digit < 10)
@@ -326,12 +363,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn opt_number(&mut self, key: &'static str) -> Read<Option<u64>> {
-        let before = self.at;
-        if !self.has(key) {
-            return Ok(None);
-        }
-        self.at = before;
-        self.number(key).map(Some)
+        if self.has(key) { self.digits(key).map(Some) } else { Ok(None) }
     }
 
     pub(super) fn wide(&mut self, key: &'static str) -> Read<u64> {
@@ -339,6 +371,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads an object's fields with `read` if `key` comes next.
+    #[inline(always)]
     pub(super) fn object<T>(
         &mut self,
         key: &'static str,
@@ -377,11 +410,17 @@ impl<'a> Reader<'a> {
         })
     }
 
+    #[inline(always)]
     fn items<T>(&mut self, key: &'static str, read: impl Fn(&mut Self) -> Read<T>) -> Read<Vec<T>> {
+        if self.has(key) { self.bracketed(key, read) } else { Ok(Vec::new()) }
+    }
+
+    fn bracketed<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&mut Self) -> Read<T>,
+    ) -> Read<Vec<T>> {
         let mut items = Vec::new();
-        if !self.has(key) {
-            return Ok(items);
-        }
         if !self.skip("[") {
             return Err(self.bad(key));
         }
@@ -449,16 +488,17 @@ impl<'a> Reader<'a> {
 /// How many bytes stand for themselves before the first quote, backslash or control character.
 fn plain(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks::<8>();
-    for (nth, word) in words.iter().enumerate() {
+    let mut before = 0_usize;
+    for word in words {
         let special = special(u64::from_le_bytes(*word));
         if special != 0 {
             let within = usize::try_from(special.trailing_zeros() / 8).unwrap_or(0);
-            return nth.saturating_mul(8).saturating_add(within);
+            return before.saturating_add(within);
         }
+        before = before.saturating_add(8);
     }
     let is_special = |byte: &u8| matches!(*byte, b'"' | b'\\' | 0..b' ');
-    let within = rest.iter().position(is_special).unwrap_or(rest.len());
-    words.len().saturating_mul(8).saturating_add(within)
+    before.saturating_add(rest.iter().position(is_special).unwrap_or(rest.len()))
 }
 
 /// Sets the highest bit of the first byte of a word that is a quote, a backslash or a control character, and of none before it.

@@ -5,7 +5,7 @@
 
 use aegis_domain::{DecisionId, Effect, Host, MicroUsd};
 
-use super::alphabet::{hash, label, method, name, token, trace, visible};
+use super::alphabet::{label, method, name, token, trace, visible};
 use super::decision::{
     Mode, OutcomeDue, parse_call_kind, parse_degraded, parse_estimate, parse_reason,
     parse_token_use,
@@ -55,7 +55,7 @@ fn decision(r: &mut Reader<'_>) -> Result<Skimmed, RecordError> {
     r.parsed("region", label)?;
     r.opt("agent", token)?;
     r.opt("parent_agent", token)?;
-    r.opt("jti", hash)?;
+    r.opt_digest("jti")?;
     r.opt("token_use", parse_token_use)?;
     r.opt("tool", name)?;
     r.opt("route", name)?;
@@ -63,7 +63,7 @@ fn decision(r: &mut Reader<'_>) -> Result<Skimmed, RecordError> {
         r.parsed("host", host)?;
         let port = r.number("port")?;
         r.parsed("method", method)?;
-        r.parsed("path", hash)?;
+        r.digest("path")?;
         if port > u64::from(u16::MAX) { Err(r.bad("port")) } else { Ok(()) }
     })?;
     r.opt("kind", parse_call_kind)?;
@@ -80,7 +80,7 @@ fn decision(r: &mut Reader<'_>) -> Result<Skimmed, RecordError> {
     r.parsed("reason", parse_reason)?;
     r.object("params", |r| {
         r.parsed("alg", |text| (text == "sha256").then_some(()))?;
-        r.parsed("hash", hash)
+        r.digest("hash")
     })?;
     r.object("body_in", body)?;
     r.object("body_out", body)?;
@@ -97,7 +97,7 @@ fn decision(r: &mut Reader<'_>) -> Result<Skimmed, RecordError> {
     r.opt("att_kid", visible)?;
     r.opt("degraded", parse_degraded)?;
     let outcome = r.parsed("outcome", OutcomeDue::parse)?;
-    r.list("_sd", hash)?;
+    r.digests("_sd")?;
     Ok(Skimmed::Decision { id, effect, outcome })
 }
 
@@ -122,12 +122,12 @@ fn outcome(r: &mut Reader<'_>) -> Result<Skimmed, RecordError> {
         r.number("tokens_out")
     })?;
     redactions(r)?;
-    r.list("_sd", hash)?;
+    r.digests("_sd")?;
     Ok(Skimmed::Outcome { of_origin, of, id, cost })
 }
 
 fn body(r: &mut Reader<'_>) -> Result<u64, RecordError> {
-    r.parsed("sha256", hash)?;
+    r.digest("sha256")?;
     r.number("size")
 }
 
