@@ -3,9 +3,11 @@
 //! Pure: times are arguments. Not here: frames and files (`frame`, `audit/ship`). Invariant: chain, tenant chains and
 //! tree run over the same leaf hashes; what `Sequencer` writes is exactly what `Walker` accepts.
 
+mod amid;
 mod pruned;
 mod tenants;
 
+pub use amid::Amid;
 pub use pruned::Pruned;
 
 use std::collections::BTreeSet;

@@ -57,6 +57,10 @@ impl Tenants {
         self.reached.get(place).map(|reached| (place, reached))
     }
 
+    pub(super) fn at(&self, place: usize) -> Option<&Reached> {
+        self.reached.get(place)
+    }
+
     /// Goes on behind a tenant's record, whose place `get` told.
     pub(super) fn advance(&mut self, (place, name): (Option<usize>, &str), next: u64, last: Link) {
         match place.and_then(|place| Some((place, self.reached.get_mut(place)?))) {

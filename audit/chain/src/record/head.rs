@@ -137,7 +137,7 @@ fn eight(word: u64) -> Option<u64> {
     Some((fours & 0x0000_FFFF_0000_FFFF).wrapping_mul(10_000 * (1 << 32) + 1) >> 32)
 }
 
-fn hash(text: &[u8; TEXT_BYTES]) -> Option<Hash> {
+pub(crate) fn hash(text: &[u8; TEXT_BYTES]) -> Option<Hash> {
     Hash::parse(std::str::from_utf8(text).ok()?)
 }
 
