@@ -5,6 +5,7 @@
 mod prove;
 mod show;
 mod tail;
+mod threads;
 mod verify;
 
 use aegis_cli_evidence::{

@@ -271,8 +271,16 @@ impl DecisionId {
 
     pub fn parse(text: &str) -> Result<Self, IdError> {
         let what = "a decision id";
-        checked(text, what, 26, "Crockford base 32", is_crockford)?;
-        <[u8; 26]>::try_from(text.as_bytes()).map(Self).map_err(|_| IdError::Empty { what })
+        match <[u8; 26]>::try_from(text.as_bytes()) {
+            // A verifier reads millions; to look at every byte is faster than to stop early.
+            Ok(bytes) if bytes.iter().fold(true, |all, byte| all & is_crockford(*byte)) => {
+                Ok(Self(bytes))
+            }
+            _ => {
+                checked(text, what, 26, "Crockford base 32", is_crockford)?;
+                Err(IdError::Empty { what })
+            }
+        }
     }
 
     pub fn as_str(&self) -> &str {

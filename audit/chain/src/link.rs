@@ -3,18 +3,22 @@
 //! Pure: times are arguments. Not here: frames and files (`frame`, `audit/ship`). Invariant: chain, tenant chains and
 //! tree run over the same leaf hashes; what `Sequencer` writes is exactly what `Walker` accepts.
 
+mod amid;
 mod pruned;
+mod tenants;
 
+pub use amid::Amid;
 pub use pruned::Pruned;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use aegis_domain::{TenantId, Timestamp};
 
-use crate::record::{self, ClockEntry, Draft, Kind, SealEntry, Tally, TenantSealEntry};
+use crate::record::{self, ClockEntry, Draft, Fields, Kind, SealEntry, Tally, TenantSealEntry};
 use crate::roster::{Line, Lines, Reach};
 use crate::tree::Frontier;
 use crate::{Hash, Head, Origin};
+use tenants::{Link, NOBODYS, Tenants};
 
 impl Origin {
     /// What the first record of this stream links to.
@@ -52,40 +56,53 @@ pub struct Placed {
 #[derive(Clone, Debug)]
 struct Chain {
     origin: Origin,
-    prev: Hash,
-    /// Next number and last leaf of every tenant seen.
-    tenants: HashMap<Box<str>, (u64, Hash)>,
+    prev: Link,
+    tenants: Tenants,
     tree: Frontier,
 }
 
 impl Chain {
     fn new(origin: Origin) -> Self {
-        let prev = origin.before_stream();
-        Self { origin, prev, tenants: HashMap::new(), tree: Frontier::new() }
+        let prev = Link::to(origin.before_stream());
+        Self { origin, prev, tenants: Tenants::default(), tree: Frontier::new() }
     }
 
-    fn tenant(&self, tenant: Option<&str>) -> (u64, Hash) {
-        let Some(tenant) = tenant else { return (0, Hash::ZERO) };
-        let known = self.tenants.get(tenant).copied();
-        known.unwrap_or_else(|| (0, self.origin.before_tenant(tenant)))
-    }
-
-    fn push(&mut self, leaf: Hash, tenant: Option<(&str, u64)>) {
-        self.prev = leaf;
-        self.tree.push(leaf);
-        let Some((tenant, tseq)) = tenant else { return };
-        let next = (tseq.saturating_add(1), leaf);
-        match self.tenants.get_mut(tenant) {
-            Some(slot) => *slot = next,
-            None => {
-                self.tenants.insert(tenant.into(), next);
+    /// Where the next record of a tenant goes.
+    fn due<'t>(&self, tenant: Option<&'t str>) -> Due<'t> {
+        let Some(name) = tenant else {
+            return Due { tenant: None, tseq: 0, tprev: NOBODYS };
+        };
+        match self.tenants.get(name) {
+            Some((place, reached)) => {
+                Due { tenant: Some((Some(place), name)), tseq: reached.next, tprev: reached.last }
             }
+            None => {
+                let tprev = Link::to(self.origin.before_tenant(name));
+                Due { tenant: Some((None, name)), tseq: 0, tprev }
+            }
+        }
+    }
+
+    fn push(&mut self, leaf: Hash, due: &Due<'_>) {
+        self.prev = Link::to(leaf);
+        self.tree.push(leaf);
+        if let Some(tenant) = due.tenant {
+            self.tenants.advance(tenant, due.tseq.saturating_add(1), self.prev);
         }
     }
 
     fn head(&self) -> Head {
         Head { origin: self.origin.clone(), size: self.tree.size(), root: self.tree.root() }
     }
+}
+
+/// What the next record must say of its tenant.
+#[derive(Clone, Copy, Debug)]
+struct Due<'t> {
+    /// Its place among the tenants, where it has one yet, and its name.
+    tenant: Option<(Option<usize>, &'t str)>,
+    tseq: u64,
+    tprev: Link,
 }
 
 /// Gives drafts their places; there is one per stream, owned by its writer.
@@ -157,8 +174,9 @@ impl Sequencer {
     pub fn tenant_seals(&mut self) -> Vec<TenantSealEntry> {
         let tenants = std::mem::take(&mut self.unsealed).into_iter();
         let seal = |tenant: TenantId| {
-            let (records, last_leaf) = self.chain.tenant(Some(tenant.as_str()));
-            TenantSealEntry { tenant, last_tseq: records.saturating_sub(1), last_leaf }
+            let Due { tseq, tprev, .. } = self.chain.due(Some(tenant.as_str()));
+            let (last_tseq, last_leaf) = (tseq.saturating_sub(1), tprev.leaf());
+            TenantSealEntry { tenant, last_tseq, last_leaf }
         };
         tenants.map(seal).collect()
     }
@@ -172,12 +190,12 @@ impl Sequencer {
         {
             self.unsealed.insert(tenant.clone());
         }
-        let tenant = tenant.as_ref().map(TenantId::as_str);
-        let (tseq, tprev) = self.chain.tenant(tenant);
+        let due = self.chain.due(tenant.as_ref().map(TenantId::as_str));
+        let (tseq, tprev) = (due.tseq, due.tprev.leaf());
         self.mono_ns = self.mono_ns.max(now.mono_ns);
         let (seq, ts) = (self.size(), now.wall.unix_ns());
         let mono = self.mono_ns;
-        let head = record::Head { seq, prev: self.chain.prev, tseq, tprev, ts, mono };
+        let head = record::Head { seq, prev: self.chain.prev.leaf(), tseq, tprev, ts, mono };
         if let Some(slot) = bytes.get_mut(..record::HEAD_BYTES) {
             slot.copy_from_slice(&head.encode());
         }
@@ -190,7 +208,7 @@ impl Sequencer {
             self.tally.add(kind, effect, (ts, cost));
         }
         let leaf = Hash::leaf(&bytes);
-        self.chain.push(leaf, tenant.map(|tenant| (tenant, tseq)));
+        self.chain.push(leaf, &due);
         Placed { bytes, seq, leaf, ts: now.wall }
     }
 }
@@ -222,7 +240,7 @@ pub struct Checked<'a> {
     pub kind: &'a str,
     /// A step of the wall clock that no `clock` record announces.
     pub unrecorded_step_ns: Option<i128>,
-    tenant: Option<&'a str>,
+    due: Due<'a>,
     clock: Option<i128>,
 }
 
@@ -260,29 +278,23 @@ impl Walker {
     /// Whose records were accepted, and how far each one's reach.
     pub fn roster_lines(&self) -> Lines {
         let Chain { origin, tenants, .. } = &self.chain;
-        let lines = tenants.iter().map(|(tenant, (records, last))| {
-            Line::of(origin, tenant, &Reach { records: *records, last: *last })
+        let lines = tenants.iter().map(|one| {
+            Line::of(origin, &one.name, &Reach { records: one.next, last: one.last.leaf() })
         });
         Lines::new(lines.collect())
     }
 
     /// Checks that `record` is the next one.
     pub fn check<'a>(&self, record: &'a [u8]) -> Result<Checked<'a>, LinkError> {
-        let head = record::Head::parse(record).ok_or(LinkError::Head)?;
+        let found = Fields::parse(record).ok_or(LinkError::Head)?;
         let (kind, tenant) = record::kind_and_tenant(record).ok_or(LinkError::Head)?;
-        let expected = self.size();
-        if head.seq != expected {
-            return Err(LinkError::Seq { expected, found: head.seq });
+        let (prev, due) = (&self.chain.prev, self.chain.due(tenant));
+        let links = prev.is(found.prev) && found.tseq == due.tseq && due.tprev.is(found.tprev);
+        if !links || found.seq != self.size() || found.mono < self.mono_ns {
+            return Err(self.refusal(record, &due));
         }
-        if head.prev != self.chain.prev {
-            return Err(LinkError::Prev);
-        }
-        if (head.tseq, head.tprev) != self.chain.tenant(tenant) {
-            return Err(LinkError::Tenant);
-        }
-        if head.mono < self.mono_ns {
-            return Err(LinkError::Mono);
-        }
+        let Fields { seq, tseq, ts, mono, .. } = found;
+        let head = record::Head { seq, prev: prev.leaf(), tseq, tprev: due.tprev.leaf(), ts, mono };
         let now = offset(head.ts, head.mono);
         let step = self.clock.map_or(0, |before| now.saturating_sub(before));
         let large = step.unsigned_abs() > u128::from(CLOCK_STEP_NS);
@@ -292,9 +304,23 @@ impl Walker {
             head,
             kind,
             unrecorded_step_ns: (large && !announced).then_some(step),
-            tenant,
+            due,
             clock: if moves { Some(now) } else { self.clock },
         })
+    }
+
+    /// Why a record is not the next one.
+    fn refusal(&self, record: &[u8], due: &Due<'_>) -> LinkError {
+        let expected = self.size();
+        match record::Head::parse(record) {
+            None => LinkError::Head,
+            Some(head) if head.seq != expected => LinkError::Seq { expected, found: head.seq },
+            Some(head) if head.prev != self.chain.prev.leaf() => LinkError::Prev,
+            Some(head) if (head.tseq, head.tprev) != (due.tseq, due.tprev.leaf()) => {
+                LinkError::Tenant
+            }
+            Some(_) => LinkError::Mono,
+        }
     }
 
     /// Goes past a record that `check` has let through.
@@ -302,7 +328,7 @@ impl Walker {
         let leaf = Hash::leaf(record);
         self.mono_ns = checked.head.mono;
         self.clock = checked.clock;
-        self.chain.push(leaf, checked.tenant.map(|tenant| (tenant, checked.head.tseq)));
+        self.chain.push(leaf, &checked.due);
         leaf
     }
 }

@@ -59,6 +59,15 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// Every root that was signed of it, by size.
+    pub fn signed_roots(&self) -> BTreeMap<u64, Hash> {
+        let mut roots: BTreeMap<u64, Hash> =
+            self.anchors.iter().map(|anchor| (anchor.size, anchor.root)).collect();
+        roots.extend(self.failed.as_ref().map(|failed| (failed.size, failed.root)));
+        roots.extend(self.closed.as_ref().map(|closed| (closed.size, closed.root)));
+        roots
+    }
+
     /// The last head the registry holds of the stream.
     pub fn last(&self) -> Option<(u64, Hash)> {
         let closed = self.closed.as_ref().map(|closed| (closed.size, closed.root));

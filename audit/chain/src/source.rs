@@ -27,8 +27,8 @@ impl SourceError {
     }
 }
 
-/// The files of a region's log, by their paths below its directory (`layout`).
-pub trait LogSource {
+/// The files of a region's log, by their paths below its directory (`layout`); several may be read at once.
+pub trait LogSource: Sync {
     /// The names in a directory, in any order; none when it is missing.
     fn list(&self, dir: &str) -> Result<Vec<String>, SourceError>;
 

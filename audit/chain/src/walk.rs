@@ -3,10 +3,42 @@
 //! Pure: the caller brings each file's bytes. Not here: what follows from an end (`verify`, and recovery in
 //! `audit/ship`). Invariant: a record is shown to the caller only after its checksum and its links held.
 
-use crate::Hash;
 use crate::frame::{FrameError, Frames, Header};
-use crate::link::{LinkError, Walker};
+use crate::link::{Checked, LinkError, Walker};
 use crate::record::{Head, TornTail};
+use crate::{Hash, Origin};
+
+/// Whoever follows a stream record by record: from its start (`Walker`) or from the middle (`Amid`).
+pub trait Follow {
+    fn origin(&self) -> &Origin;
+
+    /// The number that the next record must bear.
+    fn size(&self) -> u64;
+
+    /// Checks that `record` is the next one.
+    fn check<'a>(&self, record: &'a [u8]) -> Result<Checked<'a>, LinkError>;
+
+    /// Goes past a record that `check` has let through.
+    fn accept(&mut self, record: &[u8], checked: &Checked<'_>) -> Hash;
+}
+
+impl Follow for Walker {
+    fn origin(&self) -> &Origin {
+        self.origin()
+    }
+
+    fn size(&self) -> u64 {
+        self.size()
+    }
+
+    fn check<'a>(&self, record: &'a [u8]) -> Result<Checked<'a>, LinkError> {
+        self.check(record)
+    }
+
+    fn accept(&mut self, record: &[u8], checked: &Checked<'_>) -> Hash {
+        self.accept(record, checked)
+    }
+}
 
 /// One record in its place.
 #[derive(Clone, Copy, Debug)]
@@ -38,10 +70,10 @@ pub enum FileEnd {
 
 /// Walks one file, whose name says that its first record is number `first`; `each` sees the walker as it stands
 /// before the record.
-pub fn walk_file(
-    walker: &mut Walker,
+pub fn walk_file<F: Follow>(
+    walker: &mut F,
     (first, bytes): (u64, &[u8]),
-    each: &mut dyn FnMut(&Walker, Step<'_>),
+    each: &mut dyn FnMut(&F, Step<'_>),
 ) -> FileEnd {
     let (header, mut frames) = match Frames::open(bytes) {
         Ok(opened) => opened,

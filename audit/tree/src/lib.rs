@@ -46,9 +46,69 @@ impl Frontier {
         self.size = self.size.saturating_add(1);
     }
 
+    /// Takes leaves that go on where this tree ends; false, and nothing done, where they do not.
+    pub fn extend(&mut self, stretch: &Stretch) -> bool {
+        let goes_on = stretch.first == self.size;
+        let mut roots = stretch.roots.iter();
+        while goes_on && self.size < stretch.end {
+            let (height, Some(root)) = (height(self.size, stretch.end), roots.next()) else {
+                break;
+            };
+            let mut peak = *root;
+            for _ in 0..(self.size >> height).trailing_ones() {
+                peak = self.peaks.pop().map_or(peak, |left| Hash::node(left, peak));
+            }
+            self.peaks.push(peak);
+            self.size = self.size.saturating_add(1 << height);
+        }
+        goes_on
+    }
+
     pub fn root(&self) -> Hash {
         bag(&self.peaks)
     }
+}
+
+/// Leaves from the middle of a log, which go into the tree once all before them are there: `Frontier::extend`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    first: u64,
+    end: u64,
+    /// Of the largest subtrees of the whole tree that lie within, from left to right.
+    roots: Vec<Hash>,
+}
+
+impl Stretch {
+    /// Begins behind that many leaves.
+    pub fn after(first: u64) -> Self {
+        Self { first, end: first, roots: Vec::new() }
+    }
+
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    pub fn push(&mut self, leaf: Hash) {
+        let (index, next) = (self.end, self.end.saturating_add(1));
+        // A left sibling of height h is here whole if 2^(h+1) leaves are, this one being the last of them.
+        let whole = next.saturating_sub(self.first).checked_ilog2().unwrap_or(0);
+        let mut root = leaf;
+        for _ in 0..index.trailing_ones().min(whole) {
+            root = self.roots.pop().map_or(root, |left| Hash::node(left, root));
+        }
+        self.roots.push(root);
+        self.end = next;
+    }
+}
+
+/// How high the largest subtree is that begins at leaf `at` and ends at or before `end`, which is behind it.
+fn height(at: u64, end: u64) -> u32 {
+    let fits = end.saturating_sub(at).checked_ilog2().unwrap_or(0);
+    at.trailing_zeros().min(fits)
 }
 
 /// The root over `leaves`.
@@ -351,6 +411,26 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn a_tree_grows_by_stretches_as_it_does_by_leaves(
+            cuts in proptest::collection::vec(0usize..90, 0..8),
+        ) {
+            let (mut by_leaf, mut by_stretch) = (Frontier::new(), Frontier::new());
+            let all = leaves(cuts.iter().sum());
+            for cut in cuts {
+                let at = usize::try_from(by_leaf.size()).unwrap();
+                let mut stretch = Stretch::after(by_leaf.size());
+                for leaf in &all[at..at + cut] {
+                    stretch.push(*leaf);
+                    by_leaf.push(*leaf);
+                }
+                assert!(by_stretch.extend(&stretch));
+                assert_eq!(by_stretch, by_leaf);
+                let elsewhere = Stretch::after(by_leaf.size() + 1);
+                assert!(!by_stretch.extend(&elsewhere));
+            }
+        }
+
         #[test]
         fn any_leaves_lead_to_the_root_and_no_others_do(
             size in 1usize..200, picks in proptest::collection::btree_set(0usize..200, 0..40), bit in 0usize..256,

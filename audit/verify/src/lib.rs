@@ -7,6 +7,7 @@ mod attested;
 mod report;
 mod schema;
 mod stream;
+mod survey;
 mod witnessed;
 
 use std::borrow::Cow;
@@ -26,8 +27,11 @@ pub use report::{
     Verdict, WitnessedHead,
 };
 
+pub use survey::{Alone, Crew, Lead};
+
 use schema::Pairs;
 use stream::StreamCheck;
+use survey::Surveys;
 
 /// Whether records are read beyond their place in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,14 +60,26 @@ pub struct Progress {
     pub records: u64,
 }
 
-/// Verifies everything below a directory. `progress` is called after every file.
+/// Verifies everything below a directory, file by file. `progress` is called after every file.
 pub fn verify_region(
     source: &dyn LogSource,
     trust: &Trust,
     options: &Options,
     progress: &mut dyn FnMut(Progress),
 ) -> Report {
+    verify_region_with(&Alone, source, trust, options, progress)
+}
+
+/// The same with a crew that reads files ahead of their turn. The report is the same, whoever helps.
+pub fn verify_region_with(
+    crew: &dyn Crew,
+    source: &dyn LogSource,
+    trust: &Trust,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> Report {
     let mut run = Run {
+        crew,
         source,
         trust,
         options,
@@ -88,6 +104,7 @@ pub fn verify_region(
 }
 
 struct Run<'r> {
+    crew: &'r dyn Crew,
     source: &'r dyn LogSource,
     trust: &'r Trust,
     options: &'r Options,
@@ -106,11 +123,16 @@ impl<'r> Run<'r> {
         let Some(registry) = self.registry(origin, region) else { return };
         self.registry_heads(&registry, (origin, region));
         self.witnessed(&registry, (origin, region));
-        for stream in registry.streams() {
-            self.known.insert(layout::stream_dir(&stream.born.origin));
-            let check = StreamCheck::new(stream, (&registry, region));
-            check.run(self);
-        }
+        let (source, depth) = (self.source, self.options.depth);
+        let surveys = Surveys::of(source, &registry);
+        let errand = |turn: usize| surveys.make(source, turn, depth);
+        self.crew.run(surveys.count(), &errand, &mut |wait| {
+            for stream in registry.streams() {
+                self.known.insert(layout::stream_dir(&stream.born.origin));
+                let check = StreamCheck::new(stream, (&registry, region));
+                check.run(self, (&surveys, wait));
+            }
+        });
         self.late_references(origin, region);
         self.report.registries.extend(registry.signed_head());
     }
@@ -304,6 +326,12 @@ impl<'r> Run<'r> {
                 None
             }
         }
+    }
+
+    /// Counts a file that somebody else has read.
+    fn surveyed(&mut self, bytes: u64) {
+        self.done.files = self.done.files.saturating_add(1);
+        self.done.bytes = self.done.bytes.saturating_add(bytes);
     }
 
     /// Tells the caller how far the run is; `here` are records of the stream being read.

@@ -11,12 +11,16 @@ use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::record::{AnchorRefEntry, Ending, Entry, Kind, TornTail};
 use aegis_audit_chain::registry::{Registry, Stream};
 use aegis_audit_chain::roster::Roster;
-use aegis_audit_chain::walk::{FileEnd, Step, walk_file};
+use aegis_audit_chain::walk::{FileEnd, Follow as _, Step, walk_file};
 use aegis_audit_chain::{Hash, Head, Origin, layout};
 
 use crate::report::{Flaw, Gap, Place, StreamReport};
 use crate::schema::Schema;
+use crate::survey::{Survey, Surveys, is_birth};
 use crate::{Depth, Run};
+
+/// What was read ahead of its turn, and how to wait for it.
+pub(crate) type Ahead<'a> = (&'a Surveys<'a>, &'a dyn Fn(usize));
 
 /// Findings of the schema pass that are listed of one stream; a broken writer would repeat one for ever.
 const SUSPECT_MAX: usize = 100;
@@ -44,15 +48,10 @@ impl<'s> StreamCheck<'s> {
         stream: &'s Stream,
         (registry, region): (&'s Registry, &'s Verifier),
     ) -> Self {
-        let mut expected: BTreeMap<u64, Hash> =
-            stream.anchors.iter().map(|anchor| (anchor.size, anchor.root)).collect();
-        if let Some(failed) = &stream.failed {
-            expected.insert(failed.size, failed.root);
-        }
+        let expected = stream.signed_roots();
         let mut rosters: BTreeMap<u64, Option<Roster>> =
             stream.anchors.iter().map(|anchor| (anchor.size, anchor.tenants)).collect();
         if let Some(closed) = &stream.closed {
-            expected.insert(closed.size, closed.root);
             rosters.insert(closed.size, closed.tenants);
         }
         Self {
@@ -74,14 +73,14 @@ impl<'s> StreamCheck<'s> {
         &self.stream.born.origin
     }
 
-    pub(crate) fn run(mut self, run: &mut Run<'_>) {
+    pub(crate) fn run(mut self, run: &mut Run<'_>, ahead: Ahead<'_>) {
         self.anchor_signature(run);
         self.pruned(run);
         let Some(firsts) = self.present(run) else { return };
         self.signed_heads(run);
         self.expected = self.expected.split_off(&self.begins);
         let mut schema = run.pairs.begin(self.origin(), self.begins);
-        let whole = self.files(run, &mut schema, &firsts);
+        let whole = self.files((run, ahead), &mut schema, &firsts);
         run.pairs.end(schema);
         // The note is durable before the first record; a life that ended between the two may lack it.
         if self.walker.size() > 0 {
@@ -178,10 +177,20 @@ impl<'s> StreamCheck<'s> {
     }
 
     /// Walks the files in order; false when the walk had to stop.
-    fn files(&mut self, run: &mut Run<'_>, schema: &mut Schema, firsts: &[u64]) -> bool {
+    fn files(
+        &mut self,
+        (run, (surveys, wait)): (&mut Run<'_>, Ahead<'_>),
+        schema: &mut Schema,
+        firsts: &[u64],
+    ) -> bool {
         let last = firsts.last().copied();
         for first in firsts.iter().copied() {
             let path = layout::wal_file(self.origin(), first);
+            let survey = surveys.take(&path, wait);
+            if survey.is_some_and(|survey| self.follow(run, (schema, &path), survey)) {
+                run.walked(self.walker.size());
+                continue;
+            }
             let Some(bytes) = run.read(&path, self.origin()) else { return false };
             let mut walker = self.walker.clone();
             let depth = run.options.depth;
@@ -216,6 +225,59 @@ impl<'s> StreamCheck<'s> {
         true
     }
 
+    /// Goes past a file that was surveyed; false, and nothing changed, where anything in it is not as it must be.
+    fn follow(
+        &mut self,
+        run: &mut Run<'_>,
+        (schema, path): (&mut Schema, &str),
+        survey: Survey,
+    ) -> bool {
+        let Survey { bytes, amid, schema: surveyed, references, ends_in_close } = survey;
+        let (first, end) = (self.walker.size(), amid.size());
+        let mut walker = self.walker.clone();
+        // The root at the end is compared when the next record is there, or none.
+        let mut stops = 0;
+        let mut stop = |walker: &Walker| {
+            let is_due = walker.size() < end && self.expected.contains_key(&walker.size());
+            stops += usize::from(is_due);
+            !is_due || self.agrees(walker)
+        };
+        let known = |(.., reference): &(u64, u64, AnchorRefEntry)| {
+            let root = self.registry.root_at(reference.size);
+            root.is_none_or(|root| root == reference.root)
+        };
+        let holds = first < end
+            && self.agrees(&walker)
+            && walker.follow(amid, &mut stop)
+            // A head that is signed elsewhere than in the registry is no stop.
+            && stops == self.expected.range(first.saturating_add(1)..end).count()
+            && references.iter().all(known)
+            && surveyed.is_none_or(|surveyed| schema.follow(&mut run.pairs, surveyed));
+        if !holds {
+            return false;
+        }
+        for (seq, offset, reference) in references {
+            self.reference(reference, ((seq, offset), path));
+        }
+        if let Some((size, _)) = self.expected.range(..end).next_back() {
+            self.agreed = *size;
+        }
+        self.expected = self.expected.split_off(&end);
+        (self.walker, self.last_is_close) = (walker, ends_in_close);
+        run.surveyed(bytes);
+        true
+    }
+
+    /// Whether the registry says nothing of this size, or the same.
+    fn agrees(&self, walker: &Walker) -> bool {
+        let size = walker.size();
+        let root = self.expected.get(&size);
+        let roster = || self.rosters.get(&size).map(|said| (said, walker.roster_lines().roster()));
+        root.is_none_or(|root| {
+            *root == walker.head().root && roster().is_none_or(|(said, found)| *said == found)
+        })
+    }
+
     fn record(&mut self, before: &Walker, step: &Step<'_>, path: &str) {
         self.root_at(before, path);
         self.last_is_close = step.kind == Kind::Close.as_str();
@@ -228,7 +290,7 @@ impl<'s> StreamCheck<'s> {
         if step.kind == Kind::AnchorRef.as_str()
             && let Ok(Entry::AnchorRef(reference)) = Entry::parse(step.record)
         {
-            self.reference(reference, (step, path));
+            self.reference(reference, ((step.head.seq, step.offset), path));
         }
     }
 
@@ -253,10 +315,7 @@ impl<'s> StreamCheck<'s> {
     }
 
     fn genesis(&mut self, step: &Step<'_>, path: &str) {
-        let born = &self.stream.born;
-        let agrees = matches!(Entry::parse(step.record), Ok(Entry::Genesis(genesis))
-            if genesis.origin == born.origin && genesis.vkey == born.vkey);
-        if !agrees {
+        if !is_birth(&self.stream.born, step) {
             let place = Place {
                 seq: Some(0),
                 offset: Some(step.offset),
@@ -266,9 +325,9 @@ impl<'s> StreamCheck<'s> {
         }
     }
 
-    fn reference(&mut self, reference: AnchorRefEntry, (step, path): (&Step<'_>, &str)) {
-        let seq = Some(step.head.seq);
-        let place = Place { seq, offset: Some(step.offset), ..Place::file(self.origin(), path) };
+    fn reference(&mut self, reference: AnchorRefEntry, ((seq, offset), path): ((u64, u64), &str)) {
+        let (seq, offset) = (Some(seq), Some(offset));
+        let place = Place { seq, offset, ..Place::file(self.origin(), path) };
         match self.registry.root_at(reference.size) {
             Some(root) if root == reference.root => {}
             Some(_) => self.findings.push((place, Flaw::Reference)),

@@ -3,11 +3,13 @@
 //! Not here: how that is found out (`audit/chain`). Invariant: the exit code is 0 only for PASS, and what is remembered of
 //! a log is replaced only when nothing was found against it.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use aegis_audit_chain::Origin;
 use aegis_audit_verify::{
-    Depth, Finding, Gap, Options, Place, Report, Severity, Verdict, WitnessedHead, verify_region,
+    Depth, Finding, Gap, Options, Place, Report, Severity, Verdict, WitnessedHead,
+    verify_region_with,
 };
 use aegis_cli_evidence::{
     StoreOption, check_package, load_trust, memorise, open_log, promised, recall, store_option,
@@ -16,6 +18,7 @@ use aegis_domain::Timestamp;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
+use super::threads::Threads;
 use crate::evidence;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
@@ -58,6 +61,10 @@ pub(super) struct VerifyArgs {
     /// Which registries to believe; the data directory's trust.txt unless given.
     #[arg(long, value_name = "FILE")]
     trust: Option<PathBuf>,
+    /// How many threads read files of the log, each with one of them in memory: 64 MiB, or what a segment unpacks to. As
+    /// many as there are cores unless given; the report is the same.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
     /// How deep to look.
     #[arg(long, value_enum, default_value_t = Deep::Schema)]
     depth: Deep,
@@ -75,7 +82,7 @@ pub(super) struct VerifyArgs {
     #[arg(long, value_name = "FILE", requires = "attestation")]
     keys: Option<PathBuf>,
     /// Check a tenant's package, as `audit tenant` makes it, instead of a log: are these all its records?
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["log", "from", "store_option", "depth"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["log", "from", "store_option", "depth", "threads"])]
     tenant_package: Option<PathBuf>,
 }
 
@@ -105,11 +112,13 @@ pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exi
     let keys = args.keys.clone().unwrap_or_else(|| home.jwks());
     let promise = |file: &PathBuf| promised((file, &keys), &trust, clock::now());
     let attested = args.attestation.as_ref().map(promise).transpose()?;
+    let crew = Threads::new(args.threads);
     let mut report = Report::default();
     let found = open_log(&from, &args.store_option)?.each(&trust, &mut |source, trust| {
         let progress = screen.progress(source.bytes());
-        let mut report =
-            verify_region(source, trust, &options, &mut |done| progress.reach(done.bytes));
+        let mut report = verify_region_with(&crew, source, trust, &options, &mut |done| {
+            progress.reach(done.bytes)
+        });
         progress.done();
         for attested in attested.iter().filter(|one| one.is_of(trust)) {
             attested.check(source, &mut report);

@@ -42,6 +42,22 @@ fn a_log_that_is_whole_passes() {
 }
 
 #[test]
+fn threads_change_nothing_that_is_said() {
+    let home = whole();
+    let says = |threads: &str| {
+        let run = home.run(&["audit", "verify", "--threads", threads, "-o", "json"]);
+        json(&run.success())
+    };
+    assert_eq!(says("1"), says("4"));
+    fs::remove_file(home.path(WAL).join("00000000000000000000.wal")).unwrap();
+    let fails = |threads: &str| {
+        json(&home.run(&["audit", "verify", "--threads", threads, "-o", "json"]).code(1))
+    };
+    assert_eq!(fails("1"), fails("4"));
+    home.run(&["audit", "verify", "--threads", "0"]).code(2);
+}
+
+#[test]
 fn one_changed_byte_fails_and_is_placed() {
     let home = whole();
     let file = home.path(WAL).join("00000000000000000000.wal");

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::tenants::{Link, Reached, Tenants};
 use super::{Chain, Walker};
 use crate::note::{NoteError, Signer, Verifier};
 use crate::tree::Frontier;
@@ -45,14 +46,14 @@ impl Pruned {
     fn text(&self) -> String {
         let Walker { chain: Chain { origin, prev, tenants, tree }, mono_ns, clock } = &self.walker;
         let peaks: Vec<String> = tree.peaks().iter().map(Hash::standard).collect();
-        let (size, prev, peaks) = (tree.size(), prev.standard(), peaks.join(" "));
+        let (size, prev, peaks) = (tree.size(), prev.leaf().standard(), peaks.join(" "));
         let (clock, last_ts) = (clock.unwrap_or(0), self.last_ts);
         let head =
             format!("{TITLE}\n{origin}\n{size}\n{prev}\n{peaks}\n{mono_ns} {clock}\n{last_ts}\n");
-        let tenants: BTreeMap<&str, &(u64, Hash)> =
-            tenants.iter().map(|(name, chain)| (&**name, chain)).collect();
-        let line = |(name, (next, leaf)): (&str, &(u64, Hash))| {
-            format!("{name} {next} {}\n", leaf.standard())
+        let tenants: BTreeMap<&str, &Reached> =
+            tenants.iter().map(|one| (&*one.name, one)).collect();
+        let line = |(name, one): (&str, &Reached)| {
+            format!("{name} {} {}\n", one.next, one.last.leaf().standard())
         };
         let lines: String = tenants.into_iter().map(line).collect();
         head + &lines
@@ -65,17 +66,18 @@ impl Pruned {
         }
         let origin = Origin::parse(lines.next()?).ok()?;
         let size = lines.next()?.parse().ok()?;
-        let prev = Hash::parse_standard(lines.next()?)?;
+        let prev = Link::to(Hash::parse_standard(lines.next()?)?);
         let peaks = lines.next()?.split(' ').map(Hash::parse_standard).collect::<Option<_>>()?;
         let tree = Frontier::of(size, peaks)?;
         let (mono_ns, clock) = lines.next()?.split_once(' ')?;
         let last_ts = lines.next()?.parse().ok()?;
-        let tenant = |line: &str| {
+        let mut tenants = Tenants::default();
+        for line in lines {
             let (name, rest) = line.split_once(' ')?;
             let (next, leaf) = rest.split_once(' ')?;
-            Some((name.into(), (next.parse().ok()?, Hash::parse_standard(leaf)?)))
-        };
-        let tenants = lines.map(tenant).collect::<Option<_>>()?;
+            let last = Link::to(Hash::parse_standard(leaf)?);
+            tenants.advance((None, name), next.parse().ok()?, last);
+        }
         let chain = Chain { origin, prev, tenants, tree };
         let (mono_ns, clock) = (mono_ns.parse().ok()?, Some(clock.parse().ok()?));
         let pruned = Self { walker: Walker { chain, mono_ns, clock }, last_ts };

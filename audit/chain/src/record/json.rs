@@ -5,9 +5,10 @@
 
 use std::borrow::Cow;
 
-use super::head::{digits, number};
-use super::{Draft, Kind, MAX_BYTES, RecordError, head};
+use super::head::{digits, fixed};
+use super::{Draft, Kind, MAX_BYTES, RecordError, alphabet, head};
 use crate::Hash;
+use crate::tree::TEXT_BYTES;
 
 /// 2^53 - 1: integers above it stand as strings, because not every reader keeps them exact.
 const NUMBER_MAX: u64 = 9_007_199_254_740_991;
@@ -54,6 +55,7 @@ impl Writer {
     }
 
     /// A text field; over-long text is replaced by its digest.
+    #[inline(always)]
     pub(super) fn text(&mut self, key: &str, text: &str) -> &mut Self {
         self.key(key);
         self.bounded(text, TEXT_MAX);
@@ -92,6 +94,7 @@ impl Writer {
         self
     }
 
+    #[inline(always)]
     pub(super) fn opt_number(&mut self, key: &str, value: Option<u64>) -> &mut Self {
         if let Some(value) = value {
             self.number(key, value);
@@ -100,6 +103,7 @@ impl Writer {
     }
 
     /// A 64-bit counter: twenty digits in quotes.
+    #[inline(always)]
     pub(super) fn wide(&mut self, key: &str, value: u64) -> &mut Self {
         self.key(key);
         self.out.push(b'"');
@@ -244,28 +248,38 @@ impl<'a> Reader<'a> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
+    /// The same without looking whether a letter begins here.
+    #[inline]
+    fn bytes(&self) -> &'a [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
     pub(super) fn bad(&self, field: &'static str) -> RecordError {
         RecordError::Malformed { field, at: self.at }
     }
 
+    #[inline]
     fn skip(&mut self, literal: &str) -> bool {
-        let found = self.rest().starts_with(literal);
+        let found = self.bytes().starts_with(literal.as_bytes());
         if found {
             self.at = self.at.saturating_add(literal.len());
         }
         found
     }
 
+    // What takes a key is inlined into the list of a record's fields, so that each key is compared by the word.
+
     /// Consumes `"key":` with the comma before it, if that is what comes next.
+    #[inline(always)]
     pub(super) fn has(&mut self, key: &str) -> bool {
         let before = self.at.checked_sub(1).and_then(|at| self.text.as_bytes().get(at));
         let first = matches!(before, Some(b'{' | b'['));
-        let rest = self.rest();
-        let rest = if first { Some(rest) } else { rest.strip_prefix(',') };
+        let rest = self.bytes();
+        let rest = if first { Some(rest) } else { rest.strip_prefix(b",") };
         let after = rest
-            .and_then(|rest| rest.strip_prefix('"'))
-            .and_then(|rest| rest.strip_prefix(key))
-            .and_then(|rest| rest.strip_prefix("\":"));
+            .and_then(|rest| rest.strip_prefix(b"\""))
+            .and_then(|rest| rest.strip_prefix(key.as_bytes()))
+            .and_then(|rest| rest.strip_prefix(b"\":"));
         if let Some(after) = after {
             self.at = self.text.len().saturating_sub(after.len());
         }
@@ -276,6 +290,7 @@ impl<'a> Reader<'a> {
         if self.has(key) { self.value(key) } else { Err(self.bad(key)) }
     }
 
+    #[inline(always)]
     pub(super) fn parsed<T>(
         &mut self,
         key: &'static str,
@@ -285,6 +300,7 @@ impl<'a> Reader<'a> {
         parse(&text).ok_or_else(|| self.bad(key))
     }
 
+    #[inline(always)]
     pub(super) fn opt<T>(
         &mut self,
         key: &'static str,
@@ -297,34 +313,65 @@ impl<'a> Reader<'a> {
         parse(&text).map(Some).ok_or_else(|| self.bad(key))
     }
 
+    /// A hash in base64url that nobody needs the value of.
+    #[inline(always)]
+    pub(super) fn digest(&mut self, key: &'static str) -> Read<()> {
+        if self.has(key) { self.digest_here(key) } else { Err(self.bad(key)) }
+    }
+
+    #[inline(always)]
+    pub(super) fn opt_digest(&mut self, key: &'static str) -> Read<()> {
+        if self.has(key) { self.digest_here(key) } else { Ok(()) }
+    }
+
+    fn digest_here(&mut self, key: &'static str) -> Read<()> {
+        // Its length is known, so nothing has to be looked for; whatever is not as expected is read as any text is.
+        let quoted = self.bytes().first_chunk::<{ TEXT_BYTES + 2 }>();
+        if let Some([b'"', text @ .., b'"']) = quoted
+            && alphabet::is_hash(text)
+        {
+            self.at = self.at.saturating_add(TEXT_BYTES + 2);
+            return Ok(());
+        }
+        let text = self.value(key)?;
+        alphabet::hash(&text).ok_or_else(|| self.bad(key))
+    }
+
+    pub(super) fn digests(&mut self, key: &'static str) -> Read<Vec<()>> {
+        self.items(key, |reader| reader.digest_here(key))
+    }
+
+    #[inline(always)]
     pub(super) fn number(&mut self, key: &'static str) -> Read<u64> {
-        if !self.has(key) {
+        if self.has(key) { self.digits(key) } else { Err(self.bad(key)) }
+    }
+
+    fn digits(&mut self, key: &'static str) -> Read<u64> {
+        let text = self.bytes();
+        let (mut value, mut count) = (0_u64, 0_usize);
+        for digit in text.iter().map(|byte| byte.wrapping_sub(b'0')).take_while(|digit| *digit < 10)
+        {
+            value = value.saturating_mul(10).saturating_add(u64::from(digit));
+            count = count.saturating_add(1);
+        }
+        let canonical = count == 1 || count > 1 && text.first() != Some(&b'0');
+        if !canonical || value > NUMBER_MAX {
             return Err(self.bad(key));
         }
-        let rest = self.rest();
-        let count = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let text = rest.as_bytes().get(..count).unwrap_or_default();
-        let canonical = count == 1 || text.first().is_some_and(|first| *first != b'0');
-        let value = number(text).filter(|value| canonical && count > 0 && *value <= NUMBER_MAX);
-        let value = value.ok_or_else(|| self.bad(key))?;
         self.at = self.at.saturating_add(count);
         Ok(value)
     }
 
     pub(super) fn opt_number(&mut self, key: &'static str) -> Read<Option<u64>> {
-        let before = self.at;
-        if !self.has(key) {
-            return Ok(None);
-        }
-        self.at = before;
-        self.number(key).map(Some)
+        if self.has(key) { self.digits(key).map(Some) } else { Ok(None) }
     }
 
     pub(super) fn wide(&mut self, key: &'static str) -> Read<u64> {
-        self.parsed(key, |text| (text.len() == 20).then(|| number(text.as_bytes())).flatten())
+        self.parsed(key, |text| fixed::<20>(text.as_bytes().try_into().ok()?))
     }
 
     /// Reads an object's fields with `read` if `key` comes next.
+    #[inline(always)]
     pub(super) fn object<T>(
         &mut self,
         key: &'static str,
@@ -363,11 +410,17 @@ impl<'a> Reader<'a> {
         })
     }
 
+    #[inline(always)]
     fn items<T>(&mut self, key: &'static str, read: impl Fn(&mut Self) -> Read<T>) -> Read<Vec<T>> {
+        if self.has(key) { self.bracketed(key, read) } else { Ok(Vec::new()) }
+    }
+
+    fn bracketed<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&mut Self) -> Read<T>,
+    ) -> Read<Vec<T>> {
         let mut items = Vec::new();
-        if !self.has(key) {
-            return Ok(items);
-        }
         if !self.skip("[") {
             return Err(self.bad(key));
         }
@@ -387,17 +440,22 @@ impl<'a> Reader<'a> {
         if !self.skip("\"") {
             return Err(self.bad(key));
         }
-        let rest = self.rest();
-        let plain = memchr::memchr2(b'"', b'\\', rest.as_bytes()).ok_or_else(|| self.bad(key))?;
-        let text = rest.get(..plain).unwrap_or_default();
-        if has_control(text) {
-            return Err(self.bad(key));
-        }
-        self.at = self.at.saturating_add(plain);
+        let begins = self.at;
+        self.at = begins.saturating_add(plain(self.bytes()));
+        let text = self.text.get(begins..self.at).unwrap_or_default();
         if self.skip("\"") {
             return Ok(Cow::Borrowed(text));
         }
-        let mut owned = text.to_owned();
+        if self.bytes().first() != Some(&b'\\') {
+            self.at = begins;
+            return Err(self.bad(key));
+        }
+        self.escaped(key, text.to_owned())
+    }
+
+    /// The rest of a string that has escapes.
+    #[cold]
+    fn escaped(&mut self, key: &'static str, mut owned: String) -> Read<Cow<'a, str>> {
         while !self.skip("\"") {
             owned.push(self.letter().ok_or_else(|| self.bad(key))?);
         }
@@ -427,9 +485,29 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Looks at every byte, which is faster than stopping early.
-fn has_control(text: &str) -> bool {
-    text.bytes().fold(false, |found, byte| found | (byte < b' '))
+/// How many bytes stand for themselves before the first quote, backslash or control character.
+fn plain(bytes: &[u8]) -> usize {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut before = 0_usize;
+    for word in words {
+        let special = special(u64::from_le_bytes(*word));
+        if special != 0 {
+            let within = usize::try_from(special.trailing_zeros() / 8).unwrap_or(0);
+            return before.saturating_add(within);
+        }
+        before = before.saturating_add(8);
+    }
+    let is_special = |byte: &u8| matches!(*byte, b'"' | b'\\' | 0..b' ');
+    before.saturating_add(rest.iter().position(is_special).unwrap_or(rest.len()))
+}
+
+/// Sets the highest bit of the first byte of a word that is a quote, a backslash or a control character, and of none before it.
+/// Taking one from a zero byte borrows from the bytes after it, so those after the first may be wrong.
+fn special(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let below = |word: u64, bound: u64| word.wrapping_sub(ONES.wrapping_mul(bound)) & !word;
+    let is = |byte: u8| below(word ^ ONES.wrapping_mul(u64::from(byte)), 1);
+    (is(b'"') | is(b'\\') | below(word, u64::from(b' '))) & (ONES << 7)
 }
 
 /// The control character of `00xx`, lower-case, where no shorter escape exists.

@@ -3,6 +3,7 @@
 //! Not here: its place in the chain (`link` patches the head) and on disk (`frame`). Invariant: the encoding is the
 //! meaning; a record is hashed, stored and verified as the exact bytes it was written with.
 
+mod alphabet;
 mod change;
 mod decision;
 mod head;
@@ -18,6 +19,7 @@ pub use change::ChangeEntry;
 pub use decision::{BodyDigest, BudgetHold, DecisionEntry, Dest, Mode, OutcomeDue, Redaction};
 pub(crate) use head::BYTES as HEAD_BYTES;
 pub use head::Head;
+pub(crate) use head::{Fields, hash};
 pub use outcome::{Of, OutcomeEntry, Usage};
 pub use registry::{AnchorEntry, BornEntry, ClosedEntry, Ending, FailedEntry, HeadEntry, TornTail};
 pub use skim::{Skimmed, skim};

@@ -5,13 +5,14 @@
 
 use aegis_domain::{DecisionId, Effect, Host, MicroUsd};
 
+use super::alphabet::{label, method, name, token, trace, visible};
 use super::decision::{
     Mode, OutcomeDue, parse_call_kind, parse_degraded, parse_estimate, parse_reason,
-    parse_token_use, parse_trace,
+    parse_token_use,
 };
 use super::json::Reader;
 use super::{Kind, MAX_BYTES, RecordError};
-use crate::{Hash, Origin};
+use crate::Origin;
 
 /// What pairing and sums need to know of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +50,12 @@ pub fn skim(record: &[u8]) -> Result<Skimmed, RecordError> {
 fn decision(r: &mut Reader<'_>) -> Result<Skimmed, RecordError> {
     r.opt("tenant", label)?;
     let id = r.parsed("id", |text| DecisionId::parse(text).ok())?;
-    r.opt("trace", parse_trace)?;
+    r.opt("trace", trace)?;
     r.opt("org", label)?;
     r.parsed("region", label)?;
     r.opt("agent", token)?;
     r.opt("parent_agent", token)?;
-    r.opt("jti", Hash::parse)?;
+    r.opt_digest("jti")?;
     r.opt("token_use", parse_token_use)?;
     r.opt("tool", name)?;
     r.opt("route", name)?;
@@ -62,7 +63,7 @@ fn decision(r: &mut Reader<'_>) -> Result<Skimmed, RecordError> {
         r.parsed("host", host)?;
         let port = r.number("port")?;
         r.parsed("method", method)?;
-        r.parsed("path", Hash::parse)?;
+        r.digest("path")?;
         if port > u64::from(u16::MAX) { Err(r.bad("port")) } else { Ok(()) }
     })?;
     r.opt("kind", parse_call_kind)?;
@@ -79,7 +80,7 @@ fn decision(r: &mut Reader<'_>) -> Result<Skimmed, RecordError> {
     r.parsed("reason", parse_reason)?;
     r.object("params", |r| {
         r.parsed("alg", |text| (text == "sha256").then_some(()))?;
-        r.parsed("hash", Hash::parse)
+        r.digest("hash")
     })?;
     r.object("body_in", body)?;
     r.object("body_out", body)?;
@@ -96,7 +97,7 @@ fn decision(r: &mut Reader<'_>) -> Result<Skimmed, RecordError> {
     r.opt("att_kid", visible)?;
     r.opt("degraded", parse_degraded)?;
     let outcome = r.parsed("outcome", OutcomeDue::parse)?;
-    r.list("_sd", digest)?;
+    r.digests("_sd")?;
     Ok(Skimmed::Decision { id, effect, outcome })
 }
 
@@ -121,12 +122,12 @@ fn outcome(r: &mut Reader<'_>) -> Result<Skimmed, RecordError> {
         r.number("tokens_out")
     })?;
     redactions(r)?;
-    r.list("_sd", digest)?;
+    r.digests("_sd")?;
     Ok(Skimmed::Outcome { of_origin, of, id, cost })
 }
 
 fn body(r: &mut Reader<'_>) -> Result<u64, RecordError> {
-    r.parsed("sha256", Hash::parse)?;
+    r.digest("sha256")?;
     r.number("size")
 }
 
@@ -139,45 +140,8 @@ fn redactions(r: &mut Reader<'_>) -> Result<(), RecordError> {
     .map(|_| ())
 }
 
-// The alphabets of `domain::ids`, which build a value as they check.
-
-fn label(text: &str) -> Option<()> {
-    within(text, 63, |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
-}
-
-fn name(text: &str) -> Option<()> {
-    within(text, 128, is_name)
-}
-
 fn host(text: &str) -> Option<()> {
     Host::is_host(text).then_some(())
-}
-
-fn token(text: &str) -> Option<()> {
-    within(text, 128, |byte| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b':' | b'/' | b'@')
-    })
-}
-
-fn method(text: &str) -> Option<()> {
-    within(text, 32, |byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'-'))
-}
-
-fn visible(text: &str) -> Option<()> {
-    within(text, 128, |byte| byte.is_ascii_graphic())
-}
-
-fn digest(text: &str) -> Option<()> {
-    Hash::parse(text).map(|_| ())
-}
-
-fn is_name(byte: u8) -> bool {
-    matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-')
-}
-
-fn within(text: &str, max: usize, allowed: impl Fn(u8) -> bool) -> Option<()> {
-    let fits = !text.is_empty() && text.len() <= max;
-    (fits && text.bytes().all(allowed)).then_some(())
 }
 
 #[cfg(test)]

@@ -78,6 +78,22 @@ impl Tally {
         self.last_ts = ts;
         self.records = self.records.saturating_add(1);
     }
+
+    /// These records and then those.
+    pub fn and(self, later: Self) -> Self {
+        let (first_ts, last_ts) = (self.first_ts, later.last_ts);
+        Self {
+            records: self.records.saturating_add(later.records),
+            allow: self.allow.saturating_add(later.allow),
+            sanitize: self.sanitize.saturating_add(later.sanitize),
+            approval_needed: self.approval_needed.saturating_add(later.approval_needed),
+            deny: self.deny.saturating_add(later.deny),
+            outcomes: self.outcomes.saturating_add(later.outcomes),
+            cost_microusd: self.cost_microusd.saturating_add(later.cost_microusd),
+            first_ts: if self.records == 0 { later.first_ts } else { first_ts },
+            last_ts: if later.records == 0 { self.last_ts } else { last_ts },
+        }
+    }
 }
 
 /// The body of a `seal` record: the sums of all records since the last seal, this one left out.

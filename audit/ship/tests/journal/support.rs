@@ -13,10 +13,12 @@ use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Hash, Head};
 use aegis_audit_ship::{Journal, JournalConfig, RealDisk};
-use aegis_audit_verify::{Depth, Options, Report, verify_region};
+use aegis_audit_verify::{Depth, Options, Report};
 use aegis_domain::{
     AgentId, DecisionId, Effect, MicroUsd, Reason, Region, TenantId, Timestamp, ToolName,
 };
+
+use crate::crews::agreed;
 
 pub(crate) fn region_key() -> SecretKey {
     SecretKey::from_seed(&[7; 32])
@@ -103,7 +105,7 @@ pub(crate) fn verify(dir: &Path) -> Report {
 
 pub(crate) fn verify_with(dir: &Path, remembered: Vec<Head>) -> Report {
     let options = Options { depth: Depth::Schema, remembered, witnessed_since: None };
-    verify_region(&DirSource(dir.to_path_buf()), &trust(), &options, &mut |_| {})
+    agreed(&DirSource(dir.to_path_buf()), &trust(), &options)
 }
 
 /// Writes `calls` decisions, each with its outcome, each durable before the next.

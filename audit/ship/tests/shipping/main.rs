@@ -5,6 +5,9 @@
     reason = "a test may fail loudly, also in its fixtures"
 )]
 
+#[path = "../crews/mod.rs"]
+mod crews;
+
 mod address;
 mod bucket_attacks;
 mod crashes;

@@ -9,7 +9,9 @@ use aegis_audit_chain::trust::Trust;
 use aegis_audit_ship::{
     Address, Bucket, BucketLog, Journal, JournalConfig, ShipConfig, Shipper, Standing, start,
 };
-use aegis_audit_verify::{Depth, Options, Report, verify_region};
+use aegis_audit_verify::{Depth, Options, Report};
+
+use crate::crews::agreed;
 
 #[path = "../journal/support.rs"]
 mod journal;
@@ -97,7 +99,7 @@ pub(crate) fn verify(address: &Address) -> Report {
     let bucket = Bucket::open(address).unwrap();
     let log = BucketLog::open(&bucket, &region).unwrap();
     let options = Options { depth: Depth::Schema, remembered: Vec::new(), witnessed_since: None };
-    verify_region(&log, &Trust::of(region).unwrap(), &options, &mut |_| {})
+    agreed(&log, &Trust::of(region).unwrap(), &options)
 }
 
 /// Waits until the shipper's standing is as wished.

@@ -1,0 +1,80 @@
+//! The verifier's own figures, on logs in memory: CPU time of a record, with and without the schema pass. Run under
+//! `valgrind --tool=callgrind --toggle-collect='*verify_region*'` it counts instructions, which do not wobble.
+//!
+//! Not a test: no figure fails anything. Not here: disks (`audit/ship` has a bench with one). Always holds: the verdict is PASS, or
+//! there is no figure. Run `cargo bench -p aegis-audit-verify --bench verifying -- [<records> [<times> [<words of a row>]]]`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a bench may fail loudly, it prints, and it reads the kernel's clock of its own thread"
+)]
+
+#[path = "../tests/verifier/region.rs"]
+mod region;
+
+use std::fs;
+
+use aegis_audit_verify::{Depth, Options, Verdict, verify_region};
+
+use region::{End, Lie, Memory, Shape, Size, region, trust};
+
+fn main() {
+    // A lie is what the tests of the same name tell.
+    let _untold = [Lie::OutcomeAlone, Lie::OutcomeOther, Lie::OutcomeTwice, Lie::Sums, Lie::Clock];
+    let _untold = ([Lie::Reference, Lie::Kind], End::Open);
+    let words: Vec<String> =
+        std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let number = |nth: usize| words.get(nth).and_then(|word| word.parse::<u64>().ok());
+    let (records, times) = (number(0).unwrap_or(200_000), number(1).unwrap_or(11));
+    let wanted = words.get(2).map_or("", String::as_str);
+    println!(
+        "| verified in memory | bytes a record | CPU ns a record, median | least | records/s a core |"
+    );
+    println!("|---|---|---|---|---|");
+    for (size, settled_after, name) in [
+        (Size::Usual, 0, "decisions"),
+        (Size::Usual, 50, "decisions and outcomes"),
+        (Size::Full, 0, "decisions with every field"),
+    ] {
+        let shape =
+            Shape { files: 4, records_per_file: records / 4, settled_after, size, ..usual() };
+        let depths = [(Depth::Chain, "chain and tree"), (Depth::Schema, "with schema")];
+        let rows = depths.map(|(depth, deep)| (depth, format!("{name}, {deep}")));
+        let rows: Vec<_> = rows.into_iter().filter(|(_, row)| row.contains(wanted)).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let log = region(shape);
+        let bytes = log.0.values().map(Vec::len).sum::<usize>() as u64 / records;
+        for (depth, row) in rows {
+            let mut took: Vec<f64> =
+                (0..times).map(|_| verify(&log, depth) / records as f64).collect();
+            took.sort_unstable_by(f64::total_cmp);
+            let (least, median) = (took[0], took[took.len() / 2]);
+            println!("| {row} | {bytes} | {median:.0} | {least:.0} | {:.0} |", 1e9 / median);
+        }
+    }
+}
+
+fn usual() -> Shape {
+    Shape { anchored_every: 4_096, sealed_every: 5_000, ..Shape::default() }
+}
+
+/// Nanoseconds of CPU time.
+fn verify(log: &Memory, depth: Depth) -> f64 {
+    let options = Options { depth, remembered: Vec::new(), witnessed_since: None };
+    let begun = cpu_ns();
+    let report = verify_region(log, &trust(), &options, &mut |_| {});
+    let took = cpu_ns() - begun;
+    assert_eq!(report.verdict(), Verdict::Pass);
+    took
+}
+
+/// What this thread has run, as the scheduler counts it.
+fn cpu_ns() -> f64 {
+    let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    stat.split(' ').next().unwrap().parse().unwrap()
+}
