@@ -13,6 +13,7 @@ mod agent;
 mod authority;
 pub mod buckets;
 mod building;
+mod clock;
 mod frame_line;
 pub mod frames;
 pub mod hot;
