@@ -11,7 +11,6 @@
 
 mod agent;
 mod authority;
-pub mod buckets;
 mod building;
 mod clock;
 mod frame_line;
