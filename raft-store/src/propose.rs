@@ -23,6 +23,9 @@ const BATCH_BYTES_MAX: usize = 2 * 1_024 * 1_024;
 pub(crate) const COMMAND_BYTES_MAX: usize = 1_024 * 1_024;
 /// How many wishes wait while a batch is under way.
 const WAITING_MAX: usize = 4_096;
+/// How long a batch waits for those who were answered with the one before: they ask again at once, and would otherwise find that
+/// the first of them has gone ahead alone and have to wait for two entries instead of one.
+const GATHERED_WITHIN: Duration = Duration::from_millis(1);
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// Why it is not told what came of a command.
@@ -113,7 +116,7 @@ impl Proposer {
     }
 
     async fn run(mut self, mut wishes: mpsc::Receiver<Asked>) {
-        let mut left = None;
+        let (mut left, mut before) = (None, 0);
         loop {
             let first = match left.take() {
                 Some(asked) => asked,
@@ -122,17 +125,9 @@ impl Proposer {
                     None => return,
                 },
             };
-            let mut bytes = first.bytes;
             let mut gathered = vec![first];
-            while gathered.len() < COMMANDS_MAX {
-                let Ok(asked) = wishes.try_recv() else { break };
-                bytes = bytes.saturating_add(asked.bytes);
-                if bytes > BATCH_BYTES_MAX {
-                    left = Some(asked);
-                    break;
-                }
-                gathered.push(asked);
-            }
+            left = gather(&mut wishes, &mut gathered, before).await;
+            before = gathered.len();
             // Whoever is dropped here hears that nothing was sent.
             if self.is_ready().await {
                 let commands: Vec<_> =
@@ -207,4 +202,27 @@ impl Proposer {
             }
         }
     }
+}
+
+/// Takes what else is there, and waits a little until there is as much as there was before. Gives back what did not fit.
+async fn gather(
+    wishes: &mut mpsc::Receiver<Asked>,
+    gathered: &mut Vec<Asked>,
+    before: usize,
+) -> Option<Asked> {
+    let deadline = Instant::now().checked_add(GATHERED_WITHIN)?;
+    let mut bytes: usize = gathered.iter().map(|asked| asked.bytes).sum();
+    while gathered.len() < COMMANDS_MAX {
+        let asked = match wishes.try_recv() {
+            Ok(asked) => asked,
+            Err(_) if gathered.len() >= before => return None,
+            Err(_) => timeout_at(deadline, wishes.recv()).await.ok()??,
+        };
+        bytes = bytes.saturating_add(asked.bytes);
+        if bytes > BATCH_BYTES_MAX {
+            return Some(asked);
+        }
+        gathered.push(asked);
+    }
+    None
 }

@@ -11,6 +11,8 @@ use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+#[cfg(test)]
+use crate::tests::sim::{Bug, planted};
 use crate::types::{LogId, Membership};
 
 /// How many entries lie between two hashes of the state.
@@ -148,6 +150,10 @@ impl Shared {
     pub(crate) fn replace(&self, state: State) {
         let now = (state.ledger.registry().view().serial(), state.ledger.released());
         *self.state.write() = state;
+        #[cfg(test)]
+        if planted(Bug::EventsKept) {
+            return self.tell(now);
+        }
         self.events.lock().clear();
         self.tell(now);
     }

@@ -4,7 +4,7 @@
 //! fresh, valid token and a trace of its own.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aegis_domain::{AgentId, Jti, OrgId, TenantId, Timestamp, TokenUse, Ttl};
@@ -106,7 +106,7 @@ impl<'b> Agent<'b> {
             headers: HeaderMap::new(),
             body: None,
             wire: Wire::Http1,
-            source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            source: self.building.outside(),
         };
         let trace = format!("00-{}-{}-01", hex(&random::<16>()), hex(&random::<8>()));
         ask.bearer(&self.token()).header("traceparent", &trace)

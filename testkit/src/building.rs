@@ -3,6 +3,7 @@
 //! Not here: what it is configured with (`plan`). Invariant: the process never outlives the test, and what it said on
 //! stderr is shown when the test fails.
 
+use std::net::{IpAddr, SocketAddr};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,9 +78,10 @@ impl Plan {
 
 impl Building {
     fn spawn(&mut self) -> Child {
-        let mut child = Command::new(&self.binary)
+        let mut child = Command::from(self.plan.host.command(Path::new(&self.binary)))
             .args(["run", "--config", "aegis.yaml"])
             .current_dir(self.plan.data.path())
+            .envs(self.plan.clock.iter().flat_map(|clock| clock.environment()))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -131,7 +133,7 @@ impl Building {
     pub async fn readiness(&self) -> String {
         let begun = tokio::time::Instant::now();
         loop {
-            if let Ok(mut line) = Raw::open(self.plan.ports.metrics.number()).await {
+            if let Ok(mut line) = Raw::open(self.way_to(self.ops_port())).await {
                 line.send(b"GET /readyz HTTP/1.1\r\nhost: ops\r\nconnection: close\r\n\r\n").await;
                 let said = line.rest().await;
                 // Its doors open one after another.
@@ -146,7 +148,7 @@ impl Building {
 
     /// Whether `/readyz` says yes.
     pub async fn is_ready(&self) -> bool {
-        let Ok(mut line) = Raw::open(self.plan.ports.metrics.number()).await else { return false };
+        let Ok(mut line) = Raw::open(self.way_to(self.ops_port())).await else { return false };
         line.send(b"GET /readyz HTTP/1.1\r\nhost: ops\r\nconnection: close\r\n\r\n").await;
         line.rest().await.starts_with("HTTP/1.1 200")
     }
@@ -164,6 +166,25 @@ impl Building {
     /// Sends SIGHUP.
     pub fn hang_up(&self) {
         self.signal("HUP");
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Its number, as the kernel counts.
+    pub fn process(&self) -> u32 {
+        self.running.as_ref().and_then(Child::id).unwrap()
+    }
+
+    /// Stops the process where it stands, until it is told to go on.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a paused process go on.
+    pub fn resume(&self) {
+        self.signal("CONT");
     }
 
     fn signal(&self, name: &str) {
@@ -186,6 +207,16 @@ impl Building {
         self.terminate();
         let status = self.ended().await;
         assert!(status.success(), "{status}");
+    }
+
+    /// Sets its wall clock, as an offset in seconds such as `+3600`.
+    pub fn set_clock(&self, offset: &str) {
+        self.plan.clock.iter().for_each(|clock| clock.set(offset));
+    }
+
+    /// Starts another build from now on.
+    pub fn become_build(&mut self, binary: &str) {
+        binary.clone_into(&mut self.binary);
     }
 
     /// What the process has used so far.
@@ -218,6 +249,20 @@ impl Building {
 
     pub fn tls_port(&self) -> u16 {
         self.plan.ports.tls.number()
+    }
+
+    /// Where one of its ports is reached.
+    pub fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.plan.host.ip.parse().unwrap(), port)
+    }
+
+    /// From where its ports are reached.
+    pub(crate) fn outside(&self) -> IpAddr {
+        self.plan.host.outside.parse().unwrap()
+    }
+
+    pub(crate) fn way_to(&self, port: u16) -> (SocketAddr, IpAddr) {
+        (self.at(port), self.outside())
     }
 
     pub(crate) fn ops_port(&self) -> u16 {
@@ -267,12 +312,12 @@ impl Building {
 
     /// A connection on which anything may be said.
     pub async fn raw(&self) -> Raw {
-        Raw::open(self.port()).await.unwrap()
+        Raw::open(self.way_to(self.port())).await.unwrap()
     }
 
     /// A connection to the TLS port, on which nobody has shaken hands.
     pub async fn raw_tls(&self) -> Raw {
-        Raw::open(self.tls_port()).await.unwrap()
+        Raw::open(self.way_to(self.tls_port())).await.unwrap()
     }
 
     pub fn journal(&self) -> Journal {

@@ -3,7 +3,6 @@
 //! Not here: the frames (`frames`). Invariant: everything the gateway sends is read at once, unless a test asks it not to
 //! be, so that a flood is never held back by its own sender.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -58,10 +57,10 @@ impl FrameLine {
     /// A connection on which nothing has been said; for TLS, the handshake is done.
     pub async fn silent(building: &Building, wire: Wire) -> Self {
         assert!(wire.is_http2());
-        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let (to, local) = (building.at(building.port()), building.outside());
         match wire {
             Wire::TlsHttp2 => Self::of(Box::new(tls(building, local, "h2").await.unwrap())),
-            _ => Self::of(Box::new(dial(building.port(), local).await.unwrap())),
+            _ => Self::of(Box::new(dial(to, local).await.unwrap())),
         }
     }
 
@@ -71,7 +70,7 @@ impl FrameLine {
         agent: &Agent<'_>,
         (host, port): (&str, u16),
     ) -> Self {
-        let mut stream = dial(building.port(), IpAddr::V4(Ipv4Addr::LOCALHOST)).await.unwrap();
+        let mut stream = dial(building.at(building.port()), building.outside()).await.unwrap();
         connect(&mut stream, agent, (host, port)).await;
         let pem = std::fs::read_to_string(building.data().join("ca/authority.pem")).unwrap();
         let connector = TlsConnector::from(trusting(&pem, &["h2"]));

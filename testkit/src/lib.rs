@@ -12,6 +12,7 @@
 mod agent;
 mod authority;
 mod building;
+mod clock;
 mod frame_line;
 pub mod frames;
 pub mod hot;

@@ -2,7 +2,7 @@
 //!
 //! Not here: what is said (`agent`). Invariant: a line is one connection; when it breaks it stays broken.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -58,9 +58,9 @@ enum Sender {
 }
 
 impl Line {
-    /// Connects from 127.0.0.1.
+    /// Connects from this process's own address.
     pub async fn open(building: &Building, wire: Wire) -> std::io::Result<Self> {
-        Self::open_from(building, wire, IpAddr::V4(Ipv4Addr::LOCALHOST)).await
+        Self::open_from(building, wire, building.outside()).await
     }
 
     pub(crate) async fn open_from(
@@ -68,11 +68,11 @@ impl Line {
         wire: Wire,
         source: IpAddr,
     ) -> std::io::Result<Self> {
-        let authority = format!("127.0.0.1:{}", building.port());
-        let origin = Origin { scheme: "http", authority };
+        let to = building.at(building.port());
+        let origin = Origin { scheme: "http", authority: to.to_string() };
         match wire {
-            Wire::Http1 => Self::http1(dial(building.port(), source).await?, origin).await,
-            Wire::H2c => Self::http2(dial(building.port(), source).await?, origin).await,
+            Wire::Http1 => Self::http1(dial(to, source).await?, origin).await,
+            Wire::H2c => Self::http2(dial(to, source).await?, origin).await,
             Wire::TlsHttp1 => Self::http1(tls(building, source, "http/1.1").await?, origin).await,
             Wire::TlsHttp2 => Self::http2(tls(building, source, "h2").await?, origin).await,
         }
@@ -90,7 +90,7 @@ impl Line {
         authority: &str,
         wire: Wire,
     ) -> std::io::Result<Self> {
-        let mut stream = dial(building.port(), Ipv4Addr::LOCALHOST.into()).await?;
+        let mut stream = dial(building.at(building.port()), building.outside()).await?;
         let connect = format!(
             "CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\nproxy-authorization: Bearer {token}\r\n\r\n",
         );
@@ -173,10 +173,10 @@ impl Line {
     }
 }
 
-pub(crate) async fn dial(port: u16, source: IpAddr) -> std::io::Result<TcpStream> {
+pub(crate) async fn dial(to: SocketAddr, source: IpAddr) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::new(source, 0))?;
-    let stream = socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?;
+    let stream = socket.connect(to).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -187,7 +187,7 @@ pub(crate) async fn tls(
     protocol: &str,
 ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let connector = TlsConnector::from(building.authority().client(&[protocol]));
-    let stream = dial(building.tls_port(), source).await?;
+    let stream = dial(building.at(building.tls_port()), source).await?;
     let name = ServerName::try_from("localhost").unwrap();
     let stream = connector.connect(name, stream).await?;
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol.as_bytes()));

@@ -39,7 +39,7 @@ impl Building {
 
     /// The same with more header lines, each ended by CRLF.
     pub async fn ops_with(&self, method: &str, path: &str, headers: &str) -> OpsReply {
-        let mut line = Raw::open(self.ops_port()).await.unwrap();
+        let mut line = Raw::open(self.way_to(self.ops_port())).await.unwrap();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: ops\r\ncontent-length: 0\r\nconnection: close\r\n{headers}\r\n"
         );

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::building::random;
+use crate::clock::Clock;
+use crate::hot::Host;
 use crate::ports::Port;
 use crate::{Authority, Upstream};
 
@@ -29,6 +31,9 @@ pub struct Plan {
     pub(crate) upstream: Upstream,
     /// Speaks HTTP/1.1 and HTTP/2 without TLS.
     pub(crate) plain: Upstream,
+    /// Where the gateway runs, and others find it.
+    pub(crate) host: Host,
+    pub(crate) clock: Option<Clock>,
     config: Value,
 }
 
@@ -46,9 +51,29 @@ impl Plan {
 
     /// Three tenants (`acme` and `other` at home, `abroad` elsewhere) and their tools.
     pub async fn new() -> Self {
+        Self::on(Host::here("127.0.0.1")).await
+    }
+
+    /// The same on a host of its own; the upstreams are outside.
+    pub async fn on(host: Host) -> Self {
         let authority = Authority::default();
-        let upstream = Upstream::tls(&authority, &Self::HOSTS).await;
-        let plain = Upstream::plain().await;
+        let upstream = Upstream::tls_at(&host.outside, &authority, &Self::HOSTS).await;
+        let plain = Upstream::plain_at(&host.outside).await;
+        let issuer = SigningKey::from_seed(random());
+        Self::around((authority, issuer), (upstream, plain), host)
+    }
+
+    /// Another gateway for the same agents before the same upstreams.
+    pub fn beside(other: &Self, host: Host) -> Self {
+        let trusted = (other.authority.clone(), other.issuer.clone());
+        Self::around(trusted, (other.upstream.clone(), other.plain.clone()), host)
+    }
+
+    fn around(
+        (authority, issuer): (Authority, SigningKey),
+        (upstream, plain): (Upstream, Upstream),
+        host: Host,
+    ) -> Self {
         let ports = Ports {
             plain: Port::reserve(),
             tls: Port::reserve(),
@@ -56,17 +81,17 @@ impl Plan {
             control: Port::reserve(),
             voter: Port::reserve(),
         };
-        let config = standard(&ports, &upstream, &plain);
+        let config = standard(&ports, (&upstream, &plain), &host);
         let data = tempfile::tempdir().unwrap();
-        let issuer = SigningKey::from_seed(random());
-        let plan = Self { data, authority, issuer, ports, upstream, plain, config };
+        let plan =
+            Self { data, authority, issuer, ports, upstream, plain, host, clock: None, config };
         plan.lay_out();
         plan
     }
 
     fn lay_out(&self) {
         let keys = KeySet::default().with(self.issuer.public_key().clone()).unwrap();
-        let leaf = self.authority.leaf(&["localhost", "127.0.0.1"]);
+        let leaf = self.authority.leaf(&["localhost", &self.host.ip, &self.host.outside]);
         for (name, text) in [
             ("issuer.jwks.json", keys.to_jwks_json().as_str()),
             ("ca.pem", self.authority.pem()),
@@ -166,6 +191,16 @@ impl Plan {
         &self.authority
     }
 
+    /// Has a wall clock of its own, as far as one can be had.
+    pub fn with_own_clock(mut self) -> Self {
+        self.clock = Clock::new(&self.path("clock"));
+        self
+    }
+
+    pub(crate) fn at(&self, port: &Port) -> String {
+        format!("{}:{}", self.host.ip, port.number())
+    }
+
     pub(crate) fn setting(&self, pointer: &str) -> Option<&str> {
         self.config.pointer(pointer).and_then(Value::as_str)
     }
@@ -191,15 +226,15 @@ fn open_tool(route: &str) -> String {
     include_str!("policy-open-tool.yaml").replace("@route@", route)
 }
 
-fn standard(ports: &Ports, upstream: &Upstream, plain: &Upstream) -> Value {
-    let at = |port: &Port| format!("127.0.0.1:{}", port.number());
+fn standard(ports: &Ports, upstreams: (&Upstream, &Upstream), host: &Host) -> Value {
+    let at = |port: &Port| format!("{}:{}", host.ip, port.number());
     let tenant = |name: &str, region: &str| {
         json!({
             "org": "acme",
             "region": region,
             "policy": { "enforce": format!("{name}.policy.yaml") },
             "agents": agents(),
-            "tools": tools(upstream, plain),
+            "tools": tools(upstreams, &host.outside),
         })
     };
     json!({
@@ -237,14 +272,15 @@ fn agents() -> Value {
     })
 }
 
-fn tools(upstream: &Upstream, plain: &Upstream) -> Value {
+fn tools((upstream, plain): (&Upstream, &Upstream), ip: &str) -> Value {
+    let binding = |base: &Value, more: &Value| binding(ip, base, more);
     let tls = |host: &str, more: Value| {
         let url = format!("https://{host}:{}", upstream.port());
-        binding(&json!({ "upstream": url, "addresses": ["127.0.0.1"], "ca_file": "ca.pem" }), &more)
+        binding(&json!({ "upstream": url, "addresses": [ip], "ca_file": "ca.pem" }), &more)
     };
     let bare = |more: Value| {
         let url = format!("http://open.test:{}", plain.port());
-        binding(&json!({ "upstream": url, "addresses": ["127.0.0.1"] }), &more)
+        binding(&json!({ "upstream": url, "addresses": [ip] }), &more)
     };
     let tokens = json!({
         "input_per_million_usd": "1", "output_per_million_usd": "10", "output_tokens_max": 1000,
@@ -266,14 +302,14 @@ fn tools(upstream: &Upstream, plain: &Upstream) -> Value {
             "price": tokens,
             "credential": { "header": "x-api-key", "file": "credential" },
         })),
-        // Resolves to loopback, which its definition does not name.
+        // Resolves to an address which its definition does not name.
         "guarded": binding(&bare(json!({})), &json!({ "addresses": [] })),
     })
 }
 
-/// A tool's binding; every name leads to loopback.
-fn binding(base: &Value, more: &Value) -> Value {
-    let mut whole = json!({ "resolve": ["127.0.0.1"] });
+/// A tool's binding; every name leads to one address.
+fn binding(ip: &str, base: &Value, more: &Value) -> Value {
+    let mut whole = json!({ "resolve": [ip] });
     for part in [base, more] {
         for (name, value) in part.as_object().unwrap() {
             whole[name] = value.clone();

@@ -2,7 +2,7 @@
 //!
 //! Not here: proper calls (`agent`). Invariant: waiting for an answer that does not come fails the test.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -20,8 +20,8 @@ pub struct Raw {
 }
 
 impl Raw {
-    pub(crate) async fn open(port: u16) -> std::io::Result<Self> {
-        let stream = dial(port, IpAddr::V4(Ipv4Addr::LOCALHOST)).await?;
+    pub(crate) async fn open((to, source): (SocketAddr, IpAddr)) -> std::io::Result<Self> {
+        let stream = dial(to, source).await?;
         Ok(Self { stream, heard: Vec::new() })
     }
 

@@ -36,8 +36,20 @@ pub struct Enrolled {
 impl Plan {
     /// Keeps the region's registry and serves its API.
     pub fn keeping_the_registry(self) -> Self {
-        let address = format!("127.0.0.1:{}", self.ports.control.number());
+        let address = self.at(&self.ports.control);
         self.with("/control", json!({ "address": address }))
+    }
+
+    /// Serves the API over TLS; whoever is not on this machine takes it no other way.
+    pub fn with_control_over_tls(self, url: &str) -> Self {
+        let tls = json!({ "certificate": "gateway.pem", "key": "gateway.key" });
+        self.with("/control/tls", tls).with("/control/url", json!(url))
+    }
+
+    pub(crate) fn control_url(&self) -> String {
+        let is_tls = self.setting("/control/tls/certificate").is_some();
+        let scheme = if is_tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.at(&self.ports.control))
     }
 
     /// Where agents call without TLS.
@@ -67,15 +79,16 @@ impl Plan {
 
 impl Building {
     pub fn control_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.plan().ports.control.number())
+        self.plan().control_url()
     }
 
     /// The region whose registry this building keeps.
     pub fn region(&self) -> Region {
         let token = std::fs::read_to_string(self.data().join("control/admin.token")).unwrap();
         let address = self.control_url();
-        let admin = Client::new(&address, Some(Secret::new(token)), None).unwrap();
-        let anyone = Client::new(&address, None, None).unwrap();
+        let ca = address.starts_with("https").then(|| self.authority().pem());
+        let admin = Client::new(&address, Some(Secret::new(token)), ca).unwrap();
+        let anyone = Client::new(&address, None, ca).unwrap();
         let url = self.plan().setting("/control/url").map_or(address, str::to_owned);
         Region { url, admin, anyone }
     }

@@ -19,12 +19,12 @@ impl Plan {
 
     /// Where other voters reach this one.
     pub fn voter_address(&self) -> String {
-        format!("127.0.0.1:{}", self.ports.voter.number())
+        self.at(&self.ports.voter)
     }
 
     /// Has a place for other voters. All of them are one token service, whichever is asked.
     pub fn voting(mut self, url: &str) -> Self {
-        self.set("/control/address", json!(format!("127.0.0.1:{}", self.ports.control.number())));
+        self.set("/control/address", json!(self.at(&self.ports.control)));
         self.set("/control/url", json!(url));
         let address = self.voter_address();
         self.set("/control/cluster", json!({ "listen": address, "address": address }));
@@ -35,7 +35,7 @@ impl Plan {
     pub fn founding(self) -> Self {
         let name = VoterName { cluster: REGION.into(), node: 1 };
         self.voter_files().create(&name, &Mandate::Found, now()).unwrap();
-        let url = format!("http://127.0.0.1:{}", self.ports.control.number());
+        let url = self.control_url();
         self.voting(&url)
     }
 
@@ -56,7 +56,7 @@ impl Plan {
         std::fs::write(files.backup(), ledger).unwrap();
         let name = VoterName { cluster: format!("{REGION}.restored"), node: 1 };
         files.create(&name, &Mandate::Restore, now()).unwrap();
-        let url = format!("http://127.0.0.1:{}", self.ports.control.number());
+        let url = self.control_url();
         self.voting(&url)
     }
 }

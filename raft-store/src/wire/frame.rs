@@ -33,11 +33,12 @@ pub(crate) async fn send<S: AsyncWrite + Unpin>(
     if json.len() > JSON_BYTES_MAX || tail.len() > TAIL_BYTES_MAX {
         return Err(FrameError::TooLong);
     }
-    let length = |part: &[u8]| u32::try_from(part.len()).map_err(|_| FrameError::TooLong);
-    stream.write_u32(length(&json)?).await?;
-    stream.write_u32(length(tail)?).await?;
-    stream.write_all(&json).await?;
-    stream.write_all(tail).await?;
+    let length = |part: &[u8]| {
+        u32::try_from(part.len()).map(u32::to_be_bytes).map_err(|_| FrameError::TooLong)
+    };
+    // In one piece: each write would be a TLS record and a packet of its own, and wake the other side.
+    let message = [&length(&json)?, &length(tail)?, json.as_slice(), tail].concat();
+    stream.write_all(&message).await?;
     stream.flush().await?;
     Ok(())
 }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Host {
     pub ip: String,
+    /// Where this process is reached from there.
+    pub(crate) outside: String,
     /// The namespace it is alone in; `None` for this process's own.
     namespace: Option<Arc<Namespace>>,
 }
@@ -17,7 +19,7 @@ pub struct Host {
 impl Host {
     /// An address of loopback.
     pub fn here(ip: &str) -> Self {
-        Self { ip: ip.to_owned(), namespace: None }
+        Self { ip: ip.to_owned(), outside: ip.to_owned(), namespace: None }
     }
 
     /// How a program is started there.
@@ -84,13 +86,13 @@ impl Network {
         let net = format!("198.{}.{}", 18 + random[0] % 2, random[1]);
         let switch = Namespace::add(format!("{name}s"))?;
         let network = Self { name, net, switch };
-        let Self { name, net, switch: Namespace(inside) } = &network;
+        let Self { name, switch: Namespace(inside), .. } = &network;
         let is_up = [
             format!("-n {inside} link add hub type bridge"),
             format!("-n {inside} link set hub up"),
             format!("link add {name}g type veth peer name gateways netns {inside}"),
             format!("-n {inside} link set gateways master hub up"),
-            format!("addr add {net}.254/24 dev {name}g"),
+            format!("addr add {}/24 dev {name}g", network.outside()),
             format!("link set {name}g up"),
         ];
         is_up.iter().all(|command| ip(command)).then_some(network)
@@ -99,6 +101,11 @@ impl Network {
     /// The address of the `nth` host, whether it is there or not.
     pub fn ip(&self, nth: usize) -> String {
         format!("{}.{nth}", self.net)
+    }
+
+    /// This process's own address on it.
+    pub fn outside(&self) -> String {
+        format!("{}.254", self.net)
     }
 
     /// A host of its own at `.nth` of the network.
@@ -115,7 +122,7 @@ impl Network {
         ] {
             assert!(ip(&command), "ip {command}");
         }
-        Host { ip: address, namespace: Some(Arc::new(namespace)) }
+        Host { ip: address, outside: self.outside(), namespace: Some(Arc::new(namespace)) }
     }
 }
 

@@ -23,6 +23,8 @@ use crate::Authority;
 pub use puppet::{Puppet, Word};
 pub use script::{Answer, Gate, Script};
 
+const LOOPBACK: &str = "127.0.0.1";
+
 /// A running upstream. Clones are the same one.
 #[derive(Clone)]
 pub struct Upstream {
@@ -66,27 +68,38 @@ pub struct Received {
 impl Upstream {
     /// Speaks TLS under these names, HTTP/2 and HTTP/1.1 as negotiated.
     pub async fn tls(authority: &Authority, hosts: &[&str]) -> Self {
-        Self::negotiating(authority, hosts, &["h2", "http/1.1"]).await
+        Self::tls_at(LOOPBACK, authority, hosts).await
+    }
+
+    /// The same at another address of this machine.
+    pub(crate) async fn tls_at(ip: &str, authority: &Authority, hosts: &[&str]) -> Self {
+        let config = authority.server(hosts, &["h2", "http/1.1"]);
+        Self::listen(ip, Some(TlsAcceptor::from(config))).await
     }
 
     /// Speaks TLS and no other protocols than these, by their names in ALPN.
     pub async fn negotiating(authority: &Authority, hosts: &[&str], protocols: &[&str]) -> Self {
         let config = authority.server(hosts, protocols);
-        Self::listen(Some(TlsAcceptor::from(config))).await
+        Self::listen(LOOPBACK, Some(TlsAcceptor::from(config))).await
     }
 
     /// Speaks TLS in a way of the test's own.
     pub async fn tls_of(config: Arc<rustls::ServerConfig>) -> Self {
-        Self::listen(Some(TlsAcceptor::from(config))).await
+        Self::listen(LOOPBACK, Some(TlsAcceptor::from(config))).await
     }
 
     /// Speaks HTTP/1.1, and HTTP/2 to those who begin with it.
     pub async fn plain() -> Self {
-        Self::listen(None).await
+        Self::plain_at(LOOPBACK).await
     }
 
-    async fn listen(acceptor: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    /// The same at another address of this machine.
+    pub(crate) async fn plain_at(ip: &str) -> Self {
+        Self::listen(ip, None).await
+    }
+
+    async fn listen(ip: &str, acceptor: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind((ip, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
             scripts: Mutex::default(),

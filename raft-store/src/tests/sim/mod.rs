@@ -6,6 +6,7 @@
 mod clients;
 mod disk;
 mod faults;
+mod followers;
 mod history;
 pub(crate) mod host;
 mod network;
@@ -37,6 +38,7 @@ pub(crate) enum Bug {
     ClientForgotten,
     VoteNotSaved,
     NoJointConsensus,
+    EventsKept,
 }
 
 thread_local! {
@@ -74,6 +76,8 @@ struct Report {
     counts: Counts,
     /// Answered, said not to be sent, and unknown.
     wishes: (usize, usize, u64),
+    /// How often followers asked, and how many events they were told.
+    told: (u64, usize),
     /// Equal for equal runs.
     trace: u64,
 }
@@ -101,18 +105,22 @@ async fn simulate(plan: Plan) -> Report {
     world.found(plan.voters).await;
     clients::prepare(&world).await;
     let until = Instant::now() + plan.storm;
+    let (told, followers) = followers::start(&world, plan.seed, until);
     let clients: Vec<_> = (0..plan.clients)
         .map(|number| Client::new(world.clone(), history.clone(), number))
         .map(|client| tokio::spawn(client.run(until)))
         .collect();
     Faults::new(world.clone()).run(until).await;
-    for client in clients {
+    for client in clients.into_iter().chain(followers) {
         if client.await.is_err() {
             world.oracle.object("an answer is one that can be");
         }
     }
     world.heal().await;
-    judge(&world, &history)
+    let mut report = judge(&world, &history);
+    report.broken.extend(told.judge(&world.oracle.replay().1));
+    report.told = told.counts();
+    report
 }
 
 fn judge(world: &World, history: &History) -> Report {
@@ -129,5 +137,6 @@ fn judge(world: &World, history: &History) -> Report {
         }
         None => broken.push("a healed cluster has a leader".to_owned()),
     }
-    Report { broken, counts: world.oracle.counts(), wishes, trace: world.oracle.trace() }
+    let (counts, trace) = (world.oracle.counts(), world.oracle.trace());
+    Report { broken, counts, wishes, told: (0, 0), trace }
 }

@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use openraft::ChangeMembers;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::history::History;
 use super::wishes;
 use super::world::{Heard, World};
-use super::{Bug, Plan, Report, clients, judge, planned, run};
+use super::{Bug, Plan, Report, clients, followers, judge, planned, run};
 
 /// Storms that a mistake is given to show in, from one in which it did.
 const STORMS_MAX: u64 = 30;
@@ -94,6 +94,48 @@ fn power_that_fails_while_a_snapshot_comes_breaks_no_rule() {
     }
 }
 
+/// A voter that is cut off while the others go on, and then is sent a snapshot, with followers all the while.
+fn a_snapshot_for_those_who_follow(bug: Option<Bug>) -> Report {
+    planned(bug, async {
+        let world = World::new(13);
+        world.found(3).await;
+        clients::prepare(&world).await;
+        let until = Instant::now() + Duration::from_secs(90);
+        let (told, followers) = followers::start(&world, 13, until);
+        sleep(Duration::from_secs(10)).await;
+        let away = (1..=3).find(|id| Some(*id) != world.leader().map(|it| it.host.node())).unwrap();
+        let others = (1..=3).filter(|id| *id != away);
+        let cuts = others.flat_map(|other| [(away, other), (other, away)]).collect();
+        world.network.set_cuts(cuts);
+        let leader = world.leader().unwrap().host.node();
+        for number in 0..110 {
+            place(&world, leader, &format!("t{number}")).await;
+        }
+        world.network.set_cuts(BTreeSet::new());
+        for follower in followers {
+            follower.await.unwrap();
+        }
+        world.heal().await;
+        let mut report = judge(&world, &History::default());
+        report.broken.extend(told.judge(&world.oracle.replay().1));
+        report
+    })
+}
+
+#[test]
+fn who_follows_a_voter_that_is_sent_a_snapshot_misses_nothing() {
+    let report = a_snapshot_for_those_who_follow(None);
+    assert!(report.broken.is_empty(), "{report:#?}");
+    assert!(report.counts.snapshots > 0, "{report:#?}");
+}
+
+#[test]
+fn events_kept_from_before_a_snapshot_are_caught_by_a_follower_misses_no_event() {
+    let report = a_snapshot_for_those_who_follow(Some(Bug::EventsKept));
+    let rule = "a follower misses no event and hears none twice";
+    assert!(report.broken.iter().any(|broken| broken == rule), "{report:#?}");
+}
+
 #[test]
 fn a_purge_before_its_snapshot_is_caught_by_a_voter_starts_after_a_crash() {
     let reports = crashes_while_a_snapshot_comes(Some(Bug::PurgeFirst));
@@ -144,6 +186,28 @@ fn two_voters_are_replaced(bug: Option<Bug>) -> Report {
 #[test]
 fn a_leader_that_dies_while_voters_are_replaced_breaks_no_rule_and_the_change_is_finished() {
     let report = two_voters_are_replaced(None);
+    assert!(report.broken.is_empty(), "{report:#?}");
+}
+
+/// As in the storm of seed 10,047: its term is long over, and nobody tells it.
+#[test]
+fn a_leader_that_is_taken_out_while_it_stands_still_does_not_stand_in_the_way() {
+    let report = planned(None, async {
+        let world = World::new(10_047);
+        world.found(3).await;
+        clients::prepare(&world).await;
+        let old = world.leader().unwrap();
+        let gone = old.host.node();
+        old.host.pause();
+        sleep(Duration::from_secs(5)).await;
+        let new = world.leader().unwrap();
+        assert_ne!(new.host.node(), gone);
+        let node = new.node.clone();
+        let removed = world.on(new.host.node(), async move { node.remove(gone).await });
+        removed.await.unwrap().unwrap();
+        world.heal().await;
+        judge(&world, &History::default())
+    });
     assert!(report.broken.is_empty(), "{report:#?}");
 }
 

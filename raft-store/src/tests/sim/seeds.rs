@@ -26,7 +26,7 @@ fn no_seed_breaks_a_rule() {
     }
     let (asked, from) = (wanted("AEGIS_SIM_SEEDS"), wanted("AEGIS_SIM_FROM").unwrap_or(1));
     let (begun, mut runs) = (Instant::now(), 0);
-    let (mut answered, mut unknown, mut failed) = (0, 0, Vec::new());
+    let (mut answered, mut unknown, mut told, mut failed) = (0, 0, 0, Vec::new());
     for seed in from..from + asked.unwrap_or(SEEDS_MAX) {
         if asked.is_none() && runs > 0 && begun.elapsed() > BUDGET {
             break;
@@ -35,12 +35,15 @@ fn no_seed_breaks_a_rule() {
         runs += 1;
         answered += report.wishes.0;
         unknown += report.wishes.2;
+        told += report.told.1;
         if !report.broken.is_empty() {
             eprintln!("seed {seed}: {report:#?}");
             failed.push(seed);
         }
     }
-    println!("{runs} seeds from {from}: {answered} wishes answered, {unknown} of unknown fate");
+    println!(
+        "{runs} seeds from {from}: {answered} wishes answered, {unknown} of unknown fate; followers were told {told} events"
+    );
     assert!(failed.is_empty(), "run again with AEGIS_SIM_SEED, each of {failed:?}");
     assert!(answered > runs * 50, "the clusters hardly answered");
 }

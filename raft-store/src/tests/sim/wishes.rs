@@ -11,7 +11,7 @@ use aegis_ledger::{
     Action, ApprovalAct, ApprovalKey, Choice, Environment, LineKey, ReleaseAct, Residency,
     TenantAct, VoterAct,
 };
-use aegis_registry::Actor;
+use aegis_registry::{Actor, Target};
 
 use crate::Wish;
 
@@ -78,4 +78,10 @@ pub(crate) fn place(name: &str) -> Action {
     let home = Region::parse("eu-west-1").unwrap();
     let residency = Residency { allowed: BTreeSet::from([home.clone()]), home };
     Action::Tenant(TenantAct::Place { tenant: tenant(name), seen: 0, residency })
+}
+
+/// An event of the registry each time.
+pub(crate) fn revoke(name: &str) -> Action {
+    let target = Target::Tenant(tenant(name));
+    Action::Registry(Box::new(aegis_registry::Action::Revoke { target, issued: None }))
 }

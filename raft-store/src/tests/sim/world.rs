@@ -97,12 +97,11 @@ impl World {
         self.inner.lock().dead.keys().copied().collect()
     }
 
-    /// A voter that takes itself for the leader.
+    /// Of those that take themselves for the leader the latest: one that was taken out unheard takes itself for it for ever.
     pub(crate) fn leader(&self) -> Option<Life> {
-        self.alive().into_iter().find(|life| {
-            let status = life.node.status();
-            status.leader == Some(status.node)
-        })
+        let leads = |life: &Life| life.node.status().leader == Some(life.host.node());
+        let leaders = self.alive().into_iter().filter(leads);
+        leaders.max_by_key(|life| life.node.status().term)
     }
 
     /// Founds a cluster and has others join it, in fair weather.

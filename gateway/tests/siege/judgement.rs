@@ -1,0 +1,222 @@
+//! What everybody saw, held against the ledger, the upstream and every audit log.
+//!
+//! Not here: how it was seen (`agents`, `people`, `overrides`, `revocations`). Invariant: nothing is judged by when it happened
+//! but a call's answer and a revocation, each against a bound that is far beyond what is promised.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aegis_audit_chain::record::DecisionEntry;
+use aegis_audit_verify::Verdict;
+use aegis_domain::{DecisionId, Effect};
+use aegis_linear::{
+    Grant, GrantCall, GrantReply, Of, Pointer, PointerCall, PointerReply, check, check_by,
+};
+use aegis_testkit::Building;
+
+use crate::agents::{Calls, PATIENCE};
+use crate::overrides::Overrides;
+use crate::people::Pointers;
+use crate::revocations::{REFUSED_WITHIN, Revoked};
+use crate::town::Town;
+
+const CONFIGURATIONS_MAX: usize = 5_000_000;
+
+pub(crate) struct Seen {
+    pub(crate) calls: Calls,
+    pub(crate) pointers: Pointers,
+    pub(crate) overrides: Overrides,
+    pub(crate) revoked: Vec<Revoked>,
+    /// Of the pointer, once all voters knew the same.
+    pub(crate) epoch: u64,
+}
+
+type Decisions = BTreeMap<DecisionId, DecisionEntry>;
+
+pub(crate) async fn judge(town: &mut Town, seen: Seen) {
+    no_agent_waited_long(&seen.calls);
+    who_was_revoked_stays_out(town, &seen.revoked);
+    gateways_end_where_the_ledger_does(town, &seen.pointers).await;
+    let epochs = Epochs::of(&seen.pointers, seen.epoch);
+    histories_have_an_order(seen.pointers.history, &seen.overrides);
+    let decisions = logs(town).await;
+    every_call_sent_is_on_record(town, &decisions);
+    no_override_let_two_calls_out(town, &seen.overrides);
+    for diary in &seen.calls.diaries {
+        let answered = diary.calls.iter().filter_map(|call| call.heard.as_ref().ok()?.decision);
+        epochs.explain(answered.map(|id| &decisions[diary.gateway][&id]), &seen.pointers.digests);
+    }
+}
+
+/// Decisions go on, whatever becomes of the voters: no gateway leaves an agent waiting beyond its patience, and none refuses.
+fn no_agent_waited_long(calls: &Calls) {
+    let (mut count, mut longest) = (0, std::time::Duration::ZERO);
+    for diary in &calls.diaries {
+        longest = longest.max(diary.gap(calls.begun, calls.ended));
+        for call in &diary.calls {
+            count += 1;
+            let heard = call.heard.as_ref();
+            let heard = heard.unwrap_or_else(|error| panic!("{:?}: {error}", call.at));
+            assert_eq!(heard.status, 200, "gateway {}: {heard:?}", diary.gateway);
+        }
+    }
+    assert!(longest < PATIENCE, "no answer for {longest:?}");
+    eprintln!("{count} calls answered; the longest time without one at a gateway was {longest:?}");
+}
+
+fn who_was_revoked_stays_out(town: &Town, revoked: &[Revoked]) {
+    for house in &town.gateways {
+        let door = house.at(house.port());
+        let back: Vec<_> =
+            revoked.iter().filter(|it| it.is_let_in(door)).map(|it| &it.id).collect();
+        assert!(back.is_empty(), "revoked, refused, and let in again: {back:?}");
+    }
+    let longest = revoked.iter().map(|it| it.took).max();
+    assert!(longest.is_some_and(|it| it < REFUSED_WITHIN), "{longest:?}");
+    eprintln!("{} agents revoked; the last gateway refused after {longest:?}", revoked.len());
+}
+
+/// What decides on each gateway is what is active.
+async fn gateways_end_where_the_ledger_does(town: &Town, seen: &Pointers) {
+    let client = town.voters[0].client();
+    let pointer = client.get(&format!("{}/pointer", crate::people::LINE)).unwrap();
+    let active = pointer.body["active"].as_u64().unwrap();
+    assert!(seen.history.len() > 1, "the pointer was never swung");
+    for house in &town.gateways {
+        let begun = std::time::Instant::now();
+        while house.metric("aegis_policy_version{tenant=\"acme\"}").await != active {
+            assert!(begun.elapsed() < REFUSED_WITHIN, "a gateway does not get to {active}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+}
+
+fn histories_have_an_order(pointers: Vec<Of<Pointer>>, overrides: &Overrides) {
+    let used = overrides.history.iter().filter(|(_, operation)| {
+        operation.call == GrantCall::Use
+            && operation.reply.as_ref().is_some_and(|(reply, _)| *reply == GrantReply::Done)
+    });
+    eprintln!(
+        "{} calls on the pointer, {} on overrides, {} of them let out",
+        pointers.len(),
+        overrides.history.len(),
+        used.count(),
+    );
+    let verdict = check(&Pointer, &pointers, CONFIGURATIONS_MAX);
+    assert!(matches!(verdict, aegis_linear::Verdict::Linear(_)), "{verdict:?} {pointers:#?}");
+    let wrong = check_by(&Grant, overrides.history.iter().cloned(), CONFIGURATIONS_MAX);
+    assert!(wrong.is_empty(), "overrides are not linearizable: {wrong:#?}");
+}
+
+/// Ends everybody in order, verifies every log from its files, and reads the gateways'.
+async fn logs(town: &mut Town) -> Vec<Decisions> {
+    let mut decisions = Vec::new();
+    for house in &mut town.gateways {
+        decisions.push(log(house).await);
+    }
+    for voter in &mut town.voters {
+        decisions.push(log(&mut voter.house).await);
+    }
+    for voter in &mut town.left {
+        decisions.push(log(&mut voter.house).await);
+    }
+    decisions
+}
+
+async fn log(house: &mut Building) -> Decisions {
+    if house.is_running() {
+        house.stop().await;
+    }
+    let report = house.verify();
+    assert_eq!(report.verdict(), Verdict::Pass, "{:?} {:?}", report.findings, report.gaps);
+    house.journal().decisions().into_iter().map(|decision| (decision.id, decision)).collect()
+}
+
+/// Every call that left has one allowing decision, in one log.
+fn every_call_sent_is_on_record(town: &Town, logs: &[Decisions]) {
+    let mut allowed = BTreeSet::new();
+    for decision in logs.iter().flat_map(BTreeMap::values) {
+        let is_sent = matches!(decision.decision, Effect::Allow | Effect::Sanitize);
+        if let Some(trace) = decision.trace.as_ref().filter(|_| is_sent) {
+            assert!(allowed.insert(trace.trace_id_hex()), "a call was decided twice");
+        }
+    }
+    let traces = traces(town);
+    for trace in &traces {
+        assert!(allowed.contains(trace), "call {trace} left without a record");
+    }
+    let decided: usize = logs.iter().map(BTreeMap::len).sum();
+    eprintln!(
+        "{} calls reached an upstream; {decided} decisions in {} logs",
+        traces.len(),
+        logs.len()
+    );
+}
+
+/// Of the calls that reached an upstream.
+fn traces(town: &Town) -> Vec<String> {
+    let house = &town.voters[0].house;
+    let calls = house.upstream().calls().into_iter().chain(house.plain_upstream().calls());
+    let trace = |parent: String| parent.split('-').nth(1).unwrap().to_owned();
+    calls.map(|call| trace(call.header("traceparent").unwrap())).collect()
+}
+
+fn no_override_let_two_calls_out(town: &Town, overrides: &Overrides) {
+    let mut let_out = BTreeMap::<&str, usize>::new();
+    for trace in traces(town) {
+        if let Some(id) = overrides.shown.get(&trace) {
+            *let_out.entry(id).or_default() += 1;
+        }
+    }
+    assert!(let_out.values().all(|count| *count == 1), "used twice: {let_out:?}");
+    assert!(!let_out.is_empty(), "no override was used");
+    eprintln!("{} overrides let one call out each", let_out.len());
+}
+
+/// What each epoch of the pointer may have led to: one version where its call was answered, else those that were asked for.
+struct Epochs(BTreeMap<u64, BTreeSet<u32>>);
+
+impl Epochs {
+    fn of(pointers: &Pointers, last: u64) -> Self {
+        let (mut known, mut perhaps) = (BTreeMap::new(), BTreeMap::<u64, BTreeSet<u32>>::new());
+        for operation in &pointers.history {
+            let PointerCall::Swing { seen, to } = operation.call else { continue };
+            match &operation.reply {
+                Some((PointerReply::Swung(epoch), _)) => {
+                    let before = known.insert(*epoch, BTreeSet::from([to]));
+                    assert!(before.is_none(), "epoch {epoch} was won twice");
+                }
+                None => drop(perhaps.entry(seen + 1).or_default().insert(to)),
+                Some(_) => {}
+            }
+        }
+        for (epoch, versions) in perhaps {
+            known.entry(epoch).or_insert(versions);
+        }
+        known.retain(|epoch, _| *epoch <= last);
+        let reached = u64::try_from(known.len()).unwrap();
+        assert_eq!(reached, last, "an epoch came from nowhere: {known:?}");
+        Self(known)
+    }
+
+    /// What one agent was decided by, call after call, are versions that were published and activated, in the order of their
+    /// epochs and none after a later one.
+    fn explain<'a>(
+        &self,
+        decisions: impl Iterator<Item = &'a DecisionEntry>,
+        digests: &BTreeMap<u32, String>,
+    ) {
+        let mut epoch = 1;
+        for decision in decisions {
+            let policy = decision.policy.as_ref().unwrap();
+            let version = u32::try_from(policy.version).unwrap();
+            // One whose publication was not answered for is known by its number alone.
+            let digest = digests.get(&version).unwrap_or(&policy.bundle_sha256);
+            assert_eq!(*digest, policy.bundle_sha256, "another version {version}");
+            let later = self.0.range(epoch..).find(|(_, versions)| versions.contains(&version));
+            let found = later.map(|(later, _)| *later);
+            epoch = found.unwrap_or_else(|| {
+                panic!("{} is no version of epoch {epoch} or later: {:?}", policy.revision, self.0)
+            });
+        }
+    }
+}

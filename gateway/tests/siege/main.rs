@@ -1,0 +1,96 @@
+//! A region under siege: three or five voters and four gateways that follow them, all of them the real server and each on a host
+//! of its own, while agents call, people command and everything happens to them that can.
+//!
+//! Not here: voters alone (`testkit/voters`) and simulated ones (`raft-store`). Invariant: what callers, people, upstreams and
+//! audit logs saw is judged, not how long anything took; a wait that ends a test is far beyond what is promised.
+//!
+//! It takes root, `ip`, `iptables`, `mount`, `strace` and libfaketime. Every change passes the strongest faults; `make siege` runs
+//! all of them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, and this is only ever part of one"
+)]
+#![expect(clippy::print_stderr, reason = "a test of minutes says where it is")]
+
+mod agents;
+mod gatehouse;
+mod judgement;
+mod overrides;
+mod people;
+mod revocations;
+mod storms;
+mod town;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use town::Town;
+
+const GATEWAY: &str = env!("CARGO_BIN_EXE_aegis-gateway");
+
+/// What all who take part share.
+pub(crate) struct Stage {
+    begun: Instant,
+    is_over: AtomicBool,
+}
+
+impl Stage {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { begun: Instant::now(), is_over: AtomicBool::new(false) })
+    }
+
+    /// Nanoseconds of one clock that never goes back.
+    pub(crate) fn instant(&self) -> u64 {
+        self.begun.elapsed().as_nanos().try_into().unwrap()
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
+    }
+
+    fn end(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Lays siege, and judges what everybody saw.
+async fn besieged(voters: usize, storm: impl AsyncFnOnce(&mut Town)) {
+    let Some(mut town) = Town::found(voters).await else { return };
+    let stage = Stage::new();
+    let agents = agents::start(&stage, &town);
+    let pointers = people::start(&stage, &town);
+    let overrides = overrides::start(&stage, &town);
+    let revocations = revocations::start(&stage, &town);
+    storm(&mut town).await;
+    let epoch = town.settled().await;
+    revocations.wait_until_idle();
+    stage.end();
+    let seen = judgement::Seen {
+        calls: agents.join(),
+        pointers: pointers.join(),
+        overrides: overrides.join(&town),
+        revoked: revocations.join(),
+        epoch,
+    };
+    judgement::judge(&mut town, seen).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_region_of_three_voters_and_four_gateways_keeps_its_word_under_siege() {
+    besieged(3, storms::strongest).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "minutes: `make siege`"]
+async fn three_voters_and_four_gateways_keep_their_word_through_everything() {
+    besieged(3, storms::everything).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "minutes: `make siege`"]
+async fn five_voters_and_four_gateways_keep_their_word_through_what_three_would_not_survive() {
+    besieged(5, storms::of_five).await;
+}
