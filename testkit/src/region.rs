@@ -65,6 +65,25 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Follows what voters keep together, by these of their addresses.
+    pub async fn following_any(self, voter: &Building, urls: &[String]) -> Self {
+        let issuer = voter.region().url.clone();
+        self.following(voter)
+            .await
+            .with("/registry/url", json!(urls))
+            .with("/registry/issuer", json!(issuer))
+    }
+
+    /// Pays where another building does, so that a call of one is the same call at the other.
+    pub fn paying_at(self, other: &Building) -> Self {
+        self.file("other-ca.pem", other.authority().pem());
+        let mut binding = other.plan().binding("pay");
+        binding["ca_file"] = json!("other-ca.pem");
+        self.with("/tenants/acme/tools/pay", binding)
+    }
+}
+
 impl Building {
     pub fn control_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.plan().ports.control.number())

@@ -168,33 +168,31 @@ impl Machine {
             return Err(MachineError::OtherRegion(name.cluster.clone()).into());
         }
         let key = self.take_region_key(&invitation)?;
-        self.folder("control")?;
+        let token = self.folder("control")?.join("follower.token");
+        let token = take(&token, &invitation.follower_token)?;
         self.files.accept(&invitation).map_err(MachineError::Store)?;
         let told = told(name).saying(format!(
             "next: give `control.cluster` with the address {} in aegis.yaml and start the gateway;\n\
              then, anywhere: aegisctl cluster promote {}",
             invitation.address, name.node
         ));
-        Ok(match key {
-            RegionKey::Shared => told,
-            RegionKey::Own => told.saying(
+        let told = match key {
+            Taken::Shared => told,
+            Taken::Own => told.saying(
                 "this machine keeps its own keys/region.pem: followers must trust both, and nonces are not shared",
+            ),
+        };
+        Ok(match token {
+            Taken::Shared => told,
+            Taken::Own => told.saying(
+                "this machine keeps its own control/follower.token: no follower can go from the others to it",
             ),
         })
     }
 
     /// All voters of a region attest with one key, unless this machine had one before.
-    fn take_region_key(&self, invitation: &Invitation) -> Result<RegionKey, RegionError> {
-        let path = self.folder("keys")?.join("region.pem");
-        match fs::read_to_string(&path) {
-            Ok(own) if own.trim() == invitation.region_key.trim() => Ok(RegionKey::Shared),
-            Ok(_) => Ok(RegionKey::Own),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                files::new_secret(&path, &invitation.region_key)?;
-                Ok(RegionKey::Shared)
-            }
-            Err(source) => Err(FilesError::File { path, source }.into()),
-        }
+    fn take_region_key(&self, invitation: &Invitation) -> Result<Taken, RegionError> {
+        take(&self.folder("keys")?.join("region.pem"), &invitation.region_key)
     }
 
     fn rotate(&self) -> Result<Told, MachineError> {
@@ -255,11 +253,24 @@ impl Machine {
     }
 }
 
-/// What a voter attests with.
+/// What a machine does with a secret that the voters have in common.
 #[derive(Clone, Copy, Debug)]
-enum RegionKey {
+enum Taken {
     Shared,
+    /// It had another before, which is never written over.
     Own,
+}
+
+fn take(path: &Path, secret: &str) -> Result<Taken, RegionError> {
+    match fs::read_to_string(path) {
+        Ok(own) if own.trim() == secret.trim() => Ok(Taken::Shared),
+        Ok(_) => Ok(Taken::Own),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            files::new_secret(path, secret)?;
+            Ok(Taken::Shared)
+        }
+        Err(source) => Err(FilesError::File { path: path.to_owned(), source }.into()),
+    }
 }
 
 fn told(name: &VoterName) -> Told {

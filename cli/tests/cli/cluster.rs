@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use aegis_authority::{Mandate, VoterFiles, VoterName};
+use aegis_authority::{Common, Mandate, VoterFiles, VoterName};
 use aegis_domain::{Secret, Timestamp};
 
 use crate::region::Region;
@@ -74,7 +74,9 @@ fn a_founder_invites_and_the_invited_machine_is_the_voter_it_was_invited_as() {
     let key = Secret::new(fs::read_to_string(founder.path("keys/region.pem")).unwrap());
     let name = VoterName { cluster: "local".into(), node: 2 };
     let now = Timestamp::from_unix_s(1_790_000_000);
-    let invitation = files(&founder).invite((name.clone(), "b:7400"), &key, now).unwrap();
+    let token = Secret::new("a follower's token".to_owned());
+    let common = Common { region_key: &key, follower_token: &token };
+    let invitation = files(&founder).invite((name.clone(), "b:7400"), common, now).unwrap();
     let invitation = serde_json::to_string(&invitation).unwrap();
     let joiner = Home::ready();
     fs::remove_file(joiner.path("keys/region.pem")).unwrap();
@@ -82,6 +84,9 @@ fn a_founder_invites_and_the_invited_machine_is_the_voter_it_was_invited_as() {
     assert!(stderr(&told).contains("aegisctl cluster promote 2"), "{}", stderr(&told));
     assert_eq!(files(&joiner).read().unwrap().unwrap().name, name);
     assert_eq!(fs::read_to_string(joiner.path("keys/region.pem")).unwrap(), *key.expose());
+    let taken = fs::read_to_string(joiner.path("control/follower.token")).unwrap();
+    assert_eq!(taken, *token.expose(), "a follower goes from one voter to the other");
+    assert!(all_closed(&joiner.path("control")));
     joiner.run_with(&invitation, &["cluster", "join"]).failure().code(4);
 
     let other = Home::empty();

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegis_authority::VoterName;
+use aegis_authority::{Common, VoterName};
 use aegis_raft_store::{Backup, Status};
 use axum::Extension;
 use axum::extract::{Path, State};
@@ -111,10 +111,12 @@ pub(super) async fn invite(
     let node = control.node.admit(&address).await?;
     warn!(by = who.actor.as_str(), node, "a voter was invited");
     let name = VoterName { cluster: control.node.identity().cluster.clone(), node };
-    let key = control.region_key.to_pkcs8_pem();
-    let files = control.voters.clone();
-    let made =
-        tokio::task::spawn_blocking(move || files.invite((name, &address), &key, clock::now()));
+    let (key, files) = (control.region_key.to_pkcs8_pem(), control.voters.clone());
+    let follower = control.access.follower().clone();
+    let made = tokio::task::spawn_blocking(move || {
+        let common = Common { region_key: &key, follower_token: &follower };
+        files.invite((name, &address), common, clock::now())
+    });
     let invitation = made.await.map_err(|_| Problem::Invitation)?.map_err(|error| {
         tracing::error!(%error, "an invitation could not be made");
         Problem::Invitation

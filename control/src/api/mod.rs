@@ -47,6 +47,7 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .get("/v1/approvals", narrowed(ApprovalsRead), approvals::list)
         .get("/v1/approvals/{tenant}/{id}", ApprovalsRead, approvals::show)
         .put("/v1/approvals/{tenant}/{id}", ApprovalsUse, approvals::ask)
+        .get("/v1/approvals/{tenant}/{id}/grant", ApprovalsUse, approvals::granted)
         .post("/v1/approvals/{tenant}/{id}/grant", ApprovalsAnswer, approvals::grant)
         .post("/v1/approvals/{tenant}/{id}/deny", ApprovalsAnswer, approvals::deny)
         .post("/v1/approvals/{tenant}/{id}/consume", ApprovalsUse, approvals::consume)

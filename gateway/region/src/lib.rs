@@ -4,6 +4,7 @@
 //! Not here: what the registry is (`agents/registry`), its API (`control`), and asking the roster (`corridor`). Invariant:
 //! what a command takes back is refused here before the command is answered, and within one page of the feed elsewhere.
 
+mod afar;
 mod approvals;
 mod chronicle;
 pub mod evidence;
@@ -44,6 +45,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
+use self::afar::Afar;
 use self::approvals::Counter;
 use self::chronicle::Journalled;
 use self::heard::Heard;
@@ -61,6 +63,7 @@ pub struct Region {
     roster: Arc<Roster>,
     kept: Option<Kept>,
     followed: Option<Follower>,
+    approvals: Option<Arc<dyn Approvals>>,
     metrics: VoterMetrics,
 }
 
@@ -90,16 +93,21 @@ impl Region {
     /// Opens the registry that is kept here, or begins to follow. Blocks on the disk.
     pub fn open(config: &Config, means: Means, runtime: &Handle) -> anyhow::Result<Self> {
         let (roster, metrics) = (Arc::clone(&means.roster), means.metrics.clone());
-        let (kept, followed) = match &config.registry {
-            None => (None, None),
+        let mut region = Self { roster, kept: None, followed: None, approvals: None, metrics };
+        match &config.registry {
+            None => {}
             Some(RegionRegistry::Kept(api)) => {
-                (Some(Kept::open(api, config, means, runtime)?), None)
+                let kept = Kept::open(api, config, means, runtime)?;
+                let (control, by) = (Arc::clone(&kept.control), kept.asks_as.clone());
+                region.approvals = Some(Arc::new(Counter { control, by }));
+                region.kept = Some(kept);
             }
             Some(RegionRegistry::Followed(registry)) => {
-                (None, Some(follow(registry, config, means.roster)?))
+                region.approvals = Some(Arc::new(Afar::open(registry, runtime)?));
+                region.followed = Some(follow(registry, config, means.roster)?);
             }
-        };
-        Ok(Self { roster, kept, followed, metrics })
+        }
+        Ok(region)
     }
 
     /// The control node of this process, where the registry is kept here.
@@ -107,10 +115,9 @@ impl Region {
         self.kept.as_ref().map(|kept| &kept.control)
     }
 
-    /// Where calls that wait for a person ask: in the ledger, if this process takes part in it.
+    /// Where calls that wait for a person ask: in the region's ledger, here or at a voter.
     pub fn approvals(&self) -> Option<Arc<dyn Approvals>> {
-        let Kept { control, asks_as, .. } = self.kept.as_ref()?;
-        Some(Arc::new(Counter { node: control.node().clone(), by: asks_as.clone() }))
+        self.approvals.clone()
     }
 
     /// Serves the control API until the task is aborted, where the registry is kept here.
@@ -282,7 +289,7 @@ fn follow(
 ) -> anyhow::Result<Follower> {
     let keys = read(&registry.region_keys)?;
     let feed = FeedConfig {
-        url: registry.url.clone(),
+        voters: registry.voters.clone(),
         token: registry.token.clone(),
         ca: registry.ca_file.as_deref().map(read).transpose()?,
         issuer: registry.issuer.clone(),

@@ -18,7 +18,7 @@ use crate::GATEWAY;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A region of three voters; the first has founded it.
-async fn three() -> [Building; 3] {
+pub(crate) async fn three() -> [Building; 3] {
     let first = Plan::new().await.founding().start(GATEWAY).await;
     let second = join(&first).await.0;
     let third = join(&first).await.0;
@@ -36,7 +36,7 @@ async fn join(other: &Building) -> (Building, u64) {
     (house, id)
 }
 
-async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "not after {:?}: {what}", begun.elapsed());
@@ -77,7 +77,7 @@ fn revoke(id: &str) -> Value {
     json!({ "agent": { "tenant": "acme", "id": id } })
 }
 
-fn leader(houses: &[Building]) -> usize {
+pub(crate) fn leader(houses: &[Building]) -> usize {
     let ask = |house: &Building| house.region().get("/v1/cluster")["leader"].as_u64();
     let found = houses.iter().find_map(ask).unwrap();
     usize::try_from(found).unwrap() - 1
