@@ -6,6 +6,7 @@
 
 mod access;
 mod api;
+mod board;
 mod command;
 mod feed;
 mod fleet;
@@ -156,7 +157,7 @@ impl Control {
         if config.audiences.is_empty() {
             return Err(ControlError::NoAudience);
         }
-        let fleet = Arc::new(Fleet::default());
+        let fleet = Arc::new(Fleet::of(node.clone()));
         Ok(Self {
             service: Service { issuer: config.issuer, audiences: config.audiences },
             node,

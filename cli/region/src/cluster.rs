@@ -68,6 +68,7 @@ enum VotersCommand {
     Invite(InviteArgs),
     Promote(NodeArgs),
     Remove(NodeArgs),
+    HandOver(HandOverArgs),
     Finish(PlainArgs),
     Raise(PlainArgs),
     Backup(BackupArgs),
@@ -106,6 +107,20 @@ struct NodeArgs {
     access: Access,
 }
 
+/// Have another voter lead; returns when it does. A leader that is stopped does this by itself.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aegisctl cluster hand-over
+  aegisctl cluster hand-over --to 2")]
+struct HandOverArgs {
+    /// The voter that is to lead; whichever holds most of the log unless given.
+    #[arg(long, value_name = "ID")]
+    to: Option<u64>,
+    #[command(flatten)]
+    access: Access,
+}
+
 /// Write down what the voters have agreed on.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -139,6 +154,11 @@ impl VotersCommand {
             VotersCommand::Remove(NodeArgs { node, access }) => {
                 let path = format!("/v1/cluster/members/{node}");
                 members(&access.admin(data)?.delete(&path, &none)?.body)
+            }
+            VotersCommand::HandOver(HandOverArgs { to, access }) => {
+                let wish = to.map_or_else(|| json!({}), |to| json!({ "to": to }));
+                let client = access.admin(data)?;
+                Ok(Told::thing(&client.post("/v1/cluster/hand-over", &wish, &none)?.body))
             }
             VotersCommand::Finish(args) => {
                 Ok(Told::thing(&act(&args.access, "/v1/cluster/finish")?))

@@ -152,6 +152,24 @@ pub(super) async fn remove(
     Ok(shapes::answer(StatusCode::OK, json!({ "members": listed(&control) })))
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Heir {
+    /// Whoever holds most, where nobody is named.
+    to: Option<u64>,
+}
+
+pub(super) async fn hand_over(
+    State(control): State<Arc<Control>>,
+    Extension(who): Extension<Principal>,
+    asked: Asked,
+) -> Result<Response, Problem> {
+    let Heir { to } = asked.json()?;
+    control.node.hand_over(to).await?;
+    warn!(by = who.actor.as_str(), to, "leadership was handed over");
+    Ok(status(State(control)).await)
+}
+
 pub(super) async fn finish(State(control): State<Arc<Control>>) -> Result<Response, Problem> {
     control.node.finish_change().await?;
     Ok(status(State(control)).await)

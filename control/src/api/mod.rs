@@ -65,6 +65,7 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .post("/v1/cluster/members", ClusterWrite, cluster::invite)
         .delete("/v1/cluster/members/{node}", ClusterWrite, cluster::remove)
         .post("/v1/cluster/members/{node}/promote", ClusterWrite, cluster::promote)
+        .post("/v1/cluster/hand-over", ClusterWrite, cluster::hand_over)
         .post("/v1/cluster/finish", ClusterWrite, cluster::finish)
         .post("/v1/cluster/raise", ClusterWrite, cluster::raise)
         .get("/v1/cluster/backup", ClusterWrite, cluster::backup)

@@ -154,8 +154,13 @@ pub struct Running {
 }
 
 impl Running {
-    /// Leaves the region's voters in order, so that its last entry is on disk and its file free.
+    /// Leaves the region's voters in order: whoever led has another lead, its last entry is on disk and its file free.
     pub async fn stop(self) {
+        if let Some(node) = &self.node
+            && let Err(error) = node.step_down().await
+        {
+            tracing::warn!(%error, "leadership could not be handed over; the others elect somebody");
+        }
         if let Some(node) = &self.node
             && let Err(error) = node.stop().await
         {

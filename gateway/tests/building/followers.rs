@@ -243,3 +243,81 @@ async fn without_a_quorum_what_needs_a_person_is_refused_and_the_rest_goes_on() 
     }
     assert_eq!(first.upstream().count(), 2);
 }
+
+/// The names of the gateways that a voter shows, without those that are silent.
+fn fleet(voter: &Building) -> Vec<String> {
+    let fleet = voter.region().get("/v1/fleet");
+    let gateways = fleet["gateways"].as_array().unwrap();
+    let heard = gateways.iter().filter(|gateway| gateway["is_silent"] == false);
+    heard.map(|gateway| gateway["gateway"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Publishes and activates the testkit's policy for `acme`, and names the version that denies more.
+fn released(voter: &Building, text: &str) {
+    let region = voter.region();
+    let pushed = |text: &str| {
+        let files = json!({ "files": [{ "name": "acme.policy.yaml", "text": text }] });
+        region.post("/v1/policies/acme/test/versions", files);
+    };
+    pushed(text);
+    let stricter = text.replace("max: 1000", "max: 400");
+    assert_ne!(stricter, text);
+    pushed(&stricter);
+    region.put_at("/v1/policies/acme/test/pointer", "\"0\"", json!({ "active": 1 }));
+}
+
+/// A gateway that follows one voter and decides by what the region releases.
+async fn released_to(voters: &[Building], name: &str, voter: usize) -> Building {
+    let urls = [voters[voter].control_url()];
+    let plan = Plan::new().await.following_any(&voters[0], &urls).await.paying_at(&voters[0]);
+    let plan = plan.with("/name", json!(name));
+    plan.with("/tenants/acme/policy", json!({ "release": "test" })).start(GATEWAY).await
+}
+
+#[tokio::test]
+async fn every_voter_shows_the_gateways_of_all_and_a_guard_acts_on_their_sum() {
+    let mut voters = three().await;
+    let text = voters[0].plan().text("acme.policy.yaml");
+    released(&voters[1], &text);
+    let mut gateways = Vec::new();
+    for (number, voter) in [0, 1, 2, 2].into_iter().enumerate() {
+        gateways.push(released_to(&voters, &format!("gw-{number}"), voter).await);
+    }
+    let names: Vec<_> = (0..4).map(|number| format!("gw-{number}")).collect();
+    for voter in &voters {
+        eventually("all four are shown", || fleet(voter) == names).await;
+    }
+
+    // Nobody but the sum has seen so many calls as the guard wants to have seen.
+    let guard = json!({ "limit": { "deny_rate_delta": "10%" }, "then": "roll_back" });
+    let stages = json!([{
+        "share": "50%", "min_duration_s": 600, "calls_min": 1000, "guards": [guard],
+    }]);
+    let region = voters[2].region();
+    let epoch = region.get("/v1/policies/acme/test/pointer")["epoch"].clone();
+    let wish = json!({ "candidate": 2, "stages": stages });
+    region.post_at("/v1/policies/acme/test/rollout", &format!("\"{epoch}\""), wish);
+    let pointer = || region.get("/v1/policies/acme/test/pointer");
+    let begun = Instant::now();
+    while pointer()["rollout"]["state"] != "rolled_back" {
+        assert!(begun.elapsed() < PATIENCE, "{:#}", pointer());
+        for gateway in &gateways {
+            for agent in ["bot", "second-bot"] {
+                let call = gateway.agent(agent).post("/pay/v1/out");
+                call.json(&json!({ "amount": 450 })).send().await;
+            }
+        }
+    }
+    assert_eq!(pointer()["rollout"]["limit"], json!({ "deny_rate_delta": "10%" }));
+
+    // A voter that is gone is named, and its gateways are not taken for heard.
+    voters[2].shoot();
+    voters[2].ended().await;
+    let told = || voters[0].region().get("/v1/fleet");
+    eventually("it is named", || {
+        told()["voters"].as_array().unwrap().iter().any(|voter| voter["is_silent"] == true)
+    })
+    .await;
+    let left = ["gw-0".to_owned(), "gw-1".to_owned()];
+    eventually("its gateways are silent", || fleet(&voters[0]) == left).await;
+}
