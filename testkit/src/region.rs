@@ -115,6 +115,17 @@ impl Region {
         self.admin.post(path, &body, &Conditions::default()).map(|answer| answer.body)
     }
 
+    /// A command on what still is as it was seen.
+    pub fn put_at(&self, path: &str, seen: &str, body: Value) -> Value {
+        let conditions = Conditions { version: Some(seen), once: None };
+        self.admin.put(path, &body, &conditions).unwrap().body
+    }
+
+    pub fn post_at(&self, path: &str, seen: &str, body: Value) -> Value {
+        let conditions = Conditions { version: Some(seen), once: None };
+        self.admin.post(path, &body, &conditions).unwrap().body
+    }
+
     pub fn delete(&self, path: &str) -> Value {
         self.admin.delete(path, &Conditions::default()).unwrap().body
     }

@@ -140,6 +140,36 @@ async fn what_one_voter_was_told_holds_on_every_other_also_after_the_leader_was_
 }
 
 #[tokio::test]
+async fn a_leader_that_is_stopped_or_told_to_hands_over_and_costs_one_election_and_no_wait() {
+    let mut houses = three().await;
+    let status = |house: &Building| house.region().get("/v1/cluster");
+    let other = (leader(&houses) + 1) % 3;
+    let to = other + 1;
+    // A leader that has led for less than its lease votes for nobody else yet.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = status(&houses[0])["term"].as_u64().unwrap();
+    let handed = houses[0].region().post("/v1/cluster/hand-over", json!({ "to": to }));
+    assert_eq!(handed["leader"], to);
+    let told = status(&houses[other]);
+    assert_eq!((&told["leader"], told["term"].as_u64()), (&json!(to), Some(before + 1)));
+    let refused = houses[0].region().try_post("/v1/cluster/hand-over", json!({ "to": 9 }));
+    assert!(matches!(refused, Err(ClientError::Refused { status: 404, .. })), "{refused:?}");
+
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    houses[other].stop().await;
+    // It has ended, and the others have not waited for it: somebody leads already, and takes what is written.
+    for house in houses.iter().enumerate().filter(|(place, _)| *place != other).map(|(_, it)| it) {
+        let told = status(house);
+        assert_eq!(told["term"].as_u64(), Some(before + 2), "{told}");
+        assert!(told["leader"].is_u64() && told["leader"] != to, "{told}");
+    }
+    let left = &houses[(other + 1) % 3];
+    let late = json!({ "tenant": "acme", "id": "late", "org": "acme" });
+    left.region().try_post("/v1/agents", late).unwrap();
+    assert_eq!(status(left)["term"].as_u64(), Some(before + 2), "{}", status(left));
+}
+
+#[tokio::test]
 async fn a_dead_voter_is_taken_out_and_another_takes_its_place_under_another_id() {
     let [first, second, mut third] = three().await;
     third.shoot();
