@@ -38,7 +38,7 @@ use tokio::sync::Mutex;
 pub use access::AccessError;
 pub use aegis_access::{Permission, Principal, Reach, Role};
 pub use aegis_control_commands::{
-    Changed, Chronicle, ChronicleError, Ledger, LedgerError, Proposal, Reading, Replicated,
+    Changed, Chronicle, ChronicleError, Deed, Ledger, LedgerError, Proposal, Reading, Replicated,
 };
 pub use aegis_control_connection::{Serving, TlsError, tls_config};
 pub use aegis_control_messages::problem::{KeyError, ReleasesError};

@@ -11,7 +11,7 @@ use aegis_domain::{Region, Timestamp};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::backup::{Copied, copy_checked};
+use crate::backup::{Copied, Trust, copy_checked};
 use crate::machine::{Machine, MachineCommand};
 use crate::region::{Access, RegionError};
 use crate::{Told, files};
@@ -124,7 +124,8 @@ struct HandOverArgs {
 /// Write down what the voters have agreed on.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file holds agents, revocations, releases and approvals, but no private key. It is checked as it is written.
+The file holds agents, revocations, releases and approvals, but no private key. It is checked as it is written, and the
+region's key has signed what it is: `aegisctl cluster restore` takes no other.
 
 Example:
   aegisctl cluster backup /backup/aegis-$(date +%F).ledger")]
@@ -199,7 +200,8 @@ impl InviteArgs {
 impl BackupArgs {
     fn run(&self, data: &Path) -> Result<Told, RegionError> {
         let from = self.access.admin(data)?.stream("/v1/cluster/backup")?;
-        let manifest = copy_checked(BufReader::new(from), &self.file, Copied::Whole)?;
+        let manifest =
+            copy_checked(BufReader::new(from), &self.file, (Copied::Whole, Trust::Anybody))?;
         let value = serde_json::to_value(&manifest);
         Ok(Told::thing(&value.map_err(|_| RegionError::Answer { what: "its manifest" })?))
     }

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 
 use aegis_authority::{Invitation, Mandate, StoreError, VoterFiles, VoterName};
 use aegis_domain::{Region, Timestamp};
+use aegis_identity::KeySet;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::backup::{Copied, copy_checked};
+use crate::backup::{Copied, Trust, copy_checked};
 use crate::files::{self, FilesError};
 use crate::{RegionError, Told};
 
@@ -26,6 +27,10 @@ pub enum MachineError {
     Missing { what: &'static str, path: PathBuf },
     #[error("{} cannot be used", path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error(
+        "it cannot be told who signed the backup: {} is no key set; name the region's with --region-keys", path.display()
+    )]
+    NoKeys { path: PathBuf },
     #[error("a gateway uses this ledger; stop it first")]
     Running,
     #[error("what was last asked of this voter is still to be done; start its gateway")]
@@ -70,6 +75,12 @@ What was decided after the backup is not in it: revocations among it. The voters
 strangers to the new one; wipe their `control/cluster` and `control/ledger`, and invite them.")]
 pub(crate) struct RestoreArgs {
     file: PathBuf,
+    /// The key set of the region that signed the backup; this machine's own keys/jwks.json unless given.
+    #[arg(long, value_name = "FILE", conflicts_with = "accept_unverified")]
+    region_keys: Option<PathBuf>,
+    /// Take the ledger whoever wrote it: they decide which agents, keys, limits and releases the region has from then on.
+    #[arg(long)]
+    accept_unverified: bool,
 }
 
 /// Go on alone with this machine's own ledger, where most voters are lost for good.
@@ -107,7 +118,7 @@ impl Machine {
             MachineCommand::Init => Ok(self.init()?),
             MachineCommand::Join(JoinArgs { invite }) => self.join(invite.as_deref()),
             MachineCommand::RotateCert => Ok(self.rotate()?),
-            MachineCommand::Restore(RestoreArgs { file }) => self.restore(file),
+            MachineCommand::Restore(args) => self.restore(args),
             MachineCommand::Recover(args) => self.recover(args),
         }
     }
@@ -207,13 +218,19 @@ impl Machine {
         own.ok_or(MachineError::Missing { what: "the voter", path })
     }
 
-    fn restore(&self, from: &Path) -> Result<Told, RegionError> {
+    fn restore(&self, args: &RestoreArgs) -> Result<Told, RegionError> {
+        let from = &args.file;
         self.check_empty()?;
         self.folder("control/cluster")?;
         let file = File::open(from);
         let file = file.map_err(|source| FilesError::File { path: from.to_owned(), source })?;
-        let manifest =
-            copy_checked(BufReader::new(file), &self.files.backup(), Copied::LedgerOnly)?;
+        let keys = match args.accept_unverified {
+            true => None,
+            false => Some(self.region_keys(args.region_keys.as_deref())?),
+        };
+        let trust = keys.as_ref().map_or(Trust::Anybody, Trust::Keys);
+        let what = (Copied::LedgerOnly, trust);
+        let manifest = copy_checked(BufReader::new(file), &self.files.backup(), what)?;
         let name = VoterName { cluster: self.another()?, node: 1 };
         self.make(&name, &Mandate::Restore)?;
         Ok(told(&name).saying(format!(
@@ -221,6 +238,14 @@ impl Machine {
              next: start the gateway",
             manifest.cluster, manifest.at
         )))
+    }
+
+    /// Who signs for the region, as it is known here.
+    fn region_keys(&self, named: Option<&Path>) -> Result<KeySet, MachineError> {
+        let path = named.map_or_else(|| self.data.join("keys/jwks.json"), Path::to_owned);
+        let missing = || MachineError::NoKeys { path: path.clone() };
+        let text = fs::read(&path).map_err(|_| missing())?;
+        KeySet::from_jwks(&text).map_err(|_| missing())
     }
 
     fn recover(&self, args: &RecoverArgs) -> Result<Told, RegionError> {

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use aegis_authority::{Common, Mandate, VoterFiles, VoterName};
 use aegis_domain::{Secret, Timestamp};
+use aegis_identity::{KeySet, SigningKey};
 
 use crate::region::Region;
 use crate::support::{Home, json, stderr, stdout};
@@ -46,19 +47,28 @@ fn a_region_of_one_can_be_asked_how_it_is_and_written_down() {
 
     let elsewhere = Home::ready();
     let backup = backup.to_str().unwrap();
-    let restored = elsewhere.run(&["cluster", "restore", backup]).success();
+    // Its own key is not the region's.
+    let refused = elsewhere.run(&["cluster", "restore", backup]).failure();
+    assert!(stderr(&refused).contains("--region-keys"), "{}", stderr(&refused));
+    let keys = KeySet::default().with(SigningKey::from_seed([7; 32]).public_key().clone()).unwrap();
+    let jwks = region.home.path("region.jwks.json");
+    fs::write(&jwks, keys.to_jwks_json()).unwrap();
+    let restore = ["cluster", "restore", backup, "--region-keys", jwks.to_str().unwrap()];
+    let restored = elsewhere.run(&restore).success();
     assert!(stderr(&restored).contains("revocations"), "{}", stderr(&restored));
     assert_eq!(files(&elsewhere).mandate().unwrap(), Some(Mandate::Restore));
     let name = files(&elsewhere).read().unwrap().unwrap().name;
     assert!(name.cluster.starts_with("local.") && name.node == 1, "{name:?}");
     assert!(fs::read_to_string(files(&elsewhere).backup()).unwrap().starts_with("{\"revision\":"));
     assert!(all_closed(&elsewhere.path("control/cluster")));
-    elsewhere.run(&["cluster", "restore", backup]).failure().code(4);
+    elsewhere.run(&restore).failure().code(4);
 
     let text = fs::read_to_string(backup).unwrap();
     fs::write(backup, text.replace("\"bot\"", "\"bat\"")).unwrap();
-    let refused = Home::ready().run(&["cluster", "restore", backup]).failure();
+    let refused = Home::ready().run(&restore).failure();
     assert!(stderr(&refused).contains("digest"), "{}", stderr(&refused));
+    fs::write(backup, text).unwrap();
+    Home::ready().run(&["cluster", "restore", backup, "--accept-unverified"]).success();
 }
 
 #[test]

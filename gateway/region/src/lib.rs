@@ -25,8 +25,8 @@ use aegis_config::{
     RegionRegistry,
 };
 use aegis_control::{
-    Control, ControlConfig, HotPurse, Ledger, PeopleSource, Replicated, Serving, SubjectSource,
-    SubjectSources,
+    Chronicle, Control, ControlConfig, HotPurse, Ledger, PeopleSource, Replicated, Serving,
+    SubjectSource, SubjectSources,
 };
 use aegis_corridor::approvals::Approvals;
 use aegis_corridor::clock;
@@ -72,6 +72,7 @@ struct Kept {
     control: Arc<Control>,
     voter: Voter,
     heard: Arc<Heard>,
+    chronicle: Arc<dyn Chronicle>,
     /// In whose name this gateway asks people about calls.
     asks_as: Actor,
     listener: std::net::TcpListener,
@@ -126,13 +127,14 @@ impl Region {
         let voter = self.kept.as_ref().map(|kept| kept.voter.node.clone());
         let mut tasks = vec![runtime.spawn(age(Arc::clone(&self.roster), self.followed, voter))];
         let mut node = None;
-        if let Some(Kept { control, voter, heard, listener, serving, asks_as: _ }) = self.kept {
+        if let Some(kept) = self.kept {
+            let Kept { control, voter, heard, chronicle, listener, serving, asks_as: _ } = kept;
             let hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
             node = Some(voter.node.clone());
             tasks.push(runtime.spawn(heard.listen()));
-            tasks.push(runtime.spawn(voter.clone().settle()));
+            tasks.push(runtime.spawn(voter.clone().settle(Arc::clone(&chronicle))));
             tasks.push(runtime.spawn(voter.clone().watch(self.metrics)));
-            tasks.push(runtime.spawn(voter.prove(hangup)));
+            tasks.push(runtime.spawn(voter.prove(hangup, chronicle)));
             let listener = TcpListener::from_std(listener)
                 .context("the control API cannot be listened for")?;
             tasks.push(runtime.spawn(async move {
@@ -222,8 +224,8 @@ impl Kept {
         let origin: String = means.journal.origin().as_str().chars().take(240).collect();
         let asks_as = Actor::parse(&format!("gateway {origin}"))
             .context("the gateway's own name cannot stand in the ledger")?;
-        let chronicle = Arc::new(Journalled(means.journal));
-        let control = control.with_purse(purse).with_chronicle(chronicle);
+        let chronicle: Arc<dyn Chronicle> = Arc::new(Journalled(means.journal));
+        let control = control.with_purse(purse).with_chronicle(Arc::clone(&chronicle));
         let control = match &api.people {
             Some(from) => control.with_people(people(from)?),
             None => control,
@@ -236,7 +238,8 @@ impl Kept {
             .with_context(|| format!("{} cannot be listened on", api.address))?;
         listener.set_nonblocking(true).context("the control API cannot be listened for")?;
         let serving = serving(api.tls.as_ref())?;
-        Ok(Self { control: Arc::new(control), voter, heard, asks_as, listener, serving })
+        let control = Arc::new(control);
+        Ok(Self { control, voter, heard, chronicle, asks_as, listener, serving })
     }
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::GATEWAY;
+use crate::changes::changes;
 
 /// An election and a restart on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -265,8 +266,32 @@ async fn a_region_of_one_becomes_a_cluster_and_keeps_what_it_had() {
     // A certificate that was renewed is read on SIGHUP, and a voter joins under it.
     house.rotate_certificate();
     house.hang_up();
-    let (second, _) = join(&house).await;
+    let (second, id) = join(&house).await;
     ends(&second, &before, None).await;
+
+    // All of that is on record: on the machine it was done to, and where it was asked for.
+    let deeds = |house: &Building| {
+        let changes = changes(house);
+        let voters = changes.into_iter().filter(|change| change.act.starts_with("voter."));
+        voters.map(|change| (change.by, change.act, change.target)).collect::<Vec<_>>()
+    };
+    let of = |by: &str, act: &str, target: Option<&str>| {
+        (by.to_owned(), act.to_owned(), target.map(str::to_owned))
+    };
+    let (own, joined) = (Some("voter 1"), format!("voter {id}"));
+    let address = format!("voter at {}", second.plan().voter_address());
+    assert_eq!(
+        deeds(&house),
+        [
+            of("local machine", "voter.found", own),
+            of("local admin", "voter.backup", None),
+            of("local machine", "voter.rotate_cert", own),
+            of("local admin", "voter.invite", Some(&address)),
+            of("local admin", "voter.promote", Some(&joined)),
+        ]
+    );
+    assert_eq!(deeds(&copy), [of("local machine", "voter.restore", own)]);
+    assert_eq!(deeds(&second), [of("local machine", "voter.join", Some(&joined))]);
 }
 
 #[tokio::test]
