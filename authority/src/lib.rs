@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 
 pub use bundle_key::{BUNDLE_KEY_ID, BundleKey};
 pub use store::{Store, StoreError};
-pub use voters::{Invitation, Mandate, VoterCredentials, VoterFiles, VoterName};
+pub use voters::{Common, Invitation, Mandate, VoterCredentials, VoterFiles, VoterName};
 
 /// How long an authority is good for: agents must be given a new one before that.
 pub const AUTHORITY_LIFE: Ttl = Ttl::from_s(2 * 365 * 24 * 60 * 60);

@@ -96,6 +96,15 @@ pub struct Invitation {
     voter: String,
     /// Signs what the region attests, in PKCS#8 PEM.
     pub region_key: String,
+    /// What followers prove themselves with, so that one token counts at every voter.
+    pub follower_token: String,
+}
+
+/// What all voters of a region have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Common<'a> {
+    pub region_key: &'a Secret<String>,
+    pub follower_token: &'a Secret<String>,
 }
 
 /// The files of a voter, `control/cluster` in its data directory.
@@ -205,7 +214,7 @@ impl VoterFiles {
     pub fn invite(
         &self,
         (name, address): (VoterName, &str),
-        region_key: &Secret<String>,
+        common: Common<'_>,
         now: Timestamp,
     ) -> Result<Invitation, StoreError> {
         let authority = self.authority()?;
@@ -215,7 +224,8 @@ impl VoterFiles {
             address: address.to_owned(),
             authority: authority.expose().clone(),
             voter: voter.expose().clone(),
-            region_key: region_key.expose().clone(),
+            region_key: common.region_key.expose().clone(),
+            follower_token: common.follower_token.expose().trim().to_owned(),
         })
     }
 
@@ -320,7 +330,8 @@ mod tests {
         let founder = founder(here.path());
         assert_eq!(founder.read().unwrap().unwrap().name, name(1));
         let key = Secret::new("the region's key".to_owned());
-        let mut invitation = founder.invite((name(2), "b:7400"), &key, now()).unwrap();
+        let common = Common { region_key: &key, follower_token: &key };
+        let mut invitation = founder.invite((name(2), "b:7400"), common, now()).unwrap();
         let joiner = VoterFiles::at(&there.path().join("cluster"));
         invitation.name.node = 3;
         assert!(joiner.accept(&invitation).is_err(), "its certificate names another");

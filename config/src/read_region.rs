@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use aegis_document::{Mapping, Node, Problems};
-use aegis_domain::{Secret, TenantId};
+use aegis_domain::{Secret, TenantId, VoterUrls};
 use aegis_identity::{SubjectProfile, SubjectRule};
 
 use crate::read_people::{PeopleIssuer, people};
@@ -83,7 +83,8 @@ pub enum ExchangeKeys {
 /// Which registry is followed, and by what right.
 #[derive(Debug)]
 pub struct FollowedRegistry {
-    pub url: String,
+    /// The region's voters, as this process reaches them.
+    pub voters: VoterUrls,
     pub issuer: String,
     pub token: Secret<String>,
     pub ca_file: Option<PathBuf>,
@@ -179,6 +180,14 @@ fn base_url(node: &Node, problems: &mut Problems) -> Option<String> {
     Some(url)
 }
 
+/// One base URL, or those of several voters.
+fn base_urls(node: &Node, problems: &mut Problems) -> Option<Vec<String>> {
+    if node.as_text().is_some() {
+        return base_url(node, problems).map(|url| vec![url]);
+    }
+    node.list(problems, base_url)
+}
+
 fn exchange(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<ExchangeIssuer> {
     let profiles = [
         ("jwt-svid", SubjectProfile::JwtSvid),
@@ -238,7 +247,7 @@ pub(super) fn registry(
 ) -> Option<RegionRegistry> {
     let mut map = node.mapping(problems)?;
     let position = map.position();
-    let url = map.required("url", problems, base_url);
+    let urls = map.required("url", problems, base_urls);
     let issuer = map.optional("issuer", problems, Node::text);
     let token = map.required("token", problems, |node, problems| {
         let mut map = node.mapping(problems)?;
@@ -249,15 +258,24 @@ pub(super) fn registry(
     let ca_file = map.optional("ca_file", problems, |n, p| folder.path(n, p));
     let region_keys = map.required("region_keys", problems, |n, p| folder.path(n, p));
     map.finish(problems);
-    let url = url?;
-    if !url.starts_with("https://") && !is_here(&url) {
+    let urls = urls?;
+    if urls.iter().any(|url| !url.starts_with("https://") && !is_here(url)) {
         let help = "name it with https://, or by an address such as 127.0.0.1";
         problems.report_with_help(position, "the token would be sent in the clear", help);
         return None;
     }
-    let issuer = issuer.unwrap_or_else(|| url.clone());
-    let (token, region_keys) = (token?, region_keys?);
-    let followed = FollowedRegistry { url, issuer, token, ca_file, region_keys };
+    let Some((first, others)) = urls.split_first() else {
+        problems.report(position, "`url` names no voter");
+        return None;
+    };
+    if issuer.is_none() && !others.is_empty() {
+        let help = "it is the `control.url` that all voters of the region have";
+        problems.report_with_help(position, "of several voters the `issuer` must be named", help);
+        return None;
+    }
+    let issuer = issuer.unwrap_or_else(|| first.clone());
+    let (voters, token, region_keys) = (VoterUrls::new(first, others), token?, region_keys?);
+    let followed = FollowedRegistry { voters, issuer, token, ca_file, region_keys };
     Some(RegionRegistry::Followed(Box::new(followed)))
 }
 
@@ -376,6 +394,13 @@ exchange:
             ("{ url: 'http://localhost:8081', token: { env: PATH }, region_keys: k }", "1:1"),
             ("{ url: 'https://control', token: { file: none }, region_keys: k }", "1:42"),
             ("{ url: 'https://control', token: { env: PATH } }", "1:1"),
+            ("{ url: [], token: { env: PATH }, region_keys: k }", "1:1"),
+            ("{ url: ['https://a', b], issuer: i, token: { env: PATH }, region_keys: k }", "1:22"),
+            (
+                "{ url: ['https://a', 'http://b'], issuer: i, token: { env: PATH }, region_keys: k }",
+                "1:1",
+            ),
+            ("{ url: ['https://a', 'https://b'], token: { env: PATH }, region_keys: k }", "1:1"),
         ] {
             let mistakes = read_by(registry, text).unwrap_err();
             assert!(mistakes.contains(&format!("aegis.yaml:{told}")), "{text}\n{mistakes}");
@@ -388,5 +413,8 @@ exchange:
         assert_eq!(read_by(registry, text).unwrap().issuer(), "http://127.0.0.1:8081");
         let text = "{ url: 'https://control', issuer: 'https://region', token: { env: PATH }, region_keys: keys.json }";
         assert_eq!(read_by(registry, text).unwrap().issuer(), "https://region");
+        let text = "{ url: ['https://a', 'https://b'], issuer: 'https://region', token: { env: PATH }, region_keys: k }";
+        let RegionRegistry::Followed(followed) = read_by(registry, text).unwrap() else { panic!() };
+        assert_eq!(followed.voters.iter().collect::<Vec<_>>(), ["https://a", "https://b"]);
     }
 }

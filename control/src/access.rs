@@ -34,6 +34,7 @@ pub enum AccessError {
 #[derive(Debug)]
 pub(crate) struct Access {
     tokens: Vec<(Secret<[u8; 32]>, Principal)>,
+    follower: Secret<String>,
 }
 
 impl Access {
@@ -41,15 +42,23 @@ impl Access {
     pub(crate) fn open(directory: &Path) -> Result<Self, AccessError> {
         let file = |source| AccessError::File { path: directory.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(file)?;
+        let read = |name| token(&directory.join(format!("{name}.token")), name);
+        let (admin, follower) = (read("admin")?, read("follower")?);
         let mut tokens = Vec::new();
-        for (name, role) in [("admin", Role::Admin), ("follower", Role::Follower)] {
-            let token = token(&directory.join(format!("{name}.token")), name)?;
+        for (name, token, role) in
+            [("admin", &admin, Role::Admin), ("follower", &follower, Role::Follower)]
+        {
             let digest = Secret::new(Sha256::digest(token.expose().trim()).into());
             let actor = Actor::parse(&format!("local {name}"));
             let whole = |actor| Principal { actor, roles: [role].into(), reach: Reach::Region };
             tokens.extend(actor.map(|actor| (digest, whole(actor))));
         }
-        Ok(Self { tokens })
+        Ok(Self { tokens, follower })
+    }
+
+    /// What followers have, for those that are to take it too.
+    pub(crate) fn follower(&self) -> &Secret<String> {
+        &self.follower
     }
 
     /// Whose token this is.

@@ -12,7 +12,7 @@ use crate::Control;
 use crate::problem::Problem;
 use crate::read::Asked;
 use aegis_control_commands::LedgerError;
-use aegis_control_commands::chronicled;
+use aegis_control_commands::{Deed, chronicled, done};
 
 impl Control {
     /// Has a command of a request applied, once.
@@ -29,6 +29,20 @@ impl Control {
             answer.map_err(Problem::Declined)
         };
         self.on_record((by, action), propose).await
+    }
+
+    /// Has what is done to the region beside its ledger put on record, where an audit log is kept.
+    pub(crate) async fn deed<T>(
+        &self,
+        who: &Principal,
+        (act, target): (&'static str, Option<String>),
+        work: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        let deed = Deed { by: who.actor.clone(), act, target };
+        match &self.chronicle {
+            None => work.await,
+            Some(chronicle) => done(chronicle.as_ref(), &self.node, deed, work).await,
+        }
     }
 
     /// Has what is proposed put on record, where an audit log is kept.

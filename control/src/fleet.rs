@@ -1,44 +1,47 @@
-//! What the gateways of a region run, as they report it.
+//! What the gateways of a region run, as they report it to whichever voter they follow.
 //!
-//! Not here: what they should run (`ledger`). Memory of this node alone: a gateway reports to the node it follows, every few
-//! seconds, so a node that starts knows the fleet soon. Invariant: a report says what is; it changes nothing.
+//! Not here: what they should run (`ledger`), and what is remembered of reports (`board`). Reports come every few seconds and are
+//! no matter for the ledger: voters ask each other for them when somebody wants to know. Invariant: a report says what is; it
+//! changes nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use aegis_domain::{Timestamp, Ttl};
+use aegis_domain::Timestamp;
 use aegis_policy_follow::{LineReport, Report, RolloutReport};
 use aegis_policy_rollout::{Counts, Observed};
+use aegis_raft_store::Node;
 use async_trait::async_trait;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::Mutex as AsyncMutex;
 
+use crate::board::{Board, FORGOTTEN, Question, SILENT};
 use crate::problem::Problem;
 use crate::read::Asked;
 use crate::{Control, Observations, Watched, clock};
 
-const GATEWAYS_MAX: usize = 10_000;
 const NAME_BYTES_MAX: usize = 63;
 /// The year 2100.
 const SINCE_S_MAX: u64 = 4_102_444_800;
-const REFUSAL_CHARS_MAX: usize = 4_096;
-/// Five reports that did not come.
-const SILENT: Ttl = Ttl::from_s(15);
-/// A gateway that is gone for good is forgotten after a day.
-const FORGOTTEN: Ttl = Ttl::from_s(24 * 60 * 60);
+/// How long a voter may take to tell what it heard.
+const WITHIN: Duration = Duration::from_secs(1);
+/// Whoever looks again so soon sees the same.
+const FRESH: Duration = Duration::from_millis(500);
+/// What came while the last question was on its way is asked for again.
+const OVERLAP: Duration = Duration::from_secs(2);
 
-/// The gateways that reported here.
-#[derive(Debug, Default)]
-pub(crate) struct Fleet(Mutex<BTreeMap<Box<str>, Heard>>);
-
-#[derive(Clone, Debug)]
-struct Heard {
-    at: Timestamp,
-    report: Report,
+/// What this voter knows of the gateways, and how it hears what others know.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    node: Node,
+    board: Arc<Board>,
+    /// When each other voter last told what it heard; held while they are asked, so that they are asked once at a time.
+    asked: AsyncMutex<BTreeMap<u64, Option<Instant>>>,
 }
 
 /// A gateway is called as hosts are: 1 to 63 of `a-z 0-9 . -`.
@@ -48,21 +51,36 @@ fn is_name(text: &str) -> bool {
 }
 
 impl Fleet {
-    fn hear(&self, gateway: &str, mut report: Report, now: Timestamp) -> Result<(), Problem> {
-        for refused in report.lines.iter_mut().filter_map(|line| line.refused.as_mut()) {
-            refused.why = refused.why.chars().take(REFUSAL_CHARS_MAX).collect();
-        }
-        let mut fleet = self.0.lock();
-        fleet.retain(|_, heard| now < heard.at.plus(FORGOTTEN));
-        if fleet.len() >= GATEWAYS_MAX && !fleet.contains_key(gateway) {
-            return Err(Problem::Refused(aegis_registry::Refusal::Full));
-        }
-        fleet.insert(gateway.into(), Heard { at: now, report });
-        Ok(())
+    /// Tells other voters from now on what gateways tell this one.
+    pub(crate) fn of(node: Node) -> Self {
+        let board = Arc::new(Board::default());
+        node.answer_with(Arc::<Board>::clone(&board));
+        Self { node, board, asked: AsyncMutex::default() }
     }
 
-    fn all(&self) -> BTreeMap<Box<str>, Heard> {
-        self.0.lock().clone()
+    /// Hears what gateways told the other voters since these were last asked. How long ago each told, in the end.
+    async fn gather(&self) -> BTreeMap<u64, Option<Duration>> {
+        let mut asked = self.asked.lock().await;
+        let begun = Instant::now();
+        let is_fresh = |told: &Option<Instant>| told.is_some_and(|at| at.elapsed() < FRESH);
+        if asked.is_empty() || !asked.values().all(is_fresh) {
+            let since = |voter| asked.get(&voter).copied().flatten();
+            let question = |voter| {
+                let everything = Duration::from_secs(FORGOTTEN.ms() / 1_000);
+                let within = since(voter).map_or(everything, |at| at.elapsed() + OVERLAP);
+                serde_json::to_string(&Question::within(within)).unwrap_or_default()
+            };
+            let answers = self.node.ask_others(question, WITHIN).await;
+            let now = clock::now();
+            let told = answers.into_iter().map(|(voter, answer)| {
+                let told = answer.and_then(|answer| serde_json::from_str(&answer).ok());
+                let is_told = told.is_some();
+                told.into_iter().for_each(|told| self.board.hear_from(voter, told, now));
+                (voter, if is_told { Some(begun) } else { since(voter) })
+            });
+            *asked = told.collect();
+        }
+        asked.iter().map(|(voter, told)| (*voter, told.map(|at| at.elapsed()))).collect()
     }
 }
 
@@ -70,6 +88,7 @@ impl Fleet {
 impl Observations for Fleet {
     /// The sum over gateways, and the slowest of them. One that is silent, or not in this stage yet, has seen nothing of it.
     async fn observed(&self, watched: &Watched) -> Option<Observed> {
+        self.gather().await;
         let now = clock::now();
         let stage = u32::try_from(watched.stage).ok()?;
         let is_it = |report: &&RolloutReport| {
@@ -77,8 +96,8 @@ impl Observations for Fleet {
             (report.id.as_str(), report.stage, report.since_ns)
                 == (watched.rollout.as_ref(), stage, since_ns)
         };
-        let fleet = self.0.lock();
-        let heard = fleet.values().filter(|heard| now < heard.at.plus(SILENT));
+        let fleet = self.board.all();
+        let heard = fleet.values().filter(|heard| !heard.is_silent(now));
         let lines = heard.flat_map(|heard| &heard.report.lines);
         let of = lines.filter(|line| line.line == watched.line);
         let seen = of.filter_map(|line| line.rollout.as_ref()).filter(is_it);
@@ -116,19 +135,27 @@ pub(crate) async fn report(
 }
 
 pub(crate) async fn show(State(control): State<Arc<Control>>) -> Response {
-    let now = clock::now();
-    let gateways = control.fleet.all().into_iter().map(|(name, heard)| {
+    let others = control.fleet.gather().await;
+    let (now, own) = (clock::now(), control.node.identity().node);
+    let voters = others.into_iter().map(|(voter, told)| {
+        let ms = told.and_then(|told| u64::try_from(told.as_millis()).ok());
+        let is_silent = ms.is_none_or(|ms| ms >= SILENT.ms());
+        json!({ "node": voter, "told_ms_ago": ms, "is_silent": is_silent })
+    });
+    let gateways = control.fleet.board.all().into_iter().map(|(name, heard)| {
         let lines = heard.report.lines.iter().map(|line| control.line(line));
         json!({
             "gateway": name,
             "build": heard.report.build,
             "region": heard.report.region,
             "heard_at": clock::show(heard.at),
-            "is_silent": now >= heard.at.plus(SILENT),
+            "heard_by": heard.by.unwrap_or(own),
+            "is_silent": heard.is_silent(now),
             "lines": lines.collect::<Vec<_>>(),
         })
     });
-    Json(json!({ "gateways": gateways.collect::<Vec<_>>() })).into_response()
+    let gateways: Vec<_> = gateways.collect();
+    Json(json!({ "gateways": gateways, "voters": voters.collect::<Vec<_>>() })).into_response()
 }
 
 impl Control {
@@ -139,7 +166,7 @@ impl Control {
     }
 
     fn hear(&self, gateway: &str, report: Report) -> Result<(), Problem> {
-        self.fleet.hear(gateway, report, clock::now())
+        self.fleet.board.hear(gateway, report, clock::now())
     }
 
     /// What one gateway runs, beside what is released.

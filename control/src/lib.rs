@@ -6,6 +6,7 @@
 
 mod access;
 mod api;
+mod board;
 mod command;
 mod feed;
 mod fleet;
@@ -37,7 +38,7 @@ use tokio::sync::Mutex;
 pub use access::AccessError;
 pub use aegis_access::{Permission, Principal, Reach, Role};
 pub use aegis_control_commands::{
-    Changed, Chronicle, ChronicleError, Ledger, LedgerError, Proposal, Reading, Replicated,
+    Changed, Chronicle, ChronicleError, Deed, Ledger, LedgerError, Proposal, Reading, Replicated,
 };
 pub use aegis_control_connection::{Serving, TlsError, tls_config};
 pub use aegis_control_messages::problem::{KeyError, ReleasesError};
@@ -156,7 +157,7 @@ impl Control {
         if config.audiences.is_empty() {
             return Err(ControlError::NoAudience);
         }
-        let fleet = Arc::new(Fleet::default());
+        let fleet = Arc::new(Fleet::of(node.clone()));
         Ok(Self {
             service: Service { issuer: config.issuer, audiences: config.audiences },
             node,

@@ -64,7 +64,7 @@ pub trait Observations: Send + Sync + fmt::Debug {
     async fn observed(&self, watched: &Watched) -> Option<Observed>;
 }
 
-/// Goes on for ever; where nobody leads there is nobody to propose to.
+/// Goes on for ever; the voter that leads does it, so that gateways are asked about once.
 pub(crate) async fn drive(control: &Control) {
     let Ok(driver) = Actor::parse(DRIVER) else { return };
     let mut tick = tokio::time::interval(EVERY);
@@ -72,7 +72,8 @@ pub(crate) async fn drive(control: &Control) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        if control.node.status().leader.is_some() {
+        let status = control.node.status();
+        if status.leader == Some(status.node) {
             round(control, &driver).await;
         }
     }

@@ -22,25 +22,33 @@ pub struct Question {
 #[derive(Clone, Debug)]
 pub struct Claim {
     pub tenant: TenantId,
+    /// The approval.
     pub id: DecisionId,
     /// The digest of the call as it is now.
     pub call: ParamsHash,
+    /// The call itself: whatever is sent again in its name was sent once.
+    pub by: DecisionId,
 }
 
-/// Nobody can be asked, or the grant does not count any more.
+/// Why an approval was not kept or used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the approval could not be kept or used")]
-pub struct ApprovalsError;
+pub enum ApprovalsError {
+    #[error("the region's ledger refuses it")]
+    Refused,
+    /// No voter answers for the ledger, or none says what came of it. What was granted may be used up.
+    #[error("the region's ledger does not answer for it")]
+    Unreachable,
+}
 
-/// Keeps approvals.
+/// Keeps approvals. Whatever is asked is answered within a bounded time.
 #[async_trait]
 pub trait Approvals: Send + Sync + fmt::Debug {
     /// Puts the question to people.
     async fn ask(&self, question: Question) -> Result<(), ApprovalsError>;
 
-    /// The rules that were granted this very call and are not used up, as far as is known here.
-    fn granted(&self, claim: &Claim) -> BTreeSet<RuleId>;
+    /// The rules that were granted this very call and are not used up: whatever was granted before this was asked counts.
+    async fn granted(&self, claim: &Claim) -> Result<BTreeSet<RuleId>, ApprovalsError>;
 
-    /// Uses the grant up, whoever else wants to.
+    /// Uses the grant up, whoever else wants to, for this one call.
     async fn consume(&self, claim: &Claim, rules: BTreeSet<RuleId>) -> Result<(), ApprovalsError>;
 }

@@ -15,6 +15,7 @@ mod money;
 mod reason;
 mod secret;
 mod time;
+mod voters;
 
 pub use agent::{AgentIdentity, TokenUse};
 pub use approval::ApprovalRequest;
@@ -32,3 +33,4 @@ pub use money::{EstimateKind, MicroUsd, MoneyError};
 pub use reason::{Fault, Reason};
 pub use secret::Secret;
 pub use time::{Timestamp, Ttl};
+pub use voters::VoterUrls;

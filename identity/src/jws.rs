@@ -20,6 +20,9 @@ const FORBIDDEN: [&str; 6] = ["crit", "b64", "zip", "jku", "x5u", "x5c"];
 /// The key itself: a proof must bring it (RFC 9449 §4.2), nothing else may.
 const JWK: &str = "jwk";
 
+/// `typ` of what a backup of a region's ledger says of itself.
+pub const BACKUP_TYPE: &str = "aegis-backup+jwt";
+
 /// Checks a text that we signed ourselves, such as an attestation, and hands out what was signed.
 /// The type must match exactly, so that nothing signed for one purpose serves another (RFC 8725 §3.11).
 pub fn verify_jws(token: &str, typ: &str, keys: &KeySet) -> Result<Vec<u8>, TokenError> {

@@ -50,7 +50,7 @@ pub use error::{Part, TokenError};
 pub use inspect::{Inspection, inspect};
 pub use json::JsonError;
 pub use jwk::KeyError;
-pub use jws::{verify_jws, verify_jws_within};
+pub use jws::{BACKUP_TYPE, verify_jws, verify_jws_within};
 pub use key_set::{KeySet, KeySetError};
 pub use mint::{TokenTtl, lay_out, mint};
 pub use mode::{Admission, Mode, ModeError, Modes, Shown, admit};

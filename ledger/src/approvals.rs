@@ -170,6 +170,22 @@ impl Approvals {
         self.0.range((from, Unbounded))
     }
 
+    /// The rules that a call may pass by an approval at an instant: none, unless it was granted for this very call and
+    /// not used.
+    pub fn granted(
+        &self,
+        key: &ApprovalKey,
+        params: &ParamsHash,
+        now: Timestamp,
+    ) -> BTreeSet<RuleId> {
+        let approval = self.get(key).filter(|approval| {
+            approval.params == *params
+                && approval.expires_at > now
+                && matches!(approval.state, ApprovalState::Granted { .. })
+        });
+        approval.map(|approval| approval.rules.clone()).unwrap_or_default()
+    }
+
     pub(crate) fn act(
         &mut self,
         act: &ApprovalAct,

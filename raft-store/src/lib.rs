@@ -7,6 +7,7 @@
 
 mod disk;
 mod host;
+mod lead;
 mod log;
 mod machine;
 mod members;
@@ -14,6 +15,8 @@ mod node;
 mod propose;
 mod rescue;
 mod state;
+mod status;
+mod talk;
 mod types;
 mod wire;
 
@@ -21,7 +24,9 @@ mod wire;
 mod tests;
 
 pub use disk::{DiskError, Fatal, Identity, OnFatal};
-pub use node::{Door, Node, NodeError, Pace, Settings, Status};
+pub use node::{Door, Node, NodeError, Pace, Settings};
 pub use propose::{ProposeError, Wish};
 pub use rescue::{Backup, Recovered, recover, restore};
+pub use status::Status;
+pub use talk::Answers;
 pub use wire::tls::{Credentials, TlsError};

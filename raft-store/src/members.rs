@@ -18,6 +18,7 @@ use crate::propose::{ProposeError, Wish};
 use crate::state::Shared;
 use crate::types::{Metrics, Raft};
 use crate::wire::message::{Request, Response};
+use crate::wire::peers::Peers;
 
 /// How long a node may take to learn what the others know. Whoever asks again goes on where it stopped.
 const LEARNING: Duration = Duration::from_secs(20);
@@ -29,12 +30,17 @@ pub(crate) enum MemberAct {
     Promote(u64),
     TakeOut(u64),
     Finish,
+    /// The leader is to have another lead: this one, or whoever it likes best.
+    HandOver(Option<u64>),
+    /// The leader wants this very voter to lead.
+    Lead,
 }
 
 /// Where the leader does it.
 pub(crate) struct Members<'a> {
     pub(crate) raft: &'a Raft,
     pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) peers: &'a Peers,
     pub(crate) within: Duration,
 }
 
@@ -48,6 +54,8 @@ impl Members<'_> {
             }
             MemberAct::TakeOut(id) => self.take_out(id).await,
             MemberAct::Finish => self.finish().await,
+            MemberAct::HandOver(to) => self.hand_over(to).await,
+            MemberAct::Lead => self.lead().await,
         }
     }
 
@@ -143,18 +151,18 @@ impl Node {
         self.command(VoterAct::Raise { level: aegis_ledger::FEATURE_LEVEL }).await.map(drop)
     }
 
-    fn known(&self, id: u64) -> Result<(), NodeError> {
+    pub(crate) fn known(&self, id: u64) -> Result<(), NodeError> {
         let is_known = self.ledger().voters().get(id).is_some();
         if is_known { Ok(()) } else { Err(NodeError::UnknownVoter(id)) }
     }
 
-    async fn by_leader(&self, act: MemberAct) -> Result<(), NodeError> {
+    pub(crate) async fn by_leader(&self, act: MemberAct) -> Result<(), NodeError> {
         let running = self.running();
         let metrics = running.raft.metrics().borrow().clone();
         let leader = metrics.current_leader.ok_or(ProposeError::NoQuorum)?;
         if leader == metrics.id {
-            let (raft, shared, within) = (&running.raft, &running.shared, running.within);
-            return Members { raft, shared, within }.act(act).await;
+            let Running { raft, shared, peers, within, .. } = running;
+            return Members { raft, shared, peers, within: *within }.act(act).await;
         }
         let members = metrics.membership_config.membership();
         let node = members.get_node(&leader).ok_or(ProposeError::NoQuorum)?;
@@ -173,9 +181,9 @@ impl Node {
         let metrics = self.running().raft.metrics().borrow().clone();
         let own = metrics.membership_config.membership().get_node(&id).map(|own| own.addr.clone());
         if own.as_deref() != Some(address) {
-            let Running { raft, shared, within, .. } = self.running();
+            let Running { raft, shared, peers, within, .. } = self.running();
             let node = BTreeMap::from([(id, BasicNode::new(address))]);
-            let members = Members { raft, shared, within: *within };
+            let members = Members { raft, shared, peers, within: *within };
             members.change(ChangeMembers::SetNodes(node)).await?;
         }
         let told = self.ledger().voters().get(id).map(|voter| voter.address.clone());

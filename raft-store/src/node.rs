@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegis_ledger::{Answer, Checkpoint, FEATURE_LEVEL, Ledger, Refusal};
+use aegis_ledger::{Answer, FEATURE_LEVEL, Ledger, Refusal};
 use aegis_registry::{ClientId, Event};
 use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use openraft::{Config, SnapshotPolicy};
@@ -24,6 +24,7 @@ use crate::log::LogStore;
 use crate::machine::Machine;
 use crate::propose::{Desk, ProposeError, Proposer, Wish};
 use crate::state::Shared;
+use crate::talk::Slot;
 #[cfg(test)]
 use crate::tests::sim::{Bug, planted};
 use crate::types::{Metrics, Raft, Types};
@@ -61,6 +62,10 @@ pub enum NodeError {
     Learning(u64),
     #[error("a node does not take itself out; ask another")]
     Itself,
+    #[error("no other voter is there to lead")]
+    NoHeir,
+    #[error("node {0} was not elected; whoever leads now is told by the status")]
+    NotElected(u64),
     #[error("the state cannot be written out")]
     Json(#[from] serde_json::Error),
     #[error(transparent)]
@@ -123,8 +128,10 @@ pub(crate) struct Running {
     desk: Desk,
     pub(crate) within: Duration,
     tls: Option<Current>,
-    file: PathBuf,
-    bytes_max: u64,
+    pub(crate) file: PathBuf,
+    pub(crate) bytes_max: u64,
+    /// Who answers what other voters ask beside Raft.
+    pub(crate) answers: Slot,
     address: Option<SocketAddr>,
     tasks: Vec<AbortHandle>,
 }
@@ -168,10 +175,13 @@ impl Running {
         };
         let (desk, work) = proposer.open();
         let tasks = vec![host::spawn(work).abort_handle()];
+        let answers = Slot::default();
         let server = Server {
             own: identity.clone(),
             raft: raft.clone(),
             shared: Arc::clone(&shared),
+            peers: peers.clone(),
+            answers: Arc::clone(&answers),
             within: pace.write,
             on_fatal,
             incoming: Arc::default(),
@@ -186,6 +196,7 @@ impl Running {
             tls: None,
             file: PathBuf::new(),
             bytes_max: pace.ledger_bytes_max,
+            answers,
             address: None,
             tasks,
         };
@@ -202,42 +213,6 @@ impl Drop for Running {
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Node").field("identity", &self.0.identity).finish_non_exhaustive()
-    }
-}
-
-/// What a node says of itself.
-#[derive(Clone, Debug)]
-pub struct Status {
-    pub node: u64,
-    pub term: u64,
-    pub leader: Option<u64>,
-    pub last_entry: Option<u64>,
-    pub applied: Option<u64>,
-    pub snapshot: Option<u64>,
-    pub voters: Vec<u64>,
-    pub learners: Vec<u64>,
-    /// Of a leader: up to which entry each of the others holds the log.
-    pub held: BTreeMap<u64, Option<u64>>,
-    /// Whether a change of the voters was begun and not finished.
-    pub is_joint: bool,
-    /// Of a leader: how long ago a quorum last answered.
-    pub quorum_heard_ago: Option<Duration>,
-    pub checkpoint: Option<Checkpoint>,
-    /// How long ago it last was in touch with the cluster: heard a leader, or, as one, a quorum.
-    pub in_touch_ago: Duration,
-    /// What its file takes on disk, and what it may take.
-    pub ledger_bytes: u64,
-    pub ledger_bytes_max: u64,
-}
-
-impl Status {
-    /// Whether it is time to look after the disk: four fifths are taken.
-    pub fn is_nearly_full(&self) -> bool {
-        self.ledger_bytes >= self.ledger_bytes_max.saturating_div(5).saturating_mul(4)
-    }
-
-    pub fn is_full(&self) -> bool {
-        self.ledger_bytes >= self.ledger_bytes_max
     }
 }
 
@@ -425,35 +400,6 @@ impl Node {
     /// The registry's events after a serial, at most `max`; `None` where they are no longer at hand.
     pub fn events_after(&self, serial: u64, max: usize) -> Option<Vec<Event>> {
         self.0.shared.events_after(serial, max)
-    }
-
-    pub fn status(&self) -> Status {
-        let metrics = self.0.raft.metrics().borrow().clone();
-        let members = metrics.membership_config.membership();
-        let held = metrics.replication.clone().unwrap_or_default();
-        let quorum_heard_ago = metrics.millis_since_quorum_ack.map(Duration::from_millis);
-        Status {
-            node: metrics.id,
-            term: metrics.current_term,
-            leader: metrics.current_leader,
-            last_entry: metrics.last_log_index,
-            applied: metrics.last_applied.map(|id| id.index),
-            snapshot: metrics.snapshot.map(|id| id.index),
-            voters: members.voter_ids().collect(),
-            learners: members.learner_ids().collect(),
-            held: held.into_iter().map(|(id, last)| (id, last.map(|last| last.index))).collect(),
-            is_joint: members.get_joint_config().len() > 1,
-            quorum_heard_ago,
-            checkpoint: self.0.shared.checkpoint(),
-            in_touch_ago: quorum_heard_ago.unwrap_or_else(|| self.0.shared.led_ago()),
-            ledger_bytes: self.ledger_bytes(),
-            ledger_bytes_max: self.0.bytes_max,
-        }
-    }
-
-    /// A file that cannot be looked at has other ways to fail.
-    fn ledger_bytes(&self) -> u64 {
-        std::fs::metadata(&self.0.file).map_or(0, |file| file.len())
     }
 
     /// Folds the log into a snapshot now.

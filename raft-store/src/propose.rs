@@ -184,6 +184,9 @@ impl Proposer {
         let metrics = self.raft.metrics().borrow().clone();
         let Some(leader) = metrics.current_leader else { return false };
         let commands = commands.to_vec();
+        if leader == metrics.id && self.shared.is_handing_over() {
+            return false;
+        }
         if leader == metrics.id {
             let written = self.raft.client_write(Batch { at: now(), commands }).await;
             return written

@@ -3,6 +3,7 @@
 //! Not here: Raft (`machine`). Invariant: whoever is told of a change can read it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aegis_ledger::{Answer, Batch, Checkpoint, Ledger, Outcome, Refusal};
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     /// When a leader was last heard; before the first time, when this node began.
     led: Mutex<Instant>,
     released: watch::Sender<u64>,
+    /// Set while this leader lets nothing into the log, so that another can hold all of it.
+    handing_over: AtomicBool,
 }
 
 impl Shared {
@@ -56,7 +59,16 @@ impl Shared {
             serial,
             led: Mutex::new(Instant::now()),
             released,
+            handing_over: AtomicBool::new(false),
         }
+    }
+
+    pub(crate) fn is_handing_over(&self) -> bool {
+        self.handing_over.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_handing_over(&self, is_so: bool) {
+        self.handing_over.store(is_so, Ordering::Release);
     }
 
     pub(crate) fn note_led(&self) {

@@ -205,6 +205,11 @@ impl Plan {
         self.config.pointer(pointer).and_then(Value::as_str)
     }
 
+    /// How `acme` is bound to a tool.
+    pub(crate) fn binding(&self, route: &str) -> Value {
+        self.config["tenants"]["acme"]["tools"][route].clone()
+    }
+
     pub(crate) fn write_config(&self) {
         // JSON is YAML, and one line a member gives mistakes a place.
         self.file("aegis.yaml", &format!("{:#}", self.config));

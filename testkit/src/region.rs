@@ -77,6 +77,25 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Follows what voters keep together, by these of their addresses.
+    pub async fn following_any(self, voter: &Building, urls: &[String]) -> Self {
+        let issuer = voter.region().url.clone();
+        self.following(voter)
+            .await
+            .with("/registry/url", json!(urls))
+            .with("/registry/issuer", json!(issuer))
+    }
+
+    /// Pays where another building does, so that a call of one is the same call at the other.
+    pub fn paying_at(self, other: &Building) -> Self {
+        self.file("other-ca.pem", other.authority().pem());
+        let mut binding = other.plan().binding("pay");
+        binding["ca_file"] = json!("other-ca.pem");
+        self.with("/tenants/acme/tools/pay", binding)
+    }
+}
+
 impl Building {
     pub fn control_url(&self) -> String {
         self.plan().control_url()
@@ -107,6 +126,17 @@ impl Region {
     /// One that may be refused.
     pub fn try_post(&self, path: &str, body: Value) -> Result<Value, ClientError> {
         self.admin.post(path, &body, &Conditions::default()).map(|answer| answer.body)
+    }
+
+    /// A command on what still is as it was seen.
+    pub fn put_at(&self, path: &str, seen: &str, body: Value) -> Value {
+        let conditions = Conditions { version: Some(seen), once: None };
+        self.admin.put(path, &body, &conditions).unwrap().body
+    }
+
+    pub fn post_at(&self, path: &str, seen: &str, body: Value) -> Value {
+        let conditions = Conditions { version: Some(seen), once: None };
+        self.admin.post(path, &body, &conditions).unwrap().body
     }
 
     pub fn delete(&self, path: &str) -> Value {

@@ -46,7 +46,16 @@ impl Plan {
         let answer = region.post("/v1/cluster/members", wish);
         let invitation: Invitation = serde_json::from_value(answer["invitation"].clone()).unwrap();
         self.voter_files().accept(&invitation).unwrap();
+        std::fs::create_dir_all(self.path("keys")).unwrap();
+        self.secret("keys/region.pem", &invitation.region_key);
+        self.secret("control/follower.token", &invitation.follower_token);
         (self.voting(region.url()), answer["id"].as_u64().unwrap())
+    }
+
+    fn secret(&self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        self.file(name, text);
+        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     /// `aegisctl cluster restore` with the ledger of a backup.

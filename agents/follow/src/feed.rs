@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use aegis_domain::{Secret, Timestamp, Ttl};
+use aegis_domain::{Secret, Timestamp, Ttl, VoterUrls};
 use aegis_identity::{KeySet, TokenError, verify_jws_within};
 use aegis_registry::{Event, RegistryError, View};
 use arc_swap::ArcSwap;
@@ -69,9 +69,9 @@ pub enum FeedError {
 /// Where to follow, and whom to believe.
 #[derive(Debug)]
 pub struct FeedConfig {
-    /// The control API's base URL.
-    pub url: String,
-    /// The follower's token.
+    /// The control API, as each voter serves it.
+    pub voters: VoterUrls,
+    /// The follower's token, which each of them takes.
     pub token: Secret<String>,
     /// In PEM, instead of the public authorities.
     pub ca: Option<String>,
@@ -129,7 +129,8 @@ impl Follower {
         let shown = Arc::new(Shown { view, heard_s: AtomicU64::new(held.heard_s) });
         let (stop, stopped) = channel();
         let told = Box::new(told);
-        let thread = Thread { config, fetch, keep, held, shown: Arc::clone(&shown), told };
+        let voters = Arc::new(config.voters.clone());
+        let thread = Thread { voters, config, fetch, keep, held, shown: Arc::clone(&shown), told };
         let started =
             thread::Builder::new().name("aegis-feed".into()).spawn(move || thread.run(&stopped));
         started.map_err(|source| FeedError::File { path: "aegis-feed".into(), source })?;
@@ -207,6 +208,7 @@ impl Held {
 }
 
 struct Thread {
+    voters: Arc<VoterUrls>,
     config: FeedConfig,
     fetch: Fetch,
     keep: Keep,
@@ -238,10 +240,16 @@ impl Thread {
         }
     }
 
-    /// One question: for everything, where nothing is held or much was kept piecemeal; else for what came after.
+    /// One question, to whichever voter answers with what can be used.
     fn ask(&mut self) -> Result<(), FeedError> {
+        let voters = Arc::clone(&self.voters);
+        voters.ask(|url| self.ask_at(url))
+    }
+
+    /// For everything, where nothing is held or much was kept piecemeal; else for what came after.
+    fn ask_at(&mut self, url: &str) -> Result<(), FeedError> {
         let whole = !self.held.any || self.keep.is_long();
-        let base = format!("{}/v1/feed", self.config.url);
+        let base = format!("{url}/v1/feed");
         let url = if whole { base } else { format!("{base}?after={}", self.held.view.serial()) };
         let page = self.fetch.get(&url, Some(self.config.token.expose().trim()))?;
         let page = String::from_utf8_lossy(&page);

@@ -9,6 +9,9 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
+/// A host that is gone says nothing at all; whoever asks goes on to the next.
+const CONNECT: Duration = Duration::from_secs(3);
+
 /// Why nothing was fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -43,6 +46,7 @@ impl Fetch {
         }
         let config = Agent::config_builder()
             .timeout_global(Some(timeout))
+            .timeout_connect(Some(CONNECT))
             .max_redirects(0)
             .http_status_as_error(false)
             .tls_config(tls.build())

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use aegis_domain::{Secret, Timestamp};
+use aegis_domain::{Secret, Timestamp, VoterUrls};
 use aegis_identity::{KeySet, SigningKey};
 
 use crate::feed::Part;
@@ -147,7 +147,7 @@ fn an_answer_without_news_is_kept_every_hour_so_that_a_restart_knows_when_it_las
     let home = tempfile::tempdir().unwrap();
     let follow = |url: &str| {
         let config = FeedConfig {
-            url: url.to_owned(),
+            voters: VoterUrls::new(url, &[]),
             token: Secret::new("t".to_owned()),
             ca: None,
             issuer: "https://a".into(),

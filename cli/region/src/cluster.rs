@@ -11,7 +11,7 @@ use aegis_domain::{Region, Timestamp};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::backup::{Copied, copy_checked};
+use crate::backup::{Copied, Trust, copy_checked};
 use crate::machine::{Machine, MachineCommand};
 use crate::region::{Access, RegionError};
 use crate::{Told, files};
@@ -68,6 +68,7 @@ enum VotersCommand {
     Invite(InviteArgs),
     Promote(NodeArgs),
     Remove(NodeArgs),
+    HandOver(HandOverArgs),
     Finish(PlainArgs),
     Raise(PlainArgs),
     Backup(BackupArgs),
@@ -106,10 +107,25 @@ struct NodeArgs {
     access: Access,
 }
 
+/// Have another voter lead; returns when it does. A leader that is stopped does this by itself.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aegisctl cluster hand-over
+  aegisctl cluster hand-over --to 2")]
+struct HandOverArgs {
+    /// The voter that is to lead; whichever holds most of the log unless given.
+    #[arg(long, value_name = "ID")]
+    to: Option<u64>,
+    #[command(flatten)]
+    access: Access,
+}
+
 /// Write down what the voters have agreed on.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file holds agents, revocations, releases and approvals, but no private key. It is checked as it is written.
+The file holds agents, revocations, releases and approvals, but no private key. It is checked as it is written, and the
+region's key has signed what it is: `aegisctl cluster restore` takes no other.
 
 Example:
   aegisctl cluster backup /backup/aegis-$(date +%F).ledger")]
@@ -139,6 +155,11 @@ impl VotersCommand {
             VotersCommand::Remove(NodeArgs { node, access }) => {
                 let path = format!("/v1/cluster/members/{node}");
                 members(&access.admin(data)?.delete(&path, &none)?.body)
+            }
+            VotersCommand::HandOver(HandOverArgs { to, access }) => {
+                let wish = to.map_or_else(|| json!({}), |to| json!({ "to": to }));
+                let client = access.admin(data)?;
+                Ok(Told::thing(&client.post("/v1/cluster/hand-over", &wish, &none)?.body))
             }
             VotersCommand::Finish(args) => {
                 Ok(Told::thing(&act(&args.access, "/v1/cluster/finish")?))
@@ -179,7 +200,8 @@ impl InviteArgs {
 impl BackupArgs {
     fn run(&self, data: &Path) -> Result<Told, RegionError> {
         let from = self.access.admin(data)?.stream("/v1/cluster/backup")?;
-        let manifest = copy_checked(BufReader::new(from), &self.file, Copied::Whole)?;
+        let manifest =
+            copy_checked(BufReader::new(from), &self.file, (Copied::Whole, Trust::Anybody))?;
         let value = serde_json::to_value(&manifest);
         Ok(Told::thing(&value.map_err(|_| RegionError::Answer { what: "its manifest" })?))
     }

@@ -1,12 +1,11 @@
 //! `aegisctl fleet`: which gateway decides by which release, since when, and who does not.
 //!
-//! Not here: what gateways report (`policies/follow`). Invariant: what is shown is what gateways said of themselves to the node
-//! that is asked, and a gateway that says nothing any more is shown as silent, not left out.
+//! Not here: what gateways report (`policies/follow`). Invariant: what is shown is what gateways said of themselves to any
+//! voter; one that does not tell what it heard is named, and a gateway that says nothing any more is shown as silent, not left out.
 
 use std::path::Path;
 use std::time::Duration;
 
-use aegis_control_client::Client;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -32,7 +31,7 @@ enum FleetCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A line is `current`, `behind` (a later release has not decided yet), `refused` (it never will, and why), or `silent`: nothing
-was heard of that gateway for 15 seconds. Gateways report to the node they follow, so ask that one.
+was heard of that gateway for 15 seconds. Ask any voter: each tells the others what gateways report to it.
 
 Examples:
   aegisctl fleet status
@@ -60,9 +59,12 @@ impl FleetArgs {
         let client = args.access.admin(data)?;
         let mut before = None;
         loop {
-            let lines = lines(&client)?;
+            let body = client.get("/v1/fleet").map_err(RegionError::from)?.body;
+            let lines = lines(&body)?;
             if before.as_ref() != Some(&lines) {
-                let told = tell(Told::list(&lines, &COLUMNS))?;
+                let told = tell(
+                    unheard(&body).into_iter().fold(Told::list(&lines, &COLUMNS), Told::saying),
+                )?;
                 if !args.watch {
                     return Ok(told);
                 }
@@ -74,8 +76,7 @@ impl FleetArgs {
 }
 
 /// One for each line of each gateway; a gateway without lines has one all the same.
-fn lines(client: &Client) -> Result<Vec<Value>, RegionError> {
-    let told = client.get("/v1/fleet").map_err(RegionError::from)?.body;
+fn lines(told: &Value) -> Result<Vec<Value>, RegionError> {
     let gateways = told.get("gateways").and_then(Value::as_array);
     let gateways = gateways.ok_or(RegionError::Answer { what: "the gateways" })?;
     let mut lines = Vec::new();
@@ -88,6 +89,19 @@ fn lines(client: &Client) -> Result<Vec<Value>, RegionError> {
         }
     }
     Ok(lines)
+}
+
+/// The voters whose gateways may be missing, or shown as they were.
+fn unheard(told: &Value) -> Vec<String> {
+    let voters = told.get("voters").and_then(Value::as_array).into_iter().flatten();
+    let silent =
+        voters.filter(|voter| voter.get("is_silent").and_then(Value::as_bool) == Some(true));
+    silent
+        .map(|voter| {
+            let node = voter.get("node").and_then(Value::as_u64).unwrap_or_default();
+            format!("voter {node} does not tell what it heard; gateways that report to it may be missing")
+        })
+        .collect()
 }
 
 fn row(gateway: &Value, line: &Value) -> Value {

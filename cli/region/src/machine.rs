@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 
 use aegis_authority::{Invitation, Mandate, StoreError, VoterFiles, VoterName};
 use aegis_domain::{Region, Timestamp};
+use aegis_identity::KeySet;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::backup::{Copied, copy_checked};
+use crate::backup::{Copied, Trust, copy_checked};
 use crate::files::{self, FilesError};
 use crate::{RegionError, Told};
 
@@ -26,6 +27,10 @@ pub enum MachineError {
     Missing { what: &'static str, path: PathBuf },
     #[error("{} cannot be used", path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error(
+        "it cannot be told who signed the backup: {} is no key set; name the region's with --region-keys", path.display()
+    )]
+    NoKeys { path: PathBuf },
     #[error("a gateway uses this ledger; stop it first")]
     Running,
     #[error("what was last asked of this voter is still to be done; start its gateway")]
@@ -70,6 +75,12 @@ What was decided after the backup is not in it: revocations among it. The voters
 strangers to the new one; wipe their `control/cluster` and `control/ledger`, and invite them.")]
 pub(crate) struct RestoreArgs {
     file: PathBuf,
+    /// The key set of the region that signed the backup; this machine's own keys/jwks.json unless given.
+    #[arg(long, value_name = "FILE", conflicts_with = "accept_unverified")]
+    region_keys: Option<PathBuf>,
+    /// Take the ledger whoever wrote it: they decide which agents, keys, limits and releases the region has from then on.
+    #[arg(long)]
+    accept_unverified: bool,
 }
 
 /// Go on alone with this machine's own ledger, where most voters are lost for good.
@@ -107,7 +118,7 @@ impl Machine {
             MachineCommand::Init => Ok(self.init()?),
             MachineCommand::Join(JoinArgs { invite }) => self.join(invite.as_deref()),
             MachineCommand::RotateCert => Ok(self.rotate()?),
-            MachineCommand::Restore(RestoreArgs { file }) => self.restore(file),
+            MachineCommand::Restore(args) => self.restore(args),
             MachineCommand::Recover(args) => self.recover(args),
         }
     }
@@ -168,33 +179,31 @@ impl Machine {
             return Err(MachineError::OtherRegion(name.cluster.clone()).into());
         }
         let key = self.take_region_key(&invitation)?;
-        self.folder("control")?;
+        let token = self.folder("control")?.join("follower.token");
+        let token = take(&token, &invitation.follower_token)?;
         self.files.accept(&invitation).map_err(MachineError::Store)?;
         let told = told(name).saying(format!(
             "next: give `control.cluster` with the address {} in aegis.yaml and start the gateway;\n\
              then, anywhere: aegisctl cluster promote {}",
             invitation.address, name.node
         ));
-        Ok(match key {
-            RegionKey::Shared => told,
-            RegionKey::Own => told.saying(
+        let told = match key {
+            Taken::Shared => told,
+            Taken::Own => told.saying(
                 "this machine keeps its own keys/region.pem: followers must trust both, and nonces are not shared",
+            ),
+        };
+        Ok(match token {
+            Taken::Shared => told,
+            Taken::Own => told.saying(
+                "this machine keeps its own control/follower.token: no follower can go from the others to it",
             ),
         })
     }
 
     /// All voters of a region attest with one key, unless this machine had one before.
-    fn take_region_key(&self, invitation: &Invitation) -> Result<RegionKey, RegionError> {
-        let path = self.folder("keys")?.join("region.pem");
-        match fs::read_to_string(&path) {
-            Ok(own) if own.trim() == invitation.region_key.trim() => Ok(RegionKey::Shared),
-            Ok(_) => Ok(RegionKey::Own),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                files::new_secret(&path, &invitation.region_key)?;
-                Ok(RegionKey::Shared)
-            }
-            Err(source) => Err(FilesError::File { path, source }.into()),
-        }
+    fn take_region_key(&self, invitation: &Invitation) -> Result<Taken, RegionError> {
+        take(&self.folder("keys")?.join("region.pem"), &invitation.region_key)
     }
 
     fn rotate(&self) -> Result<Told, MachineError> {
@@ -209,13 +218,19 @@ impl Machine {
         own.ok_or(MachineError::Missing { what: "the voter", path })
     }
 
-    fn restore(&self, from: &Path) -> Result<Told, RegionError> {
+    fn restore(&self, args: &RestoreArgs) -> Result<Told, RegionError> {
+        let from = &args.file;
         self.check_empty()?;
         self.folder("control/cluster")?;
         let file = File::open(from);
         let file = file.map_err(|source| FilesError::File { path: from.to_owned(), source })?;
-        let manifest =
-            copy_checked(BufReader::new(file), &self.files.backup(), Copied::LedgerOnly)?;
+        let keys = match args.accept_unverified {
+            true => None,
+            false => Some(self.region_keys(args.region_keys.as_deref())?),
+        };
+        let trust = keys.as_ref().map_or(Trust::Anybody, Trust::Keys);
+        let what = (Copied::LedgerOnly, trust);
+        let manifest = copy_checked(BufReader::new(file), &self.files.backup(), what)?;
         let name = VoterName { cluster: self.another()?, node: 1 };
         self.make(&name, &Mandate::Restore)?;
         Ok(told(&name).saying(format!(
@@ -223,6 +238,14 @@ impl Machine {
              next: start the gateway",
             manifest.cluster, manifest.at
         )))
+    }
+
+    /// Who signs for the region, as it is known here.
+    fn region_keys(&self, named: Option<&Path>) -> Result<KeySet, MachineError> {
+        let path = named.map_or_else(|| self.data.join("keys/jwks.json"), Path::to_owned);
+        let missing = || MachineError::NoKeys { path: path.clone() };
+        let text = fs::read(&path).map_err(|_| missing())?;
+        KeySet::from_jwks(&text).map_err(|_| missing())
     }
 
     fn recover(&self, args: &RecoverArgs) -> Result<Told, RegionError> {
@@ -255,11 +278,24 @@ impl Machine {
     }
 }
 
-/// What a voter attests with.
+/// What a machine does with a secret that the voters have in common.
 #[derive(Clone, Copy, Debug)]
-enum RegionKey {
+enum Taken {
     Shared,
+    /// It had another before, which is never written over.
     Own,
+}
+
+fn take(path: &Path, secret: &str) -> Result<Taken, RegionError> {
+    match fs::read_to_string(path) {
+        Ok(own) if own.trim() == secret.trim() => Ok(Taken::Shared),
+        Ok(_) => Ok(Taken::Own),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            files::new_secret(path, secret)?;
+            Ok(Taken::Shared)
+        }
+        Err(source) => Err(FilesError::File { path: path.to_owned(), source }.into()),
+    }
 }
 
 fn told(name: &VoterName) -> Told {

@@ -7,8 +7,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use aegis_authority::{Mandate, VoterFiles, VoterName};
+use aegis_authority::{Common, Mandate, VoterFiles, VoterName};
 use aegis_domain::{Secret, Timestamp};
+use aegis_identity::{KeySet, SigningKey};
 
 use crate::region::Region;
 use crate::support::{Home, json, stderr, stdout};
@@ -46,19 +47,28 @@ fn a_region_of_one_can_be_asked_how_it_is_and_written_down() {
 
     let elsewhere = Home::ready();
     let backup = backup.to_str().unwrap();
-    let restored = elsewhere.run(&["cluster", "restore", backup]).success();
+    // Its own key is not the region's.
+    let refused = elsewhere.run(&["cluster", "restore", backup]).failure();
+    assert!(stderr(&refused).contains("--region-keys"), "{}", stderr(&refused));
+    let keys = KeySet::default().with(SigningKey::from_seed([7; 32]).public_key().clone()).unwrap();
+    let jwks = region.home.path("region.jwks.json");
+    fs::write(&jwks, keys.to_jwks_json()).unwrap();
+    let restore = ["cluster", "restore", backup, "--region-keys", jwks.to_str().unwrap()];
+    let restored = elsewhere.run(&restore).success();
     assert!(stderr(&restored).contains("revocations"), "{}", stderr(&restored));
     assert_eq!(files(&elsewhere).mandate().unwrap(), Some(Mandate::Restore));
     let name = files(&elsewhere).read().unwrap().unwrap().name;
     assert!(name.cluster.starts_with("local.") && name.node == 1, "{name:?}");
     assert!(fs::read_to_string(files(&elsewhere).backup()).unwrap().starts_with("{\"revision\":"));
     assert!(all_closed(&elsewhere.path("control/cluster")));
-    elsewhere.run(&["cluster", "restore", backup]).failure().code(4);
+    elsewhere.run(&restore).failure().code(4);
 
     let text = fs::read_to_string(backup).unwrap();
     fs::write(backup, text.replace("\"bot\"", "\"bat\"")).unwrap();
-    let refused = Home::ready().run(&["cluster", "restore", backup]).failure();
+    let refused = Home::ready().run(&restore).failure();
     assert!(stderr(&refused).contains("digest"), "{}", stderr(&refused));
+    fs::write(backup, text).unwrap();
+    Home::ready().run(&["cluster", "restore", backup, "--accept-unverified"]).success();
 }
 
 #[test]
@@ -74,7 +84,9 @@ fn a_founder_invites_and_the_invited_machine_is_the_voter_it_was_invited_as() {
     let key = Secret::new(fs::read_to_string(founder.path("keys/region.pem")).unwrap());
     let name = VoterName { cluster: "local".into(), node: 2 };
     let now = Timestamp::from_unix_s(1_790_000_000);
-    let invitation = files(&founder).invite((name.clone(), "b:7400"), &key, now).unwrap();
+    let token = Secret::new("a follower's token".to_owned());
+    let common = Common { region_key: &key, follower_token: &token };
+    let invitation = files(&founder).invite((name.clone(), "b:7400"), common, now).unwrap();
     let invitation = serde_json::to_string(&invitation).unwrap();
     let joiner = Home::ready();
     fs::remove_file(joiner.path("keys/region.pem")).unwrap();
@@ -82,6 +94,9 @@ fn a_founder_invites_and_the_invited_machine_is_the_voter_it_was_invited_as() {
     assert!(stderr(&told).contains("aegisctl cluster promote 2"), "{}", stderr(&told));
     assert_eq!(files(&joiner).read().unwrap().unwrap().name, name);
     assert_eq!(fs::read_to_string(joiner.path("keys/region.pem")).unwrap(), *key.expose());
+    let taken = fs::read_to_string(joiner.path("control/follower.token")).unwrap();
+    assert_eq!(taken, *token.expose(), "a follower goes from one voter to the other");
+    assert!(all_closed(&joiner.path("control")));
     joiner.run_with(&invitation, &["cluster", "join"]).failure().code(4);
 
     let other = Home::empty();

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use aegis_control::{Control, ControlConfig, Serving, SubjectSources, serve};
-use aegis_domain::Secret;
+use aegis_domain::{Secret, VoterUrls};
 use aegis_identity::SigningKey;
 use aegis_policy_follow::{Http, Source as _};
 use assert_cmd::assert::Assert;
@@ -102,7 +102,7 @@ fn the_fleet_is_shown_as_its_gateways_report_it() {
     let region = Region::start();
     assert_eq!(region.says("", "fleet status -o json").trim(), "[]");
     let token = std::fs::read_to_string(region.home.path("control/follower.token")).unwrap();
-    let source = Http::new(&region.url, Secret::new(token), None).unwrap();
+    let source = Http::new(VoterUrls::new(&region.url, &[]), Secret::new(token), None).unwrap();
     let report = json!({
         "build": "aegis-gateway 0.1.0", "region": "eu-west-1",
         "lines": [{

@@ -17,6 +17,8 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 pub use proofs::{client_assertion, dpop_proof, enrolment_proof};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// A host that is gone says nothing at all.
+const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
 
 /// Why a call failed.
@@ -59,6 +61,7 @@ pub struct Client {
     agent: Agent,
     url: String,
     token: Option<Secret<String>>,
+    timeout: Duration,
 }
 
 /// What may go beside a command.
@@ -84,13 +87,23 @@ impl Client {
             tls = tls.root_certs(RootCerts::from([root]));
         }
         let config = Agent::config_builder()
-            .timeout_global(Some(TIMEOUT))
+            .timeout_connect(Some(CONNECT))
             .max_redirects(0)
             .http_status_as_error(false)
             .tls_config(tls.build())
             .build();
         let url = url.trim_end_matches('/').to_owned();
-        Ok(Self { agent: config.into(), url, token })
+        Ok(Self { agent: config.into(), url, token, timeout: TIMEOUT })
+    }
+
+    /// The same control API as another voter serves it, with the same token.
+    pub fn at(&self, url: &str) -> Self {
+        Self { url: url.trim_end_matches('/').to_owned(), ..self.clone() }
+    }
+
+    /// Waits so long for an answer, to the end of it.
+    pub fn within(&self, timeout: Duration) -> Self {
+        Self { timeout, ..self.clone() }
     }
 
     pub fn get(&self, path: &str) -> Result<Answer, ClientError> {
@@ -104,7 +117,7 @@ impl Client {
         let unreachable =
             |source| ClientError::Unreachable { url: url.clone(), source: Box::new(source) };
         let request = self.request("GET", &url, &Conditions::default()).body(Vec::new());
-        let answer = self.agent.run(request.map_err(|error| unreachable(error.into()))?);
+        let answer = self.run(request.map_err(|error| unreachable(error.into()))?);
         let answer = answer.map_err(unreachable)?;
         if answer.status().is_success() {
             return Ok(answer.into_body().into_reader());
@@ -232,8 +245,12 @@ impl Client {
         let unreachable =
             |source| ClientError::Unreachable { url: url.to_owned(), source: Box::new(source) };
         let request = request.map_err(|error| unreachable(error.into()))?;
-        let answer = self.agent.run(request).map_err(unreachable)?;
-        read(url, answer)
+        read(url, self.run(request).map_err(unreachable)?)
+    }
+
+    fn run(&self, request: Request<Vec<u8>>) -> Result<Response<ureq::Body>, ureq::Error> {
+        let request = self.agent.configure_request(request);
+        self.agent.run(request.timeout_global(Some(self.timeout)).build())
     }
 }
 

@@ -59,10 +59,54 @@ where
     E: From<LedgerError>,
     F: Future<Output = Result<T, E>>,
 {
+    recorded((chronicle, node), |revision| describe(by, &action, revision), propose).await
+}
+
+/// What is done to a region beside the commands of its ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deed {
+    pub by: Actor,
+    /// The part of the region, and what was done there: `voter.promote`.
+    pub act: &'static str,
+    pub target: Option<String>,
+}
+
+impl Deed {
+    /// As it is put on record. No command of the ledger is behind it, so its digest is of what is told here.
+    pub fn changed(self, revision: u64) -> Changed {
+        let Self { by, act, target } = self;
+        let told = serde_json::json!({ "act": act, "target": target }).to_string();
+        let (act, command) = (act.to_owned(), Sha256::digest(told).into());
+        Changed { tenant: None, revision, by, act, target, command }
+    }
+}
+
+/// Does nothing that could not be put on record, and puts it there once it is done.
+pub async fn done<T, E, F>(
+    chronicle: &dyn Chronicle,
+    node: &Node,
+    deed: Deed,
+    work: F,
+) -> Result<T, E>
+where
+    E: From<LedgerError>,
+    F: Future<Output = Result<T, E>>,
+{
+    recorded((chronicle, node), |revision| deed.changed(revision), work).await
+}
+
+async fn recorded<T, E, F>(
+    (chronicle, node): (&dyn Chronicle, &Node),
+    change: impl FnOnce(u64) -> Changed,
+    work: F,
+) -> Result<T, E>
+where
+    E: From<LedgerError>,
+    F: Future<Output = Result<T, E>>,
+{
     chronicle.ready().map_err(LedgerError::NoRecord)?;
-    let done = propose.await?;
-    let revision = node.ledger().revision();
-    let change = describe(by, &action, revision);
+    let done = work.await?;
+    let change = change(node.ledger().revision());
     chronicle.note(change).await.map_err(LedgerError::Unrecorded)?;
     Ok(done)
 }

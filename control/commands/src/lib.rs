@@ -7,6 +7,6 @@ mod chronicle;
 mod ledger;
 mod replicated;
 
-pub use chronicle::{Changed, Chronicle, ChronicleError, Chronicled, chronicled};
+pub use chronicle::{Changed, Chronicle, ChronicleError, Chronicled, Deed, chronicled, done};
 pub use ledger::{Ledger, LedgerError, Proposal, Reading};
 pub use replicated::Replicated;

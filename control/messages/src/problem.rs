@@ -154,6 +154,8 @@ impl From<NodeError> for Problem {
             | NodeError::NotFounder
             | NodeError::Learning(_)
             | NodeError::Itself
+            | NodeError::NoHeir
+            | NodeError::NotElected(_)
             | NodeError::Json(_)
             | NodeError::Refused(_) => Problem::Voters(error),
         }
@@ -209,6 +211,7 @@ impl Problem {
             Problem::Ledger(error) => (StatusCode::SERVICE_UNAVAILABLE, unwritten(error)),
             Problem::Alone => (StatusCode::CONFLICT, "alone"),
             Problem::Voters(NodeError::Itself) => (StatusCode::CONFLICT, "itself"),
+            Problem::Voters(NodeError::NoHeir) => (StatusCode::CONFLICT, "no-heir"),
             Problem::Voters(NodeError::Learning(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "learning")
             }

@@ -10,6 +10,7 @@ use aegis_domain::{AgentId, DecisionId, ParamsHash, RuleId, TenantId, Timestamp,
 use aegis_ledger::{
     Action, Approval, ApprovalAct, ApprovalKey, ApprovalRefusal, ApprovalState, WaitingCall,
 };
+use aegis_raft_store::NodeError;
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -180,6 +181,42 @@ pub(super) async fn deny(
     let key = key(path)?;
     let act = ApprovalAct::Deny { key: key.clone() };
     answer(&control, &who, &asked, (&key, act)).await
+}
+
+/// `?params_hash=..`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OfCall {
+    params_hash: Params,
+}
+
+/// What a gateway asks before it uses a grant: which rules this very call may pass.
+pub(super) async fn granted(
+    State(control): Shared,
+    Path(path): Path<(String, String)>,
+    call: Result<Query<OfCall>, QueryRejection>,
+) -> Answer {
+    let (key, OfCall { params_hash: Params(params) }) = (key(path)?, page::query(call)?);
+    let rules = control.granted(&key, &params).await?;
+    Ok(shapes::answer(StatusCode::OK, json!({ "rules": rules })))
+}
+
+impl Control {
+    /// The rules that were granted a call by now, anywhere in the region; fails where that cannot be known.
+    pub async fn granted(
+        &self,
+        key: &ApprovalKey,
+        params: &ParamsHash,
+    ) -> Result<BTreeSet<RuleId>, NodeError> {
+        let known = || self.node.ledger().approvals().granted(key, params, clock::now());
+        let rules = known();
+        if !rules.is_empty() {
+            // Should it be used up elsewhere, the ledger will say so when it is consumed.
+            return Ok(rules);
+        }
+        self.node.catch_up().await?;
+        Ok(known())
+    }
 }
 
 /// The call is about to go out.

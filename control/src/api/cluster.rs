@@ -1,12 +1,13 @@
 //! The region's voters: how they are, who they are, and who comes and goes.
 //!
 //! Not here: how they agree (`raft-store`), and who may be one (`authority`). Invariant: an invitation is answered once and
-//! kept nowhere; any voter can be asked for any of this.
+//! kept nowhere; any voter can be asked for any of this; whoever changes who votes, or takes a backup, is on record.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegis_authority::VoterName;
+use aegis_authority::{Common, VoterName};
+use aegis_identity::BACKUP_TYPE;
 use aegis_raft_store::{Backup, Status};
 use axum::Extension;
 use axum::extract::{Path, State};
@@ -108,18 +109,27 @@ pub(super) async fn invite(
     if control.node.address().is_none() {
         return Err(Problem::Alone);
     }
-    let node = control.node.admit(&address).await?;
+    let target = Some(format!("voter at {address}"));
+    let admit = async { Ok(control.node.admit(&address).await?) };
+    let node = control.deed(&who, ("voter.invite", target), admit).await?;
     warn!(by = who.actor.as_str(), node, "a voter was invited");
     let name = VoterName { cluster: control.node.identity().cluster.clone(), node };
-    let key = control.region_key.to_pkcs8_pem();
-    let files = control.voters.clone();
-    let made =
-        tokio::task::spawn_blocking(move || files.invite((name, &address), &key, clock::now()));
+    let (key, files) = (control.region_key.to_pkcs8_pem(), control.voters.clone());
+    let follower = control.access.follower().clone();
+    let made = tokio::task::spawn_blocking(move || {
+        let common = Common { region_key: &key, follower_token: &follower };
+        files.invite((name, &address), common, clock::now())
+    });
     let invitation = made.await.map_err(|_| Problem::Invitation)?.map_err(|error| {
         tracing::error!(%error, "an invitation could not be made");
         Problem::Invitation
     })?;
     Ok(shapes::answer(StatusCode::CREATED, json!({ "id": node, "invitation": invitation })))
+}
+
+/// What a voter is called on record.
+fn named(node: Option<u64>) -> Option<String> {
+    node.map(|node| format!("voter {node}"))
 }
 
 /// A path names a voter by its id.
@@ -133,8 +143,11 @@ pub(super) async fn promote(
     Path(node): Path<String>,
 ) -> Result<Response, Problem> {
     let node = id(&node)?;
-    control.node.teach(node).await?;
-    control.node.promote(node).await?;
+    let promote = async {
+        control.node.teach(node).await?;
+        Ok(control.node.promote(node).await?)
+    };
+    control.deed(&who, ("voter.promote", named(Some(node))), promote).await?;
     warn!(by = who.actor.as_str(), node, "a voter was promoted");
     Ok(shapes::answer(StatusCode::OK, json!({ "members": listed(&control) })))
 }
@@ -145,31 +158,61 @@ pub(super) async fn remove(
     Path(node): Path<String>,
 ) -> Result<Response, Problem> {
     let node = id(&node)?;
-    control.node.remove(node).await?;
+    let remove = async { Ok(control.node.remove(node).await?) };
+    control.deed(&who, ("voter.remove", named(Some(node))), remove).await?;
     warn!(by = who.actor.as_str(), node, "a voter was removed");
     Ok(shapes::answer(StatusCode::OK, json!({ "members": listed(&control) })))
 }
 
-pub(super) async fn finish(State(control): State<Arc<Control>>) -> Result<Response, Problem> {
-    control.node.finish_change().await?;
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Heir {
+    /// Whoever holds most, where nobody is named.
+    to: Option<u64>,
+}
+
+pub(super) async fn hand_over(
+    State(control): State<Arc<Control>>,
+    Extension(who): Extension<Principal>,
+    asked: Asked,
+) -> Result<Response, Problem> {
+    let Heir { to } = asked.json()?;
+    let hand_over = async { Ok(control.node.hand_over(to).await?) };
+    control.deed(&who, ("voter.hand_over", named(to)), hand_over).await?;
+    warn!(by = who.actor.as_str(), to, "leadership was handed over");
     Ok(status(State(control)).await)
 }
 
-pub(super) async fn raise(State(control): State<Arc<Control>>) -> Result<Response, Problem> {
-    control.node.raise().await?;
+pub(super) async fn finish(
+    State(control): State<Arc<Control>>,
+    Extension(who): Extension<Principal>,
+) -> Result<Response, Problem> {
+    let finish = async { Ok(control.node.finish_change().await?) };
+    control.deed(&who, ("voter.finish", None), finish).await?;
     Ok(status(State(control)).await)
 }
 
-/// Two lines: what the backup is, and the ledger. The digest in the first tells whether the second came whole.
+pub(super) async fn raise(
+    State(control): State<Arc<Control>>,
+    Extension(who): Extension<Principal>,
+) -> Result<Response, Problem> {
+    let raise = async { Ok(control.node.raise().await?) };
+    control.deed(&who, ("voter.raise", None), raise).await?;
+    Ok(status(State(control)).await)
+}
+
+/// Two lines: what the backup is, signed by the region, and the ledger. The digest in the first tells whether the second came
+/// whole.
 pub(super) async fn backup(
     State(control): State<Arc<Control>>,
     Extension(who): Extension<Principal>,
 ) -> Result<Response, Problem> {
-    let Backup { cluster, node, index, revision, at, sha256, image } =
-        control.node.backup().await?;
+    let back_up = async { Ok(control.node.backup().await?) };
+    let backup: Backup = control.deed(&who, ("voter.backup", None), back_up).await?;
+    let Backup { cluster, node, index, revision, at, sha256, image } = backup;
     warn!(by = who.actor.as_str(), index, "a backup was taken");
     let manifest = json!({
-        "format": 1,
+        "format": 2,
         "cluster": cluster,
         "node": node,
         "index": index,
@@ -178,7 +221,9 @@ pub(super) async fn backup(
         "bytes": image.len(),
         "sha256": STANDARD.encode(sha256),
     });
-    let mut body = manifest.to_string().into_bytes();
+    let signed = control.region_key.sign(BACKUP_TYPE, manifest.to_string().as_bytes());
+    let head = json!({ "manifest": manifest, "signed": signed });
+    let mut body = head.to_string().into_bytes();
     body.push(b'\n');
     body.extend(image);
     Ok(([(CONTENT_TYPE, "application/x-ndjson"), (CACHE_CONTROL, "no-store")], body)

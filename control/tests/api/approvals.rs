@@ -49,6 +49,13 @@ impl Desk {
         checked("post", &path, self.gateway.post(&path, &body, &Conditions::default()))
     }
 
+    /// What a gateway is told a call may pass.
+    fn granted(&self, number: u64, call: &[u8]) -> Value {
+        let digest = ParamsHash::of(call);
+        let path = Self::path(number, &format!("/grant?params_hash={digest}"));
+        checked("get", &path, self.gateway.get(&path)).unwrap().body["rules"].clone()
+    }
+
     fn standing(&self, number: u64) -> Value {
         let path = Self::path(number, "");
         checked("get", &path, self.person.get(&path)).unwrap().body["standing"].clone()
@@ -78,6 +85,40 @@ fn what_a_person_granted_goes_out_once_as_the_exact_call() {
     assert_eq!(used["answered_by"], "session bob");
     let again = desk.consume(1, b"call", json!(["big-payment"]));
     assert_eq!(refusal(again), (409, "approval-used".into()));
+}
+
+#[test]
+fn a_gateway_is_told_of_a_grant_for_the_exact_call_until_it_was_used_and_a_reader_is_not() {
+    let desk = Desk::start();
+    assert_eq!(desk.granted(1, b"call"), json!([]));
+    desk.ask(1, 600).unwrap();
+    assert_eq!(desk.granted(1, b"call"), json!([]));
+    desk.answer(1, "grant").unwrap();
+    assert_eq!(desk.granted(1, b"call"), json!(["big-payment"]));
+    assert_eq!(desk.granted(1, b"another call"), json!([]));
+    let path = Desk::path(1, &format!("/grant?params_hash={}", ParamsHash::of(b"call")));
+    assert_eq!(refusal(checked("get", &path, desk.person.get(&path))), (403, "forbidden".into()));
+    let path = Desk::path(1, "/grant?params_hash=short");
+    assert_eq!(refusal(checked("get", &path, desk.gateway.get(&path))), (400, "malformed".into()));
+    desk.consume(1, b"call", json!(["big-payment"])).unwrap();
+    assert_eq!(desk.granted(1, b"call"), json!([]));
+}
+
+#[test]
+fn a_use_that_is_sent_again_under_its_name_is_the_same_use() {
+    let desk = Desk::start();
+    desk.ask(1, 600).unwrap();
+    desk.answer(1, "grant").unwrap();
+    let path = Desk::path(1, "/consume");
+    let body =
+        json!({ "params_hash": ParamsHash::of(b"call").to_string(), "rules": ["big-payment"] });
+    let consume = |once| {
+        let conditions = Conditions { version: None, once: Some(once) };
+        checked("post", &path, desk.gateway.post(&path, &body, &conditions))
+    };
+    let first = consume("consume-1").unwrap().body;
+    assert_eq!(consume("consume-1").unwrap().body, first);
+    assert_eq!(refusal(consume("consume-2")), (409, "approval-used".into()));
 }
 
 #[test]

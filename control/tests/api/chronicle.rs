@@ -92,6 +92,27 @@ fn every_change_is_on_record_with_who_what_and_whose() {
 }
 
 #[test]
+fn what_is_done_to_the_voters_is_on_record_by_whom_and_what_failed_is_not() {
+    let (node, log) = node();
+    log.news();
+    node.post("/v1/cluster/raise", json!({})).unwrap();
+    node.post("/v1/cluster/finish", json!({})).unwrap();
+    let mut backup = node.admin.stream("/v1/cluster/backup").unwrap();
+    std::io::copy(&mut backup, &mut std::io::sink()).unwrap();
+    // It is alone, and nobody of that name is there.
+    node.post("/v1/cluster/hand-over", json!({})).unwrap_err();
+    node.post("/v1/cluster/members", json!({ "address": "b:7400" })).unwrap_err();
+    node.post("/v1/cluster/members/9/promote", json!({})).unwrap_err();
+    node.admin.delete("/v1/cluster/members/9", &Conditions::default()).unwrap_err();
+    let done: Vec<_> = log.news().into_iter().map(|news| (news.0, news.1)).collect();
+    let admin = |act: &str| ("local admin".to_owned(), act.to_owned());
+    assert_eq!(done, ["voter.raise", "voter.finish", "voter.backup"].map(admin));
+
+    *log.fails.lock().unwrap() = Some(Fails::Before);
+    assert_eq!(refusal(node.post("/v1/cluster/raise", json!({}))), (503, "no-record".into()));
+}
+
+#[test]
 fn what_was_refused_is_not_on_record_as_done() {
     let (node, log) = node();
     log.news();

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aegis_control_client::Conditions;
-use aegis_domain::{AgentId, BudgetKey, Secret, TenantId, Timestamp};
+use aegis_domain::{AgentId, BudgetKey, Secret, TenantId, Timestamp, VoterUrls};
 use aegis_follow::{FeedConfig, Follower, SILENCE_MAX};
 use aegis_identity::{KeySet, Revocations, SigningKey};
 use aegis_registry::{Standing, Target, View};
@@ -18,7 +18,7 @@ use crate::node::{Node, region_key};
 fn follow(node: &Node, url: &str, directory: &Path, region: &SigningKey) -> Follower {
     let token = std::fs::read_to_string(node.home.path().join("follower.token")).unwrap();
     let config = FeedConfig {
-        url: url.to_owned(),
+        voters: VoterUrls::new(url, &[]),
         token: Secret::new(token),
         ca: None,
         issuer: node.url.clone(),

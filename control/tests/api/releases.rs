@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aegis_audit_chain::Hash;
-use aegis_domain::{Region, Secret, TenantId};
+use aegis_domain::{Region, Secret, TenantId, VoterUrls};
 use aegis_identity::{KeySet, SigningKey};
 use aegis_ledger::{
     Action, Choice, Environment, LineKey, Outcome, ReleaseAct, Residency, TenantAct,
@@ -128,7 +128,7 @@ impl<'a> From<'a> {
     fn follow(&self, directory: &Path, tenants: &[&str]) -> (Notes, Follower) {
         let notes = Notes::default();
         let token = fs::read_to_string(self.node.home.path().join("follower.token")).unwrap();
-        let source = Http::new(self.url, Secret::new(token), None).unwrap();
+        let source = Http::new(VoterUrls::new(self.url, &[]), Secret::new(token), None).unwrap();
         let config = FollowConfig {
             gateway: "gw-1".to_owned(),
             build: "test".to_owned(),
@@ -268,7 +268,7 @@ fn a_tenant_is_released_only_where_it_may_be() {
     here.wait("acme", Some((1, b"one")));
     let pages = |region: &str| {
         let token = fs::read_to_string(node.home.path().join("follower.token")).unwrap();
-        let source = Http::new(&node.url, Secret::new(token), None).unwrap();
+        let source = Http::new(VoterUrls::new(&node.url, &[]), Secret::new(token), None).unwrap();
         let scope = aegis_policy_follow::Scope {
             region: Region::parse(region).unwrap(),
             tenants: BTreeSet::new(),

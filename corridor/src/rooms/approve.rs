@@ -6,7 +6,7 @@
 use aegis_domain::{Decision, DecisionId, Facts, Reason, Verdict};
 
 use crate::Corridor;
-use crate::approvals::{Approvals, Claim, Question};
+use crate::approvals::{Approvals, ApprovalsError, Claim, Question};
 use crate::context::{Arrival, CallContext, Identified, Read};
 use crate::headers::AEGIS_APPROVAL_ID;
 use crate::rooms::judge;
@@ -26,10 +26,14 @@ pub async fn approve(
     };
     let (tenant, agent) = (&identified.agent.tenant, &identified.agent.agent);
     if let Some(id) = shown(arrival) {
-        let claim = Claim { tenant: tenant.clone(), id, call: request.params_hash };
+        let call = request.params_hash;
+        let claim = Claim { tenant: tenant.clone(), id, call, by: ctx.id };
         let known = (identified, read, facts);
-        if let Some(granted) = use_up(corridor, approvals.as_ref(), ctx, known, &claim).await {
-            return granted;
+        match use_up(corridor, approvals.as_ref(), ctx, known, &claim).await {
+            Ok(granted) => return granted,
+            // What was shown does not count, so this call asks for itself.
+            Err(ApprovalsError::Refused) => {}
+            Err(error @ ApprovalsError::Unreachable) => return unavailable(ctx, decision, error),
         }
     }
     let Some(tool) = read.tool.clone() else { return decision };
@@ -37,11 +41,14 @@ pub async fn approve(
     let question = Question { tenant: tenant.clone(), agent: agent.clone(), tool, request };
     match approvals.ask(question).await {
         Ok(()) => decision,
-        Err(error) => {
-            tracing::error!(decision = %ctx.id, %error, "nobody could be asked");
-            Decision { verdict: Verdict::Deny(Reason::Unavailable), ..decision }
-        }
+        Err(error) => unavailable(ctx, decision, error),
     }
+}
+
+/// Whether a person would let the call through is not known, so it stays here.
+fn unavailable(ctx: &CallContext, decision: Decision, error: ApprovalsError) -> Decision {
+    tracing::error!(decision = %ctx.id, %error, "a call that needs an approval is refused");
+    Decision { verdict: Verdict::Deny(Reason::Unavailable), ..decision }
 }
 
 /// The approval that the agent names, in one header and as we wrote it.
@@ -51,25 +58,34 @@ fn shown(arrival: &Arrival) -> Option<DecisionId> {
     DecisionId::parse(value.to_str().ok()?).ok()
 }
 
-/// The decision under a grant, if it lets the call through and nobody else used the grant.
+/// The decision under a grant, if it lets the call through and nobody else used the grant. An unknown fate of the grant is
+/// never taken for a use of it.
 async fn use_up(
     corridor: &Corridor,
     approvals: &dyn Approvals,
     ctx: &mut CallContext,
     (identified, read, facts): (&Identified, &Read, &Facts),
     claim: &Claim,
-) -> Option<Decision> {
-    let rules = approvals.granted(claim);
+) -> Result<Decision, ApprovalsError> {
+    let rules = approvals.granted(claim).await?;
     if rules.is_empty() {
-        return None;
+        return Err(ApprovalsError::Refused);
     }
     let asked = ctx.seen.clone();
     let region = &corridor.config.region;
     let again = judge::judge(ctx, (identified, read, facts), region, &rules);
-    if again.verdict.lets_through() && approvals.consume(claim, rules).await.is_ok() {
-        ctx.approval = Some(claim.id);
-        return Some(again);
+    let used = match again.verdict.lets_through() {
+        true => approvals.consume(claim, rules).await,
+        false => Err(ApprovalsError::Refused),
+    };
+    match used {
+        Ok(()) => {
+            ctx.approval = Some(claim.id);
+            Ok(again)
+        }
+        Err(error) => {
+            ctx.seen = asked;
+            Err(error)
+        }
     }
-    ctx.seen = asked;
-    None
 }

@@ -1,22 +1,23 @@
 //! Approvals in the region's ledger, where this process takes part in it.
 //!
-//! Not here: answering them (`control`), and what a grant does to a verdict (`corridor`). Invariant: a grant is used up by the
+//! Not here: asking from afar (`afar`), answering them (`control`), and what a grant does to a verdict (`corridor`). Invariant: a grant is used up by the
 //! ledger's one order of commands, whichever gateway asks first.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use aegis_control::Control;
 use aegis_corridor::approvals::{Approvals, ApprovalsError, Claim, Question};
-use aegis_corridor::clock;
 use aegis_domain::RuleId;
-use aegis_ledger::{Action, ApprovalAct, ApprovalKey, ApprovalState, WaitingCall};
-use aegis_raft_store::{Node, Wish};
+use aegis_ledger::{Action, ApprovalAct, ApprovalKey, WaitingCall};
+use aegis_raft_store::Wish;
 use aegis_registry::Actor;
 use async_trait::async_trait;
 
 /// The ledger as calls use it.
 #[derive(Debug)]
 pub(crate) struct Counter {
-    pub(crate) node: Node,
+    pub(crate) control: Arc<Control>,
     /// This gateway.
     pub(crate) by: Actor,
 }
@@ -24,15 +25,15 @@ pub(crate) struct Counter {
 impl Counter {
     async fn act(&self, act: ApprovalAct) -> Result<(), ApprovalsError> {
         let wish = Wish { by: self.by.clone(), action: Action::Approval(act), once: None };
-        match self.node.propose(wish).await {
+        match self.control.node().propose(wish).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(refusal)) => {
                 tracing::warn!(%refusal, "an approval was refused by the ledger");
-                Err(ApprovalsError)
+                Err(ApprovalsError::Refused)
             }
             Err(error) => {
                 tracing::error!(%error, "the ledger cannot be asked about an approval");
-                Err(ApprovalsError)
+                Err(ApprovalsError::Unreachable)
             }
         }
     }
@@ -53,15 +54,12 @@ impl Approvals for Counter {
         .await
     }
 
-    fn granted(&self, claim: &Claim) -> BTreeSet<RuleId> {
+    async fn granted(&self, claim: &Claim) -> Result<BTreeSet<RuleId>, ApprovalsError> {
         let key = ApprovalKey { tenant: claim.tenant.clone(), id: claim.id };
-        let (ledger, now) = (self.node.ledger(), clock::now());
-        let approval = ledger.approvals().get(&key).filter(|approval| {
-            approval.params == claim.call
-                && approval.expires_at > now
-                && matches!(approval.state, ApprovalState::Granted { .. })
-        });
-        approval.map(|approval| approval.rules.clone()).unwrap_or_default()
+        self.control.granted(&key, &claim.call).await.map_err(|error| {
+            tracing::error!(%error, "the ledger cannot be asked what was granted");
+            ApprovalsError::Unreachable
+        })
     }
 
     async fn consume(&self, claim: &Claim, rules: BTreeSet<RuleId>) -> Result<(), ApprovalsError> {

@@ -4,6 +4,7 @@
 //! Not here: what the registry is (`agents/registry`), its API (`control`), and asking the roster (`corridor`). Invariant:
 //! what a command takes back is refused here before the command is answered, and within one page of the feed elsewhere.
 
+mod afar;
 mod approvals;
 mod chronicle;
 pub mod evidence;
@@ -24,8 +25,8 @@ use aegis_config::{
     RegionRegistry,
 };
 use aegis_control::{
-    Control, ControlConfig, HotPurse, Ledger, PeopleSource, Replicated, Serving, SubjectSource,
-    SubjectSources,
+    Chronicle, Control, ControlConfig, HotPurse, Ledger, PeopleSource, Replicated, Serving,
+    SubjectSource, SubjectSources,
 };
 use aegis_corridor::approvals::Approvals;
 use aegis_corridor::clock;
@@ -44,6 +45,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
+use self::afar::Afar;
 use self::approvals::Counter;
 use self::chronicle::Journalled;
 use self::heard::Heard;
@@ -61,6 +63,7 @@ pub struct Region {
     roster: Arc<Roster>,
     kept: Option<Kept>,
     followed: Option<Follower>,
+    approvals: Option<Arc<dyn Approvals>>,
     metrics: VoterMetrics,
 }
 
@@ -69,6 +72,7 @@ struct Kept {
     control: Arc<Control>,
     voter: Voter,
     heard: Arc<Heard>,
+    chronicle: Arc<dyn Chronicle>,
     /// In whose name this gateway asks people about calls.
     asks_as: Actor,
     listener: std::net::TcpListener,
@@ -90,16 +94,21 @@ impl Region {
     /// Opens the registry that is kept here, or begins to follow. Blocks on the disk.
     pub fn open(config: &Config, means: Means, runtime: &Handle) -> anyhow::Result<Self> {
         let (roster, metrics) = (Arc::clone(&means.roster), means.metrics.clone());
-        let (kept, followed) = match &config.registry {
-            None => (None, None),
+        let mut region = Self { roster, kept: None, followed: None, approvals: None, metrics };
+        match &config.registry {
+            None => {}
             Some(RegionRegistry::Kept(api)) => {
-                (Some(Kept::open(api, config, means, runtime)?), None)
+                let kept = Kept::open(api, config, means, runtime)?;
+                let (control, by) = (Arc::clone(&kept.control), kept.asks_as.clone());
+                region.approvals = Some(Arc::new(Counter { control, by }));
+                region.kept = Some(kept);
             }
             Some(RegionRegistry::Followed(registry)) => {
-                (None, Some(follow(registry, config, means.roster)?))
+                region.approvals = Some(Arc::new(Afar::open(registry, runtime)?));
+                region.followed = Some(follow(registry, config, means.roster)?);
             }
-        };
-        Ok(Self { roster, kept, followed, metrics })
+        }
+        Ok(region)
     }
 
     /// The control node of this process, where the registry is kept here.
@@ -107,10 +116,9 @@ impl Region {
         self.kept.as_ref().map(|kept| &kept.control)
     }
 
-    /// Where calls that wait for a person ask: in the ledger, if this process takes part in it.
+    /// Where calls that wait for a person ask: in the region's ledger, here or at a voter.
     pub fn approvals(&self) -> Option<Arc<dyn Approvals>> {
-        let Kept { control, asks_as, .. } = self.kept.as_ref()?;
-        Some(Arc::new(Counter { node: control.node().clone(), by: asks_as.clone() }))
+        self.approvals.clone()
     }
 
     /// Serves the control API until the task is aborted, where the registry is kept here.
@@ -119,13 +127,14 @@ impl Region {
         let voter = self.kept.as_ref().map(|kept| kept.voter.node.clone());
         let mut tasks = vec![runtime.spawn(age(Arc::clone(&self.roster), self.followed, voter))];
         let mut node = None;
-        if let Some(Kept { control, voter, heard, listener, serving, asks_as: _ }) = self.kept {
+        if let Some(kept) = self.kept {
+            let Kept { control, voter, heard, chronicle, listener, serving, asks_as: _ } = kept;
             let hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
             node = Some(voter.node.clone());
             tasks.push(runtime.spawn(heard.listen()));
-            tasks.push(runtime.spawn(voter.clone().settle()));
+            tasks.push(runtime.spawn(voter.clone().settle(Arc::clone(&chronicle))));
             tasks.push(runtime.spawn(voter.clone().watch(self.metrics)));
-            tasks.push(runtime.spawn(voter.prove(hangup)));
+            tasks.push(runtime.spawn(voter.prove(hangup, chronicle)));
             let listener = TcpListener::from_std(listener)
                 .context("the control API cannot be listened for")?;
             tasks.push(runtime.spawn(async move {
@@ -147,8 +156,13 @@ pub struct Running {
 }
 
 impl Running {
-    /// Leaves the region's voters in order, so that its last entry is on disk and its file free.
+    /// Leaves the region's voters in order: whoever led has another lead, its last entry is on disk and its file free.
     pub async fn stop(self) {
+        if let Some(node) = &self.node
+            && let Err(error) = node.step_down().await
+        {
+            tracing::warn!(%error, "leadership could not be handed over; the others elect somebody");
+        }
         if let Some(node) = &self.node
             && let Err(error) = node.stop().await
         {
@@ -210,8 +224,8 @@ impl Kept {
         let origin: String = means.journal.origin().as_str().chars().take(240).collect();
         let asks_as = Actor::parse(&format!("gateway {origin}"))
             .context("the gateway's own name cannot stand in the ledger")?;
-        let chronicle = Arc::new(Journalled(means.journal));
-        let control = control.with_purse(purse).with_chronicle(chronicle);
+        let chronicle: Arc<dyn Chronicle> = Arc::new(Journalled(means.journal));
+        let control = control.with_purse(purse).with_chronicle(Arc::clone(&chronicle));
         let control = match &api.people {
             Some(from) => control.with_people(people(from)?),
             None => control,
@@ -224,7 +238,8 @@ impl Kept {
             .with_context(|| format!("{} cannot be listened on", api.address))?;
         listener.set_nonblocking(true).context("the control API cannot be listened for")?;
         let serving = serving(api.tls.as_ref())?;
-        Ok(Self { control: Arc::new(control), voter, heard, asks_as, listener, serving })
+        let control = Arc::new(control);
+        Ok(Self { control, voter, heard, chronicle, asks_as, listener, serving })
     }
 }
 
@@ -282,7 +297,7 @@ fn follow(
 ) -> anyhow::Result<Follower> {
     let keys = read(&registry.region_keys)?;
     let feed = FeedConfig {
-        url: registry.url.clone(),
+        voters: registry.voters.clone(),
         token: registry.token.clone(),
         ca: registry.ca_file.as_deref().map(read).transpose()?,
         issuer: registry.issuer.clone(),

@@ -48,7 +48,7 @@ pub fn follow(
     let (source, region_keys): (Arc<dyn Source>, KeySet) = match (&config.registry, here) {
         (Some(RegionRegistry::Followed(registry)), _) => {
             let ca = registry.ca_file.as_deref().map(read).transpose()?;
-            let source = Http::new(&registry.url, registry.token.clone(), ca.as_deref())
+            let source = Http::new(registry.voters.clone(), registry.token.clone(), ca.as_deref())
                 .context("the region's releases cannot be followed")?;
             let keys = KeySet::from_jwks(read(&registry.region_keys)?.as_bytes())?;
             (Arc::new(source), keys)

@@ -1,8 +1,8 @@
 //! This process's part in the region's ledger: alone, or one of several voters.
 //!
 //! Not here: how voters agree (`raft-store`), what they agree on (`ledger`), and who may be one (`authority`). Invariant: a
-//! voter whose disk fails ends the process, for what it says from then on may not be what it holds; and a voter whose
-//! ledger is gone never comes back under its old id.
+//! voter whose disk fails ends the process, for what it says from then on may not be what it holds; a voter whose
+//! ledger is gone never comes back under its old id; and what somebody did to its files is on record once it counts.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -11,16 +11,20 @@ use std::time::Duration;
 
 use aegis_authority::{Mandate, VoterCredentials, VoterFiles, VoterName};
 use aegis_config::{ClusterDoor, Config, ControlApi};
+use aegis_control::{Chronicle, Deed};
 use aegis_corridor::clock;
 use aegis_raft_store::{
     Credentials, Door, Fatal, Identity, Node, Pace, Settings, recover, restore,
 };
+use aegis_registry::Actor;
 use aegis_telemetry::{VoterGauges, VoterMetrics};
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::Signal;
 
 /// What a voter is called where nobody reaches it.
 const ALONE: &str = "alone";
+/// Whoever can write this voter's files: `aegisctl cluster` on its machine.
+const MACHINE: &str = "local machine";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LOOK_AT_CERTIFICATE_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -93,9 +97,12 @@ impl Voter {
     }
 
     /// Says what this version can read, once somebody leads; from then on the mandate is used up.
-    pub(crate) async fn settle(self) {
+    pub(crate) async fn settle(self, chronicle: Arc<dyn Chronicle>) {
         if self.node.belongs().await.is_err() {
             return;
+        }
+        if let Ok(Some(mandate)) = self.files.mandate() {
+            self.note(chronicle.as_ref(), MACHINE, act(&mandate)).await;
         }
         if let Err(error) = self.files.carried_out() {
             tracing::error!(%error, "the voter's mandate cannot be taken away");
@@ -137,12 +144,16 @@ impl Voter {
     }
 
     /// Keeps the certificate good; SIGHUP has the files read again.
-    pub(crate) async fn prove(self, mut hangup: Signal) {
+    pub(crate) async fn prove(self, mut hangup: Signal, chronicle: Arc<dyn Chronicle>) {
+        let certificate = || Some(self.files.read().ok()??.certificate);
+        let mut proved_by = certificate();
         loop {
             tokio::select! {
                 heard = hangup.recv() => if heard.is_none() { return },
                 () = tokio::time::sleep(LOOK_AT_CERTIFICATE_EVERY) => {}
             }
+            // What differs before this voter looks whether it is time, somebody else put there.
+            let by_itself = certificate() == proved_by;
             let renewed = credentials(&self.files)
                 .and_then(|own| own.map_or(Ok(()), |own| Ok(self.node.renew(&proof(&own))?)));
             if let Err(error) = renewed {
@@ -150,8 +161,35 @@ impl Voter {
                     error = format!("{error:#}"),
                     "the voter's certificate is not renewed"
                 );
+                continue;
+            }
+            let now = certificate();
+            if now != proved_by {
+                let own = format!("voter {}", self.node.identity().node);
+                let by = if by_itself { &own } else { MACHINE };
+                self.note(chronicle.as_ref(), by, "voter.rotate_cert").await;
+                proved_by = now;
             }
         }
+    }
+
+    /// Puts on record what was done to this voter's files. It is done already, so a log that takes nothing is told of.
+    async fn note(&self, chronicle: &dyn Chronicle, by: &str, act: &'static str) {
+        let Ok(by) = Actor::parse(by) else { return };
+        let target = Some(format!("voter {}", self.node.identity().node));
+        let change = Deed { by, act, target }.changed(self.node.ledger().revision());
+        if let Err(error) = chronicle.note(change).await {
+            tracing::error!(%error, act, "what was done to this voter is not on record");
+        }
+    }
+}
+
+fn act(mandate: &Mandate) -> &'static str {
+    match mandate {
+        Mandate::Found => "voter.found",
+        Mandate::Join => "voter.join",
+        Mandate::Recover(_) => "voter.recover",
+        Mandate::Restore => "voter.restore",
     }
 }
 

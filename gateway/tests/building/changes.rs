@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::GATEWAY;
 use crate::evidence::assert_verified;
 
-fn changes(house: &Building) -> Vec<ChangeEntry> {
+pub(crate) fn changes(house: &Building) -> Vec<ChangeEntry> {
     let records = house.journal().records().into_iter();
     let changes = records.filter_map(|record| match record.entry {
         Entry::Change(change) => Some(change),

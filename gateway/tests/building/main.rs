@@ -12,6 +12,7 @@ mod clients;
 mod conversations;
 mod evidence;
 mod floods;
+mod followers;
 mod frames;
 mod hostile;
 mod inside;

@@ -13,12 +13,13 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::GATEWAY;
+use crate::changes::changes;
 
 /// An election and a restart on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A region of three voters; the first has founded it.
-async fn three() -> [Building; 3] {
+pub(crate) async fn three() -> [Building; 3] {
     let first = Plan::new().await.founding().start(GATEWAY).await;
     let second = join(&first).await.0;
     let third = join(&first).await.0;
@@ -36,7 +37,7 @@ async fn join(other: &Building) -> (Building, u64) {
     (house, id)
 }
 
-async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "not after {:?}: {what}", begun.elapsed());
@@ -77,7 +78,7 @@ fn revoke(id: &str) -> Value {
     json!({ "agent": { "tenant": "acme", "id": id } })
 }
 
-fn leader(houses: &[Building]) -> usize {
+pub(crate) fn leader(houses: &[Building]) -> usize {
     let ask = |house: &Building| house.region().get("/v1/cluster")["leader"].as_u64();
     let found = houses.iter().find_map(ask).unwrap();
     usize::try_from(found).unwrap() - 1
@@ -137,6 +138,36 @@ async fn what_one_voter_was_told_holds_on_every_other_also_after_the_leader_was_
     let again = houses[1].region();
     let wish = json!({ "tenant": "acme", "id": "again", "org": "acme" });
     eventually("all of them are back", || again.try_post("/v1/agents", wish.clone()).is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_is_stopped_or_told_to_hands_over_and_costs_one_election_and_no_wait() {
+    let mut houses = three().await;
+    let status = |house: &Building| house.region().get("/v1/cluster");
+    let other = (leader(&houses) + 1) % 3;
+    let to = other + 1;
+    // A leader that has led for less than its lease votes for nobody else yet.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = status(&houses[0])["term"].as_u64().unwrap();
+    let handed = houses[0].region().post("/v1/cluster/hand-over", json!({ "to": to }));
+    assert_eq!(handed["leader"], to);
+    let told = status(&houses[other]);
+    assert_eq!((&told["leader"], told["term"].as_u64()), (&json!(to), Some(before + 1)));
+    let refused = houses[0].region().try_post("/v1/cluster/hand-over", json!({ "to": 9 }));
+    assert!(matches!(refused, Err(ClientError::Refused { status: 404, .. })), "{refused:?}");
+
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    houses[other].stop().await;
+    // It has ended, and the others have not waited for it: somebody leads already, and takes what is written.
+    for house in houses.iter().enumerate().filter(|(place, _)| *place != other).map(|(_, it)| it) {
+        let told = status(house);
+        assert_eq!(told["term"].as_u64(), Some(before + 2), "{told}");
+        assert!(told["leader"].is_u64() && told["leader"] != to, "{told}");
+    }
+    let left = &houses[(other + 1) % 3];
+    let late = json!({ "tenant": "acme", "id": "late", "org": "acme" });
+    left.region().try_post("/v1/agents", late).unwrap();
+    assert_eq!(status(left)["term"].as_u64(), Some(before + 2), "{}", status(left));
 }
 
 #[tokio::test]
@@ -235,8 +266,32 @@ async fn a_region_of_one_becomes_a_cluster_and_keeps_what_it_had() {
     // A certificate that was renewed is read on SIGHUP, and a voter joins under it.
     house.rotate_certificate();
     house.hang_up();
-    let (second, _) = join(&house).await;
+    let (second, id) = join(&house).await;
     ends(&second, &before, None).await;
+
+    // All of that is on record: on the machine it was done to, and where it was asked for.
+    let deeds = |house: &Building| {
+        let changes = changes(house);
+        let voters = changes.into_iter().filter(|change| change.act.starts_with("voter."));
+        voters.map(|change| (change.by, change.act, change.target)).collect::<Vec<_>>()
+    };
+    let of = |by: &str, act: &str, target: Option<&str>| {
+        (by.to_owned(), act.to_owned(), target.map(str::to_owned))
+    };
+    let (own, joined) = (Some("voter 1"), format!("voter {id}"));
+    let address = format!("voter at {}", second.plan().voter_address());
+    assert_eq!(
+        deeds(&house),
+        [
+            of("local machine", "voter.found", own),
+            of("local admin", "voter.backup", None),
+            of("local machine", "voter.rotate_cert", own),
+            of("local admin", "voter.invite", Some(&address)),
+            of("local admin", "voter.promote", Some(&joined)),
+        ]
+    );
+    assert_eq!(deeds(&copy), [of("local machine", "voter.restore", own)]);
+    assert_eq!(deeds(&second), [of("local machine", "voter.join", Some(&joined))]);
 }
 
 #[tokio::test]

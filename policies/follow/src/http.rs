@@ -1,4 +1,4 @@
-//! A voter that is reached over HTTP or HTTPS.
+//! The voters of a region, reached over HTTP or HTTPS: one at a time, and the next where one does not answer.
 //!
 //! Not here: what its answers are worth (`follow`). Invariant: every answer is bounded in time and size, and none leads to
 //! another address than the one that somebody configured.
@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use aegis_audit_chain::Hash;
-use aegis_domain::Secret;
+use aegis_domain::{Secret, VoterUrls};
 use ureq::Agent;
 use ureq::http::Response;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -17,6 +17,8 @@ use crate::wire::Report;
 
 /// Longer than the feed lets a question wait.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// A host that is gone says nothing at all; then the next is asked.
+const CONNECT: Duration = Duration::from_secs(3);
 /// Ten thousand statements of a few kilobytes.
 const PAGE_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
 /// As much as the ledger holds in one content.
@@ -28,13 +30,17 @@ const TENANTS_NAMED_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Http {
     agent: Agent,
-    url: String,
+    voters: VoterUrls,
     token: Secret<String>,
 }
 
 impl Http {
     /// `ca`, in PEM, replaces the public authorities.
-    pub fn new(url: &str, token: Secret<String>, ca: Option<&str>) -> Result<Self, SourceError> {
+    pub fn new(
+        voters: VoterUrls,
+        token: Secret<String>,
+        ca: Option<&str>,
+    ) -> Result<Self, SourceError> {
         let mut tls = TlsConfig::builder();
         if let Some(pem) = ca {
             let root =
@@ -43,20 +49,23 @@ impl Http {
         }
         let config = Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
+            .timeout_connect(Some(CONNECT))
             .max_redirects(0)
             .http_status_as_error(false)
             .tls_config(tls.build())
             .build();
-        Ok(Self { agent: config.into(), url: url.trim_end_matches('/').to_owned(), token })
+        Ok(Self { agent: config.into(), voters, token })
     }
 
     fn bearer(&self) -> String {
         format!("Bearer {}", self.token.expose().trim())
     }
 
-    fn get(&self, url: &str, bytes_max: u64) -> Result<Vec<u8>, SourceError> {
-        let asked = self.agent.get(url).header("authorization", self.bearer()).call();
-        read(asked, bytes_max)
+    fn get(&self, path: &str, bytes_max: u64) -> Result<Vec<u8>, SourceError> {
+        self.voters.ask(|url| {
+            let asked = self.agent.get(format!("{url}{path}"));
+            read(asked.header("authorization", self.bearer()).call(), bytes_max)
+        })
     }
 }
 
@@ -80,28 +89,30 @@ fn read(
 impl Source for Http {
     fn page(&self, scope: &Scope, after: Option<u64>) -> Result<String, SourceError> {
         // Names of regions and tenants need no escaping.
-        let mut url = format!("{}/v1/releases?region={}", self.url, scope.region);
+        let mut path = format!("/v1/releases?region={}", scope.region);
         if let Some(after) = after {
-            url.push_str(&format!("&after={after}"));
+            path.push_str(&format!("&after={after}"));
         }
         if (1..=TENANTS_NAMED_MAX).contains(&scope.tenants.len()) {
             let names: Vec<_> = scope.tenants.iter().map(|tenant| tenant.as_str()).collect();
-            url.push_str(&format!("&tenants={}", names.join(",")));
+            path.push_str(&format!("&tenants={}", names.join(",")));
         }
-        let page = self.get(&url, PAGE_BYTES_MAX)?;
+        let page = self.get(&path, PAGE_BYTES_MAX)?;
         Ok(String::from_utf8_lossy(&page).into_owned())
     }
 
     fn content(&self, digest: Hash) -> Result<Vec<u8>, SourceError> {
-        self.get(&format!("{}/v1/contents/{digest}", self.url), CONTENT_BYTES_MAX)
+        self.get(&format!("/v1/contents/{digest}"), CONTENT_BYTES_MAX)
     }
 
     fn report(&self, gateway: &str, report: &Report) -> Result<(), SourceError> {
-        let url = format!("{}/v1/fleet/{gateway}", self.url);
-        let asked = self.agent.post(&url).header("authorization", self.bearer());
         // Its members are texts and numbers.
         let body = serde_json::to_vec(report).unwrap_or_default();
-        read(asked.header("content-type", "application/json").send(&body), CONTENT_BYTES_MAX)
-            .map(drop)
+        self.voters.ask(|url| {
+            let asked = self.agent.post(format!("{url}/v1/fleet/{gateway}"));
+            let asked = asked.header("authorization", self.bearer());
+            let told = asked.header("content-type", "application/json").send(&body);
+            read(told, CONTENT_BYTES_MAX).map(drop)
+        })
     }
 }

@@ -51,6 +51,8 @@ pub(crate) enum Request {
     Members(MemberAct),
     /// Up to which entry has what was acknowledged before now been committed?
     ReadIndex,
+    /// Whoever runs a voter asks whoever runs another.
+    Ask(String),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -63,6 +65,7 @@ pub(crate) enum Response {
     Proposed,
     Done,
     ReadIndex(Option<u64>),
+    Said(String),
     /// It could not be done; the text is for a log.
     Failed(String),
 }

@@ -16,11 +16,13 @@ use tracing::warn;
 use super::frame;
 use super::incoming::Incoming;
 use super::message::{Envelope, Request, Response};
+use super::peers::Peers;
 use super::tls::{Current, identity};
 use crate::disk::{Fatal, Identity, OnFatal};
 use crate::host::now;
 use crate::members::Members;
 use crate::state::Shared;
+use crate::talk::Slot;
 use crate::types::{Image, Raft, Snapshot};
 
 /// Five voters with some connections each, and room for those that are about to close.
@@ -32,6 +34,8 @@ pub(crate) struct Server {
     pub(crate) own: Identity,
     pub(crate) raft: Raft,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) peers: Peers,
+    pub(crate) answers: Slot,
     pub(crate) within: Duration,
     pub(crate) on_fatal: OnFatal,
     pub(crate) incoming: Arc<Mutex<Incoming>>,
@@ -150,6 +154,10 @@ impl Server {
                     Err(error) => failed(&error),
                 }
             }
+            // Its sender asks again, of whoever leads then.
+            Request::Propose(_) if self.shared.is_handing_over() => {
+                Response::Failed("another voter is about to lead".into())
+            }
             Request::Propose(commands) => {
                 let batch = aegis_ledger::Batch { at: now(), commands };
                 match self.raft.client_write(batch).await {
@@ -158,8 +166,8 @@ impl Server {
                 }
             }
             Request::Members(act) => {
-                let Self { raft, shared, within, .. } = self;
-                let desk = Members { raft, shared, within: *within };
+                let Self { raft, shared, peers, within, .. } = self;
+                let desk = Members { raft, shared, peers, within: *within };
                 match desk.act(act).await {
                     Ok(()) => Response::Done,
                     Err(error) => failed(&error),
@@ -168,6 +176,10 @@ impl Server {
             Request::ReadIndex => match self.raft.get_read_log_id().await {
                 Ok((read, _)) => Response::ReadIndex(read.map(|id| id.index)),
                 Err(error) => failed(&error),
+            },
+            Request::Ask(question) => match self.answers.get() {
+                Some(answers) => Response::Said(answers.answer(&question)),
+                None => Response::Failed("nobody answers here".into()),
             },
         }
     }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ pub(crate) struct Weather {
 impl Weather {
     pub(crate) const FAIR: Self = Self { delay_ms: (1, 5), lost_percent: 0, twice_percent: 0 };
 }
+
+/// A message on its way, until its answer is there.
+type Carried<'a> = Pin<Box<dyn Future<Output = Result<Response, PeerError>> + Send + 'a>>;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Network(Arc<Mutex<Inner>>);
@@ -78,26 +82,25 @@ impl Network {
         self.0.lock().cuts = cuts;
     }
 
-    /// Brings a message over and its answer back.
-    pub(crate) async fn carry(
-        &self,
-        envelope: Envelope,
-        tail: Vec<u8>,
-    ) -> Result<Response, PeerError> {
-        let message = serde_json::to_vec(&envelope).unwrap();
-        let (oracle, twice) = {
-            let mut inner = self.0.lock();
-            let twice = inner.weather.twice_percent;
-            (inner.oracle.clone(), inner.dice.chance(twice))
-        };
-        oracle.overhear(&envelope, &message);
-        let (told, answer) = oneshot::channel();
-        if twice {
-            let (unheard, _) = oneshot::channel();
-            tokio::spawn(self.clone().deliver(message.clone(), tail.clone(), unheard));
-        }
-        tokio::spawn(self.clone().deliver(message, tail, told));
-        answer.await.unwrap_or_else(|_| Err(silent()))
+    /// Brings a message over and its answer back. A voter that was asked may ask another in turn; naming the type of what is
+    /// awaited ends that circle.
+    pub(crate) fn carry(&self, envelope: Envelope, tail: Vec<u8>) -> Carried<'_> {
+        Box::pin(async move {
+            let message = serde_json::to_vec(&envelope).unwrap();
+            let (oracle, twice) = {
+                let mut inner = self.0.lock();
+                let twice = inner.weather.twice_percent;
+                (inner.oracle.clone(), inner.dice.chance(twice))
+            };
+            oracle.overhear(&envelope, &message);
+            let (told, answer) = oneshot::channel();
+            if twice {
+                let (unheard, _) = oneshot::channel();
+                tokio::spawn(self.clone().deliver(message.clone(), tail.clone(), unheard));
+            }
+            tokio::spawn(self.clone().deliver(message, tail, told));
+            answer.await.unwrap_or_else(|_| Err(silent()))
+        })
     }
 
     /// How long a message is under way, if it arrives.
