@@ -128,7 +128,8 @@ pub(crate) async fn show(State(control): State<Arc<Control>>) -> Response {
             "lines": lines.collect::<Vec<_>>(),
         })
     });
-    Json(json!({ "gateways": gateways.collect::<Vec<_>>() })).into_response()
+    let gateways: Vec<_> = gateways.collect();
+    Json(json!({ "gateways": gateways, "author": control.author_shape() })).into_response()
 }
 
 impl Control {

@@ -78,9 +78,9 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .get("/v1/feed", FeedRead, feed::get)
         .get("/v1/fleet", FleetRead, fleet::show)
         .post("/v1/fleet/{gateway}", FleetReport, fleet::report)
-        .get("/v1/releases", FeedRead, releases::get)
+        .get("/v1/releases", narrowed(FeedRead), releases::get)
         .get("/v1/releases/export", PoliciesRead, releases::export)
-        .get("/v1/contents/{digest}", FeedRead, releases::content);
+        .get("/v1/contents/{digest}", narrowed(FeedRead), releases::content);
     let guarded = policies(guarded);
     let open = Router::new()
         .route("/oauth2/token", post(oauth::token))

@@ -110,10 +110,15 @@ impl Installer for Installed {
         let environment = statement.line.environment.to_string();
         let released = released(release, &tenant, &environment)
             .ok_or("its bundles are not those that it points at")?;
+        let theirs = statement.author.as_ref();
+        let theirs = theirs.map(|author| KeySet::from_jwks(author.keys.as_bytes())).transpose();
+        let theirs =
+            theirs.map_err(|error| format!("the author's keys cannot be used: {error}"))?;
+        let keys = theirs.as_ref().unwrap_or(&self.region_keys);
         let check = |jwt: &str| {
             let (typ, bytes_max) =
                 (aegis_policy::SIGNATURE_TYPE, aegis_policy::SIGNATURE_BYTES_MAX);
-            verify_jws_within(jwt, typ, &self.region_keys, bytes_max)
+            verify_jws_within(jwt, typ, keys, bytes_max)
         };
         match policies.clear(config, &released, check, clock::now()) {
             Ok(policy) => {

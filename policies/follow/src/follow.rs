@@ -15,19 +15,18 @@ use std::time::Duration;
 
 use aegis_audit_chain::Hash;
 use aegis_domain::{Region, TenantId};
-use aegis_identity::{KeySet, TokenError, verify_jws_within};
+use aegis_identity::KeySet;
 use aegis_ledger::LineKey;
 use aegis_policy_rollout::Observed;
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
 use crate::keep::Keep;
-use crate::release::{Release, ReleaseError, believed};
+use crate::release::{Release, ReleaseError};
 use crate::report;
 use crate::source::{Scope, Source, SourceError};
-use crate::wire::{Page, RELEASES_TYPE, Refused, Statement};
+use crate::wire::{Page, Refused, Statement};
 
-const PAGE_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
@@ -36,12 +35,8 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 pub enum FollowError {
     #[error("the region's voter gives nothing")]
     Source(#[from] SourceError),
-    #[error("the page is not signed by the region")]
-    Signature(#[source] TokenError),
-    #[error("the page cannot be read")]
-    Content(#[source] serde_json::Error),
-    #[error("the page is for another region")]
-    Region,
+    #[error("the page does not count")]
+    Page(#[source] ReleaseError),
     #[error("the page leads on from {after:?}, not from {held:?}")]
     Gap { after: Option<u64>, held: Option<u64> },
     #[error("the page is older than what is held: {revision}, not {held}")]
@@ -288,13 +283,8 @@ impl Thread {
     }
 
     fn page(&self, signed: &str) -> Result<Page, FollowError> {
-        let payload =
-            verify_jws_within(signed, RELEASES_TYPE, &self.config.region_keys, PAGE_BYTES_MAX);
-        let payload = payload.map_err(FollowError::Signature)?;
-        let page: Page = serde_json::from_slice(&payload).map_err(FollowError::Content)?;
-        if page.region != self.config.region {
-            return Err(FollowError::Region);
-        }
+        let page = Page::read(signed, &self.config.region_keys, &self.config.region);
+        let page = page.map_err(FollowError::Page)?;
         if page.after.is_some() && page.after != self.revision {
             return Err(FollowError::Gap { after: page.after, held: self.revision });
         }
@@ -309,7 +299,7 @@ impl Thread {
     }
 
     fn take(&self, signed: &str, at_s: u64) -> Result<LineKey, FollowError> {
-        let statement = believed(signed, &self.config.region_keys, &self.config.region)?;
+        let statement = Statement::read(signed, &self.config.region_keys, &self.config.region)?;
         let line = statement.line.clone();
         if self.config.lines.contains(&line) && self.is_news(&statement)? {
             let bundles = self.bundles(&statement)?;

@@ -18,5 +18,6 @@ pub use http::Http;
 pub use release::{Release, ReleaseError, written};
 pub use source::{Scope, Source, SourceError};
 pub use wire::{
-    LineReport, Page, RELEASE_TYPE, RELEASES_TYPE, Refused, Report, RolloutReport, Statement,
+    Authored, LineReport, Page, RELEASE_TYPE, RELEASES_TYPE, Refused, Report, RolloutReport,
+    Statement,
 };
