@@ -9,6 +9,7 @@ mod read_audit;
 mod read_modes;
 mod read_people;
 mod read_policy;
+mod read_pull;
 mod read_region;
 mod read_spending;
 mod read_state;
@@ -18,6 +19,7 @@ mod spending;
 pub use client_certificate::ClientCertificate;
 pub use read_audit::{AuditShipping, RetentionMode, ShipRetention, ShipTo};
 pub use read_people::PeopleIssuer;
+pub use read_pull::{Pull, SharedReleases};
 pub use read_region::{
     ClusterDoor, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry,
     RegionRegistry,

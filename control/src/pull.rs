@@ -32,6 +32,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The ledger's level from which every voter reads what is proposed here.
 const LEVEL: u32 = 2;
 
+/// The status of a voter that is behind what it is asked for.
+const BEHIND: u16 = 409;
+
 /// The region that authors, and whom to believe there.
 pub struct PullFrom {
     pub region: Region,
@@ -64,6 +67,10 @@ enum Failed {
         "the author is at revision {revision} and was at {held} before: it was restored from an older state, or its voter lags"
     )]
     SetBack { revision: u64, held: u64 },
+    #[error(
+        "the author's ledger ends before revision {after}, which was heard: it was restored from an older state, or its voter lags"
+    )]
+    Behind { after: u64 },
     #[error("the author's page leads on from another than was held")]
     Gap,
     #[error(
@@ -143,8 +150,14 @@ impl Round<'_> {
         }
         let scope =
             Scope { region: self.control.region.clone(), tenants: self.pull.from.tenants.clone() };
-        let after = *held;
-        let signed = self.source(move |source| source.page(&scope, after)).await?;
+        // Whatever goes wrong, everything is asked for next: an author that was set back answers nothing else.
+        let after = held.take();
+        let signed = match self.source(move |source| source.page(&scope, after)).await {
+            Err(Failed::Source(SourceError::Status(BEHIND))) => {
+                return Err(Failed::Behind { after: after.unwrap_or(0) });
+            }
+            signed => signed?,
+        };
         let page = Page::read(&signed, &self.pull.keys, &self.control.region);
         let page = page.map_err(Failed::Page)?;
         if page.after.is_some() && page.after != after {

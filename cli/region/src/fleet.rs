@@ -60,9 +60,11 @@ impl FleetArgs {
         let client = args.access.admin(data)?;
         let mut before = None;
         loop {
-            let lines = lines(&client)?;
+            let (lines, author) = asked(&client)?;
             if before.as_ref() != Some(&lines) {
-                let told = tell(Told::list(&lines, &COLUMNS))?;
+                let mut list = Told::list(&lines, &COLUMNS);
+                list.words.extend(author);
+                let told = tell(list)?;
                 if !args.watch {
                     return Ok(told);
                 }
@@ -73,8 +75,8 @@ impl FleetArgs {
     }
 }
 
-/// One for each line of each gateway; a gateway without lines has one all the same.
-fn lines(client: &Client) -> Result<Vec<Value>, RegionError> {
+/// One for each line of each gateway, and words about the region that authors. A gateway without lines has one all the same.
+fn asked(client: &Client) -> Result<(Vec<Value>, Option<String>), RegionError> {
     let told = client.get("/v1/fleet").map_err(RegionError::from)?.body;
     let gateways = told.get("gateways").and_then(Value::as_array);
     let gateways = gateways.ok_or(RegionError::Answer { what: "the gateways" })?;
@@ -87,7 +89,29 @@ fn lines(client: &Client) -> Result<Vec<Value>, RegionError> {
             lines.push(row(gateway, &Value::Null));
         }
     }
-    Ok(lines)
+    let author = told.get("author").filter(|author| author.is_object()).map(author);
+    Ok((lines, author))
+}
+
+/// How the region is heard that authors releases here.
+fn author(author: &Value) -> String {
+    let text = |name: &str| author.get(name).and_then(Value::as_str);
+    let region = text("region").unwrap_or_default();
+    let heard = match (text("heard_at"), author.get("asked_by").and_then(Value::as_u64)) {
+        (Some(at), _) => format!("last heard at {at}"),
+        (None, Some(voter)) => format!("not heard by this voter; voter {voter} asks it"),
+        (None, None) => "not heard: nobody leads".to_owned(),
+    };
+    let mut words = format!("releases come from {region}, {heard}");
+    if let (Some(since), Some(why)) = (text("failing_since"), text("why")) {
+        words.push_str(&format!("; since {since} it is not: {why}"));
+    }
+    for refused in author.get("refused").and_then(Value::as_array).into_iter().flatten() {
+        let part = |name: &str| refused.get(name).and_then(Value::as_str).unwrap_or_default();
+        let line = format!("{}/{}", part("tenant"), part("environment"));
+        words.push_str(&format!("; {line} is refused: {}", part("why")));
+    }
+    words
 }
 
 fn row(gateway: &Value, line: &Value) -> Value {

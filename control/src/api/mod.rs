@@ -13,6 +13,7 @@ mod guard;
 mod keys;
 mod pointer;
 mod policies;
+mod residency;
 mod revocations;
 mod sessions;
 mod spend;
@@ -72,6 +73,9 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .get("/v1/tenants/{tenant}/budgets/{name}", BudgetsRead, budgets::show)
         .put("/v1/tenants/{tenant}/budgets/{name}", BudgetsWrite, budgets::set)
         .delete("/v1/tenants/{tenant}/budgets/{name}", BudgetsWrite, budgets::remove)
+        .get("/v1/tenants/{tenant}/residency", AgentsRead, residency::show)
+        .put("/v1/tenants/{tenant}/residency", ClusterWrite, residency::place)
+        .delete("/v1/tenants/{tenant}/residency", ClusterWrite, residency::remove)
         .get("/v1/tenants/{tenant}/spend", BudgetsRead, spend::list)
         .get("/v1/tenants/{tenant}/adjustments", BudgetsRead, adjustments::list)
         .post("/v1/tenants/{tenant}/adjustments", BudgetsWrite, adjustments::order)

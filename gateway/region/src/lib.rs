@@ -21,21 +21,23 @@ use std::time::Duration;
 use aegis_audit_ship::Journal;
 use aegis_config::{
     Config, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, PeopleIssuer,
-    RegionRegistry,
+    RegionRegistry, SharedReleases,
 };
 use aegis_control::{
-    Control, ControlConfig, HotPurse, Ledger, PeopleSource, Replicated, Serving, SubjectSource,
-    SubjectSources,
+    Control, ControlConfig, HotPurse, Ledger, PeopleSource, PullFrom, Replicated, Serving,
+    SubjectSource, SubjectSources,
 };
 use aegis_corridor::approvals::Approvals;
 use aegis_corridor::clock;
 use aegis_corridor::roster::{Belief, Roster};
+use aegis_domain::Timestamp;
 use aegis_follow::{FeedConfig, Follower, KeySource};
 use aegis_identity::{KeySet, SigningKey};
+use aegis_policy_follow::Http;
 use aegis_raft_store::Node;
 use aegis_registry::Actor;
 use aegis_state::HotState;
-use aegis_telemetry::VoterMetrics;
+use aegis_telemetry::{AuthorGauges, VoterMetrics};
 use aegis_vault::Files;
 use anyhow::Context as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
@@ -124,6 +126,7 @@ impl Region {
             node = Some(voter.node.clone());
             tasks.push(runtime.spawn(heard.listen()));
             tasks.push(runtime.spawn(voter.clone().settle()));
+            tasks.push(runtime.spawn(pulled(Arc::clone(&control), self.metrics.clone())));
             tasks.push(runtime.spawn(voter.clone().watch(self.metrics)));
             tasks.push(runtime.spawn(voter.prove(hangup)));
             let listener = TcpListener::from_std(listener)
@@ -216,6 +219,7 @@ impl Kept {
             Some(from) => control.with_people(people(from)?),
             None => control,
         };
+        let control = shared(control, &api.releases)?;
         let control = match config.identity.demands_nonces {
             true => control.demanding_nonces(),
             false => control,
@@ -225,6 +229,37 @@ impl Kept {
         listener.set_nonblocking(true).context("the control API cannot be listened for")?;
         let serving = serving(api.tls.as_ref())?;
         Ok(Self { control: Arc::new(control), voter, heard, asks_as, listener, serving })
+    }
+}
+
+/// Lets other regions follow, and follows the one that authors.
+fn shared(control: Control, releases: &SharedReleases) -> anyhow::Result<Control> {
+    let given = releases.give.iter();
+    let control = control.giving(given.map(|(region, token)| (region.clone(), token.clone())));
+    let Some(pull) = &releases.pull else { return Ok(control) };
+    let ca = pull.ca_file.as_deref().map(read).transpose()?;
+    let source = Http::new(&pull.url, pull.token.clone(), ca.as_deref())
+        .context("the authoring region's releases cannot be followed")?;
+    let from = PullFrom {
+        region: pull.region.clone(),
+        keys: read(&pull.region_keys)?,
+        source: Arc::new(source),
+        tenants: pull.tenants.clone(),
+    };
+    control.pulling(from).context("the authoring region's releases cannot be followed")
+}
+
+/// Tells how the region is that authors releases here, if another does.
+async fn pulled(control: Arc<Control>, metrics: VoterMetrics) {
+    while let Some(pulled) = control.pulled() {
+        let status = control.node().status();
+        let gauges = (status.leader == Some(status.node)).then(|| AuthorGauges {
+            heard_at_s: pulled.heard_at.map_or(0, Timestamp::unix_s),
+            is_silent: pulled.is_silent,
+            refused: pulled.refused,
+        });
+        metrics.author(pulled.region.as_str(), gauges);
+        tokio::time::sleep(AGE_EVERY).await;
     }
 }
 
