@@ -29,7 +29,10 @@ async fn author() -> Building {
         }),
     );
     plan.file("us-east-1.token", TOKEN);
-    plan.with("/tenants/acme/policy", json!({ "release": "test" })).launch(GATEWAY).await
+    let plan = plan.with("/tenants/acme/policy", json!({ "release": "test" }));
+    let house = plan.launch(GATEWAY).await;
+    assert!(house.readiness().await.contains("no release of acme/test is at hand"));
+    house
 }
 
 /// A gateway of the other region.
@@ -102,7 +105,7 @@ async fn what_one_region_activates_decides_in_the_other_which_goes_on_and_back_w
     let once = Conditions::default();
     admin(&author).put("/v1/tenants/acme/residency", &place, &once).unwrap();
     activate(&author, 1);
-    let keeps = pulling(&author).await.launch(GATEWAY).await;
+    let keeps = pulling(&author).await.start(GATEWAY).await;
     until_live(&keeps, 1).await;
     let follows = abroad().await.following(&keeps).await.start(GATEWAY).await;
 
