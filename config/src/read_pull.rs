@@ -1,14 +1,17 @@
-//! Which other regions share releases with this one, as people write it below `control.releases`.
+//! Who else is given releases, as people write it: other regions and stores below `control.releases`, and `policy_export`.
 //!
 //! Not here: following and telling (`control`). Invariant: no token is sent in the clear to another machine, and a region has
 //! one author.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use aegis_document::{Node, Problems};
 use aegis_domain::{Region, Secret, TenantId};
 
+use crate::read::positive;
+use crate::read_audit::{ShipTo, store};
 use crate::read_region::{base_url, is_here};
 use crate::read_tool::{Folder, secret};
 
@@ -19,7 +22,55 @@ pub struct SharedReleases {
     pub pull: Option<Pull>,
     /// Other regions that may follow this one, each by its own token.
     pub give: BTreeMap<Region, Secret<String>>,
+    /// Where what decides is written, for gateways that start with no voter reachable.
+    pub export: Option<ExportTo>,
 }
+
+/// A store for exports.
+#[derive(Debug)]
+pub struct ExportTo {
+    pub to: ShipTo,
+    /// The least time between two of them.
+    pub every: Duration,
+}
+
+/// Where an export is read.
+#[derive(Debug)]
+pub enum PolicyExport {
+    File(PathBuf),
+    Store(ShipTo),
+}
+
+/// A file, a bucket's URL, or `{ from: s3://.., .. }` with what its client is told besides.
+pub(super) fn policy_export(
+    node: &Node,
+    problems: &mut Problems,
+    folder: &Folder,
+) -> Option<PolicyExport> {
+    if let Some(text) = node.as_text() {
+        if text.contains("://") {
+            let help = "give `{ from: .. }`, with `region`, `endpoint` and `credentials` beside it where they are needed";
+            problems.report_with_help(node.position(), "a store is named by `from`", help);
+            return None;
+        }
+        return folder.path(node, problems).map(PolicyExport::File);
+    }
+    let mut map = node.mapping(problems)?;
+    let from = store(&mut map, "from", problems, folder);
+    map.finish(problems);
+    from.map(PolicyExport::Store)
+}
+
+/// `{ to: s3://acme-releases/eu-west-1, every: 30s }`
+fn export(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<ExportTo> {
+    let mut map = node.mapping(problems)?;
+    let to = store(&mut map, "to", problems, folder);
+    let every = map.optional("every", problems, positive);
+    map.finish(problems);
+    Some(ExportTo { to: to?, every: every.unwrap_or(EXPORT_EVERY) })
+}
+
+const EXPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// Where another region's releases are asked for, and whom to believe there.
 #[derive(Debug)]
@@ -45,8 +96,9 @@ pub(super) fn releases(
     let give = map.optional("give", problems, |node, problems| {
         node.map(problems, Node::parsed::<Region>, |node, problems| token(node, problems, folder))
     });
+    let export = map.optional("export", problems, |n, p| export(n, p, folder));
     map.finish(problems);
-    Some(SharedReleases { pull, give: give.unwrap_or_default().into_iter().collect() })
+    Some(SharedReleases { pull, give: give.unwrap_or_default().into_iter().collect(), export })
 }
 
 fn token(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Secret<String>> {

@@ -64,23 +64,7 @@ pub(crate) async fn export(
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let scope = control.scope(page::query(asked)?)?.0;
-    let (releases, bundles): (Vec<_>, Vec<_>) = {
-        let ledger = control.node.ledger();
-        let lines = ledger.releases().lines().map(|(line, _)| line);
-        let lines = lines.filter(|line| scope.names(&line.tenant));
-        let told = lines.filter_map(|line| control.statement(&ledger, line, &scope.region));
-        let content = |digest: Hash| Some(ledger.releases().content(digest)?.bytes.clone());
-        let with_bundles = told.map(|told| {
-            let digests: BTreeSet<Hash> = told.bundles.values().copied().collect();
-            (told, digests.into_iter().filter_map(content).collect::<Vec<_>>())
-        });
-        with_bundles.unzip()
-    };
-    let mut lines = Vec::new();
-    for (statement, bundles) in releases.iter().zip(&bundles) {
-        let signed = control.stated(statement).map_err(ReleasesError::Content)?;
-        lines.push(written(&signed, clock::now().unix_s(), bundles));
-    }
+    let lines = control.exported(&scope)?.1;
     Ok(Json(json!({ "releases": lines })).into_response())
 }
 
@@ -284,6 +268,28 @@ impl Control {
             let told = || self.statement(&ledger, line, region);
             is_its && told().is_some_and(|told| told.bundles.values().any(|it| *it == digest))
         })
+    }
+
+    /// What decides in a region with the bundles it needs, signed, a line each; and the revision it was read at. The same
+    /// revision gives the same bytes, whichever voter writes them.
+    pub fn exported(&self, scope: &Scope) -> Result<(u64, Vec<String>), ReleasesError> {
+        let (revision, told) = {
+            let ledger = self.node.ledger();
+            let lines = ledger.releases().lines().map(|(line, _)| line);
+            let lines = lines.filter(|line| scope.names(&line.tenant));
+            let told = lines.filter_map(|line| self.statement(&ledger, line, &scope.region));
+            let content = |digest: Hash| Some(ledger.releases().content(digest)?.bytes.clone());
+            let with_bundles = told.map(|told| {
+                let digests: BTreeSet<Hash> = told.bundles.values().copied().collect();
+                (told, digests.into_iter().filter_map(content).collect::<Vec<_>>())
+            });
+            (ledger.released(), with_bundles.collect::<Vec<_>>())
+        };
+        let lines = told.iter().map(|(statement, bundles)| {
+            let since_s = statement.pointer.at.unix_s();
+            Ok(written(&self.stated(statement)?, since_s, bundles))
+        });
+        Ok((revision, lines.collect::<Result<_, ReleasesError>>()?))
     }
 
     /// What the ledger holds under a digest.

@@ -7,6 +7,7 @@
 mod approvals;
 mod chronicle;
 pub mod evidence;
+mod exports;
 mod files;
 mod heard;
 pub mod keys;
@@ -20,8 +21,8 @@ use std::time::Duration;
 
 use aegis_audit_ship::Journal;
 use aegis_config::{
-    Config, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, PeopleIssuer,
-    RegionRegistry, SharedReleases,
+    Config, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, ExportTo, FollowedRegistry,
+    PeopleIssuer, RegionRegistry, SharedReleases,
 };
 use aegis_control::{
     Control, ControlConfig, HotPurse, Ledger, PeopleSource, PullFrom, Replicated, Serving,
@@ -48,6 +49,7 @@ use tokio::task::JoinHandle;
 
 use self::approvals::Counter;
 use self::chronicle::Journalled;
+use self::exports::Exporter;
 use self::heard::Heard;
 use self::replay::HotReplay;
 use self::voter::Voter;
@@ -75,6 +77,7 @@ struct Kept {
     asks_as: Actor,
     listener: std::net::TcpListener,
     serving: Serving,
+    exporter: Option<Exporter>,
 }
 
 /// What a region is opened with, beside its configuration.
@@ -120,8 +123,11 @@ impl Region {
         let _entered = runtime.enter();
         let voter = self.kept.as_ref().map(|kept| kept.voter.node.clone());
         let mut tasks = vec![runtime.spawn(age(Arc::clone(&self.roster), self.followed, voter))];
-        let mut node = None;
-        if let Some(Kept { control, voter, heard, listener, serving, asks_as: _ }) = self.kept {
+        let (mut node, mut exports) = (None, None);
+        if let Some(Kept { control, voter, heard, listener, serving, exporter, asks_as: _ }) =
+            self.kept
+        {
+            exports = exporter;
             let hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
             node = Some(voter.node.clone());
             tasks.push(runtime.spawn(heard.listen()));
@@ -138,7 +144,7 @@ impl Region {
                 }
             }));
         }
-        Ok(Running { tasks, node })
+        Ok(Running { tasks, node, _exports: exports })
     }
 }
 
@@ -147,6 +153,7 @@ impl Region {
 pub struct Running {
     tasks: Vec<JoinHandle<()>>,
     node: Option<Node>,
+    _exports: Option<Exporter>,
 }
 
 impl Running {
@@ -228,7 +235,15 @@ impl Kept {
             .with_context(|| format!("{} cannot be listened on", api.address))?;
         listener.set_nonblocking(true).context("the control API cannot be listened for")?;
         let serving = serving(api.tls.as_ref())?;
-        Ok(Self { control: Arc::new(control), voter, heard, asks_as, listener, serving })
+        let control = Arc::new(control);
+        let exporter = match &api.releases.export {
+            None => None,
+            Some(ExportTo { to, every }) => {
+                let store = (evidence::address(to)?, *every);
+                Some(Exporter::start(Arc::clone(&control), config.region.clone(), store)?)
+            }
+        };
+        Ok(Self { control, voter, heard, asks_as, listener, serving, exporter })
     }
 }
 

@@ -86,6 +86,10 @@ async fn says(house: &Building, text: &str) -> Reply {
     house.agent("bot").post("/open/x").json(&json!({ "text": text })).send().await
 }
 
+async fn called(house: &Building, token: &str) -> Reply {
+    house.agent("bot").get("/open/x").bearer(token).send().await
+}
+
 async fn until_live(house: &Building, version: u64) {
     let begun = Instant::now();
     while house.metric("aegis_policy_version{tenant=\"acme\"}").await != version {
@@ -123,6 +127,10 @@ async fn what_one_region_activates_decides_in_the_other_which_goes_on_and_back_w
     assert_eq!(told["author"]["region"], "eu-west-1");
     assert_eq!(keeps.metric("aegis_author_silent{author=\"eu-west-1\"}").await, 0);
 
+    let rover = keeps.region().agent("rover", json!({}));
+    let token = keeps.region().token(&rover, false);
+    called(&keeps, &token).await.is_ok();
+
     // The author is gone: the other region goes back by itself, and stays there through a restart.
     author.shoot();
     let region = keeps.region();
@@ -130,7 +138,8 @@ async fn what_one_region_activates_decides_in_the_other_which_goes_on_and_back_w
     region.post(&format!("{LINE}/rollback"), json!({}));
     until_live(&follows, 1).await;
     says(&follows, "forbidden").await.is_denied(Reason::PolicyDenied);
-    region.revoke(json!({ "agent": { "tenant": "acme", "id": "bot" } }));
+    region.revoke(json!({ "agent": { "tenant": "acme", "id": "rover" } }));
+    called(&keeps, &token).await.is_denied(Reason::TokenRevoked);
     let mut keeps = keeps;
     keeps.stop().await;
     keeps.start_again().await;
