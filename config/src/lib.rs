@@ -9,6 +9,7 @@ mod read_audit;
 mod read_modes;
 mod read_people;
 mod read_policy;
+mod read_pull;
 mod read_region;
 mod read_spending;
 mod read_state;
@@ -18,6 +19,7 @@ mod spending;
 pub use client_certificate::ClientCertificate;
 pub use read_audit::{AuditShipping, RetentionMode, ShipRetention, ShipTo};
 pub use read_people::PeopleIssuer;
+pub use read_pull::{ExportTo, PolicyExport, Pull, SharedReleases};
 pub use read_region::{
     ClusterDoor, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry,
     RegionRegistry,
@@ -63,7 +65,7 @@ pub struct Config {
     /// What this gateway is called among those of its region, if it has a name.
     pub name: Option<String>,
     /// Signed releases, for a first start with nobody reachable.
-    pub policy_export: Option<PathBuf>,
+    pub policy_export: Option<PolicyExport>,
     /// Gateways of other regions, for the callers that must go there.
     pub regions: BTreeMap<Region, String>,
     pub tenants: BTreeMap<TenantId, Arc<Tenant>>,

@@ -21,7 +21,9 @@ use crate::{
     Agent, AgentCertificate, CallLimits, Config, HEADERS_CEILING, IdentityConfig, IssuerConfig,
     Limits, Listen, PolicySource, SpendLimit, Standing, StateHome, Tenant, TlsListen, ToolBinding,
 };
-use crate::{read_audit, read_modes, read_policy, read_region, read_spending, read_state};
+use crate::{
+    read_audit, read_modes, read_policy, read_pull, read_region, read_spending, read_state,
+};
 
 pub(super) fn load(path: &Path) -> Result<Config, Diagnostics> {
     let name = path.display().to_string();
@@ -55,7 +57,8 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
     let registry = map.optional("registry", problems, |n, p| read_region::registry(n, p, folder));
     let registry = read_region::one_of(control, registry, (root, problems));
     let name = map.optional("name", problems, gateway_name);
-    let policy_export = map.optional("policy_export", problems, |n, p| folder.path(n, p));
+    let policy_export =
+        map.optional("policy_export", problems, |n, p| read_pull::policy_export(n, p, folder));
     if registry.is_none() && identity.as_ref().is_some_and(|it| it.issuers.is_empty()) {
         let help = "name an issuer below `identity`, or keep a registry of agents with `control`";
         problems.report_with_help(root.position(), "nobody's tokens are trusted", help);

@@ -123,21 +123,10 @@ pub(super) fn audit(
 
 fn ship(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<AuditShipping> {
     let mut map = node.mapping(problems)?;
-    let to = map.required("to", problems, |node, problems| Some((node.text(problems)?, node)));
-    let kind =
-        to.as_ref().and_then(|(text, _)| KINDS.iter().find(|kind| text.starts_with(kind.scheme)));
-    let to = to.and_then(|(text, node)| match kind {
-        Some(kind) => bucket(&mut map, (text, kind), (node, problems), folder),
-        None if text.contains("://") => {
-            let message = "expected a folder, or s3://, gs:// or az://bucket/prefix";
-            problems.report(node.position(), message);
-            None
-        }
-        None => folder.path(node, problems).map(ShipTo::Folder),
-    });
-    let retention = map.optional("retention", problems, |node, problems| {
-        retention(node, problems, matches!(kind, Some(Kind { scheme: "s3://", .. })))
-    });
+    let to = store(&mut map, "to", problems, folder);
+    let is_s3 = matches!(&to, Some(ShipTo::Bucket { url, .. }) if url.starts_with("s3://"));
+    let retention =
+        map.optional("retention", problems, |node, problems| retention(node, problems, is_s3));
     let spool =
         map.optional("spool_bytes_max", problems, |n, p| n.integer::<u64>(p, SPOOL_BYTES_BOUNDS));
     let rules = [("stop_writes", BacklogRule::StopWrites), ("stop_all", BacklogRule::StopAll)];
@@ -151,6 +140,26 @@ fn ship(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<AuditSh
         when_full: when_full.unwrap_or(BacklogRule::StopWrites),
         keep: keep.unwrap_or(KEEP),
     })
+}
+
+/// A store by one member's text, and what else its client is told by the members beside it.
+pub(super) fn store(
+    map: &mut Mapping<'_>,
+    member: &'static str,
+    problems: &mut Problems,
+    folder: &Folder,
+) -> Option<ShipTo> {
+    let to = map.required(member, problems, |node, problems| Some((node.text(problems)?, node)));
+    let (text, node) = to?;
+    match KINDS.iter().find(|kind| text.starts_with(kind.scheme)) {
+        Some(kind) => bucket(map, (text, kind), (node, problems), folder),
+        None if text.contains("://") => {
+            let message = "expected a folder, or s3://, gs:// or az://bucket/prefix";
+            problems.report(node.position(), message);
+            None
+        }
+        None => folder.path(node, problems).map(ShipTo::Folder),
+    }
 }
 
 fn bucket(

@@ -11,6 +11,7 @@ use aegis_domain::{Secret, TenantId, VoterUrls};
 use aegis_identity::{SubjectProfile, SubjectRule};
 
 use crate::read_people::{PeopleIssuer, people};
+use crate::read_pull::{SharedReleases, releases};
 use crate::read_tool::{Folder, secret};
 
 /// Where the registry of a region's agents is, besides those that the configuration names.
@@ -47,6 +48,7 @@ pub struct ControlApi {
     pub cluster: Option<ClusterDoor>,
     /// Whose people may command the region, beside those with a session.
     pub people: Option<PeopleIssuer>,
+    pub releases: SharedReleases,
 }
 
 /// Where a voter listens, and where the others look for it.
@@ -107,6 +109,8 @@ pub(super) fn control(
     });
     let cluster = map.optional("cluster", problems, cluster);
     let people = map.optional("people", problems, |node, problems| people(node, problems, folder));
+    let releases = map.optional("releases", problems, |n, p| releases(n, p, folder));
+    let releases = releases.unwrap_or_default();
     let position = map.position();
     map.finish(problems);
     let address = address?;
@@ -121,7 +125,7 @@ pub(super) fn control(
         return None;
     }
     let exchange = exchange.unwrap_or_default();
-    let control = ControlApi { address, url, tls, audiences, exchange, cluster, people };
+    let control = ControlApi { address, url, tls, audiences, exchange, cluster, people, releases };
     Some(RegionRegistry::Kept(Box::new(control)))
 }
 
@@ -166,7 +170,7 @@ fn voter_address(node: &Node, problems: &mut Problems) -> Option<String> {
 }
 
 /// A base URL, to which paths are added as they are.
-fn base_url(node: &Node, problems: &mut Problems) -> Option<String> {
+pub(super) fn base_url(node: &Node, problems: &mut Problems) -> Option<String> {
     let url = node.text(problems)?;
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let is_base = rest.is_some_and(|rest| {

@@ -1,8 +1,8 @@
-//! The two bearer tokens that a node makes at its first start: one that may do everything, for the first session and for
-//! emergencies, and one for followers.
+//! The bearer tokens that a node knows: the two that it makes at its first start, one that may do everything, for the first
+//! session and for emergencies, and one for followers; and those it was given for other regions.
 //!
 //! Not here: sessions (`people`), and what a principal may do (`control/access`).
-//! Invariant: a token is compared in constant time and is a file of mode 0600.
+//! Invariant: a token is compared in constant time, and those made here are files of mode 0600.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use aegis_access::{Principal, Reach, Role};
-use aegis_domain::Secret;
+use aegis_domain::{Region, Secret};
 use aegis_registry::Actor;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -59,6 +59,16 @@ impl Access {
     /// What followers have, for those that are to take it too.
     pub(crate) fn follower(&self) -> &Secret<String> {
         &self.follower
+    }
+
+    /// Lets another region follow what is released to it.
+    pub(crate) fn give(&mut self, region: Region, token: &Secret<String>) {
+        let digest = Secret::new(Sha256::digest(token.expose().trim()).into());
+        // A region's name is one that an actor may have.
+        let actor = Actor::parse(&format!("region {region}"));
+        let reach = Reach::Abroad(region);
+        let principal = |actor| Principal { actor, roles: [Role::Follower].into(), reach };
+        self.tokens.extend(actor.map(|actor| (digest, principal(actor))));
     }
 
     /// Whose token this is.

@@ -155,7 +155,8 @@ pub(crate) async fn show(State(control): State<Arc<Control>>) -> Response {
         })
     });
     let gateways: Vec<_> = gateways.collect();
-    Json(json!({ "gateways": gateways, "voters": voters.collect::<Vec<_>>() })).into_response()
+    let (voters, author) = (voters.collect::<Vec<_>>(), control.author_shape());
+    Json(json!({ "gateways": gateways, "voters": voters, "author": author })).into_response()
 }
 
 impl Control {

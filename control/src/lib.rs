@@ -6,6 +6,7 @@
 
 mod access;
 mod api;
+mod author;
 mod board;
 mod command;
 mod feed;
@@ -16,6 +17,7 @@ mod oauth;
 mod people;
 mod policies;
 mod provider;
+mod pull;
 mod purse;
 mod releases;
 mod replay;
@@ -26,7 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aegis_authority::VoterFiles;
-use aegis_domain::Region;
+use aegis_domain::{Region, Secret};
 use aegis_identity::{KeySet, Nonces, SigningKey};
 use aegis_raft_store::{Node, NodeError, OnFatal};
 pub use aegis_tokens::FirstUse;
@@ -43,7 +45,9 @@ pub use aegis_control_commands::{
 pub use aegis_control_connection::{Serving, TlsError, tls_config};
 pub use aegis_control_messages::problem::{KeyError, ReleasesError};
 pub use api::OPENAPI;
+pub use author::Pulled;
 pub use provider::PeopleSource;
+pub use pull::{PullError, PullFrom};
 pub use purse::{HotPurse, Purse};
 pub use replay::{Memory, Replay, ReplayError};
 pub use rollouts::{Observations, Watched};
@@ -56,6 +60,7 @@ use fleet::Fleet;
 use issued::Issued;
 use problem::Problem;
 use provider::Provider;
+use pull::Pull;
 use releases::Changes;
 use subjects::Subjects;
 
@@ -114,6 +119,8 @@ pub struct Control {
     access: Access,
     /// Whose people may command, beside those with a session.
     provider: Option<Provider>,
+    /// Where releases come from, if another region authors them.
+    pull: Option<Pull>,
     region_key: SigningKey,
     /// What makes this node a voter, and others with it.
     voters: VoterFiles,
@@ -167,6 +174,7 @@ impl Control {
             subjects: Subjects::start(config.subjects),
             access: Access::open(&config.data_dir)?,
             provider: None,
+            pull: None,
             session_keys: KeySet::default()
                 .with(config.region_key.public_key().clone())
                 .unwrap_or_default(),
@@ -200,6 +208,19 @@ impl Control {
     #[must_use]
     pub fn with_people(self, source: PeopleSource) -> Self {
         Self { provider: Some(Provider::start(source)), ..self }
+    }
+
+    /// Releases what another region authors.
+    pub fn pulling(self, from: PullFrom) -> Result<Self, PullError> {
+        let pull = Pull::new(from, &self.region)?;
+        Ok(Self { pull: Some(pull), ..self })
+    }
+
+    /// Lets other regions follow what is released to them, each by a token of its own.
+    #[must_use]
+    pub fn giving(mut self, regions: impl IntoIterator<Item = (Region, Secret<String>)>) -> Self {
+        regions.into_iter().for_each(|(region, token)| self.access.give(region, &token));
+        self
     }
 
     /// Tells and corrects what budgets have spent.
@@ -264,5 +285,6 @@ where
         () = served => Ok(()),
         () = rollouts::drive(&control) => Ok(()),
         never = keys::keep(&control) => match never {},
+        never = pull::keep(&control) => match never {},
     }
 }

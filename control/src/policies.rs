@@ -20,7 +20,7 @@ use crate::problem::Problem;
 use aegis_control_commands::LedgerError;
 
 /// On how many made-up calls both engines must agree, as for a gateway's files.
-const INPUTS: usize = 256;
+pub(crate) const INPUTS: usize = 256;
 /// How often others may be faster with the number that a version was compiled for.
 const ATTEMPTS: u8 = 5;
 
@@ -85,7 +85,12 @@ impl Control {
 
     fn next_version(&self, line: &LineKey) -> Result<u32, Problem> {
         let ledger = self.node.ledger();
-        let next = ledger.releases().line(line).map_or(Some(1), aegis_ledger::Line::next);
+        let held = ledger.releases().line(line);
+        if let Some(author) = held.and_then(|line| line.author()) {
+            let author = author.region.clone();
+            return Err(Problem::Release(ReleaseRefusal::Authored { author }));
+        }
+        let next = held.map_or(Some(1), aegis_ledger::Line::next);
         next.ok_or(Problem::Release(ReleaseRefusal::Full))
     }
 
@@ -174,7 +179,7 @@ fn cleared(files: &[PolicyFile], line: &LineKey, number: u32) -> Result<Cleared,
 }
 
 /// A hash from 64 hexadecimal digits, as policies write digests.
-fn from_hex(text: &str) -> Option<Hash> {
+pub(crate) fn from_hex(text: &str) -> Option<Hash> {
     let mut bytes = [0; 32];
     if text.len() != 64 || !text.is_ascii() {
         return None;

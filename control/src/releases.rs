@@ -8,21 +8,22 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegis_access::Unpermitted;
 use aegis_audit_chain::Hash;
 use aegis_domain::{Region, TenantId};
 use aegis_ledger::{Ledger, LineKey};
-use aegis_policy_follow::{Page, RELEASE_TYPE, RELEASES_TYPE, Scope, Statement, written};
-use axum::Json;
+use aegis_policy_follow::{Authored, Page, RELEASE_TYPE, RELEASES_TYPE, Scope, Statement, written};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::problem::{Problem, ReleasesError};
-use crate::{Control, clock, page};
+use crate::{Control, Principal, Reach, clock, page};
 
 /// How long a question waits: less than the half minute after which proxies give up.
 const WAIT: Duration = Duration::from_secs(20);
@@ -42,9 +43,17 @@ pub(crate) struct Asked {
 
 pub(crate) async fn get(
     State(control): State<Arc<Control>>,
+    Extension(who): Extension<Principal>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let (scope, after) = control.scope(page::query(asked)?)?;
+    let mut asked = page::query(asked)?;
+    if let Some(abroad) = abroad(&who)? {
+        if asked.region.as_ref().is_some_and(|region| region != abroad) {
+            return Err(Unpermitted::Abroad.into());
+        }
+        asked.region = Some(abroad.clone());
+    }
+    let (scope, after) = control.scope(asked)?;
     let signed = control.releases(&scope, after).await?;
     Ok(([(CONTENT_TYPE, "application/jose"), (CACHE_CONTROL, "no-store")], signed).into_response())
 }
@@ -55,31 +64,30 @@ pub(crate) async fn export(
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let scope = control.scope(page::query(asked)?)?.0;
-    let (releases, bundles): (Vec<_>, Vec<_>) = {
-        let ledger = control.node.ledger();
-        let lines = ledger.releases().lines().map(|(line, _)| line);
-        let lines = lines.filter(|line| scope.names(&line.tenant));
-        let told = lines.filter_map(|line| control.statement(&ledger, line, &scope.region));
-        let content = |digest: Hash| Some(ledger.releases().content(digest)?.bytes.clone());
-        let with_bundles = told.map(|told| {
-            let digests: BTreeSet<Hash> = told.bundles.values().copied().collect();
-            (told, digests.into_iter().filter_map(content).collect::<Vec<_>>())
-        });
-        with_bundles.unzip()
-    };
-    let mut lines = Vec::new();
-    for (statement, bundles) in releases.iter().zip(&bundles) {
-        let signed = control.stated(statement).map_err(ReleasesError::Content)?;
-        lines.push(written(&signed, clock::now().unix_s(), bundles));
-    }
+    let lines = control.exported(&scope)?.1;
     Ok(Json(json!({ "releases": lines })).into_response())
+}
+
+/// The other region that someone's token is for, if it is; who is limited to tenants follows nothing.
+fn abroad(who: &Principal) -> Result<Option<&Region>, Unpermitted> {
+    match &who.reach {
+        Reach::Region => Ok(None),
+        Reach::Abroad(region) => Ok(Some(region)),
+        Reach::Tenants(_) => Err(Unpermitted::Region),
+    }
 }
 
 pub(crate) async fn content(
     State(control): State<Arc<Control>>,
+    Extension(who): Extension<Principal>,
     Path(digest): Path<String>,
 ) -> Result<Response, Problem> {
     let digest = Hash::parse(&digest).ok_or(Problem::NotFound)?;
+    if let Some(region) = abroad(&who)?
+        && !control.is_released_in(region, digest)
+    {
+        return Err(Problem::NotFound);
+    }
     let bytes = control.content(digest).ok_or(Problem::NotFound)?;
     let kept = "private, max-age=31536000, immutable";
     Ok(([(CONTENT_TYPE, "application/octet-stream"), (CACHE_CONTROL, kept)], bytes).into_response())
@@ -95,19 +103,33 @@ struct Lately {
     since: u64,
     at: u64,
     lines: BTreeMap<LineKey, Mark>,
-    changed: VecDeque<(u64, LineKey)>,
+    changed: VecDeque<Change>,
 }
 
 /// What differs once a line is to be told of again: its epoch, and when its tenant was last placed.
 type Mark = (u64, Option<u64>);
 
+#[derive(Debug)]
+struct Change {
+    at: u64,
+    line: LineKey,
+    /// Whether its tenant was placed anew, so that it may be gone from where it was.
+    is_placed: bool,
+}
+
 impl Changes {
-    /// The lines that changed after a revision; `None` where that is too long ago to know.
-    fn after(&self, ledger: &Ledger, revision: u64) -> Option<BTreeSet<LineKey>> {
+    /// The lines that changed after a revision, and whether each was placed anew; `None` where that is too long ago to know.
+    fn after(&self, ledger: &Ledger, revision: u64) -> Option<BTreeMap<LineKey, bool>> {
         let mut lately = self.0.lock();
         lately.look(ledger);
-        let changed = lately.changed.iter().filter(|(at, _)| *at > revision);
-        (revision >= lately.since).then(|| changed.map(|(_, line)| line.clone()).collect())
+        if revision < lately.since {
+            return None;
+        }
+        let mut lines = BTreeMap::new();
+        for change in lately.changed.iter().filter(|change| change.at > revision) {
+            *lines.entry(change.line.clone()).or_default() |= change.is_placed;
+        }
+        Some(lines)
     }
 }
 
@@ -129,12 +151,17 @@ impl Lately {
         if is_first {
             self.since = now;
         } else {
-            let changed = lines.iter().filter(|(line, mark)| self.lines.get(line) != Some(mark));
-            let changed: Vec<_> = changed.map(|(line, _)| (now, line.clone())).collect();
+            let changed = lines.iter().filter_map(|(line, mark)| {
+                let before = self.lines.get(line);
+                let is_placed = before.is_some_and(|before| before.1 != mark.1);
+                let line = line.clone();
+                (before != Some(mark)).then_some(Change { at: now, line, is_placed })
+            });
+            let changed: Vec<_> = changed.collect();
             self.changed.extend(changed);
         }
         while self.changed.len() > CHANGES_KEPT {
-            self.since = self.changed.pop_front().map_or(now, |(at, _)| at);
+            self.since = self.changed.pop_front().map_or(now, |change| change.at);
         }
         (self.at, self.lines) = (now, lines);
     }
@@ -176,17 +203,21 @@ impl Control {
 
     fn releases_page(&self, scope: &Scope, after: Option<u64>) -> Result<Page, ReleasesError> {
         let ledger = self.node.ledger();
+        let is_abroad = scope.region != self.region;
         let changed = after.and_then(|after| Some((after, self.changes.after(&ledger, after)?)));
+        // Another region is not told who is gone, for it may never have heard of them: it is told all that is left.
+        let changed =
+            changed.filter(|(_, lines)| !is_abroad || lines.values().all(|placed| !placed));
         let is_asked = |line: &LineKey| {
             scope.names(&line.tenant)
-                && changed.as_ref().is_none_or(|(_, lines)| lines.contains(line))
+                && changed.as_ref().is_none_or(|(_, lines)| lines.contains_key(line))
         };
         let mut statements = Vec::new();
         let mut gone = Vec::new();
         for line in ledger.releases().lines().map(|(line, _)| line).filter(|line| is_asked(line)) {
             match self.statement(&ledger, line, &scope.region) {
                 Some(statement) => statements.push(statement),
-                None if changed.is_some() => gone.push(line.clone()),
+                None if changed.is_some() && !is_abroad => gone.push(line.clone()),
                 None => {}
             }
         }
@@ -211,11 +242,54 @@ impl Control {
             None => *region == self.region,
         };
         let held = ledger.releases().line(line).filter(|_| is_allowed)?;
+        // What comes from another region is told to this one's gateways, and handed on to nobody.
+        let author = held.author();
+        if author.is_some_and(|author| author.is_withdrawn || *region != self.region) {
+            return None;
+        }
+        let author = author.map(|author| Authored {
+            region: author.region.clone(),
+            epoch: author.pointer.epoch,
+            keys: author.keys.clone(),
+        });
         let pointer = held.pointer()?.clone();
         let bundle = |number| Some((number, held.version(number)?.bundle));
         let bundles = pointer.versions().filter_map(bundle).collect();
         let (region, revision) = (region.clone(), ledger.released());
-        Some(Statement { region, revision, line: line.clone(), pointer, bundles })
+        Some(Statement { region, revision, line: line.clone(), pointer, bundles, author })
+    }
+
+    /// Whether what is told to a region names this content.
+    fn is_released_in(&self, region: &Region, digest: Hash) -> bool {
+        let ledger = self.node.ledger();
+        let mut lines = ledger.releases().lines();
+        lines.any(|(line, held)| {
+            let is_its = held.versions().any(|(_, version)| version.bundle == digest);
+            let told = || self.statement(&ledger, line, region);
+            is_its && told().is_some_and(|told| told.bundles.values().any(|it| *it == digest))
+        })
+    }
+
+    /// What decides in a region with the bundles it needs, signed, a line each; and the revision it was read at. The same
+    /// revision gives the same bytes, whichever voter writes them.
+    pub fn exported(&self, scope: &Scope) -> Result<(u64, Vec<String>), ReleasesError> {
+        let (revision, told) = {
+            let ledger = self.node.ledger();
+            let lines = ledger.releases().lines().map(|(line, _)| line);
+            let lines = lines.filter(|line| scope.names(&line.tenant));
+            let told = lines.filter_map(|line| self.statement(&ledger, line, &scope.region));
+            let content = |digest: Hash| Some(ledger.releases().content(digest)?.bytes.clone());
+            let with_bundles = told.map(|told| {
+                let digests: BTreeSet<Hash> = told.bundles.values().copied().collect();
+                (told, digests.into_iter().filter_map(content).collect::<Vec<_>>())
+            });
+            (ledger.released(), with_bundles.collect::<Vec<_>>())
+        };
+        let lines = told.iter().map(|(statement, bundles)| {
+            let since_s = statement.pointer.at.unix_s();
+            Ok(written(&self.stated(statement)?, since_s, bundles))
+        });
+        Ok((revision, lines.collect::<Result<_, ReleasesError>>()?))
     }
 
     /// What the ledger holds under a digest.

@@ -80,16 +80,21 @@ pub(crate) async fn drive(control: &Control) {
 }
 
 async fn round(control: &Control, driver: &Actor) {
-    let under_way: Vec<(Watched, Pointer)> = {
+    let under_way: Vec<(Watched, u64)> = {
         let ledger = control.node.ledger();
         let lines = ledger.releases().lines();
         let pointers = lines.filter_map(|(key, line)| Some((key, line.pointer()?)));
-        pointers.filter_map(|(key, it)| Some((Watched::of(key, it)?, it.clone()))).collect()
+        pointers.filter_map(|(key, it)| Some((Watched::of(key, it)?, it.epoch))).collect()
     };
-    for (watched, pointer) in under_way {
+    for (watched, epoch) in under_way {
         let Some(observed) = control.observations.observed(&watched).await else { continue };
-        let Some(next) = pointer.next(clock::now(), &observed) else { continue };
-        let (line, seen) = (watched.line.clone(), pointer.epoch);
+        let next = {
+            let ledger = control.node.ledger();
+            let line = ledger.releases().line(&watched.line);
+            line.and_then(|line| line.next_progress(clock::now(), &observed))
+        };
+        let Some(next) = next else { continue };
+        let (line, seen) = (watched.line.clone(), epoch);
         let act = ReleaseAct::Observe { line, seen, observed };
         tell(&watched, next, control.release(driver, act, None).await.err());
     }

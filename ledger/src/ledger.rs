@@ -16,7 +16,9 @@ use crate::{
 };
 
 /// What this version of the ledger can do. A command that an older voter could not read waits until the level is raised.
-pub const FEATURE_LEVEL: u32 = 1;
+///
+/// 2: takes the releases of another region.
+pub const FEATURE_LEVEL: u32 = 2;
 /// How many commands lie between two looks for clients that may be forgotten.
 const FORGET_EVERY: u64 = 1_024;
 

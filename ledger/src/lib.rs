@@ -28,8 +28,8 @@ pub use approvals::{
 pub use command::{Action, Answer, Batch, Command, Outcome, Refusal};
 pub use ledger::{Checkpoint, FEATURE_LEVEL, Ledger};
 pub use releases::{
-    CONTENT_BYTES_MAX, Choice, Content, Environment, Line, LineKey, Pointer, ReleaseAct,
-    ReleaseRefusal, Releases, Rollout, Version,
+    Author, Brought, CONTENT_BYTES_MAX, Choice, Content, Environment, Line, LineKey, Pointer,
+    ReleaseAct, ReleaseRefusal, Releases, Rollout, Taking, Version,
 };
 pub use sessions::{Session, SessionAct, SessionRefusal, Sessions};
 pub use streams::{Evidence, Stream, StreamAct, StreamRefusal, Streams};

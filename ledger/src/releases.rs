@@ -1,15 +1,16 @@
 //! Policy releases: contents by digest, and the lines of versions that name them.
 //!
 //! Not here: what a bundle says (`policies/engine`), which version decides (`pointer`), and when a rollout moves on
-//! (`policies/rollout`). Invariant: a version never changes, and a line numbers its versions without a gap.
+//! (`policies/rollout`). Invariant: a version never changes, and a line numbers its own versions without a gap.
 
+mod author;
 mod line;
 mod pointer;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_audit_chain::Hash;
-use aegis_domain::{Timestamp, Ttl};
+use aegis_domain::{Region, Timestamp, Ttl};
 use aegis_policy_rollout::{Observed, RolloutError, Stage};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,7 @@ use crate::Outcome;
 use crate::ledger::Desk;
 use crate::wire::{bytes, hash, instant, pairs};
 
+pub use author::{Author, Brought, Taking};
 pub use line::{Environment, Line, LineKey, Version};
 pub use pointer::{Choice, Pointer, Rollout};
 
@@ -50,65 +52,39 @@ pub enum ReleaseAct {
         source: Hash,
     },
     /// Points at what decides; `seen` is the epoch that was read, zero before the first. Ends a rollout under way.
-    Activate {
-        line: LineKey,
-        seen: u64,
-        choice: Choice,
-    },
+    Activate { line: LineKey, seen: u64, choice: Choice },
     /// The same for a version that enforces less than the one before. It is not told apart here: who may ask for it, and
     /// how it is spoken of afterwards, is another matter.
-    Downgrade {
-        line: LineKey,
-        seen: u64,
-        choice: Choice,
-    },
+    Downgrade { line: LineKey, seen: u64, choice: Choice },
     /// Lets a candidate decide for more and more agents.
-    Start {
-        line: LineKey,
-        seen: u64,
-        candidate: u32,
-        stages: Vec<Stage>,
-    },
+    Start { line: LineKey, seen: u64, candidate: u32, stages: Vec<Stage> },
     /// What gateways saw both versions do; the rollout moves on, waits or goes back by it.
-    Observe {
-        line: LineKey,
-        seen: u64,
-        observed: Observed,
-    },
+    Observe { line: LineKey, seen: u64, observed: Observed },
     /// Keeps the rollout from moving on; its guards still hold it and roll it back.
-    Pause {
-        line: LineKey,
-        seen: Option<u64>,
-    },
+    Pause { line: LineKey, seen: Option<u64> },
     /// Lets it move on; the time of its stage begins anew.
-    Resume {
-        line: LineKey,
-        seen: Option<u64>,
-    },
+    Resume { line: LineKey, seen: Option<u64> },
     /// Takes the candidate back.
-    Abort {
-        line: LineKey,
-        seen: Option<u64>,
-    },
+    Abort { line: LineKey, seen: Option<u64> },
     /// Takes the candidate back, or points again at what decided before: the version that is named, or the last.
-    Rollback {
-        line: LineKey,
-        seen: Option<u64>,
-        to: Option<u32>,
-    },
+    Rollback { line: LineKey, seen: Option<u64>, to: Option<u32> },
     /// Keeps the line where it is, whatever another region releases; only a rollback moves it.
-    Pin {
+    Pin { line: LineKey, seen: Option<u64> },
+    /// In a line of another region, also what was taken back here is let go of.
+    Unpin { line: LineKey, seen: Option<u64> },
+    /// Brings what another region releases in a line. Its contents were stored before.
+    Take(Box<Taking>),
+    /// Another region releases a line here no more; its contents are deleted.
+    Withdraw {
         line: LineKey,
-        seen: Option<u64>,
-    },
-    Unpin {
-        line: LineKey,
-        seen: Option<u64>,
+        author: Region,
+        /// Of the author's ledger.
+        revision: u64,
     },
 }
 
 /// Why it was not done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum ReleaseRefusal {
     #[error("the content has another digest")]
@@ -145,6 +121,18 @@ pub enum ReleaseRefusal {
     Pinned,
     #[error("the line is not pinned")]
     NotPinned,
+    #[error("the line is authored in region {author}: push and activate there")]
+    Authored { author: Region },
+    #[error("the line has versions of this region's own")]
+    OwnVersions,
+    #[error("version {number} is another here")]
+    NumberTaken { number: u32 },
+    #[error(
+        "the author is at epoch {epoch} and was at {held} before: it was restored from an older state"
+    )]
+    AuthorSetBack { epoch: u64, held: u64 },
+    #[error("the author's epoch {epoch} was another release before")]
+    AuthorForked { epoch: u64 },
     #[error("the region holds all it can of this kind")]
     Full,
 }
@@ -207,12 +195,12 @@ impl Releases {
             ReleaseAct::Activate { line, seen, choice }
             | ReleaseAct::Downgrade { line, seen, choice } => {
                 self.hold(line, choice.versions())?;
-                self.line_mut(line)?.activate(*seen, choice, desk)
+                self.own_mut(line)?.activate(*seen, choice, desk)
             }
             ReleaseAct::Start { line, seen, candidate, stages } => {
                 self.hold(line, [*candidate])?;
                 let id = format!("{}/{}@{candidate}", line.tenant, line.environment);
-                self.line_mut(line)?.start(*seen, (&id, *candidate, stages), desk)
+                self.own_mut(line)?.start(*seen, (&id, *candidate, stages), desk)
             }
             ReleaseAct::Observe { line, seen, observed } => {
                 self.line_mut(line)?.observe(*seen, observed, desk)
@@ -226,12 +214,50 @@ impl Releases {
             }
             ReleaseAct::Pin { line, seen } => self.line_mut(line)?.pin(*seen, desk),
             ReleaseAct::Unpin { line, seen } => self.line_mut(line)?.unpin(*seen, desk),
+            ReleaseAct::Take(taking) => self.take(taking, desk),
+            ReleaseAct::Withdraw { line, author, revision } => {
+                let epoch = self.line_mut(line)?.withdraw((author, *revision), desk);
+                epoch.inspect(|_| self.empty(line))
+            }
         };
         pointed.map(Outcome::Epoch)
     }
 
     fn line_mut(&mut self, key: &LineKey) -> Result<&mut Line, ReleaseRefusal> {
         self.lines.get_mut(key).ok_or(ReleaseRefusal::VersionUnknown)
+    }
+
+    /// A line that this region numbers itself.
+    fn own_mut(&mut self, key: &LineKey) -> Result<&mut Line, ReleaseRefusal> {
+        let line = self.line_mut(key)?;
+        line.is_own()?;
+        Ok(line)
+    }
+
+    fn take(&mut self, taking: &Taking, desk: &Desk<'_>) -> Result<u64, ReleaseRefusal> {
+        let known = self.lines.get(&taking.line).cloned();
+        if known.is_none() && self.lines.len() >= LINES_MAX {
+            return Err(ReleaseRefusal::Full);
+        }
+        for number in taking.pointer.versions() {
+            let brought = taking.versions.iter().find(|brought| brought.number == number);
+            let bundle = brought.ok_or(ReleaseRefusal::VersionUnknown)?.bundle;
+            self.content(bundle).ok_or(ReleaseRefusal::ContentUnknown)?;
+        }
+        // What is refused half-way leaves the line as it was.
+        let mut line = known.unwrap_or_default();
+        let epoch = line.take(taking, desk)?;
+        self.lines.insert(taking.line.clone(), line);
+        Ok(epoch)
+    }
+
+    /// Deletes the contents of a line; what its versions were stays known.
+    fn empty(&mut self, key: &LineKey) {
+        let versions = self.lines.get(key).into_iter().flat_map(Line::versions);
+        let digests: Vec<String> = versions.map(|(_, it)| it.bundle.to_string()).collect();
+        for digest in digests {
+            self.contents.remove(digest.as_str());
+        }
     }
 
     /// Whether gateways can be given these versions.
@@ -279,6 +305,7 @@ impl Releases {
         if self.content(version.bundle).is_none() {
             return Err(ReleaseRefusal::ContentUnknown);
         }
+        self.lines.get(key).map_or(Ok(()), Line::is_own)?;
         let next = self.lines.get(key).map_or(Some(1), Line::next).ok_or(ReleaseRefusal::Full)?;
         if number != next {
             return Err(ReleaseRefusal::Number { next });

@@ -13,6 +13,7 @@ use aegis_registry::{Actor, ClientId, Fingerprint, Origin as By};
 
 use crate::*;
 
+mod authored;
 mod histories;
 mod releases;
 mod rollouts;

@@ -18,4 +18,4 @@ pub use lines::JsonLines;
 pub use metrics::{Metrics, Readiness};
 pub use policy::PolicyMetrics;
 pub use shipping::Shipped;
-pub use voters::{VoterGauges, VoterMetrics};
+pub use voters::{AuthorGauges, VoterGauges, VoterMetrics};

@@ -24,9 +24,27 @@ pub struct VoterGauges {
     pub ledger_bytes_max: u64,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Author {
+    author: String,
+}
+
+/// How the region that authors releases is, as the voter that asks it has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuthorGauges {
+    /// When it was last heard, by this machine's clock.
+    pub heard_at_s: u64,
+    pub is_silent: bool,
+    /// Lines of which a release is not taken.
+    pub refused: usize,
+}
+
 /// Cheap to clone; every clone is the same gauges.
 #[derive(Clone, Debug, Default)]
 pub struct VoterMetrics {
+    heard: Family<Author, Gauge>,
+    silent: Family<Author, Gauge>,
+    refused: Family<Author, Gauge>,
     leader: Family<Node, Gauge>,
     voters: Family<Node, Gauge>,
     applied: Family<Node, Gauge>,
@@ -56,6 +74,39 @@ impl VoterMetrics {
             ),
         ] {
             registry.register(name, help, family.clone());
+        }
+        for (name, help, family) in [
+            (
+                "aegis_author_heard_timestamp_seconds",
+                "When the region that authors releases was last heard",
+                &self.heard,
+            ),
+            ("aegis_author_silent", "1 where it was not heard for a minute", &self.silent),
+            (
+                "aegis_author_refused",
+                "Lines of which a release of the author is not taken",
+                &self.refused,
+            ),
+        ] {
+            registry.register(name, help, family.clone());
+        }
+    }
+
+    /// Tells of the region that authors; `None` where this voter does not ask it, so that no alert fires here.
+    pub fn author(&self, region: &str, gauges: Option<AuthorGauges>) {
+        let author = Author { author: region.to_owned() };
+        let Some(AuthorGauges { heard_at_s, is_silent, refused }) = gauges else {
+            for family in [&self.heard, &self.silent, &self.refused] {
+                family.remove(&author);
+            }
+            return;
+        };
+        for (family, value) in [
+            (&self.heard, i64::try_from(heard_at_s).unwrap_or(i64::MAX)),
+            (&self.silent, i64::from(is_silent)),
+            (&self.refused, i64::try_from(refused).unwrap_or(i64::MAX)),
+        ] {
+            family.get_or_create(&author).set(value);
         }
     }
 
@@ -93,5 +144,15 @@ mod tests {
         };
         metrics.voters().set(2, gauges);
         assert!(metrics.render().contains("aegis_voter_leader{node=\"2\"} 0"));
+    }
+
+    #[test]
+    fn a_voter_that_does_not_ask_the_author_says_nothing_of_it() {
+        let metrics = Metrics::new();
+        let gauges = AuthorGauges { heard_at_s: 9, is_silent: true, refused: 1 };
+        metrics.voters().author("eu-west-1", Some(gauges));
+        assert!(metrics.render().contains("aegis_author_silent{author=\"eu-west-1\"} 1"));
+        metrics.voters().author("eu-west-1", None);
+        assert!(!metrics.render().contains("aegis_author_silent{"));
     }
 }

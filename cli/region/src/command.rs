@@ -14,6 +14,7 @@ use crate::keys::KeysArgs;
 use crate::region::RegionError;
 use crate::revoke::RevokeArgs;
 use crate::session::{LoginArgs, LogoutArgs, SessionArgs};
+use crate::tenant::TenantArgs;
 
 #[derive(Debug, Subcommand)]
 pub enum RegionCommand {
@@ -22,6 +23,7 @@ pub enum RegionCommand {
     Revoke(RevokeArgs),
     Approval(ApprovalArgs),
     Session(SessionArgs),
+    Tenant(TenantArgs),
     Login(LoginArgs),
     Logout(LogoutArgs),
 }
@@ -34,6 +36,7 @@ impl RegionCommand {
             RegionCommand::Revoke(args) => args.run(data),
             RegionCommand::Approval(args) => args.run(data),
             RegionCommand::Session(args) => args.run(data),
+            RegionCommand::Tenant(args) => args.run(data),
             RegionCommand::Login(args) => args.run(data),
             RegionCommand::Logout(args) => args.run(data),
         }

@@ -62,9 +62,10 @@ impl FleetArgs {
             let body = client.get("/v1/fleet").map_err(RegionError::from)?.body;
             let lines = lines(&body)?;
             if before.as_ref() != Some(&lines) {
-                let told = tell(
-                    unheard(&body).into_iter().fold(Told::list(&lines, &COLUMNS), Told::saying),
-                )?;
+                let mut list =
+                    unheard(&body).into_iter().fold(Told::list(&lines, &COLUMNS), Told::saying);
+                list = author(&body).into_iter().fold(list, Told::saying);
+                let told = tell(list)?;
                 if !args.watch {
                     return Ok(told);
                 }
@@ -89,6 +90,28 @@ fn lines(told: &Value) -> Result<Vec<Value>, RegionError> {
         }
     }
     Ok(lines)
+}
+
+/// How the region is heard that authors releases here.
+fn author(told: &Value) -> Option<String> {
+    let author = told.get("author").filter(|author| author.is_object())?;
+    let text = |name: &str| author.get(name).and_then(Value::as_str);
+    let region = text("region").unwrap_or_default();
+    let heard = match (text("heard_at"), author.get("asked_by").and_then(Value::as_u64)) {
+        (Some(at), _) => format!("last heard at {at}"),
+        (None, Some(voter)) => format!("not heard by this voter; voter {voter} asks it"),
+        (None, None) => "not heard: nobody leads".to_owned(),
+    };
+    let mut words = format!("releases come from {region}, {heard}");
+    if let (Some(since), Some(why)) = (text("failing_since"), text("why")) {
+        words.push_str(&format!("; since {since} it is not: {why}"));
+    }
+    for refused in author.get("refused").and_then(Value::as_array).into_iter().flatten() {
+        let part = |name: &str| refused.get(name).and_then(Value::as_str).unwrap_or_default();
+        let line = format!("{}/{}", part("tenant"), part("environment"));
+        words.push_str(&format!("; {line} is refused: {}", part("why")));
+    }
+    Some(words)
 }
 
 /// The voters whose gateways may be missing, or shown as they were.

@@ -25,6 +25,7 @@ mod release;
 mod revoke;
 mod rollout;
 mod session;
+mod tenant;
 mod token;
 
 use serde_json::Value;

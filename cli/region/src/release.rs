@@ -296,11 +296,13 @@ fn show(args: &ShowArgs, data: &Path) -> Result<Told, RegionError> {
         names.collect::<Vec<_>>().join(", ")
     });
     let mut told = Told::thing(&version);
+    let author = version.get("author").filter(|author| author.is_object());
     for row in &mut told.rows {
-        if let [name, member] = row.as_mut_slice()
-            && name == "files"
-        {
+        let [name, member] = row.as_mut_slice() else { continue };
+        if name == "files" {
             *member = names.clone().into();
+        } else if name == "author" {
+            *member = author.map(rollout::origin).into();
         }
     }
     Ok(told)

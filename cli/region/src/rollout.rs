@@ -211,7 +211,7 @@ fn both(rollout: &Value) -> [Value; 5] {
 /// What decides, a member a row, without the parts that have a view of their own.
 pub(crate) fn pointer(pointer: &Value) -> Told {
     let mut told = Told::thing(pointer);
-    told.rows.retain(|row| row.first().is_none_or(|name| name != "rollout"));
+    told.rows.retain(|row| row.first().is_none_or(|name| name != "rollout" && name != "author"));
     told
 }
 
@@ -241,6 +241,35 @@ pub fn line(pointer: &Value) -> String {
     }
     if pointer.get("pinned") == Some(&Value::Bool(true)) {
         line.push_str("; pinned");
+    }
+    let author = pointer.get("author").unwrap_or(&Value::Null);
+    if author.is_object() {
+        line.push_str(&format!("; {}", origin(author)));
+    }
+    line
+}
+
+/// Where a line comes from, which epoch of its author is held, and when that was last heard.
+pub(crate) fn origin(author: &Value) -> String {
+    let text = |name: &str| match author.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        None | Some(Value::Null) => "unknown".to_owned(),
+        Some(other) => other.to_string(),
+    };
+    let mut line = format!("from {} at its epoch {}", text("region"), text("epoch"));
+    if author.get("withdrawn") == Some(&Value::Bool(true)) {
+        line.push_str(", which releases it here no more");
+    }
+    if author.get("heard_at").is_some_and(Value::is_string) {
+        line.push_str(&format!(", heard at {}", text("heard_at")));
+    }
+    let back = author.get("taken_back").and_then(Value::as_array).into_iter().flatten();
+    let back: Vec<_> = back.map(ToString::to_string).collect();
+    if !back.is_empty() {
+        line.push_str(&format!(", of which {} is taken back here", back.join(", ")));
+    }
+    if let Some(why) = author.pointer("/refused/why").and_then(Value::as_str) {
+        line.push_str(&format!("; its latest is refused: {why}"));
     }
     line
 }

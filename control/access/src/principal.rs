@@ -1,10 +1,11 @@
 //! Someone who was let in: who they are, as what, and for which tenants.
 //!
-//! Not here: how they proved it. Invariant: whoever is limited to tenants may do nothing that concerns the whole region.
+//! Not here: how they proved it. Invariant: whoever is limited to tenants, or comes from
+//! another region, may do nothing that concerns the whole region.
 
 use std::collections::BTreeSet;
 
-use aegis_domain::TenantId;
+use aegis_domain::{Region, TenantId};
 use aegis_registry::Actor;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,8 @@ pub enum Reach {
     Region,
     /// These tenants, and nothing that concerns more than one.
     Tenants(BTreeSet<TenantId>),
+    /// What this region releases to that one, and nothing else.
+    Abroad(Region),
 }
 
 /// Why someone may not.
@@ -28,6 +31,8 @@ pub enum Unpermitted {
     Tenant,
     #[error("this concerns the whole region, and the token is for some tenants only")]
     Region,
+    #[error("this concerns another region than the token is for")]
+    Abroad,
 }
 
 /// Someone who was let in.
@@ -54,6 +59,7 @@ impl Principal {
         match self.reach {
             Reach::Region => Ok(()),
             Reach::Tenants(_) => Err(Unpermitted::Region),
+            Reach::Abroad(_) => Err(Unpermitted::Abroad),
         }
     }
 
@@ -62,6 +68,7 @@ impl Principal {
         match &self.reach {
             Reach::Region => true,
             Reach::Tenants(tenants) => tenant.is_some_and(|tenant| tenants.contains(tenant)),
+            Reach::Abroad(_) => false,
         }
     }
 }

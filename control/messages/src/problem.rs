@@ -6,7 +6,7 @@
 use aegis_access::Unpermitted;
 use aegis_document::Diagnostics;
 use aegis_ledger::ApprovalRefusal;
-use aegis_ledger::{ReleaseRefusal, VoterRefusal};
+use aegis_ledger::{ReleaseRefusal, TenantRefusal, VoterRefusal};
 use aegis_policy::BundleError;
 use aegis_raft_store::NodeError;
 use aegis_registry::Refusal;
@@ -195,6 +195,7 @@ impl Problem {
             }
             Problem::Unpermitted(Unpermitted::Tenant) => (StatusCode::FORBIDDEN, "other-tenant"),
             Problem::Unpermitted(Unpermitted::Region) => (StatusCode::FORBIDDEN, "whole-region"),
+            Problem::Unpermitted(Unpermitted::Abroad) => (StatusCode::FORBIDDEN, "other-region"),
             Problem::NoRoute => (StatusCode::NOT_FOUND, "no-route"),
             Problem::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
             Problem::NotFound => (StatusCode::NOT_FOUND, "not-found"),
@@ -230,7 +231,7 @@ impl Problem {
             Problem::Purse(_) => (StatusCode::SERVICE_UNAVAILABLE, "hot-state"),
             Problem::Unadjusted(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-adjusted"),
             Problem::Unfit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "policy"),
-            Problem::Release(refusal) => release(*refusal),
+            Problem::Release(refusal) => release(refusal),
             Problem::Moved(_) => (StatusCode::PRECONDITION_FAILED, "changed"),
             Problem::NoIfMatch => (StatusCode::PRECONDITION_REQUIRED, "if-match"),
             Problem::Downgrade(_) => (StatusCode::FORBIDDEN, "downgrade"),
@@ -254,7 +255,7 @@ fn unwritten(error: &LedgerError) -> &'static str {
     }
 }
 
-fn release(refusal: ReleaseRefusal) -> (StatusCode, &'static str) {
+fn release(refusal: &ReleaseRefusal) -> (StatusCode, &'static str) {
     match refusal {
         ReleaseRefusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
         ReleaseRefusal::VersionUnknown => (StatusCode::NOT_FOUND, "version-unknown"),
@@ -271,7 +272,13 @@ fn release(refusal: ReleaseRefusal) -> (StatusCode, &'static str) {
         ReleaseRefusal::NeverActive => (StatusCode::CONFLICT, "never-active"),
         ReleaseRefusal::Pinned => (StatusCode::CONFLICT, "pinned"),
         ReleaseRefusal::NotPinned => (StatusCode::CONFLICT, "not-pinned"),
+        ReleaseRefusal::Authored { .. } => (StatusCode::CONFLICT, "authored-elsewhere"),
         ReleaseRefusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
+        // What is brought from another region is no request of anybody's.
+        ReleaseRefusal::OwnVersions
+        | ReleaseRefusal::NumberTaken { .. }
+        | ReleaseRefusal::AuthorSetBack { .. }
+        | ReleaseRefusal::AuthorForked { .. } => (StatusCode::CONFLICT, "declined"),
         // The digest is made here, the content is brought before its version, and the number is asked for again.
         ReleaseRefusal::Digest | ReleaseRefusal::ContentUnknown | ReleaseRefusal::Number { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "ledger")
@@ -329,7 +336,15 @@ fn declined(refusal: &aegis_ledger::Refusal) -> (StatusCode, &'static str) {
             SessionRefusal::NoRole => (StatusCode::UNPROCESSABLE_ENTITY, "session-role"),
             SessionRefusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
         },
-        Declined::Release(_) | Declined::Tenant(_) | Declined::Stream(_) | Declined::Voter(_) => {
+        Declined::Tenant(refusal) => match refusal {
+            TenantRefusal::Unknown => (StatusCode::NOT_FOUND, "not-found"),
+            TenantRefusal::Changed => (StatusCode::PRECONDITION_FAILED, "changed"),
+            TenantRefusal::HomeNotAllowed | TenantRefusal::Regions => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "residency")
+            }
+            TenantRefusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
+        },
+        Declined::Release(_) | Declined::Stream(_) | Declined::Voter(_) => {
             (StatusCode::CONFLICT, "declined")
         }
         Declined::Stale => refused(Refusal::Stale),

@@ -13,6 +13,7 @@ mod guard;
 mod keys;
 mod pointer;
 mod policies;
+mod residency;
 mod revocations;
 mod sessions;
 mod spend;
@@ -74,15 +75,18 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .get("/v1/tenants/{tenant}/budgets/{name}", BudgetsRead, budgets::show)
         .put("/v1/tenants/{tenant}/budgets/{name}", BudgetsWrite, budgets::set)
         .delete("/v1/tenants/{tenant}/budgets/{name}", BudgetsWrite, budgets::remove)
+        .get("/v1/tenants/{tenant}/residency", AgentsRead, residency::show)
+        .put("/v1/tenants/{tenant}/residency", ClusterWrite, residency::place)
+        .delete("/v1/tenants/{tenant}/residency", ClusterWrite, residency::remove)
         .get("/v1/tenants/{tenant}/spend", BudgetsRead, spend::list)
         .get("/v1/tenants/{tenant}/adjustments", BudgetsRead, adjustments::list)
         .post("/v1/tenants/{tenant}/adjustments", BudgetsWrite, adjustments::order)
         .get("/v1/feed", FeedRead, feed::get)
         .get("/v1/fleet", FleetRead, fleet::show)
         .post("/v1/fleet/{gateway}", FleetReport, fleet::report)
-        .get("/v1/releases", FeedRead, releases::get)
+        .get("/v1/releases", narrowed(FeedRead), releases::get)
         .get("/v1/releases/export", PoliciesRead, releases::export)
-        .get("/v1/contents/{digest}", FeedRead, releases::content);
+        .get("/v1/contents/{digest}", narrowed(FeedRead), releases::content);
     let guarded = policies(guarded);
     let open = Router::new()
         .route("/oauth2/token", post(oauth::token))

@@ -77,6 +77,7 @@ async fn shape(control: &Control, key: &LineKey) -> Result<(u64, Value), Problem
         "rollout": last.map(|rollout| rollout_shape(rollout, observed)),
         "past": past,
         "pinned": pointer.is_some_and(|pointer| pointer.is_pinned),
+        "author": control.origin_shape(key),
         "by": pointer.map(|pointer| &pointer.by),
         "at": pointer.map(|pointer| clock::show(pointer.at)),
     });
@@ -137,7 +138,9 @@ fn line_of(act: &ReleaseAct) -> Option<&LineKey> {
         | ReleaseAct::Abort { line, .. }
         | ReleaseAct::Rollback { line, .. }
         | ReleaseAct::Pin { line, .. }
-        | ReleaseAct::Unpin { line, .. } => Some(line),
+        | ReleaseAct::Unpin { line, .. }
+        | ReleaseAct::Withdraw { line, .. } => Some(line),
+        ReleaseAct::Take(taking) => Some(&taking.line),
     }
 }
 

@@ -54,6 +54,7 @@ pub(super) fn line((tenant, environment): (String, String)) -> Result<LineKey, P
 
 fn shape(line: &LineKey, number: u32, version: &Version, control: &Control) -> Value {
     let hex = |hash: &Hash| canonical::hex(hash.as_bytes());
+    let is_held = control.node().ledger().releases().content(version.bundle).is_some();
     json!({
         "tenant": line.tenant,
         "environment": line.environment,
@@ -62,7 +63,8 @@ fn shape(line: &LineKey, number: u32, version: &Version, control: &Control) -> V
         "archive_sha256": hex(&version.bundle),
         "by": version.by,
         "at": clock::show(version.at),
-        "held": control.node().ledger().releases().content(version.bundle).is_some(),
+        "held": is_held,
+        "author": control.origin_shape(line),
     })
 }
 

@@ -89,6 +89,8 @@ fn sign(control: &Control, jti: &Jti, session: &Session) -> String {
         tenants: match reach {
             Reach::Region => None,
             Reach::Tenants(tenants) => Some(tenants.iter().collect()),
+            // No session is opened for another region.
+            Reach::Abroad(_) => Some(Vec::new()),
         },
     };
     session.sign(&control.region_key)
@@ -125,7 +127,7 @@ fn shape(jti: &Jti, session: &Session) -> Value {
         "actor": actor,
         "roles": roles,
         "tenants": match reach {
-            Reach::Region => None,
+            Reach::Region | Reach::Abroad(_) => None,
             Reach::Tenants(tenants) => Some(tenants),
         },
         "opened_by": session.opened_by,

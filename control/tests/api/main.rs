@@ -25,6 +25,7 @@ mod policies;
 mod provider;
 mod raw;
 mod refusals;
+mod regions;
 mod releases;
 mod roles;
 mod rollouts;

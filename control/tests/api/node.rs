@@ -65,6 +65,15 @@ impl Node {
         subjects: SubjectSources,
         shape: impl FnOnce(Control) -> Control,
     ) -> Self {
+        Self::of((home, "eu-west-1", region_key()), subjects, shape)
+    }
+
+    /// A node of any region.
+    pub(crate) fn of(
+        (home, region, key): (tempfile::TempDir, &str, SigningKey),
+        subjects: SubjectSources,
+        shape: impl FnOnce(Control) -> Control,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -72,7 +81,8 @@ impl Node {
             .unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let control = runtime.block_on(open(home.path(), &url, subjects));
+        let at = (home.path(), region, key);
+        let control = runtime.block_on(open_in(at, &url, subjects));
         let control = Arc::new(shape(control));
         let (stop, stopped) = oneshot::channel();
         runtime.spawn(serve(listener, Arc::clone(&control), Serving::Plain, async move {
@@ -203,13 +213,21 @@ impl Drop for Node {
 }
 
 pub(crate) async fn open(home: &Path, url: &str, subjects: SubjectSources) -> Control {
+    open_in((home, "eu-west-1", region_key()), url, subjects).await
+}
+
+async fn open_in(
+    (home, region, region_key): (&Path, &str, SigningKey),
+    url: &str,
+    subjects: SubjectSources,
+) -> Control {
     let config = ControlConfig {
         data_dir: home.to_owned(),
-        region: Region::parse("eu-west-1").unwrap(),
+        region: Region::parse(region).unwrap(),
         issuer: url.to_owned(),
         audiences: vec![GATEWAY.to_owned()],
         subjects,
-        region_key: region_key(),
+        region_key,
     };
     Control::alone(config, Arc::new(|fatal| panic!("{fatal}"))).await.unwrap()
 }

@@ -30,20 +30,22 @@ use crate::rollouts::{Fleet, stages};
 const CLUSTER: &str = "eu-west-1";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Voter {
-    node: Node,
-    admin: Client,
+pub(crate) struct Voter {
+    pub(crate) node: Node,
+    pub(crate) admin: Client,
     _stop: oneshot::Sender<()>,
     _home: TempDir,
 }
 
-struct Region {
-    runtime: Runtime,
+pub(crate) struct Region {
+    pub(crate) runtime: Runtime,
     authority: CertifiedIssuer<'static, KeyPair>,
     vault: Arc<dyn Vault>,
     _vault: TempDir,
     fleet: Fleet,
-    voters: Vec<Voter>,
+    pub(crate) voters: Vec<Voter>,
+    /// What each voter is made of besides.
+    shape: Box<dyn Fn(Control) -> Control>,
 }
 
 fn home() -> TempDir {
@@ -54,6 +56,10 @@ fn home() -> TempDir {
 
 impl Region {
     fn of(voters: u64) -> Self {
+        Self::shaped(voters, |control| control)
+    }
+
+    pub(crate) fn shaped(voters: u64, shape: impl Fn(Control) -> Control + 'static) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -66,6 +72,7 @@ impl Region {
             _vault: vault,
             fleet: Fleet::default(),
             voters: Vec::new(),
+            shape: Box::new(shape),
         };
         for _ in 0..voters {
             region.join();
@@ -137,7 +144,8 @@ impl Region {
             replay: Arc::new(Memory::default()),
         };
         let control = Control::with(config, means).unwrap();
-        let control = Arc::new(control.with_observations(Arc::new(self.fleet.clone())));
+        let control = control.with_observations(Arc::new(self.fleet.clone()));
+        let control = Arc::new((self.shape)(control));
         let (stop, stopped) = oneshot::channel::<()>();
         self.runtime.spawn(serve(listener, control, Serving::Plain, async move {
             stopped.await.ok();
@@ -147,7 +155,7 @@ impl Region {
         Voter { node, admin, _stop: stop, _home: home }
     }
 
-    fn leader(&self) -> Option<usize> {
+    pub(crate) fn leader(&self) -> Option<usize> {
         let begun = Instant::now();
         while !self.voters.is_empty() {
             let leads = |voter: &Voter| {

@@ -81,7 +81,7 @@ pub fn ship(
     started.map(Some).context("the audit log cannot be shipped")
 }
 
-fn address(to: &ShipTo) -> Result<Address, BucketError> {
+pub(crate) fn address(to: &ShipTo) -> Result<Address, BucketError> {
     match to {
         ShipTo::Folder(path) => Address::folder(path),
         ShipTo::Bucket { url, options } => {

@@ -8,6 +8,7 @@ mod afar;
 mod approvals;
 mod chronicle;
 pub mod evidence;
+mod exports;
 mod files;
 mod heard;
 pub mod keys;
@@ -21,22 +22,24 @@ use std::time::Duration;
 
 use aegis_audit_ship::Journal;
 use aegis_config::{
-    Config, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, FollowedRegistry, PeopleIssuer,
-    RegionRegistry,
+    Config, ControlApi, ControlTls, ExchangeIssuer, ExchangeKeys, ExportTo, FollowedRegistry,
+    PeopleIssuer, RegionRegistry, SharedReleases,
 };
 use aegis_control::{
-    Chronicle, Control, ControlConfig, HotPurse, Ledger, PeopleSource, Replicated, Serving,
-    SubjectSource, SubjectSources,
+    Chronicle, Control, ControlConfig, HotPurse, Ledger, PeopleSource, PullFrom, Replicated,
+    Serving, SubjectSource, SubjectSources,
 };
 use aegis_corridor::approvals::Approvals;
 use aegis_corridor::clock;
 use aegis_corridor::roster::{Belief, Roster};
+use aegis_domain::Timestamp;
 use aegis_follow::{FeedConfig, Follower, KeySource};
 use aegis_identity::{KeySet, SigningKey};
+use aegis_policy_follow::Http;
 use aegis_raft_store::Node;
 use aegis_registry::Actor;
 use aegis_state::HotState;
-use aegis_telemetry::VoterMetrics;
+use aegis_telemetry::{AuthorGauges, VoterMetrics};
 use aegis_vault::Files;
 use anyhow::Context as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
@@ -48,6 +51,7 @@ use tokio::task::JoinHandle;
 use self::afar::Afar;
 use self::approvals::Counter;
 use self::chronicle::Journalled;
+use self::exports::Exporter;
 use self::heard::Heard;
 use self::replay::HotReplay;
 use self::voter::Voter;
@@ -77,6 +81,7 @@ struct Kept {
     asks_as: Actor,
     listener: std::net::TcpListener,
     serving: Serving,
+    exporter: Option<Exporter>,
 }
 
 /// What a region is opened with, beside its configuration.
@@ -126,13 +131,16 @@ impl Region {
         let _entered = runtime.enter();
         let voter = self.kept.as_ref().map(|kept| kept.voter.node.clone());
         let mut tasks = vec![runtime.spawn(age(Arc::clone(&self.roster), self.followed, voter))];
-        let mut node = None;
+        let (mut node, mut exports) = (None, None);
         if let Some(kept) = self.kept {
-            let Kept { control, voter, heard, chronicle, listener, serving, asks_as: _ } = kept;
+            let Kept { control, voter, heard, chronicle, listener, serving, exporter, asks_as: _ } =
+                kept;
+            exports = exporter;
             let hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
             node = Some(voter.node.clone());
             tasks.push(runtime.spawn(heard.listen()));
             tasks.push(runtime.spawn(voter.clone().settle(Arc::clone(&chronicle))));
+            tasks.push(runtime.spawn(pulled(Arc::clone(&control), self.metrics.clone())));
             tasks.push(runtime.spawn(voter.clone().watch(self.metrics)));
             tasks.push(runtime.spawn(voter.prove(hangup, chronicle)));
             let listener = TcpListener::from_std(listener)
@@ -144,7 +152,7 @@ impl Region {
                 }
             }));
         }
-        Ok(Running { tasks, node })
+        Ok(Running { tasks, node, _exports: exports })
     }
 }
 
@@ -153,6 +161,7 @@ impl Region {
 pub struct Running {
     tasks: Vec<JoinHandle<()>>,
     node: Option<Node>,
+    _exports: Option<Exporter>,
 }
 
 impl Running {
@@ -230,6 +239,7 @@ impl Kept {
             Some(from) => control.with_people(people(from)?),
             None => control,
         };
+        let control = shared(control, &api.releases)?;
         let control = match config.identity.demands_nonces {
             true => control.demanding_nonces(),
             false => control,
@@ -239,7 +249,45 @@ impl Kept {
         listener.set_nonblocking(true).context("the control API cannot be listened for")?;
         let serving = serving(api.tls.as_ref())?;
         let control = Arc::new(control);
-        Ok(Self { control, voter, heard, chronicle, asks_as, listener, serving })
+        let exporter = match &api.releases.export {
+            None => None,
+            Some(ExportTo { to, every }) => {
+                let store = (evidence::address(to)?, *every);
+                Some(Exporter::start(Arc::clone(&control), config.region.clone(), store)?)
+            }
+        };
+        Ok(Self { control, voter, heard, chronicle, asks_as, listener, serving, exporter })
+    }
+}
+
+/// Lets other regions follow, and follows the one that authors.
+fn shared(control: Control, releases: &SharedReleases) -> anyhow::Result<Control> {
+    let given = releases.give.iter();
+    let control = control.giving(given.map(|(region, token)| (region.clone(), token.clone())));
+    let Some(pull) = &releases.pull else { return Ok(control) };
+    let ca = pull.ca_file.as_deref().map(read).transpose()?;
+    let source = Http::new(&pull.url, pull.token.clone(), ca.as_deref())
+        .context("the authoring region's releases cannot be followed")?;
+    let from = PullFrom {
+        region: pull.region.clone(),
+        keys: read(&pull.region_keys)?,
+        source: Arc::new(source),
+        tenants: pull.tenants.clone(),
+    };
+    control.pulling(from).context("the authoring region's releases cannot be followed")
+}
+
+/// Tells how the region is that authors releases here, if another does.
+async fn pulled(control: Arc<Control>, metrics: VoterMetrics) {
+    while let Some(pulled) = control.pulled() {
+        let status = control.node().status();
+        let gauges = (status.leader == Some(status.node)).then(|| AuthorGauges {
+            heard_at_s: pulled.heard_at.map_or(0, Timestamp::unix_s),
+            is_silent: pulled.is_silent,
+            refused: pulled.refused,
+        });
+        metrics.author(pulled.region.as_str(), gauges);
+        tokio::time::sleep(AGE_EVERY).await;
     }
 }
 

@@ -8,21 +8,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aegis_audit_chain::Hash;
-use aegis_config::{Config, PolicySource, RegionRegistry};
+use aegis_config::{Config, PolicyExport, PolicySource, RegionRegistry};
 use aegis_control::Control;
 use aegis_corridor::{Corridor, clock};
 use aegis_domain::TenantId;
 use aegis_identity::{KeySet, verify_jws_within};
 use aegis_ledger::LineKey;
 use aegis_policy_follow::{
-    FollowConfig, Follower, Http, Installer, Ready, Release, Report, Scope, Source, SourceError,
+    Export, FollowConfig, Follower, Http, Installer, Ready, Release, Report, Scope, Source,
+    SourceError,
 };
 use aegis_policy_rollout::Observed;
 use aegis_policy_store::{Beside, Bundled, Released};
 use anyhow::Context as _;
 use tokio::runtime::Handle;
 
-use crate::files;
+use crate::exports::Stored;
+use crate::{evidence, files};
 
 /// The tenants whose policies the region releases.
 fn lines(config: &Config) -> BTreeSet<LineKey> {
@@ -69,11 +71,21 @@ pub fn follow(
         region_keys: region_keys.clone(),
         lines,
         directory: config.data_dir.join("releases"),
-        export: config.policy_export.clone(),
+        export: config.policy_export.as_ref().map(|from| export(from, config)).transpose()?,
     };
     let installer = Installed { corridor: Arc::clone(corridor), region_keys };
     let follower = Follower::start(wanted, source, Arc::new(installer));
     follower.context("the region's releases cannot be followed").map(Some)
+}
+
+fn export(from: &PolicyExport, config: &Config) -> anyhow::Result<Export> {
+    Ok(match from {
+        PolicyExport::File(path) => Export::File(path.clone()),
+        PolicyExport::Store(store) => {
+            let address = evidence::address(store).context("`policy_export` cannot be used")?;
+            Export::Generations(Arc::new(Stored { address, region: config.region.clone() }))
+        }
+    })
 }
 
 /// What the fleet calls this gateway: what it was configured as, or a name that its data directory keeps.
@@ -110,10 +122,15 @@ impl Installer for Installed {
         let environment = statement.line.environment.to_string();
         let released = released(release, &tenant, &environment)
             .ok_or("its bundles are not those that it points at")?;
+        let theirs = statement.author.as_ref();
+        let theirs = theirs.map(|author| KeySet::from_jwks(author.keys.as_bytes())).transpose();
+        let theirs =
+            theirs.map_err(|error| format!("the author's keys cannot be used: {error}"))?;
+        let keys = theirs.as_ref().unwrap_or(&self.region_keys);
         let check = |jwt: &str| {
             let (typ, bytes_max) =
                 (aegis_policy::SIGNATURE_TYPE, aegis_policy::SIGNATURE_BYTES_MAX);
-            verify_jws_within(jwt, typ, &self.region_keys, bytes_max)
+            verify_jws_within(jwt, typ, keys, bytes_max)
         };
         match policies.clear(config, &released, check, clock::now()) {
             Ok(policy) => {

@@ -3,6 +3,7 @@
 //! Not here: counting (`telemetry`), what is said of policies (`policies`). Invariant: readiness is the first thing a
 //! drain takes away, and this door answers until the last. It asks nobody who they are: the network decides who comes.
 
+use aegis_policy_follow::Lack;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -50,11 +51,17 @@ impl Ops {
 
     /// The first tenant for whom nothing decides yet.
     fn unreleased(&self) -> Option<String> {
-        let (line, refused) = self.gateway.releases.as_ref()?.missing().into_iter().next()?;
+        let (line, lack) = self.gateway.releases.as_ref()?.missing().into_iter().next()?;
         let (tenant, environment) = (&line.tenant, &line.environment);
-        Some(match refused {
-            None => format!("no release of {tenant}/{environment} is at hand"),
-            Some(why) => format!("the release of {tenant}/{environment} was refused: {why}"),
+        let nothing = format!("no release of {tenant}/{environment} is at hand");
+        Some(match lack {
+            Lack::Unheard => nothing,
+            Lack::Refused(why) => {
+                format!("the release of {tenant}/{environment} was refused: {why}")
+            }
+            Lack::NotExported(why) => {
+                format!("{nothing}: no voter answers, and the export is not taken: {why}")
+            }
         })
     }
 

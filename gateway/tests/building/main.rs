@@ -28,6 +28,7 @@ mod probes;
 mod proxy;
 mod redaction;
 mod refusals;
+mod regions;
 mod registry;
 mod releases;
 mod replays;

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stderr, reason = "the numbers are part of the evidence")]
 
 mod backlog;
+mod exports;
 mod kills;
 mod proofs;
 mod stores;

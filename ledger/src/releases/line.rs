@@ -10,10 +10,10 @@ use aegis_domain::{TenantId, Timestamp};
 use aegis_registry::Actor;
 use serde::{Deserialize, Serialize};
 
-use super::Pointer;
+use super::{Author, Pointer};
 use crate::wire::{hash, instant, pairs};
 
-const VERSIONS_MAX: usize = 10_000;
+pub(super) const VERSIONS_MAX: usize = 10_000;
 /// How many of the newest versions keep their contents, beside those that decide or decided.
 const NEWEST_KEPT: usize = 5;
 
@@ -75,10 +75,12 @@ pub struct Version {
 #[serde(deny_unknown_fields)]
 pub struct Line {
     #[serde(with = "pairs")]
-    versions: BTreeMap<u32, Version>,
+    pub(super) versions: BTreeMap<u32, Version>,
     pub(super) pointer: Option<Pointer>,
     /// What decided before, the latest last: where rollbacks lead.
     pub(super) past: Vec<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) author: Option<Author>,
 }
 
 impl Line {
@@ -112,7 +114,8 @@ impl Line {
 
     /// What a rollback or the next stage may need at once.
     pub(super) fn kept(&self) -> impl Iterator<Item = &Version> {
-        let pointed = self.pointer.iter().flat_map(Pointer::versions);
+        let heard = self.author.iter().map(|author| &author.pointer);
+        let pointed = self.pointer.iter().chain(heard).flat_map(Pointer::versions);
         let past = self.past.iter().copied();
         let newest = self.versions.values().rev().take(NEWEST_KEPT);
         pointed.chain(past).filter_map(|number| self.versions.get(&number)).chain(newest)

@@ -87,9 +87,13 @@ impl Pointer {
         self.choice.versions().chain(candidate)
     }
 
-    /// What becomes of the rollout by what was seen; `None` where nothing does, or must not. The leader asks this before it
-    /// proposes an observation, so that the log holds only those that matter.
-    pub fn next(&self, now: Timestamp, observed: &Observed) -> Option<Progress> {
+    /// The versions that decide calls: a shadow does not.
+    pub(super) fn deciders(&self) -> impl Iterator<Item = u32> {
+        let candidate = self.under_way().map(|rollout| rollout.candidate);
+        [Some(self.choice.active), candidate].into_iter().flatten()
+    }
+
+    fn next(&self, now: Timestamp, observed: &Observed, is_followed: bool) -> Option<Progress> {
         let rollout = self.under_way()?;
         let next = rollout.plan.step(rollout.progress, now, observed);
         let stage = |progress| match progress {
@@ -97,7 +101,7 @@ impl Pointer {
             Progress::Complete | Progress::RolledBack { .. } | Progress::Aborted => None,
         };
         let gains = next == Progress::Complete || stage(next) > stage(rollout.progress);
-        let stands_still = rollout.is_paused || self.is_pinned;
+        let stands_still = rollout.is_paused || self.is_pinned || is_followed;
         (next != rollout.progress && !(gains && stands_still)).then_some(next)
     }
 
@@ -121,6 +125,13 @@ impl Pointer {
 }
 
 impl Line {
+    /// What becomes of the rollout by what was seen; `None` where nothing does, or must not: in a line of another region it
+    /// gains agents by what was seen there. The leader asks this before it proposes an observation, so that the log holds
+    /// only those that matter.
+    pub fn next_progress(&self, now: Timestamp, observed: &Observed) -> Option<Progress> {
+        self.pointer.as_ref()?.next(now, observed, self.author.is_some())
+    }
+
     pub(super) fn activate(
         &mut self,
         seen: u64,
@@ -176,10 +187,15 @@ impl Line {
         desk: &Desk<'_>,
     ) -> Result<u64, ReleaseRefusal> {
         let left = self.pointer.as_ref().map(|pointer| pointer.choice.active);
+        let next = self.next_progress(desk.at, observed);
+        let mut taken_back = None;
         let epoch = self.turn(Some(seen), desk, |pointer| {
-            let next = pointer.next(desk.at, observed).ok_or(ReleaseRefusal::NothingToDo)?;
+            let next = next.ok_or(ReleaseRefusal::NothingToDo)?;
             let rollout = pointer.rollout_mut()?;
             rollout.progress = next;
+            if matches!(next, Progress::RolledBack { .. }) {
+                taken_back = Some(rollout.candidate);
+            }
             if next == Progress::Complete {
                 pointer.choice.active = rollout.candidate;
             }
@@ -189,7 +205,9 @@ impl Line {
         if let (Some(left), Some(now)) = (left, now) {
             self.leave(left, now);
         }
-        Ok(epoch)
+        taken_back.into_iter().for_each(|candidate| self.take_back(candidate));
+        // Let go of by its guards, it is in whatever stage the author has reached meanwhile.
+        if self.author().is_some() { self.follow(desk) } else { Ok(epoch) }
     }
 
     pub(super) fn pause(
@@ -223,7 +241,8 @@ impl Line {
                 *since = desk.at;
             }
             Ok(())
-        })
+        })?;
+        self.follow(desk)
     }
 
     pub(super) fn abort(
@@ -231,10 +250,15 @@ impl Line {
         seen: Option<u64>,
         desk: &Desk<'_>,
     ) -> Result<u64, ReleaseRefusal> {
-        self.turn(seen, desk, |pointer| {
-            pointer.rollout_mut()?.progress = Progress::Aborted;
+        let mut candidate = None;
+        let epoch = self.turn(seen, desk, |pointer| {
+            let rollout = pointer.rollout_mut()?;
+            rollout.progress = Progress::Aborted;
+            candidate = Some(rollout.candidate);
             Ok(())
-        })
+        })?;
+        candidate.into_iter().for_each(|candidate| self.take_back(candidate));
+        Ok(epoch)
     }
 
     pub(super) fn roll_back(
@@ -261,6 +285,7 @@ impl Line {
         };
         let target = place.and_then(|place| Some((place, *self.past.get(place)?)));
         let (place, active) = target.ok_or(ReleaseRefusal::NeverActive)?;
+        let left = pointer.choice.active;
         let epoch = self.turn(seen, desk, |pointer| {
             pointer.choice = Choice { active, shadow: None };
             pointer.rollout = None;
@@ -268,6 +293,7 @@ impl Line {
         })?;
         // What decided after it is not gone back to.
         self.past.truncate(place);
+        self.take_back(left);
         Ok(epoch)
     }
 
@@ -288,17 +314,20 @@ impl Line {
         seen: Option<u64>,
         desk: &Desk<'_>,
     ) -> Result<u64, ReleaseRefusal> {
+        let is_free = self.author().is_none_or(|author| author.taken_back.is_empty());
         self.turn(seen, desk, |pointer| {
-            if !pointer.is_pinned {
+            if !pointer.is_pinned && is_free {
                 return Err(ReleaseRefusal::NotPinned);
             }
             pointer.is_pinned = false;
             Ok(())
-        })
+        })?;
+        self.forgive();
+        self.follow(desk)
     }
 
     /// Changes the pointer, whole or not at all, and gives it its next epoch.
-    fn turn(
+    pub(super) fn turn(
         &mut self,
         seen: Option<u64>,
         desk: &Desk<'_>,
@@ -315,7 +344,7 @@ impl Line {
     }
 
     /// Remembers what decided until now.
-    fn leave(&mut self, left: u32, now: u32) {
+    pub(super) fn leave(&mut self, left: u32, now: u32) {
         if left != now {
             self.past.retain(|past| *past != left && *past != now);
             self.past.push(left);

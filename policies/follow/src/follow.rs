@@ -7,41 +7,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aegis_audit_chain::Hash;
 use aegis_domain::{Region, TenantId};
-use aegis_identity::{KeySet, TokenError, verify_jws_within};
+use aegis_identity::KeySet;
 use aegis_ledger::LineKey;
 use aegis_policy_rollout::Observed;
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
+use crate::export::{Export, ExportError};
 use crate::keep::Keep;
-use crate::release::{Release, ReleaseError, believed};
+use crate::release::{Release, ReleaseError};
 use crate::report;
 use crate::source::{Scope, Source, SourceError};
-use crate::wire::{Page, RELEASES_TYPE, Refused, Statement};
+use crate::wire::{Page, Refused, Statement};
 
-const PAGE_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// How often an export is looked for by who has nothing to decide by.
+const IMPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a page or a release of it does not count.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
     #[error("the region's voter gives nothing")]
     Source(#[from] SourceError),
-    #[error("the page is not signed by the region")]
-    Signature(#[source] TokenError),
-    #[error("the page cannot be read")]
-    Content(#[source] serde_json::Error),
-    #[error("the page is for another region")]
-    Region,
+    #[error("the page does not count")]
+    Page(#[source] ReleaseError),
     #[error("the page leads on from {after:?}, not from {held:?}")]
     Gap { after: Option<u64>, held: Option<u64> },
     #[error("the page is older than what is held: {revision}, not {held}")]
@@ -54,6 +52,8 @@ pub enum FollowError {
     Forked { line: LineKey, epoch: u64 },
     #[error("the voter gives other bytes than {0} names")]
     Digest(Hash),
+    #[error("the export of releases is not taken")]
+    Export(#[from] ExportError),
     #[error("{} cannot be used", path.display())]
     File { path: PathBuf, source: io::Error },
 }
@@ -85,7 +85,7 @@ pub struct FollowConfig {
     /// Where the last known good is kept.
     pub directory: PathBuf,
     /// Releases as they were exported, for lines of which nothing newer is kept.
-    pub export: Option<PathBuf>,
+    pub export: Option<Export>,
 }
 
 /// What is known of one line.
@@ -99,9 +99,20 @@ pub(crate) struct Standing {
 
 pub(crate) type Standings = Arc<Mutex<BTreeMap<LineKey, Standing>>>;
 
+/// Why nothing decides in a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lack {
+    Unheard,
+    /// What was heard is not fit.
+    Refused(String),
+    /// Nobody was heard, and the export was not taken.
+    NotExported(String),
+}
+
 /// The lines this gateway follows. Dropping it ends the threads after their question.
 pub struct Follower {
     standings: Standings,
+    not_exported: Arc<Mutex<Option<String>>>,
     lines: BTreeSet<LineKey>,
     _stop: Sender<()>,
 }
@@ -136,8 +147,19 @@ impl Follower {
             standings: Arc::clone(&standings),
         };
         let shared = Arc::clone(&standings);
-        let thread =
-            Thread { config, scope, source, installer, keep, standings, revision: None, changed };
+        let not_exported = Arc::<Mutex<Option<String>>>::default();
+        let mut thread = Thread {
+            config,
+            scope,
+            source,
+            installer,
+            keep,
+            standings,
+            revision: None,
+            changed,
+            not_exported: Arc::clone(&not_exported),
+            imported: None,
+        };
         thread.begin()?;
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
@@ -145,16 +167,21 @@ impl Follower {
         };
         spawn("aegis-releases", Box::new(move || thread.run(&stopped)))?;
         spawn("aegis-fleet", Box::new(move || teller.run(&changes)))?;
-        Ok(Self { standings: shared, lines, _stop: stop })
+        Ok(Self { standings: shared, not_exported, lines, _stop: stop })
     }
 
-    /// The lines of which nothing decides, and why, if something was refused.
-    pub fn missing(&self) -> Vec<(LineKey, Option<String>)> {
-        let standings = self.standings.lock();
+    /// The lines of which nothing decides, and why.
+    pub fn missing(&self) -> Vec<(LineKey, Lack)> {
+        let (standings, not_exported) = (self.standings.lock(), self.not_exported.lock());
         let of = |line: &LineKey| standings.get(line).cloned().unwrap_or_default();
         let lines = self.lines.iter().map(|line| (line.clone(), of(line)));
         let missing = lines.filter(|(_, standing)| standing.held.is_none());
-        missing.map(|(line, standing)| (line, standing.refused.map(|it| it.why))).collect()
+        let lack = |standing: Standing| match (standing.refused, not_exported.as_ref()) {
+            (Some(refused), _) => Lack::Refused(refused.why),
+            (None, Some(why)) => Lack::NotExported(why.clone()),
+            (None, None) => Lack::Unheard,
+        };
+        missing.map(|(line, standing)| (line, lack(standing))).collect()
     }
 }
 
@@ -168,11 +195,15 @@ struct Thread {
     /// What the last whole page and those after it led to; `None` before the first in this life.
     revision: Option<u64>,
     changed: Sender<()>,
+    /// Why the export was not taken, the last time.
+    not_exported: Arc<Mutex<Option<String>>>,
+    /// When it was last tried.
+    imported: Option<Instant>,
 }
 
 impl Thread {
     /// What was kept, line by line: the newest that checks out and is cleared. Then the export, where it is newer.
-    fn begin(&self) -> Result<(), FollowError> {
+    fn begin(&mut self) -> Result<(), FollowError> {
         for line in &self.config.lines {
             for kept in self.keep.of(line).map_err(|error| self.file(error))? {
                 let text = kept.read().map_err(|error| self.file(error))?;
@@ -187,26 +218,42 @@ impl Thread {
                 }
             }
         }
-        for path in self.config.export.iter() {
-            // A gateway that has what it needs must not stay down for want of it; one that has not says so.
-            if let Err(error) = self.import(path) {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                warn!(%error, cause, "the export of releases is not taken");
-            }
+        // A file is at hand; a store is asked only by who has nothing else to begin with.
+        if matches!(self.config.export, Some(Export::File(_))) || self.lacks() {
+            self.import();
         }
         Ok(())
     }
 
-    fn import(&self, path: &Path) -> Result<(), FollowError> {
-        let file = |source| FollowError::File { path: path.to_owned(), source };
-        for text in std::fs::read_to_string(path).map_err(file)?.lines() {
-            let (keys, region) = (&self.config.region_keys, &self.config.region);
-            let release = Release::read(text, keys, region)?;
-            if self.config.lines.contains(&release.statement().line) {
-                self.exported(release)?;
-            }
+    fn lacks(&self) -> bool {
+        let standings = self.standings.lock();
+        let is_held = |line| standings.get(line).is_some_and(|it: &Standing| it.held.is_some());
+        !self.config.lines.iter().all(is_held)
+    }
+
+    /// A gateway that has what it needs must not stay down for want of an export; one that has not says so.
+    fn import(&mut self) {
+        let Some(export) = &self.config.export else { return };
+        let (keys, region) = (&self.config.region_keys, &self.config.region);
+        let taken = export.releases(keys, region).map_err(FollowError::from);
+        let taken = taken.and_then(|releases| {
+            let ours = |it: &Release| self.config.lines.contains(&it.statement().line);
+            releases.into_iter().filter(ours).try_for_each(|it| self.exported(it))
+        });
+        self.imported = Some(Instant::now());
+        *self.not_exported.lock() = taken.err().map(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            warn!(%error, cause, "the export of releases is not taken");
+            cause.unwrap_or_else(|| error.to_string())
+        });
+    }
+
+    /// Where a store was away at the start it may be back before a voter is.
+    fn import_again(&mut self) {
+        let is_due = self.imported.is_some_and(|at| at.elapsed() >= IMPORT_EVERY);
+        if is_due && self.lacks() {
+            self.import();
         }
-        Ok(())
     }
 
     fn resumed(&self, line: &LineKey, text: &str) -> Result<(), Unfit> {
@@ -252,6 +299,7 @@ impl Thread {
                 Err(error) => {
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
                     warn!(%error, cause, "the region's releases cannot be followed");
+                    self.import_again();
                     retry = retry.saturating_mul(2).min(RETRY_MAX);
                     retry
                 }
@@ -288,13 +336,8 @@ impl Thread {
     }
 
     fn page(&self, signed: &str) -> Result<Page, FollowError> {
-        let payload =
-            verify_jws_within(signed, RELEASES_TYPE, &self.config.region_keys, PAGE_BYTES_MAX);
-        let payload = payload.map_err(FollowError::Signature)?;
-        let page: Page = serde_json::from_slice(&payload).map_err(FollowError::Content)?;
-        if page.region != self.config.region {
-            return Err(FollowError::Region);
-        }
+        let page = Page::read(signed, &self.config.region_keys, &self.config.region);
+        let page = page.map_err(FollowError::Page)?;
         if page.after.is_some() && page.after != self.revision {
             return Err(FollowError::Gap { after: page.after, held: self.revision });
         }
@@ -309,7 +352,7 @@ impl Thread {
     }
 
     fn take(&self, signed: &str, at_s: u64) -> Result<LineKey, FollowError> {
-        let statement = believed(signed, &self.config.region_keys, &self.config.region)?;
+        let statement = Statement::read(signed, &self.config.region_keys, &self.config.region)?;
         let line = statement.line.clone();
         if self.config.lines.contains(&line) && self.is_news(&statement)? {
             let bundles = self.bundles(&statement)?;

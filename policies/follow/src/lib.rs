@@ -5,6 +5,7 @@
 //! counts only when the region signed it for this region, each bundle has the digest it was named by, and its epoch is not
 //! older than what is held.
 
+mod export;
 mod follow;
 mod http;
 mod keep;
@@ -13,10 +14,12 @@ mod report;
 mod source;
 mod wire;
 
-pub use follow::{FollowConfig, FollowError, Follower, Installer, Ready};
+pub use export::{Export, ExportError, Generations};
+pub use follow::{FollowConfig, FollowError, Follower, Installer, Lack, Ready};
 pub use http::Http;
 pub use release::{Release, ReleaseError, written};
 pub use source::{Scope, Source, SourceError};
 pub use wire::{
-    LineReport, Page, RELEASE_TYPE, RELEASES_TYPE, Refused, Report, RolloutReport, Statement,
+    Authored, LineReport, Page, RELEASE_TYPE, RELEASES_TYPE, Refused, Report, RolloutReport,
+    Statement,
 };

@@ -12,15 +12,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use crate::wire::{RELEASE_TYPE, Statement};
+use crate::wire::{Page, RELEASE_TYPE, RELEASES_TYPE, Statement};
 
 /// A pointer and the names of a few versions, with a rollout's stages.
 const STATEMENT_BYTES_MAX: usize = 256 * 1_024;
+const PAGE_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 
 /// Why something is no release.
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
-    #[error("the statement is not signed by the region")]
+    #[error("it is not signed by the region")]
     Signature(#[source] TokenError),
     #[error("it cannot be read")]
     Content(#[source] serde_json::Error),
@@ -58,19 +59,24 @@ pub fn written(signed: &str, since_s: u64, bundles: &[Vec<u8>]) -> String {
     serde_json::to_string(&text).unwrap_or_default()
 }
 
-/// Whether a statement may be believed here, and what it says.
-pub(crate) fn believed(
-    signed: &str,
-    keys: &KeySet,
-    region: &Region,
-) -> Result<Statement, ReleaseError> {
-    let payload = verify_jws_within(signed, RELEASE_TYPE, keys, STATEMENT_BYTES_MAX);
-    let payload = payload.map_err(ReleaseError::Signature)?;
-    let statement: Statement = serde_json::from_slice(&payload).map_err(ReleaseError::Content)?;
-    if statement.region != *region {
-        return Err(ReleaseError::Region);
+impl Page {
+    /// What a page says, if it is signed by these keys and for this region.
+    pub fn read(signed: &str, keys: &KeySet, region: &Region) -> Result<Self, ReleaseError> {
+        let payload = verify_jws_within(signed, RELEASES_TYPE, keys, PAGE_BYTES_MAX);
+        let payload = payload.map_err(ReleaseError::Signature)?;
+        let page: Self = serde_json::from_slice(&payload).map_err(ReleaseError::Content)?;
+        if page.region == *region { Ok(page) } else { Err(ReleaseError::Region) }
     }
-    Ok(statement)
+}
+
+impl Statement {
+    /// The same of one statement.
+    pub fn read(signed: &str, keys: &KeySet, region: &Region) -> Result<Self, ReleaseError> {
+        let payload = verify_jws_within(signed, RELEASE_TYPE, keys, STATEMENT_BYTES_MAX);
+        let payload = payload.map_err(ReleaseError::Signature)?;
+        let statement: Self = serde_json::from_slice(&payload).map_err(ReleaseError::Content)?;
+        if statement.region == *region { Ok(statement) } else { Err(ReleaseError::Region) }
+    }
 }
 
 impl Release {
@@ -95,7 +101,7 @@ impl Release {
     pub fn read(text: &str, keys: &KeySet, region: &Region) -> Result<Self, ReleaseError> {
         let Text { statement: signed, since_s, bundles } =
             serde_json::from_str(text).map_err(ReleaseError::Content)?;
-        let statement = believed(&signed, keys, region)?;
+        let statement = Statement::read(&signed, keys, region)?;
         let bundles = bundles.iter().map(|text| STANDARD_NO_PAD.decode(text));
         let bundles = bundles.collect::<Result<_, _>>().map_err(|_| ReleaseError::Bundles)?;
         Self::new((statement, &signed), since_s, bundles)

@@ -24,6 +24,16 @@ pub enum SourceError {
     Here(String),
 }
 
+impl SourceError {
+    /// The whole of it, in one line.
+    pub fn cause(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
+        }
+    }
+}
+
 /// Which releases are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {

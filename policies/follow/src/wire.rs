@@ -29,6 +29,20 @@ pub struct Statement {
     /// The archive of each version that the pointer names.
     #[serde(with = "digests")]
     pub bundles: BTreeMap<u32, Hash>,
+    /// Whose bundles they are, where the line comes from another region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<Authored>,
+}
+
+/// Another region whose bundles decide here: its keys are believed because this region says so, never because a bundle does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authored {
+    pub region: Region,
+    /// Of the author's pointer, as this region last took it.
+    pub epoch: u64,
+    /// A JSON Web Key Set.
+    pub keys: Box<str>,
 }
 
 /// One answer of the feed: everything, or what came after a revision.

@@ -124,7 +124,7 @@ pub struct Bucket {
 
 impl Bucket {
     /// Makes the client, and the folder where the address is one; nothing is sent yet.
-    pub(crate) fn open_to_write(address: &Address) -> Result<Self, BucketError> {
+    pub fn open_to_write(address: &Address) -> Result<Self, BucketError> {
         let url: Option<Url> = address.url.parse().ok().filter(|url: &Url| url.scheme() == "file");
         if let Some(Ok(dir)) = url.map(|url| url.to_file_path()) {
             std::fs::create_dir_all(dir).map_err(BucketError::Folder)?;
@@ -297,6 +297,13 @@ impl Bucket {
             };
             Ok(found.into_iter().map(one).collect())
         })
+    }
+
+    /// The names of all objects in a folder and below it.
+    pub fn names(&self, dir: &str) -> Result<Vec<String>, BucketError> {
+        let listed = self.list(dir)?;
+        let names = listed.iter().filter_map(|one| one.key.rsplit('/').next());
+        Ok(names.map(str::to_owned).collect())
     }
 
     /// First record and size of each segment of a stream that has its manifest, in order.
