@@ -19,7 +19,6 @@ mod source;
 mod stream_reader;
 mod tail;
 mod wal;
-mod witness;
 mod writer;
 
 pub use bucket::{Address, Bucket, BucketError, BucketLog, LockMode, Receipt, Retention};
@@ -34,5 +33,5 @@ pub use ship::{
     BACKLOG_BYTES_MAX, IsRead, Keep, SHIP_EVERY, ShipConfig, ShipError, Shipper, Standing, start,
 };
 pub use source::{Directory, Log};
+pub use stream_reader::{StreamReader, Wants};
 pub use tail::Tail;
-pub use witness::{WitnessAt, WitnessConfig, WitnessStanding, Witnesses};

@@ -5,10 +5,9 @@ use std::path::Path;
 
 use aegis_audit_chain::cosignature::Witness as Key;
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_ship::{
-    Directory, Journal, RealDisk, WitnessAt, WitnessConfig, WitnessStanding, Witnesses, start,
-};
+use aegis_audit_ship::{Directory, Journal, RealDisk, start};
 use aegis_audit_verify::{Depth, Flaw, Gap, Options, Report, Verdict, verify_region};
+use aegis_audit_witness::{WitnessAt, WitnessConfig, WitnessStanding, Witnesses};
 use aegis_domain::Timestamp;
 
 use crate::support::{Place, REGISTRY, config, copy_dir, region_key, write_calls};

@@ -1,11 +1,9 @@
-//! Asks outside witnesses to cosign the registry's heads (<https://c2sp.org/tlog-witness>), and keeps what they say.
+//! The thread that shows the newest head to every witness, and keeps their word beside it.
 //!
-//! Not here: which witnesses count (`audit/chain`'s trust files), and carrying their word into a bucket (`ship`). Invariant:
-//! calls never wait for a witness; a note is kept once every witness was asked about its head, and is never changed after.
+//! Not here: one witness (`ask`), and carrying its word into a bucket (`audit/ship`). Invariant: a note is kept once every
+//! witness was asked about its head, and is never changed after.
 
-mod ask;
-mod edge;
-
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -14,20 +12,37 @@ use std::time::{Duration, Instant};
 
 use aegis_audit_chain::cosignature::Witness;
 use aegis_audit_chain::note::{Verifier, split};
+use aegis_audit_chain::source::{LogSource as _, SourceError};
 use aegis_audit_chain::{Head, Origin, layout};
+use aegis_audit_ship::{Directory, Disk};
 use parking_lot::Mutex;
 
-use crate::JournalError;
-use crate::disk::Disk;
-use crate::error::io_error;
-use crate::stream_reader::names;
-use ask::{Answer, Asker};
-use edge::Edge;
+use crate::ask::{Answer, Asker};
+use crate::edge::Edge;
 
 /// How often a new head is looked for. The journal signs one a minute and one when it closes.
 const EVERY: Duration = Duration::from_secs(2);
 /// How long all are left alone after none of them cosigned.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+/// Why a head was not shown around.
+#[derive(Debug, thiserror::Error)]
+pub enum RoundError {
+    #[error("{what} failed")]
+    Io {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the registry's heads cannot be listed")]
+    List(#[from] SourceError),
+    #[error("the registry's newest head is not what the region key signed")]
+    Head,
+}
+
+fn failed(what: &'static str) -> impl FnOnce(io::Error) -> RoundError {
+    move |source| RoundError::Io { what, source }
+}
 
 /// One witness, and where it is asked.
 #[derive(Clone, Debug)]
@@ -69,14 +84,14 @@ pub struct Witnesses {
 }
 
 impl Witnesses {
-    pub fn start(config: WitnessConfig) -> Result<Self, JournalError> {
+    pub fn start(config: WitnessConfig) -> Result<Self, RoundError> {
         let standing = Arc::new(Mutex::new(Vec::new()));
         let (stop, stopped) = channel();
         let mut rounds = Rounds::open(config, Arc::clone(&standing))?;
         let spawned = thread::Builder::new()
             .name("audit-witness".to_owned())
             .spawn(move || rounds.run(&stopped));
-        let thread = spawned.map_err(io_error("starting the witnesses' thread"))?;
+        let thread = spawned.map_err(failed("starting the witnesses' thread"))?;
         Ok(Self { standing, stop: Some(stop), thread: Some(thread) })
     }
 
@@ -117,10 +132,9 @@ impl Rounds {
     fn open(
         config: WitnessConfig,
         standing: Arc<Mutex<Vec<WitnessStanding>>>,
-    ) -> Result<Self, JournalError> {
-        let what = "listing witnessed heads";
-        let kept = names(&config.dir.join(layout::witnessed_dir(&config.registry)));
-        let kept = kept.map_err(io_error(what))?;
+    ) -> Result<Self, RoundError> {
+        let source = Directory(config.dir.clone());
+        let kept = source.list(&layout::witnessed_dir(&config.registry))?;
         let asked = kept.iter().filter_map(|name| layout::parse_head_name(name)).max();
         let askers: Vec<Asker> = config.witnesses.iter().map(Asker::new).collect();
         *standing.lock() = askers.iter().map(Asker::standing).collect();
@@ -143,7 +157,7 @@ impl Rounds {
     }
 
     /// Shows the newest head to everyone, if there is one they were not asked about.
-    fn round(&mut self) -> Result<(), JournalError> {
+    fn round(&mut self) -> Result<(), RoundError> {
         let Some((note, head)) = self.newest()? else { return Ok(()) };
         let mut cosigned = String::new();
         for asker in &mut self.askers {
@@ -165,23 +179,21 @@ impl Rounds {
         let kept = self.config.disk.create_dir(&dir);
         let kept =
             kept.and_then(|()| self.config.disk.write_whole(&path, (note + &cosigned).as_bytes()));
-        kept.map_err(io_error("writing a witnessed head"))?;
+        kept.map_err(failed("writing a witnessed head"))?;
         self.asked = head.size;
         Ok(())
     }
 
     /// The newest signed head that is not witnessed, with its note.
-    fn newest(&self) -> Result<Option<(String, Head)>, JournalError> {
+    fn newest(&self) -> Result<Option<(String, Head)>, RoundError> {
         let registry = &self.config.registry;
-        let what = "reading a registry head";
-        let heads = names(&self.config.dir.join(layout::heads_dir(registry)));
-        let heads = heads.map_err(io_error(what))?;
+        let heads = Directory(self.config.dir.clone()).list(&layout::heads_dir(registry))?;
         let newest = heads.iter().filter_map(|name| layout::parse_head_name(name)).max();
         let Some(size) = newest.filter(|size| *size > self.asked) else { return Ok(None) };
         let path = self.config.dir.join(layout::head_file(registry, size));
-        let note = std::fs::read_to_string(path).map_err(io_error(what))?;
+        let note = std::fs::read_to_string(path).map_err(failed("reading a registry head"))?;
         let head = Head::open(&note, &self.config.region);
-        let head = head.map_err(|_| JournalError::RegistryRolledBack)?;
+        let head = head.map_err(|_| RoundError::Head)?;
         let is_plain = split(&note).is_ok_and(|(_, lines)| lines.lines().count() == 1);
         Ok((is_plain && head.size == size).then_some((note, head)))
     }

@@ -1,6 +1,6 @@
 //! One witness: what it has seen, and how it is shown more.
 //!
-//! Not here: which head is shown (`mod`), proofs (`edge`). Invariant: a line counts as a cosignature only if it holds under
+//! Not here: which head is shown (`witnesses`), proofs (`edge`). Invariant: a line counts as a cosignature only if it holds under
 //! the key the witness was configured with.
 
 use std::io::{self, Read as _};
@@ -11,8 +11,8 @@ use aegis_audit_chain::{Hash, Head};
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use super::edge::Edge;
-use super::{WitnessAt, WitnessStanding};
+use crate::edge::Edge;
+use crate::{WitnessAt, WitnessStanding};
 
 /// Witnesses of the public network answer in some hundred milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,7 +21,7 @@ const ANSWER_BYTES_MAX: u64 = 16 * 1_024;
 
 /// Why a witness did not cosign.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WitnessError {
+pub(crate) enum WitnessError {
     #[error("the certificate to trust is no PEM")]
     Certificate,
     #[error("no answer: {0}")]
@@ -49,16 +49,16 @@ pub(super) enum WitnessError {
 }
 
 /// What came of asking.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// Its lines, each with a newline.
     Cosigned(String),
     Refused,
 }
 
 /// How an edge is read that is not at hand.
-pub(super) type Edges<'e> = &'e dyn Fn(u64) -> io::Result<Option<Edge>>;
+pub(crate) type Edges<'e> = &'e dyn Fn(u64) -> io::Result<Option<Edge>>;
 
-pub(super) struct Asker {
+pub(crate) struct Asker {
     at: WitnessAt,
     /// Made when it is first needed, for making it can fail.
     agent: Option<Agent>,
@@ -68,16 +68,16 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    pub(super) fn new(at: &WitnessAt) -> Self {
+    pub(crate) fn new(at: &WitnessAt) -> Self {
         Self { at: at.clone(), agent: None, edge: Edge::default(), trouble: None }
     }
 
-    pub(super) fn standing(&self) -> WitnessStanding {
+    pub(crate) fn standing(&self) -> WitnessStanding {
         let name = self.at.witness.name().to_owned();
         WitnessStanding { name, size: self.edge.size(), trouble: self.trouble.clone() }
     }
 
-    pub(super) fn ask(
+    pub(crate) fn ask(
         &mut self,
         note: &str,
         head: &Head,

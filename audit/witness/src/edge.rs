@@ -7,27 +7,26 @@ use std::path::Path;
 
 use aegis_audit_chain::tree::{Frontier, growth_proof};
 use aegis_audit_chain::{Hash, Head, Origin};
-
-use crate::stream_reader::{StreamReader, Wants};
+use aegis_audit_ship::{StreamReader, Wants};
 
 /// The right edge of the registry at some size.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Edge(Frontier);
+pub(crate) struct Edge(Frontier);
 
 impl Edge {
     /// Reads the registry up to a size; `None` when its files do not reach that far.
-    pub(super) fn read(dir: &Path, registry: &Origin, size: u64) -> io::Result<Option<Self>> {
+    pub(crate) fn read(dir: &Path, registry: &Origin, size: u64) -> io::Result<Option<Self>> {
         let mut edge = Self::default();
         leaves(dir, registry, (0, size), &mut |leaf| edge.0.push(leaf))?;
         Ok((edge.0.size() == size).then_some(edge))
     }
 
-    pub(super) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.0.size()
     }
 
     /// Proves that `head` extends this edge, and moves on to it; `None` when the files do not say so.
-    pub(super) fn grow(&mut self, dir: &Path, head: &Head) -> io::Result<Option<Vec<Hash>>> {
+    pub(crate) fn grow(&mut self, dir: &Path, head: &Head) -> io::Result<Option<Vec<Hash>>> {
         let mut newer = Vec::new();
         leaves(dir, &head.origin, (self.size(), head.size), &mut |leaf| newer.push(leaf))?;
         let proof = match self.size() {
