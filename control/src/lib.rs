@@ -20,10 +20,12 @@ mod releases;
 mod replay;
 mod rollouts;
 mod subjects;
+mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use aegis_audit_chain::cosignature::Cosigner;
 use aegis_authority::VoterFiles;
 use aegis_domain::Region;
 use aegis_identity::{KeySet, Nonces, SigningKey};
@@ -40,7 +42,7 @@ pub use aegis_control_commands::{
     Changed, Chronicle, ChronicleError, Ledger, LedgerError, Proposal, Reading, Replicated,
 };
 pub use aegis_control_connection::{Serving, TlsError, tls_config};
-pub use aegis_control_messages::problem::{KeyError, ReleasesError};
+pub use aegis_control_messages::problem::{KeyError, LogError, ReleasesError};
 pub use api::OPENAPI;
 pub use provider::PeopleSource;
 pub use purse::{HotPurse, Purse};
@@ -114,6 +116,10 @@ pub struct Control {
     /// Whose people may command, beside those with a session.
     provider: Option<Provider>,
     region_key: SigningKey,
+    /// What this voter cosigns audit heads with.
+    cosigner: Cosigner,
+    /// Where this very voter is asked, where that is known.
+    own_url: Option<String>,
     /// What makes this node a voter, and others with it.
     voters: VoterFiles,
     /// Checks the sessions that the region key signs.
@@ -157,6 +163,9 @@ impl Control {
             return Err(ControlError::NoAudience);
         }
         let fleet = Arc::new(Fleet::default());
+        let access = Access::open(&config.data_dir)?;
+        let identity = node.identity();
+        let cosigner = witness::open(&config.data_dir, (&identity.cluster, identity.node))?;
         Ok(Self {
             service: Service { issuer: config.issuer, audiences: config.audiences },
             node,
@@ -164,12 +173,14 @@ impl Control {
             vault,
             replay,
             subjects: Subjects::start(config.subjects),
-            access: Access::open(&config.data_dir)?,
+            access,
             provider: None,
             session_keys: KeySet::default()
                 .with(config.region_key.public_key().clone())
                 .unwrap_or_default(),
             region_key: config.region_key,
+            cosigner,
+            own_url: None,
             voters: VoterFiles::at(&config.data_dir.join("cluster")),
             nonces: None,
             issued: Issued::default(),
@@ -193,6 +204,12 @@ impl Control {
             node: self.node.clone(),
         });
         Self { ledger, chronicle: Some(chronicle), ..self }
+    }
+
+    /// Tells others where this very voter is asked, and not one of them all.
+    #[must_use]
+    pub fn reached_at(self, url: Option<String>) -> Self {
+        Self { own_url: url, ..self }
     }
 
     /// Lets in the people of an OpenID provider.
@@ -263,5 +280,6 @@ where
         () = served => Ok(()),
         () = rollouts::drive(&control) => Ok(()),
         never = keys::keep(&control) => match never {},
+        never = witness::present(&control) => match never {},
     }
 }

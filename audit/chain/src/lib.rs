@@ -18,6 +18,7 @@ pub mod registry;
 pub mod roster;
 pub mod segment;
 pub mod source;
+pub mod submission;
 pub mod tree;
 pub mod trust;
 pub mod walk;

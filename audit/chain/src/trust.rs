@@ -160,7 +160,8 @@ impl fmt::Display for Trust {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cosignature::tests::Cosigner;
+    use crate::cosignature::Cosigner;
+    use crate::cosignature::tests::{cosigner as cosigner_of, s};
     use crate::note::SecretKey;
 
     const TEXT: &str = "d/r/registry/1\n7\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
@@ -171,7 +172,7 @@ mod tests {
     }
 
     fn cosigner(n: u8) -> Cosigner {
-        Cosigner::new(n, NAMES[usize::from(n) - 1])
+        cosigner_of(n, NAMES[usize::from(n) - 1])
     }
 
     fn witnesses(count: u8) -> String {
@@ -180,7 +181,7 @@ mod tests {
 
     /// The lines of those who cosigned, each a hundred seconds after the one before.
     fn lines(by: &[u8]) -> String {
-        by.iter().map(|n| cosigner(*n).line(u64::from(*n) * 100, TEXT)).collect()
+        by.iter().map(|n| cosigner(*n).line(TEXT, s(u64::from(*n) * 100))).collect()
     }
 
     #[test]
@@ -190,7 +191,7 @@ mod tests {
         assert!(!trust.asks_for_witnesses());
         let two = log() + &witnesses(2);
         let stream = SecretKey::from_seed(&[7; 32]).verifier("d/r/gw-1/1");
-        let first = cosigner(1).witness();
+        let first = cosigner(1).witness().clone();
         for (text, error) in [
             ("quorum none\n".to_owned(), TrustError::Empty),
             (log(), TrustError::NoQuorum),
@@ -239,7 +240,7 @@ mod tests {
         let trust = Trust::parse(&(log() + &witnesses(2) + "quorum W1\n")).unwrap();
         let other_text = lines(&[1]).replace("w/1", "w/9");
         assert_eq!(trust.witnessed(TEXT, &other_text), Ok(None));
-        let forged = cosigner(1).line(100, &TEXT.replace('7', "8"));
+        let forged = cosigner(1).line(&TEXT.replace('7', "8"), s(100));
         assert_eq!(trust.witnessed(TEXT, &forged), Err(NoteError::Signature));
     }
 }

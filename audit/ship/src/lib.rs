@@ -10,6 +10,7 @@ mod disk;
 mod error;
 mod inclusion;
 mod journal;
+mod newest;
 mod open;
 mod pruned;
 mod recover;
@@ -27,6 +28,7 @@ pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::JournalError;
 pub use inclusion::{Inclusion, InclusionError};
 pub use journal::{Journal, Pending, Position, Sealed, WallClock};
+pub use newest::NewestHead;
 pub use open::{FILE_BYTES, JournalConfig};
 pub use recover::{Recovered, RecoveredStream, Unsettled};
 pub use ship::{

@@ -23,6 +23,7 @@ use crate::disk::Disk;
 use crate::error::io_error;
 use crate::inclusion::Earlier;
 use crate::journal::{Journal, Shared, WallClock};
+use crate::newest::NewestHead;
 use crate::recover::{self, Found, Recovered, RecoveredStream};
 use crate::registry_log::{RegistryLog, RegistrySetup};
 use crate::stream_reader::names;
@@ -68,11 +69,13 @@ impl Journal {
         let lock = lock(&config.dir)?;
         let registry_origin = config.registry()?;
         let signer = Signer::new(registry_origin.as_str(), config.region_key.clone());
+        let newest = NewestHead::default();
         let (mut registry, known) = RegistryLog::open(RegistrySetup {
             disk: Arc::clone(&config.disk),
             root: &config.dir,
             signer: signer.clone(),
             clock: Arc::clone(&config.clock),
+            newest: newest.clone(),
             genesis: genesis(&config, &registry_origin, (signer.verifier().to_string(), None)),
         })?;
         let found = match &known {
@@ -96,7 +99,7 @@ impl Journal {
             streams: found.closed.iter().map(RecoveredStream::of).collect(),
             unsettled: found.unsettled,
         };
-        Ok((life.run(registry, (config, lock), earlier)?, recovered))
+        Ok((life.run((registry, newest), (config, lock), earlier)?, recovered))
     }
 }
 
@@ -173,7 +176,7 @@ impl Life {
 
     fn run(
         self,
-        registry: RegistryLog,
+        (registry, newest): (RegistryLog, NewestHead),
         (config, lock): (JournalConfig, File),
         earlier: Earlier,
     ) -> Result<Journal, JournalError> {
@@ -198,7 +201,7 @@ impl Life {
             drop(lock);
         });
         let threads = Mutex::new(vec![write, anchor.map_err(io_error(what))?]);
-        Ok(Journal { dir, shared: self.shared, earlier, threads })
+        Ok(Journal { dir, shared: self.shared, earlier, newest, threads })
     }
 }
 

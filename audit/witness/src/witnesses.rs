@@ -1,7 +1,7 @@
-//! The thread that shows the newest head to every witness, and keeps their word beside it.
+//! The thread that shows a head to every outside witness now and then, and keeps their word beside it.
 //!
-//! Not here: one witness (`ask`), and carrying its word into a bucket (`audit/ship`). Invariant: a note is kept once every
-//! witness was asked about its head, and is never changed after.
+//! Not here: one witness (`ask`), the region's voters (`anchors`), and carrying their word into a bucket (`audit/ship`).
+//! Invariant: a note is kept once every witness was asked about its head, and is never changed after.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,14 +14,15 @@ use aegis_audit_chain::cosignature::Witness;
 use aegis_audit_chain::note::{Verifier, split};
 use aegis_audit_chain::source::{LogSource as _, SourceError};
 use aegis_audit_chain::{Head, Origin, layout};
-use aegis_audit_ship::{Directory, Disk};
+use aegis_audit_ship::{Directory, Disk, NewestHead};
 use parking_lot::Mutex;
 
-use crate::ask::{Answer, Asker};
-use crate::edge::Edge;
+use crate::ask::Asker;
+use crate::channel::Http;
+use crate::edge::Files;
 
-/// How often a new head is looked for. The journal signs one a minute and one when it closes.
-const EVERY: Duration = Duration::from_secs(2);
+/// How often a new head is looked for: each one that is kept is a file, and an object in the bucket.
+const EVERY: Duration = Duration::from_secs(10);
 /// How long all are left alone after none of them cosigned.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
 
@@ -40,7 +41,7 @@ pub enum RoundError {
     Head,
 }
 
-fn failed(what: &'static str) -> impl FnOnce(io::Error) -> RoundError {
+pub(crate) fn failed(what: &'static str) -> impl FnOnce(io::Error) -> RoundError {
     move |source| RoundError::Io { what, source }
 }
 
@@ -62,6 +63,9 @@ pub struct WitnessConfig {
     pub registry: Origin,
     pub region: Verifier,
     pub disk: Arc<dyn Disk>,
+    /// Where heads come from: of several that have news, the first.
+    pub heads: Vec<NewestHead>,
+    /// None, where only what the region's voters said is kept.
     pub witnesses: Vec<WitnessAt>,
 }
 
@@ -79,8 +83,8 @@ pub struct WitnessStanding {
 #[derive(Debug)]
 pub struct Witnesses {
     standing: Arc<Mutex<Vec<WitnessStanding>>>,
-    stop: Option<Sender<()>>,
-    thread: Option<thread::JoinHandle<()>>,
+    stop: Mutex<Option<Sender<()>>>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 impl Witnesses {
@@ -92,7 +96,7 @@ impl Witnesses {
             .name("audit-witness".to_owned())
             .spawn(move || rounds.run(&stopped));
         let thread = spawned.map_err(failed("starting the witnesses' thread"))?;
-        Ok(Self { standing, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { standing, stop: Mutex::new(Some(stop)), thread: Mutex::new(Some(thread)) })
     }
 
     pub fn standing(&self) -> Vec<WitnessStanding> {
@@ -100,27 +104,25 @@ impl Witnesses {
     }
 
     /// Ends after one last look; close the journal first, so that the head it closes with is seen.
-    pub fn stop(mut self) -> Vec<WitnessStanding> {
-        self.end();
-        self.standing()
-    }
-
-    fn end(&mut self) {
-        drop(self.stop.take());
+    pub fn stop(&self) -> Vec<WitnessStanding> {
+        drop(self.stop.lock().take());
+        let thread = self.thread.lock().take();
         // A thread that panicked has said so.
-        drop(self.thread.take().map(thread::JoinHandle::join));
+        drop(thread.map(thread::JoinHandle::join));
+        self.standing()
     }
 }
 
 impl Drop for Witnesses {
     fn drop(&mut self) {
-        self.end();
+        self.stop();
     }
 }
 
 struct Rounds {
     config: WitnessConfig,
-    askers: Vec<Asker>,
+    files: Files,
+    askers: Vec<(Witness, Asker)>,
     /// The size of the last head that all were asked about.
     asked: u64,
     /// When nobody cosigned last.
@@ -136,9 +138,24 @@ impl Rounds {
         let source = Directory(config.dir.clone());
         let kept = source.list(&layout::witnessed_dir(&config.registry))?;
         let asked = kept.iter().filter_map(|name| layout::parse_head_name(name)).max();
-        let askers: Vec<Asker> = config.witnesses.iter().map(Asker::new).collect();
-        *standing.lock() = askers.iter().map(Asker::standing).collect();
-        Ok(Self { config, askers, asked: asked.unwrap_or(0), refused: None, standing })
+        let asker = |at: &WitnessAt| {
+            (at.witness.clone(), Asker::new(Box::new(Http::new(&at.url, at.ca.clone()))))
+        };
+        let askers = config.witnesses.iter().map(asker).collect();
+        let files = Files { dir: config.dir.clone(), registry: config.registry.clone() };
+        let asked = asked.unwrap_or(0);
+        let rounds = Self { config, files, askers, asked, refused: None, standing };
+        rounds.tell();
+        Ok(rounds)
+    }
+
+    fn tell(&self) {
+        let told = self.askers.iter().map(|(witness, asker)| WitnessStanding {
+            name: witness.name().to_owned(),
+            size: asker.size(),
+            trouble: asker.trouble().map(str::to_owned),
+        });
+        *self.standing.lock() = told.collect();
     }
 
     fn run(&mut self, stopped: &Receiver<()>) {
@@ -158,17 +175,20 @@ impl Rounds {
 
     /// Shows the newest head to everyone, if there is one they were not asked about.
     fn round(&mut self) -> Result<(), RoundError> {
-        let Some((note, head)) = self.newest()? else { return Ok(()) };
+        let mut news = self.config.heads.iter().filter_map(NewestHead::get);
+        let Some((_, note)) = news.find(|(size, _)| *size > self.asked) else { return Ok(()) };
+        let head = Head::open(&note, &self.config.region).map_err(|_| RoundError::Head)?;
         let mut cosigned = String::new();
-        for asker in &mut self.askers {
-            let edges = |size| Edge::read(&self.config.dir, &self.config.registry, size);
-            match asker.ask(&note, &head, (&self.config.dir, &edges)) {
-                Answer::Cosigned(lines) => cosigned.push_str(&lines),
-                Answer::Refused => {}
-            }
+        for (witness, asker) in &mut self.askers {
+            let keys = std::slice::from_ref(&*witness);
+            // A refusal stands in the log and in the standing.
+            let lines = asker.ask((&note, &head), keys, &self.files).unwrap_or_default();
+            cosigned.push_str(&lines);
         }
-        *self.standing.lock() = self.askers.iter().map(Asker::standing).collect();
-        if cosigned.is_empty() {
+        self.tell();
+        let by_voters =
+            split(&note).map_or(0, |(_, lines)| lines.lines().count().saturating_sub(1));
+        if cosigned.is_empty() && by_voters == 0 {
             // The same head is shown again, or a newer one: nobody vouches for it yet.
             self.refused = Some(Instant::now());
             return Ok(());
@@ -176,25 +196,11 @@ impl Rounds {
         self.refused = None;
         let dir = self.config.dir.join(layout::witnessed_dir(&head.origin));
         let path = self.config.dir.join(layout::witnessed_file(&head.origin, head.size));
+        let note = format!("{note}{cosigned}");
         let kept = self.config.disk.create_dir(&dir);
-        let kept =
-            kept.and_then(|()| self.config.disk.write_whole(&path, (note + &cosigned).as_bytes()));
+        let kept = kept.and_then(|()| self.config.disk.write_whole(&path, note.as_bytes()));
         kept.map_err(failed("writing a witnessed head"))?;
         self.asked = head.size;
         Ok(())
-    }
-
-    /// The newest signed head that is not witnessed, with its note.
-    fn newest(&self) -> Result<Option<(String, Head)>, RoundError> {
-        let registry = &self.config.registry;
-        let heads = Directory(self.config.dir.clone()).list(&layout::heads_dir(registry))?;
-        let newest = heads.iter().filter_map(|name| layout::parse_head_name(name)).max();
-        let Some(size) = newest.filter(|size| *size > self.asked) else { return Ok(None) };
-        let path = self.config.dir.join(layout::head_file(registry, size));
-        let note = std::fs::read_to_string(path).map_err(failed("reading a registry head"))?;
-        let head = Head::open(&note, &self.config.region);
-        let head = head.map_err(|_| RoundError::Head)?;
-        let is_plain = split(&note).is_ok_and(|(_, lines)| lines.lines().count() == 1);
-        Ok((is_plain && head.size == size).then_some((note, head)))
     }
 }

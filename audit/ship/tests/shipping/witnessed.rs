@@ -19,13 +19,14 @@ fn region_vkey() -> String {
     region_key().verifier(REGISTRY).to_string()
 }
 
-fn asking(dir: &Path, witness: &Witness) -> WitnessConfig {
+fn asking(journal: &Journal, dir: &Path, witness: &Witness) -> WitnessConfig {
     let key = Key::parse(witness.vkey()).unwrap();
     WitnessConfig {
         dir: dir.to_path_buf(),
         registry: aegis_audit_chain::Origin::parse(REGISTRY).unwrap(),
         region: region_key().verifier(REGISTRY),
         disk: std::sync::Arc::new(RealDisk),
+        heads: vec![journal.newest_head()],
         witnesses: vec![WitnessAt { witness: key, url: witness.url(), ca: None }],
     }
 }
@@ -33,7 +34,7 @@ fn asking(dir: &Path, witness: &Witness) -> WitnessConfig {
 /// One life of a journal, after which the witness was shown its last head; what it said.
 fn live(dir: &Path, witness: &Witness, calls: u64) -> WitnessStanding {
     let journal = Journal::open(config(dir)).unwrap().0;
-    let witnesses = Witnesses::start(asking(dir, witness)).unwrap();
+    let witnesses = Witnesses::start(asking(&journal, dir, witness)).unwrap();
     write_calls(&journal, calls);
     journal.close().unwrap();
     let standing = witnesses.stop();
