@@ -31,3 +31,4 @@ mod rollouts;
 mod tls;
 mod tokens;
 mod voters;
+mod witness;

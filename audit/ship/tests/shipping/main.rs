@@ -5,10 +5,9 @@
     reason = "a test may fail loudly, also in its fixtures"
 )]
 
+mod address;
 mod bucket_attacks;
 mod crashes;
-mod fault_proxy;
-mod moto;
 mod prune;
 mod python;
 mod rounds;
