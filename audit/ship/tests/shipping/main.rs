@@ -8,6 +8,7 @@
 mod bucket_attacks;
 mod crashes;
 mod fault_proxy;
+mod fleet;
 mod moto;
 mod prune;
 mod python;
