@@ -9,7 +9,7 @@ mod verify;
 
 use aegis_cli_evidence::{
     Answer, DiscloseArgs, EraseArgs, EvidenceError, ExportArgs, Progress, QueryArgs, ServeArgs,
-    TenantArgs,
+    TenantArgs, TrustArgs,
 };
 use clap::{Args, Subcommand};
 
@@ -34,6 +34,7 @@ enum AuditCommand {
     Prove(prove::ProveArgs),
     Check(prove::CheckArgs),
     Tenant(TenantArgs),
+    Trust(TrustArgs),
     Disclose(DiscloseArgs),
     Erase(EraseArgs),
     Export(ExportArgs),
@@ -51,6 +52,7 @@ pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit
         AuditCommand::Tenant(args) => {
             with_progress(screen, |progress| args.run(home.root(), progress))
         }
+        AuditCommand::Trust(args) => evidence::show(args.run(), screen),
         AuditCommand::Disclose(args) => {
             with_progress(screen, |progress| args.run(home.root(), progress))
         }

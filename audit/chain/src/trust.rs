@@ -108,10 +108,41 @@ impl Trust {
         Ok(Self { registries, roll, quorum: quorum.ok_or(TrustError::NoQuorum)? })
     }
 
-    /// The same for one of its registries alone.
-    pub fn only(&self, registry: &Origin) -> Self {
-        let registries = self.registries.iter().filter(|(origin, _)| origin == registry);
-        Self { registries: registries.cloned().collect(), ..self.clone() }
+    /// The same for each region of a deployment alone: its registries lie in one place.
+    pub fn by_region(&self) -> Vec<Self> {
+        let mut parts: Vec<Self> = Vec::new();
+        for (origin, region) in &self.registries {
+            let is_its = |part: &&mut Self| {
+                part.registries.first().is_some_and(|(first, _)| {
+                    (first.domain(), first.region()) == (origin.domain(), origin.region())
+                })
+            };
+            let known = (origin.clone(), region.clone());
+            match parts.iter_mut().find(is_its) {
+                Some(part) => part.registries.push(known),
+                None => parts.push(Self { registries: vec![known], ..self.clone() }),
+            }
+        }
+        parts
+    }
+
+    /// The keys that may have signed notes about a stream, or about the registry of that name.
+    pub fn regions_of(&self, origin: &Origin) -> impl Iterator<Item = &Verifier> {
+        let speaks = move |known: &Origin| known == origin || known.vouches_for(origin);
+        self.registries.iter().filter(move |(known, _)| speaks(known)).map(|(_, region)| region)
+    }
+
+    /// Trusts the registries of both; `None` where they ask for other witnesses, which no one file can say.
+    pub fn join(mut self, other: Self) -> Option<Self> {
+        if (&self.roll, self.quorum) != (&other.roll, other.quorum) {
+            return None;
+        }
+        for (origin, region) in other.registries {
+            if !self.registries.iter().any(|(_, known)| known.has_key_of(&region)) {
+                self.registries.push((origin, region));
+            }
+        }
+        Some(self)
     }
 
     pub fn registries(&self) -> impl Iterator<Item = (&Origin, &Verifier)> {

@@ -23,6 +23,11 @@ pub enum JournalError {
     Registry(#[from] RegistryError),
     #[error("the registry is shorter than a signed head of it, or has another history")]
     RegistryRolledBack,
+    #[error(
+        "the directory holds {found}, and this gateway would keep {own} there: \
+         give it back the name it began with, or a data directory of its own"
+    )]
+    OtherName { found: String, own: String },
     #[error("the stream's name is not one")]
     Origin(#[from] OriginError),
     #[error("a record cannot be encoded")]

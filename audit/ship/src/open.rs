@@ -42,7 +42,7 @@ pub struct JournalConfig {
     /// The deployment's name: `a-z 0-9 . -`.
     pub domain: String,
     pub region: Region,
-    /// This gateway's name, the same in every life.
+    /// This gateway's name, the same in every life: the registry in the directory speaks for no other.
     pub writer: String,
     /// Version and commit of the software.
     pub build: String,
@@ -58,7 +58,7 @@ pub struct JournalConfig {
 impl JournalConfig {
     /// The registry's name, which is also the region key's.
     pub fn registry(&self) -> Result<Origin, JournalError> {
-        Ok(Origin::registry(&self.domain, self.region.as_str(), EPOCH)?)
+        Ok(Origin::registry(&self.domain, self.region.as_str(), &self.writer, EPOCH)?)
     }
 }
 
@@ -68,6 +68,7 @@ impl Journal {
         config.disk.create_dir(&config.dir).map_err(io_error("creating the audit directory"))?;
         let lock = lock(&config.dir)?;
         let registry_origin = config.registry()?;
+        keeps_its_name(&config.dir, &registry_origin)?;
         let signer = Signer::new(registry_origin.as_str(), config.region_key.clone());
         let newest = NewestHead::default();
         let (mut registry, known) = RegistryLog::open(RegistrySetup {
@@ -228,6 +229,19 @@ fn previous(known: &Registry, found: &Found) -> Option<Previous> {
     let last = recovered.map(|closed| (closed.size, closed.root)).or_else(|| stream.last());
     let (size, root) = last.unwrap_or((0, Hash::empty_root()));
     Some(Previous { origin, size, root })
+}
+
+/// A directory goes on under the name it began with: what the registry of another writer signs for would be closed by nobody.
+fn keeps_its_name(dir: &Path, registry: &Origin) -> Result<(), JournalError> {
+    let known = names(dir).map_err(io_error("listing the audit directory"))?;
+    let other = known.into_iter().find(|name| {
+        let of = Origin::parse(&format!("{}/{}/{name}/1", registry.domain(), registry.region()));
+        of.is_ok_and(|of| of.is_registry() && of.writer() != registry.writer())
+    });
+    match other {
+        Some(found) => Err(JournalError::OtherName { found, own: registry.writer().to_owned() }),
+        None => Ok(()),
+    }
 }
 
 /// The highest incarnation that has a directory, whether or not the registry knows it.

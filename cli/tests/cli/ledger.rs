@@ -25,16 +25,21 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn open(home: &Home) -> Self {
-        let seed = [7; 32];
+        Self::of(home, ("gw-1", [7; 32]), 1)
+    }
+
+    /// The same of a gateway with this name and this seed of its registry's key; its calls are numbered from `next`.
+    pub(crate) fn of(home: &Home, (writer, seed): (&str, [u8; 32]), next: u64) -> Self {
         let region = Region::parse("local").unwrap();
-        let trust = SecretKey::from_seed(&seed).verifier("aegis.localhost/local/registry/1");
+        let registry = format!("aegis.localhost/local/registry.{writer}/1");
+        let trust = SecretKey::from_seed(&seed).verifier(&registry);
         std::fs::create_dir_all(home.path("")).unwrap();
         std::fs::write(home.path("trust.txt"), format!("{trust}\n")).unwrap();
         let config = JournalConfig {
             dir: home.path("audit"),
             domain: "aegis.localhost".to_owned(),
             region,
-            writer: "gw-1".to_owned(),
+            writer: writer.to_owned(),
             build: "test".to_owned(),
             config_sha256: Hash::of(b""),
             region_key: SecretKey::from_seed(&seed),
@@ -43,7 +48,7 @@ impl Ledger {
             file_bytes: 16 * 1_024,
         };
         let (journal, _) = Journal::open(config.clone()).unwrap();
-        Self { journal, config, next: 1 }
+        Self { journal, config, next }
     }
 
     /// Begins to ship it to a folder.

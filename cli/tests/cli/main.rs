@@ -8,6 +8,7 @@ mod calls;
 mod cluster;
 mod disclose;
 mod export;
+mod fleet;
 mod guide;
 mod journal;
 mod ledger;

@@ -11,6 +11,7 @@ mod files;
 mod heard;
 pub mod keys;
 pub mod metadata;
+mod name;
 pub mod releases;
 mod replay;
 mod voter;

@@ -8,6 +8,7 @@
 mod address;
 mod bucket_attacks;
 mod crashes;
+mod fleet;
 mod prune;
 mod python;
 mod rounds;

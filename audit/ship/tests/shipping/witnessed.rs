@@ -13,7 +13,7 @@ use aegis_domain::Timestamp;
 use crate::support::{Place, REGISTRY, config, copy_dir, region_key, write_calls};
 use crate::verifiers::witness::Witness;
 
-const SEEN: &str = "registry/1/witnessed";
+const SEEN: &str = "registry.gw-1/1/witnessed";
 
 fn region_vkey() -> String {
     region_key().verifier(REGISTRY).to_string()
