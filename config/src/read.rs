@@ -49,7 +49,8 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
     let listen = map.required("listen", problems, |node, problems| listen(node, problems, folder));
     let limits = map.optional("limits", problems, limits).unwrap_or_default();
     let state = map.optional("state", problems, |n, p| read_state::state(n, p, folder));
-    let shipping = map.optional("audit", problems, |n, p| read_audit::audit(n, p, folder));
+    let audit = map.optional("audit", problems, |n, p| read_audit::audit(n, p, folder));
+    let audit = audit.unwrap_or_default();
     let identity =
         map.required("identity", problems, |node, problems| identity(node, problems, folder));
     let control = map.optional("control", problems, |n, p| read_region::control(n, p, folder));
@@ -92,7 +93,9 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
         listen: listen?,
         limits,
         state: state.unwrap_or(StateHome::Embedded),
-        shipping,
+        shipping: audit.shipping,
+        witnesses: audit.witnesses,
+        anchor_lag_max: audit.anchor_lag_max,
         identity: identity?,
         registry,
         name,

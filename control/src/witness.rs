@@ -64,32 +64,46 @@ pub(crate) async fn present(control: &Control) -> Infallible {
 }
 
 impl Control {
-    /// Takes a log whose heads are to be anchored. It may be said again.
+    /// Takes a log whose heads are to be anchored; it may be said again. A gateway of this process says it of its own log, whose
+    /// first record is its birth.
     pub async fn register_log(&self, by: &Actor, key: &str) -> Result<(), LogError> {
-        let verifier = Verifier::parse(key).map_err(|_| LogError::Refused(StreamRefusal::Key))?;
-        let origin = Origin::parse(verifier.name());
-        let origin = origin.map_err(|_| LogError::Refused(StreamRefusal::Key))?;
-        let known = self.node.ledger().streams().get(&origin).map(|log| *log.key() == *key);
-        match known {
-            Some(true) => return Ok(()),
-            Some(false) => return Err(LogError::Refused(StreamRefusal::Exists)),
-            None => {}
+        match self.is_new_log(key)? {
+            true => self.begin_log(by, key).await,
+            false => Ok(()),
         }
-        let act = Action::Stream(StreamAct::Begin { key: key.into() });
-        let wish = Wish { by: by.clone(), action: act.clone(), once: None };
-        let propose = async {
-            let answer = self.node.propose(wish).await.map_err(LedgerError::from)?;
-            match answer {
-                Ok(_) => Ok(()),
-                Err(Refusal::Stream(refusal)) => Err(LogError::Refused(refusal)),
-                Err(_) => Err(LogError::Ledger(LedgerError::Gone)),
+    }
+
+    /// The same for others, on record.
+    pub(crate) async fn register_others_log(&self, by: &Actor, key: &str) -> Result<(), LogError> {
+        match (&self.chronicle, self.is_new_log(key)?) {
+            (_, false) => Ok(()),
+            (None, true) => self.begin_log(by, key).await,
+            (Some(chronicle), true) => {
+                let act = Action::Stream(StreamAct::Begin { key: key.into() });
+                let begin = self.begin_log(by, key);
+                chronicled(chronicle.as_ref(), &self.node, (by.clone(), act), begin).await
             }
-        };
-        match &self.chronicle {
-            None => propose.await,
-            Some(chronicle) => {
-                chronicled(chronicle.as_ref(), &self.node, (by.clone(), act), propose).await
-            }
+        }
+    }
+
+    fn is_new_log(&self, key: &str) -> Result<bool, LogError> {
+        let malformed = || LogError::Refused(StreamRefusal::Key);
+        let verifier = Verifier::parse(key).map_err(|_| malformed())?;
+        let origin = Origin::parse(verifier.name()).map_err(|_| malformed())?;
+        match self.node.ledger().streams().get(&origin) {
+            None => Ok(true),
+            Some(known) if *known.key() == *key => Ok(false),
+            Some(_) => Err(LogError::Refused(StreamRefusal::Exists)),
+        }
+    }
+
+    async fn begin_log(&self, by: &Actor, key: &str) -> Result<(), LogError> {
+        let action = Action::Stream(StreamAct::Begin { key: key.into() });
+        let answer = self.node.propose(Wish { by: by.clone(), action, once: None }).await;
+        match answer.map_err(LedgerError::from)? {
+            Ok(_) => Ok(()),
+            Err(Refusal::Stream(refusal)) => Err(LogError::Refused(refusal)),
+            Err(_) => Err(LogError::Ledger(LedgerError::Gone)),
         }
     }
 

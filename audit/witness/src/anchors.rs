@@ -3,6 +3,7 @@
 //! Not here: the voters (`control`), and what happens to calls meanwhile (`corridor`). Invariant: what the voters have seen is
 //! never contradicted: once they know more of the log than this disk, or another history of it, its writer is told to end.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -11,9 +12,8 @@ use std::time::{Duration, Instant};
 
 use aegis_audit_chain::cosignature::Witness;
 use aegis_audit_chain::note::Verifier;
-use aegis_audit_chain::source::LogSource as _;
-use aegis_audit_chain::{Head, Origin, layout};
-use aegis_audit_ship::{Directory, NewestHead};
+use aegis_audit_chain::{Head, Origin};
+use aegis_audit_ship::{Disk, NewestHead};
 use parking_lot::Mutex;
 
 use crate::ask::{Asker, WitnessError};
@@ -27,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the voters are left alone after one of them did not cosign.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How often it is asked who the voters are.
-const ASK_WHO: Duration = Duration::from_secs(60);
+const ASK_WHO: Duration = Duration::from_secs(10);
 /// Where `add-checkpoint` is below a voter's URL.
 const PREFIX: &str = "/v1/audit/witness";
 
@@ -44,6 +44,9 @@ pub struct AnchorConfig {
     pub registrar: Box<dyn Registrar>,
     /// What to trust of other voters instead of the public authorities, in PEM.
     pub ca: Option<String>,
+    /// A file that is there once the region has taken this log.
+    pub known: PathBuf,
+    pub disk: Arc<dyn Disk>,
     /// Called once the voters know another history, or more of this one.
     pub disown: Box<dyn Fn() + Send>,
 }
@@ -80,8 +83,7 @@ pub struct Anchors {
 
 impl Anchors {
     pub fn start(config: AnchorConfig) -> Result<Self, RoundError> {
-        let kept = Directory(config.dir.clone()).list(&layout::witnessed_dir(&config.registry))?;
-        let first = AnchorStanding { is_known: !kept.is_empty(), ..AnchorStanding::default() };
+        let first = AnchorStanding { is_known: config.known.exists(), ..AnchorStanding::default() };
         let standing = Arc::new(Mutex::new(first));
         let cosigned = NewestHead::default();
         let mut anchoring = Anchoring::new(config, Arc::clone(&standing), cosigned.clone());
@@ -96,6 +98,10 @@ impl Anchors {
 
     pub fn standing(&self) -> AnchorStanding {
         self.standing.lock().clone()
+    }
+
+    pub fn lag(&self) -> Duration {
+        self.standing.lock().lag()
     }
 
     /// The newest head with the lines of the voters that cosigned it.
@@ -149,6 +155,8 @@ enum AnchorError {
     Witness(#[from] WitnessError),
     #[error("the registry's newest head is not what the region key signed")]
     Head,
+    #[error("it cannot be noted that the region knows this log: {0}")]
+    Known(#[source] io::Error),
 }
 
 impl Anchoring {
@@ -207,7 +215,9 @@ impl Anchoring {
             }
             Err(error) => {
                 let trouble = error.to_string();
-                if standing.trouble.as_ref() != Some(&trouble) {
+                // A region that begins has no voters for a moment.
+                let is_young = matches!(error, AnchorError::Registrar(RegistrarError::Voterless));
+                if standing.trouble.as_ref() != Some(&trouble) && !is_young {
                     tracing::warn!(error = trouble, size, "an audit head is not anchored");
                 }
                 standing.trouble = Some(trouble);
@@ -252,7 +262,10 @@ impl Anchoring {
             }
         }
         self.known_at = Some(Instant::now());
-        self.standing.lock().is_known = true;
+        if !self.standing.lock().is_known {
+            self.config.disk.write_whole(&self.config.known, b"").map_err(AnchorError::Known)?;
+            self.standing.lock().is_known = true;
+        }
         Ok(())
     }
 
@@ -275,7 +288,7 @@ impl Anchoring {
                 | WitnessError::Files
                 | WitnessError::Read(_) => {}
             },
-            AnchorError::Registrar(_) | AnchorError::Head => {}
+            AnchorError::Registrar(_) | AnchorError::Head | AnchorError::Known(_) => {}
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct Voter {
 pub enum RegistrarError {
     #[error("another key has this log's name in the region: give each gateway a `name` of its own")]
     Taken,
+    #[error("no voter has said yet what it cosigns with")]
+    Voterless,
     #[error("the region does not take this log: {0}")]
     Refused(String),
     #[error(transparent)]
@@ -71,7 +73,10 @@ impl Registrar for HttpRegistrar {
         let value: Value = serde_json::from_str(&text).map_err(|_| ChannelError::Status(status))?;
         let detail = || value.get("detail").and_then(Value::as_str).unwrap_or_default().to_owned();
         match status {
-            200 => Ok(voters(&value)),
+            200 => match voters(&value) {
+                none if none.is_empty() => Err(RegistrarError::Voterless),
+                voters => Ok(voters),
+            },
             409 => Err(RegistrarError::Taken),
             400 | 401 | 403 => Err(RegistrarError::Refused(detail())),
             status => Err(ChannelError::Status(status).into()),

@@ -1,4 +1,4 @@
-//! `aegisctl audit trust`: the trust files of a region's gateways as one, for whoever verifies their log as one.
+//! The trust files of a region's gateways as one, for whoever verifies their log as one.
 //!
 //! Not here: which files to believe; each comes by a way that the log's operator does not control. Invariant: the file that is
 //! written trusts what the files that were read trust, and nothing else.
@@ -6,47 +6,26 @@
 use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::trust::Trust;
-use clap::Args;
 use serde_json::json;
 
 use crate::EvidenceError;
 use crate::answer::{Answer, Table};
 use crate::log::{load_trust, write_new};
 
-/// Join the trust files of several gateways into one.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Each gateway keeps a registry of its own, and writes the key of it to trust.txt in its data directory. A registry speaks for
-the streams of its own gateway alone, so whoever verifies a fleet trusts all of them; a gateway that the file leaves out is
-a stranger, and one that it names and whose log is gone is FAIL.
-
-Examples:
-  aegisctl audit trust gw-1/trust.txt gw-2/trust.txt --out region.txt
-  aegisctl audit verify --from s3://audit/eu-west-1 --trust region.txt")]
-pub struct TrustArgs {
-    /// What to join: files with `log` lines, or with one verifier key. All must ask for the same witnesses.
-    #[arg(value_name = "FILE", required = true)]
-    files: Vec<PathBuf>,
-    /// The file to write; one that is there is never overwritten.
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
-}
-
-impl TrustArgs {
-    pub fn run(&self) -> Result<Answer, EvidenceError> {
-        let mut joined: Option<Trust> = None;
-        for file in &self.files {
-            joined = Some(join(joined, load_trust(file)?, file)?);
-        }
-        let Some(trust) = joined else { return Ok(Answer::default()) };
-        write_new(&self.out, trust.to_string().as_bytes())?;
-        let (mut table, mut value) = (Table::new(&["registry", "key"]), Vec::new());
-        for (origin, vkey) in trust.registries() {
-            table.rows.push(vec![origin.as_str().into(), vkey.to_string().into()]);
-            value.push(json!({ "registry": origin.as_str(), "key": vkey.to_string() }));
-        }
-        Ok(Answer { value: value.into(), tables: vec![table], ..Answer::default() })
+/// Joins them into one file, which must not be there yet.
+pub fn join_trust(files: &[PathBuf], out: &Path) -> Result<Answer, EvidenceError> {
+    let mut joined: Option<Trust> = None;
+    for file in files {
+        joined = Some(join(joined, load_trust(file)?, file)?);
     }
+    let Some(trust) = joined else { return Ok(Answer::default()) };
+    write_new(out, trust.to_string().as_bytes())?;
+    let (mut table, mut value) = (Table::new(&["registry", "key"]), Vec::new());
+    for (origin, vkey) in trust.registries() {
+        table.rows.push(vec![origin.as_str().into(), vkey.to_string().into()]);
+        value.push(json!({ "registry": origin.as_str(), "key": vkey.to_string() }));
+    }
+    Ok(Answer { value: value.into(), tables: vec![table], ..Answer::default() })
 }
 
 fn join(joined: Option<Trust>, trust: Trust, file: &Path) -> Result<Trust, EvidenceError> {

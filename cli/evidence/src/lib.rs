@@ -24,11 +24,11 @@ pub use disclose::{DiscloseArgs, check_disclosures};
 pub use erase::EraseArgs;
 pub use error::EvidenceError;
 pub use export::ExportArgs;
-pub use joined::TrustArgs;
+pub use joined::join_trust;
 pub use log::{LogArgs, StoreOption, load_trust, open_log, store_option};
 pub use promise::promised;
 pub use query::QueryArgs;
-pub use remembered::{memorise, recall};
+pub use remembered::{cosigned_heads, memorise, recall};
 pub use serve::{ServeArgs, Server};
 pub use tenant::{TenantArgs, check_package};
 

@@ -79,7 +79,9 @@ fn one_command_answers_for_all_gateways_of_a_bucket() {
     for (id, log) in [(&fleet.calls[0], "gw-1/1"), (&fleet.calls[3], "gw-2/1")] {
         let made = fleet.ask(&["audit", "prove", &id.to_string(), "--out", text(&proofs)]);
         let logs = made.as_array().unwrap().iter().map(|row| row["log"].as_str().unwrap());
-        assert!(made.as_array().unwrap().len() == 2 && logs.into_iter().all(|it| it.ends_with(log)));
+        assert!(
+            made.as_array().unwrap().len() == 2 && logs.into_iter().all(|it| it.ends_with(log))
+        );
     }
 }
 

@@ -10,6 +10,7 @@ use aegis_audit_chain::record::{DecisionEntry, Draft, Of, OutcomeDue, OutcomeEnt
 use aegis_audit_ship::{
     Address, InclusionError, Journal, JournalConfig, Keep, RealDisk, ShipConfig, Shipper, start,
 };
+use aegis_audit_witness::{AnchorConfig, Anchors, Http, HttpRegistrar, WitnessConfig, Witnesses};
 use aegis_domain::{
     AgentId, DecisionId, Effect, MicroUsd, Reason, Region, TenantId, Timestamp, ToolName,
 };
@@ -55,6 +56,35 @@ impl Ledger {
     pub(crate) fn ship(&self, bucket: &Path) -> Shipper {
         let address = Address { url: format!("file://{}", bucket.display()), options: Vec::new() };
         start(ShipConfig::new(&self.config, address).unwrap(), &self.journal).unwrap()
+    }
+
+    /// Begins to show its heads to the voter behind a URL, and to keep what that says.
+    pub(crate) fn shown(&self, url: &str, token: &str) -> (Anchors, Witnesses) {
+        let (config, disk) = (&self.config, Arc::clone(&self.config.disk));
+        let registry = config.registry().unwrap();
+        let key = config.region_key.verifier(registry.as_str());
+        let anchors = Anchors::start(AnchorConfig {
+            dir: config.dir.clone(),
+            registry: registry.clone(),
+            key: key.clone(),
+            newest: self.journal.newest_head(),
+            home: Box::new(Http::new(&format!("{url}/v1/audit/witness"), None)),
+            registrar: Box::new(HttpRegistrar::new(url, token, None)),
+            ca: None,
+            known: config.dir.with_extension("known"),
+            disk: Arc::clone(&disk),
+            disown: Box::new(|| std::process::abort()),
+        });
+        let anchors = anchors.unwrap();
+        let witnesses = Witnesses::start(WitnessConfig {
+            dir: config.dir.clone(),
+            registry,
+            region: key,
+            disk,
+            heads: vec![anchors.cosigned()],
+            witnesses: Vec::new(),
+        });
+        (anchors, witnesses.unwrap())
     }
 
     /// The same, and deletes what it shipped of the first records.

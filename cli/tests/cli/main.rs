@@ -22,3 +22,4 @@ mod support;
 mod tenant;
 mod token;
 mod verify;
+mod witnessed;

@@ -54,7 +54,7 @@ pub(super) async fn register(
     asked: Asked,
 ) -> Answer {
     let Wish { key } = asked.json()?;
-    control.register_log(&who.actor, &key).await?;
+    control.register_others_log(&who.actor, &key).await?;
     Ok(shapes::answer(StatusCode::OK, json!({ "key": key, "witnesses": witnesses(&control) })))
 }
 

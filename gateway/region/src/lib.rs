@@ -4,6 +4,7 @@
 //! Not here: what the registry is (`agents/registry`), its API (`control`), and asking the roster (`corridor`). Invariant:
 //! what a command takes back is refused here before the command is answered, and within one page of the feed elsewhere.
 
+pub mod anchors;
 mod approvals;
 mod chronicle;
 pub mod evidence;
@@ -213,6 +214,7 @@ impl Kept {
             .context("the gateway's own name cannot stand in the ledger")?;
         let chronicle = Arc::new(Journalled(means.journal));
         let control = control.with_purse(purse).with_chronicle(chronicle);
+        let control = control.reached_at(api.own_url.clone());
         let control = match &api.people {
             Some(from) => control.with_people(people(from)?),
             None => control,

@@ -18,7 +18,7 @@ use crate::GATEWAY;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A region of three voters; the first has founded it.
-async fn three() -> [Building; 3] {
+pub(crate) async fn three() -> [Building; 3] {
     let first = Plan::new().await.founding().start(GATEWAY).await;
     let second = join(&first).await.0;
     let third = join(&first).await.0;
@@ -28,15 +28,19 @@ async fn three() -> [Building; 3] {
 /// One voter more, and its id.
 async fn join(other: &Building) -> (Building, u64) {
     let (plan, id) = Plan::new().await.joining(other);
-    let house = plan.start(GATEWAY).await;
+    // Until it is one of the voters, nobody witnesses its audit log, and so it is not ready.
+    let house = plan.launch(GATEWAY).await;
     eventually("it is promoted", || {
         other.region().try_post(&format!("/v1/cluster/members/{id}/promote"), json!({})).is_ok()
     })
     .await;
+    while !house.is_ready().await {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     (house, id)
 }
 
-async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "not after {:?}: {what}", begun.elapsed());
@@ -77,7 +81,7 @@ fn revoke(id: &str) -> Value {
     json!({ "agent": { "tenant": "acme", "id": id } })
 }
 
-fn leader(houses: &[Building]) -> usize {
+pub(crate) fn leader(houses: &[Building]) -> usize {
     let ask = |house: &Building| house.region().get("/v1/cluster")["leader"].as_u64();
     let found = houses.iter().find_map(ask).unwrap();
     usize::try_from(found).unwrap() - 1
