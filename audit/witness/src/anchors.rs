@@ -132,14 +132,19 @@ struct Other {
 }
 
 struct Anchoring {
-    config: AnchorConfig,
     files: Files,
+    key: Verifier,
+    newest: NewestHead,
     home: Asker,
     others: Vec<Other>,
+    registrar: Box<dyn Registrar>,
+    ca: Option<String>,
     keys: Vec<Witness>,
+    known: (PathBuf, Arc<dyn Disk>),
     known_at: Option<Instant>,
     /// When the voters did not anchor last.
     refused: Option<Instant>,
+    disown: Box<dyn Fn() + Send>,
     /// Nothing is shown any more.
     is_disowned: bool,
     standing: Arc<Mutex<AnchorStanding>>,
@@ -161,20 +166,25 @@ enum AnchorError {
 
 impl Anchoring {
     fn new(
-        mut config: AnchorConfig,
+        config: AnchorConfig,
         standing: Arc<Mutex<AnchorStanding>>,
         cosigned: NewestHead,
     ) -> Self {
-        let files = Files { dir: config.dir.clone(), registry: config.registry.clone() };
-        let home = std::mem::replace(&mut config.home, Box::new(Http::new("", None)));
+        let AnchorConfig { dir, registry, key, newest, home, registrar, ca, known, disk, disown } =
+            config;
         Self {
-            config,
-            files,
+            files: Files { dir, registry },
+            key,
+            newest,
             home: Asker::new(home),
             others: Vec::new(),
+            registrar,
+            ca,
             keys: Vec::new(),
+            known: (known, disk),
             known_at: None,
             refused: None,
+            disown,
             is_disowned: false,
             standing,
             cosigned,
@@ -194,7 +204,7 @@ impl Anchoring {
     }
 
     fn look(&mut self, is_due: bool) {
-        let Some((size, note)) = self.config.newest.get() else { return };
+        let Some((size, note)) = self.newest.get() else { return };
         let mut standing = self.standing.lock();
         if size <= standing.size || self.is_disowned {
             return;
@@ -232,7 +242,7 @@ impl Anchoring {
         if self.known_at.is_none_or(|known| known.elapsed() >= ASK_WHO) {
             self.meet()?;
         }
-        let head = Head::open(note, &self.config.key).map_err(|_| AnchorError::Head)?;
+        let head = Head::open(note, &self.key).map_err(|_| AnchorError::Head)?;
         let shown = (note, &head);
         let mut lines = self.home.ask(shown, &self.keys, &self.files)?;
         for Other { voter, asker } in &mut self.others {
@@ -251,19 +261,20 @@ impl Anchoring {
 
     /// Makes the log known, and learns who the voters are.
     fn meet(&mut self) -> Result<(), AnchorError> {
-        let voters = self.config.registrar.register(&self.config.key.to_string())?;
+        let voters = self.registrar.register(&self.key.to_string())?;
         self.keys = voters.iter().map(|voter| voter.key.clone()).collect();
         self.others.retain(|other| voters.contains(&other.voter));
         for voter in voters {
             let is_new = self.others.iter().all(|other| other.voter != voter);
             if let (true, Some(url)) = (is_new, &voter.url) {
-                let channel = Http::new(&format!("{url}{PREFIX}"), self.config.ca.clone());
+                let channel = Http::new(&format!("{url}{PREFIX}"), self.ca.clone());
                 self.others.push(Other { asker: Asker::new(Box::new(channel)), voter });
             }
         }
         self.known_at = Some(Instant::now());
         if !self.standing.lock().is_known {
-            self.config.disk.write_whole(&self.config.known, b"").map_err(AnchorError::Known)?;
+            let (known, disk) = &self.known;
+            disk.write_whole(known, b"").map_err(AnchorError::Known)?;
             self.standing.lock().is_known = true;
         }
         Ok(())
@@ -274,10 +285,10 @@ impl Anchoring {
         match error {
             AnchorError::Witness(error) => match error {
                 WitnessError::Ahead { .. } | WitnessError::Forked => {
-                    let registry = &self.config.registry;
+                    let registry = &self.files.registry;
                     tracing::error!(%registry, %error, "the region knows another history of this audit log; it ends here");
                     self.is_disowned = true;
-                    (self.config.disown)();
+                    (self.disown)();
                 }
                 // They were restored from a time before this log.
                 WitnessError::UnknownLog | WitnessError::NotCosigned => self.known_at = None,
