@@ -6,18 +6,21 @@ mod prove;
 mod show;
 mod tail;
 mod threads;
+mod trust;
 mod verify;
 
 use aegis_cli_evidence::{
     Answer, DiscloseArgs, EraseArgs, EvidenceError, ExportArgs, Progress, QueryArgs, ServeArgs,
     TenantArgs,
 };
+use aegis_cli_region::{HeadsArgs, LogsArgs};
 use clap::{Args, Subcommand};
 
 use crate::clock;
 use crate::evidence;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
+use crate::region;
 use crate::screen::Screen;
 
 /// Look at the audit journal, and prove that it is whole.
@@ -35,6 +38,9 @@ enum AuditCommand {
     Prove(prove::ProveArgs),
     Check(prove::CheckArgs),
     Tenant(TenantArgs),
+    Trust(trust::TrustArgs),
+    Logs(LogsArgs),
+    Heads(HeadsArgs),
     Disclose(DiscloseArgs),
     Erase(EraseArgs),
     Export(ExportArgs),
@@ -52,6 +58,9 @@ pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit
         AuditCommand::Tenant(args) => {
             with_progress(screen, |progress| args.run(home.root(), progress))
         }
+        AuditCommand::Trust(args) => trust::run(args, home, screen),
+        AuditCommand::Logs(args) => region::show(args.run(home.root()), screen),
+        AuditCommand::Heads(args) => region::show(args.run(home.root()), screen),
         AuditCommand::Disclose(args) => {
             with_progress(screen, |progress| args.run(home.root(), progress))
         }

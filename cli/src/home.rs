@@ -45,6 +45,11 @@ impl Home {
         self.0.join("keys/jwks.json")
     }
 
+    /// What the fleet and the audit log call this gateway, where its configuration gives it no name.
+    pub(crate) fn gateway_name(&self) -> PathBuf {
+        self.0.join("gateway.name")
+    }
+
     /// The registry's verifier key: what an auditor is given.
     pub(crate) fn trust(&self) -> PathBuf {
         self.0.join("trust.txt")

@@ -85,7 +85,9 @@ fn plan(args: &InitArgs, home: &Home) -> Result<Vec<Planned>, Failure> {
     let issuer = SigningKey::from_seed(clock::random()?);
     let region = SigningKey::from_seed(clock::random()?);
     let seed = clock::random()?;
-    let registry = Origin::registry(args.domain.as_str(), args.region.as_str(), REGISTRY_EPOCH)
+    let name = format!("gw-{:08x}", u32::from_be_bytes(clock::random()?));
+    let (domain, in_region) = (args.domain.as_str(), args.region.as_str());
+    let registry = Origin::registry(domain, in_region, &name, REGISTRY_EPOCH)
         .map_err(|error| Failure::invalid("--domain or --region", error))?;
     let vkey = SecretKey::from_seed(&seed).verifier(registry.as_str());
     let trust = Trust::of(vkey).map(|trust| trust.to_string()).unwrap_or_default();
@@ -99,6 +101,7 @@ fn plan(args: &InitArgs, home: &Home) -> Result<Vec<Planned>, Failure> {
         file(home.region_key(), PRIVATE, region.to_pkcs8_pem().expose().clone()),
         file(home.registry_seed(), PRIVATE, seed::encode(&seed).expose().clone()),
         file(home.jwks(), PUBLIC, jwks.to_jwks_json() + "\n"),
+        file(home.gateway_name(), PUBLIC, name),
         file(home.trust(), PUBLIC, trust),
         file(home.policy(&args.tenant), PUBLIC, fill(POLICY, args)),
         file(home.config(), PUBLIC, fill(CONFIG, args)),

@@ -17,7 +17,7 @@ mod read_tool;
 mod spending;
 
 pub use client_certificate::ClientCertificate;
-pub use read_audit::{AuditShipping, RetentionMode, ShipRetention, ShipTo};
+pub use read_audit::{AuditShipping, OutsideWitness, RetentionMode, ShipRetention, ShipTo};
 pub use read_people::PeopleIssuer;
 pub use read_pull::{ExportTo, PolicyExport, Pull, SharedReleases};
 pub use read_region::{
@@ -59,6 +59,10 @@ pub struct Config {
     pub state: StateHome,
     /// Without it the audit log stays on this disk.
     pub shipping: Option<AuditShipping>,
+    /// Who is shown the audit registry's heads, beside the region's own voters.
+    pub witnesses: Vec<OutsideWitness>,
+    /// How long a head may wait for the region's voters before calls that write are refused; without it, for ever.
+    pub anchor_lag_max: Option<Duration>,
     pub identity: IdentityConfig,
     /// The region's registry of agents, beside those that tenants name here.
     pub registry: Option<RegionRegistry>,

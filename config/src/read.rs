@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegis_audit_chain::Origin;
 use aegis_document::{Diagnostics, Document, Node, Position, Problems};
 use aegis_domain::{AgentId, MicroUsd, OrgId, Region, TeamId, TenantId, ToolName};
 use aegis_state::BudgetError;
@@ -50,13 +51,15 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
     let listen = map.required("listen", problems, |node, problems| listen(node, problems, folder));
     let limits = map.optional("limits", problems, limits).unwrap_or_default();
     let state = map.optional("state", problems, |n, p| read_state::state(n, p, folder));
-    let shipping = map.optional("audit", problems, |n, p| read_audit::audit(n, p, folder));
+    let audit = map.optional("audit", problems, |n, p| read_audit::audit(n, p, folder));
+    let audit = audit.unwrap_or_default();
     let identity =
         map.required("identity", problems, |node, problems| identity(node, problems, folder));
     let control = map.optional("control", problems, |n, p| read_region::control(n, p, folder));
     let registry = map.optional("registry", problems, |n, p| read_region::registry(n, p, folder));
     let registry = read_region::one_of(control, registry, (root, problems));
-    let name = map.optional("name", problems, gateway_name);
+    let place = (domain.as_deref(), region.as_ref().map(Region::as_str));
+    let name = map.optional("name", problems, |n, p| gateway_name(n, place, p));
     let policy_export =
         map.optional("policy_export", problems, |n, p| read_pull::policy_export(n, p, folder));
     if registry.is_none() && identity.as_ref().is_some_and(|it| it.issuers.is_empty()) {
@@ -93,7 +96,9 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
         listen: listen?,
         limits,
         state: state.unwrap_or(StateHome::Embedded),
-        shipping,
+        shipping: audit.shipping,
+        witnesses: audit.witnesses,
+        anchor_lag_max: audit.anchor_lag_max,
         identity: identity?,
         registry,
         name,
@@ -105,15 +110,29 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
     })
 }
 
-/// What this gateway is called among those of its region.
-fn gateway_name(node: &Node, problems: &mut Problems) -> Option<String> {
+/// What this gateway is called among those of its region, and as the writer of its audit log.
+fn gateway_name(
+    node: &Node,
+    (domain, region): (Option<&str>, Option<&str>),
+    problems: &mut Problems,
+) -> Option<String> {
     let name = node.text(problems)?;
-    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
-    if !(1..=63).contains(&name.len()) || !name.bytes().all(allowed) {
+    // What is missing is reported where it should stand.
+    let (domain, region) = (domain.unwrap_or("d"), region.unwrap_or("r"));
+    if !(1..=63).contains(&name.len()) {
         problems.report(node.position(), "a gateway's name is 1 to 63 of a-z 0-9 . -");
         return None;
     }
-    Some(name)
+    // Its registry has the longest origin that is made of it.
+    match Origin::registry(domain, region, &name, u64::MAX) {
+        Ok(_) => Some(name),
+        Err(why) => {
+            let help = "1 to 63 of a-z 0-9 . -, not only dots, and neither `registry` nor `registry.` and more";
+            let message = format!("no writer of an audit log can have this name: {why}");
+            problems.report_with_help(node.position(), message, help);
+            None
+        }
+    }
 }
 
 /// Audit origins are built from it, so it is a lower-case DNS name.
@@ -368,5 +387,31 @@ fn attribute(node: &Node, problems: &mut Problems) -> Option<String> {
 impl Folder {
     pub(super) fn path(&self, node: &Node, problems: &mut Problems) -> Option<PathBuf> {
         node.text(problems).map(|text| self.0.join(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_cannot_stand_in_an_audit_origin_is_refused_where_it_stands() {
+        let read = |text: &str, domain: &str| {
+            let document = Document::parse("aegis.yaml", text).unwrap();
+            let place = (Some(domain), Some("eu-west-1"));
+            let name = document.decode(|root, problems| {
+                let mut map = root.mapping(problems)?;
+                map.required("name", problems, |n, p| gateway_name(n, place, p))
+            });
+            name.map_err(|mistakes| mistakes.to_string())
+        };
+        assert_eq!(read("name: gw-1.eu", "audit.example.com").as_deref(), Ok("gw-1.eu"));
+        for bad in ["registry", "registry.gw-1", "..", "GW", "a/b", "''", &"g".repeat(64)] {
+            let told = read(&format!("name: {bad}"), "audit.example.com").unwrap_err();
+            assert!(told.contains("aegis.yaml:1:7"), "{bad}: {told}");
+        }
+        // 255 bytes are all that an origin has.
+        let told = read(&format!("name: {}", "g".repeat(63)), &"d".repeat(200)).unwrap_err();
+        assert!(told.contains("longer than 255 bytes"), "{told}");
     }
 }

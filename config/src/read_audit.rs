@@ -1,12 +1,13 @@
-//! Where the audit log is shipped to, as people write it in `aegis.yaml`.
+//! Where the audit log is shipped to and who witnesses it, as people write it in `aegis.yaml`.
 //!
-//! Not here: shipping it (`audit/ship`). Invariant: a secret is taken from the environment, or from a file that nobody else
+//! Not here: shipping it (`audit/ship`), asking witnesses (`audit/witness`). Invariant: a secret is taken from the environment, or from a file that nobody else
 //! can read; nothing is sent in the clear to another machine; a promise is asked only of a store that can give it.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aegis_audit_chain::cosignature::Witness;
 use aegis_decide::BacklogRule;
 use aegis_document::{Mapping, Node, Problems};
 use aegis_domain::Secret;
@@ -14,6 +15,24 @@ use aegis_domain::Secret;
 use crate::read::positive;
 use crate::read_region::is_here;
 use crate::read_tool::{Folder, secret};
+
+/// All that is said of the audit log.
+#[derive(Debug, Default)]
+pub(super) struct Audit {
+    pub(super) shipping: Option<AuditShipping>,
+    pub(super) witnesses: Vec<OutsideWitness>,
+    pub(super) anchor_lag_max: Option<Duration>,
+}
+
+/// A witness that is not one of the region's voters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutsideWitness {
+    pub key: Witness,
+    /// Its submission prefix (<https://c2sp.org/tlog-witness>).
+    pub url: String,
+    /// Who signs its certificate, in the place of the public authorities.
+    pub ca_file: Option<PathBuf>,
+}
 
 /// Where sealed segments of the audit log go, and what happens while they cannot.
 #[derive(Debug)]
@@ -109,16 +128,40 @@ const KINDS: [Kind; 3] = [
     },
 ];
 
-/// `audit: { ship: { to: s3://acme-audit/gw-1, .. } }`.
-pub(super) fn audit(
-    node: &Node,
-    problems: &mut Problems,
-    folder: &Folder,
-) -> Option<AuditShipping> {
+/// `audit: { ship: { to: s3://acme-audit/gw-1, .. }, witnesses: [ .. ], anchor_lag_max: 30s }`.
+pub(super) fn audit(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Audit> {
     let mut map = node.mapping(problems)?;
-    let shipping = map.required("ship", problems, |node, problems| ship(node, problems, folder));
+    let shipping = map.optional("ship", problems, |node, problems| ship(node, problems, folder));
+    let witnesses = map.optional("witnesses", problems, |node, problems| {
+        node.list(problems, |node, problems| witness(node, problems, folder))
+    });
+    let anchor_lag_max = map.optional("anchor_lag_max", problems, positive);
     map.finish(problems);
-    shipping
+    Some(Audit { shipping, witnesses: witnesses.unwrap_or_default(), anchor_lag_max })
+}
+
+/// `{ vkey: witness.example/w1+1a2b3c4d+.., url: https://witness.example }`
+fn witness(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<OutsideWitness> {
+    let mut map = node.mapping(problems)?;
+    let key = map.required("vkey", problems, |node, problems| {
+        let key = Witness::parse(&node.text(problems)?);
+        let help = "name+hash+base64 of an Ed25519 key of type 0x04 (c2sp.org/tlog-cosignature)";
+        let wrong =
+            |_| problems.report_with_help(node.position(), "no witness' verifier key", help);
+        key.map_err(wrong).ok()
+    });
+    let url = map.required("url", problems, |node, problems| {
+        let url = node.text(problems)?;
+        let is_safe = url.starts_with("https://") || url.starts_with("http://") && is_here(&url);
+        if !is_safe {
+            let message = "expected a URL with https://, or an address of this machine";
+            problems.report(node.position(), message);
+        }
+        is_safe.then_some(url)
+    });
+    let ca_file = map.optional("ca_file", problems, |node, problems| folder.path(node, problems));
+    map.finish(problems);
+    Some(OutsideWitness { key: key?, url: url?, ca_file })
 }
 
 fn ship(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<AuditShipping> {
@@ -262,6 +305,10 @@ mod tests {
     use super::*;
 
     fn read_from(text: &str) -> Result<AuditShipping, String> {
+        Ok(read_whole(text)?.shipping.unwrap())
+    }
+
+    fn read_whole(text: &str) -> Result<Audit, String> {
         let document = Document::parse("aegis.yaml", text).unwrap();
         let folder = Folder(PathBuf::from(env!("CARGO_MANIFEST_DIR")));
         let read = document.decode(|root, problems| audit(root, problems, &folder));
@@ -304,9 +351,28 @@ mod tests {
     }
 
     #[test]
+    fn witnesses_read_as_they_are_documented() {
+        let key = {
+            use aegis_audit_chain::cosignature::Cosigner;
+            use aegis_audit_chain::note::SecretKey;
+            let cosigner = Cosigner::new("witness.example/w1", SecretKey::from_seed(&[1; 32]));
+            cosigner.unwrap().witness().clone()
+        };
+        let text = format!(
+            "anchor_lag_max: 30s\nwitnesses:\n  - {{ vkey: {key}, url: 'https://w.example', ca_file: ca.pem }}\n  \
+             - {{ vkey: {key}, url: 'http://127.0.0.1:1' }}\n"
+        );
+        let audit = read_whole(&text).unwrap();
+        assert!(audit.shipping.is_none());
+        assert_eq!(audit.anchor_lag_max, Some(Duration::from_secs(30)));
+        let [outside, here] = audit.witnesses.try_into().unwrap();
+        assert_eq!((outside.key, outside.url.as_str()), (key, "https://w.example"));
+        assert!(outside.ca_file.is_some() && here.ca_file.is_none());
+    }
+
+    #[test]
     fn every_mistake_is_told_with_its_place() {
         for (text, told) in [
-            ("{}", "1:1"),
             ("ship: {}", "1:7"),
             ("ship: { to: 'ftp://a/b' }", "1:13"),
             ("ship: { to: 's3:///gw' }", "1:13"),
@@ -329,6 +395,10 @@ mod tests {
             ("ship: { to: bucket, when_full: stop }", "1:32"),
             ("ship: { to: bucket, keep: 0s }", "1:27"),
             ("ship: { to: bucket, spool: 1 }", "1:21"),
+            ("anchor_lag_max: 0s", "1:17"),
+            ("witnesses: [{ vkey: w+1, url: 'https://w' }]", "1:21"),
+            ("witnesses: [{ url: 'https://w' }]", "1:13"),
+            ("witnesses: [{ url: 'http://w.example' }]", "1:20"),
         ] {
             let mistakes = read_from(text).unwrap_err();
             assert!(mistakes.contains(&format!("aegis.yaml:{told}")), "{text}\n{mistakes}");

@@ -40,6 +40,8 @@ pub struct ControlApi {
     /// The base URL it is reached at, which is also the issuer of its tokens.
     pub url: String,
     pub tls: Option<ControlTls>,
+    /// Where this very voter is reached, which `url` need not lead to: it may stand for all of them.
+    pub own_url: Option<String>,
     /// The gateways its tokens are for, if they are not this one alone.
     pub audiences: Option<Vec<String>>,
     /// Foreign issuers whose tokens are taken in exchange.
@@ -56,6 +58,10 @@ pub struct ControlApi {
 pub struct ClusterDoor {
     pub listen: SocketAddr,
     pub address: String,
+    /// Where gateways reach this voter's control API.
+    pub url: Option<String>,
+    /// Who signs the certificates of the voters' control APIs, in the place of the public authorities.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// What the control API proves itself with.
@@ -107,14 +113,16 @@ pub(super) fn control(
     let exchange = map.optional("exchange", problems, |node, problems| {
         node.list(problems, |node, problems| exchange(node, problems, folder))
     });
-    let cluster = map.optional("cluster", problems, cluster);
+    let cluster = map.optional("cluster", problems, |n, p| cluster(n, p, folder));
     let people = map.optional("people", problems, |node, problems| people(node, problems, folder));
     let releases = map.optional("releases", problems, |n, p| releases(n, p, folder));
     let releases = releases.unwrap_or_default();
     let position = map.position();
     map.finish(problems);
     let address = address?;
-    let url = url.or_else(|| (!address.ip().is_unspecified()).then(|| own_url(address, &tls)));
+    let named = (!address.ip().is_unspecified()).then(|| own_url(address, &tls));
+    let own_url = cluster.as_ref().and_then(|door| door.url.clone()).or_else(|| named.clone());
+    let url = url.or(named);
     let Some(url) = url else {
         problems.report(position, "`url` must say how agents reach an address of all interfaces");
         return None;
@@ -125,7 +133,9 @@ pub(super) fn control(
         return None;
     }
     let exchange = exchange.unwrap_or_default();
-    let control = ControlApi { address, url, tls, audiences, exchange, cluster, people, releases };
+    let control = ControlApi {
+        address, url, tls, own_url, audiences, exchange, cluster, people, releases,
+    };
     Some(RegionRegistry::Kept(Box::new(control)))
 }
 
@@ -143,12 +153,14 @@ fn tls(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<ControlT
 }
 
 /// `{ listen: 0.0.0.0:7400, address: voter-1.example.com:7400 }`
-fn cluster(node: &Node, problems: &mut Problems) -> Option<ClusterDoor> {
+fn cluster(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<ClusterDoor> {
     let mut map = node.mapping(problems)?;
     let listen = map.required("listen", problems, Node::parsed::<SocketAddr>);
     let address = map.required("address", problems, voter_address);
+    let url = map.optional("url", problems, base_url);
+    let ca_file = map.optional("ca_file", problems, |n, p| folder.path(n, p));
     map.finish(problems);
-    Some(ClusterDoor { listen: listen?, address: address? })
+    Some(ClusterDoor { listen: listen?, address: address?, url, ca_file })
 }
 
 /// A host or an address, and a port that others can dial.

@@ -26,6 +26,8 @@ pub enum AccessError {
     TooOpen { path: PathBuf },
     #[error("{} holds no token; remove it to have a new one made", path.display())]
     Empty { path: PathBuf },
+    #[error("{name} is no name for a witness")]
+    Name { name: String },
     #[error(transparent)]
     Random(#[from] RandomError),
 }
@@ -80,7 +82,8 @@ impl Access {
     }
 }
 
-fn token(path: &Path, name: &str) -> Result<Secret<String>, AccessError> {
+/// Reads a secret text, or makes it.
+pub(crate) fn token(path: &Path, name: &str) -> Result<Secret<String>, AccessError> {
     let file = |source| AccessError::File { path: path.to_owned(), source };
     match fs::read_to_string(path).map(Secret::new) {
         Ok(token) if token.expose().trim().is_empty() => {

@@ -23,10 +23,12 @@ mod releases;
 mod replay;
 mod rollouts;
 mod subjects;
+mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use aegis_audit_chain::cosignature::Cosigner;
 use aegis_authority::VoterFiles;
 use aegis_domain::{Region, Secret};
 use aegis_identity::{KeySet, Nonces, SigningKey};
@@ -43,7 +45,7 @@ pub use aegis_control_commands::{
     Changed, Chronicle, ChronicleError, Deed, Ledger, LedgerError, Proposal, Reading, Replicated,
 };
 pub use aegis_control_connection::{Serving, TlsError, tls_config};
-pub use aegis_control_messages::problem::{KeyError, ReleasesError};
+pub use aegis_control_messages::problem::{KeyError, LogError, ReleasesError};
 pub use api::OPENAPI;
 pub use author::Pulled;
 pub use provider::PeopleSource;
@@ -122,6 +124,10 @@ pub struct Control {
     /// Where releases come from, if another region authors them.
     pull: Option<Pull>,
     region_key: SigningKey,
+    /// What this voter cosigns audit heads with.
+    cosigner: Cosigner,
+    /// Where this very voter is asked, where that is known.
+    own_url: Option<String>,
     /// What makes this node a voter, and others with it.
     voters: VoterFiles,
     /// Checks the sessions that the region key signs.
@@ -165,6 +171,9 @@ impl Control {
             return Err(ControlError::NoAudience);
         }
         let fleet = Arc::new(Fleet::of(node.clone()));
+        let access = Access::open(&config.data_dir)?;
+        let identity = node.identity();
+        let cosigner = witness::open(&config.data_dir, (&identity.cluster, identity.node))?;
         Ok(Self {
             service: Service { issuer: config.issuer, audiences: config.audiences },
             node,
@@ -172,13 +181,15 @@ impl Control {
             vault,
             replay,
             subjects: Subjects::start(config.subjects),
-            access: Access::open(&config.data_dir)?,
+            access,
             provider: None,
             pull: None,
             session_keys: KeySet::default()
                 .with(config.region_key.public_key().clone())
                 .unwrap_or_default(),
             region_key: config.region_key,
+            cosigner,
+            own_url: None,
             voters: VoterFiles::at(&config.data_dir.join("cluster")),
             nonces: None,
             issued: Issued::default(),
@@ -202,6 +213,12 @@ impl Control {
             node: self.node.clone(),
         });
         Self { ledger, chronicle: Some(chronicle), ..self }
+    }
+
+    /// Tells others where this very voter is asked, and not one of them all.
+    #[must_use]
+    pub fn reached_at(self, url: Option<String>) -> Self {
+        Self { own_url: url, ..self }
     }
 
     /// Lets in the people of an OpenID provider.
@@ -286,5 +303,6 @@ where
         () = rollouts::drive(&control) => Ok(()),
         never = keys::keep(&control) => match never {},
         never = pull::keep(&control) => match never {},
+        never = witness::present(&control) => match never {},
     }
 }

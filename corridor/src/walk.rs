@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use aegis_audit_disclosures::Disclosures;
 use aegis_audit_ship::{Journal, SHIP_EVERY, Shipper};
+use aegis_audit_witness::{Anchors, Witnesses};
 use aegis_config::Config;
-use aegis_decide::NO_APPROVALS;
+use aegis_decide::{BacklogRule, NO_APPROVALS};
 use aegis_domain::{CallKind, Decision, Facts, Fault, HotAnswer, HotRefusal, Reason, Ttl, Verdict};
 use aegis_identity::{Nonces, SigningKey};
 use aegis_policy_store::{Did, Policies};
@@ -61,6 +62,10 @@ pub struct Corridor {
     pub journal: Arc<Journal>,
     /// Carries the journal into its bucket, where there is one.
     pub shipper: Option<Shipper>,
+    /// Shows the journal's heads to the region's voters, where there are any.
+    pub anchors: Option<Anchors>,
+    /// Shows them to outside witnesses, and keeps what all of them said.
+    pub witnesses: Option<Witnesses>,
     /// Opens the digests of records, for those who may look.
     pub disclosures: Disclosures,
     /// Signs attestations.
@@ -172,8 +177,13 @@ impl Corridor {
         Ok(decision)
     }
 
-    /// While too many records wait for the audit bucket, only what the operator named goes on.
+    /// While too many records wait for the audit bucket, or one head too long for the voters, only what the operator named
+    /// goes on.
     fn has_room(&self, kind: CallKind) -> Result<(), Reason> {
+        let lag = self.anchors.as_ref().map(Anchors::lag);
+        if lag.zip(self.config.anchor_lag_max).is_some_and(|(lag, max)| lag > max) {
+            BacklogRule::StopWrites.admit(kind)?;
+        }
         match (&self.shipper, &self.config.shipping) {
             (Some(shipper), Some(config)) if shipper.is_full() => config.when_full.admit(kind),
             (Some(_) | None, _) => Ok(()),

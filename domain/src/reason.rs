@@ -160,7 +160,7 @@ reasons! {
     /// The decision record could not be made durable.
     AuditUnavailable: Gateway, "retry later";
     /// Too many records wait for their way into the audit bucket.
-    AuditBacklog: Gateway, "retry after the time in Retry-After; the operator must see to the audit bucket";
+    AuditBacklog: Gateway, "retry after the time in Retry-After; the operator must see to the audit bucket, or to the region's voters";
     /// The policy engine gave no well-formed answer.
     PolicyEngine: Gateway, "report the decision id to the operator";
     /// A failure nobody foresaw.

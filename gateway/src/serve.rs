@@ -70,7 +70,6 @@ pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
     });
     reaper.abort();
     reloader.abort();
-    control.block_on(region.stop());
     drop(shadow);
     // Calls that were cut have been handed to this runtime; their ends are still to be written down.
     let settled = control
@@ -82,12 +81,26 @@ pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
     if let Err(error) = control.block_on(state.close(aegis_corridor::clock::now())) {
         tracing::error!(%error, "the hot state could not be closed; the next start settles what is held");
     }
-    gateway.corridor.journal.close().context("the audit journal could not be closed in order")?;
+    let closed = gateway.corridor.journal.close();
+    witness_last(&gateway);
+    control.block_on(region.stop());
     if let Some(shipper) = &gateway.corridor.shipper {
         shipper.stop(LAST_SHIPMENT);
     }
     drop(follower);
+    closed.context("the audit journal could not be closed in order")?;
     Ok(by.get().copied().unwrap_or(StoppedBy::Signal))
+}
+
+/// Shows the head that the journal closed with: the voter of this process hears it last of all, and what is said of it is shipped.
+fn witness_last(gateway: &Gateway) {
+    let corridor = &gateway.corridor;
+    if let Some(anchors) = &corridor.anchors {
+        anchors.stop();
+    }
+    if let Some(witnesses) = &corridor.witnesses {
+        witnesses.stop();
+    }
 }
 
 async fn reap(gateway: Arc<Gateway>) {

@@ -37,7 +37,7 @@ use aegis_corridor::shadow::{Job, Shadow};
 use aegis_corridor::via::Via;
 use aegis_corridor::warnings::Warnings;
 use aegis_gateway_region::evidence::Settled;
-use aegis_gateway_region::{Means, Region, evidence, keys, metadata, releases};
+use aegis_gateway_region::{Means, Region, anchors, evidence, keys, metadata, releases};
 use aegis_policy_store::Policies;
 
 /// The corridor, and what doors and dialling need besides.
@@ -136,6 +136,8 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     let follower = follower(&config, &journal, metrics.clone())?;
     let settled = Settled::default();
     let shipper = evidence::ship(&config, (&log, &journal), (settled.clone(), follower.saved()))?;
+    let (anchors, witnesses) =
+        anchors::start(&config, (&log, &journal), (region.control(), control.handle()))?;
     let (intercept, bundle_key) = outward(&config)?;
     let jwks = KeySet::default().with(region_key.public_key().clone())?.to_jwks_json();
     let connections = Arc::new(Semaphore::new(config.limits.connections_max));
@@ -152,6 +154,8 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         state,
         journal,
         shipper,
+        anchors,
+        witnesses,
         disclosures: Disclosures::new(config.data_dir.join("disclosures")),
         region_key,
         via: Via::new(&config.domain, &config.region),

@@ -165,14 +165,14 @@ impl Ledger {
                 Ok(outcome)
             }
             Action::Stream(act) => Ok(self.streams.act(act, &desk)?),
-            Action::Voter(act) => Ok(self.voters.act(act)?),
+            Action::Voter(act) => Ok(self.voters.act(act, latest)?),
         }
     }
 
     /// Takes the ledger out of the hands of a cluster that is lost: one voter of a new one goes on with it. No command,
     /// because nobody is left to agree.
     pub fn take_over(&mut self, id: u64, address: &str) {
-        self.voters.alone(id, address);
+        self.voters.alone(id, address, self.latest);
     }
 
     /// What tells whether two voters hold the same.

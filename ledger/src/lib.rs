@@ -34,4 +34,4 @@ pub use releases::{
 pub use sessions::{Session, SessionAct, SessionRefusal, Sessions};
 pub use streams::{Evidence, Stream, StreamAct, StreamRefusal, Streams};
 pub use tenants::{Residency, Tenant, TenantAct, TenantRefusal, Tenants};
-pub use voters::{Voter, VoterAct, VoterRefusal, Voters};
+pub use voters::{Cosigner, Voter, VoterAct, VoterRefusal, Voters};

@@ -113,6 +113,19 @@ impl Stream {
         self.heads.back().map_or(0, |head| head.size)
     }
 
+    /// Size and root of the newest head; the empty tree before the first.
+    pub fn reaches(&self) -> (u64, Hash) {
+        self.heads.back().map_or((0, Hash::empty_root()), |last| (last.size, last.root))
+    }
+
+    /// Whether a head has the size of one that is remembered and another root, and is not kept as evidence yet.
+    pub fn is_news_against(&self, head: &Head) -> bool {
+        let differs = |known: &Anchored| known.size == head.size && known.root != head.root;
+        let text = head.checkpoint();
+        let is_kept = self.evidence.iter().any(|kept| kept.conflicting.starts_with(&text));
+        self.heads.iter().any(differs) && !is_kept && self.evidence.len() < EVIDENCE_MAX
+    }
+
     pub fn evidence(&self) -> &[Evidence] {
         &self.evidence
     }
@@ -143,8 +156,7 @@ impl Stream {
         if self.has_ended {
             return Err(StreamRefusal::Ended);
         }
-        let (size, root) =
-            self.heads.back().map_or((0, Hash::empty_root()), |last| (last.size, last.root));
+        let (size, root) = self.reaches();
         if new.size < size {
             return Err(StreamRefusal::NotAhead);
         }

@@ -14,6 +14,29 @@ pub(crate) mod instant {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
         u64::deserialize(from).map(Timestamp::from_unix_ns)
     }
+
+    /// One that may not have come yet.
+    pub(crate) mod maybe {
+        use super::*;
+
+        pub(crate) fn serialize<S: Serializer>(
+            at: &Option<Timestamp>,
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            match at {
+                Some(at) => to.serialize_some(&at.unix_ns()),
+                None => to.serialize_none(),
+            }
+        }
+
+        pub(crate) fn deserialize<'de, D>(from: D) -> Result<Option<Timestamp>, D::Error>
+        where
+            D: Deserializer<'de>,
+        {
+            let at = Option::<u64>::deserialize(from)?;
+            Ok(at.map(Timestamp::from_unix_ns))
+        }
+    }
 }
 
 /// 43 characters of base64url.

@@ -3,6 +3,7 @@
 //! Not here: writing the journal (`audit/ship`) and serving what is rendered (`gateway`). Invariant: everything told
 //! comes from records in the journal, each told at least once, and nothing is told that the records do not hold.
 
+mod anchoring;
 mod cursor;
 mod follow;
 mod lines;
@@ -12,6 +13,7 @@ mod shipping;
 mod streams;
 mod voters;
 
+pub use anchoring::{Anchored, Witnessed};
 pub use cursor::CursorError;
 pub use follow::{Durable, Event, FollowError, Follower, FollowerConfig, Saved, Sink};
 pub use lines::JsonLines;

@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::anchoring::{Anchored, AnchoringMetrics, Witnessed};
 use crate::follow::{Event, Sink};
 use crate::policy::PolicyMetrics;
 use crate::shipping::{Shipped, ShippingMetrics};
@@ -85,6 +86,7 @@ struct Inner {
     ready: Gauge,
     policy: PolicyMetrics,
     shipping: ShippingMetrics,
+    anchoring: AnchoringMetrics,
     voters: VoterMetrics,
     names: Mutex<Names>,
 }
@@ -116,6 +118,7 @@ impl Metrics {
             ready: Gauge::default(),
             policy: PolicyMetrics::default(),
             shipping: ShippingMetrics::default(),
+            anchoring: AnchoringMetrics::default(),
             voters: VoterMetrics::default(),
             names: Mutex::default(),
         };
@@ -145,6 +148,15 @@ impl Metrics {
     /// Where the audit log is shipped, how that goes.
     pub fn set_shipped(&self, shipped: Shipped) {
         self.0.shipping.set(shipped);
+    }
+
+    /// Where the region's voters witness the audit log, how far.
+    pub fn set_anchored(&self, anchored: Anchored) {
+        self.0.anchoring.set_anchored(anchored);
+    }
+
+    pub fn set_witnessed(&self, witnessed: Witnessed) {
+        self.0.anchoring.set_witnessed(witnessed);
     }
 
     pub fn call_began(&self) {
@@ -208,6 +220,7 @@ impl Inner {
         registry.register("aegis_ready", "Whether calls are taken", self.ready.clone());
         self.policy.register(registry);
         self.shipping.register(registry);
+        self.anchoring.register(registry);
         self.voters.register(registry);
     }
 

@@ -120,6 +120,12 @@ impl Building {
         }
     }
 
+    /// Starts the binary again and waits for nothing.
+    pub fn launch_again(&mut self) {
+        assert!(self.running.is_none(), "the gateway is running");
+        self.running = Some(self.spawn());
+    }
+
     /// For one that must not start again: runs the binary to its end, which it says with this.
     pub async fn fails_again(&mut self, says: &str) {
         assert!(self.running.is_none(), "the gateway is running");

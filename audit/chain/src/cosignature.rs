@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, VerifyingKey};
 
-use crate::note::{NoteError, VkeyParts, check_bare, key_id, strict_key};
+use crate::note::{NoteError, SecretKey, VkeyParts, check_bare, key_id, strict_key};
 
 /// The signature type of Ed25519 cosignatures.
 pub(crate) const COSIGNATURE: u8 = 4;
@@ -74,6 +74,39 @@ impl fmt::Display for Witness {
     }
 }
 
+/// A witness that can cosign.
+#[derive(Clone, Debug)]
+pub struct Cosigner {
+    witness: Witness,
+    key: SecretKey,
+}
+
+impl Cosigner {
+    /// The name should be a URL without its scheme; a vkey has no room for white space or `+` in it.
+    pub fn new(name: &str, key: SecretKey) -> Result<Self, NoteError> {
+        if name.is_empty() || name.contains(|letter: char| letter.is_whitespace() || letter == '+')
+        {
+            return Err(NoteError::Key);
+        }
+        let public = key.public();
+        let id = key_id(name, COSIGNATURE, &public);
+        Ok(Self { witness: Witness { name: name.into(), id, key: public }, key })
+    }
+
+    pub fn witness(&self) -> &Witness {
+        &self.witness
+    }
+
+    /// The line that says of a head: at this time it was the largest I had seen of its log.
+    pub fn line(&self, head: &str, at: Timestamp) -> String {
+        let time = at.unix_s();
+        let signature = self.key.sign(signed(time, head).as_bytes());
+        let Witness { name, id, .. } = &self.witness;
+        let blob = [&id[..], &time.to_be_bytes(), &signature].concat();
+        format!("\u{2014} {name} {}\n", STANDARD.encode(blob))
+    }
+}
+
 /// What a witness signs.
 fn signed(unix_s: u64, text: &str) -> String {
     format!("cosignature/v1\ntime {unix_s}\n{text}")
@@ -81,42 +114,26 @@ fn signed(unix_s: u64, text: &str) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use ed25519_dalek::{Signer as _, SigningKey};
-
     use super::*;
 
     const TEXT: &str = "d/r/registry/1\n7\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
 
-    /// A witness, and what it signs.
-    pub(crate) struct Cosigner(pub(crate) SigningKey, pub(crate) &'static str);
+    pub(crate) fn cosigner(seed: u8, name: &str) -> Cosigner {
+        Cosigner::new(name, SecretKey::from_seed(&[seed; 32])).unwrap()
+    }
 
-    impl Cosigner {
-        pub(crate) fn new(seed: u8, name: &'static str) -> Self {
-            Self(SigningKey::from_bytes(&[seed; 32]), name)
-        }
-
-        pub(crate) fn witness(&self) -> Witness {
-            let key = self.0.verifying_key();
-            let id = key_id(self.1, COSIGNATURE, &key);
-            Witness { name: self.1.into(), id, key }
-        }
-
-        pub(crate) fn line(&self, unix_s: u64, text: &str) -> String {
-            let signature = self.0.sign(signed(unix_s, text).as_bytes()).to_bytes();
-            let id = self.witness().id;
-            let blob = [&id[..], &unix_s.to_be_bytes(), &signature].concat();
-            format!("\u{2014} {} {}\n", self.1, STANDARD.encode(blob))
-        }
+    pub(crate) fn s(unix_s: u64) -> Timestamp {
+        Timestamp::from_unix_s(unix_s)
     }
 
     #[test]
     fn a_cosignature_counts_under_its_key_for_its_text_and_tells_when() {
-        let (one, other) = (Cosigner::new(1, "w.example/1"), Cosigner::new(2, "w.example/2"));
-        let lines = one.line(100, TEXT) + &other.line(300, TEXT) + &one.line(200, TEXT);
-        let at = |s| Ok(Some(Timestamp::from_unix_s(s)));
+        let (one, other) = (cosigner(1, "w.example/1"), cosigner(2, "w.example/2"));
+        let lines = one.line(TEXT, s(100)) + &other.line(TEXT, s(300)) + &one.line(TEXT, s(200));
+        let at = |unix_s| Ok(Some(s(unix_s)));
         assert_eq!(one.witness().cosigned_at(TEXT, &lines), at(200));
         assert_eq!(other.witness().cosigned_at(TEXT, &lines), at(300));
-        assert_eq!(Cosigner::new(3, "w.example/1").witness().cosigned_at(TEXT, &lines), Ok(None));
+        assert_eq!(cosigner(3, "w.example/1").witness().cosigned_at(TEXT, &lines), Ok(None));
         let changed = TEXT.replace('7', "8");
         assert_eq!(one.witness().cosigned_at(&changed, &lines), Err(NoteError::Signature));
         assert_eq!(one.witness().cosigned_at(TEXT, "no line\n"), Err(NoteError::Malformed));
@@ -124,8 +141,8 @@ pub(crate) mod tests {
 
     #[test]
     fn the_time_is_part_of_what_is_signed() {
-        let one = Cosigner::new(1, "w.example/1");
-        let line = one.line(100, TEXT);
+        let one = cosigner(1, "w.example/1");
+        let line = one.line(TEXT, s(100));
         let blob = STANDARD.decode(line.trim_end().rsplit(' ').next().unwrap()).unwrap();
         let mut later = blob.clone();
         later[11] = 101;
@@ -137,10 +154,13 @@ pub(crate) mod tests {
 
     #[test]
     fn a_witness_key_is_one_of_its_kind() {
-        let witness = Cosigner::new(1, "w.example/1").witness();
-        assert_eq!(Witness::parse(&witness.to_string()), Ok(witness));
+        let one = cosigner(1, "w.example/1");
+        assert_eq!(Witness::parse(&one.witness().to_string()).as_ref(), Ok(one.witness()));
         let log = crate::note::SecretKey::from_seed(&[1; 32]).verifier("w.example/1").to_string();
         assert_eq!(Witness::parse(&log), Err(NoteError::Key));
         assert_eq!(Witness::parse("x+00000000+"), Err(NoteError::Key));
+        for name in ["", "a b", "a+b"] {
+            assert!(Cosigner::new(name, SecretKey::from_seed(&[1; 32])).is_err(), "{name}");
+        }
     }
 }

@@ -8,13 +8,12 @@ use crate::Origin;
 /// Held by the one process that may write below the directory.
 pub const LOCK_FILE: &str = "lock";
 pub const STREAMS_DIR: &str = "streams";
-pub const REGISTRY_DIR: &str = "registry";
 
 /// The directory of one stream.
 pub fn stream_dir(origin: &Origin) -> String {
     let number = origin.incarnation();
     if origin.is_registry() {
-        format!("{REGISTRY_DIR}/{number}")
+        format!("{}/{number}", origin.writer())
     } else {
         format!("{STREAMS_DIR}/{}/{number:020}", origin.writer())
     }
@@ -128,10 +127,10 @@ mod tests {
         assert_eq!(file, "streams/gw-1/00000000000000000012/wal/00000000000000000034.wal");
         assert_eq!(parse_wal_name("00000000000000000034.wal"), Some(34));
         assert_eq!(parse_wal_name("34.wal"), None);
-        let registry = Origin::registry("d", "r", 1).unwrap();
-        assert_eq!(head_file(&registry, 9), "registry/1/heads/00000000000000000009.note");
+        let registry = Origin::registry("d", "r", "gw-1", 1).unwrap();
+        assert_eq!(head_file(&registry, 9), "registry.gw-1/1/heads/00000000000000000009.note");
         let seen = witnessed_file(&registry, 9);
-        assert_eq!(seen, "registry/1/witnessed/00000000000000000009.note");
+        assert_eq!(seen, "registry.gw-1/1/witnessed/00000000000000000009.note");
         let manifest = segment_manifest(&origin, (34, 40));
         let name = "00000000000000000034-00000000000000000039.man";
         assert_eq!(manifest, format!("v1/r/gw-1/00000000000000000012/seg/{name}"));

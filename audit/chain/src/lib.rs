@@ -17,6 +17,7 @@ pub mod registry;
 pub mod roster;
 pub mod segment;
 pub mod source;
+pub mod submission;
 pub mod trust;
 pub mod walk;
 

@@ -39,9 +39,17 @@ impl SecretKey {
         Self(SigningKey::from_bytes(seed))
     }
 
+    pub(crate) fn public(&self) -> VerifyingKey {
+        self.0.verifying_key()
+    }
+
+    pub(crate) fn sign(&self, text: &[u8]) -> [u8; 64] {
+        self.0.sign(text).to_bytes()
+    }
+
     /// The verifier key that goes with it, under the name its notes will bear.
     pub fn verifier(&self, name: &str) -> Verifier {
-        Verifier::new(name, self.0.verifying_key())
+        Verifier::new(name, self.public())
     }
 }
 

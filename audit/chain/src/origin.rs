@@ -1,7 +1,7 @@
-//! The name of a stream: `<domain>/<region>/<writer>/<incarnation>`.
+//! The name of a stream: `<domain>/<region>/<writer>/<incarnation>`, and of the registry that speaks for a writer's streams.
 //!
 //! Not here: where its files lie (`layout`). Invariant: one origin names one life of one writer and is never
-//! given out again.
+//! given out again; a registry speaks for no writer but its own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub enum OriginError {
     TooLong { max: usize },
     #[error("an origin has four parts, each of a-z 0-9 . -, and ends in a number")]
     Malformed,
-    #[error("`registry` is not a writer's name")]
+    #[error("a writer's name is neither `registry` nor begins with `registry.`")]
     Reserved,
 }
 
@@ -33,15 +33,22 @@ impl Origin {
         writer: &str,
         incarnation: u64,
     ) -> Result<Self, OriginError> {
-        if writer == REGISTRY {
+        let reserved = writer.strip_prefix(REGISTRY);
+        if reserved.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
             return Err(OriginError::Reserved);
         }
         Self::parse(&format!("{domain}/{region}/{writer}/{incarnation}"))
     }
 
-    /// The registry of a region.
-    pub fn registry(domain: &str, region: &str, epoch: u64) -> Result<Self, OriginError> {
-        Self::parse(&format!("{domain}/{region}/{REGISTRY}/{epoch}"))
+    /// The registry of one writer's streams.
+    pub fn registry(
+        domain: &str,
+        region: &str,
+        writer: &str,
+        epoch: u64,
+    ) -> Result<Self, OriginError> {
+        Self::stream(domain, region, writer, epoch)?;
+        Self::parse(&format!("{domain}/{region}/{REGISTRY}.{writer}/{epoch}"))
     }
 
     pub fn parse(text: &str) -> Result<Self, OriginError> {
@@ -71,7 +78,11 @@ impl Origin {
         self.0.split('/').nth(1).unwrap_or_default()
     }
 
-    /// The writer's name, or `registry`.
+    pub fn domain(&self) -> &str {
+        self.0.split('/').next().unwrap_or_default()
+    }
+
+    /// The writer's name; of a registry, `registry.` and its writer's.
     pub fn writer(&self) -> &str {
         self.0.split('/').nth(2).unwrap_or_default()
     }
@@ -82,7 +93,23 @@ impl Origin {
     }
 
     pub fn is_registry(&self) -> bool {
-        self.writer() == REGISTRY
+        self.speaks_for().is_some()
+    }
+
+    /// Whether this registry may name that stream. One that is called `registry` alone names those of all writers.
+    pub fn vouches_for(&self, stream: &Origin) -> bool {
+        let is_its = |writer: &str| writer.is_empty() || writer == stream.writer();
+        (self.domain(), self.region()) == (stream.domain(), stream.region())
+            && !stream.is_registry()
+            && self.speaks_for().is_some_and(is_its)
+    }
+
+    /// A registry's writer; empty where that is every one.
+    fn speaks_for(&self) -> Option<&str> {
+        match self.writer().strip_prefix(REGISTRY)? {
+            "" => Some(""),
+            rest => rest.strip_prefix('.').filter(|writer| !writer.is_empty()),
+        }
     }
 }
 
@@ -117,6 +144,28 @@ mod tests {
         for bad in ["a/b/c", "a/b/c/07", "a/b/../7", "a/b/C/7", "a/b//7", "a/b/c/7/8", "a/b/c/x"] {
             assert_eq!(Origin::parse(bad), Err(OriginError::Malformed), "{bad}");
         }
-        assert_eq!(Origin::stream("a", "b", "registry", 1), Err(OriginError::Reserved));
+        for reserved in ["registry", "registry.", "registry.gw-1"] {
+            assert_eq!(Origin::stream("a", "b", reserved, 1), Err(OriginError::Reserved));
+        }
+        assert!(!Origin::stream("a", "b", "registry-2", 1).unwrap().is_registry());
+    }
+
+    #[test]
+    fn a_registry_speaks_for_its_own_writer_alone() {
+        let registry = Origin::registry("d", "r", "gw-1", 1).unwrap();
+        assert_eq!(registry.as_str(), "d/r/registry.gw-1/1");
+        let named = |text: &str| Origin::parse(text).unwrap();
+        assert!(registry.vouches_for(&named("d/r/gw-1/9")));
+        for other in
+            ["d/r/gw-2/9", "d/r/gw-1.x/9", "e/r/gw-1/9", "d/s/gw-1/9", "d/r/registry.gw-1/1"]
+        {
+            assert!(!registry.vouches_for(&named(other)), "{other}");
+        }
+        let of_all = named("d/r/registry/1");
+        assert!(of_all.vouches_for(&named("d/r/gw-2/9")) && !of_all.vouches_for(&registry));
+        assert!(!named("d/r/gw-1/1").vouches_for(&named("d/r/gw-1/1")));
+        for bad in ["registry", "registry.x", "..", "a/b", "A", ""] {
+            assert!(Origin::registry("d", "r", bad, 1).is_err(), "{bad}");
+        }
     }
 }

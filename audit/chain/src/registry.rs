@@ -43,6 +43,8 @@ pub enum RegistryFlaw {
     Life,
     #[error("a stream's key is not an Ed25519 verifier key in its own name")]
     Key,
+    #[error("the registry names {0}, which is not a stream of its own writer")]
+    Foreign(Origin),
     #[error("no part of the registry is signed")]
     Unsigned,
 }
@@ -291,6 +293,9 @@ impl RegistryReader {
         let verifier = Verifier::parse(&born.vkey).map_err(|_| RegistryFlaw::Key)?;
         if verifier.name() != born.origin.as_str() {
             return Err(RegistryFlaw::Key);
+        }
+        if !self.registry.walker.origin().vouches_for(&born.origin) {
+            return Err(RegistryFlaw::Foreign(born.origin));
         }
         let at = self.registry.streams.len();
         if self.registry.by_origin.insert(born.origin.clone(), at).is_some() {

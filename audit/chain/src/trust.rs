@@ -108,10 +108,41 @@ impl Trust {
         Ok(Self { registries, roll, quorum: quorum.ok_or(TrustError::NoQuorum)? })
     }
 
-    /// The same for one of its registries alone.
-    pub fn only(&self, registry: &Origin) -> Self {
-        let registries = self.registries.iter().filter(|(origin, _)| origin == registry);
-        Self { registries: registries.cloned().collect(), ..self.clone() }
+    /// The same for each region of a deployment alone: its registries lie in one place.
+    pub fn by_region(&self) -> Vec<Self> {
+        let mut parts: Vec<Self> = Vec::new();
+        for (origin, region) in &self.registries {
+            let is_its = |part: &&mut Self| {
+                part.registries.first().is_some_and(|(first, _)| {
+                    (first.domain(), first.region()) == (origin.domain(), origin.region())
+                })
+            };
+            let known = (origin.clone(), region.clone());
+            match parts.iter_mut().find(is_its) {
+                Some(part) => part.registries.push(known),
+                None => parts.push(Self { registries: vec![known], ..self.clone() }),
+            }
+        }
+        parts
+    }
+
+    /// The keys that may have signed notes about a stream, or about the registry of that name.
+    pub fn regions_of(&self, origin: &Origin) -> impl Iterator<Item = &Verifier> {
+        let speaks = move |known: &Origin| known == origin || known.vouches_for(origin);
+        self.registries.iter().filter(move |(known, _)| speaks(known)).map(|(_, region)| region)
+    }
+
+    /// Trusts the registries of both; `None` where they ask for other witnesses, which no one file can say.
+    pub fn join(mut self, other: Self) -> Option<Self> {
+        if (&self.roll, self.quorum) != (&other.roll, other.quorum) {
+            return None;
+        }
+        for (origin, region) in other.registries {
+            if !self.registries.iter().any(|(_, known)| known.has_key_of(&region)) {
+                self.registries.push((origin, region));
+            }
+        }
+        Some(self)
     }
 
     pub fn registries(&self) -> impl Iterator<Item = (&Origin, &Verifier)> {
@@ -160,7 +191,8 @@ impl fmt::Display for Trust {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cosignature::tests::Cosigner;
+    use crate::cosignature::Cosigner;
+    use crate::cosignature::tests::{cosigner as cosigner_of, s};
     use crate::note::SecretKey;
 
     const TEXT: &str = "d/r/registry/1\n7\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
@@ -171,7 +203,7 @@ mod tests {
     }
 
     fn cosigner(n: u8) -> Cosigner {
-        Cosigner::new(n, NAMES[usize::from(n) - 1])
+        cosigner_of(n, NAMES[usize::from(n) - 1])
     }
 
     fn witnesses(count: u8) -> String {
@@ -180,7 +212,7 @@ mod tests {
 
     /// The lines of those who cosigned, each a hundred seconds after the one before.
     fn lines(by: &[u8]) -> String {
-        by.iter().map(|n| cosigner(*n).line(u64::from(*n) * 100, TEXT)).collect()
+        by.iter().map(|n| cosigner(*n).line(TEXT, s(u64::from(*n) * 100))).collect()
     }
 
     #[test]
@@ -190,7 +222,7 @@ mod tests {
         assert!(!trust.asks_for_witnesses());
         let two = log() + &witnesses(2);
         let stream = SecretKey::from_seed(&[7; 32]).verifier("d/r/gw-1/1");
-        let first = cosigner(1).witness();
+        let first = cosigner(1).witness().clone();
         for (text, error) in [
             ("quorum none\n".to_owned(), TrustError::Empty),
             (log(), TrustError::NoQuorum),
@@ -239,7 +271,7 @@ mod tests {
         let trust = Trust::parse(&(log() + &witnesses(2) + "quorum W1\n")).unwrap();
         let other_text = lines(&[1]).replace("w/1", "w/9");
         assert_eq!(trust.witnessed(TEXT, &other_text), Ok(None));
-        let forged = cosigner(1).line(100, &TEXT.replace('7', "8"));
+        let forged = cosigner(1).line(&TEXT.replace('7', "8"), s(100));
         assert_eq!(trust.witnessed(TEXT, &forged), Err(NoteError::Signature));
     }
 }

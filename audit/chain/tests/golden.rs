@@ -171,7 +171,7 @@ fn region_with(
     seal: &dyn Fn(TenantSealEntry) -> TenantSealEntry,
     roster: &dyn Fn(Option<Roster>) -> Option<Roster>,
 ) -> (Files, Trust, Vec<u8>, Vec<Hash>) {
-    let registry = Origin::registry("aegis.example", "eu-west-1", 1).unwrap();
+    let registry = Origin::parse("aegis.example/eu-west-1/registry/1").unwrap();
     let stream = Origin::stream("aegis.example", "eu-west-1", "gw-1", 1).unwrap();
     let (region_key, stream_key) = (signer(&registry, 1), signer(&stream, 2));
     let genesis = |origin: &Origin, signer: &Signer| GenesisEntry {

@@ -121,8 +121,7 @@ impl Proof {
         let born = trust.registries().find_map(|(registry, region)| {
             let stream = born(region.open(&self.birth).ok()?)?;
             let origin = Origin::parse(stream.name()).ok()?;
-            let is_its = origin.region() == registry.region() && !origin.is_registry();
-            is_its.then(|| (registry.clone(), stream))
+            registry.vouches_for(&origin).then(|| (registry.clone(), stream))
         });
         let (registry, stream) = born.ok_or(ProofError::Birth)?;
         let head = Head::open(&self.checkpoint, &stream).map_err(ProofError::Checkpoint)?;
@@ -144,7 +143,7 @@ fn born(text: &str) -> Option<Verifier> {
     (birth_text(&stream) == text).then_some(stream)
 }
 
-/// Proves each record that `wanted` picks, from all streams of the trusted registries.
+/// Proves each record that `wanted` picks, from all streams of the trusted registries that are here.
 pub fn prove(
     source: &dyn LogSource,
     trust: &Trust,
@@ -153,7 +152,11 @@ pub fn prove(
     let mut proofs = Vec::new();
     for (origin, region) in trust.registries() {
         let mut reader = RegistryReader::new(origin.clone(), region.clone());
-        for first in firsts(source, origin)? {
+        let firsts = firsts(source, origin)?;
+        if firsts.is_empty() {
+            continue;
+        }
+        for first in firsts {
             let path = layout::wal_file(origin, first);
             reader.file(first, &read(source, &path)?)?;
         }

@@ -19,7 +19,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::JournalError;
 use crate::disk::Disk;
 use crate::error::io_error;
-use crate::journal::{Haste, Shared};
+use crate::journal::{Failure, Haste, Shared};
 use crate::registry_log::RegistryLog;
 use crate::stream_reader::{StreamReader, Wants};
 
@@ -89,7 +89,7 @@ impl Anchorer {
     pub(crate) fn run(mut self) {
         if let Err(error) = self.anchor_all() {
             tracing::error!(%error, origin = %self.shared.origin, "audit anchoring failed");
-            self.shared.fail(kind_of(&error));
+            self.shared.fail(Failure::Disk(kind_of(&error)));
         }
     }
 

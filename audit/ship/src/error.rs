@@ -23,6 +23,11 @@ pub enum JournalError {
     Registry(#[from] RegistryError),
     #[error("the registry is shorter than a signed head of it, or has another history")]
     RegistryRolledBack,
+    #[error(
+        "the directory holds {found}, and this gateway would keep {own} there: \
+         give it back the name it began with, or a data directory of its own"
+    )]
+    OtherName { found: String, own: String },
     #[error("the stream's name is not one")]
     Origin(#[from] OriginError),
     #[error("a record cannot be encoded")]
@@ -32,6 +37,13 @@ pub enum JournalError {
     /// The disk failed; nothing is written to this stream any more.
     #[error("the journal failed and takes no more records: {0}")]
     Failed(io::ErrorKind),
+    /// Whoever goes on writes a second history.
+    #[error(
+        "the region has seen more of this audit log than this disk holds, or another history of it: this data directory is \
+         an older copy, or a second gateway has one; bring back the newest copy and end the other gateway, or set the \
+         folder `audit` aside and give this gateway a new `name`"
+    )]
+    Disowned,
     #[error("the journal's queue is full")]
     Full,
     #[error("the journal is closed")]

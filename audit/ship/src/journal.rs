@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, TryAcquireError, oneshot, watch};
 
 use crate::JournalError;
 use crate::inclusion::{Anchored, Earlier};
+use crate::newest::NewestHead;
 
 /// Reads the wall clock; the process has one.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -95,13 +96,39 @@ pub(crate) enum Haste {
     Soon,
 }
 
+/// Why a stream takes nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    Disk(io::ErrorKind),
+    /// Its registry's witnesses know another history, or more of this one.
+    Disowned,
+}
+
+impl Failure {
+    pub(crate) fn kind(self) -> io::ErrorKind {
+        match self {
+            Failure::Disk(kind) => kind,
+            Failure::Disowned => io::ErrorKind::InvalidData,
+        }
+    }
+}
+
+impl From<Failure> for JournalError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Disk(kind) => JournalError::Failed(kind),
+            Failure::Disowned => JournalError::Disowned,
+        }
+    }
+}
+
 /// What appenders and the writer share.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) sequencer: Sequencer,
     pub(crate) batch: Batch,
     pub(crate) closing: bool,
-    pub(crate) failed: Option<io::ErrorKind>,
+    pub(crate) failed: Option<Failure>,
     pub(crate) sealed_at: Instant,
 }
 
@@ -162,8 +189,8 @@ impl Shared {
         haste: Haste,
     ) -> Result<(Position, oneshot::Receiver<()>), JournalError> {
         let mut state = self.state.lock();
-        if let Some(kind) = state.failed {
-            return Err(JournalError::Failed(kind));
+        if let Some(failure) = state.failed {
+            return Err(failure.into());
         }
         if state.closing {
             return Err(JournalError::Closed);
@@ -211,9 +238,9 @@ impl Shared {
     }
 
     /// Ends the stream for good: nobody who waits, or comes later, is told yes.
-    pub(crate) fn fail(&self, kind: io::ErrorKind) {
+    pub(crate) fn fail(&self, failure: Failure) {
         let mut state = self.state.lock();
-        state.failed.get_or_insert(kind);
+        state.failed.get_or_insert(failure);
         state.batch = Batch::default();
         drop(state);
         self.room.close();
@@ -228,7 +255,7 @@ impl Shared {
     }
 
     pub(crate) fn refusal(&self) -> JournalError {
-        self.state.lock().failed.map_or(JournalError::Closed, JournalError::Failed)
+        self.state.lock().failed.map_or(JournalError::Closed, JournalError::from)
     }
 }
 
@@ -238,6 +265,7 @@ pub struct Journal {
     pub(crate) dir: PathBuf,
     pub(crate) shared: Arc<Shared>,
     pub(crate) earlier: Earlier,
+    pub(crate) newest: NewestHead,
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -245,6 +273,16 @@ impl Journal {
     /// The stream this process writes.
     pub fn origin(&self) -> &Origin {
         &self.shared.origin
+    }
+
+    /// The registry's newest signed head, of this life: to be shown to witnesses.
+    pub fn newest_head(&self) -> NewestHead {
+        self.newest.clone()
+    }
+
+    /// Takes no record any more, because this log is not the one that others have seen under its name.
+    pub fn disown(&self) {
+        self.shared.fail(Failure::Disowned);
     }
 
     /// Gives a record its place; waits only when the queue is full. What is not yet placed when the future is
@@ -289,7 +327,7 @@ impl Journal {
     pub fn health(&self) -> Result<(), JournalError> {
         let state = self.shared.state.lock();
         match state.failed {
-            Some(kind) => Err(JournalError::Failed(kind)),
+            Some(failure) => Err(failure.into()),
             None if state.closing => Err(JournalError::Closed),
             None => Ok(()),
         }
@@ -313,11 +351,11 @@ impl Journal {
         for thread in std::mem::take(&mut *self.threads.lock()) {
             // A thread that panicked has dropped its waiters, so nobody was told yes.
             if thread.join().is_err() {
-                self.shared.fail(io::ErrorKind::Other);
+                self.shared.fail(Failure::Disk(io::ErrorKind::Other));
             }
         }
         self.shared.room.close();
-        self.shared.state.lock().failed.map_or(Ok(()), |kind| Err(JournalError::Failed(kind)))
+        self.shared.state.lock().failed.map_or(Ok(()), |failure| Err(failure.into()))
     }
 
     fn place(&self, draft: Draft, room: u32, haste: Haste) -> Result<Pending, JournalError> {

@@ -10,6 +10,7 @@ mod disk;
 mod error;
 mod inclusion;
 mod journal;
+mod newest;
 mod open;
 mod pruned;
 mod recover;
@@ -19,7 +20,6 @@ mod source;
 mod stream_reader;
 mod tail;
 mod wal;
-mod witness;
 mod writer;
 
 pub use bucket::{Address, Bucket, BucketError, BucketLog, LockMode, Receipt, Retention};
@@ -28,11 +28,12 @@ pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::JournalError;
 pub use inclusion::{Inclusion, InclusionError};
 pub use journal::{Journal, Pending, Position, Sealed, WallClock};
+pub use newest::NewestHead;
 pub use open::{FILE_BYTES, JournalConfig};
 pub use recover::{Recovered, RecoveredStream, Unsettled};
 pub use ship::{
     BACKLOG_BYTES_MAX, IsRead, Keep, SHIP_EVERY, ShipConfig, ShipError, Shipper, Standing, start,
 };
 pub use source::{Directory, Log};
+pub use stream_reader::{StreamReader, Wants};
 pub use tail::Tail;
-pub use witness::{WitnessAt, WitnessConfig, WitnessStanding, Witnesses};

@@ -23,6 +23,7 @@ use crate::disk::Disk;
 use crate::error::io_error;
 use crate::inclusion::Earlier;
 use crate::journal::{Journal, Shared, WallClock};
+use crate::newest::NewestHead;
 use crate::recover::{self, Found, Recovered, RecoveredStream};
 use crate::registry_log::{RegistryLog, RegistrySetup};
 use crate::stream_reader::names;
@@ -41,7 +42,7 @@ pub struct JournalConfig {
     /// The deployment's name: `a-z 0-9 . -`.
     pub domain: String,
     pub region: Region,
-    /// This gateway's name, the same in every life.
+    /// This gateway's name, the same in every life: the registry in the directory speaks for no other.
     pub writer: String,
     /// Version and commit of the software.
     pub build: String,
@@ -57,7 +58,7 @@ pub struct JournalConfig {
 impl JournalConfig {
     /// The registry's name, which is also the region key's.
     pub fn registry(&self) -> Result<Origin, JournalError> {
-        Ok(Origin::registry(&self.domain, self.region.as_str(), EPOCH)?)
+        Ok(Origin::registry(&self.domain, self.region.as_str(), &self.writer, EPOCH)?)
     }
 }
 
@@ -67,12 +68,15 @@ impl Journal {
         config.disk.create_dir(&config.dir).map_err(io_error("creating the audit directory"))?;
         let lock = lock(&config.dir)?;
         let registry_origin = config.registry()?;
+        keeps_its_name(&config.dir, &registry_origin)?;
         let signer = Signer::new(registry_origin.as_str(), config.region_key.clone());
+        let newest = NewestHead::default();
         let (mut registry, known) = RegistryLog::open(RegistrySetup {
             disk: Arc::clone(&config.disk),
             root: &config.dir,
             signer: signer.clone(),
             clock: Arc::clone(&config.clock),
+            newest: newest.clone(),
             genesis: genesis(&config, &registry_origin, (signer.verifier().to_string(), None)),
         })?;
         let found = match &known {
@@ -96,7 +100,7 @@ impl Journal {
             streams: found.closed.iter().map(RecoveredStream::of).collect(),
             unsettled: found.unsettled,
         };
-        Ok((life.run(registry, (config, lock), earlier)?, recovered))
+        Ok((life.run((registry, newest), (config, lock), earlier)?, recovered))
     }
 }
 
@@ -173,7 +177,7 @@ impl Life {
 
     fn run(
         self,
-        registry: RegistryLog,
+        (registry, newest): (RegistryLog, NewestHead),
         (config, lock): (JournalConfig, File),
         earlier: Earlier,
     ) -> Result<Journal, JournalError> {
@@ -198,7 +202,7 @@ impl Life {
             drop(lock);
         });
         let threads = Mutex::new(vec![write, anchor.map_err(io_error(what))?]);
-        Ok(Journal { dir, shared: self.shared, earlier, threads })
+        Ok(Journal { dir, shared: self.shared, earlier, newest, threads })
     }
 }
 
@@ -225,6 +229,19 @@ fn previous(known: &Registry, found: &Found) -> Option<Previous> {
     let last = recovered.map(|closed| (closed.size, closed.root)).or_else(|| stream.last());
     let (size, root) = last.unwrap_or((0, Hash::empty_root()));
     Some(Previous { origin, size, root })
+}
+
+/// A directory goes on under the name it began with: what the registry of another writer signs for would be closed by nobody.
+fn keeps_its_name(dir: &Path, registry: &Origin) -> Result<(), JournalError> {
+    let known = names(dir).map_err(io_error("listing the audit directory"))?;
+    let other = known.into_iter().find(|name| {
+        let of = Origin::parse(&format!("{}/{}/{name}/1", registry.domain(), registry.region()));
+        of.is_ok_and(|of| of.is_registry() && of.writer() != registry.writer())
+    });
+    match other {
+        Some(found) => Err(JournalError::OtherName { found, own: registry.writer().to_owned() }),
+        None => Ok(()),
+    }
 }
 
 /// The highest incarnation that has a directory, whether or not the registry knows it.

@@ -18,6 +18,7 @@ use crate::JournalError;
 use crate::disk::Disk;
 use crate::error::io_error;
 use crate::journal::WallClock;
+use crate::newest::NewestHead;
 use crate::stream_reader::{names, wal_firsts};
 use crate::wal::Wal;
 
@@ -33,6 +34,7 @@ pub(crate) struct RegistryLog {
     mono_base_ns: u64,
     started: Instant,
     signed: Option<(Head, String)>,
+    newest: NewestHead,
 }
 
 /// Everything a registry needs that is not in its files.
@@ -41,6 +43,8 @@ pub(crate) struct RegistrySetup<'a> {
     pub(crate) root: &'a Path,
     pub(crate) signer: Signer,
     pub(crate) clock: WallClock,
+    /// Is told every head.
+    pub(crate) newest: NewestHead,
     /// The first record, where there is no registry yet.
     pub(crate) genesis: GenesisEntry,
 }
@@ -104,6 +108,7 @@ impl RegistryLog {
             mono_base_ns,
             started: Instant::now(),
             signed: None,
+            newest: setup.newest.clone(),
         }
     }
 
@@ -122,6 +127,7 @@ impl RegistryLog {
         let entry = HeadEntry { size: head.size, root: head.root, sig: sig.clone() };
         self.push(entry.draft()?, now, &mut frames);
         self.wal.append(first, &frames).map_err(io_error("writing the registry"))?;
+        self.newest.put(head.size, &head.note_with(&sig));
         self.signed = Some((head.clone(), sig));
         Ok(head)
     }

@@ -36,7 +36,7 @@ impl Log {
         Ok(Self::Bucket(Box::new(bucket)))
     }
 
-    /// Does `work` with the files of this log; of a bucket it is listed once for each registry that is trusted.
+    /// Does `work` with the files of this log; of a bucket, once for each region that a trusted registry is of.
     pub fn each<T, E: From<BucketError>>(
         &self,
         trust: &Trust,
@@ -46,10 +46,8 @@ impl Log {
             Self::Directory(directory) => return Ok(vec![work(directory, trust)?]),
             Self::Bucket(bucket) => bucket,
         };
-        let regions = trust.registries();
-        regions
-            .map(|(origin, region)| work(&BucketLog::open(bucket, region)?, &trust.only(origin)))
-            .collect()
+        let regions = trust.by_region();
+        regions.iter().map(|trust| work(&BucketLog::open(bucket, trust)?, trust)).collect()
     }
 }
 

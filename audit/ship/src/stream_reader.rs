@@ -17,7 +17,7 @@ const CHUNK_BYTES: usize = 256 * 1024;
 const _: () = assert!(CHUNK_BYTES > MAX_BYTES + FRAME_OVERHEAD);
 
 #[derive(Debug)]
-pub(crate) struct StreamReader {
+pub struct StreamReader {
     root: PathBuf,
     origin: Origin,
     file: Option<(File, u64)>,
@@ -31,7 +31,7 @@ pub(crate) struct StreamReader {
 }
 
 impl StreamReader {
-    pub(crate) fn new(root: &Path, origin: Origin, from: u64) -> Self {
+    pub fn new(root: &Path, origin: Origin, from: u64) -> Self {
         let (root, buffer) = (root.to_path_buf(), Vec::new());
         Self { root, origin, file: None, seq: 0, from, next_file: u64::MAX, buffer }
     }
@@ -46,11 +46,7 @@ impl StreamReader {
     }
 
     /// Shows records below `end`, until there are no more or `each` has had enough.
-    pub(crate) fn read(
-        &mut self,
-        end: u64,
-        each: &mut dyn FnMut(u64, &[u8]) -> Wants,
-    ) -> io::Result<()> {
+    pub fn read(&mut self, end: u64, each: &mut dyn FnMut(u64, &[u8]) -> Wants) -> io::Result<()> {
         while self.seq < end {
             if self.file.is_none() && !self.open_next()? {
                 return Ok(());
@@ -144,7 +140,7 @@ fn read_header(file: &File) -> io::Result<Option<(Header, u64)>> {
 
 /// Whether a reader's caller goes on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Wants {
+pub enum Wants {
     More,
     Enough,
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::anchor::AnchorSlot;
-use crate::journal::{Batch, Shared};
+use crate::journal::{Batch, Failure, Shared};
 use crate::wal::Wal;
 
 /// A segment with records ends after this long.
@@ -31,7 +31,7 @@ impl Writer {
             Ok(()) => self.anchors.finish(),
             Err(error) => {
                 tracing::error!(%error, origin = %self.shared.origin, "audit journal failed");
-                self.shared.fail(error.kind());
+                self.shared.fail(Failure::Disk(error.kind()));
                 self.anchors.abandon(error.kind());
             }
         }
@@ -43,8 +43,8 @@ impl Writer {
         loop {
             let mut state = self.shared.state.lock();
             while !state.batch.is_urgent && !state.closing {
-                if let Some(kind) = state.failed {
-                    return Err(kind.into());
+                if let Some(failure) = state.failed {
+                    return Err(failure.kind().into());
                 }
                 let is_idle = state.batch.frames.is_empty();
                 let wait = if is_idle { SEAL_EVERY } else { UNHURRIED };
@@ -54,8 +54,8 @@ impl Writer {
                     break;
                 }
             }
-            if let Some(kind) = state.failed {
-                return Err(kind.into());
+            if let Some(failure) = state.failed {
+                return Err(failure.kind().into());
             }
             self.seal_if_due(&mut state)?;
             std::mem::swap(&mut state.batch, &mut spare);
@@ -67,7 +67,7 @@ impl Writer {
             let first = *self.shared.durable.borrow();
             if let Err(error) = self.wal.append(first, &spare.frames) {
                 // Before the waiters are let go, so that they learn why.
-                self.shared.fail(error.kind());
+                self.shared.fail(Failure::Disk(error.kind()));
                 return Err(error);
             }
             self.shared.is_durable(tree.size(), &spare.frames);

@@ -29,10 +29,7 @@ pub enum Due {
 impl Attested {
     /// Whether a trusted registry is that of the record's stream.
     pub fn is_of(&self, trust: &Trust) -> bool {
-        let (domain, region) = (self.origin.as_str().split('/').next(), self.origin.region());
-        trust.registries().any(|(registry, _)| {
-            registry.region() == region && registry.as_str().split('/').next() == domain
-        })
+        trust.registries().any(|(registry, _)| registry.vouches_for(&self.origin))
     }
 
     /// Adds to the report of the same log what became of the promise.

@@ -1,4 +1,4 @@
-//! The registry heads that an auditor keeps from one run to the next.
+//! The registry heads that an auditor keeps from one run to the next, and those that witnesses vouch for.
 //!
 //! Not here: comparing a log with them (`audit/verify`). Invariant: what is kept is replaced whole or not at all.
 
@@ -7,6 +7,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use aegis_audit_chain::Head;
+use aegis_audit_chain::note::split;
+use aegis_audit_chain::trust::Trust;
 
 use crate::EvidenceError;
 
@@ -35,4 +37,56 @@ pub fn memorise(path: &Path, heads: &[Head]) -> Result<(), EvidenceError> {
     beside.push(".new");
     let written = fs::write(&beside, heads).and_then(|()| fs::rename(&beside, path));
     written.map_err(EvidenceError::file("the folder of the remembered head", path))
+}
+
+/// The heads that `audit heads` printed: each by a log that is trusted, and cosigned by as many as the trust file asks for.
+pub fn cosigned_heads(path: &Path, trust: &Trust) -> Result<Vec<Head>, EvidenceError> {
+    let text = fs::read_to_string(path).map_err(EvidenceError::file("the heads", path))?;
+    let name = path.display().to_string();
+    let wrong = |why: String| EvidenceError::invalid(name.clone(), why);
+    let mut heads = Vec::new();
+    for note in notes(&text) {
+        let origin = note.lines().next().unwrap_or_default();
+        let log = trust.registries().find(|(known, _)| known.as_str() == origin);
+        let (_, key) =
+            log.ok_or_else(|| wrong(format!("the trust file does not name {origin}")))?;
+        let opened = Head::open(&note, key).and_then(|head| Ok((head, split(&note)?)));
+        let (head, (text, lines)) = opened.map_err(|why| wrong(format!("{origin}: {why}")))?;
+        let seen = trust.witnessed(text, lines).map_err(|why| wrong(format!("{origin}: {why}")))?;
+        if trust.asks_for_witnesses() && seen.is_none() {
+            return Err(wrong(format!(
+                "too few of the trust file's witnesses saw this head of {origin}"
+            )));
+        }
+        heads.push(head);
+    }
+    if heads.is_empty() { Err(wrong("it holds no head".to_owned())) } else { Ok(heads) }
+}
+
+/// Notes that stand one behind the other: a signature line is the only one that begins with a dash.
+fn notes(text: &str) -> Vec<String> {
+    let mut notes: Vec<String> = Vec::new();
+    let mut is_signed = true;
+    for line in text.split_inclusive('\n') {
+        let is_signature = line.starts_with('\u{2014}');
+        match notes.last_mut() {
+            Some(note) if is_signature || !is_signed => note.push_str(line),
+            Some(_) | None => notes.push(line.to_owned()),
+        }
+        is_signed = is_signature;
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_one_behind_the_other_are_told_apart() {
+        let one = "a/b/c/1\n1\nroot\n\n\u{2014} a x\n\u{2014} w y\n";
+        let other = "a/b/d/1\n2\nroot\n\n\u{2014} a z\n";
+        assert_eq!(notes(&format!("{one}{other}")), [one, other]);
+        assert!(notes("").is_empty());
+    }
 }

@@ -25,7 +25,7 @@ const RECORDS: u64 = 700;
 
 fn journal(root: &Path) -> Origin {
     let seed = SecretKey::from_seed(&[7; 32]);
-    let trust = seed.verifier("aegis.example/eu-west-1/registry/1");
+    let trust = seed.verifier("aegis.example/eu-west-1/registry.gw-1/1");
     let config = JournalConfig {
         dir: root.join("audit"),
         domain: "aegis.example".to_owned(),

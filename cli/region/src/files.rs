@@ -98,6 +98,13 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FilesError> {
     written().map_err(|source| FilesError::File { path: path.to_owned(), source })
 }
 
+/// Writes a file that is no secret and must not be there yet.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), FilesError> {
+    let file = OpenOptions::new().write(true).create_new(true).open(path);
+    let written = file.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+    written.map_err(|source| FilesError::File { path: path.to_owned(), source })
+}
+
 /// The key of a file, or a new one in it.
 pub(crate) fn key_at(path: &Path) -> Result<SigningKey, RegionError> {
     if path.exists() {

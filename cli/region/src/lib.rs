@@ -1,5 +1,5 @@
 //! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, approvals, releases, the fleet,
-//! voters, sessions, and an agent's own token.
+//! voters, audit logs, sessions, and an agent's own token.
 //!
 //! Not here: writing to a terminal (`cli`). Invariant: a secret comes from a file or stdin, never from the command line, and
 //! goes to a server that is on this machine or proves itself by TLS.
@@ -27,6 +27,7 @@ mod rollout;
 mod session;
 mod tenant;
 mod token;
+mod witnessed;
 
 use serde_json::Value;
 
@@ -44,6 +45,7 @@ pub use region::{Access, RegionError};
 pub use release::{LineArgs, MaybeLineArgs, ReleaseCommand, changes};
 pub use rollout::line as rollout_line;
 pub use token::GetArgs;
+pub use witnessed::{HeadsArgs, LedgerTrustArgs, LogsArgs};
 
 /// What a command has to say.
 #[derive(Clone, Debug, Default)]

@@ -214,11 +214,16 @@ impl Access {
         self.client(None)
     }
 
+    /// What to trust instead of the public authorities, in PEM.
+    pub(crate) fn authority(&self) -> Result<Option<String>, FilesError> {
+        self.control_ca.as_deref().map(files::read).transpose()
+    }
+
     fn client(&self, token: Option<Secret<String>>) -> Result<Client, RegionError> {
         if !self.control.starts_with("https://") && !is_here(&self.control) {
             return Err(RegionError::InTheClear { url: self.control.clone() });
         }
-        let ca = self.control_ca.as_deref().map(files::read).transpose()?;
+        let ca = self.authority()?;
         Ok(Client::new(&self.control, token, ca.as_deref())?)
     }
 }

@@ -12,7 +12,8 @@ use aegis_audit_verify::{
     verify_region_with,
 };
 use aegis_cli_evidence::{
-    StoreOption, check_package, load_trust, memorise, open_log, promised, recall, store_option,
+    StoreOption, check_package, cosigned_heads, load_trust, memorise, open_log, promised, recall,
+    store_option,
 };
 use aegis_domain::Timestamp;
 use clap::{Args, ValueEnum};
@@ -38,6 +39,10 @@ Verdicts and exit codes:
 An auditor brings a trust file of their own, and remembers how far the log reached:
   aegisctl audit verify --from ./copy-of-the-log --trust registry.txt --remember head.txt
   aegisctl audit verify --from s3://audit/gw-1 --trust registry.txt --witnessed-since 10m
+
+A fleet's log must reach what the region's voters saw last, though nobody verified it before:
+  aegisctl audit trust --out region.txt; aegisctl audit heads > heads.txt
+  aegisctl audit verify --from s3://audit/eu-west-1 --trust region.txt --heads heads.txt
 
 A tenant brings the package it was handed:
   aegisctl audit verify --tenant-package acme.tenant-package --trust registry.txt
@@ -71,6 +76,9 @@ pub(super) struct VerifyArgs {
     /// Witnesses must have seen the registry then or later: `24h` ago, or a time in RFC 3339. The trust file names them.
     #[arg(long, value_name = "TIME", value_parser = values::since)]
     witnessed_since: Option<Timestamp>,
+    /// The log must reach the heads in this file, as `audit heads` prints them; the trust file says who must have cosigned them.
+    #[arg(long, value_name = "FILE")]
+    heads: Option<PathBuf>,
     /// The log must extend the head in this file, and a new head is kept there for the next run.
     #[arg(long, value_name = "FILE")]
     remember: Option<PathBuf>,
@@ -96,7 +104,10 @@ enum Deep {
 
 pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
     let trust = load_trust(&args.trust.clone().unwrap_or_else(|| home.trust()))?;
-    let remembered = args.remember.as_deref().map(recall).transpose()?.unwrap_or_default();
+    let mut remembered = args.remember.as_deref().map(recall).transpose()?.unwrap_or_default();
+    if let Some(heads) = &args.heads {
+        remembered.extend(cosigned_heads(heads, &trust)?);
+    }
     if let Some(package) = &args.tenant_package {
         let (answer, heads) = check_package(package, &trust, &remembered)?;
         args.remember.as_deref().map_or(Ok(()), |path| memorise(path, &heads))?;

@@ -10,6 +10,7 @@ use aegis_audit_chain::record::{DecisionEntry, Draft, Of, OutcomeDue, OutcomeEnt
 use aegis_audit_ship::{
     Address, InclusionError, Journal, JournalConfig, Keep, RealDisk, ShipConfig, Shipper, start,
 };
+use aegis_audit_witness::{AnchorConfig, Anchors, Http, HttpRegistrar, WitnessConfig, Witnesses};
 use aegis_domain::{
     AgentId, DecisionId, Effect, MicroUsd, Reason, Region, TenantId, Timestamp, ToolName,
 };
@@ -25,16 +26,21 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn open(home: &Home) -> Self {
-        let seed = [7; 32];
+        Self::of(home, ("gw-1", [7; 32]), 1)
+    }
+
+    /// The same of a gateway with this name and this seed of its registry's key; its calls are numbered from `next`.
+    pub(crate) fn of(home: &Home, (writer, seed): (&str, [u8; 32]), next: u64) -> Self {
         let region = Region::parse("local").unwrap();
-        let trust = SecretKey::from_seed(&seed).verifier("aegis.localhost/local/registry/1");
+        let registry = format!("aegis.localhost/local/registry.{writer}/1");
+        let trust = SecretKey::from_seed(&seed).verifier(&registry);
         std::fs::create_dir_all(home.path("")).unwrap();
         std::fs::write(home.path("trust.txt"), format!("{trust}\n")).unwrap();
         let config = JournalConfig {
             dir: home.path("audit"),
             domain: "aegis.localhost".to_owned(),
             region,
-            writer: "gw-1".to_owned(),
+            writer: writer.to_owned(),
             build: "test".to_owned(),
             config_sha256: Hash::of(b""),
             region_key: SecretKey::from_seed(&seed),
@@ -43,13 +49,42 @@ impl Ledger {
             file_bytes: 16 * 1_024,
         };
         let (journal, _) = Journal::open(config.clone()).unwrap();
-        Self { journal, config, next: 1 }
+        Self { journal, config, next }
     }
 
     /// Begins to ship it to a folder.
     pub(crate) fn ship(&self, bucket: &Path) -> Shipper {
         let address = Address { url: format!("file://{}", bucket.display()), options: Vec::new() };
         start(ShipConfig::new(&self.config, address).unwrap(), &self.journal).unwrap()
+    }
+
+    /// Begins to show its heads to the voter behind a URL, and to keep what that says.
+    pub(crate) fn shown(&self, url: &str, token: &str) -> (Anchors, Witnesses) {
+        let (config, disk) = (&self.config, Arc::clone(&self.config.disk));
+        let registry = config.registry().unwrap();
+        let key = config.region_key.verifier(registry.as_str());
+        let anchors = Anchors::start(AnchorConfig {
+            dir: config.dir.clone(),
+            registry: registry.clone(),
+            key: key.clone(),
+            newest: self.journal.newest_head(),
+            home: Box::new(Http::new(&format!("{url}/v1/audit/witness"), None)),
+            registrar: Box::new(HttpRegistrar::new(url, token, None)),
+            ca: None,
+            known: config.dir.with_extension("known"),
+            disk: Arc::clone(&disk),
+            disown: Box::new(|| std::process::abort()),
+        });
+        let anchors = anchors.unwrap();
+        let witnesses = Witnesses::start(WitnessConfig {
+            dir: config.dir.clone(),
+            registry,
+            region: key,
+            disk,
+            heads: vec![anchors.cosigned()],
+            witnesses: Vec::new(),
+        });
+        (anchors, witnesses.unwrap())
     }
 
     /// The same, and deletes what it shipped of the first records.

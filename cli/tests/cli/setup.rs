@@ -139,7 +139,7 @@ fn init_names_the_tenant_everywhere() {
 fn data_goes_to_stdout_and_words_to_stderr() {
     let home = Home::empty();
     let made = home.run(&["-o", "json", "init"]).success();
-    assert_eq!(json(&made).as_array().unwrap().len(), 7);
+    assert_eq!(json(&made).as_array().unwrap().len(), 8);
     assert!(stderr(&made).contains("next: "));
     let quiet = Home::empty().run(&["--quiet", "init"]).success();
     assert_eq!(stderr(&quiet), "");

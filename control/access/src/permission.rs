@@ -19,6 +19,10 @@ pub enum Permission {
     ApprovalsOverride,
     /// Asking, and using up what was granted: a gateway's part.
     ApprovalsUse,
+    /// Which audit logs the region witnesses, and how far.
+    AuditRead,
+    /// Having a log witnessed.
+    AuditWrite,
     BudgetsRead,
     BudgetsWrite,
     ClusterRead,
@@ -47,13 +51,15 @@ pub enum Permission {
 const PEOPLE: &[Role] = &[Role::Viewer, Role::Approver, Role::Author, Role::Operator];
 
 impl Permission {
-    pub const ALL: [Permission; 23] = [
+    pub const ALL: [Permission; 25] = [
         Permission::AgentsRead,
         Permission::AgentsWrite,
         Permission::ApprovalsRead,
         Permission::ApprovalsAnswer,
         Permission::ApprovalsOverride,
         Permission::ApprovalsUse,
+        Permission::AuditRead,
+        Permission::AuditWrite,
         Permission::BudgetsRead,
         Permission::BudgetsWrite,
         Permission::ClusterRead,
@@ -81,6 +87,8 @@ impl Permission {
             Permission::ApprovalsAnswer => "approvals:answer",
             Permission::ApprovalsOverride => "approvals:override",
             Permission::ApprovalsUse => "approvals:use",
+            Permission::AuditRead => "audit:read",
+            Permission::AuditWrite => "audit:write",
             Permission::BudgetsRead => "budgets:read",
             Permission::BudgetsWrite => "budgets:write",
             Permission::ClusterRead => "cluster:read",
@@ -106,6 +114,7 @@ impl Permission {
         match self {
             Permission::AgentsRead
             | Permission::ApprovalsRead
+            | Permission::AuditRead
             | Permission::BudgetsRead
             | Permission::ClusterRead
             | Permission::FleetRead
@@ -118,6 +127,7 @@ impl Permission {
             | Permission::BudgetsWrite
             | Permission::PoliciesActivate
             | Permission::RevocationsWrite => &[Role::Operator],
+            Permission::AuditWrite => &[Role::Operator, Role::Follower],
             Permission::FeedRead | Permission::FleetReport | Permission::ApprovalsUse => {
                 &[Role::Follower]
             }

@@ -76,7 +76,8 @@ fn who_writes_a_version_does_not_put_it_into_force_and_the_other_way_round() {
 #[test]
 fn a_machine_reads_nothing_but_what_it_follows() {
     let had: Vec<_> = Permission::ALL.into_iter().filter(|it| Role::Follower.has(*it)).collect();
-    assert_eq!(had, [Permission::ApprovalsUse, Permission::FeedRead, Permission::FleetReport]);
+    let (asks, shows) = (Permission::ApprovalsUse, Permission::AuditWrite);
+    assert_eq!(had, [asks, shows, Permission::FeedRead, Permission::FleetReport]);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use aegis_access::Unpermitted;
 use aegis_document::Diagnostics;
 use aegis_ledger::ApprovalRefusal;
-use aegis_ledger::{ReleaseRefusal, TenantRefusal, VoterRefusal};
+use aegis_ledger::{ReleaseRefusal, StreamRefusal, TenantRefusal, VoterRefusal};
 use aegis_policy::BundleError;
 use aegis_raft_store::NodeError;
 use aegis_registry::Refusal;
@@ -42,6 +42,15 @@ pub enum ReleasesError {
     Rewound { revision: u64 },
     #[error("a release cannot be written")]
     Content(#[from] serde_json::Error),
+}
+
+/// Why an audit log is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("{0}")]
+    Refused(StreamRefusal),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +129,12 @@ pub enum Problem {
     Bundle(#[from] BundleError),
     #[error("a compilation ended half-way")]
     Compiler,
+    #[error("{0}")]
+    Log(StreamRefusal),
+    #[error("the log's key did not sign this head")]
+    HeadNotSigned,
+    #[error("the proof does not show that this head extends the one cosigned last")]
+    HeadNotProven,
     #[error("no random numbers are to be had")]
     Random(#[from] RandomError),
 }
@@ -135,6 +150,15 @@ impl From<LedgerError> for Problem {
             | LedgerError::Unknown
             | LedgerError::TooLarge
             | LedgerError::Full => Problem::Ledger(error),
+        }
+    }
+}
+
+impl From<LogError> for Problem {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Refused(refusal) => Problem::Log(refusal),
+            LogError::Ledger(error) => error.into(),
         }
     }
 }
@@ -217,7 +241,12 @@ impl Problem {
                 (StatusCode::SERVICE_UNAVAILABLE, "learning")
             }
             Problem::Voters(_) => (StatusCode::SERVICE_UNAVAILABLE, "voters"),
-            Problem::Member(VoterRefusal::Address) => (StatusCode::BAD_REQUEST, "malformed"),
+            Problem::Log(refusal) => log(*refusal),
+            Problem::HeadNotSigned => (StatusCode::FORBIDDEN, "head-not-signed"),
+            Problem::HeadNotProven => (StatusCode::UNPROCESSABLE_ENTITY, "head-not-proven"),
+            Problem::Member(VoterRefusal::Address | VoterRefusal::Key) => {
+                (StatusCode::BAD_REQUEST, "malformed")
+            }
             Problem::Member(VoterRefusal::Unknown) => (StatusCode::NOT_FOUND, "not-found"),
             Problem::Member(VoterRefusal::NotAllRead | VoterRefusal::Lower) => {
                 (StatusCode::CONFLICT, "level")
@@ -252,6 +281,21 @@ fn unwritten(error: &LedgerError) -> &'static str {
         | LedgerError::TooLarge
         | LedgerError::NoRecord(_)
         | LedgerError::Unrecorded(_) => "ledger",
+    }
+}
+
+fn log(refusal: StreamRefusal) -> (StatusCode, &'static str) {
+    match refusal {
+        StreamRefusal::Key => (StatusCode::BAD_REQUEST, "malformed"),
+        StreamRefusal::Exists => (StatusCode::CONFLICT, "log-exists"),
+        StreamRefusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
+        // Of a head, which `add-checkpoint` answers for.
+        StreamRefusal::Unknown
+        | StreamRefusal::Ended
+        | StreamRefusal::Unsigned
+        | StreamRefusal::NotAhead
+        | StreamRefusal::NotProven
+        | StreamRefusal::Conflict => (StatusCode::CONFLICT, "declined"),
     }
 }
 

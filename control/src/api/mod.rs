@@ -17,6 +17,7 @@ mod residency;
 mod revocations;
 mod sessions;
 mod spend;
+mod witness;
 
 use std::sync::Arc;
 
@@ -53,6 +54,8 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .post("/v1/approvals/{tenant}/{id}/deny", ApprovalsAnswer, approvals::deny)
         .post("/v1/approvals/{tenant}/{id}/consume", ApprovalsUse, approvals::consume)
         .post("/v1/overrides", narrowed(ApprovalsOverride), approvals::override_once)
+        .get("/v1/audit/logs", AuditRead, witness::list)
+        .put("/v1/audit/logs", AuditWrite, witness::register)
         .get("/v1/keys", KeysRead, keys::list)
         .post("/v1/keys", KeysWrite, keys::rotate)
         .post("/v1/keys/{kid}/retire", KeysWrite, keys::retire)
@@ -94,6 +97,7 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .route("/.well-known/oauth-protected-resource", get(oauth::protected_resource))
         .route("/.well-known/jwks.json", get(oauth::jwks))
         .route("/v1/enrol", post(enrol::enrol))
+        .route("/v1/audit/witness/add-checkpoint", post(witness::add_checkpoint))
         .route("/v1/openapi.json", get(openapi));
     guarded
         .into_router()

@@ -32,3 +32,4 @@ mod rollouts;
 mod tls;
 mod tokens;
 mod voters;
+mod witness;

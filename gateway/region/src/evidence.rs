@@ -18,10 +18,7 @@ use aegis_corridor::clock;
 use aegis_telemetry::Saved;
 use anyhow::Context as _;
 
-use crate::{files, keys};
-
-/// The writer's name in audit origins; one gateway process writes a data directory.
-const WRITER: &str = "gateway-1";
+use crate::{files, keys, name};
 
 /// Opens the journal of this life, and says which registry verifiers should trust.
 pub fn open(config: &Config) -> anyhow::Result<(JournalConfig, Journal, Recovered)> {
@@ -31,7 +28,7 @@ pub fn open(config: &Config) -> anyhow::Result<(JournalConfig, Journal, Recovere
         dir: config.data_dir.join("audit"),
         domain: config.domain.clone(),
         region: config.region.clone(),
-        writer: WRITER.to_owned(),
+        writer: name::of(config)?,
         build: format!("aegis-gateway {}", env!("CARGO_PKG_VERSION")),
         config_sha256: Hash::from_bytes(config.sha256),
         region_key: region_key.clone(),

@@ -5,6 +5,7 @@
 //! what a command takes back is refused here before the command is answered, and within one page of the feed elsewhere.
 
 mod afar;
+pub mod anchors;
 mod approvals;
 mod chronicle;
 pub mod evidence;
@@ -13,6 +14,7 @@ mod files;
 mod heard;
 pub mod keys;
 pub mod metadata;
+mod name;
 pub mod releases;
 mod replay;
 mod voter;
@@ -235,6 +237,7 @@ impl Kept {
             .context("the gateway's own name cannot stand in the ledger")?;
         let chronicle: Arc<dyn Chronicle> = Arc::new(Journalled(means.journal));
         let control = control.with_purse(purse).with_chronicle(Arc::clone(&chronicle));
+        let control = control.reached_at(api.own_url.clone());
         let control = match &api.people {
             Some(from) => control.with_people(people(from)?),
             None => control,

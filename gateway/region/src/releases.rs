@@ -24,7 +24,7 @@ use anyhow::Context as _;
 use tokio::runtime::Handle;
 
 use crate::exports::Stored;
-use crate::{evidence, files};
+use crate::{evidence, name};
 
 /// The tenants whose policies the region releases.
 fn lines(config: &Config) -> BTreeSet<LineKey> {
@@ -65,7 +65,7 @@ pub fn follow(
         }
     };
     let wanted = FollowConfig {
-        gateway: name(config)?,
+        gateway: name::of(config)?,
         build: format!("aegis-gateway {}", env!("CARGO_PKG_VERSION")),
         region: config.region.clone(),
         region_keys: region_keys.clone(),
@@ -86,22 +86,6 @@ fn export(from: &PolicyExport, config: &Config) -> anyhow::Result<Export> {
             Export::Generations(Arc::new(Stored { address, region: config.region.clone() }))
         }
     })
-}
-
-/// What the fleet calls this gateway: what it was configured as, or a name that its data directory keeps.
-fn name(config: &Config) -> anyhow::Result<String> {
-    if let Some(name) = &config.name {
-        return Ok(name.clone());
-    }
-    let path = config.data_dir.join("gateway.name");
-    if let Ok(name) = std::fs::read_to_string(&path) {
-        return Ok(name.trim().to_owned());
-    }
-    let random: [u8; 4] = clock::random()?;
-    let name = format!("gw-{:08x}", u32::from_be_bytes(random));
-    files::replace(&path, name.as_bytes())
-        .with_context(|| format!("{} cannot be written", path.display()))?;
-    Ok(name)
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

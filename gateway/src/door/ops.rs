@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aegis_audit_ship::{Shipper, Standing};
+use aegis_audit_witness::{Anchors, Witnesses};
 use aegis_corridor::clock;
 use aegis_decide::BacklogRule;
 use aegis_domain::Timestamp;
-use aegis_telemetry::{Readiness, Shipped};
+use aegis_telemetry::{Anchored, Readiness, Shipped, Witnessed};
 use async_trait::async_trait;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderValue, Response, StatusCode};
@@ -65,6 +66,17 @@ impl Ops {
         })
     }
 
+    /// Whether the region could not tell that this log is gone. Who brings releases along may start with nobody reachable.
+    fn unknown_log(&self) -> Option<String> {
+        let corridor = &self.gateway.corridor;
+        let standing = corridor.anchors.as_ref()?.standing();
+        if standing.is_known || corridor.config.policy_export.is_some() {
+            return None;
+        }
+        let why = standing.trouble.unwrap_or_else(|| "it was not asked yet".to_owned());
+        Some(format!("the region does not know this audit log: {why}"))
+    }
+
     async fn readiness(&self) -> (StatusCode, String) {
         let (status, text) = self.ask_readiness().await;
         let is_ready = status == StatusCode::OK;
@@ -83,7 +95,7 @@ impl Ops {
         if let Err(error) = self.gateway.corridor.journal.health() {
             return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n"));
         }
-        if let Some(why) = self.unreleased() {
+        if let Some(why) = self.unreleased().or_else(|| self.unknown_log()) {
             return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n"));
         }
         if let Err(error) = self.gateway.corridor.state.health().await {
@@ -106,6 +118,24 @@ impl Ops {
         }
     }
 
+    fn witnessed(&self) {
+        let corridor = &self.gateway.corridor;
+        if let Some(standing) = corridor.anchors.as_ref().map(Anchors::standing) {
+            corridor.metrics.set_anchored(Anchored {
+                lag_s: standing.lag().as_secs_f64(),
+                size: standing.size,
+                voters: u64::try_from(standing.voters).unwrap_or(u64::MAX),
+            });
+        }
+        for standing in corridor.witnesses.iter().flat_map(Witnesses::standing) {
+            corridor.metrics.set_witnessed(Witnessed {
+                witness: standing.name,
+                size: standing.size,
+                is_troubled: standing.trouble.is_some(),
+            });
+        }
+    }
+
     async fn metrics(&self) -> String {
         self.readiness().await;
         let corridor = &self.gateway.corridor;
@@ -117,6 +147,7 @@ impl Ops {
                 last_unix_s: standing.shipped_at.map(Timestamp::unix_s),
             });
         }
+        self.witnessed();
         corridor.metrics.render()
     }
 }

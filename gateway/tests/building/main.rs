@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 #![expect(clippy::print_stdout, reason = "tests over corpora print their counts")]
 
+mod anchors;
 mod approvals;
 mod bodies;
 mod changes;

@@ -29,11 +29,15 @@ pub(crate) async fn three() -> [Building; 3] {
 /// One voter more, and its id.
 async fn join(other: &Building) -> (Building, u64) {
     let (plan, id) = Plan::new().await.joining(other);
-    let house = plan.start(GATEWAY).await;
+    // Until it is one of the voters, nobody witnesses its audit log, and so it is not ready.
+    let house = plan.launch(GATEWAY).await;
     eventually("it is promoted", || {
         other.region().try_post(&format!("/v1/cluster/members/{id}/promote"), json!({})).is_ok()
     })
     .await;
+    while !house.is_ready().await {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     (house, id)
 }
 

@@ -86,9 +86,8 @@ async fn decisions(
     let trust = Trust::parse(&trust).unwrap();
     let streams: Vec<Origin> = streams.collect();
     let work = tokio::task::spawn_blocking(move || {
-        let (_, region) = trust.registries().next().unwrap();
         let bucket = Bucket::open(&place).unwrap();
-        let log = BucketLog::open(&bucket, region).unwrap();
+        let log = BucketLog::open(&bucket, &trust).unwrap();
         let mut found = BTreeSet::new();
         let mut note = |record: &[u8]| {
             if let Entry::Decision(one) = Record::parse(record).unwrap().entry {

@@ -75,11 +75,13 @@ fn address(port: u16, place: &str) -> Address {
 /// Verifies what is in a bucket; off the runtime, because the bucket's client has one of its own.
 async fn verify(house: &Building, address: Address) -> Report {
     let trust = std::fs::read_to_string(house.data().join("trust.txt")).unwrap();
-    let trust = Trust::parse(&trust).unwrap();
+    verify_under(Trust::parse(&trust).unwrap(), address).await
+}
+
+async fn verify_under(trust: Trust, address: Address) -> Report {
     let work = tokio::task::spawn_blocking(move || {
-        let (_, region) = trust.registries().next().unwrap();
         let bucket = Bucket::open(&address).unwrap();
-        let log = BucketLog::open(&bucket, region).unwrap();
+        let log = BucketLog::open(&bucket, &trust).unwrap();
         let options =
             Options { depth: Depth::Schema, remembered: Vec::new(), witnessed_since: None };
         verify_region(&log, &trust, &options, &mut |_| {})

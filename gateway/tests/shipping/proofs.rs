@@ -122,9 +122,9 @@ async fn a_record_that_was_changed_on_disk_is_not_proved() {
     let house = plan.start(GATEWAY).await;
     let (first, second) = (call(&house.agent("bot")).await, call(&house.agent("bot")).await);
     proof(&house.agent("bot"), &second).await;
-    let wal = house
-        .data()
-        .join("audit/streams/gateway-1/00000000000000000001/wal/00000000000000000000.wal");
+    let name = std::fs::read_to_string(house.data().join("gateway.name")).unwrap();
+    let wal = house.data().join("audit/streams").join(name);
+    let wal = wal.join("00000000000000000001/wal/00000000000000000000.wal");
     let mut bytes = std::fs::read(&wal).unwrap();
     // With its checksum made good, as whoever can write to the disk would.
     let needle = first["jti"].as_str().unwrap().as_bytes();

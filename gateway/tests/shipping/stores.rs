@@ -77,31 +77,48 @@ async fn a_store_that_is_away_at_the_start_is_said_to_be_and_caught_up_with_late
 }
 
 #[tokio::test]
-async fn two_gateways_share_a_bucket_by_their_prefixes_and_no_other_way() {
+async fn gateways_share_a_place_by_their_names_and_their_log_is_one() {
     let Some(moto) = Moto::start() else { return };
     moto.locked_bucket("audit", "GOVERNANCE", 1);
-    let mut houses = Vec::new();
-    for place in ["audit/gw-1", "audit/gw-2"] {
-        let house = plan().await.ships(s3(moto.port(), place)).start(GATEWAY).await;
+    let named = async |name| {
+        plan()
+            .await
+            .with("/name", json!(name))
+            .ships(s3(moto.port(), "audit/eu"))
+            .start(GATEWAY)
+            .await
+    };
+    let (mut trust, mut streams) = (String::new(), Vec::new());
+    // One draws a name and keeps it.
+    for name in [Some("gw-a"), Some("gw-b"), None] {
+        let mut house = match name {
+            Some(name) => named(name).await,
+            None => plan().await.ships(s3(moto.port(), "audit/eu")).start(GATEWAY).await,
+        };
         house.agent("bot").post("/open/x").json(&json!({ "text": "a" })).send().await.is_ok();
-        houses.push((house, place));
-    }
-    for (house, _) in &mut houses {
         house.stop().await;
+        let file = std::fs::read_to_string(house.data().join("trust.txt")).unwrap();
+        trust.extend(
+            file.lines().filter(|line| line.starts_with("log ")).map(|it| format!("{it}\n")),
+        );
+        let kept = || std::fs::read_to_string(house.data().join("gateway.name")).unwrap();
+        let name = name.map_or_else(kept, str::to_owned);
+        streams.push(format!("audit.example.com/eu-west-1/{name}/1"));
     }
-    for (house, place) in &houses {
-        let report = verify(house, address(moto.port(), place)).await;
-        assert_eq!(report.verdict(), Verdict::Pass, "{place} {report:#?}");
-    }
+    let trust = Trust::parse(&(trust + "quorum none\n")).unwrap();
+    let whole = async || verify_under(trust.clone(), address(moto.port(), "audit/eu")).await;
+    let report = whole().await;
+    assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
+    let found: Vec<&str> = report.streams.iter().map(|it| it.origin.as_str()).collect();
+    assert_eq!(found, streams);
 
-    let mut third = plan().await.ships(s3(moto.port(), "audit/gw-2")).start(GATEWAY).await;
+    let mut third = named("gw-b").await;
     shows(&third, "trouble", async || third.metric("aegis_audit_shipping_trouble").await == 1)
         .await;
     let told = third.ops("GET", "/readyz").await.text();
     assert!(told.contains("the bucket holds the log of another registry under v1/"), "{told}");
     third.stop().await;
-    let (house, place) = &houses[1];
-    let report = verify(house, address(moto.port(), place)).await;
+    let report = whole().await;
     assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
 }
 
@@ -113,7 +130,8 @@ async fn what_an_earlier_life_shipped_goes_and_the_next_start_and_the_bucket_hav
     let id = reply.is_ok().decision_id();
     house.stop().await;
     house.start_again().await;
-    let first = house.data().join("audit/streams/gateway-1/00000000000000000001");
+    let name = std::fs::read_to_string(house.data().join("gateway.name")).unwrap();
+    let first = house.data().join("audit/streams").join(name).join("00000000000000000001");
     shows(&house, "deletion", async || {
         std::fs::read_dir(first.join("wal")).unwrap().next().is_none()
     })

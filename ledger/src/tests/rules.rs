@@ -2,6 +2,8 @@
 //!
 //! Not here: releases and streams. Invariant: a rule has a test that fails without it.
 
+use aegis_audit_chain::cosignature::Cosigner;
+
 use super::*;
 
 fn refused(refusal: ApprovalRefusal) -> Answer {
@@ -177,4 +179,34 @@ fn a_ledger_that_was_taken_over_has_one_voter_and_gives_out_no_old_id() {
     assert_eq!(desk.act(to(3), at(2)), Err(Refusal::Voter(VoterRefusal::Unknown)));
     desk.act(to(2), at(3)).unwrap();
     assert_eq!(&*desk.ledger.voters().get(2).unwrap().address, "c:7400");
+}
+
+#[test]
+fn a_voter_cosigns_with_one_key_at_a_time_and_none_is_forgotten() {
+    let mut desk = Desk::default();
+    let admit = || Action::Voter(VoterAct::Admit { address: "a:7400".into() });
+    let key = |seed: u8, name: &str| {
+        let cosigner = Cosigner::new(name, SecretKey::from_seed(&[seed; 32])).unwrap();
+        cosigner.witness().to_string()
+    };
+    let says = |id, key: String| {
+        Action::Voter(VoterAct::Cosigns { id, key: key.into(), url: Some("https://v".into()) })
+    };
+    let refused = |refusal| Err(Refusal::Voter(refusal));
+    desk.act(admit(), at(0)).unwrap();
+    desk.act(admit(), at(0)).unwrap();
+    desk.act(says(1, key(1, "r/voters/1")), at(1)).unwrap();
+    desk.act(says(1, key(1, "r/voters/1")), at(2)).unwrap();
+    assert_eq!(desk.ledger.voters().cosigners().len(), 1, "it said the same");
+    // One key under two names would be two votes of one voter.
+    assert_eq!(desk.act(says(2, key(1, "r/voters/2")), at(3)), refused(VoterRefusal::Key));
+    assert_eq!(desk.act(says(2, "no key".into()), at(3)), refused(VoterRefusal::Key));
+    assert_eq!(desk.act(says(9, key(9, "r/voters/9")), at(3)), refused(VoterRefusal::Unknown));
+    desk.act(says(1, key(3, "r/voters/1")), at(4)).unwrap();
+    desk.act(says(2, key(2, "r/voters/2")), at(5)).unwrap();
+    desk.act(Action::Voter(VoterAct::Dismiss { id: 2 }), at(6)).unwrap();
+    let ends: Vec<_> = desk.ledger.voters().cosigners().iter().map(|it| it.until).collect();
+    assert_eq!(ends, [Some(at(4)), None, Some(at(6))]);
+    assert_eq!(*desk.ledger.voters().cosigner(1).unwrap().key, *key(3, "r/voters/1"));
+    assert!(desk.ledger.voters().cosigner(2).is_none());
 }

@@ -72,8 +72,14 @@ fn two_heads_of_one_size_are_kept_as_evidence_also_when_the_stream_has_moved_on(
     let mut desk = begun();
     desk.act(anchor(&signer(1), &leaves(3, b""), 0), at(1)).unwrap();
     desk.act(anchor(&signer(1), &leaves(7, b""), 3), at(2)).unwrap();
-    let lie = anchor(&signer(1), &leaves(3, b"another record"), 0);
+    let other = leaves(3, b"another record");
+    let head = Head { origin: Origin::parse(ORIGIN).unwrap(), size: 3, root: tree::root(&other) };
+    let is_news =
+        |desk: &Desk| desk.ledger.streams().get(&head.origin).unwrap().is_news_against(&head);
+    assert!(is_news(&desk));
+    let lie = anchor(&signer(1), &other, 0);
     assert_eq!(desk.act(lie.clone(), at(3)), refused(StreamRefusal::Conflict));
+    assert!(!is_news(&desk), "it is kept already");
     let stream = desk.ledger.streams().get(&Origin::parse(ORIGIN).unwrap()).unwrap();
     let [evidence] = stream.evidence() else { panic!("{:?}", stream.evidence()) };
     let Action::Stream(StreamAct::Anchor { note, .. }) = lie else { unreachable!() };

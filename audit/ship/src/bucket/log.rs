@@ -1,15 +1,16 @@
 //! A region's log as it lies in a bucket, put before the verifier as if it were the journal's own directory.
 //!
-//! Not here: the verifier (`audit/chain`). Invariant: a segment is handed out only when its manifest bears the region key's
-//! signature, follows the one before, and covers every byte of it.
+//! Not here: the verifier (`audit/verify`). Invariant: a segment is handed out only when its manifest is signed by the key of a
+//! registry that may speak for its stream, follows the one before, and covers every byte of it.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 
-use aegis_audit_chain::note::Verifier;
+use aegis_audit_chain::note::NoteError;
 use aegis_audit_chain::segment::{Digest, Manifest, SegmentError};
 use aegis_audit_chain::source::{LogSource, SourceError};
+use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Hash, Origin, layout};
 use flate2::read::MultiGzDecoder;
 use parking_lot::Mutex;
@@ -20,7 +21,7 @@ use super::{Bucket, BucketError, Listed, OBJECT_BYTES_MAX};
 #[derive(Debug)]
 pub struct BucketLog<'b> {
     bucket: &'b Bucket,
-    region: Verifier,
+    trust: Trust,
     /// By their paths in the journal's own directory.
     files: BTreeMap<String, File>,
     names: BTreeMap<String, BTreeSet<String>>,
@@ -48,13 +49,11 @@ struct Segment {
 }
 
 impl<'b> BucketLog<'b> {
-    /// Lists the objects of the region whose registry is signed by `region`.
-    pub fn open(bucket: &'b Bucket, region: &Verifier) -> Result<Self, BucketError> {
-        let unknown = |_| BucketError::Address(region.name().to_owned());
-        let registry = Origin::parse(region.name()).map_err(unknown)?;
+    /// Lists the objects of the region whose registries are trusted.
+    pub fn open(bucket: &'b Bucket, trust: &Trust) -> Result<Self, BucketError> {
         let mut log = Self {
             bucket,
-            region: region.clone(),
+            trust: trust.clone(),
             files: BTreeMap::new(),
             names: BTreeMap::new(),
             objects: BTreeMap::new(),
@@ -62,13 +61,21 @@ impl<'b> BucketLog<'b> {
             last: Mutex::new(None),
             bytes: 0,
         };
-        // The registry first: what it had when it was listed was shipped before it, so the listing after has all of that.
-        let dir = layout::bucket_dir(&registry);
-        let mut listed = bucket.list(&dir)?;
-        let all = bucket.list(&format!("{}/{}", layout::BUCKET_ROOT, registry.region()))?;
-        listed.extend(all.into_iter().filter(|one| !one.key.starts_with(&dir)));
+        // The registries first: what they had when they were listed was shipped before them, so the listing after has all of
+        // that.
+        let registries: Vec<&Origin> = trust.registries().map(|(origin, _)| origin).collect();
+        let Some(first) = registries.first() else { return Ok(log) };
+        let (mut listed, mut dirs) = (Vec::new(), Vec::new());
+        for registry in &registries {
+            let dir = layout::bucket_dir(registry);
+            listed.extend(bucket.list(&dir)?);
+            dirs.push(format!("{dir}/"));
+        }
+        let all = bucket.list(&format!("{}/{}", layout::BUCKET_ROOT, first.region()))?;
+        let is_new = |one: &Listed| !dirs.iter().any(|dir| one.key.starts_with(dir));
+        listed.extend(all.into_iter().filter(is_new));
         for one in listed {
-            log.take(&registry, one);
+            log.take(first, one);
         }
         log.link();
         Ok(log)
@@ -127,7 +134,11 @@ impl<'b> BucketLog<'b> {
         let note = self.object(&key)?;
         let broken = |why| SourceError::Broken { path: key.clone(), why };
         let note = std::str::from_utf8(&note).unwrap_or_default();
-        let (manifest, hash) = Manifest::open(note, &self.region).map_err(broken)?;
+        let mut opened = Err(SegmentError::Note(NoteError::Unsigned));
+        for region in self.trust.regions_of(origin) {
+            opened = opened.or_else(|_| Manifest::open(note, region));
+        }
+        let (manifest, hash) = opened.map_err(broken)?;
         let here = manifest.origin == *origin && (manifest.first, manifest.size) == at;
         if here { Ok((manifest, hash)) } else { Err(broken(SegmentError::Misplaced)) }
     }
@@ -183,8 +194,7 @@ pub(crate) fn unpack(stored: &[u8]) -> Option<Vec<u8>> {
 fn file_of(registry: &Origin, key: &str) -> Option<(String, Option<File>)> {
     let mut parts = key.split('/').skip(2);
     let (writer, number) = (parts.next()?, layout::parse_incarnation_name(parts.next()?)?);
-    let domain = registry.as_str().split('/').next()?;
-    let origin = format!("{domain}/{}/{writer}/{number}", registry.region());
+    let origin = format!("{}/{}/{writer}/{number}", registry.domain(), registry.region());
     let origin = Origin::parse(&origin).ok()?;
     let (dir, name) = (parts.next()?, parts.next());
     if parts.next().is_some() {

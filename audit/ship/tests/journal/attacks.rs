@@ -10,7 +10,7 @@ use aegis_audit_verify::{Finding, Flaw, Verdict};
 use crate::support::{config, decision, outcome, rewrite, verify, verify_with, wals, write_calls};
 
 const STREAM: &str = "streams/gw-1/00000000000000000001";
-const REGISTRY: &str = "registry/1";
+const REGISTRY: &str = "registry.gw-1/1";
 const CALLS: u64 = 40;
 
 /// A log that ended in order: genesis, anchor_ref, 40 calls of two records, two tenants' seals, seal, close, over several files.

@@ -131,7 +131,7 @@ const ATTACKS: &[Attack] = &[
         name: "5: everything is removed, the registry too",
         act: |dir| {
             fs::remove_dir_all(dir.join("streams")).unwrap();
-            fs::remove_dir_all(dir.join("registry")).unwrap();
+            fs::remove_dir_all(dir.join("registry.gw-1")).unwrap();
         },
         is_valid_to_a_plain_chain: true,
         finds: |flaw| *flaw == Flaw::Empty,

@@ -10,7 +10,7 @@ use aegis_audit_verify::{Flaw, Gap, Verdict};
 use crate::support::{config, copy_dir, decision, outcome, rewrite, verify, wals, write_calls};
 
 const STREAM: &str = "streams/gw-1/00000000000000000001";
-const REGISTRY: &str = "registry/1";
+const REGISTRY: &str = "registry.gw-1/1";
 
 /// The directory as a crash would leave it: copied while the journal is live. Two decisions, one with an outcome.
 fn crashed_log() -> tempfile::TempDir {

@@ -96,7 +96,7 @@ impl LogSource for DirSource {
 }
 
 pub(crate) fn trust() -> Trust {
-    Trust::of(region_key().verifier("aegis.example/eu-west-1/registry/1")).unwrap()
+    Trust::of(region_key().verifier("aegis.example/eu-west-1/registry.gw-1/1")).unwrap()
 }
 
 pub(crate) fn verify(dir: &Path) -> Report {

@@ -11,6 +11,7 @@ mod crews;
 mod address;
 mod bucket_attacks;
 mod crashes;
+mod fleet;
 mod prune;
 mod python;
 mod rounds;

@@ -107,7 +107,8 @@ fn a_prefix_that_is_gone_without_the_regions_word_is_a_finding() {
     let note = place.dir.path().join(STREAM).join("pruned.note");
     let text = fs::read_to_string(&note).unwrap();
     let pruned = Pruned::read_unverified(&text).unwrap();
-    let forged = Signer::new("aegis.example/eu-west-1/registry/1", SecretKey::from_seed(&[8; 32]));
+    let forged =
+        Signer::new("aegis.example/eu-west-1/registry.gw-1/1", SecretKey::from_seed(&[8; 32]));
     type Change<'c> = &'c dyn Fn();
     let changes: [(&str, Change<'_>); 4] = [
         ("no note", &|| fs::remove_file(&note).unwrap()),

@@ -146,7 +146,7 @@ fn another_object_under_our_name_stops_the_shipper() {
     let Some(moto) = Moto::start() else { return };
     moto.locked_bucket("audit", "COMPLIANCE", 30);
     let place = Place::new();
-    let registry = "/audit/gw-1/v1/eu-west-1/registry/00000000000000000001/seg/";
+    let registry = "/audit/gw-1/v1/eu-west-1/registry.gw-1/00000000000000000001/seg/";
     // Where the registry's first segment will end is not known, so every name is taken.
     for last in 3..40 {
         let name = format!("{registry}{:020}-{last:020}.rec.gz", 0);

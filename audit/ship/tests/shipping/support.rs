@@ -24,7 +24,7 @@ pub(crate) use journal::{
 pub(crate) const STREAM: &str = "streams/gw-1/00000000000000000001";
 /// Where that stream lies in a bucket.
 pub(crate) const SHIPPED: &str = "v1/eu-west-1/gw-1/00000000000000000001";
-pub(crate) const REGISTRY: &str = "aegis.example/eu-west-1/registry/1";
+pub(crate) const REGISTRY: &str = "aegis.example/eu-west-1/registry.gw-1/1";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A journal's directory and the folder it is shipped to.
@@ -95,11 +95,14 @@ pub(crate) fn address(bucket: &Path) -> Address {
 }
 
 pub(crate) fn verify(address: &Address) -> Report {
-    let region = region_key().verifier(REGISTRY);
+    verify_under(address, &trust())
+}
+
+pub(crate) fn verify_under(address: &Address, trust: &Trust) -> Report {
     let bucket = Bucket::open(address).unwrap();
-    let log = BucketLog::open(&bucket, &region).unwrap();
+    let log = BucketLog::open(&bucket, trust).unwrap();
     let options = Options { depth: Depth::Schema, remembered: Vec::new(), witnessed_since: None };
-    agreed(&log, &Trust::of(region).unwrap(), &options)
+    agreed(&log, trust, &options)
 }
 
 /// Waits until the shipper's standing is as wished.

@@ -5,28 +5,28 @@ use std::path::Path;
 
 use aegis_audit_chain::cosignature::Witness as Key;
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_ship::{
-    Directory, Journal, RealDisk, WitnessAt, WitnessConfig, WitnessStanding, Witnesses, start,
-};
+use aegis_audit_ship::{Directory, Journal, RealDisk, start};
 use aegis_audit_verify::{Depth, Flaw, Gap, Options, Report, Verdict, verify_region};
+use aegis_audit_witness::{WitnessAt, WitnessConfig, WitnessStanding, Witnesses};
 use aegis_domain::Timestamp;
 
 use crate::support::{Place, REGISTRY, config, copy_dir, region_key, write_calls};
 use crate::verifiers::witness::Witness;
 
-const SEEN: &str = "registry/1/witnessed";
+const SEEN: &str = "registry.gw-1/1/witnessed";
 
 fn region_vkey() -> String {
     region_key().verifier(REGISTRY).to_string()
 }
 
-fn asking(dir: &Path, witness: &Witness) -> WitnessConfig {
+fn asking(journal: &Journal, dir: &Path, witness: &Witness) -> WitnessConfig {
     let key = Key::parse(witness.vkey()).unwrap();
     WitnessConfig {
         dir: dir.to_path_buf(),
         registry: aegis_audit_chain::Origin::parse(REGISTRY).unwrap(),
         region: region_key().verifier(REGISTRY),
         disk: std::sync::Arc::new(RealDisk),
+        heads: vec![journal.newest_head()],
         witnesses: vec![WitnessAt { witness: key, url: witness.url(), ca: None }],
     }
 }
@@ -34,7 +34,7 @@ fn asking(dir: &Path, witness: &Witness) -> WitnessConfig {
 /// One life of a journal, after which the witness was shown its last head; what it said.
 fn live(dir: &Path, witness: &Witness, calls: u64) -> WitnessStanding {
     let journal = Journal::open(config(dir)).unwrap().0;
-    let witnesses = Witnesses::start(asking(dir, witness)).unwrap();
+    let witnesses = Witnesses::start(asking(&journal, dir, witness)).unwrap();
     write_calls(&journal, calls);
     journal.close().unwrap();
     let standing = witnesses.stop();

@@ -219,10 +219,11 @@ fn a_registry_cut_back_edited_or_of_another_key_is_not_believed() {
     let earlier = flaw(|records| records.truncate(4));
     assert!(matches!(earlier, Flaw::Stranger | Flaw::Stale { .. }), "{earlier:?}");
 
-    let other = SecretKey::from_seed(&[8; 32]).verifier("aegis.example/eu-west-1/registry/1");
+    let other = SecretKey::from_seed(&[8; 32]).verifier("aegis.example/eu-west-1/registry.gw-1/1");
     let report = check(&whole, &Trust::of(other).unwrap(), &[]);
     assert_eq!(report.findings[0].flaw, Flaw::Registry(RegistryFlaw::Signature));
-    let elsewhere = SecretKey::from_seed(&[7; 32]).verifier("aegis.example/us-east-1/registry/1");
+    let elsewhere =
+        SecretKey::from_seed(&[7; 32]).verifier("aegis.example/us-east-1/registry.gw-1/1");
     let report = check(&whole, &Trust::of(elsewhere).unwrap(), &[]);
     assert_eq!((report.verdict(), &report.findings[0].flaw), (Verdict::Fail, &Flaw::Untrusted));
 }

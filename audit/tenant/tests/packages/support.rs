@@ -17,7 +17,7 @@ fn region_key() -> SecretKey {
 }
 
 pub(crate) fn trust() -> Trust {
-    Trust::of(region_key().verifier("aegis.example/eu-west-1/registry/1")).unwrap()
+    Trust::of(region_key().verifier("aegis.example/eu-west-1/registry.gw-1/1")).unwrap()
 }
 
 pub(crate) fn tenant(name: &str) -> TenantId {

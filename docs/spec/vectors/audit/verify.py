@@ -252,7 +252,8 @@ def stream_records(root, origin, shipped, region, begins=0):
 
 def stream_folder(root, origin):
     _, _, writer, number = origin.split("/")
-    return root / ("registry/" + number if writer == "registry" else f"streams/{writer}/{number.zfill(20)}")
+    is_registry = writer.split(".")[0] == "registry"
+    return root / (f"{writer}/{number}" if is_registry else f"streams/{writer}/{number.zfill(20)}")
 
 
 def start_of(root, origin, region):
@@ -316,6 +317,12 @@ def unique(pairs):
     return dict(pairs)
 
 
+def vouches(registry, stream):
+    """A registry speaks for its own writer; one that is called `registry` alone, for all of its region."""
+    (domain, region, name, _), (*place, writer, _) = registry.split("/"), stream.split("/")
+    return place == [domain, region] and name in ("registry", f"registry.{writer}")
+
+
 def read_registry(vkey, records):
     """Every stream's key and signed heads, and up to where the registry is signed."""
     registry, streams, waiting, signed = key_of(vkey)[0], {}, [], None
@@ -330,6 +337,7 @@ def read_registry(vkey, records):
         signed = tree.size
         for one in waiting:
             if one["k"] == "stream_born":
+                need(vouches(registry, one["origin"]), f"{registry}: names {one['origin']}, another writer's stream")
                 streams[one["origin"]] = (one["vkey"], {}, [])
             elif one["k"] in ("anchor", "stream_failed", "stream_closed"):
                 streams[one["origin"]][1][int(one["size"])] = one
@@ -338,7 +346,25 @@ def read_registry(vkey, records):
     return streams, signed
 
 
-def verify_region(vkey, root, shipped):
+def verify_log(vkeys, root, shipped):
+    named, verdicts = set(), set()
+    for vkey in vkeys:
+        streams, verdict = verify_registry(vkey, root, shipped)
+        named |= {stream_path(origin, shipped) for origin in streams}
+        verdicts.add(verdict)
+    regions = {key_of(vkey)[0].split("/")[1] for vkey in vkeys}
+    here = [path for region in regions for path in shipped.glob(f"v1/{region}/*/*")] if shipped else root.glob("streams/*/*")
+    here = {"/".join(path.parts[-3:]) for path in here if path.is_dir() and path.parts[-2].split(".")[0] != "registry"}
+    need(here <= named, f"{', '.join(sorted(here - named))}: no trusted registry names this stream")
+    return "INCOMPLETE" if "INCOMPLETE" in verdicts else "PASS"
+
+
+def stream_path(origin, shipped):
+    _, region, writer, number = origin.split("/")
+    return f"{region if shipped else 'streams'}/{writer}/{number.zfill(20)}"
+
+
+def verify_registry(vkey, root, shipped):
     registry = key_of(vkey)[0]
     streams, signed = read_registry(vkey, stream_records(root, registry, shipped, vkey))
     pruned = False
@@ -361,14 +387,17 @@ def verify_region(vkey, root, shipped):
         need(not heads, f"{origin}: ends after {count} records, and {max(heads, default=0)} are signed for")
         print(f"{origin}: {count} records")
     print(f"{registry}: signed up to {signed}")
-    return "INCOMPLETE" if pruned else "PASS"
+    return streams, "INCOMPLETE" if pruned else "PASS"
 
 
-def verify_proof(vkey, text):
+def verify_proof(vkeys, text):
     head, note = text.split("\n\n", 1)
     title, extra, index, *path = head.split("\n")
     need(title == "c2sp.org/tlog-proof@v1" and extra.startswith("extra ") and index.startswith("index "), "no proof")
     birth, record = b64(extra[6:]).rsplit(b"\n", 1)
+    born = birth.decode().split("\n")[1]
+    vkey = next((vkey for vkey in vkeys if vouches(key_of(vkey)[0], born)), None)
+    need(vkey, f"no trusted registry speaks for {born}")
     title, origin, key, _ = open_note(vkey, birth.decode() + "\n").split("\n")
     need(title == "aegis.dev/audit/genesis@v1" and key_of(key)[0] == origin, "the birth note is none")
     named, size, root, _ = open_note(key, note).split("\n")
@@ -471,13 +500,13 @@ def main(trust, *rest):
     keys = [line[1] for line in lines if line[:1] == ["log"]]
     need(keys and all(line[:1] in (["log"], ["quorum"], []) for line in lines), "the trust file is not understood")
     if rest[0] == "--proof":
-        verify_proof(keys[0], pathlib.Path(rest[1]).read_text())
+        verify_proof(keys, pathlib.Path(rest[1]).read_text())
     elif rest[0] == "--tenant-package":
         verify_package(keys, pathlib.Path(rest[1]).read_text())
     elif rest[0] == "--bucket":
-        return verify_region(keys[0], None, pathlib.Path(rest[1]))
+        return verify_log(keys, None, pathlib.Path(rest[1]))
     else:
-        return verify_region(keys[0], pathlib.Path(rest[0]), None)
+        return verify_log(keys, pathlib.Path(rest[0]), None)
     return "PASS"
 
 

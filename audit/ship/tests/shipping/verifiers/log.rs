@@ -72,7 +72,7 @@ impl Log {
 }
 
 fn registry(place: &Place) -> Vec<Entry> {
-    let bytes = fs::read(&wals(place.dir.path(), "registry/1")[0]).unwrap();
+    let bytes = fs::read(&wals(place.dir.path(), "registry.gw-1/1")[0]).unwrap();
     let (_, frames) = Frames::open(&bytes).unwrap();
     let whole = frames.map_while(Result::ok);
     whole.map(|frame| Record::parse(frame.record).unwrap().entry).collect()

@@ -3,33 +3,49 @@
 //! Not here: what the proof is for (`ask`). Invariant: memory holds the leaves after the old head, not those before it.
 
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 
 use aegis_audit_chain::tree::{Frontier, growth_proof};
 use aegis_audit_chain::{Hash, Head, Origin};
+use aegis_audit_ship::{StreamReader, Wants};
 
-use crate::stream_reader::{StreamReader, Wants};
+/// Where the registry's files lie.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    pub(crate) dir: PathBuf,
+    pub(crate) registry: Origin,
+}
+
+impl Files {
+    fn leaves(&self, (from, size): (u64, u64), each: &mut dyn FnMut(Hash)) -> io::Result<()> {
+        let mut reader = StreamReader::new(&self.dir, self.registry.clone(), from);
+        reader.read(size, &mut |_, record| {
+            each(Hash::leaf(record));
+            Wants::More
+        })
+    }
+}
 
 /// The right edge of the registry at some size.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Edge(Frontier);
+pub(crate) struct Edge(Frontier);
 
 impl Edge {
     /// Reads the registry up to a size; `None` when its files do not reach that far.
-    pub(super) fn read(dir: &Path, registry: &Origin, size: u64) -> io::Result<Option<Self>> {
+    pub(crate) fn read(files: &Files, size: u64) -> io::Result<Option<Self>> {
         let mut edge = Self::default();
-        leaves(dir, registry, (0, size), &mut |leaf| edge.0.push(leaf))?;
+        files.leaves((0, size), &mut |leaf| edge.0.push(leaf))?;
         Ok((edge.0.size() == size).then_some(edge))
     }
 
-    pub(super) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.0.size()
     }
 
     /// Proves that `head` extends this edge, and moves on to it; `None` when the files do not say so.
-    pub(super) fn grow(&mut self, dir: &Path, head: &Head) -> io::Result<Option<Vec<Hash>>> {
+    pub(crate) fn grow(&mut self, files: &Files, head: &Head) -> io::Result<Option<Vec<Hash>>> {
         let mut newer = Vec::new();
-        leaves(dir, &head.origin, (self.size(), head.size), &mut |leaf| newer.push(leaf))?;
+        files.leaves((self.size(), head.size), &mut |leaf| newer.push(leaf))?;
         let proof = match self.size() {
             0 => Some(Vec::new()),
             _ => growth_proof(&self.0, &newer),
@@ -42,17 +58,4 @@ impl Edge {
         self.0 = grown;
         Ok(proof)
     }
-}
-
-fn leaves(
-    dir: &Path,
-    registry: &Origin,
-    (from, size): (u64, u64),
-    each: &mut dyn FnMut(Hash),
-) -> io::Result<()> {
-    let mut reader = StreamReader::new(dir, registry.clone(), from);
-    reader.read(size, &mut |_, record| {
-        each(Hash::leaf(record));
-        Wants::More
-    })
 }

@@ -1,0 +1,229 @@
+//! What a region's voters say of audit logs: which ones they witness, their newest heads, and the trust file of it all.
+//!
+//! Not here: the voters (`control`), and verifying a log under what they said (`audit/verify`). Invariant: what is written is text that
+//! others' verifiers read (C2SP notes and policies), and a line stands in it only if it holds.
+
+use std::path::Path;
+
+use aegis_audit_chain::Head;
+use aegis_audit_chain::cosignature::Witness;
+use aegis_audit_chain::note::{Verifier, split};
+use aegis_audit_chain::submission::{Answer, Submission};
+use aegis_audit_chain::trust::Trust;
+use aegis_audit_witness::{Channel as _, Http};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::region::{Access, RegionError};
+use crate::{Told, files, pages};
+
+const COLUMNS: [&str; 5] = ["origin", "size", "anchored_at", "evidence", "key"];
+/// Where `add-checkpoint` is below a voter's URL.
+const PREFIX: &str = "/v1/audit/witness";
+
+/// List the audit logs that the region's voters witness.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+`evidence` counts heads that contradict one the voters had anchored before: two of one size under one key. Both notes are in the
+JSON, and whoever has the log's key can check them without asking anybody. `-o json` also shows the voters' keys.
+
+Examples:
+  aegisctl audit logs
+  aegisctl -o json audit logs | jq '.logs[] | select(.evidence != [])'")]
+pub struct LogsArgs {
+    #[command(flatten)]
+    access: Access,
+}
+
+/// Print the newest head of every log, with the cosignatures of all voters that can be reached.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Keep the output where the log's operator cannot change it: a log that is cut back or gone is found by `audit verify --heads`.
+
+Examples:
+  aegisctl audit heads > heads.txt
+  aegisctl audit verify --from s3://audit/eu-west-1 --trust region.txt --heads heads.txt")]
+pub struct HeadsArgs {
+    #[command(flatten)]
+    access: Access,
+}
+
+/// The region whose voters are believed, and who besides.
+#[derive(Debug, Args)]
+pub struct LedgerTrustArgs {
+    /// A witness outside the region, by its verifier key; one of them must have seen a head besides most voters. May be repeated.
+    #[arg(long, value_name = "VKEY", value_parser = witness)]
+    witness: Vec<Witness>,
+    #[command(flatten)]
+    access: Access,
+}
+
+fn witness(vkey: &str) -> Result<Witness, String> {
+    Witness::parse(vkey).map_err(|_| "expected name+hash+base64 of type 0x04".to_owned())
+}
+
+impl LogsArgs {
+    pub fn run(&self, data: &Path) -> Result<Told, RegionError> {
+        let region = Region::ask(&self.access, data)?;
+        let row = |log: &Value| {
+            let cell = |column: &&str| match (*column, log.get(*column)) {
+                ("evidence", Some(Value::Array(found))) => found.len().into(),
+                (_, value) => value.cloned().unwrap_or_default(),
+            };
+            COLUMNS.iter().map(cell).collect()
+        };
+        let rows = region.logs.iter().map(row).collect();
+        let contradicted = region.logs.iter().filter(|log| log.get("evidence") != Some(&json!([])));
+        let contradicted = contradicted.count();
+        let value = json!({ "logs": region.logs, "witnesses": region.witnesses });
+        let told = Told { value, columns: COLUMNS.to_vec(), rows, ..Told::default() };
+        Ok(match contradicted {
+            0 => told,
+            count => {
+                told.saying(format!("{count} of them show different people different records"))
+            }
+        })
+    }
+}
+
+impl HeadsArgs {
+    pub fn run(&self, data: &Path) -> Result<Told, RegionError> {
+        let region = Region::ask(&self.access, data)?;
+        let voters = region.voters();
+        let mut others = self.others(&voters)?;
+        let (mut notes, mut missing) = (String::new(), 0_usize);
+        for log in &region.logs {
+            let Some(note) = log.get("head").and_then(Value::as_str) else { continue };
+            let (_, head) = opened(log, note)?;
+            let mut note = note.to_owned();
+            for (key, voter) in &mut others {
+                let line = cosigned(voter, &note, &head, key);
+                missing = missing.saturating_add(usize::from(line.is_none()));
+                note.push_str(&line.unwrap_or_default());
+            }
+            notes.push_str(&note);
+        }
+        let told = Told::text(json!({ "heads": notes }), &notes);
+        Ok(match missing {
+            0 => told,
+            count => told.saying(format!(
+                "{count} cosignatures are missing, because a voter did not answer in time"
+            )),
+        })
+    }
+
+    /// The voters beside the one that is asked, who need no token to be shown what they have seen.
+    fn others(&self, voters: &[Voter]) -> Result<Vec<(Witness, Http)>, RegionError> {
+        let ca = self.access.authority()?;
+        let url = |voter: &Voter| Some((voter.key.clone(), voter.url.clone()?));
+        let reached = voters.iter().filter_map(url);
+        Ok(reached
+            .map(|(key, url)| (key, Http::new(&format!("{url}{PREFIX}"), ca.clone())))
+            .collect())
+    }
+}
+
+impl LedgerTrustArgs {
+    /// The policy that believes the region's logs where most of its voters have seen them.
+    pub fn policy(&self, data: &Path) -> Result<String, RegionError> {
+        let region = Region::ask(&self.access, data)?;
+        let mut lines = Vec::new();
+        for log in &region.logs {
+            let key = log.get("key").and_then(Value::as_str);
+            lines.push(format!("log {}", key.ok_or(RegionError::Answer { what: "key" })?));
+        }
+        let voters = region.voters();
+        let names: Vec<String> = voters.iter().map(|voter| format!("voter-{}", voter.id)).collect();
+        for (voter, name) in voters.iter().zip(&names) {
+            let url = voter.url.as_ref().map(|url| format!(" {url}{PREFIX}")).unwrap_or_default();
+            lines.push(format!("witness {name} {}{url}", voter.key));
+        }
+        let most = (names.len() / 2).saturating_add(1);
+        lines.push(format!("group voters {most} {}", names.join(" ")));
+        let outside: Vec<String> =
+            (1..=self.witness.len()).map(|number| format!("outside-{number}")).collect();
+        for (key, name) in self.witness.iter().zip(&outside) {
+            lines.push(format!("witness {name} {key}"));
+        }
+        if outside.is_empty() {
+            lines.push("quorum voters".to_owned());
+        } else {
+            lines.push(format!("group outside any {}", outside.join(" ")));
+            lines.push("group voters-and-outside all voters outside".to_owned());
+            lines.push("quorum voters-and-outside".to_owned());
+        }
+        let policy = lines.join("\n") + "\n";
+        Trust::parse(&policy)
+            .map_err(|_| RegionError::Answer { what: "a log and a voter to trust" })?;
+        Ok(policy)
+    }
+
+    /// Writes it to a file that must not be there yet.
+    pub fn run(&self, data: &Path, out: &Path) -> Result<Told, RegionError> {
+        let policy = self.policy(data)?;
+        files::write_new(out, policy.as_bytes())?;
+        let logs = policy.lines().filter(|line| line.starts_with("log ")).count();
+        let voters = policy.lines().filter(|line| line.starts_with("witness voter-")).count();
+        let value = json!({ "out": out, "logs": logs, "voters": voters });
+        Ok(Told::thing(&value))
+    }
+}
+
+struct Voter {
+    id: u64,
+    key: Witness,
+    url: Option<String>,
+}
+
+/// What the ledger says.
+struct Region {
+    logs: Vec<Value>,
+    witnesses: Vec<Value>,
+}
+
+impl Region {
+    fn ask(access: &Access, data: &Path) -> Result<Self, RegionError> {
+        let client = access.admin(data)?;
+        let logs = pages::all(&client, "/v1/audit/logs", "logs")?;
+        let body = client.get("/v1/audit/logs?limit=1")?.body;
+        let witnesses = body.get("witnesses").and_then(Value::as_array).cloned();
+        let witnesses = witnesses.ok_or(RegionError::Answer { what: "witnesses" })?;
+        Ok(Self { logs, witnesses })
+    }
+
+    /// Those who cosign now.
+    fn voters(&self) -> Vec<Voter> {
+        let cosigning =
+            self.witnesses.iter().filter(|it| it.get("until").is_some_and(Value::is_null));
+        let voter = |it: &Value| {
+            let key = Witness::parse(it.get("key")?.as_str()?).ok()?;
+            let url = it.get("url").and_then(Value::as_str).map(str::to_owned);
+            Some(Voter { id: it.get("voter")?.as_u64()?, key, url })
+        };
+        cosigning.filter_map(voter).collect()
+    }
+}
+
+/// A log's key, and the head that it signed.
+fn opened(log: &Value, note: &str) -> Result<(Verifier, Head), RegionError> {
+    let wrong = || RegionError::Answer { what: "a head that its log signed" };
+    let key = log.get("key").and_then(Value::as_str).and_then(|key| Verifier::parse(key).ok());
+    let key = key.ok_or_else(wrong)?;
+    let head = Head::open(note, &key).map_err(|_| wrong())?;
+    Ok((key, head))
+}
+
+/// The line of a voter under a head that the ledger has, unless it stands there already.
+fn cosigned(voter: &mut Http, note: &str, head: &Head, key: &Witness) -> Option<String> {
+    let (_, lines) = split(note).ok()?;
+    let text = head.checkpoint();
+    let is_by = |lines: &str| matches!(key.cosigned_at(&text, lines), Ok(Some(_)));
+    if is_by(lines) {
+        return Some(String::new());
+    }
+    let body = Submission { old: head.size, proof: Vec::new(), note }.to_string();
+    match voter.add_checkpoint(&body) {
+        Ok(Answer::Cosigned(lines)) if is_by(&lines) => Some(lines),
+        Ok(_) | Err(_) => None,
+    }
+}
