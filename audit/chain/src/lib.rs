@@ -24,5 +24,5 @@ pub mod walk;
 
 pub use cursor::{Cursor, CursorError, StoredRecord};
 pub use hash::Hash;
-pub use head::{Head, birth_note, birth_text};
+pub use head::{Head, birth_note, birth_text, born_stream};
 pub use origin::{Origin, OriginError};

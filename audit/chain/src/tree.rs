@@ -3,10 +3,6 @@
 //! Not here: what the leaves are (`record`) or who signs the root (`head`). Invariant: a tree of `n` leaves has
 //! one root, whichever way it was computed.
 
-mod blocks;
-
-pub use blocks::Blocks;
-
 use crate::Hash;
 
 /// The right edge of a growing tree: enough to append and to tell the root, at most 64 hashes.

@@ -6,8 +6,9 @@
 use std::fs;
 use std::path::PathBuf;
 
+use aegis_audit_chain::Cursor;
 use aegis_audit_chain::record::Kind;
-use aegis_audit_proof::{Proof, Proven, prove};
+use aegis_audit_proof::{Proof, Proven, prove, prove_at};
 use aegis_cli_evidence::{StoreOption, check_disclosures, load_trust, open_log, store_option};
 use aegis_domain::DecisionId;
 use clap::Args;
@@ -28,11 +29,16 @@ Whoever holds a proof and the trust file needs nothing else, and no network:
 
 Examples:
   aegisctl audit prove 01K9ZQ4T3X8E5R6Y7W2V1BNM0C
-  aegisctl audit prove 01K9ZQ4T3X8E5R6Y7W2V1BNM0C --from s3://audit/gw-1 --out ./proofs")]
+  aegisctl audit prove 01K9ZQ4T3X8E5R6Y7W2V1BNM0C --from s3://audit --trust region.txt --out ./proofs
+  aegisctl audit prove --record audit.example.com/eu-west-1/gw-1/7#70122 --from s3://audit --trust region.txt")]
 pub(super) struct ProveArgs {
     /// The id that a refusal and the Aegis-Decision-Id header name.
-    #[arg(value_name = "DECISION", value_parser = DecisionId::parse)]
-    id: DecisionId,
+    #[arg(value_name = "DECISION", value_parser = DecisionId::parse, required_unless_present = "record")]
+    id: Option<DecisionId>,
+    /// One record by its place instead, as an attestation names it: the log, `#` and the number. Out of a bucket, no other
+    /// record of its log is read.
+    #[arg(long, value_name = "LOG#NUMBER", conflicts_with = "id")]
+    record: Option<Cursor>,
     /// Where the log lies: a folder, or s3://, gs:// or az://bucket/prefix; the data directory's own unless given.
     #[arg(long, value_name = "FROM")]
     from: Option<String>,
@@ -63,20 +69,26 @@ pub(super) fn run(args: &ProveArgs, home: &Home, screen: &Screen) -> Result<Exit
     let from = args.from.clone().unwrap_or_else(|| home.audit().display().to_string());
     let log = open_log(&from, &args.store_option)?;
     let invalid = |error| Failure::invalid("the audit log", error);
-    let proofs = log.each(&trust, &mut |source, trust| {
-        prove(source, trust, &mut |_, record| is_about(record, args.id)).map_err(invalid)
+    let wanted = args.wanted()?;
+    let proofs = log.each(&trust, &mut |source, trust| match &wanted {
+        Wanted::Record(Cursor { origin, seq }) => {
+            let proof = prove_at(source, trust, (origin, *seq)).map_err(invalid)?;
+            Ok::<_, Failure>(Vec::from_iter(proof))
+        }
+        Wanted::Decision(id) => {
+            prove(source, trust, &mut |_, record| is_about(record, *id)).map_err(invalid)
+        }
     })?;
     let proofs: Vec<Proof> = proofs.into_iter().flatten().collect();
     if proofs.is_empty() {
-        let message = format!("no record of decision {} in this log", args.id);
+        let message = format!("no record of {wanted} in this log");
         return Err(Failure::Unknown { message });
     }
     let mut sheet = Sheet::new(&["file", "log", "record", "head"]);
     for proof in proofs {
         let proven = proof.check(&trust).map_err(invalid)?;
-        let name =
-            format!("{}.{}.tlog-proof", args.id, proof.kind().map_or("record", Kind::as_str));
-        let path = args.out.join(name);
+        let kind = proof.kind().map_or("record", Kind::as_str);
+        let path = args.out.join(format!("{}.{kind}.tlog-proof", wanted.file()));
         write(&path, &proof)?;
         let (index, size): (Value, Value) = (proof.index.into(), proven.head.size.into());
         let origin = proven.head.origin.as_str().into();
@@ -84,6 +96,46 @@ pub(super) fn run(args: &ProveArgs, home: &Home, screen: &Screen) -> Result<Exit
     }
     screen.sheet(&sheet)?;
     Ok(Exit::Ok)
+}
+
+/// What is to be proved.
+enum Wanted {
+    Decision(DecisionId),
+    Record(Cursor),
+}
+
+impl ProveArgs {
+    /// One of the two is given.
+    fn wanted(&self) -> Result<Wanted, Failure> {
+        match (&self.record, self.id) {
+            (Some(record), _) => Ok(Wanted::Record(record.clone())),
+            (None, Some(id)) => Ok(Wanted::Decision(id)),
+            (None, None) => {
+                Err(Failure::Unknown { message: "name a decision, or a --record".to_owned() })
+            }
+        }
+    }
+}
+
+impl Wanted {
+    /// What its files are called.
+    fn file(&self) -> String {
+        match self {
+            Self::Decision(id) => id.to_string(),
+            Self::Record(Cursor { origin, seq }) => {
+                format!("{}-{}-{seq}", origin.writer(), origin.incarnation())
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Decision(id) => write!(f, "decision {id}"),
+            Self::Record(place) => write!(f, "the place {place}"),
+        }
+    }
 }
 
 fn write(path: &std::path::Path, proof: &Proof) -> Result<(), Failure> {

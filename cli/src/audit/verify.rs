@@ -106,7 +106,8 @@ pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exi
     let promise = |file: &PathBuf| promised((file, &keys), &trust, clock::now());
     let attested = args.attestation.as_ref().map(promise).transpose()?;
     let mut report = Report::default();
-    let found = open_log(&from, &args.store_option)?.each(&trust, &mut |source, trust| {
+    let log = open_log(&from, &args.store_option)?.with_indexes();
+    let found = log.each(&trust, &mut |source, trust| {
         let progress = screen.progress(source.bytes());
         let mut report =
             verify_region(source, trust, &options, &mut |done| progress.reach(done.bytes));
@@ -206,6 +207,14 @@ fn describe(gap: &Gap) -> (String, Option<String>) {
         Gap::Pruned { origin, to } => {
             (format!("records before {to} were shipped and deleted here (--from)"), of(origin))
         }
+        Gap::Unnamed { origin, records } => {
+            let records = counted(usize::try_from(*records).unwrap_or(usize::MAX), "record");
+            (format!("{records} of a stream that its registry is still to name"), of(origin))
+        }
+        Gap::Ahead { origin, from, to } => (
+            format!("streams speak of its records {from} to {to}, which are still to come"),
+            of(origin),
+        ),
         Gap::Unwritten { origin } => ("the stream was born and never written".into(), of(origin)),
         Gap::Unwitnessed { origin } => {
             ("no quorum of the trust file's witnesses saw this registry".into(), of(origin))

@@ -3,8 +3,10 @@
 //! Not here: what is written (`ship`), who reads it (`log`). Invariant: `create` returns a receipt only after the object was
 //! read back and is byte for byte what was to be written, whatever the store answered on the way.
 
+mod indexed;
 mod lock;
 mod log;
+mod one;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +21,12 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::signer::Url;
 use object_store::{
-    ClientOptions, Error, GetOptions, ObjectStore, ObjectStoreScheme, PutMode, RetryConfig,
+    ClientOptions, Error, GetOptions, GetRange, ObjectStore, ObjectStoreScheme, PutMode,
+    RetryConfig,
 };
 use tokio::runtime::Runtime;
 
+pub use indexed::Indexes;
 pub use lock::{LockMode, Retention};
 pub use log::BucketLog;
 
@@ -253,6 +257,19 @@ impl Bucket {
             return Err(Error::Generic { store: "audit", source });
         }
         got.bytes().await
+    }
+
+    /// Some bytes of an object, in a version of it.
+    fn read_range(
+        &self,
+        key: &str,
+        (version, bytes): (Option<&str>, std::ops::Range<u64>),
+    ) -> Result<bytes::Bytes, BucketError> {
+        let (version, range) = (version.map(str::to_owned), Some(GetRange::Bounded(bytes)));
+        let options = GetOptions { version, range, ..GetOptions::default() };
+        let path = self.path(key);
+        let read = async { self.store.get_opts(&path, options).await?.bytes().await };
+        self.runtime.block_on(read).map_err(store_error("reading", key))
     }
 
     /// An object's first content; what was put over it later is not looked at.

@@ -10,6 +10,7 @@ use aegis_audit_chain::link::{Pruned, Walker};
 use aegis_audit_chain::note::Signer;
 use aegis_audit_chain::segment::{BYTES_MAX, Digest, Manifest, RECORDS_MAX, push_entry};
 use aegis_audit_chain::{Hash, Origin, record};
+use aegis_audit_index::{GROUP, Index};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -23,6 +24,7 @@ pub(crate) struct Segment {
     pub(crate) manifest: Manifest,
     pub(crate) note: String,
     pub(crate) stored: Vec<u8>,
+    pub(crate) index: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -59,29 +61,34 @@ impl Sealer {
         Ok(())
     }
 
-    /// The next segment on the way to `reach`, which must lie ahead.
-    pub(crate) fn cut(&mut self, reach: &Reach, region: &Signer) -> Result<Segment, ShipError> {
-        let first = self.walker.size();
-        let (mut bundles, mut times) = (Vec::new(), None);
-        let mut count = 0_u64;
-        self.walk(reach.size, &mut |ts, record| {
-            push_entry(&mut bundles, record);
-            let (from, _) = times.unwrap_or((ts, ts));
-            times = Some((from, ts));
-            count = count.saturating_add(1);
-            let room = BYTES_MAX.saturating_sub(bundles.len());
-            let is_full = count >= RECORDS_MAX || room < record::MAX_BYTES;
-            if is_full { Wants::Enough } else { Wants::More }
+    /// The next segment on the way to `reach`, which must lie ahead; so many records of the registry are in the bucket.
+    pub(crate) fn cut(
+        &mut self,
+        reach: &Reach,
+        (region, registry): (&Signer, u64),
+    ) -> Result<Segment, ShipError> {
+        let before = self.walker.tree().clone();
+        let first = before.size();
+        let (mut groups, mut leaves, mut times) = (Groups::default(), Vec::new(), None);
+        self.walk(reach.size, &mut |(head, leaf), record| {
+            groups.push(head.seq, record);
+            leaves.push(leaf);
+            let (from, _) = times.unwrap_or((head.ts, head.ts));
+            times = Some((from, head.ts));
+            let room = BYTES_MAX.saturating_sub(groups.bundles.len());
+            let is_full = head.seq.saturating_sub(first) >= RECORDS_MAX - 1;
+            if is_full || room < record::MAX_BYTES { Wants::Enough } else { Wants::More }
         })?;
         let head = self.walker.head();
-        if count == 0 {
+        if leaves.is_empty() {
             let (origin, found) = (head.origin, head.size);
             return Err(ShipError::Short { origin, found, signed: reach.size });
         }
         if head.size == reach.size && head.root != reach.root {
             return Err(ShipError::Changed { origin: head.origin, size: head.size });
         }
-        let stored = pack(&bundles).map_err(io_error("compressing a segment"))?;
+        let (stored, members) = groups.pack().map_err(io_error("compressing a segment"))?;
+        let index = Index { before, members, leaves }.encode();
         let (from_ts, to_ts) = times.unwrap_or_default();
         let manifest = Manifest {
             origin: head.origin,
@@ -90,27 +97,29 @@ impl Sealer {
             root: head.root,
             previous: self.previous,
             stored: Digest::of(&stored),
-            records: Digest::of(&bundles),
+            records: Digest::of(&groups.bundles),
+            index: Digest::of(&index),
+            registry,
             from_ts,
             to_ts,
         };
         let note = manifest.note(region);
         self.previous = Hash::of(note.as_bytes());
-        Ok(Segment { manifest, note, stored })
+        Ok(Segment { manifest, note, stored, index })
     }
 
     /// Reads on, each record checked against all before it.
     fn walk(
         &mut self,
         end: u64,
-        each: &mut dyn FnMut(u64, &[u8]) -> Wants,
+        each: &mut dyn FnMut((&record::Head, Hash), &[u8]) -> Wants,
     ) -> Result<(), ShipError> {
         let Self { reader, walker, .. } = self;
         let mut broken = false;
         let read = reader.read(end, &mut |_, record| match walker.check(record) {
             Ok(checked) => {
-                walker.accept(record, &checked);
-                each(checked.head.ts, record)
+                let leaf = walker.accept(record, &checked);
+                each((&checked.head, leaf), record)
             }
             Err(_) => {
                 broken = true;
@@ -123,8 +132,32 @@ impl Sealer {
     }
 }
 
-fn pack(bundles: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bundles)?;
-    encoder.finish()
+/// A segment's bundles, each to become a member of the stored object, so that one can be read without the others.
+#[derive(Default)]
+struct Groups {
+    bundles: Vec<u8>,
+    /// Where each begins.
+    begins: Vec<usize>,
+}
+
+impl Groups {
+    fn push(&mut self, seq: u64, record: &[u8]) {
+        if self.begins.is_empty() || seq.is_multiple_of(GROUP) {
+            self.begins.push(self.bundles.len());
+        }
+        push_entry(&mut self.bundles, record);
+    }
+
+    /// The stored object, and where each member begins in it.
+    fn pack(&self) -> std::io::Result<(Vec<u8>, Vec<u64>)> {
+        let (mut stored, mut members) = (Vec::new(), Vec::new());
+        let ends = self.begins.iter().skip(1).copied().chain([self.bundles.len()]);
+        for (begin, end) in self.begins.iter().copied().zip(ends) {
+            members.push(u64::try_from(stored.len()).unwrap_or(u64::MAX));
+            let mut encoder = GzEncoder::new(stored, Compression::default());
+            encoder.write_all(self.bundles.get(begin..end).unwrap_or_default())?;
+            stored = encoder.finish()?;
+        }
+        Ok((stored, members))
+    }
 }

@@ -54,11 +54,14 @@ struct Plan {
     crash: Option<(Crash, Sender<String>)>,
     /// The path that met the fault.
     struck: Option<String>,
+    /// The heads of all requests.
+    heard: Vec<String>,
 }
 
 impl Plan {
     /// What becomes of this request.
     fn next(&mut self, head: &str) -> Option<Fault> {
+        self.heard.push(head.to_ascii_lowercase());
         if !head.starts_with(self.method) {
             return None;
         }
@@ -95,7 +98,11 @@ impl Proxy {
     /// Stands before `port`; each fault happens once, to the next request of that method.
     pub(crate) fn before(port: u16, method: &'static str, faults: &[Fault]) -> Self {
         let faults = faults.iter().copied().collect();
-        Self::with(port, Plan { method, skip: 0, faults, crash: None, struck: None }, channel().1)
+        Self::with(
+            port,
+            Plan { method, skip: 0, faults, crash: None, struck: None, heard: Vec::new() },
+            channel().1,
+        )
     }
 
     /// Lets the fault happen to the `nth` request of that method, from 0; holds still for the kill, if there is to be one.
@@ -106,7 +113,11 @@ impl Proxy {
     ) -> Self {
         let (sender, crashes) = channel();
         let (faults, crash) = (VecDeque::from([fault]), crash.map(|crash| (crash, sender)));
-        Self::with(port, Plan { method, skip: nth, faults, crash, struck: None }, crashes)
+        Self::with(
+            port,
+            Plan { method, skip: nth, faults, crash, struck: None, heard: Vec::new() },
+            crashes,
+        )
     }
 
     fn with(port: u16, plan: Plan, crashes: Receiver<String>) -> Self {
@@ -131,6 +142,11 @@ impl Proxy {
     /// Faults that have not happened yet.
     pub(crate) fn left(&self) -> usize {
         self.plan.lock().faults.len()
+    }
+
+    /// The heads of the requests since it was asked last, in lower case.
+    pub(crate) fn heard(&self) -> Vec<String> {
+        std::mem::take(&mut self.plan.lock().heard)
     }
 
     /// Waits for the moment to kill; hands out the path that met the fault.
