@@ -11,7 +11,6 @@
 
 mod agent;
 mod authority;
-pub mod buckets;
 mod building;
 mod frame_line;
 pub mod frames;

@@ -16,6 +16,18 @@ use crate::roster::{Line, Lines, Reach};
 use crate::tree::Frontier;
 use crate::{Hash, Head, Origin};
 
+impl Origin {
+    /// What the first record of this stream links to.
+    pub fn before_stream(&self) -> Hash {
+        Hash::of(format!("aegis.dev/audit/genesis/v1\n{self}").as_bytes())
+    }
+
+    /// What the first record of a tenant in this stream links to.
+    pub fn before_tenant(&self, tenant: &str) -> Hash {
+        Hash::of(format!("aegis.dev/audit/tenant/v1\n{self}\n{tenant}").as_bytes())
+    }
+}
+
 /// A step of the wall clock larger than this is put on record.
 pub const CLOCK_STEP_NS: u64 = 250_000_000;
 
@@ -48,14 +60,14 @@ struct Chain {
 
 impl Chain {
     fn new(origin: Origin) -> Self {
-        let prev = Hash::before_stream(&origin);
+        let prev = origin.before_stream();
         Self { origin, prev, tenants: HashMap::new(), tree: Frontier::new() }
     }
 
     fn tenant(&self, tenant: Option<&str>) -> (u64, Hash) {
         let Some(tenant) = tenant else { return (0, Hash::ZERO) };
         let known = self.tenants.get(tenant).copied();
-        known.unwrap_or_else(|| (0, Hash::before_tenant(&self.origin, tenant)))
+        known.unwrap_or_else(|| (0, self.origin.before_tenant(tenant)))
     }
 
     fn push(&mut self, leaf: Hash, tenant: Option<(&str, u64)>) {

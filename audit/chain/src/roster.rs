@@ -35,7 +35,7 @@ pub struct Reach {
 impl Line {
     pub fn of(origin: &Origin, tenant: &str, reach: &Reach) -> Self {
         let value = [reach.records.to_be_bytes().as_slice(), reach.last.as_bytes()].concat();
-        Self { key: Hash::before_tenant(origin, tenant), value: Hash::of(&value) }
+        Self { key: origin.before_tenant(tenant), value: Hash::of(&value) }
     }
 
     pub fn leaf(&self) -> Hash {

@@ -6,9 +6,9 @@
 use std::ops::Range;
 
 use aegis_audit_chain::Hash;
-use aegis_audit_chain::tree::Frontier;
+use aegis_audit_chain::tree::{Blocks, Frontier};
 
-use crate::{Blocks, GROUP};
+use crate::GROUP;
 
 const MAGIC: &[u8; 8] = b"AEGISIDX";
 const VERSION: u32 = 1;

@@ -9,9 +9,8 @@ use std::io;
 
 use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::record::AnchorEntry;
-use aegis_audit_chain::tree::{Frontier, includes};
+use aegis_audit_chain::tree::{Blocks, Frontier, includes};
 use aegis_audit_chain::{Hash, Head, Origin, layout};
-use aegis_audit_index::Blocks;
 use parking_lot::Mutex;
 
 use crate::Journal;

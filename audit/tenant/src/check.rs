@@ -142,7 +142,7 @@ fn roster_of(stream: &Stream) -> Option<Roster> {
 fn own_chain(report: &mut Report, part: &StreamPart) -> Vec<(u64, Hash)> {
     let (origin, tenant) = (&part.origin, report.tenant.clone());
     let mut leaves: Vec<(u64, Hash)> = Vec::new();
-    let (mut due, mut before) = (0, Hash::before_tenant(origin, tenant.as_str()));
+    let (mut due, mut before) = (0, origin.before_tenant(tenant.as_str()));
     let mut holds = true;
     for bytes in &part.records {
         let seq = record::Head::parse(bytes).map(|head| head.seq);
@@ -221,7 +221,7 @@ fn standing_holds(
             }
         }
         Standing::Absent(beside) => {
-            let key = Hash::before_tenant(&part.origin, tenant.as_str());
+            let key = part.origin.before_tenant(tenant.as_str());
             let absent = found == 0 && is_between(key, beside, roster.count);
             if absent { Ok(()) } else { Err(Flaw::NotAbsent) }
         }

@@ -121,7 +121,7 @@ fn part(
         wanted => tree::subset_proof(&leaves, wanted).ok_or_else(changed)?,
     };
     let records: Vec<Vec<u8>> = own.into_iter().map(|(_, record)| record).collect();
-    let (shown, roster) = lines.prove(Hash::before_tenant(origin, tenant.as_str()));
+    let (shown, roster) = lines.prove(origin.before_tenant(tenant.as_str()));
     let standing = match (records.last(), shown.first()) {
         (Some(last), Some((index, _))) => {
             let count = u64::try_from(records.len()).unwrap_or(u64::MAX);

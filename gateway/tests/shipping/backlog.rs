@@ -1,9 +1,9 @@
 //! More waits for the bucket than may.
 
 use aegis_audit_verify::Verdict;
+use aegis_buckets::Moto;
 use aegis_domain::Reason;
 use aegis_testkit::Building;
-use aegis_testkit::buckets::Moto;
 use serde_json::json;
 
 use crate::{GATEWAY, Ships as _, address, plan, s3, shows, verify};

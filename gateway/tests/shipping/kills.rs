@@ -13,9 +13,9 @@ use aegis_audit_chain::walk::walk_file;
 use aegis_audit_chain::{Origin, layout};
 use aegis_audit_ship::{Address, Bucket, BucketLog, Indexes};
 use aegis_audit_verify::Verdict;
+use aegis_buckets::Moto;
 use aegis_domain::DecisionId;
 use aegis_testkit::Building;
-use aegis_testkit::buckets::Moto;
 use parking_lot::Mutex;
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! Where the log goes, and what a store must be.
 
 use aegis_audit_verify::Verdict;
-use aegis_testkit::buckets::Moto;
+use aegis_buckets::Moto;
 use serde_json::json;
 
 use crate::{GATEWAY, Ships as _, address, folder, plan, s3, shows, verify};

@@ -4,7 +4,7 @@
 //! at the same offset in every record, so it is patched and compared without parsing.
 
 use crate::Hash;
-use crate::hash::TEXT_BYTES;
+use crate::tree::TEXT_BYTES;
 
 /// Length of the head up to the first letter of the kind.
 pub(crate) const BYTES: usize = 234;

@@ -9,9 +9,9 @@ use std::time::Duration;
 use aegis_audit_chain::segment::SegmentError;
 use aegis_audit_ship::{Journal, ShipConfig, start};
 use aegis_audit_verify::{Flaw, Verdict};
+use aegis_buckets::{Crash, Fault, Moto, Proxy};
 
-use crate::fault_proxy::{Crash, Fault, Proxy};
-use crate::moto::{self, Moto};
+use crate::address;
 use crate::s3::{ASKED, flaws, live};
 use crate::support::{Place, config, verify, wait_for, write_calls};
 
@@ -30,7 +30,7 @@ fn child_that_ships_to_s3_until_it_is_killed() {
     let journal_config = config(&PathBuf::from(dir));
     let (journal, _) = Journal::open(journal_config.clone()).unwrap();
     write_calls(&journal, 3);
-    let address = moto::address(port.parse().unwrap(), bucket);
+    let address = address::of_port(port.parse().unwrap(), bucket);
     let shipping = ShipConfig::new(&journal_config, address).unwrap();
     let every = Duration::from_millis(1);
     let shipper =
@@ -107,11 +107,11 @@ fn killed(moto: &Moto, case: Case) {
     let bucket: String = bucket.chars().filter(char::is_ascii_alphanumeric).collect();
     moto.locked_bucket(&bucket, "COMPLIANCE", 30);
     let place = Place::new();
-    let proxy = Proxy::at(moto.port, (case.method, case.nth), (case.fault, Some(case.crash)));
+    let proxy = Proxy::at(moto.own_port(), (case.method, case.nth), (case.fault, Some(case.crash)));
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "crashes::child_that_ships_to_s3_until_it_is_killed", "--nocapture"])
         .env(DIR, place.dir.path())
-        .env(STORE, format!("{}/{bucket}", proxy.port))
+        .env(STORE, format!("{}/{bucket}", proxy.port()))
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
@@ -119,9 +119,9 @@ fn killed(moto: &Moto, case: Case) {
     child.kill().unwrap();
     child.wait().unwrap();
 
-    let standing = live(&place, moto.address(&bucket));
+    let standing = live(&place, address::of(moto, &bucket));
     assert_eq!((&standing.trouble, standing.is_stopped), (&None, false), "{case:?}: {struck}");
-    let report = verify(&moto.address(&bucket));
+    let report = verify(&address::of(moto, &bucket));
     // A second version, or a marker, that nobody is known to have made would be a finding as well.
     let key = struck.strip_prefix(&format!("/{bucket}/gw-1/")).unwrap_or_default().to_owned();
     let expected = match case.fault {
@@ -142,9 +142,9 @@ fn half_an_object_that_the_store_takes_for_the_whole_stops_the_shipper_and_is_na
         let bucket = format!("half-{nth}");
         moto.locked_bucket(&bucket, "COMPLIANCE", 30);
         let place = Place::new();
-        let proxy = Proxy::at(moto.port, ("PUT", nth), (Fault::StoredCut, None));
+        let proxy = Proxy::at(moto.own_port(), ("PUT", nth), (Fault::StoredCut, None));
         // Also in the next life: what stands there is not what is in the spool.
-        for address in [moto::address(proxy.port, &bucket), moto.address(&bucket)] {
+        for address in [address::of_port(proxy.port(), &bucket), address::of(&moto, &bucket)] {
             let journal = place.open();
             let shipper = start(ShipConfig { address, ..place.shipping() }, &journal).unwrap();
             let trouble = wait_for(&shipper, |standing| standing.is_stopped).trouble.unwrap();

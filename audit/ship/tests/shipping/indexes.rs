@@ -8,9 +8,9 @@ use aegis_audit_index::{GROUP, Index};
 use aegis_audit_proof::{prove, prove_at};
 use aegis_audit_ship::{Bucket, BucketLog, Indexes};
 use aegis_audit_verify::{Flaw, Verdict};
+use aegis_buckets::{Moto, Proxy};
 
-use crate::fault_proxy::Proxy;
-use crate::moto::{self, Moto};
+use crate::address;
 use crate::s3::live;
 use crate::support::{Place, REGISTRY, SHIPPED, origin, region_key, trust, write_calls};
 
@@ -113,9 +113,9 @@ fn a_record_is_proved_with_one_range_of_its_streams_records_in_three_kilobytes()
     let Some(moto) = Moto::start() else { return };
     moto.locked_bucket("audit", "COMPLIANCE", 30);
     let place = unshipped();
-    live(&place, moto.address("audit"));
-    let proxy = Proxy::before(moto.port, "GET", &[]);
-    let bucket = Bucket::open(&moto::address(proxy.port, "audit")).unwrap();
+    live(&place, address::of(&moto, "audit"));
+    let proxy = Proxy::before(moto.port(), "GET", &[]);
+    let bucket = Bucket::open(&address::of_port(proxy.port, "audit")).unwrap();
     let log = BucketLog::open(&bucket, &trust(), Indexes::Unread).unwrap();
     for seq in [0, 255, 256, 400, 600] {
         proxy.heard();

@@ -5,12 +5,11 @@
     reason = "a test may fail loudly, also in its fixtures"
 )]
 
+mod address;
 mod bucket_attacks;
 mod crashes;
-mod fault_proxy;
 mod fleet;
 mod indexes;
-mod moto;
 mod on_its_way;
 mod prune;
 mod python;

@@ -88,7 +88,7 @@ fn nothing_goes_that_is_young_or_unread_or_not_in_the_bucket() {
         let (journal, _) = Journal::open(journal(&place)).unwrap();
         let mut shipping = ShipConfig { keep, ..place.shipping() };
         if !address_is_good {
-            shipping.address = crate::moto::address(9, "nowhere");
+            shipping.address = crate::address::of_port(9, "nowhere");
         }
         let shipper = start(shipping, &journal).unwrap();
         write_calls(&journal, 40);

@@ -7,9 +7,9 @@ use aegis_audit_ship::{
     Address, Bucket, BucketError, LockMode, Retention, ShipConfig, ShipError, Standing, start,
 };
 use aegis_audit_verify::{Flaw, Report, Verdict};
+use aegis_buckets::{Fault, Moto, Proxy, put_other};
 
-use crate::fault_proxy::{Fault, Proxy};
-use crate::moto::{self, Moto};
+use crate::address;
 use crate::support::{Place, SHIPPED, verify, wait_for, write_calls};
 
 pub(crate) const ASKED: Retention = Retention { mode: LockMode::Compliance, days: 30 };
@@ -37,9 +37,9 @@ fn a_locked_bucket_holds_the_log_and_says_until_when() {
     let Some(moto) = Moto::start() else { return };
     moto.locked_bucket("audit", "COMPLIANCE", 30);
     let place = Place::new();
-    let standing = live(&place, moto.address("audit"));
+    let standing = live(&place, address::of(&moto, "audit"));
     assert_eq!(standing.trouble, None);
-    let report = verify(&moto.address("audit"));
+    let report = verify(&address::of(&moto, "audit"));
     assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
 
     let receipts = place.dir.path().join("ship/gw-1/00000000000000000001/receipts.jsonl");
@@ -66,7 +66,7 @@ fn a_bucket_that_promises_less_than_was_asked_for_is_refused() {
         ("soft", "GOVERNANCE for 30 days"),
         ("none", "nothing"),
     ] {
-        let address = moto.address(bucket);
+        let address = address::of(&moto, bucket);
         let shipping = ShipConfig { address, retention: Some(ASKED), ..place.shipping() };
         match start(shipping, &journal).err() {
             Some(ShipError::Bucket(BucketError::Retention { found: said, .. })) => {
@@ -104,14 +104,14 @@ fn fails_on_the_way(moto: &Moto, method: &'static str, fault: Fault) {
     let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     moto.locked_bucket(&name, "COMPLIANCE", 30);
     let place = Place::new();
-    let proxy = Proxy::before(moto.port, method, &[fault; 3]);
-    let standing = live(&place, moto::address(proxy.port, &name));
+    let proxy = Proxy::before(moto.own_port(), method, &[fault; 3]);
+    let standing = live(&place, address::of_port(proxy.port(), &name));
     assert_eq!((proxy.left(), standing.is_stopped), (0, false), "{name} {standing:?}");
     if standing.trouble.is_some() {
-        live(&place, moto.address(&name));
+        live(&place, address::of(moto, &name));
     }
     // A second version of any object would be a finding here.
-    let report = verify(&moto.address(&name));
+    let report = verify(&address::of(moto, &name));
     assert_eq!(report.verdict(), Verdict::Pass, "{name}: {report:#?}");
 }
 
@@ -120,22 +120,22 @@ fn an_object_hidden_by_a_delete_marker_or_a_shadow_is_read_in_its_first_version_
     let Some(moto) = Moto::start() else { return };
     moto.locked_bucket("audit", "COMPLIANCE", 30);
     let place = Place::new();
-    live(&place, moto.address("audit"));
-    let bucket = Bucket::open(&moto.address("audit")).unwrap();
+    live(&place, address::of(&moto, "audit"));
+    let bucket = Bucket::open(&address::of(&moto, "audit")).unwrap();
     let note = format!("{SHIPPED}/genesis.note");
     assert!(bucket.read(&note).unwrap().is_some());
 
     let path = format!("/audit/gw-1/{note}");
     assert_eq!(moto.ask(("DELETE", &path), &[], ""), 204);
     assert!(bucket.read(&note).unwrap().is_some(), "the marker deceives plain reads only");
-    let report = verify(&moto.address("audit"));
+    let report = verify(&address::of(&moto, "audit"));
     assert_eq!(report.verdict(), Verdict::Suspect);
     let marker = (note.clone(), Flaw::Segment(SegmentError::DeleteMarker));
     assert_eq!(flaws(&report), [marker]);
 
     let cp = format!("{SHIPPED}/cp/{:020}.note", report.streams[0].records);
-    assert_eq!(moto::put_other(moto.port, &format!("/audit/gw-1/{cp}")), 200);
-    let report = verify(&moto.address("audit"));
+    assert_eq!(put_other(moto.own_port(), &format!("/audit/gw-1/{cp}")), 200);
+    let report = verify(&address::of(&moto, "audit"));
     assert_eq!(report.verdict(), Verdict::Suspect);
     let shadowed = (cp, Flaw::Segment(SegmentError::Versions(2)));
     assert!(flaws(&report).contains(&shadowed), "{report:#?}");
@@ -150,9 +150,9 @@ fn another_object_under_our_name_stops_the_shipper() {
     // Where the registry's first segment will end is not known, so every name is taken.
     for last in 3..40 {
         let name = format!("{registry}{:020}-{last:020}.rec.gz", 0);
-        assert_eq!(moto::put_other(moto.port, &name), 200);
+        assert_eq!(put_other(moto.own_port(), &name), 200);
     }
-    let standing = live(&place, moto.address("audit"));
+    let standing = live(&place, address::of(&moto, "audit"));
     assert!(standing.is_stopped, "{standing:?}");
     let trouble = standing.trouble.unwrap();
     assert!(trouble.contains("is there already and is another object"), "{trouble}");

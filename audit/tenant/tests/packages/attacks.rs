@@ -119,7 +119,7 @@ fn a_stream_that_is_said_to_hold_nothing_needs_two_neighbours_to_say_so() {
     for name in ["globex", "initech"] {
         let found = first(|part, theirs| {
             (part.records, part.path) = (Vec::new(), Vec::new());
-            let key = Hash::before_tenant(&part.origin, name);
+            let key = part.origin.before_tenant(name);
             let (beside, roster) = theirs.lines.prove(key);
             (part.standing, part.roster) = (Standing::Absent(beside), roster);
         });

@@ -11,8 +11,9 @@ use std::time::Duration;
 use aegis_audit_chain::segment::SegmentError;
 use aegis_audit_ship::{BucketError, LockMode, Retention, ShipConfig, ShipError, start};
 use aegis_audit_verify::{Flaw, Verdict};
+use aegis_buckets::packages;
 
-use crate::moto::{self, packages};
+use crate::address;
 use crate::s3::{ASKED, flaws, live};
 use crate::support::{Place, SHIPPED, verify, write_calls};
 
@@ -100,7 +101,7 @@ fn a_bucket_that_promises_less_is_refused(ceph: &Ceph) {
         ("none", "none", "0", "nothing"),
     ] {
         ceph.ask(bucket, &["make", mode, days]);
-        let address = moto::address(ceph.port, bucket);
+        let address = address::of_port(ceph.port, bucket);
         let shipping = ShipConfig { address, retention: Some(ASKED), ..place.shipping() };
         let refused = start(shipping, &journal).err();
         let is_weak = matches!(
@@ -113,7 +114,7 @@ fn a_bucket_that_promises_less_is_refused(ceph: &Ceph) {
 
 fn under_compliance_nobody_deletes(ceph: &Ceph) {
     ceph.ask("audit", &["make", "COMPLIANCE", "30"]);
-    let (place, address) = (Place::new(), moto::address(ceph.port, "audit"));
+    let (place, address) = (Place::new(), address::of_port(ceph.port, "audit"));
     let standing = live(&place, address.clone());
     assert_eq!(standing.trouble, None);
     let whole = verify(&address);
@@ -152,7 +153,7 @@ fn under_compliance_nobody_deletes(ceph: &Ceph) {
 
 fn under_governance_whoever_has_the_right_deletes_and_it_is_missed(ceph: &Ceph) {
     ceph.ask("staging", &["make", "GOVERNANCE", "1"]);
-    let (place, address) = (Place::new(), moto::address(ceph.port, "staging"));
+    let (place, address) = (Place::new(), address::of_port(ceph.port, "staging"));
     let journal = place.open();
     let retention = Some(Retention { mode: LockMode::Governance, days: 1 });
     let shipping = ShipConfig { address: address.clone(), retention, ..place.shipping() };

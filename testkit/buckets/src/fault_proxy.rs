@@ -1,20 +1,23 @@
 //! A proxy before an S3 that does what networks, stores and intruders do, and holds still while a process is killed.
+//!
+//! Not here: the S3 (`moto`). Invariant: each fault happens once; without one, what is asked and answered goes by unchanged but
+//! for a header that Moto needs.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::moto;
+use crate::moto::{ask, put_other};
 
 /// What becomes of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// The store does it, and the answer is lost.
     ReplyLost,
     /// The store does it, and says that it failed.
@@ -37,7 +40,7 @@ pub(crate) enum Fault {
 
 /// When a process is killed that meets a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Crash {
+pub enum Crash {
     /// While it waits for the answer.
     Within,
     /// When it asks for the next thing.
@@ -87,8 +90,10 @@ impl Plan {
     }
 }
 
-pub(crate) struct Proxy {
-    pub(crate) port: u16,
+/// Stands before an S3.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
     plan: Arc<Mutex<Plan>>,
     is_over: Arc<AtomicBool>,
     crashes: Mutex<Receiver<String>>,
@@ -96,61 +101,72 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// Stands before `port`; each fault happens once, to the next request of that method.
-    pub(crate) fn before(port: u16, method: &'static str, faults: &[Fault]) -> Self {
+    pub fn before(port: u16, method: &'static str, faults: &[Fault]) -> Self {
         let faults = faults.iter().copied().collect();
-        Self::with(
-            port,
-            Plan { method, skip: 0, faults, crash: None, struck: None, heard: Vec::new() },
-            channel().1,
-        )
+        let plan = Plan { method, skip: 0, faults, crash: None, struck: None, heard: Vec::new() };
+        Self::with(&Arc::new(AtomicU16::new(port)), plan, channel().1)
+    }
+
+    /// Stands before whatever listens on the port that stands here when somebody asks.
+    pub(crate) fn before_what_comes(port: &Arc<AtomicU16>) -> Self {
+        let plan = Plan {
+            method: "PUT",
+            skip: 0,
+            faults: VecDeque::new(),
+            crash: None,
+            struck: None,
+            heard: Vec::new(),
+        };
+        Self::with(port, plan, channel().1)
     }
 
     /// Lets the fault happen to the `nth` request of that method, from 0; holds still for the kill, if there is to be one.
-    pub(crate) fn at(
+    pub fn at(
         port: u16,
         (method, nth): (&'static str, usize),
         (fault, crash): (Fault, Option<Crash>),
     ) -> Self {
         let (sender, crashes) = channel();
         let (faults, crash) = (VecDeque::from([fault]), crash.map(|crash| (crash, sender)));
-        Self::with(
-            port,
-            Plan { method, skip: nth, faults, crash, struck: None, heard: Vec::new() },
-            crashes,
-        )
+        let plan = Plan { method, skip: nth, faults, crash, struck: None, heard: Vec::new() };
+        Self::with(&Arc::new(AtomicU16::new(port)), plan, crashes)
     }
 
-    fn with(port: u16, plan: Plan, crashes: Receiver<String>) -> Self {
+    fn with(port: &Arc<AtomicU16>, plan: Plan, crashes: Receiver<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let own = listener.local_addr().unwrap().port();
         let plan = Arc::new(Mutex::new(plan));
         let is_over = Arc::new(AtomicBool::new(false));
-        let (shared, over) = (Arc::clone(&plan), Arc::clone(&is_over));
+        let (shared, over, port) = (Arc::clone(&plan), Arc::clone(&is_over), Arc::clone(port));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if over.load(Ordering::Relaxed) {
                     return;
                 }
-                let plan = Arc::clone(&shared);
-                let stream = stream.unwrap();
+                let (plan, stream) = (Arc::clone(&shared), stream.unwrap());
+                let port = port.load(Ordering::Relaxed);
                 std::thread::spawn(move || pass(stream, port, &plan));
             }
         });
         Self { port: own, plan, is_over, crashes: Mutex::new(crashes) }
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Faults that have not happened yet.
-    pub(crate) fn left(&self) -> usize {
+    pub fn left(&self) -> usize {
         self.plan.lock().faults.len()
     }
 
     /// The heads of the requests since it was asked last, in lower case.
-    pub(crate) fn heard(&self) -> Vec<String> {
+    pub fn heard(&self) -> Vec<String> {
         std::mem::take(&mut self.plan.lock().heard)
     }
 
     /// Waits for the moment to kill; hands out the path that met the fault.
-    pub(crate) fn moment(&self) -> String {
+    pub fn moment(&self) -> String {
         self.crashes.lock().recv_timeout(Duration::from_secs(60)).unwrap()
     }
 }
@@ -184,8 +200,8 @@ fn pass(mut client: TcpStream, port: u16, plan: &Mutex<Plan>) {
     };
     let object = path(&head).unwrap_or_default();
     match fault {
-        Some(Fault::Hidden) => assert_eq!(moto::ask(port, ("DELETE", object), &[], ""), 204),
-        Some(Fault::Shadowed) => assert_eq!(moto::put_other(port, object), 200),
+        Some(Fault::Hidden) => assert_eq!(ask(port, ("DELETE", object), &[], ""), 204),
+        Some(Fault::Shadowed) => assert_eq!(put_other(port, object), 200),
         _ => {}
     }
     if fault.is_some() && plan.lock().crash(Crash::Within) {
@@ -205,9 +221,9 @@ fn pass(mut client: TcpStream, port: u16, plan: &Mutex<Plan>) {
     }
 }
 
-/// Sends a request to the store; hands out its answer, unless the connection is cut before.
+/// Sends a request to the store; hands out its answer, unless the connection is cut before or nobody is there.
 fn send(port: u16, head: &str, body: &[u8], is_cut: bool) -> Vec<u8> {
-    let mut store = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let Ok(mut store) = TcpStream::connect(("127.0.0.1", port)) else { return Vec::new() };
     store.write_all(head.as_bytes()).unwrap();
     drop(store.write_all(body));
     let mut reply = Vec::new();

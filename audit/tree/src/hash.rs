@@ -1,6 +1,6 @@
 //! The 32-byte hashes that chain, tree and heads are made of.
 //!
-//! Not here: which hashes go where (`link`, `tree`). Invariant: chain and tree use the same leaf hash, so a
+//! Not here: which hashes go where (`audit/chain`). Invariant: chain and tree use the same leaf hash, so a
 //! record that one of them covers is covered by the other.
 
 use std::fmt;
@@ -9,14 +9,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
-use crate::Origin;
-
 /// A SHA-256 value; in records it stands as 43 characters of base64url.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash([u8; 32]);
 
 /// Length of a hash in base64url without padding.
-pub(crate) const TEXT_BYTES: usize = 43;
+pub const TEXT_BYTES: usize = 43;
 
 impl Hash {
     /// Stands where there is nothing to link to.
@@ -60,27 +58,11 @@ impl Hash {
         Self::of(b"")
     }
 
-    /// What the first record of a stream links to.
-    pub fn before_stream(origin: &Origin) -> Self {
-        let text = Sha256::new().chain_update(b"aegis.dev/audit/genesis/v1\n");
-        Self(text.chain_update(origin.as_str()).finalize().into())
-    }
-
-    /// What the first record of a tenant in a stream links to.
-    pub fn before_tenant(origin: &Origin, tenant: &str) -> Self {
-        let text = Sha256::new().chain_update(b"aegis.dev/audit/tenant/v1\n");
-        let text = text.chain_update(origin.as_str()).chain_update(b"\n").chain_update(tenant);
-        Self(text.finalize().into())
-    }
-
-    pub(crate) fn write_text(&self, out: &mut [u8; TEXT_BYTES]) {
-        // 32 bytes always fill 43 characters, so the length it returns says nothing new.
-        let _written = URL_SAFE_NO_PAD.encode_slice(self.0, out).unwrap_or(0);
-    }
-
-    pub(crate) fn text(&self) -> [u8; TEXT_BYTES] {
+    /// 43 characters of base64url, as records carry it.
+    pub fn text(&self) -> [u8; TEXT_BYTES] {
         let mut out = [0; TEXT_BYTES];
-        self.write_text(&mut out);
+        // 32 bytes always fill 43 characters, so the length it returns says nothing new.
+        let _written = URL_SAFE_NO_PAD.encode_slice(self.0, &mut out).unwrap_or(0);
         out
     }
 

@@ -1,30 +1,46 @@
 //! Moto, an S3 in Python: a process of its own, its buckets made over plain HTTP.
 //!
-//! It honours conditional puts and default retention; it does not hold everything that Object Lock promises.
+//! Not here: what is kept in it. Invariant: it honours conditional puts, versions and default retention; it does not hold
+//! everything that Object Lock promises, and forgets all of it when it ends.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use aegis_audit_ship::Address;
-
-use crate::fault_proxy::Proxy;
+use crate::Proxy;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) struct Moto {
+/// A running S3.
+#[derive(Debug)]
+pub struct Moto {
     child: Child,
-    pub(crate) port: u16,
+    port: u16,
     /// Without faults.
     proxy: Proxy,
 }
 
-impl Moto {
+/// A port where an S3 will be; until then, nobody answers.
+#[derive(Debug)]
+pub struct MotoToBe {
+    /// Of the S3 itself.
+    port: Arc<AtomicU16>,
+    proxy: Proxy,
+}
+
+impl MotoToBe {
+    /// Where clients will find it.
+    pub fn port(&self) -> u16 {
+        self.proxy.port()
+    }
+
     /// Starts it, or says that it is absent; where `CI` is set, absence is a failure.
     #[expect(clippy::print_stderr, reason = "a skipped test must say so")]
-    pub(crate) fn start() -> Option<Self> {
+    pub fn start(self) -> Option<Moto> {
         let Some(packages) = packages() else {
             assert!(std::env::var_os("CI").is_none(), "moto is not installed");
             eprintln!("skipped: moto is not installed (`make buckets` does it)");
@@ -38,18 +54,42 @@ impl Moto {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        let proxy = Proxy::before(port, "PUT", &[]);
-        let moto = Self { child: child.unwrap(), port, proxy };
+        self.port.store(port, Ordering::Relaxed);
+        let moto = Moto { child: child.unwrap(), port, proxy: self.proxy };
         let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while TcpStream::connect(("127.0.0.1", moto.own_port())).is_err() {
             assert!(begun.elapsed() < PATIENCE, "moto does not answer");
             std::thread::sleep(Duration::from_millis(50));
         }
         Some(moto)
     }
+}
+
+impl Moto {
+    /// Starts it, or says that it is absent.
+    pub fn start() -> Option<Self> {
+        Self::to_be().start()
+    }
+
+    /// One that is still to be started.
+    pub fn to_be() -> MotoToBe {
+        let port = Arc::new(AtomicU16::new(0));
+        let proxy = Proxy::before_what_comes(&port);
+        MotoToBe { port, proxy }
+    }
+
+    /// Where clients find it.
+    pub fn port(&self) -> u16 {
+        self.proxy.port()
+    }
+
+    /// Where it listens itself, for proxies before it.
+    pub fn own_port(&self) -> u16 {
+        self.port
+    }
 
     /// Makes a bucket with Object Lock and a default retention.
-    pub(crate) fn locked_bucket(&self, name: &str, mode: &str, days: u32) {
+    pub fn locked_bucket(&self, name: &str, mode: &str, days: u32) {
         let path = format!("/{name}");
         let locked = [("x-amz-bucket-object-lock-enabled", "true")];
         assert_eq!(self.ask(("PUT", &path), &locked, ""), 200);
@@ -61,12 +101,23 @@ impl Moto {
     }
 
     /// Sends one request as anybody might who got into the account; hands out the status.
-    pub(crate) fn ask(&self, request: (&str, &str), headers: &[(&str, &str)], body: &str) -> u16 {
+    pub fn ask(&self, request: (&str, &str), headers: &[(&str, &str)], body: &str) -> u16 {
         ask(self.port, request, headers, body)
     }
 
-    pub(crate) fn address(&self, bucket: &str) -> Address {
-        address(self.proxy.port, bucket)
+    /// Answers nobody from now on, and breaks no connection.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Goes on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 }
 
@@ -78,12 +129,7 @@ impl Drop for Moto {
 }
 
 /// Sends one request to the S3 that listens on `port`; hands out the status.
-pub(crate) fn ask(
-    port: u16,
-    (method, path): (&str, &str),
-    headers: &[(&str, &str)],
-    body: &str,
-) -> u16 {
+pub fn ask(port: u16, (method, path): (&str, &str), headers: &[(&str, &str)], body: &str) -> u16 {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n");
     // Moto looks at the service's name only.
@@ -99,27 +145,13 @@ pub(crate) fn ask(
 }
 
 /// Writes another object under a name, whether or not it is taken.
-pub(crate) fn put_other(port: u16, path: &str) -> u16 {
+pub fn put_other(port: u16, path: &str) -> u16 {
     ask(port, ("PUT", path), &[("content-md5", "DMF1ucDxtqgxw5niaXcmYQ==")], "a")
 }
 
-/// A bucket of the S3 that listens on `port`.
-pub(crate) fn address(port: u16, bucket: &str) -> Address {
-    let endpoint = format!("http://127.0.0.1:{port}");
-    let options = [
-        ("aws_endpoint", endpoint.as_str()),
-        ("aws_allow_http", "true"),
-        ("aws_region", "us-east-1"),
-        ("aws_access_key_id", "test"),
-        ("aws_secret_access_key", "test"),
-    ];
-    let options = options.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-    Address { url: format!("s3://{bucket}/gw-1"), options }
-}
-
-/// Where `make buckets` puts the Python packages.
-pub(crate) fn packages() -> Option<PathBuf> {
+/// Where `make buckets` puts the Python packages, if it did.
+pub fn packages() -> Option<PathBuf> {
     let test = std::env::current_exe().ok()?;
     let packages = test.ancestors().map(|folder| folder.join("moto"));
-    packages.into_iter().find(|folder: &PathBuf| Path::new(folder).join("moto/server.py").is_file())
+    packages.into_iter().find(|folder: &PathBuf| folder.join("moto/server.py").is_file())
 }

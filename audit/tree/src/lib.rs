@@ -1,9 +1,13 @@
-//! The RFC 6962 Merkle tree: roots of a growing log, inclusion and consistency proofs.
+//! The RFC 6962 Merkle tree: its hashes, roots of a growing log, inclusion and consistency proofs.
 //!
-//! Not here: what the leaves are (`record`) or who signs the root (`head`). Invariant: a tree of `n` leaves has
+//! Pure. Not here: what the leaves are and who signs the root (`audit/chain`). Invariant: a tree of `n` leaves has
 //! one root, whichever way it was computed.
 
-use crate::Hash;
+mod blocks;
+mod hash;
+
+pub use blocks::Blocks;
+pub use hash::{Hash, TEXT_BYTES};
 
 /// The right edge of a growing tree: enough to append and to tell the root, at most 64 hashes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,8 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use aegis_audit_chain::Hash;
-use aegis_audit_chain::tree::{Frontier, root};
+use crate::{Frontier, Hash, root};
 
 /// Leaves of a block; a power of two.
 const BLOCK: u64 = 4_096;
@@ -133,7 +132,7 @@ fn split(range: &Range<u64>) -> (Range<u64>, Range<u64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aegis_audit_chain::tree::inclusion_proof;
+    use crate::inclusion_proof;
 
     #[test]
     fn a_path_from_blocks_is_that_of_all_leaves_wherever_the_log_begins() {

@@ -1,0 +1,14 @@
+//! A real S3 to ship to, and what networks, stores and intruders do to those who use one.
+//!
+//! Not here: what is shipped, and clients. Invariant: a process that is started here does not outlive the test.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, and this is only ever part of one"
+)]
+
+mod fault_proxy;
+mod moto;
+
+pub use fault_proxy::{Crash, Fault, Proxy};
+pub use moto::{Moto, MotoToBe, ask, packages, put_other};
