@@ -34,13 +34,13 @@ Verdicts and exit codes:
 
 An auditor brings a trust file of their own, and remembers how far the log reached:
   aegisctl audit verify --from ./copy-of-the-log --trust registry.txt --remember head.txt
-  aegisctl audit verify --from s3://audit/gw-1 --trust registry.txt --witnessed-since 10m
+  aegisctl audit verify --from s3://audit --trust region.txt --witnessed-since 10m
 
 A tenant brings the package it was handed:
   aegisctl audit verify --tenant-package acme.tenant-package --trust registry.txt
 
 An agent's side asks whether a promise was kept; one that was not, a minute later, is FAIL with its place:
-  aegisctl audit verify --attestation attestation.jwt --keys jwks.json --trust registry.txt --from s3://audit/gw-1
+  aegisctl audit verify --attestation attestation.jwt --keys jwks.json --trust region.txt --from s3://audit
 
 Examples:
   aegisctl audit verify

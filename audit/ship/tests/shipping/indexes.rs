@@ -114,8 +114,8 @@ fn a_record_is_proved_with_one_range_of_its_streams_records_in_three_kilobytes()
     moto.locked_bucket("audit", "COMPLIANCE", 30);
     let place = unshipped();
     live(&place, address::of(&moto, "audit"));
-    let proxy = Proxy::before(moto.port(), "GET", &[]);
-    let bucket = Bucket::open(&address::of_port(proxy.port, "audit")).unwrap();
+    let proxy = Proxy::before(moto.own_port(), "GET", &[]);
+    let bucket = Bucket::open(&address::of_port(proxy.port(), "audit")).unwrap();
     let log = BucketLog::open(&bucket, &trust(), Indexes::Unread).unwrap();
     for seq in [0, 255, 256, 400, 600] {
         proxy.heard();
