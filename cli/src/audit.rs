@@ -2,14 +2,13 @@
 //!
 //! Not here: the format and the proofs (`audit/chain`). Invariant: nothing is ever written to a journal.
 
-mod prove;
 mod show;
 mod tail;
 mod verify;
 
 use aegis_cli_evidence::{
-    Answer, DiscloseArgs, EraseArgs, EvidenceError, ExportArgs, Progress, QueryArgs, ServeArgs,
-    TenantArgs, TrustArgs,
+    Answer, CheckArgs, DiscloseArgs, EraseArgs, EvidenceError, ExportArgs, Progress, ProveArgs,
+    QueryArgs, ServeArgs, TenantArgs, TrustArgs,
 };
 use clap::{Args, Subcommand};
 
@@ -31,8 +30,8 @@ enum AuditCommand {
     Verify(verify::VerifyArgs),
     Tail(tail::TailArgs),
     Show(show::ShowArgs),
-    Prove(prove::ProveArgs),
-    Check(prove::CheckArgs),
+    Prove(ProveArgs),
+    Check(CheckArgs),
     Tenant(TenantArgs),
     Trust(TrustArgs),
     Disclose(DiscloseArgs),
@@ -47,8 +46,10 @@ pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit
         AuditCommand::Verify(args) => verify::run(args, home, screen),
         AuditCommand::Tail(args) => tail::run(args, home, screen),
         AuditCommand::Show(args) => show::run(args, home, screen),
-        AuditCommand::Prove(args) => prove::run(args, home, screen),
-        AuditCommand::Check(args) => prove::check(args, home, screen),
+        AuditCommand::Prove(args) => {
+            with_progress(screen, |progress| args.run(home.root(), progress))
+        }
+        AuditCommand::Check(args) => evidence::show(args.run(home.root()), screen),
         AuditCommand::Tenant(args) => {
             with_progress(screen, |progress| args.run(home.root(), progress))
         }

@@ -5,18 +5,23 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 
 use aegis_audit_chain::note::NoteError;
 use aegis_audit_chain::segment::{Digest, Manifest, SegmentError};
 use aegis_audit_chain::source::{Indexed, LogSource, SourceError};
 use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Hash, Origin, layout};
-use flate2::read::MultiGzDecoder;
+use aegis_audit_index::{Index, unpack};
 use parking_lot::Mutex;
 
-use super::indexed::{self, Indexes};
-use super::{Bucket, BucketError, Listed, OBJECT_BYTES_MAX};
+use super::{Bucket, BucketError, Listed};
+
+/// Whether a whole log's indexes are held against its records, which nobody needs who only reads them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Indexes {
+    Checked,
+    Unread,
+}
 
 /// The objects of one region, as they were listed once.
 #[derive(Debug)]
@@ -224,7 +229,10 @@ impl<'b> BucketLog<'b> {
     fn by_index(&self, manifest: &Manifest, stored: &[u8]) -> Result<Option<Vec<u8>>, SourceError> {
         let key = layout::segment_index(&manifest.origin, (manifest.first, manifest.size));
         let (bundles, why) = match self.object(&key) {
-            Ok(index) => (indexed::unpack(manifest, stored, &index), SegmentError::Index),
+            Ok(index) => {
+                let index = Index::of(manifest, &index);
+                (index.and_then(|index| index.unpack(stored)), SegmentError::Index)
+            }
             Err(SourceError::Broken { why, .. }) => (None, why),
             Err(unreadable @ SourceError::Unreadable { .. }) => return Err(unreadable),
         };
@@ -233,15 +241,6 @@ impl<'b> BucketLog<'b> {
         }
         Ok(bundles)
     }
-}
-
-/// Decompresses a segment, but no more than a segment may hold.
-pub(crate) fn unpack(stored: &[u8]) -> Option<Vec<u8>> {
-    let mut bundles = Vec::new();
-    let mut reader = MultiGzDecoder::new(stored).take(OBJECT_BYTES_MAX.saturating_add(1));
-    reader.read_to_end(&mut bundles).ok()?;
-    let length = u64::try_from(bundles.len()).unwrap_or(u64::MAX);
-    (length <= OBJECT_BYTES_MAX).then_some(bundles)
 }
 
 /// The file that an object stands for, if it stands for one; `None` when the log writes no such object.

@@ -3,7 +3,6 @@
 //! Not here: what is written (`ship`), who reads it (`log`). Invariant: `create` returns a receipt only after the object was
 //! read back and is byte for byte what was to be written, whatever the store answered on the way.
 
-mod indexed;
 mod lock;
 mod log;
 mod one;
@@ -13,6 +12,7 @@ use std::time::Duration;
 
 use aegis_audit_chain::segment::SegmentError;
 use aegis_audit_chain::{Hash, Origin, layout};
+use aegis_audit_index::OBJECT_BYTES_MAX;
 use futures::TryStreamExt as _;
 use object_store::aws::{AmazonS3Builder, Checksum};
 use object_store::azure::MicrosoftAzureBuilder;
@@ -26,9 +26,8 @@ use object_store::{
 };
 use tokio::runtime::Runtime;
 
-pub use indexed::Indexes;
 pub use lock::{LockMode, Retention};
-pub use log::BucketLog;
+pub use log::{BucketLog, Indexes};
 
 use lock::Locks;
 
@@ -38,8 +37,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The shipper tries again for as long as it lives, so a single request need not.
 const RETRIES: usize = 2;
 const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
-/// No object of ours is longer, compressed or not.
-pub(crate) const OBJECT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Where the objects go, and what else its client must be told.
 #[derive(Clone, PartialEq, Eq)]

@@ -6,9 +6,8 @@
 use aegis_audit_chain::segment::{Entries, SegmentError};
 use aegis_audit_chain::source::{Indexed, SourceError};
 use aegis_audit_chain::{Hash, Origin, layout};
-use aegis_audit_index::{Index, path};
+use aegis_audit_index::{Index, path, unpack_member};
 
-use super::indexed::{member, opened};
 use super::log::{BucketLog, causes};
 
 impl BucketLog<'_> {
@@ -33,7 +32,7 @@ impl BucketLog<'_> {
         let broken = || SourceError::Broken { path: key.clone(), why: SegmentError::Index };
         let Some(place) = index.place(seq, stored_bytes) else { return Ok(None) };
         let bytes = self.range(&key, place.bytes)?;
-        let records = member(&bytes).ok_or_else(broken)?;
+        let records = unpack_member(&bytes).ok_or_else(broken)?;
         let nth = usize::try_from(place.nth).unwrap_or(usize::MAX);
         let record = Entries(&records).nth(nth).and_then(Result::ok).ok_or_else(broken)?;
         let leaf = seq.checked_sub(index.first()).and_then(|at| usize::try_from(at).ok());
@@ -48,7 +47,7 @@ impl BucketLog<'_> {
     fn index(&self, origin: &Origin, at: (u64, u64)) -> Result<(Index, u64), SourceError> {
         let (manifest, _) = self.manifest(origin, at)?;
         let key = layout::segment_index(origin, at);
-        let index = opened(&manifest, &self.object(&key)?);
+        let index = Index::of(&manifest, &self.object(&key)?);
         let wrong = || SourceError::Broken { path: key, why: SegmentError::Index };
         Ok((index.ok_or_else(wrong)?, manifest.stored.bytes))
     }

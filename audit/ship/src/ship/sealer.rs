@@ -3,16 +3,13 @@
 //! Not here: the way into the bucket (`mod`), the files of the spool (`spool`). Invariant: a manifest is signed only over
 //! records that were read back from disk, linked and hashed anew; where a signed head is due, the root is that of the head.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use aegis_audit_chain::link::{Pruned, Walker};
 use aegis_audit_chain::note::Signer;
-use aegis_audit_chain::segment::{BYTES_MAX, Digest, Manifest, RECORDS_MAX, push_entry};
+use aegis_audit_chain::segment::{BYTES_MAX, Digest, Manifest, RECORDS_MAX};
 use aegis_audit_chain::{Hash, Origin, record};
-use aegis_audit_index::{GROUP, Index};
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use aegis_audit_index::{Groups, Index};
 
 use super::error::{ShipError, io_error};
 use super::ledger::Reach;
@@ -26,6 +23,9 @@ pub(crate) struct Segment {
     pub(crate) stored: Vec<u8>,
     pub(crate) index: Vec<u8>,
 }
+
+/// Takes a record: its head, its leaf hash, its bytes.
+type Each<'e> = dyn FnMut((&record::Head, Hash), &[u8]) -> Wants + 'e;
 
 #[derive(Debug)]
 pub(crate) struct Sealer {
@@ -75,7 +75,7 @@ impl Sealer {
             leaves.push(leaf);
             let (from, _) = times.unwrap_or((head.ts, head.ts));
             times = Some((from, head.ts));
-            let room = BYTES_MAX.saturating_sub(groups.bundles.len());
+            let room = BYTES_MAX.saturating_sub(groups.bundles().len());
             let is_full = head.seq.saturating_sub(first) >= RECORDS_MAX - 1;
             if is_full || room < record::MAX_BYTES { Wants::Enough } else { Wants::More }
         })?;
@@ -97,7 +97,7 @@ impl Sealer {
             root: head.root,
             previous: self.previous,
             stored: Digest::of(&stored),
-            records: Digest::of(&groups.bundles),
+            records: Digest::of(groups.bundles()),
             index: Digest::of(&index),
             registry,
             from_ts,
@@ -109,11 +109,7 @@ impl Sealer {
     }
 
     /// Reads on, each record checked against all before it.
-    fn walk(
-        &mut self,
-        end: u64,
-        each: &mut dyn FnMut((&record::Head, Hash), &[u8]) -> Wants,
-    ) -> Result<(), ShipError> {
+    fn walk(&mut self, end: u64, each: &mut Each<'_>) -> Result<(), ShipError> {
         let Self { reader, walker, .. } = self;
         let mut broken = false;
         let read = reader.read(end, &mut |_, record| match walker.check(record) {
@@ -129,35 +125,5 @@ impl Sealer {
         read.map_err(io_error("reading back the journal"))?;
         let size = self.walker.size().saturating_add(1);
         if broken { Err(ShipError::Changed { origin: self.origin(), size }) } else { Ok(()) }
-    }
-}
-
-/// A segment's bundles, each to become a member of the stored object, so that one can be read without the others.
-#[derive(Default)]
-struct Groups {
-    bundles: Vec<u8>,
-    /// Where each begins.
-    begins: Vec<usize>,
-}
-
-impl Groups {
-    fn push(&mut self, seq: u64, record: &[u8]) {
-        if self.begins.is_empty() || seq.is_multiple_of(GROUP) {
-            self.begins.push(self.bundles.len());
-        }
-        push_entry(&mut self.bundles, record);
-    }
-
-    /// The stored object, and where each member begins in it.
-    fn pack(&self) -> std::io::Result<(Vec<u8>, Vec<u64>)> {
-        let (mut stored, mut members) = (Vec::new(), Vec::new());
-        let ends = self.begins.iter().skip(1).copied().chain([self.bundles.len()]);
-        for (begin, end) in self.begins.iter().copied().zip(ends) {
-            members.push(u64::try_from(stored.len()).unwrap_or(u64::MAX));
-            let mut encoder = GzEncoder::new(stored, Compression::default());
-            encoder.write_all(self.bundles.get(begin..end).unwrap_or_default())?;
-            stored = encoder.finish()?;
-        }
-        Ok((stored, members))
     }
 }
