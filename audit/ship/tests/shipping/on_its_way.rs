@@ -148,7 +148,9 @@ pub(crate) fn cut_registry(place: &Place) {
     let mut all = objects(&registry_seg(place));
     let kept = all.iter().rposition(|path| ends_first_life(path)).unwrap();
     let stem = all[kept].to_str().unwrap().strip_suffix(".rec.gz").unwrap().to_owned();
-    all.retain(|path| *path > PathBuf::from(&stem) && !path.to_str().unwrap().starts_with(&stem));
+    all.retain(|path| {
+        path.as_path() > Path::new(&stem) && !path.to_str().unwrap().starts_with(&stem)
+    });
     all.iter().for_each(|gone| fs::remove_file(gone).unwrap());
 }
 
