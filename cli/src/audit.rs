@@ -2,7 +2,6 @@
 //!
 //! Not here: the format and the proofs (`audit/chain`). Invariant: nothing is ever written to a journal.
 
-mod prove;
 mod show;
 mod tail;
 mod threads;
@@ -10,8 +9,8 @@ mod trust;
 mod verify;
 
 use aegis_cli_evidence::{
-    Answer, DiscloseArgs, EraseArgs, EvidenceError, ExportArgs, Progress, QueryArgs, ServeArgs,
-    TenantArgs,
+    Answer, CheckArgs, DiscloseArgs, EraseArgs, EvidenceError, ExportArgs, Progress, ProveArgs,
+    QueryArgs, ServeArgs, TenantArgs,
 };
 use aegis_cli_region::{HeadsArgs, LogsArgs};
 use clap::{Args, Subcommand};
@@ -35,8 +34,8 @@ enum AuditCommand {
     Verify(verify::VerifyArgs),
     Tail(tail::TailArgs),
     Show(show::ShowArgs),
-    Prove(prove::ProveArgs),
-    Check(prove::CheckArgs),
+    Prove(ProveArgs),
+    Check(CheckArgs),
     Tenant(TenantArgs),
     Trust(trust::TrustArgs),
     Logs(LogsArgs),
@@ -53,8 +52,10 @@ pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit
         AuditCommand::Verify(args) => verify::run(args, home, screen),
         AuditCommand::Tail(args) => tail::run(args, home, screen),
         AuditCommand::Show(args) => show::run(args, home, screen),
-        AuditCommand::Prove(args) => prove::run(args, home, screen),
-        AuditCommand::Check(args) => prove::check(args, home, screen),
+        AuditCommand::Prove(args) => {
+            with_progress(screen, |progress| args.run(home.root(), progress))
+        }
+        AuditCommand::Check(args) => evidence::show(args.run(home.root()), screen),
         AuditCommand::Tenant(args) => {
             with_progress(screen, |progress| args.run(home.root(), progress))
         }

@@ -15,6 +15,7 @@ mod evidence;
 mod failure;
 mod home;
 mod init;
+mod interrupt;
 mod policy;
 mod region;
 mod screen;

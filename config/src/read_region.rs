@@ -133,9 +133,8 @@ pub(super) fn control(
         return None;
     }
     let exchange = exchange.unwrap_or_default();
-    let control = ControlApi {
-        address, url, tls, own_url, audiences, exchange, cluster, people, releases,
-    };
+    let control =
+        ControlApi { address, url, tls, own_url, audiences, exchange, cluster, people, releases };
     Some(RegionRegistry::Kept(Box::new(control)))
 }
 

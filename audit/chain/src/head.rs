@@ -58,6 +58,12 @@ pub fn birth_text(stream: &Verifier) -> String {
     format!("aegis.dev/audit/genesis@v1\n{}\n{stream}\n", stream.name())
 }
 
+/// The stream key that such a text names.
+pub fn born_stream(text: &str) -> Option<Verifier> {
+    let stream = Verifier::parse(text.lines().nth(2)?).ok()?;
+    (birth_text(&stream) == text).then_some(stream)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

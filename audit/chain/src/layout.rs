@@ -95,6 +95,11 @@ pub fn segment_records(origin: &Origin, (first, size): (u64, u64)) -> String {
     format!("{}.rec.gz", segment_name(origin, (first, size)))
 }
 
+/// Where each of these records lies in that object, and its leaf hash.
+pub fn segment_index(origin: &Origin, (first, size): (u64, u64)) -> String {
+    format!("{}.idx", segment_name(origin, (first, size)))
+}
+
 /// The manifest of that segment: once it is there, the segment counts.
 pub fn segment_manifest(origin: &Origin, (first, size): (u64, u64)) -> String {
     format!("{}.man", segment_name(origin, (first, size)))

@@ -23,5 +23,5 @@ pub mod walk;
 
 pub use aegis_audit_tree::{self as tree, Hash};
 pub use cursor::{Cursor, CursorError, StoredRecord};
-pub use head::{Head, birth_note, birth_text};
+pub use head::{Head, birth_note, birth_text, born_stream};
 pub use origin::{Origin, OriginError};

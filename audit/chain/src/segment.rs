@@ -7,7 +7,7 @@ use crate::frame::{Header, push_frame};
 use crate::note::{NoteError, Signer, Verifier};
 use crate::{Hash, Origin, record};
 
-const TITLE: &str = "aegis.dev/audit/segment@v1";
+const TITLE: &str = "aegis.dev/audit/segment@v2";
 /// A segment ends after this many records.
 pub const RECORDS_MAX: u64 = 65_536;
 /// A segment ends before it would be longer than this.
@@ -34,6 +34,8 @@ pub enum SegmentError {
     DeleteMarker,
     #[error("an object that the manifest names is gone")]
     Gone,
+    #[error("the index is not that of the segment's records")]
+    Index,
     #[error("an object stands here that the log did not write")]
     Stray,
 }
@@ -67,6 +69,10 @@ pub struct Manifest {
     pub stored: Digest,
     /// The records in their bundles.
     pub records: Digest,
+    /// The object that says where each record lies.
+    pub index: Digest,
+    /// How many records of the registry were here before this segment: it was never shorter since.
+    pub registry: u64,
     /// Wall clocks of the first and the last record.
     pub from_ts: u64,
     pub to_ts: u64,
@@ -75,13 +81,13 @@ pub struct Manifest {
 impl Manifest {
     /// The text that the region key signs.
     fn text(&self) -> String {
-        let Self { origin, first, size, root, previous, stored, records, from_ts, to_ts } = self;
+        let Self { origin, first, size, root, previous, stored, records, .. } = self;
+        let Self { index, registry, from_ts, to_ts, .. } = self;
         let (root, previous) = (root.standard(), previous.standard());
         let line = |digest: &Digest| format!("{} {}", digest.bytes, digest.sha256.standard());
-        let (stored, records) = (line(stored), line(records));
-        format!(
-            "{TITLE}\n{origin}\n{first}\n{size}\n{root}\n{previous}\n{stored}\n{records}\n{from_ts} {to_ts}\n"
-        )
+        let (stored, records, index) = (line(stored), line(records), line(index));
+        let place = format!("{TITLE}\n{origin}\n{first}\n{size}\n{root}\n{previous}\n");
+        format!("{place}{stored}\n{records}\n{index}\n{registry}\n{from_ts} {to_ts}\n")
     }
 
     pub fn note(&self, region: &Signer) -> String {
@@ -108,6 +114,7 @@ impl Manifest {
         let (origin, first, size) = (next()?, next()?, next()?);
         let (root, previous) = (next()?, next()?);
         let (stored, records) = (next()?, next()?);
+        let (index, registry) = (next()?, next()?);
         let (from_ts, to_ts) = next()?.split_once(' ')?;
         let manifest = Self {
             origin: Origin::parse(origin).ok()?,
@@ -117,6 +124,8 @@ impl Manifest {
             previous: Hash::parse_standard(previous)?,
             stored: digest(stored)?,
             records: digest(records)?,
+            index: digest(index)?,
+            registry: registry.parse().ok()?,
             from_ts: from_ts.parse().ok()?,
             to_ts: to_ts.parse().ok()?,
         };
@@ -211,6 +220,8 @@ mod tests {
             previous: Hash::ZERO,
             stored: Digest::of(b"stored"),
             records: Digest::of(&bundles(records)),
+            index: Digest::of(b"index"),
+            registry: 3,
             from_ts: 5,
             to_ts: 7,
         }

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::segment::SegmentError;
-use crate::{Origin, layout};
+use crate::{Hash, Origin, layout};
 
 /// Why a file or directory of a log was not handed out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +27,13 @@ impl SourceError {
     }
 }
 
+/// A record that was read by its number, and its path to a root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Indexed {
+    pub record: Vec<u8>,
+    pub path: Vec<Hash>,
+}
+
 /// The files of a region's log, by their paths below its directory (`layout`); several may be read at once.
 pub trait LogSource: Sync {
     /// The names in a directory, in any order; none when it is missing.
@@ -43,6 +50,21 @@ pub trait LogSource: Sync {
     /// How much there is to read in all, for whoever waits.
     fn bytes(&self) -> u64 {
         0
+    }
+
+    /// Record `seq` of a stream, and its path in the tree of `size`; `None` where nothing says where it lies.
+    fn indexed(
+        &self,
+        _stream: &Origin,
+        (_seq, _size): (u64, u64),
+    ) -> Result<Option<Indexed>, SourceError> {
+        Ok(None)
+    }
+
+    /// How far the registry must reach at least, by what was read so far. Only where a log is carried here piece by piece do
+    /// streams come before the registry that names them; `None` where one hand writes both.
+    fn carried(&self, _registry: &Origin) -> Option<u64> {
+        None
     }
 
     /// What was found while the files were listed, each with the name it has there.

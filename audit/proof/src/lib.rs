@@ -10,11 +10,11 @@ use aegis_audit_chain::link::{Pruned, Walker};
 use aegis_audit_chain::note::{NoteError, Verifier};
 use aegis_audit_chain::record::{AnchorEntry, Kind, Record, RecordError};
 use aegis_audit_chain::registry::{RegistryError, RegistryReader, Stream};
-use aegis_audit_chain::source::{LogSource, SourceError};
+use aegis_audit_chain::source::{Indexed, LogSource, SourceError};
 use aegis_audit_chain::tree::Blocks;
 use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::walk::walk_file;
-use aegis_audit_chain::{Hash, Head, Origin, birth_text, layout, record, tree};
+use aegis_audit_chain::{Hash, Head, Origin, born_stream, layout, record, tree};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -119,7 +119,7 @@ impl Proof {
     /// Checks it with nothing but a trust file.
     pub fn check(&self, trust: &Trust) -> Result<Proven, ProofError> {
         let born = trust.registries().find_map(|(registry, region)| {
-            let stream = born(region.open(&self.birth).ok()?)?;
+            let stream = born_stream(region.open(&self.birth).ok()?)?;
             let origin = Origin::parse(stream.name()).ok()?;
             registry.vouches_for(&origin).then(|| (registry.clone(), stream))
         });
@@ -137,12 +137,6 @@ impl Proof {
     }
 }
 
-/// The stream key that a birth note names.
-fn born(text: &str) -> Option<Verifier> {
-    let stream = Verifier::parse(text.lines().nth(2)?).ok()?;
-    (birth_text(&stream) == text).then_some(stream)
-}
-
 /// Proves each record that `wanted` picks, from all streams of the trusted registries that are here.
 pub fn prove(
     source: &dyn LogSource,
@@ -151,20 +145,67 @@ pub fn prove(
 ) -> Result<Vec<Proof>, ProofError> {
     let mut proofs = Vec::new();
     for (origin, region) in trust.registries() {
-        let mut reader = RegistryReader::new(origin.clone(), region.clone());
-        let firsts = firsts(source, origin)?;
-        if firsts.is_empty() {
-            continue;
-        }
-        for first in firsts {
-            let path = layout::wal_file(origin, first);
-            reader.file(first, &read(source, &path)?)?;
-        }
-        for stream in reader.finish()?.streams() {
-            proofs.extend(stream_proofs(source, (stream, region), wanted)?);
+        for stream in streams(source, (origin, region))? {
+            proofs.extend(stream_proofs(source, (&stream, region), wanted)?);
         }
     }
     Ok(proofs)
+}
+
+/// Proves one record by its place in a stream; where the log has an index, the stream's other records are not read.
+pub fn prove_at(
+    source: &dyn LogSource,
+    trust: &Trust,
+    (origin, seq): (&Origin, u64),
+) -> Result<Option<Proof>, ProofError> {
+    for (registry, region) in trust.registries().filter(|(it, _)| it.vouches_for(origin)) {
+        let mut all = streams(source, (registry, region))?.into_iter();
+        let Some(stream) = all.find(|stream| stream.born.origin == *origin) else { continue };
+        let anchor = stream.anchors.iter().find(|anchor| anchor.size > seq);
+        if let Some(anchor) = anchor
+            && let Some(found) = source.indexed(origin, (seq, anchor.size))?
+        {
+            let Indexed { record, path } = found;
+            return assemble(source, anchor, (seq, record), Some(path)).map(Some);
+        }
+        let is_it = &mut |_: &Origin, record: &Record| record.head.seq == seq;
+        return Ok(stream_proofs(source, (&stream, region), is_it)?.pop());
+    }
+    Ok(None)
+}
+
+/// The streams that a registry names; none where it is not here.
+fn streams(
+    source: &dyn LogSource,
+    (origin, region): (&Origin, &Verifier),
+) -> Result<Vec<Stream>, ProofError> {
+    let firsts = firsts(source, origin)?;
+    if firsts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut reader = RegistryReader::new(origin.clone(), region.clone());
+    for first in firsts {
+        let path = layout::wal_file(origin, first);
+        reader.file(first, &read(source, &path)?)?;
+    }
+    Ok(reader.finish()?.streams().to_vec())
+}
+
+/// A record's proof under a head that covers it, if the path leads there.
+fn assemble(
+    source: &dyn LogSource,
+    head: &AnchorEntry,
+    (seq, record): (u64, Vec<u8>),
+    path: Option<Vec<Hash>>,
+) -> Result<Proof, ProofError> {
+    let AnchorEntry { origin, size, root, sig, .. } = head.clone();
+    let changed = || ProofError::Changed { origin: origin.clone() };
+    let leads = |path: &Vec<Hash>| tree::includes(size, root, (seq, Hash::leaf(&record)), path);
+    let path = path.filter(leads).ok_or_else(changed)?;
+    let birth = read(source, &layout::genesis_note(&origin))?;
+    let birth = String::from_utf8_lossy(&birth).into_owned();
+    let checkpoint = Head { origin, size, root }.note_with(&sig);
+    Ok(Proof { index: seq, path, checkpoint, birth, record })
 }
 
 fn stream_proofs(
@@ -191,20 +232,14 @@ fn stream_proofs(
     for (seq, record) in found {
         let uncovered = || ProofError::Uncovered { origin: origin.clone(), seq };
         let anchor = stream.anchors.iter().find(|anchor| anchor.size > seq);
-        let AnchorEntry { origin, size, root, sig, .. } = anchor.ok_or_else(uncovered)?.clone();
-        let changed = || ProofError::Changed { origin: origin.clone() };
+        let anchor = anchor.ok_or_else(uncovered)?;
         let of = |seq: u64| {
             let nth = usize::try_from(seq.checked_sub(begins)?).ok()?;
             Some((seq, *leaves.get(nth)?))
         };
-        let needed = blocks.needed(seq, size).into_iter().flat_map(|(start, end)| start..end);
-        let path = blocks.path(seq, size, &needed.filter_map(of).collect());
-        let leads = |path: &Vec<Hash>| tree::includes(size, root, (seq, Hash::leaf(&record)), path);
-        let path = path.filter(leads).ok_or_else(changed)?;
-        let birth = read(source, &layout::genesis_note(&origin))?;
-        let birth = String::from_utf8_lossy(&birth).into_owned();
-        let checkpoint = Head { origin, size, root }.note_with(&sig);
-        proofs.push(Proof { index: seq, path, checkpoint, birth, record });
+        let needed = blocks.needed(seq, anchor.size).into_iter().flat_map(|(from, end)| from..end);
+        let path = blocks.path(seq, anchor.size, &needed.filter_map(of).collect());
+        proofs.push(assemble(source, anchor, (seq, record), path)?);
     }
     Ok(proofs)
 }

@@ -22,7 +22,7 @@ mod tail;
 mod wal;
 mod writer;
 
-pub use bucket::{Address, Bucket, BucketError, BucketLog, LockMode, Receipt, Retention};
+pub use bucket::{Address, Bucket, BucketError, BucketLog, Indexes, LockMode, Receipt, Retention};
 pub use costs::recorded_costs;
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::JournalError;

@@ -11,13 +11,13 @@ use aegis_audit_chain::layout;
 use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::trust::Trust;
 
-use crate::bucket::{Address, Bucket, BucketError, BucketLog};
+use crate::bucket::{Address, Bucket, BucketError, BucketLog, Indexes};
 
 /// One log, opened.
 #[derive(Debug)]
 pub enum Log {
     Directory(Directory),
-    Bucket(Box<Bucket>),
+    Bucket(Box<Bucket>, Indexes),
 }
 
 impl Log {
@@ -33,7 +33,15 @@ impl Log {
             return Ok(Self::Directory(Directory(path.to_path_buf())));
         };
         let bucket = Bucket::open(&address)?;
-        Ok(Self::Bucket(Box::new(bucket)))
+        Ok(Self::Bucket(Box::new(bucket), Indexes::Unread))
+    }
+
+    /// Holds the indexes of a bucket's segments against their records as well, when these are read.
+    pub fn with_indexes(self) -> Self {
+        match self {
+            Self::Bucket(bucket, _) => Self::Bucket(bucket, Indexes::Checked),
+            directory @ Self::Directory(_) => directory,
+        }
     }
 
     /// Does `work` with the files of this log; of a bucket, once for each region that a trusted registry is of.
@@ -42,12 +50,12 @@ impl Log {
         trust: &Trust,
         work: &mut dyn FnMut(&dyn LogSource, &Trust) -> Result<T, E>,
     ) -> Result<Vec<T>, E> {
-        let bucket = match self {
+        let (bucket, indexes) = match self {
             Self::Directory(directory) => return Ok(vec![work(directory, trust)?]),
-            Self::Bucket(bucket) => bucket,
+            Self::Bucket(bucket, indexes) => (bucket, *indexes),
         };
         let regions = trust.by_region();
-        regions.iter().map(|trust| work(&BucketLog::open(bucket, trust)?, trust)).collect()
+        regions.iter().map(|trust| work(&BucketLog::open(bucket, trust, indexes)?, trust)).collect()
     }
 }
 

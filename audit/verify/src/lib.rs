@@ -4,6 +4,7 @@
 //! empty log, an unreadable file and an unsigned tail are never a pass.
 
 mod attested;
+mod carried;
 mod report;
 mod schema;
 mod stream;
@@ -89,11 +90,13 @@ pub fn verify_region_with(
         pairs: Pairs::default(),
         known: BTreeSet::new(),
         references: Vec::new(),
+        registries: Vec::new(),
     };
     for (origin, region) in trust.registries() {
         run.region(origin, region);
     }
     run.strangers();
+    run.registries_reach();
     run.pairs.finish(&mut run.report);
     let mut report = run.report;
     report.name_places(|path| source.place(path));
@@ -116,6 +119,8 @@ struct Run<'r> {
     known: BTreeSet<String>,
     /// Registry heads that streams vouch for, and that the registry did not have when it was read.
     references: Vec<(Place, AnchorRefEntry)>,
+    /// What was read of each registry.
+    registries: Vec<Registry>,
 }
 
 impl<'r> Run<'r> {
@@ -133,8 +138,13 @@ impl<'r> Run<'r> {
                 check.run(self, (&surveys, wait));
             }
         });
-        self.late_references(origin, region);
+        if self.source.carried(origin).is_some() {
+            self.ahead(&registry);
+        } else {
+            self.late_references(origin, region);
+        }
         self.report.registries.extend(registry.signed_head());
+        self.registries.push(registry);
     }
 
     /// Reads the registry; `None` when nothing in it can be believed.
@@ -248,20 +258,6 @@ impl<'r> Run<'r> {
                 Some(root) if root == reference.root => {}
                 Some(_) => self.report.fail(place, Flaw::Reference),
                 None => self.report.fail(place, Flaw::Truncated { found, signed }),
-            }
-        }
-    }
-
-    /// Streams on disk that no registry names.
-    fn strangers(&mut self) {
-        for writer in self.list(layout::STREAMS_DIR).unwrap_or_default() {
-            let dir = format!("{}/{writer}", layout::STREAMS_DIR);
-            for life in self.list(&dir).unwrap_or_default() {
-                let path = format!("{dir}/{life}");
-                if !self.known.contains(&path) {
-                    let place = Place { file: Some(path), ..Place::default() };
-                    self.report.fail(place, Flaw::Stranger);
-                }
             }
         }
     }

@@ -175,6 +175,17 @@ pub enum Gap {
         origin: Origin,
         to: u64,
     },
+    /// The stream was carried here before the registry that names it; what is here of it hangs together.
+    Unnamed {
+        origin: Origin,
+        records: u64,
+    },
+    /// Streams that were carried here speak of heads of this registry that are still to come: its records from `from` on.
+    Ahead {
+        origin: Origin,
+        from: u64,
+        to: u64,
+    },
     /// The stream was born and nothing of it was ever written.
     Unwritten {
         origin: Origin,
@@ -388,6 +399,12 @@ fn gap_json(gap: &Gap) -> Value {
         }
         Gap::Pruned { origin, to } => {
             json!({"what": "pruned", "origin": origin.as_str(), "from": 0, "to": to})
+        }
+        Gap::Unnamed { origin, records } => {
+            json!({"what": "unnamed", "origin": origin.as_str(), "records": records})
+        }
+        Gap::Ahead { origin, from, to } => {
+            json!({"what": "ahead", "origin": origin.as_str(), "from": from, "to": to})
         }
         Gap::Unwritten { origin } => json!({"what": "unwritten", "origin": origin.as_str()}),
         Gap::Unwitnessed { origin } => json!({"what": "unwitnessed", "origin": origin.as_str()}),

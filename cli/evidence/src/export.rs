@@ -24,7 +24,7 @@ Files are partitioned as region=<region>/tenant=<tenant>/day=<day>, which DuckDB
 Examples:
   aegisctl audit export --parquet ./out
   aegisctl audit export --csv ./out --tenant acme --since 24h
-  aegisctl audit export --jsonl ./out --from s3://audit/gw-1 --trust registry.txt")]
+  aegisctl audit export --jsonl ./out --from s3://audit --trust region.txt")]
 pub struct ExportArgs {
     /// The folder for Parquet files; it must be empty or not there.
     #[arg(long, value_name = "DIR", group = "into")]

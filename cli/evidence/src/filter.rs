@@ -2,14 +2,15 @@
 //!
 //! Not here: where they come from. Invariant: every condition that is named must hold; one that is not named always does.
 
+use aegis_audit_chain::Origin;
 use aegis_cli_export::{Cell, Row};
 use aegis_domain::{MicroUsd, Timestamp};
 use clap::Args;
 
 /// Conditions on decisions and outcomes.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Which records")]
-pub(crate) struct FilterArgs {
+pub struct FilterArgs {
     /// Of this tenant.
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
@@ -37,6 +38,16 @@ pub(crate) struct FilterArgs {
 }
 
 impl FilterArgs {
+    /// Whether nothing was asked for in particular.
+    pub fn takes_all(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether a record is a decision or an outcome that was asked for.
+    pub fn takes_record(&self, origin: &Origin, bytes: &[u8]) -> bool {
+        Row::of(origin, bytes).is_some_and(|row| self.takes(&row))
+    }
+
     pub(crate) fn takes(&self, row: &Row) -> bool {
         let text = |name: &str, wanted: Option<&String>| {
             wanted

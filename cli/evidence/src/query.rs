@@ -24,7 +24,7 @@ const SHOWN: &[&str] =
 Examples:
   aegisctl audit query --tenant acme --decision deny --since 24h
   aegisctl audit query --tool 'llm.*' --cost-min 0.50 -o json | jq -r '.[].id'
-  aegisctl audit query --reason BudgetExceeded --from s3://audit/gw-1 --trust registry.txt")]
+  aegisctl audit query --reason BudgetExceeded --from s3://audit --trust region.txt")]
 pub struct QueryArgs {
     #[command(flatten)]
     filter: FilterArgs,

@@ -43,7 +43,7 @@ There is no TLS and no login, and entries hold the records of all tenants: liste
 
 Examples:
   aegisctl audit serve
-  aegisctl audit serve --from s3://audit/gw-1 --trust registry.txt --listen 127.0.0.1:7500")]
+  aegisctl audit serve --from s3://audit --trust region.txt --listen 127.0.0.1:7500")]
 pub struct ServeArgs {
     /// Where to listen.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7500")]

@@ -28,7 +28,7 @@ It is complete up to the newest signed head, about a second ago for a log that i
 
 Examples:
   aegisctl audit tenant --tenant acme --out acme.tenant-package
-  aegisctl audit tenant --tenant acme --from s3://audit/gw-1 --trust registry.txt --out acme.tenant-package")]
+  aegisctl audit tenant --tenant acme --from s3://audit --trust region.txt --out acme.tenant-package")]
 pub struct TenantArgs {
     /// Whose records.
     #[arg(long, value_name = "TENANT", value_parser = TenantId::parse)]

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use aegis_audit_chain::note::SecretKey;
 use aegis_audit_chain::record::ClockEntry;
+use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Hash, Origin, tree};
 use aegis_audit_ship::{Journal, JournalConfig, RealDisk};
 use aegis_cli_evidence::{LogArgs, ServeArgs};
@@ -23,14 +24,18 @@ use tlog_tiles::{
 /// Enough for two full tiles, a tile above them, and a part of a third.
 const RECORDS: u64 = 700;
 
-fn journal(root: &Path) -> Origin {
+fn trust(writer: &str) -> Trust {
+    let registry = format!("aegis.example/eu-west-1/registry.{writer}/1");
+    Trust::of(SecretKey::from_seed(&[7; 32]).verifier(&registry)).unwrap()
+}
+
+fn journal(root: &Path, writer: &str) -> Origin {
     let seed = SecretKey::from_seed(&[7; 32]);
-    let trust = seed.verifier("aegis.example/eu-west-1/registry.gw-1/1");
     let config = JournalConfig {
         dir: root.join("audit"),
         domain: "aegis.example".to_owned(),
         region: Region::parse("eu-west-1").unwrap(),
-        writer: "gw-1".to_owned(),
+        writer: writer.to_owned(),
         build: "test".to_owned(),
         config_sha256: Hash::of(b""),
         region_key: seed,
@@ -42,7 +47,6 @@ fn journal(root: &Path) -> Origin {
         file_bytes: 64 * 1_024,
     };
     let (journal, _) = Journal::open(config).unwrap();
-    std::fs::write(root.join("trust.txt"), trust.to_string()).unwrap();
     for _ in 0..RECORDS {
         let draft = ClockEntry { step_ns: 0 }.draft().unwrap();
         drop(journal.append_blocking(draft).unwrap());
@@ -90,7 +94,15 @@ impl TileReader for Remote {
 #[test]
 fn their_client_proves_every_entry_and_the_growth_of_the_tree_from_our_tiles() {
     let dir = tempfile::tempdir().unwrap();
-    let origin = journal(dir.path());
+    let origin = journal(dir.path(), "gw-1");
+    // Another gateway's journal, copied into the same folder.
+    let other = journal(&dir.path().join("other"), "gw-2");
+    for below in ["registry.gw-2", "streams/gw-2"] {
+        let from = dir.path().join("other/audit").join(below);
+        std::fs::rename(from, dir.path().join("audit").join(below)).unwrap();
+    }
+    let both = trust("gw-1").join(trust("gw-2")).unwrap();
+    std::fs::write(dir.path().join("trust.txt"), both.to_string()).unwrap();
     let log = LogArgs { from: None, store_option: Vec::new(), trust: None };
     let args = ServeArgs { listen: "127.0.0.1:0".parse().unwrap(), log };
     let server = args.bind(dir.path()).unwrap();
@@ -98,7 +110,9 @@ fn their_client_proves_every_entry_and_the_growth_of_the_tree_from_our_tiles() {
     thread::spawn(move || server.run());
 
     let (_, names) = get(address, "/");
-    assert!(String::from_utf8(names).unwrap().contains(origin.as_str()));
+    let names = String::from_utf8(names).unwrap();
+    assert!(names.contains(origin.as_str()) && names.contains(other.as_str()), "{names}");
+    assert_eq!(get(address, &format!("/{other}/checkpoint")).0, "HTTP/1.1 200 OK");
     let (_, note) = get(address, &format!("/{origin}/checkpoint"));
     let text = String::from_utf8(note).unwrap();
     let text = &text[..=text.find("\n\n").unwrap()];

@@ -4,9 +4,10 @@
 //! its leaf hash, and only such disclosures as open a digest in it.
 
 use aegis_audit_chain::disclosure::Disclosure;
-use aegis_audit_chain::record::{Entry, Record};
+use aegis_audit_chain::record::Record;
 use aegis_audit_chain::{Hash, Origin};
 use aegis_audit_disclosures::Kept;
+use aegis_cli_evidence::is_about;
 use aegis_domain::{DecisionId, TenantId};
 use clap::Args;
 use serde_json::{Value, json};
@@ -58,26 +59,6 @@ pub(super) fn run(args: &ShowArgs, home: &Home, screen: &Screen) -> Result<Exit,
     }
     screen.thing(&Value::Array(found), &sheet)?;
     Ok(Exit::Ok)
-}
-
-pub(super) fn is_about(record: &Record, id: DecisionId) -> bool {
-    match &record.entry {
-        Entry::Decision(decision) => decision.id == id,
-        Entry::Outcome(outcome) => outcome.of.id == id,
-        Entry::Genesis(_)
-        | Entry::Clock(_)
-        | Entry::AnchorRef(_)
-        | Entry::Change(_)
-        | Entry::TenantSeal(_)
-        | Entry::Seal(_)
-        | Entry::Close
-        | Entry::Born(_)
-        | Entry::Anchor(_)
-        | Entry::Failed(_)
-        | Entry::Closed(_)
-        | Entry::Head(_)
-        | Entry::Gap(_) => false,
-    }
 }
 
 fn describe(origin: &Origin, record: &Record, bytes: &[u8]) -> Result<Value, Failure> {

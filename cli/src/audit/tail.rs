@@ -1,43 +1,58 @@
-//! `aegisctl audit tail`: the latest records, and those that follow.
+//! `aegisctl audit tail`: the latest records of journals and of a bucket, and those that follow.
 //!
-//! Not here: checking them. Invariant: with `-o json` each line is one record, byte for byte as it is stored and hashed.
+//! Not here: checking them, and reading the bucket (`cli/evidence`). Invariant: with `-o json` each line is one record, byte for byte as it is stored and hashed.
 
-use std::collections::VecDeque;
-use std::path::Path;
-use std::thread;
-use std::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use aegis_audit_chain::Origin;
 use aegis_audit_chain::record::{Entry, Record};
+use aegis_cli_evidence::{FilterArgs, Follower, LogArgs};
 use aegis_domain::Timestamp;
 use clap::Args;
 
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
+use crate::interrupt::Interrupt;
 use crate::screen::Screen;
 use crate::{clock, cost};
 use aegis_cli_journal::{self as journal, Cursor};
 use aegis_cli_sheet::{Mood, Sheet};
 
 const LINES_MAX: usize = 10_000;
-/// How soon a new record is seen.
+/// How soon a new record of a journal is seen.
 const POLL: Duration = Duration::from_millis(250);
+/// How often a bucket is listed; gateways ship every ten seconds.
+const BUCKET_POLL: Duration = Duration::from_secs(2);
 
-/// Show the latest decisions and outcomes.
+/// Show the latest decisions and outcomes, of one gateway or of all.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With -o json every line is one stored record; a table leaves out what streams write about themselves.
+With -o json every line is one stored record; a table leaves out what streams write about themselves, and so does a filter.
+Of a bucket it shows what trusted keys signed for, at first out of each stream's newest segment; a record is there ten seconds
+after it was written. What is not shipped yet stands in the gateways' own journals, which --journal adds; a record that is in
+both is shown once. Interrupt it to end it.
 
 Examples:
   aegisctl audit tail
-  aegisctl audit tail --follow -o json | jq 'select(.decision == \"deny\")'")]
+  aegisctl audit tail --follow --decision deny
+  aegisctl audit tail --follow --from s3://audit --trust region.txt --tenant acme -o json | jq .agent
+  aegisctl audit tail --follow --journal /srv/gw-1/audit --journal /srv/gw-2/audit --from s3://audit --trust region.txt")]
 pub(super) struct TailArgs {
-    /// How many records.
+    /// How many records at first.
     #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     lines: u16,
     /// Go on with new records until interrupted.
     #[arg(short, long)]
     follow: bool,
+    /// A journal on this machine; may be repeated. The data directory's own, where neither this nor --from is given.
+    #[arg(long, value_name = "DIR")]
+    journal: Vec<PathBuf>,
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// A record that will be shown.
@@ -47,58 +62,136 @@ struct Seen {
     bytes: Vec<u8>,
 }
 
+/// Everything that is looked at.
+struct Watch<'w> {
+    args: &'w TailArgs,
+    screen: &'w Screen,
+    journals: Vec<PathBuf>,
+    streams: Vec<Cursor>,
+    bucket: Option<Follower>,
+    /// The first record of each stream that was not seen yet, wherever it was read.
+    next: BTreeMap<Origin, u64>,
+    /// What was said last about a bucket that cannot be read.
+    trouble: Option<String>,
+}
+
 pub(super) fn run(args: &TailArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
-    let audit = home.audit();
-    let mut streams = journal::open(&audit)?;
+    let mut journals = args.journal.clone();
+    if journals.is_empty() && args.log.from.is_none() {
+        journals.push(home.audit());
+    }
+    let bucket = args.log.from.as_ref().map(|_| Follower::open(&args.log, home.root()));
+    let (bucket, streams, next) = (bucket.transpose()?, open(&journals)?, BTreeMap::new());
+    let mut watch = Watch { args, screen, journals, streams, bucket, next, trouble: None };
     let lines = usize::from(args.lines).min(LINES_MAX);
-    streams.iter_mut().for_each(Cursor::skip_to_newest_file);
-    let mut last = read(&mut streams, screen, lines)?;
+    watch.streams.iter_mut().for_each(Cursor::skip_to_newest_file);
+    let mut last = watch.written(lines)?;
     if last.len() < lines {
         // The newest files hold too few: read everything.
-        streams = journal::open(&audit)?;
-        last = read(&mut streams, screen, lines)?;
+        (watch.streams, watch.next) = (open(&watch.journals)?, BTreeMap::new());
+        last = watch.written(lines)?;
     }
-    show(&last, screen, Heading::Shown)?;
+    last.extend(watch.shipped(lines)?);
+    show(&latest(last, lines), screen, Heading::Shown)?;
     if args.follow {
-        return follow(streams, &audit, screen);
+        return watch.follow();
     }
     Ok(Exit::Ok)
 }
 
-/// Shows what comes until someone interrupts it.
-fn follow(mut streams: Vec<Cursor>, audit: &Path, screen: &Screen) -> Result<Exit, Failure> {
-    loop {
-        thread::sleep(POLL);
-        let known = |stream: &Cursor| streams.iter().any(|it| it.folder() == stream.folder());
-        let born: Vec<_> = journal::open(audit)?.into_iter().filter(|it| !known(it)).collect();
-        streams.extend(born);
-        let new = read(&mut streams, screen, usize::MAX)?;
-        if !new.is_empty() {
-            show(&new, screen, Heading::Left)?;
-        }
+/// A cursor at the beginning of each stream of each journal.
+fn open(journals: &[PathBuf]) -> Result<Vec<Cursor>, Failure> {
+    let mut streams = Vec::new();
+    for journal in journals {
+        streams.extend(journal::open(journal)?);
     }
+    Ok(streams)
 }
 
-/// The latest `lines` records from where the cursors stand, in the order of their times.
-fn read(streams: &mut [Cursor], screen: &Screen, lines: usize) -> Result<Vec<Seen>, Failure> {
-    let mut all = Vec::new();
-    for stream in streams {
-        let mut last = VecDeque::new();
-        stream.read(&mut |origin, bytes| {
-            let record = cost::read(origin, bytes)?;
-            if screen.is_json() || is_about_a_call(&record.entry) {
-                let (ts, origin) = (record.head.ts, origin.clone());
-                last.push_back(Seen { ts, origin, bytes: bytes.to_vec() });
+impl Watch<'_> {
+    /// Shows what comes until someone interrupts it.
+    fn follow(mut self) -> Result<Exit, Failure> {
+        let interrupt = Interrupt::watch()?;
+        let mut asked = Instant::now();
+        while !interrupt.comes_within(POLL) {
+            let known =
+                |stream: &Cursor| self.streams.iter().any(|it| it.folder() == stream.folder());
+            let born: Vec<_> = open(&self.journals)?.into_iter().filter(|it| !known(it)).collect();
+            self.streams.extend(born);
+            let mut new = self.written(usize::MAX)?;
+            if asked.elapsed() >= BUCKET_POLL {
+                new.extend(self.shipped(usize::MAX)?);
+                asked = Instant::now();
+            }
+            if !new.is_empty() {
+                show(&latest(new, usize::MAX), self.screen, Heading::Left)?;
+            }
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// The latest records from where the journals' cursors stand.
+    fn written(&mut self, lines: usize) -> Result<Vec<Seen>, Failure> {
+        let mut all = Vec::new();
+        let Self { args, screen, streams, next, .. } = self;
+        for stream in streams {
+            let mut last = VecDeque::new();
+            stream.read(&mut |origin, bytes| {
+                last.extend(seen((args, screen), next, (origin, bytes))?);
                 if last.len() > lines {
                     last.pop_front();
                 }
-            }
-            Ok::<(), Failure>(())
-        })?;
-        all.extend(last);
+                Ok::<(), Failure>(())
+            })?;
+            all.extend(last);
+        }
+        Ok(latest(all, lines))
     }
+
+    /// The latest records that were shipped since the last time.
+    fn shipped(&mut self, lines: usize) -> Result<Vec<Seen>, Failure> {
+        let Self { args, screen, bucket, next, trouble, .. } = self;
+        let Some(bucket) = bucket else { return Ok(Vec::new()) };
+        let (mut all, mut flaw) = (Vec::new(), None);
+        let told = bucket.read(&mut |origin, bytes| {
+            match seen((args, screen), next, (origin, bytes)) {
+                Ok(one) => all.extend(one),
+                Err(failure) => flaw = flaw.take().or(Some(failure)),
+            }
+            Ok(())
+        })?;
+        if let (Some(why), true) = (&told, told != *trouble) {
+            screen.say(&format!("the bucket is asked again: {why}"));
+        }
+        *trouble = told;
+        flaw.map_or(Ok(latest(all, lines)), Err)
+    }
+}
+
+/// A record that is to be shown, if it was not seen before.
+fn seen(
+    (args, screen): (&TailArgs, &Screen),
+    next: &mut BTreeMap<Origin, u64>,
+    (origin, bytes): (&Origin, &[u8]),
+) -> Result<Option<Seen>, Failure> {
+    let record = cost::read(origin, bytes)?;
+    let due = next.entry(origin.clone()).or_default();
+    if record.head.seq < *due {
+        return Ok(None);
+    }
+    *due = record.head.seq.saturating_add(1);
+    let is_asked_for = match args.filter.takes_all() {
+        true => screen.is_json() || is_about_a_call(&record.entry),
+        false => args.filter.takes_record(origin, bytes),
+    };
+    let (ts, origin, bytes) = (record.head.ts, origin.clone(), bytes.to_vec());
+    Ok(is_asked_for.then_some(Seen { ts, origin, bytes }))
+}
+
+/// The latest of them, in the order of their times.
+fn latest(mut all: Vec<Seen>, lines: usize) -> Vec<Seen> {
     all.sort_by_key(|seen| seen.ts);
-    Ok(all.split_off(all.len().saturating_sub(lines)))
+    all.split_off(all.len().saturating_sub(lines))
 }
 
 fn is_about_a_call(entry: &Entry) -> bool {

@@ -38,7 +38,7 @@ Verdicts and exit codes:
 
 An auditor brings a trust file of their own, and remembers how far the log reached:
   aegisctl audit verify --from ./copy-of-the-log --trust registry.txt --remember head.txt
-  aegisctl audit verify --from s3://audit/gw-1 --trust registry.txt --witnessed-since 10m
+  aegisctl audit verify --from s3://audit --trust region.txt --witnessed-since 10m
 
 A fleet's log must reach what the region's voters saw last, though nobody verified it before:
   aegisctl audit trust --out region.txt; aegisctl audit heads > heads.txt
@@ -48,7 +48,7 @@ A tenant brings the package it was handed:
   aegisctl audit verify --tenant-package acme.tenant-package --trust registry.txt
 
 An agent's side asks whether a promise was kept; one that was not, a minute later, is FAIL with its place:
-  aegisctl audit verify --attestation attestation.jwt --keys jwks.json --trust registry.txt --from s3://audit/gw-1
+  aegisctl audit verify --attestation attestation.jwt --keys jwks.json --trust region.txt --from s3://audit
 
 Examples:
   aegisctl audit verify
@@ -125,7 +125,8 @@ pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exi
     let attested = args.attestation.as_ref().map(promise).transpose()?;
     let crew = Threads::new(args.threads);
     let mut report = Report::default();
-    let found = open_log(&from, &args.store_option)?.each(&trust, &mut |source, trust| {
+    let log = open_log(&from, &args.store_option)?.with_indexes();
+    let found = log.each(&trust, &mut |source, trust| {
         let progress = screen.progress(source.bytes());
         let mut report = verify_region_with(&crew, source, trust, &options, &mut |done| {
             progress.reach(done.bytes)
@@ -226,6 +227,14 @@ fn describe(gap: &Gap) -> (String, Option<String>) {
         Gap::Pruned { origin, to } => {
             (format!("records before {to} were shipped and deleted here (--from)"), of(origin))
         }
+        Gap::Unnamed { origin, records } => {
+            let records = counted(usize::try_from(*records).unwrap_or(usize::MAX), "record");
+            (format!("{records} of a stream that its registry is still to name"), of(origin))
+        }
+        Gap::Ahead { origin, from, to } => (
+            format!("streams speak of its records {from} to {to}, which are still to come"),
+            of(origin),
+        ),
         Gap::Unwritten { origin } => ("the stream was born and never written".into(), of(origin)),
         Gap::Unwitnessed { origin } => {
             ("no quorum of the trust file's witnesses saw this registry".into(), of(origin))

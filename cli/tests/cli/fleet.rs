@@ -1,10 +1,14 @@
 //! `aegisctl audit` over the log of two gateways, shipped to one folder or copied into one.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use aegis_domain::{DecisionId, Effect};
+use serde_json::Value;
 
 use crate::ledger::Ledger;
 use crate::support::{Home, json, stderr, stdout};
@@ -86,6 +90,22 @@ fn one_command_answers_for_all_gateways_of_a_bucket() {
 }
 
 #[test]
+fn one_record_is_proved_by_its_place() {
+    let fleet = Fleet::new();
+    let record = "aegis.localhost/local/gw-2/1#3";
+    let out = fleet.desk.path("bucket");
+    let made = fleet.ask(&["audit", "prove", "--record", record, "--out", text(&out)]);
+    let file = made[0]["file"].as_str().unwrap();
+    assert!(file.ends_with("gw-2-1-3.outcome.tlog-proof") && made[0]["record"] == 3, "{made}");
+    let trust = fleet.trust();
+    let shown = fleet.told(&["audit", "check", file, "--trust", text(&trust)]);
+    assert_eq!(shown["log"], "aegis.localhost/local/gw-2/1");
+    let (bucket, absent) = (fleet.desk.path("bucket"), "aegis.localhost/local/gw-2/1#900");
+    let from = ["--from", text(&bucket), "--trust", text(&trust)];
+    fleet.desk.run(&[&["audit", "prove", "--record", absent][..], &from].concat()).code(3);
+}
+
+#[test]
 fn a_tenants_package_has_its_calls_through_every_gateway_and_is_complete_with_all_of_them_only() {
     let fleet = Fleet::new();
     let package = fleet.desk.path("acme.package");
@@ -138,4 +158,70 @@ fn trust_files_that_ask_for_other_witnesses_are_not_joined() {
     home.run(&["audit", "trust", text(&one), text(&one), "--out", text(&out)]).success();
     let joined = fs::read_to_string(&out).unwrap();
     assert_eq!(joined, format!("log {}\nquorum none\n", vkey.trim()));
+}
+
+/// `audit tail --follow` of a bucket and a journal, while both grow.
+struct Tail {
+    process: Child,
+    lines: Receiver<Value>,
+}
+
+impl Tail {
+    fn start(words: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aegisctl"));
+        let words = [&["audit", "tail", "--follow", "-o", "json"], words].concat();
+        let mut process = command.args(words).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines() {
+                sender.send(serde_json::from_str(&line.unwrap()).unwrap()).ok();
+            }
+        });
+        Self { process, lines }
+    }
+
+    /// The agents and kinds of the next lines.
+    fn next(&self, count: usize) -> Vec<(String, String)> {
+        let line = |_| self.lines.recv_timeout(Duration::from_secs(60)).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        (0..count).map(line).map(|it| (text(&it["agent"]), text(&it["k"]))).collect()
+    }
+}
+
+#[test]
+fn tail_follows_what_is_shipped_and_what_is_not_yet_and_ends_when_it_is_interrupted() {
+    let (desk, homes) = (Home::empty(), [Home::empty(), Home::empty()]);
+    let (bucket, trust) = (desk.path("bucket"), homes[0].path("trust.txt"));
+    let shipped = |agent: &str, next| {
+        let mut ledger = Ledger::of(&homes[0], ("gw-1", [7; 32]), next);
+        let shipper = ledger.ship(&bucket);
+        ledger.call_of("acme", agent, (Effect::Allow, 1));
+        ledger.call_of("globex", "other", (Effect::Deny, 0));
+        ledger.close();
+        assert_eq!(shipper.stop(Duration::from_secs(30)).trouble, None);
+    };
+    shipped("one", 1);
+    let mut local = Ledger::of(&homes[1], ("gw-2", [8; 32]), 500);
+    local.call_of("acme", "two", (Effect::Deny, 0));
+    let journal = homes[1].path("audit");
+
+    let from = ["--from", text(&bucket), "--trust", text(&trust)];
+    let words = [&from[..], &["--journal", text(&journal), "--tenant", "acme"]].concat();
+    let mut tail = Tail::start(&words);
+    let seen = |agent: &str, kinds: &[&str]| -> Vec<(String, String)> {
+        kinds.iter().map(|kind| (agent.to_owned(), (*kind).to_owned())).collect()
+    };
+    let both = [seen("one", &["decision", "outcome"]), seen("two", &["decision"])].concat();
+    assert_eq!(tail.next(3), both, "in the order of their times");
+    local.call_of("acme", "three", (Effect::Allow, 1));
+    assert_eq!(tail.next(2), seen("three", &["decision", "outcome"]));
+    shipped("four", 100);
+    assert_eq!(tail.next(2), seen("four", &["decision", "outcome"]));
+
+    let interrupt = Command::new("kill").args(["-INT", &tail.process.id().to_string()]).status();
+    assert!(interrupt.unwrap().success());
+    assert_eq!(tail.process.wait().unwrap().code(), Some(0));
+    assert!(tail.lines.recv().is_err(), "nothing else was shown");
+    local.close();
 }

@@ -3,6 +3,7 @@
 //! Not here: asking them (`audit/witness`), and what a voter says (`control`). Invariant: the voter of this very process is asked
 //! without a socket, and every other one by the same protocol as strangers.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -17,6 +18,7 @@ use aegis_audit_witness::{
 };
 use aegis_config::{Config, RegionRegistry};
 use aegis_control::{Control, LogError};
+use aegis_domain::{Secret, VoterUrls};
 use aegis_ledger::StreamRefusal;
 use aegis_registry::Actor;
 use anyhow::Context as _;
@@ -95,9 +97,14 @@ fn voters(
         }
         (Some(RegionRegistry::Followed(followed)), _) => {
             let ca = followed.ca_file.as_deref().map(read).transpose()?;
-            let home = Http::new(&format!("{}{PREFIX}", followed.url), ca.clone());
-            let token = followed.token.expose();
-            let registrar = HttpRegistrar::new(&followed.url, token, ca.clone());
+            let unasked = || Followed {
+                voters: followed.voters.clone(),
+                token: followed.token.clone(),
+                ca: ca.clone(),
+                channels: BTreeMap::new(),
+                registrars: BTreeMap::new(),
+            };
+            let (home, registrar) = (unasked(), unasked());
             Some(Voters { home: Box::new(home), registrar: Box::new(registrar), ca })
         }
         (Some(RegionRegistry::Kept(_)) | None, _) => None,
@@ -106,6 +113,37 @@ fn voters(
 
 fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
+/// The voters of a region that is followed: one at a time, and the next where one does not answer.
+struct Followed {
+    voters: VoterUrls,
+    token: Secret<String>,
+    ca: Option<String>,
+    channels: BTreeMap<String, Http>,
+    registrars: BTreeMap<String, HttpRegistrar>,
+}
+
+impl Channel for Followed {
+    fn add_checkpoint(&mut self, body: &str) -> Result<Answer, ChannelError> {
+        let Self { voters, ca, channels, .. } = self;
+        voters.ask(|url| {
+            let channel = channels.entry(url.to_owned());
+            let new = || Http::new(&format!("{url}{PREFIX}"), ca.clone());
+            channel.or_insert_with(new).add_checkpoint(body)
+        })
+    }
+}
+
+impl Registrar for Followed {
+    fn register(&mut self, key: &str) -> Result<Vec<Voter>, RegistrarError> {
+        let Self { voters, token, ca, registrars, .. } = self;
+        voters.ask(|url| {
+            let registrar = registrars.entry(url.to_owned());
+            let new = || HttpRegistrar::new(url, token.expose(), ca.clone());
+            registrar.or_insert_with(new).register(key)
+        })
+    }
 }
 
 /// The voter of this process.

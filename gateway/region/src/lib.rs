@@ -34,7 +34,7 @@ use aegis_control::{
 use aegis_corridor::approvals::Approvals;
 use aegis_corridor::clock;
 use aegis_corridor::roster::{Belief, Roster};
-use aegis_domain::Timestamp;
+use aegis_domain::{Timestamp, VoterUrls};
 use aegis_follow::{FeedConfig, Follower, KeySource};
 use aegis_identity::{KeySet, SigningKey};
 use aegis_policy_follow::Http;
@@ -269,7 +269,7 @@ fn shared(control: Control, releases: &SharedReleases) -> anyhow::Result<Control
     let control = control.giving(given.map(|(region, token)| (region.clone(), token.clone())));
     let Some(pull) = &releases.pull else { return Ok(control) };
     let ca = pull.ca_file.as_deref().map(read).transpose()?;
-    let source = Http::new(&pull.url, pull.token.clone(), ca.as_deref())
+    let source = Http::new(VoterUrls::new(&pull.url, &[]), pull.token.clone(), ca.as_deref())
         .context("the authoring region's releases cannot be followed")?;
     let from = PullFrom {
         region: pull.region.clone(),

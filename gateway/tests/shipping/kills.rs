@@ -11,7 +11,7 @@ use aegis_audit_chain::source::LogSource as _;
 use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::walk::walk_file;
 use aegis_audit_chain::{Origin, layout};
-use aegis_audit_ship::{Address, Bucket, BucketLog};
+use aegis_audit_ship::{Address, Bucket, BucketLog, Indexes};
 use aegis_audit_verify::Verdict;
 use aegis_buckets::Moto;
 use aegis_domain::DecisionId;
@@ -87,7 +87,7 @@ async fn decisions(
     let streams: Vec<Origin> = streams.collect();
     let work = tokio::task::spawn_blocking(move || {
         let bucket = Bucket::open(&place).unwrap();
-        let log = BucketLog::open(&bucket, &trust).unwrap();
+        let log = BucketLog::open(&bucket, &trust, Indexes::Checked).unwrap();
         let mut found = BTreeSet::new();
         let mut note = |record: &[u8]| {
             if let Entry::Decision(one) = Record::parse(record).unwrap().entry {

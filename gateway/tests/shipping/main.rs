@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_ship::{Address, Bucket, BucketLog};
+use aegis_audit_ship::{Address, Bucket, BucketLog, Indexes};
 use aegis_audit_verify::{Depth, Options, Report, verify_region};
 use aegis_testkit::{Building, Plan};
 use serde_json::{Value, json};
@@ -81,7 +81,7 @@ async fn verify(house: &Building, address: Address) -> Report {
 async fn verify_under(trust: Trust, address: Address) -> Report {
     let work = tokio::task::spawn_blocking(move || {
         let bucket = Bucket::open(&address).unwrap();
-        let log = BucketLog::open(&bucket, &trust).unwrap();
+        let log = BucketLog::open(&bucket, &trust, Indexes::Checked).unwrap();
         let options =
             Options { depth: Depth::Schema, remembered: Vec::new(), witnessed_since: None };
         verify_region(&log, &trust, &options, &mut |_| {})

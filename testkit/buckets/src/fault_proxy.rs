@@ -57,11 +57,14 @@ struct Plan {
     crash: Option<(Crash, Sender<String>)>,
     /// The path that met the fault.
     struck: Option<String>,
+    /// The heads of all requests.
+    heard: Vec<String>,
 }
 
 impl Plan {
     /// What becomes of this request.
     fn next(&mut self, head: &str) -> Option<Fault> {
+        self.heard.push(head.to_ascii_lowercase());
         if !head.starts_with(self.method) {
             return None;
         }
@@ -100,14 +103,20 @@ impl Proxy {
     /// Stands before `port`; each fault happens once, to the next request of that method.
     pub fn before(port: u16, method: &'static str, faults: &[Fault]) -> Self {
         let faults = faults.iter().copied().collect();
-        let plan = Plan { method, skip: 0, faults, crash: None, struck: None };
+        let plan = Plan { method, skip: 0, faults, crash: None, struck: None, heard: Vec::new() };
         Self::with(&Arc::new(AtomicU16::new(port)), plan, channel().1)
     }
 
     /// Stands before whatever listens on the port that stands here when somebody asks.
     pub(crate) fn before_what_comes(port: &Arc<AtomicU16>) -> Self {
-        let plan =
-            Plan { method: "PUT", skip: 0, faults: VecDeque::new(), crash: None, struck: None };
+        let plan = Plan {
+            method: "PUT",
+            skip: 0,
+            faults: VecDeque::new(),
+            crash: None,
+            struck: None,
+            heard: Vec::new(),
+        };
         Self::with(port, plan, channel().1)
     }
 
@@ -119,7 +128,7 @@ impl Proxy {
     ) -> Self {
         let (sender, crashes) = channel();
         let (faults, crash) = (VecDeque::from([fault]), crash.map(|crash| (crash, sender)));
-        let plan = Plan { method, skip: nth, faults, crash, struck: None };
+        let plan = Plan { method, skip: nth, faults, crash, struck: None, heard: Vec::new() };
         Self::with(&Arc::new(AtomicU16::new(port)), plan, crashes)
     }
 
@@ -149,6 +158,11 @@ impl Proxy {
     /// Faults that have not happened yet.
     pub fn left(&self) -> usize {
         self.plan.lock().faults.len()
+    }
+
+    /// The heads of the requests since it was asked last, in lower case.
+    pub fn heard(&self) -> Vec<String> {
+        std::mem::take(&mut self.plan.lock().heard)
     }
 
     /// Waits for the moment to kill; hands out the path that met the fault.

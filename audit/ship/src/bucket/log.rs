@@ -5,17 +5,23 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 
 use aegis_audit_chain::note::NoteError;
 use aegis_audit_chain::segment::{Digest, Manifest, SegmentError};
-use aegis_audit_chain::source::{LogSource, SourceError};
+use aegis_audit_chain::source::{Indexed, LogSource, SourceError};
 use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Hash, Origin, layout};
-use flate2::read::MultiGzDecoder;
+use aegis_audit_index::{Index, unpack};
 use parking_lot::Mutex;
 
-use super::{Bucket, BucketError, Listed, OBJECT_BYTES_MAX};
+use super::{Bucket, BucketError, Listed};
+
+/// Whether a whole log's indexes are held against its records, which nobody needs who only reads them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Indexes {
+    Checked,
+    Unread,
+}
 
 /// The objects of one region, as they were listed once.
 #[derive(Debug)]
@@ -27,7 +33,10 @@ pub struct BucketLog<'b> {
     names: BTreeMap<String, BTreeSet<String>>,
     /// All keys, and the version of each that was written first.
     objects: BTreeMap<String, Option<String>>,
-    found: Vec<(String, SegmentError)>,
+    found: Mutex<Vec<(String, SegmentError)>>,
+    indexes: Indexes,
+    /// How far each registry reached when a segment was carried here, by the registry's name.
+    carried: Mutex<BTreeMap<String, u64>>,
     /// The manifest read last: a segment follows it more often than not.
     last: Mutex<Option<(Manifest, Hash)>>,
     bytes: u64,
@@ -50,14 +59,16 @@ struct Segment {
 
 impl<'b> BucketLog<'b> {
     /// Lists the objects of the region whose registries are trusted.
-    pub fn open(bucket: &'b Bucket, trust: &Trust) -> Result<Self, BucketError> {
+    pub fn open(bucket: &'b Bucket, trust: &Trust, indexes: Indexes) -> Result<Self, BucketError> {
         let mut log = Self {
             bucket,
             trust: trust.clone(),
             files: BTreeMap::new(),
             names: BTreeMap::new(),
             objects: BTreeMap::new(),
-            found: Vec::new(),
+            found: Mutex::default(),
+            indexes,
+            carried: Mutex::default(),
             last: Mutex::new(None),
             bytes: 0,
         };
@@ -84,15 +95,15 @@ impl<'b> BucketLog<'b> {
     fn take(&mut self, registry: &Origin, listed: Listed) {
         let Listed { key, bytes, oldest, flaw } = listed;
         self.bytes = self.bytes.saturating_add(bytes);
-        self.found.extend(flaw.map(|flaw| (key.clone(), flaw)));
+        self.found.get_mut().extend(flaw.map(|flaw| (key.clone(), flaw)));
         match file_of(registry, &key) {
             Some((_, None)) => {}
             // Two segments that begin alike: only one of them can be ours.
             Some((path, Some(_))) if self.files.contains_key(&path) => {
-                self.found.push((key.clone(), SegmentError::Stray));
+                self.found.get_mut().push((key.clone(), SegmentError::Stray));
             }
             Some((path, Some(file))) => drop(self.files.insert(path, file)),
-            None => self.found.push((key.clone(), SegmentError::Stray)),
+            None => self.found.get_mut().push((key.clone(), SegmentError::Stray)),
         }
         self.objects.insert(key, oldest);
     }
@@ -115,12 +126,10 @@ impl<'b> BucketLog<'b> {
     }
 
     /// An object in its first version; an object that was never listed is gone.
-    fn object(&self, key: &str) -> Result<Vec<u8>, SourceError> {
-        let gone = || SourceError::Broken { path: key.to_owned(), why: SegmentError::Gone };
-        let version = self.objects.get(key).ok_or_else(gone)?;
-        match self.bucket.read_version(key, version.as_deref()) {
+    pub(super) fn object(&self, key: &str) -> Result<Vec<u8>, SourceError> {
+        match self.bucket.read_version(key, self.version(key)?) {
             Ok(Some(bytes)) => Ok(bytes.into()),
-            Ok(None) => Err(gone()),
+            Ok(None) => Err(gone(key)),
             Err(error) => {
                 let why = causes(&error);
                 Err(SourceError::Unreadable { path: key.to_owned(), why })
@@ -128,17 +137,48 @@ impl<'b> BucketLog<'b> {
         }
     }
 
+    /// Which version of an object was written first, where its store keeps versions.
+    pub(super) fn version(&self, key: &str) -> Result<Option<&str>, SourceError> {
+        self.objects.get(key).map(Option::as_deref).ok_or_else(|| gone(key))
+    }
+
+    pub(super) fn bucket(&self) -> &Bucket {
+        self.bucket
+    }
+
+    /// First record and size of each segment of a stream, in order.
+    pub(super) fn segments(&self, origin: &Origin) -> impl Iterator<Item = (u64, u64)> {
+        let below = format!("{}/", layout::wal_dir(origin));
+        let files = self.files.range(below.clone()..);
+        let files = files.take_while(move |(path, _)| path.starts_with(&below));
+        files.filter_map(|(_, file)| match file {
+            File::Segment(segment) => Some((segment.first, segment.size)),
+            File::Note(_) => None,
+        })
+    }
+
     /// Reads and checks one manifest.
-    fn manifest(&self, origin: &Origin, at: (u64, u64)) -> Result<(Manifest, Hash), SourceError> {
+    pub(super) fn manifest(
+        &self,
+        origin: &Origin,
+        at: (u64, u64),
+    ) -> Result<(Manifest, Hash), SourceError> {
         let key = layout::segment_manifest(origin, at);
         let note = self.object(&key)?;
         let broken = |why| SourceError::Broken { path: key.clone(), why };
         let note = std::str::from_utf8(&note).unwrap_or_default();
         let mut opened = Err(SegmentError::Note(NoteError::Unsigned));
         for region in self.trust.regions_of(origin) {
-            opened = opened.or_else(|_| Manifest::open(note, region));
+            opened = opened.or_else(|_| {
+                let (manifest, hash) = Manifest::open(note, region)?;
+                Ok((region.name(), manifest, hash))
+            });
         }
-        let (manifest, hash) = opened.map_err(broken)?;
+        let (registry, manifest, hash) = opened.map_err(broken)?;
+        let mut carried = self.carried.lock();
+        let least = carried.entry(registry.to_owned()).or_default();
+        *least = manifest.registry.max(*least);
+        drop(carried);
         let here = manifest.origin == *origin && (manifest.first, manifest.size) == at;
         if here { Ok((manifest, hash)) } else { Err(broken(SegmentError::Misplaced)) }
     }
@@ -174,20 +214,33 @@ impl<'b> BucketLog<'b> {
         if Digest::of(&stored) != manifest.stored {
             return Err(broken(SegmentError::Stored));
         }
-        let bundles = unpack(&stored).ok_or_else(|| broken(SegmentError::Records))?;
+        let indexed = match self.indexes {
+            Indexes::Checked => self.by_index(&manifest, &stored)?,
+            Indexes::Unread => None,
+        };
+        let bundles = indexed.or_else(|| unpack(&stored));
+        let bundles = bundles.ok_or_else(|| broken(SegmentError::Records))?;
         let file = manifest.as_log_file(&bundles).map_err(broken)?;
         *self.last.lock() = Some((manifest, hash));
         Ok(file)
     }
-}
 
-/// Decompresses a segment, but no more than a segment may hold.
-pub(crate) fn unpack(stored: &[u8]) -> Option<Vec<u8>> {
-    let mut bundles = Vec::new();
-    let mut reader = MultiGzDecoder::new(stored).take(OBJECT_BYTES_MAX.saturating_add(1));
-    reader.read_to_end(&mut bundles).ok()?;
-    let length = u64::try_from(bundles.len()).unwrap_or(u64::MAX);
-    (length <= OBJECT_BYTES_MAX).then_some(bundles)
+    /// The segment's bundles by its index. One that is gone or wrong is a finding, and no reason not to read the records.
+    fn by_index(&self, manifest: &Manifest, stored: &[u8]) -> Result<Option<Vec<u8>>, SourceError> {
+        let key = layout::segment_index(&manifest.origin, (manifest.first, manifest.size));
+        let (bundles, why) = match self.object(&key) {
+            Ok(index) => {
+                let index = Index::of(manifest, &index);
+                (index.and_then(|index| index.unpack(stored)), SegmentError::Index)
+            }
+            Err(SourceError::Broken { why, .. }) => (None, why),
+            Err(unreadable @ SourceError::Unreadable { .. }) => return Err(unreadable),
+        };
+        if bundles.is_none() {
+            self.found.lock().push((key, why));
+        }
+        Ok(bundles)
+    }
 }
 
 /// The file that an object stands for, if it stands for one; `None` when the log writes no such object.
@@ -215,7 +268,7 @@ fn file_of(registry: &Origin, key: &str) -> Option<(String, Option<File>)> {
             }
             // Its manifest makes it count; until then a shipper is at work, or died.
             None => {
-                let stem = name.strip_suffix(".rec.gz")?;
+                let stem = name.strip_suffix(".rec.gz").or_else(|| name.strip_suffix(".idx"))?;
                 layout::parse_manifest_name(&format!("{stem}.man"))?;
                 Some((String::new(), None))
             }
@@ -252,13 +305,29 @@ impl LogSource for BucketLog<'_> {
         self.bytes
     }
 
+    fn indexed(
+        &self,
+        stream: &Origin,
+        (seq, size): (u64, u64),
+    ) -> Result<Option<Indexed>, SourceError> {
+        self.one(stream, (seq, size))
+    }
+
+    fn carried(&self, registry: &Origin) -> Option<u64> {
+        Some(self.carried.lock().get(registry.as_str()).copied().unwrap_or(0))
+    }
+
     fn found(&self) -> Vec<(String, SegmentError)> {
-        self.found.clone()
+        self.found.lock().clone()
     }
 }
 
+fn gone(key: &str) -> SourceError {
+    SourceError::Broken { path: key.to_owned(), why: SegmentError::Gone }
+}
+
 /// An error and everything below it, on one line.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -5,12 +5,14 @@
 
 mod lock;
 mod log;
+mod one;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_audit_chain::segment::SegmentError;
 use aegis_audit_chain::{Hash, Origin, layout};
+use aegis_audit_index::OBJECT_BYTES_MAX;
 use futures::TryStreamExt as _;
 use object_store::aws::{AmazonS3Builder, Checksum};
 use object_store::azure::MicrosoftAzureBuilder;
@@ -19,12 +21,13 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::signer::Url;
 use object_store::{
-    ClientOptions, Error, GetOptions, ObjectStore, ObjectStoreScheme, PutMode, RetryConfig,
+    ClientOptions, Error, GetOptions, GetRange, ObjectStore, ObjectStoreScheme, PutMode,
+    RetryConfig,
 };
 use tokio::runtime::Runtime;
 
 pub use lock::{LockMode, Retention};
-pub use log::BucketLog;
+pub use log::{BucketLog, Indexes};
 
 use lock::Locks;
 
@@ -34,8 +37,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The shipper tries again for as long as it lives, so a single request need not.
 const RETRIES: usize = 2;
 const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
-/// No object of ours is longer, compressed or not.
-pub(crate) const OBJECT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Where the objects go, and what else its client must be told.
 #[derive(Clone, PartialEq, Eq)]
@@ -253,6 +254,19 @@ impl Bucket {
             return Err(Error::Generic { store: "audit", source });
         }
         got.bytes().await
+    }
+
+    /// Some bytes of an object, in a version of it.
+    fn read_range(
+        &self,
+        key: &str,
+        (version, bytes): (Option<&str>, std::ops::Range<u64>),
+    ) -> Result<bytes::Bytes, BucketError> {
+        let (version, range) = (version.map(str::to_owned), Some(GetRange::Bounded(bytes)));
+        let options = GetOptions { version, range, ..GetOptions::default() };
+        let path = self.path(key);
+        let read = async { self.store.get_opts(&path, options).await?.bytes().await };
+        self.runtime.block_on(read).map_err(store_error("reading", key))
     }
 
     /// An object's first content; what was put over it later is not looked at.

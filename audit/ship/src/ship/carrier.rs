@@ -163,7 +163,7 @@ impl Carrier {
         let key = format!("{}/genesis.note", layout::bucket_dir(&reach.origin));
         match self.bucket.create(&key, note) {
             Ok(_) => {}
-            // Two gateways must not share a folder of a bucket: each has a registry of its own.
+            // Two gateways must not share a name in a bucket: each has a registry of its own.
             Err(BucketError::Fork { key }) => return Err(ShipError::OtherRegistry { key }),
             Err(error) => return Err(error.into()),
         }
@@ -209,11 +209,13 @@ impl Carrier {
     /// Sends the segment that was on its way when the process before ended.
     fn spooled(&mut self) -> Result<(), ShipError> {
         let next = self.spool.next().map_err(io_error("reading the spool"))?;
-        let Some((note, stored)) = next else { return Ok(()) };
+        let Some((note, [stored, index])) = next else { return Ok(()) };
         let opened = Manifest::open(&note, self.region.verifier());
-        let whole = opened.ok().filter(|(manifest, _)| manifest.stored == Digest::of(&stored));
+        let whole = opened.ok().filter(|(manifest, _)| {
+            (manifest.stored, manifest.index) == (Digest::of(&stored), Digest::of(&index))
+        });
         let Some((manifest, hash)) = whole else {
-            // A crash between its two files: nothing of it was sent, so it is cut anew.
+            // A crash between its files: nothing of it was sent, so it is cut anew.
             return self.spool.forget().map_err(io_error("clearing the spool"));
         };
         let origin = manifest.origin.clone();
@@ -221,7 +223,7 @@ impl Carrier {
         if confirmed.size() >= manifest.size {
             return self.spool.forget().map_err(io_error("clearing the spool"));
         }
-        let segment = Segment { manifest, note, stored };
+        let segment = Segment { manifest, note, stored, index };
         self.send(&segment)?;
         if let Some(sealer) = self.sealers.get_mut(&origin) {
             sealer.pass(&segment.manifest, hash)?;
@@ -232,11 +234,12 @@ impl Carrier {
     /// Cuts and sends segments until the stream's reach is met.
     fn segments(&mut self, reach: &Reach) -> Result<(), ShipError> {
         loop {
+            let registry = self.sealers.get(&self.ledger.own().origin).map_or(0, Sealer::size);
             let Some(sealer) = self.sealers.get_mut(&reach.origin) else { return Ok(()) };
             if sealer.size() >= reach.size {
                 return Ok(());
             }
-            let cut = sealer.cut(reach, &self.region);
+            let cut = sealer.cut(reach, (&self.region, registry));
             let sent = cut.and_then(|segment| {
                 self.spool.keep(&segment).map_err(io_error("writing the spool"))?;
                 self.send(&segment)
@@ -251,11 +254,11 @@ impl Carrier {
 
     /// Sends a segment that is in the spool; its manifest last, because that makes it count.
     fn send(&self, segment: &Segment) -> Result<(), ShipError> {
-        let Segment { manifest, note, stored } = segment;
+        let Segment { manifest, note, stored, index } = segment;
         let at = (manifest.first, manifest.size);
-        let records = layout::segment_records(&manifest.origin, at);
         let receipts = [
-            self.bucket.create(&records, stored.clone())?,
+            self.bucket.create(&layout::segment_records(&manifest.origin, at), stored.clone())?,
+            self.bucket.create(&layout::segment_index(&manifest.origin, at), index.clone())?,
             self.bucket
                 .create(&layout::segment_manifest(&manifest.origin, at), note.clone().into())?,
         ];

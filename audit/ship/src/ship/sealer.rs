@@ -3,15 +3,13 @@
 //! Not here: the way into the bucket (`mod`), the files of the spool (`spool`). Invariant: a manifest is signed only over
 //! records that were read back from disk, linked and hashed anew; where a signed head is due, the root is that of the head.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use aegis_audit_chain::link::{Pruned, Walker};
 use aegis_audit_chain::note::Signer;
-use aegis_audit_chain::segment::{BYTES_MAX, Digest, Manifest, RECORDS_MAX, push_entry};
+use aegis_audit_chain::segment::{BYTES_MAX, Digest, Manifest, RECORDS_MAX};
 use aegis_audit_chain::{Hash, Origin, record};
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use aegis_audit_index::{Groups, Index};
 
 use super::error::{ShipError, io_error};
 use super::ledger::Reach;
@@ -23,7 +21,11 @@ pub(crate) struct Segment {
     pub(crate) manifest: Manifest,
     pub(crate) note: String,
     pub(crate) stored: Vec<u8>,
+    pub(crate) index: Vec<u8>,
 }
+
+/// Takes a record: its head, its leaf hash, its bytes.
+type Each<'e> = dyn FnMut((&record::Head, Hash), &[u8]) -> Wants + 'e;
 
 #[derive(Debug)]
 pub(crate) struct Sealer {
@@ -59,29 +61,34 @@ impl Sealer {
         Ok(())
     }
 
-    /// The next segment on the way to `reach`, which must lie ahead.
-    pub(crate) fn cut(&mut self, reach: &Reach, region: &Signer) -> Result<Segment, ShipError> {
-        let first = self.walker.size();
-        let (mut bundles, mut times) = (Vec::new(), None);
-        let mut count = 0_u64;
-        self.walk(reach.size, &mut |ts, record| {
-            push_entry(&mut bundles, record);
-            let (from, _) = times.unwrap_or((ts, ts));
-            times = Some((from, ts));
-            count = count.saturating_add(1);
-            let room = BYTES_MAX.saturating_sub(bundles.len());
-            let is_full = count >= RECORDS_MAX || room < record::MAX_BYTES;
-            if is_full { Wants::Enough } else { Wants::More }
+    /// The next segment on the way to `reach`, which must lie ahead; so many records of the registry are in the bucket.
+    pub(crate) fn cut(
+        &mut self,
+        reach: &Reach,
+        (region, registry): (&Signer, u64),
+    ) -> Result<Segment, ShipError> {
+        let before = self.walker.tree().clone();
+        let first = before.size();
+        let (mut groups, mut leaves, mut times) = (Groups::default(), Vec::new(), None);
+        self.walk(reach.size, &mut |(head, leaf), record| {
+            groups.push(head.seq, record);
+            leaves.push(leaf);
+            let (from, _) = times.unwrap_or((head.ts, head.ts));
+            times = Some((from, head.ts));
+            let room = BYTES_MAX.saturating_sub(groups.bundles().len());
+            let is_full = head.seq.saturating_sub(first) >= RECORDS_MAX - 1;
+            if is_full || room < record::MAX_BYTES { Wants::Enough } else { Wants::More }
         })?;
         let head = self.walker.head();
-        if count == 0 {
+        if leaves.is_empty() {
             let (origin, found) = (head.origin, head.size);
             return Err(ShipError::Short { origin, found, signed: reach.size });
         }
         if head.size == reach.size && head.root != reach.root {
             return Err(ShipError::Changed { origin: head.origin, size: head.size });
         }
-        let stored = pack(&bundles).map_err(io_error("compressing a segment"))?;
+        let (stored, members) = groups.pack().map_err(io_error("compressing a segment"))?;
+        let index = Index { before, members, leaves }.encode();
         let (from_ts, to_ts) = times.unwrap_or_default();
         let manifest = Manifest {
             origin: head.origin,
@@ -90,27 +97,25 @@ impl Sealer {
             root: head.root,
             previous: self.previous,
             stored: Digest::of(&stored),
-            records: Digest::of(&bundles),
+            records: Digest::of(groups.bundles()),
+            index: Digest::of(&index),
+            registry,
             from_ts,
             to_ts,
         };
         let note = manifest.note(region);
         self.previous = Hash::of(note.as_bytes());
-        Ok(Segment { manifest, note, stored })
+        Ok(Segment { manifest, note, stored, index })
     }
 
     /// Reads on, each record checked against all before it.
-    fn walk(
-        &mut self,
-        end: u64,
-        each: &mut dyn FnMut(u64, &[u8]) -> Wants,
-    ) -> Result<(), ShipError> {
+    fn walk(&mut self, end: u64, each: &mut Each<'_>) -> Result<(), ShipError> {
         let Self { reader, walker, .. } = self;
         let mut broken = false;
         let read = reader.read(end, &mut |_, record| match walker.check(record) {
             Ok(checked) => {
-                walker.accept(record, &checked);
-                each(checked.head.ts, record)
+                let leaf = walker.accept(record, &checked);
+                each((&checked.head, leaf), record)
             }
             Err(_) => {
                 broken = true;
@@ -121,10 +126,4 @@ impl Sealer {
         let size = self.walker.size().saturating_add(1);
         if broken { Err(ShipError::Changed { origin: self.origin(), size }) } else { Ok(()) }
     }
-}
-
-fn pack(bundles: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bundles)?;
-    encoder.finish()
 }

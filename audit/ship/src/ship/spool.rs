@@ -19,6 +19,7 @@ use crate::disk::Disk;
 const SHIP_DIR: &str = "ship";
 const NEXT_NOTE: &str = "next.man";
 const NEXT_RECORDS: &str = "next.rec.gz";
+const NEXT_INDEX: &str = "next.idx";
 
 pub(crate) struct Spool {
     dir: PathBuf,
@@ -35,14 +36,16 @@ impl Spool {
     /// Keeps a segment until it is confirmed; the note last, because it makes the records count.
     pub(crate) fn keep(&self, segment: &Segment) -> io::Result<()> {
         self.disk.write_whole(&self.dir.join(NEXT_RECORDS), &segment.stored)?;
+        self.disk.write_whole(&self.dir.join(NEXT_INDEX), &segment.index)?;
         self.disk.write_whole(&self.dir.join(NEXT_NOTE), segment.note.as_bytes())
     }
 
-    /// The segment that was on its way when the process before ended: its note and its records.
-    pub(crate) fn next(&self) -> io::Result<Option<(String, Vec<u8>)>> {
+    /// The segment that was on its way when the process before ended: its note, its records and their index.
+    pub(crate) fn next(&self) -> io::Result<Option<(String, [Vec<u8>; 2])>> {
         let Some(note) = read(&self.dir.join(NEXT_NOTE))? else { return Ok(None) };
         let records = read(&self.dir.join(NEXT_RECORDS))?.unwrap_or_default();
-        Ok(Some((String::from_utf8_lossy(&note).into_owned(), records)))
+        let index = read(&self.dir.join(NEXT_INDEX))?.unwrap_or_default();
+        Ok(Some((String::from_utf8_lossy(&note).into_owned(), [records, index])))
     }
 
     /// Moves the stream's cursor to the segment, writes down what the bucket said of it, and lets it go.
@@ -58,7 +61,7 @@ impl Spool {
 
     /// Lets go of the segment that was on its way.
     pub(crate) fn forget(&self) -> io::Result<()> {
-        for name in [NEXT_NOTE, NEXT_RECORDS] {
+        for name in [NEXT_NOTE, NEXT_RECORDS, NEXT_INDEX] {
             match fs::remove_file(self.dir.join(name)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 Ok(()) | Err(_) => {}

@@ -4,17 +4,16 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use aegis_audit_chain::link::{Reading, Sequencer, Walker};
+use aegis_audit_chain::Origin;
 use aegis_audit_chain::note::{SecretKey, Signer};
-use aegis_audit_chain::record::{BornEntry, HeadEntry};
+use aegis_audit_chain::record::BornEntry;
 use aegis_audit_chain::registry::RegistryFlaw;
 use aegis_audit_chain::segment::SegmentError;
 use aegis_audit_chain::trust::Trust;
-use aegis_audit_chain::{Head, Origin};
 use aegis_audit_ship::{Directory, Journal, JournalConfig, JournalError, Log, ShipConfig, start};
 use aegis_audit_verify::{Depth, Flaw, Options, Place as At, Report, Verdict, verify_region};
 
-use crate::support::{address, config, copy_dir, rewrite, verify_under, wals, write_calls};
+use crate::support::{address, config, copy_dir, sign_on, verify_under, wals, write_calls};
 
 /// A gateway with a name, a directory and a registry key of its own.
 struct Gateway {
@@ -47,24 +46,11 @@ impl Gateway {
         format!("aegis.example/eu-west-1/registry.{}/1", self.name)
     }
 
-    /// Goes on with the registry as only the holder of its key can.
+    /// Names a stream in the registry, as only the holder of its key can.
     fn sign_for(&self, folder: &Path, born: &BornEntry) {
+        let file = wals(folder, &format!("registry.{}/1", self.name)).remove(0);
         let signer = Signer::new(&self.registry(), self.key.clone());
-        rewrite(&wals(folder, &format!("registry.{}/1", self.name))[0], |records| {
-            let mut walker = Walker::new(Origin::parse(&self.registry()).unwrap());
-            for record in records.iter() {
-                let checked = walker.check(record).unwrap();
-                walker.accept(record, &checked);
-            }
-            let mut sequencer = Sequencer::resume(walker);
-            let wall = (self.journal().clock)();
-            let now = Reading { wall, mono_ns: sequencer.mono_ns() };
-            records.push(sequencer.place(born.draft().unwrap(), now).bytes);
-            let Head { size, root, .. } = sequencer.head();
-            let sig = signer.sign(&sequencer.head().checkpoint());
-            let head = HeadEntry { size, root, sig };
-            records.push(sequencer.place(head.draft().unwrap(), now).bytes);
-        });
+        sign_on(&file, &signer, vec![born.draft().unwrap()]);
     }
 
     fn trust(&self) -> Trust {

@@ -12,6 +12,8 @@ mod address;
 mod bucket_attacks;
 mod crashes;
 mod fleet;
+mod indexes;
+mod on_its_way;
 mod prune;
 mod python;
 mod rounds;

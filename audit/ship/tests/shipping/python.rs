@@ -147,3 +147,34 @@ fn every_change_to_the_bucket_fails_in_both_verifiers() {
         assert_eq!((ours.verdict(), passes), (Verdict::Fail, false), "{name}: {said} {ours:#?}");
     }
 }
+
+#[test]
+fn a_log_on_its_way_is_incomplete_in_both_verifiers_and_a_registry_without_its_end_fails() {
+    let Some(python) = Python::find() else { return };
+    let place = crate::on_its_way::cut_short();
+    let (passes, said) = python.bucket(&place);
+    assert!(!passes && said.ends_with("INCOMPLETE\n"), "{said}");
+    assert!(said.contains("gw-1/00000000000000000002: its registry is still to name it"), "{said}");
+    fs::remove_file(
+        place.bucket.path().join(crate::on_its_way::NEWBORN_SHIPPED).join("genesis.note"),
+    )
+    .unwrap();
+    assert!(python.bucket(&place).1.contains("no trusted registry names this stream"));
+
+    let place = crate::on_its_way::rounds();
+    assert!(python.bucket(&place).0);
+    crate::on_its_way::cut_registry(&place);
+    let said = python.bucket(&place).1;
+    assert!(said.contains("were here before"), "{said}");
+}
+
+#[test]
+fn an_index_that_says_anything_else_fails_in_both_verifiers() {
+    let Some(python) = Python::find() else { return };
+    for change in crate::indexes::CHANGES {
+        let place = crate::indexes::changed(change);
+        let (passes, said) = python.bucket(&place);
+        assert_eq!((place.verify().verdict(), passes), (Verdict::Fail, false), "{said}");
+        assert!(said.contains("index"), "{said}");
+    }
+}

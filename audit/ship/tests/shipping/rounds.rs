@@ -89,6 +89,7 @@ fn a_segment_is_sent_again_with_the_very_bytes_it_was_spooled_with() {
     let (records, note) = (place.objects(".rec.gz")[0].clone(), place.objects(".man")[0].clone());
     let ship = place.dir.path().join("ship");
     fs::copy(&records, ship.join("next.rec.gz")).unwrap();
+    fs::copy(&place.objects(".idx")[0], ship.join("next.idx")).unwrap();
     fs::copy(&note, ship.join("next.man")).unwrap();
     for name in ["cursor.man", "done"] {
         fs::remove_file(ship.join("gw-1/00000000000000000001").join(name)).unwrap();

@@ -4,10 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use aegis_audit_chain::Origin;
+use aegis_audit_chain::link::{Reading, Sequencer, Walker};
+use aegis_audit_chain::note::Signer;
+use aegis_audit_chain::record::{Draft, HeadEntry};
 use aegis_audit_chain::trust::Trust;
+use aegis_audit_chain::{Head, Origin};
 use aegis_audit_ship::{
-    Address, Bucket, BucketLog, Journal, JournalConfig, ShipConfig, Shipper, Standing, start,
+    Address, Bucket, BucketLog, Indexes, Journal, JournalConfig, ShipConfig, Shipper, Standing,
+    start,
 };
 use aegis_audit_verify::{Depth, Options, Report};
 
@@ -100,7 +104,7 @@ pub(crate) fn verify(address: &Address) -> Report {
 
 pub(crate) fn verify_under(address: &Address, trust: &Trust) -> Report {
     let bucket = Bucket::open(address).unwrap();
-    let log = BucketLog::open(&bucket, trust).unwrap();
+    let log = BucketLog::open(&bucket, trust, Indexes::Checked).unwrap();
     let options = Options { depth: Depth::Schema, remembered: Vec::new(), witnessed_since: None };
     agreed(&log, trust, &options)
 }
@@ -116,4 +120,25 @@ pub(crate) fn wait_for(shipper: &Shipper, wished: impl Fn(&Standing) -> bool) ->
         assert!(begun.elapsed() < PATIENCE, "{standing:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Goes on with a registry's file as the holder of its key can: with these records and a head over them.
+pub(crate) fn sign_on(file: &Path, signer: &Signer, drafts: Vec<Draft>) {
+    rewrite(file, |records| {
+        let mut walker = Walker::new(Origin::parse(signer.verifier().name()).unwrap());
+        for record in records.iter() {
+            let checked = walker.check(record).unwrap();
+            walker.accept(record, &checked);
+        }
+        let mut sequencer = Sequencer::resume(walker);
+        let wall = (config(Path::new("")).clock)();
+        let now = Reading { wall, mono_ns: sequencer.mono_ns() };
+        for draft in drafts {
+            records.push(sequencer.place(draft, now).bytes);
+        }
+        let Head { size, root, .. } = sequencer.head();
+        let sig = signer.sign(&sequencer.head().checkpoint());
+        let head = HeadEntry { size, root, sig };
+        records.push(sequencer.place(head.draft().unwrap(), now).bytes);
+    });
 }

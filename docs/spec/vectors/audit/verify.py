@@ -218,18 +218,27 @@ def wal_records(path, origin, first):
         at += 8 + size
 
 
+CARRIED = {}  # how far each registry was in the bucket, as segments that were sent later say
+
+
 def segment_records(folder, origin, region):
     """The records of a stream as it was shipped."""
-    size, before = 0, bytes(32)
+    size, before, tree = 0, bytes(32), Tree()
     for path in sorted(folder.glob("seg/*.man")):
         note = path.read_text()
-        title, named, first, end, _, previous, stored, bundles, _, _ = open_note(region, note).split("\n")
-        need(title == "aegis.dev/audit/segment@v1" and named == origin, f"{path}: another stream's")
+        lines = open_note(region, note).split("\n")
+        title, named, first, end, root, previous, stored, bundles, index, registry, _, _ = lines
+        need(title == "aegis.dev/audit/segment@v2" and named == origin, f"{path}: another stream's")
         need(int(first) == size and b64(previous) == before, f"{path}: does not follow the segment before")
-        data = path.with_suffix(".rec.gz").read_bytes()
-        need(stored == f"{len(data)} {base64.b64encode(sha(data)).decode()}", f"{path}: its object is another")
-        data = gzip.decompress(data)
-        need(bundles == f"{len(data)} {base64.b64encode(sha(data)).decode()}", f"{path}: its records are others")
+        CARRIED[region] = max(CARRIED.get(region, 0), int(registry))
+        digest = lambda data: f"{len(data)} {base64.b64encode(sha(data)).decode()}"
+        packed, idx = path.with_suffix(".rec.gz").read_bytes(), path.with_suffix(".idx").read_bytes()
+        need(stored == digest(packed), f"{path}: its object is another")
+        need(index == digest(idx), f"{path}: its index is another")
+        data = gzip.decompress(packed)
+        need(bundles == digest(data), f"{path}: its records are others")
+        check_index(path, idx, packed, data, tree)
+        need(tree.root() == b64(root), f"{path}: its root is another")
         while data:
             length = struct.unpack(">H", data[:2])[0]
             need(2 + length <= len(data), f"{path}: bytes are left over")
@@ -237,6 +246,33 @@ def segment_records(folder, origin, region):
             data, size = data[2 + length :], size + 1
         need(size == int(end), f"{path}: holds another number of records")
         before = sha(note.encode())
+
+
+def check_index(path, index, packed, data, tree):
+    """Holds the index against the members of the object, the records in them, and the tree before, which goes on over them."""
+    need(index[:12] == b"AEGISIDX\0\0\0\1", f"{path}: no index")
+    first, count = struct.unpack(">QQ", index[12:28])
+    groups = (first + count - 1) // 256 - first // 256 + 1
+    words = index[28:]
+    peaks, words = words[: 32 * len(tree.peaks)], words[32 * len(tree.peaks) :]
+    need(first == tree.size and peaks == b"".join(tree.peaks), f"{path}: the index has another tree before it")
+    begins, leaves = struct.unpack(f">{groups}Q", words[: 8 * groups]), words[8 * groups :]
+    need(len(leaves) == 32 * count, f"{path}: the index has another length")
+    for begin, end in zip(begins, begins[1:] + (len(packed),)):
+        try:
+            member = gzip.decompress(packed[begin:end])
+        except (OSError, EOFError):
+            raise Bad(f"{path}: the index has no member at {begin}")
+        need(member and data.startswith(member), f"{path}: the index has another member at {begin}")
+        data, left = data[len(member) :], 256 - tree.size % 256
+        while member:
+            length = struct.unpack(">H", member[:2])[0]
+            hash_, leaves = leaves[:32], leaves[32:]
+            need(leaf(member[2 : 2 + length]) == hash_, f"{path}: the index has another hash for record {tree.size}")
+            tree.push(hash_)
+            member, left = member[2 + length :], left - 1
+        need(left == 0 or not data, f"{path}: the member at {begin} is no whole group")
+    need(not data and not leaves, f"{path}: the index has other records")
 
 
 def stream_records(root, origin, shipped, region, begins=0):
@@ -317,6 +353,9 @@ def unique(pairs):
     return dict(pairs)
 
 
+REGISTRIES = {}  # how many records each has, and the highest number of a stream that it names
+
+
 def vouches(registry, stream):
     """A registry speaks for its own writer; one that is called `registry` alone, for all of its region."""
     (domain, region, name, _), (*place, writer, _) = registry.split("/"), stream.split("/")
@@ -343,6 +382,8 @@ def read_registry(vkey, records):
                 streams[one["origin"]][1][int(one["size"])] = one
         waiting = []
     need(signed is not None and streams, f"{registry}: nothing is signed, and nothing is never valid")
+    # The newest head is a record as well.
+    REGISTRIES[vkey] = (signed + 1, max(int(origin.split("/")[3]) for origin in streams))
     return streams, signed
 
 
@@ -355,8 +396,33 @@ def verify_log(vkeys, root, shipped):
     regions = {key_of(vkey)[0].split("/")[1] for vkey in vkeys}
     here = [path for region in regions for path in shipped.glob(f"v1/{region}/*/*")] if shipped else root.glob("streams/*/*")
     here = {"/".join(path.parts[-3:]) for path in here if path.is_dir() and path.parts[-2].split(".")[0] != "registry"}
-    need(here <= named, f"{', '.join(sorted(here - named))}: no trusted registry names this stream")
+    for path in sorted(here - named):
+        newborn = shipped and any(is_newborn(vkey, shipped, path) for vkey in vkeys)
+        need(newborn, f"{path}: no trusted registry names this stream")
+        print(f"{path}: its registry is still to name it")
+        verdicts.add("INCOMPLETE")
+    for vkey, least in CARRIED.items():
+        need(REGISTRIES[vkey][0] >= least, f"{key_of(vkey)[0]}: {REGISTRIES[vkey][0]} records, and {least} were here before")
     return "INCOMPLETE" if "INCOMPLETE" in verdicts else "PASS"
+
+
+def is_newborn(vkey, shipped, path):
+    """Whether a stream was shipped ahead of the segment of its registry that names it."""
+    registry, (region, writer, number) = key_of(vkey)[0], path.split("/")
+    origin = f"{registry.split('/')[0]}/{region}/{writer}/{int(number)}"
+    size, last = REGISTRIES[vkey]
+    note = shipped / "v1" / path / "genesis.note"
+    if not vouches(registry, origin) or int(number) <= last or not note.exists():
+        return False
+    title, named, key, _ = open_note(vkey, note.read_text()).split("\n")
+    need(title == "aegis.dev/audit/genesis@v1" and named == origin == key_of(key)[0], f"{note}: another stream's")
+    for fields, tree, _ in walk(segment_records(shipped / "v1" / path, origin, vkey), origin):
+        if fields and tree.size == 0:
+            need((fields["k"], fields["vkey"]) == ("genesis", key), f"{origin}: another stream's birth")
+        elif fields and (tree.size == 1 or fields["k"] == "anchor_ref"):
+            need(fields["k"] == "anchor_ref" and fields["registry"] == registry, f"{origin}: names no registry")
+            need(int(fields["size"]) > size, f"{origin}: {registry} goes past its birth and does not name it")
+    return True
 
 
 def stream_path(origin, shipped):

@@ -10,8 +10,9 @@ use aegis_audit_chain::note::Signer;
 use aegis_audit_chain::segment::{Digest, Entries, Manifest, push_entry};
 use aegis_audit_chain::tree::Frontier;
 use aegis_audit_chain::{Hash, layout};
+use aegis_audit_index::Index;
 use flate2::Compression;
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
 use crate::support::{REGISTRY, SHIPPED, origin, region_key};
@@ -43,7 +44,7 @@ fn read(dir: &Path) -> Vec<Segment> {
         let (manifest, _) = Manifest::open(&note, region.verifier()).unwrap();
         let stored = fs::read(path.with_extension("rec.gz")).unwrap();
         let mut bundles = Vec::new();
-        GzDecoder::new(&stored[..]).read_to_end(&mut bundles).unwrap();
+        MultiGzDecoder::new(&stored[..]).read_to_end(&mut bundles).unwrap();
         let records = Entries(&bundles).map(|record| record.unwrap().to_vec()).collect();
         Segment { manifest, records, rest: Vec::new() }
     };
@@ -54,16 +55,18 @@ fn write(bucket: &Path, segments: &[Segment]) {
     let region = Signer::new(REGISTRY, region_key());
     let (mut tree, mut previous) = (Frontier::new(), Hash::ZERO);
     for Segment { manifest, records, rest } in segments {
-        let first = tree.size();
+        let (first, before, mut leaves) = (tree.size(), tree.clone(), Vec::new());
         let mut bundles = Vec::new();
         for record in records {
             push_entry(&mut bundles, record);
+            leaves.push(Hash::leaf(record));
             tree.push(Hash::leaf(record));
         }
         bundles.extend_from_slice(rest);
         let mut packer = GzEncoder::new(Vec::new(), Compression::default());
         packer.write_all(&bundles).unwrap();
         let stored = packer.finish().unwrap();
+        let index = Index { before, members: vec![0], leaves }.encode();
         let manifest = Manifest {
             first,
             size: tree.size(),
@@ -71,12 +74,14 @@ fn write(bucket: &Path, segments: &[Segment]) {
             previous,
             stored: Digest::of(&stored),
             records: Digest::of(&bundles),
+            index: Digest::of(&index),
             ..manifest.clone()
         };
         let note = manifest.note(&region);
         previous = Hash::of(note.as_bytes());
         let at = (manifest.first, manifest.size);
         fs::write(bucket.join(layout::segment_records(&origin(), at)), stored).unwrap();
+        fs::write(bucket.join(layout::segment_index(&origin(), at)), index).unwrap();
         fs::write(bucket.join(layout::segment_manifest(&origin(), at)), note).unwrap();
     }
 }

@@ -147,7 +147,7 @@ func ship(dir, origin, vkey string) *stream {
 	for _, path := range notes {
 		data := read(path)
 		lines := strings.Split(open(data, vkey), "\n")
-		demand(len(lines) == 10 && lines[0] == "aegis.dev/audit/segment@v1" && lines[1] == origin, "the manifest %s", path)
+		demand(len(lines) == 12 && lines[0] == "aegis.dev/audit/segment@v2" && lines[1] == origin, "the manifest %s", path)
 		name := fmt.Sprintf("%020d-%020d.man", number(lines[2]), number(lines[3])-1)
 		demand(filepath.Base(path) == name && int(number(lines[2])) == len(s.records), "the place of %s", path)
 		demand(hash(lines[5]) == previous, "what stands before %s", path)

@@ -1,0 +1,136 @@
+//! The index of each segment: where its records lie, and what a wrong one leads to.
+
+use std::fs;
+
+use aegis_audit_chain::note::Signer;
+use aegis_audit_chain::segment::{Digest, Manifest, SegmentError};
+use aegis_audit_index::{GROUP, Index};
+use aegis_audit_proof::{prove, prove_at};
+use aegis_audit_ship::{Bucket, BucketLog, Indexes};
+use aegis_audit_verify::{Flaw, Verdict};
+use aegis_buckets::{Moto, Proxy};
+
+use crate::address;
+use crate::s3::live;
+use crate::support::{Place, REGISTRY, SHIPPED, origin, region_key, trust, write_calls};
+
+pub(crate) type Change = fn(&mut Index);
+
+/// What the holder of the region's key can write into an index, and sign for.
+pub(crate) const CHANGES: [Change; 4] = [
+    |index| index.leaves.swap(3, 4),
+    |index| index.leaves.truncate(605),
+    |index| index.members[1] += 1,
+    |index| index.members.truncate(2),
+];
+
+/// A stream of three groups in a journal that was not shipped yet.
+fn unshipped() -> Place {
+    let place = Place::new();
+    let journal = place.open();
+    write_calls(&journal, 300);
+    journal.close().unwrap();
+    place
+}
+
+/// The same, shipped in one segment.
+fn segment() -> Place {
+    let place = unshipped();
+    place.live(1);
+    place
+}
+
+/// The same with another index, and a manifest that is signed for it.
+pub(crate) fn changed(change: Change) -> Place {
+    let place = segment();
+    let (path, note) = largest(&place);
+    let mut index = Index::parse(&fs::read(&path).unwrap()).unwrap();
+    change(&mut index);
+    let bytes = index.encode();
+    let region = Signer::new(REGISTRY, region_key());
+    let text = fs::read_to_string(&note).unwrap();
+    let (manifest, _) = Manifest::open(&text, region.verifier()).unwrap();
+    let manifest = Manifest { index: Digest::of(&bytes), ..manifest };
+    fs::write(&path, bytes).unwrap();
+    fs::write(&note, manifest.note(&region)).unwrap();
+    place
+}
+
+/// The last index, and its manifest: nothing follows it that would name the manifest.
+fn largest(place: &Place) -> (std::path::PathBuf, std::path::PathBuf) {
+    (place.objects(".idx").pop().unwrap(), place.objects(".man").pop().unwrap())
+}
+
+#[test]
+fn a_segment_has_an_index_of_its_groups_and_leaves() {
+    let place = segment();
+    assert_eq!(place.verify().verdict(), Verdict::Pass);
+    let mut size = 0;
+    for (path, records) in place.objects(".idx").iter().zip(place.objects(".rec.gz")) {
+        let index = Index::parse(&fs::read(path).unwrap()).unwrap();
+        assert_eq!(index.first(), size);
+        size = index.size();
+        let stored = fs::read(records).unwrap();
+        for begin in &index.members {
+            // Each member begins as RFC 1952 says, so it can be read without those before it.
+            assert_eq!(stored[*begin as usize..][..3], [0x1f, 0x8b, 8]);
+        }
+        let groups = (size - 1) / GROUP - index.first() / GROUP + 1;
+        assert_eq!(index.members.len() as u64, groups);
+    }
+    assert_eq!(size, 2 + 2 * 300 + 4);
+}
+
+#[test]
+fn a_wrong_index_is_a_finding_and_the_records_are_judged_without_it() {
+    for (nth, change) in CHANGES.into_iter().enumerate() {
+        let place = changed(change);
+        let report = place.verify();
+        assert_eq!(report.verdict(), Verdict::Fail, "{nth}");
+        let found: Vec<_> = report.findings.iter().map(|it| &it.flaw).collect();
+        assert_eq!(found, [&Flaw::Segment(SegmentError::Index)], "{nth}: {report:#?}");
+        let file = report.findings[0].place.file.as_deref().unwrap();
+        assert!(file.starts_with(SHIPPED) && file.ends_with(".idx"), "{file}");
+        assert_eq!(report.streams[0].records, 2 + 2 * 300 + 4);
+    }
+}
+
+#[test]
+fn an_index_that_was_edited_or_is_gone_is_named() {
+    let place = segment();
+    let path = place.objects(".idx").remove(0);
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let flaw = |place: &Place| place.verify().findings[0].flaw.clone();
+    assert_eq!(flaw(&place), Flaw::Segment(SegmentError::Index));
+    fs::remove_file(&path).unwrap();
+    assert_eq!(flaw(&place), Flaw::Segment(SegmentError::Gone));
+}
+
+#[test]
+fn a_record_is_proved_with_one_range_of_its_streams_records_in_three_kilobytes() {
+    let Some(moto) = Moto::start() else { return };
+    moto.locked_bucket("audit", "COMPLIANCE", 30);
+    let place = unshipped();
+    live(&place, address::of(&moto, "audit"));
+    let proxy = Proxy::before(moto.own_port(), "GET", &[]);
+    let bucket = Bucket::open(&address::of_port(proxy.port(), "audit")).unwrap();
+    let log = BucketLog::open(&bucket, &trust(), Indexes::Unread).unwrap();
+    for seq in [0, 255, 256, 400, 600] {
+        proxy.heard();
+        let proof = prove_at(&log, &trust(), (&origin(), seq)).unwrap().unwrap();
+        let heard = proxy.heard();
+        let ours = format!("{SHIPPED}/seg/");
+        let ranges = heard.iter().filter(|it| it.contains(&ours) && it.contains(".rec.gz"));
+        let ranges: Vec<&String> = ranges.collect();
+        assert_eq!(ranges.len(), 1, "{heard:#?}");
+        assert!(ranges[0].contains("\r\nrange: bytes="), "{}", ranges[0]);
+        assert!(proof.to_text().len() <= 3 * 1_024, "{}", proof.to_text().len());
+        assert_eq!(proof.check(&trust()).unwrap().record.head.seq, seq);
+        let walked =
+            prove(&log, &trust(), &mut |of, record| *of == origin() && record.head.seq == seq);
+        assert_eq!(walked.unwrap(), [proof], "the same that is made from all records");
+    }
+    assert!(prove_at(&log, &trust(), (&origin(), 9_999)).unwrap().is_none());
+}
