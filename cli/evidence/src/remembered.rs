@@ -63,7 +63,7 @@ pub fn cosigned_heads(path: &Path, trust: &Trust) -> Result<Vec<Head>, EvidenceE
     if heads.is_empty() { Err(wrong("it holds no head".to_owned())) } else { Ok(heads) }
 }
 
-/// Notes that stand one behind the other: a signature line is the only one that begins with a dash.
+/// Notes that stand one behind the other, whatever is empty between them: only signature lines begin with a dash.
 fn notes(text: &str) -> Vec<String> {
     let mut notes: Vec<String> = Vec::new();
     let mut is_signed = true;
@@ -71,6 +71,7 @@ fn notes(text: &str) -> Vec<String> {
         let is_signature = line.starts_with('\u{2014}');
         match notes.last_mut() {
             Some(note) if is_signature || !is_signed => note.push_str(line),
+            Some(_) | None if line.trim().is_empty() => continue,
             Some(_) | None => notes.push(line.to_owned()),
         }
         is_signed = is_signature;
@@ -87,6 +88,7 @@ mod tests {
         let one = "a/b/c/1\n1\nroot\n\n\u{2014} a x\n\u{2014} w y\n";
         let other = "a/b/d/1\n2\nroot\n\n\u{2014} a z\n";
         assert_eq!(notes(&format!("{one}{other}")), [one, other]);
+        assert_eq!(notes(&format!("{one}\n{other}\n")), [one, other]);
         assert!(notes("").is_empty());
     }
 }
