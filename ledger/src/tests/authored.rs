@@ -269,6 +269,19 @@ fn a_paused_rollout_waits_here_and_ends_when_its_author_takes_it_back() {
 }
 
 #[test]
+fn other_keys_of_the_author_are_told_to_gateways_though_it_points_where_it_did() {
+    let mut two = Two::with(1);
+    two.activate(1);
+    two.pull();
+    let epoch = pointer(&two.here).epoch;
+    let other = Taking { keys: "{\"keys\":[{}]}".into(), ..two.said() };
+    two.bring(&other).unwrap();
+    let line = two.here.ledger.releases().line(&line()).unwrap();
+    assert_eq!(line.author().unwrap().keys, other.keys);
+    assert!(pointer(&two.here).epoch > epoch, "else they would not hear of it");
+}
+
+#[test]
 fn a_line_that_is_withdrawn_loses_its_contents_and_comes_back_at_a_later_epoch() {
     let mut two = Two::with(1);
     two.activate(1);
