@@ -132,7 +132,8 @@ interceptionfigures: tools ## measure tunnels beside mitmproxy and squid, as far
 	cargo build --release --package aegis-gateway --package aegis-loadtest
 	cargo run --release --package aegis-loadtest -- interception --work-dir $${CARGO_TARGET_DIR:-target}
 
-auditfigures: ## measure the audit log beside a plain chain of JSON lines; four minutes, on a quiet machine
+auditfigures: ## measure the audit log beside a plain chain of JSON lines; five minutes, on a quiet machine
+	cargo bench --package aegis-audit-verify --bench verifying
 	cargo bench --package aegis-audit-ship --bench figures -- $${CARGO_TARGET_DIR:-target}
 
 CLIENTS := target/clients

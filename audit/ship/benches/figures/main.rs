@@ -11,6 +11,9 @@
     reason = "a bench may fail loudly, and it prints"
 )]
 
+#[path = "../../../verify/tests/verifier/two.rs"]
+mod two;
+
 mod load;
 mod plain;
 mod reading;

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 use crate::damage::damages;
 use crate::region::{End, Lie, Memory, Shape, region, trust};
+use crate::two::Two;
 
 /// A log that counts how often a file of a stream is read.
 struct Counting<'m>(&'m Memory, AtomicUsize);
@@ -52,24 +53,6 @@ impl Crew for Lazy {
                 errand(turn);
             }
         });
-    }
-}
-
-/// Two threads that take what comes next.
-struct Two;
-
-impl Crew for Two {
-    fn run(&self, count: usize, errand: &(dyn Fn(usize) + Sync), lead: &mut Lead<'_>) {
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let turns = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
-            turns.take_while(|turn| *turn < count).for_each(errand);
-        };
-        std::thread::scope(|scope| {
-            scope.spawn(work);
-            work();
-        });
-        lead(&|_| {});
     }
 }
 

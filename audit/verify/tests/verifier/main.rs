@@ -6,3 +6,4 @@ mod allocations;
 mod crews;
 mod damage;
 mod region;
+mod two;
