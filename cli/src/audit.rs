@@ -4,7 +4,6 @@
 
 mod show;
 mod tail;
-mod threads;
 mod trust;
 mod verify;
 

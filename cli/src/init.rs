@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::Origin;
 use aegis_audit_chain::note::SecretKey;
-use aegis_audit_chain::trust::Trust;
+use aegis_audit_trust::Trust;
 use aegis_domain::{AgentId, Host, Region, TenantId};
 use aegis_identity::{KeySet, SigningKey};
 use clap::Args;

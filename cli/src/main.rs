@@ -15,7 +15,6 @@ mod evidence;
 mod failure;
 mod home;
 mod init;
-mod interrupt;
 mod policy;
 mod region;
 mod screen;

@@ -10,6 +10,8 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use aegis_access::{Principal, Reach, Role};
+use aegis_audit_chain::cosignature::Cosigner;
+use aegis_audit_chain::note::SecretKey;
 use aegis_domain::{Region, Secret};
 use aegis_registry::Actor;
 use sha2::{Digest as _, Sha256};
@@ -82,8 +84,20 @@ impl Access {
     }
 }
 
+/// Reads the key this voter cosigns with, or makes it.
+pub(crate) fn cosigner(
+    directory: &Path,
+    (cluster, node): (&str, u64),
+) -> Result<Cosigner, AccessError> {
+    let secret = token(&directory.join("cosigner.secret"), "cosigner")?;
+    let seed = Sha256::digest(secret.expose().trim()).into();
+    let name = format!("{cluster}/voters/{node}");
+    let cosigner = Cosigner::new(&name, SecretKey::from_seed(&seed));
+    cosigner.map_err(|_| AccessError::Name { name })
+}
+
 /// Reads a secret text, or makes it.
-pub(crate) fn token(path: &Path, name: &str) -> Result<Secret<String>, AccessError> {
+fn token(path: &Path, name: &str) -> Result<Secret<String>, AccessError> {
     let file = |source| AccessError::File { path: path.to_owned(), source };
     match fs::read_to_string(path).map(Secret::new) {
         Ok(token) if token.expose().trim().is_empty() => {

@@ -1,83 +1,35 @@
-//! What is known of the region that authors releases here: when it was last heard, and what of it was not taken.
+//! The region that authors releases here, if another does: what it is given of this node, and how it is told of.
 //!
-//! Not here: asking it (`pull`). Memory of the voter that leads; what was taken stands in the ledger. Invariant: an author
-//! that is silent changes nothing but what is told of it.
+//! Not here: asking it (`control/pull`). Invariant: what it brings is put on record like everybody's changes.
 
-use std::collections::BTreeMap;
-
-use aegis_domain::{Region, Timestamp, Ttl};
-use aegis_ledger::{Author, LineKey};
+use aegis_control_pull::{Home, Refused};
+use aegis_domain::{Region, Timestamp};
+use aegis_ledger::{Author, LineKey, Outcome, ReleaseAct};
+use aegis_raft_store::Node;
+use aegis_registry::Actor;
+use async_trait::async_trait;
 use serde_json::{Value, json};
-use tracing::{error, info};
+use tokio::sync::Mutex;
 
+use crate::problem::Problem;
 use crate::{Control, clock};
 
-/// Three questions that were not answered: each waits 20 s for something to happen.
-const SILENT: Ttl = Ttl::from_s(60);
-
-/// What the voter that asks has heard.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Heard {
-    /// The last page that counted.
-    at: Option<Timestamp>,
-    /// Since when nothing counts, and why not.
-    failing: Option<(Timestamp, String)>,
-    is_alarmed: bool,
-    pub(crate) refused: BTreeMap<LineKey, Refused>,
-}
-
-/// A release of the author that is not taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
-    pub(crate) epoch: u64,
-    pub(crate) why: String,
-}
-
-/// What is to be said of a round.
-pub(crate) enum Word {
-    Nothing,
-    Failing(String),
-    Silent(String),
-    Back,
-}
-
-impl Word {
-    pub(crate) fn tell(self, author: &Region) {
-        match self {
-            Word::Nothing => {}
-            Word::Failing(why) => {
-                tracing::warn!(%author, why, "the author's releases cannot be pulled")
-            }
-            Word::Silent(why) => {
-                error!(%author, why, "nothing was heard of the author for a minute; what was taken goes on deciding");
-            }
-            Word::Back => info!(%author, "the author is heard again"),
-        }
-    }
-}
-
-impl Heard {
-    /// Takes note of a round: how it failed, if it did.
-    pub(crate) fn note(&mut self, failed: Option<String>) -> Word {
-        let now = clock::now();
-        let Some(why) = failed else {
-            let was_failing = self.failing.take().is_some();
-            (self.at, self.is_alarmed) = (Some(now), false);
-            return if was_failing { Word::Back } else { Word::Nothing };
-        };
-        let is_new = self.failing.as_ref().is_none_or(|(_, before)| *before != why);
-        let since = self.failing.as_ref().map_or(now, |(since, _)| *since);
-        self.failing = Some((since, why.clone()));
-        if self.is_silent(now) && !self.is_alarmed {
-            self.is_alarmed = true;
-            return Word::Silent(why);
-        }
-        if is_new { Word::Failing(why) } else { Word::Nothing }
+#[async_trait]
+impl Home for Control {
+    fn node(&self) -> &Node {
+        &self.node
     }
 
-    fn is_silent(&self, now: Timestamp) -> bool {
-        let since = self.at.or(self.failing.as_ref().map(|(since, _)| *since));
-        since.is_some_and(|since| now >= since.plus(SILENT))
+    fn region(&self) -> &Region {
+        &self.region
+    }
+
+    fn compiling(&self) -> &Mutex<()> {
+        &self.compiling
+    }
+
+    async fn release(&self, by: &Actor, act: ReleaseAct) -> Result<Outcome, Problem> {
+        self.release(by, act, None).await
     }
 }
 
@@ -96,9 +48,9 @@ impl Control {
     /// The region that authors releases here, if another does.
     pub fn pulled(&self) -> Option<Pulled> {
         let pull = self.pull.as_ref()?;
-        let heard = pull.heard.lock();
+        let heard = pull.heard();
         Some(Pulled {
-            region: pull.from.region.clone(),
+            region: pull.author().clone(),
             heard_at: heard.at,
             is_silent: heard.is_silent(clock::now()),
             refused: heard.refused.len(),
@@ -108,7 +60,7 @@ impl Control {
     /// What is told of it; nothing where this region authors for itself.
     pub(crate) fn author_shape(&self) -> Value {
         let Some(pull) = &self.pull else { return Value::Null };
-        let (heard, status) = (pull.heard.lock(), self.node.status());
+        let (heard, status) = (pull.heard(), self.node.status());
         let refused = heard.refused.iter().map(|(line, Refused { epoch, why })| {
             json!({
                 "tenant": line.tenant,
@@ -118,7 +70,7 @@ impl Control {
             })
         });
         json!({
-            "region": pull.from.region,
+            "region": pull.author(),
             "asked_by": status.leader,
             "heard_at": heard.at.map(clock::show),
             "is_silent": heard.is_silent(clock::now()),
@@ -135,8 +87,8 @@ impl Control {
         let Some(Author { region, pointer, taken_back, is_withdrawn, .. }) = author else {
             return Value::Null;
         };
-        let heard = self.pull.as_ref().filter(|pull| pull.from.region == *region);
-        let heard = heard.map(|pull| pull.heard.lock());
+        let heard = self.pull.as_ref().filter(|pull| pull.author() == *region);
+        let heard = heard.map(|pull| pull.heard());
         let refused = heard.as_ref().and_then(|heard| heard.refused.get(line));
         json!({
             "region": region,

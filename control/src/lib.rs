@@ -17,18 +17,15 @@ mod oauth;
 mod people;
 mod policies;
 mod provider;
-mod pull;
 mod purse;
 mod releases;
 mod replay;
 mod rollouts;
 mod subjects;
-mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aegis_audit_chain::cosignature::Cosigner;
 use aegis_authority::VoterFiles;
 use aegis_domain::{Region, Secret};
 use aegis_identity::{KeySet, Nonces, SigningKey};
@@ -46,10 +43,10 @@ pub use aegis_control_commands::{
 };
 pub use aegis_control_connection::{Serving, TlsError, tls_config};
 pub use aegis_control_messages::problem::{KeyError, LogError, ReleasesError};
+pub use aegis_control_pull::{PullError, PullFrom};
 pub use api::OPENAPI;
 pub use author::Pulled;
 pub use provider::PeopleSource;
-pub use pull::{PullError, PullFrom};
 pub use purse::{HotPurse, Purse};
 pub use replay::{Memory, Replay, ReplayError};
 pub use rollouts::{Observations, Watched};
@@ -58,11 +55,12 @@ pub use subjects::{SubjectSource, SubjectSources};
 use access::Access;
 use aegis_control_commands::Chronicled;
 use aegis_control_messages::{clock, page, problem, read, shapes};
+use aegis_control_pull::Pull;
+use aegis_control_witness::Witness;
 use fleet::Fleet;
 use issued::Issued;
 use problem::Problem;
 use provider::Provider;
-use pull::Pull;
 use releases::Changes;
 use subjects::Subjects;
 
@@ -124,10 +122,8 @@ pub struct Control {
     /// Where releases come from, if another region authors them.
     pull: Option<Pull>,
     region_key: SigningKey,
-    /// What this voter cosigns audit heads with.
-    cosigner: Cosigner,
-    /// Where this very voter is asked, where that is known.
-    own_url: Option<String>,
+    /// Cosigns audit heads.
+    witness: Witness,
     /// What makes this node a voter, and others with it.
     voters: VoterFiles,
     /// Checks the sessions that the region key signs.
@@ -173,7 +169,8 @@ impl Control {
         let fleet = Arc::new(Fleet::of(node.clone()));
         let access = Access::open(&config.data_dir)?;
         let identity = node.identity();
-        let cosigner = witness::open(&config.data_dir, (&identity.cluster, identity.node))?;
+        let cosigner = access::cosigner(&config.data_dir, (&identity.cluster, identity.node))?;
+        let witness = Witness::new(node.clone(), cosigner);
         Ok(Self {
             service: Service { issuer: config.issuer, audiences: config.audiences },
             node,
@@ -188,8 +185,7 @@ impl Control {
                 .with(config.region_key.public_key().clone())
                 .unwrap_or_default(),
             region_key: config.region_key,
-            cosigner,
-            own_url: None,
+            witness,
             voters: VoterFiles::at(&config.data_dir.join("cluster")),
             nonces: None,
             issued: Issued::default(),
@@ -217,8 +213,9 @@ impl Control {
 
     /// Tells others where this very voter is asked, and not one of them all.
     #[must_use]
-    pub fn reached_at(self, url: Option<String>) -> Self {
-        Self { own_url: url, ..self }
+    pub fn reached_at(mut self, url: Option<String>) -> Self {
+        self.witness.is_reached_at(url);
+        self
     }
 
     /// Lets in the people of an OpenID provider.
@@ -268,6 +265,11 @@ impl Control {
         self.node.identity().node
     }
 
+    /// Cosigns audit heads, for a gateway in the same process.
+    pub fn witness(&self) -> &Witness {
+        &self.witness
+    }
+
     pub fn node(&self) -> &Node {
         &self.node
     }
@@ -302,7 +304,15 @@ where
         () = served => Ok(()),
         () = rollouts::drive(&control) => Ok(()),
         never = keys::keep(&control) => match never {},
-        never = pull::keep(&control) => match never {},
-        never = witness::present(&control) => match never {},
+        () = pulled(&control) => Ok(()),
+        never = aegis_control_witness::present(&control.witness) => match never {},
+    }
+}
+
+/// Goes on for ever; a region that authors for itself has nobody to ask.
+async fn pulled(control: &Control) {
+    match &control.pull {
+        Some(pull) => aegis_control_pull::keep(control, pull).await,
+        None => std::future::pending().await,
     }
 }

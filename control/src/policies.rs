@@ -5,6 +5,7 @@
 //! signature.
 
 use aegis_audit_chain::Hash;
+use aegis_control_pull::{INPUTS, digest};
 use aegis_document::{Diagnostics, Document, Location};
 use aegis_ledger::{Action, LineKey, Outcome, Refusal, ReleaseAct, ReleaseRefusal};
 use aegis_policy::activation::{Cleared, Gate, clear};
@@ -19,8 +20,6 @@ use crate::Control;
 use crate::problem::Problem;
 use aegis_control_commands::LedgerError;
 
-/// On how many made-up calls both engines must agree, as for a gateway's files.
-pub(crate) const INPUTS: usize = 256;
 /// How often others may be faster with the number that a version was compiled for.
 const ATTEMPTS: u8 = 5;
 
@@ -98,7 +97,7 @@ impl Control {
     fn signed(&self, cleared: &Cleared) -> Result<(Vec<u8>, Hash), Problem> {
         let bundle = cleared.snapshot().bundle().clone();
         let jwt = self.region_key.sign(SIGNATURE_TYPE, bundle.signing_payload().as_bytes());
-        let source = from_hex(cleared.snapshot().source_digest()).ok_or(Problem::Compiler)?;
+        let source = digest(cleared.snapshot().source_digest()).ok_or(Problem::Compiler)?;
         Ok((bundle.signed(jwt).archive()?.bytes, source))
     }
 
@@ -176,17 +175,4 @@ fn cleared(files: &[PolicyFile], line: &LineKey, number: u32) -> Result<Cleared,
     let (tenant, version) = (&line.tenant, number.into());
     let gate = Gate { tenant, version, inputs: INPUTS, bundle_sha256: None };
     clear(&set, &gate).map_err(|refusal| refusal.into_diagnostics(first))
-}
-
-/// A hash from 64 hexadecimal digits, as policies write digests.
-pub(crate) fn from_hex(text: &str) -> Option<Hash> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        let start = at.checked_mul(2)?;
-        *byte = u8::from_str_radix(text.get(start..start.checked_add(2)?)?, 16).ok()?;
-    }
-    Some(Hash::from_bytes(bytes))
 }

@@ -8,7 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegis_audit_chain::trust::Trust;
+use aegis_audit_trust::Trust;
 use aegis_audit_verify::{Depth, Options, Report, verify_region};
 use aegis_domain::{AgentId, TenantId};
 use aegis_identity::{KeySet, SigningKey};

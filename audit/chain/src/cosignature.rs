@@ -113,16 +113,16 @@ fn signed(unix_s: u64, text: &str) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
     const TEXT: &str = "d/r/registry/1\n7\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
 
-    pub(crate) fn cosigner(seed: u8, name: &str) -> Cosigner {
+    fn cosigner(seed: u8, name: &str) -> Cosigner {
         Cosigner::new(name, SecretKey::from_seed(&[seed; 32])).unwrap()
     }
 
-    pub(crate) fn s(unix_s: u64) -> Timestamp {
+    fn s(unix_s: u64) -> Timestamp {
         Timestamp::from_unix_s(unix_s)
     }
 

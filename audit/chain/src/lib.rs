@@ -18,7 +18,6 @@ pub mod roster;
 pub mod segment;
 pub mod source;
 pub mod submission;
-pub mod trust;
 pub mod walk;
 
 pub use aegis_audit_tree::{self as tree, Hash};

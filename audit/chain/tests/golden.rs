@@ -19,9 +19,9 @@ use aegis_audit_chain::note::{SecretKey, Signer};
 use aegis_audit_chain::record::*;
 use aegis_audit_chain::roster::Roster;
 use aegis_audit_chain::source::{LogSource, SourceError};
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Hash, Head, Origin, birth_note, layout, tree};
 use aegis_audit_proof::{Proof, ProofError, prove};
+use aegis_audit_trust::Trust;
 use aegis_audit_verify::{Depth, Flaw, Options, Report, Verdict, verify_region};
 use aegis_domain::*;
 

@@ -11,9 +11,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use aegis_audit_chain::note::Verifier;
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Hash, Head, tree};
 use aegis_audit_proof::Proof;
+use aegis_audit_trust::Trust;
 use signed_note::{Note, StandardVerifier, VerifierList};
 use tlog_tiles::{Checkpoint, check_record, check_tree, record_hash};
 

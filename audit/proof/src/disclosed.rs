@@ -6,7 +6,7 @@
 use aegis_audit_chain::Hash;
 use aegis_audit_chain::disclosure::Disclosure;
 use aegis_audit_chain::record::Entry;
-use aegis_audit_chain::trust::Trust;
+use aegis_audit_trust::Trust;
 use serde_json::{Value, json};
 
 use crate::{Proof, ProofError, Proven};

@@ -12,9 +12,9 @@ use aegis_audit_chain::record::{AnchorEntry, Kind, Record, RecordError};
 use aegis_audit_chain::registry::{RegistryError, RegistryReader, Stream};
 use aegis_audit_chain::source::{Indexed, LogSource, SourceError};
 use aegis_audit_chain::tree::Blocks;
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::walk::walk_file;
 use aegis_audit_chain::{Hash, Head, Origin, born_stream, layout, record, tree};
+use aegis_audit_trust::Trust;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 

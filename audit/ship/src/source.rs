@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::layout;
 use aegis_audit_chain::source::{LogSource, SourceError};
-use aegis_audit_chain::trust::Trust;
+use aegis_audit_trust::Trust;
 
 use crate::bucket::{Address, Bucket, BucketError, BucketLog, Indexes};
 

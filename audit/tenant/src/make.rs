@@ -12,9 +12,9 @@ use aegis_audit_chain::record;
 use aegis_audit_chain::registry::{Registry, RegistryError, RegistryReader, Stream};
 use aegis_audit_chain::roster::{Lines, Reach};
 use aegis_audit_chain::source::{FileError, LogSource, log_files, required_file};
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::walk::walk_file;
 use aegis_audit_chain::{Hash, Origin, layout, tree};
+use aegis_audit_trust::Trust;
 use aegis_domain::TenantId;
 
 use crate::package::{Package, RegistryPart, Standing, StreamPart};

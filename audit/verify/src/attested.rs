@@ -5,8 +5,8 @@
 
 use aegis_audit_chain::frame::Frames;
 use aegis_audit_chain::source::LogSource;
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Hash, Origin, layout};
+use aegis_audit_trust::Trust;
 
 use crate::{Finding, Flaw, Gap, Place, Report};
 

@@ -18,8 +18,8 @@ use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::record::AnchorRefEntry;
 use aegis_audit_chain::registry::{Registry, RegistryReader};
 use aegis_audit_chain::source::{LogSource, SourceError};
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Head, Origin, birth_text, layout};
+use aegis_audit_trust::Trust;
 use aegis_domain::Timestamp;
 
 pub use attested::{Attested, Due};

@@ -5,8 +5,8 @@
 
 use aegis_audit_chain::note::{NoteError, Verifier, split};
 use aegis_audit_chain::registry::Registry;
-use aegis_audit_chain::trust::Witnessed;
 use aegis_audit_chain::{Origin, layout};
+use aegis_audit_trust::Witnessed;
 
 use crate::Run;
 use crate::report::{Flaw, Gap, Place, WitnessedHead};

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::disclosure::Disclosure;
 use aegis_audit_chain::record::{Entry, Record};
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_disclosures::Kept;
 use aegis_audit_proof::{Disclosed, Proof, ProofError, digests, prove};
+use aegis_audit_trust::Trust;
 use aegis_domain::{DecisionId, TenantId};
 use clap::Args;
 use serde_json::{Value, json};

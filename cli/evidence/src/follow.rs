@@ -8,9 +8,9 @@ use std::path::Path;
 
 use aegis_audit_chain::frame::Frames;
 use aegis_audit_chain::source::{LogSource, SourceError};
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Origin, layout, record};
 use aegis_audit_ship::Log;
+use aegis_audit_trust::Trust;
 
 use crate::EvidenceError;
 use crate::log::LogArgs;

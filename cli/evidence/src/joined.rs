@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aegis_audit_chain::trust::Trust;
+use aegis_audit_trust::Trust;
 use serde_json::json;
 
 use crate::EvidenceError;

@@ -10,6 +10,7 @@ mod error;
 mod export;
 mod filter;
 mod follow;
+mod interrupt;
 mod joined;
 mod log;
 mod promise;
@@ -19,6 +20,7 @@ mod records;
 mod remembered;
 mod serve;
 mod tenant;
+mod threads;
 mod tiles;
 
 pub use answer::{Answer, Outcome, Table};
@@ -28,6 +30,7 @@ pub use error::EvidenceError;
 pub use export::ExportArgs;
 pub use filter::FilterArgs;
 pub use follow::Follower;
+pub use interrupt::Interrupt;
 pub use joined::join_trust;
 pub use log::{LogArgs, StoreOption, load_trust, open_log, store_option};
 pub use promise::promised;
@@ -36,6 +39,7 @@ pub use query::QueryArgs;
 pub use remembered::{cosigned_heads, memorise, recall};
 pub use serve::{ServeArgs, Server};
 pub use tenant::{TenantArgs, check_package};
+pub use threads::Threads;
 
 /// Told how many more bytes were read, for whoever waits.
 pub type Progress<'p> = &'p mut dyn FnMut(usize);

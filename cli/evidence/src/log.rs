@@ -8,8 +8,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::note::Verifier;
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_ship::{BucketError, Log};
+use aegis_audit_trust::Trust;
 use clap::Args;
 
 use crate::EvidenceError;

@@ -6,8 +6,8 @@
 use std::fs;
 use std::path::Path;
 
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Hash, Origin};
+use aegis_audit_trust::Trust;
 use aegis_audit_verify::{Attested, Due};
 use aegis_domain::Timestamp;
 use aegis_identity::KeySet;

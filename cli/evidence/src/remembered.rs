@@ -8,7 +8,7 @@ use std::path::Path;
 
 use aegis_audit_chain::Head;
 use aegis_audit_chain::note::split;
-use aegis_audit_chain::trust::Trust;
+use aegis_audit_trust::Trust;
 
 use crate::EvidenceError;
 

@@ -13,9 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use aegis_audit_chain::source::LogSource;
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Hash, Head, Origin, tree};
 use aegis_audit_ship::Log;
+use aegis_audit_trust::Trust;
 use clap::Args;
 use serde_json::{Value, json};
 

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::Head;
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_tenant::{MakeError, Package, Report, check, make};
+use aegis_audit_trust::Trust;
 use aegis_audit_verify::Verdict;
 use aegis_domain::TenantId;
 use clap::Args;

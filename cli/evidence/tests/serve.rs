@@ -11,9 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use aegis_audit_chain::note::SecretKey;
 use aegis_audit_chain::record::ClockEntry;
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Hash, Origin, tree};
 use aegis_audit_ship::{Journal, JournalConfig, RealDisk};
+use aegis_audit_trust::Trust;
 use aegis_cli_evidence::{LogArgs, ServeArgs};
 use aegis_domain::{Region, Timestamp};
 use tlog_tiles::{

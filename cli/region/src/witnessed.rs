@@ -9,7 +9,7 @@ use aegis_audit_chain::Head;
 use aegis_audit_chain::cosignature::Witness;
 use aegis_audit_chain::note::{Verifier, split};
 use aegis_audit_chain::submission::{Answer, Submission};
-use aegis_audit_chain::trust::Trust;
+use aegis_audit_trust::Trust;
 use aegis_audit_witness::{Channel as _, Http};
 use clap::Args;
 use serde_json::{Value, json};

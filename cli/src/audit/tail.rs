@@ -3,18 +3,17 @@
 //! Not here: checking them, and reading the bucket (`cli/evidence`). Invariant: with `-o json` each line is one record, byte for byte as it is stored and hashed.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aegis_audit_chain::Origin;
 use aegis_audit_chain::record::{Entry, Record};
-use aegis_cli_evidence::{FilterArgs, Follower, LogArgs};
+use aegis_cli_evidence::{FilterArgs, Follower, Interrupt, LogArgs};
 use aegis_domain::Timestamp;
 use clap::Args;
 
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
-use crate::interrupt::Interrupt;
 use crate::screen::Screen;
 use crate::{clock, cost};
 use aegis_cli_journal::{self as journal, Cursor};
@@ -111,7 +110,8 @@ fn open(journals: &[PathBuf]) -> Result<Vec<Cursor>, Failure> {
 impl Watch<'_> {
     /// Shows what comes until someone interrupts it.
     fn follow(mut self) -> Result<Exit, Failure> {
-        let interrupt = Interrupt::watch()?;
+        let interrupt = Interrupt::watch()
+            .map_err(|error| Failure::file("the signal", Path::new("SIGINT"), error))?;
         let mut asked = Instant::now();
         while !interrupt.comes_within(POLL) {
             let known =

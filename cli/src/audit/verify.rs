@@ -19,12 +19,12 @@ use aegis_domain::Timestamp;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::threads::Threads;
 use crate::evidence;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;
 use crate::screen::{Screen, counted};
 use crate::{args as values, clock};
+use aegis_cli_evidence::Threads;
 use aegis_cli_sheet::{Mood, Sheet};
 
 /// Verify an audit log: signatures, chains, trees and what records say of each other.

@@ -38,7 +38,7 @@ pub(super) async fn add_checkpoint(State(control): Shared, asked: Asked) -> Answ
     let text = |status, kind, body| {
         (status, [(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store")], body).into_response()
     };
-    match control.add_checkpoint(body).await? {
+    match control.witness.add_checkpoint(body).await? {
         Said::Cosigned(lines) => Ok(text(StatusCode::OK, "text/plain; charset=utf-8", lines)),
         Said::Seen(size) => Ok(text(StatusCode::CONFLICT, "text/x.tlog.size", format!("{size}\n"))),
         Said::NotProven => Err(Problem::HeadNotProven),
@@ -54,7 +54,7 @@ pub(super) async fn register(
     asked: Asked,
 ) -> Answer {
     let Wish { key } = asked.json()?;
-    control.register_others_log(&who.actor, &key).await?;
+    control.witness.register_others_log(&who.actor, &key, control.chronicle.as_deref()).await?;
     Ok(shapes::answer(StatusCode::OK, json!({ "key": key, "witnesses": witnesses(&control) })))
 }
 
@@ -87,7 +87,7 @@ fn shown(control: &Control, origin: &str, log: &Stream) -> Value {
         "origin": origin,
         "key": log.key(),
         "size": log.size(),
-        "head": control.cosigned(log),
+        "head": control.witness.cosigned(log),
         "anchored_at": log.newest().map(|(_, at)| show(at)),
         "has_ended": log.has_ended(),
         "evidence": evidence.collect::<Vec<_>>(),

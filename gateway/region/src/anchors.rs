@@ -172,7 +172,7 @@ impl Here {
 impl Channel for Here {
     fn add_checkpoint(&mut self, body: &str) -> Result<Answer, ChannelError> {
         let (control, body) = (Arc::clone(&self.control), body.to_owned());
-        let said = self.wait(async move { control.add_checkpoint(&body).await })?;
+        let said = self.wait(async move { control.witness().add_checkpoint(&body).await })?;
         said.map_err(|error| ChannelError::Here(error.to_string()))
     }
 }
@@ -182,7 +182,7 @@ impl Registrar for Here {
         let by = Actor::parse("gateway");
         let by = by.map_err(|error| RegistrarError::Refused(error.to_string()))?;
         let (control, own) = (Arc::clone(&self.control), key.to_owned());
-        let taken = self.wait(async move { control.register_log(&by, &own).await })?;
+        let taken = self.wait(async move { control.witness().register_log(&by, &own).await })?;
         taken.map_err(|error| match error {
             LogError::Refused(StreamRefusal::Exists) => RegistrarError::Taken,
             LogError::Refused(refusal) => RegistrarError::Refused(refusal.to_string()),

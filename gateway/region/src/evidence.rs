@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aegis_audit_chain::note::SecretKey;
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Hash, Origin};
 use aegis_audit_ship::{
     Address, BucketError, FILE_BYTES, Journal, JournalConfig, Keep, LockMode, RealDisk, Recovered,
     Retention, ShipConfig, Shipper,
 };
+use aegis_audit_trust::Trust;
 use aegis_config::{AuditShipping, Config, RetentionMode, ShipTo};
 use aegis_corridor::clock;
 use aegis_telemetry::Saved;

@@ -7,8 +7,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_ship::Directory;
+use aegis_audit_trust::Trust;
 use aegis_audit_verify::{Depth, Options, Report, Verdict, verify_region};
 use aegis_domain::Reason;
 use aegis_testkit::{Building, Plan, Reply};

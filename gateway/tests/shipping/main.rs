@@ -14,8 +14,8 @@ mod stores;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_ship::{Address, Bucket, BucketLog, Indexes};
+use aegis_audit_trust::Trust;
 use aegis_audit_verify::{Depth, Options, Report, verify_region};
 use aegis_testkit::{Building, Plan};
 use serde_json::{Value, json};

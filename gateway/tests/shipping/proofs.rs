@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use aegis_audit_chain::Hash;
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_proof::{Proof, Proven};
+use aegis_audit_trust::Trust;
 use aegis_testkit::{Agent, Building, Plan, Reply};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use aegis_audit_chain::layout;
 use aegis_audit_chain::record::{Entry, Record};
 use aegis_audit_chain::source::{LogSource, SourceError};
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_proof::prove;
 use aegis_audit_ship::{Address, Journal, ShipConfig, start};
+use aegis_audit_trust::Trust;
 use aegis_audit_verify::{Alone, Crew, Depth, Options, Verdict, verify_region_with};
 
 use crate::config;

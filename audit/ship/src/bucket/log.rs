@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use aegis_audit_chain::note::NoteError;
 use aegis_audit_chain::segment::{Digest, Manifest, SegmentError};
 use aegis_audit_chain::source::{Indexed, LogSource, SourceError};
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Hash, Origin, layout};
 use aegis_audit_index::{Index, unpack};
+use aegis_audit_trust::Trust;
 use parking_lot::Mutex;
 
 use super::{Bucket, BucketError, Listed};

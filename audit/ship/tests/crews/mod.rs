@@ -6,7 +6,7 @@
 mod two;
 
 use aegis_audit_chain::source::LogSource;
-use aegis_audit_chain::trust::Trust;
+use aegis_audit_trust::Trust;
 use aegis_audit_verify::{Options, Report, verify_region, verify_region_with};
 
 pub(crate) use two::Two;

@@ -10,9 +10,9 @@ use aegis_audit_chain::frame::{Frames, push_frame};
 use aegis_audit_chain::note::SecretKey;
 use aegis_audit_chain::record::{DecisionEntry, Of, OutcomeDue, OutcomeEntry};
 use aegis_audit_chain::source::{LogSource, SourceError};
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Hash, Head};
 use aegis_audit_ship::{Journal, JournalConfig, RealDisk};
+use aegis_audit_trust::Trust;
 use aegis_audit_verify::{Depth, Options, Report};
 use aegis_domain::{
     AgentId, DecisionId, Effect, MicroUsd, Reason, Region, TenantId, Timestamp, ToolName,

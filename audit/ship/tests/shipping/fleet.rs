@@ -9,8 +9,8 @@ use aegis_audit_chain::note::{SecretKey, Signer};
 use aegis_audit_chain::record::BornEntry;
 use aegis_audit_chain::registry::RegistryFlaw;
 use aegis_audit_chain::segment::SegmentError;
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_ship::{Directory, Journal, JournalConfig, JournalError, Log, ShipConfig, start};
+use aegis_audit_trust::Trust;
 use aegis_audit_verify::{Depth, Flaw, Options, Place as At, Report, Verdict, verify_region};
 
 use crate::support::{address, config, copy_dir, sign_on, verify_under, wals, write_calls};

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use aegis_audit_chain::link::{Reading, Sequencer, Walker};
 use aegis_audit_chain::note::Signer;
 use aegis_audit_chain::record::{Draft, HeadEntry};
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Head, Origin};
 use aegis_audit_ship::{
     Address, Bucket, BucketLog, Indexes, Journal, JournalConfig, ShipConfig, Shipper, Standing,
     start,
 };
+use aegis_audit_trust::Trust;
 use aegis_audit_verify::{Depth, Options, Report};
 
 use crate::crews::agreed;

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use aegis_audit_chain::cosignature::Witness as Key;
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_ship::{Directory, Journal, RealDisk, start};
+use aegis_audit_trust::Trust;
 use aegis_audit_verify::{Depth, Flaw, Gap, Options, Report, Verdict, verify_region};
 use aegis_audit_witness::{WitnessAt, WitnessConfig, WitnessStanding, Witnesses};
 use aegis_domain::Timestamp;

@@ -7,11 +7,11 @@ use aegis_audit_chain::note::SecretKey;
 use aegis_audit_chain::registry::RegistryFlaw;
 use aegis_audit_chain::roster::Lines;
 use aegis_audit_chain::source::{LogSource as _, log_files};
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::walk::walk_file;
 use aegis_audit_chain::{Hash, layout, record, tree};
 use aegis_audit_ship::Directory;
 use aegis_audit_tenant::{Flaw, Package, Standing, StreamPart, check};
+use aegis_audit_trust::Trust;
 use aegis_audit_verify::Verdict;
 
 use crate::support::{calls, checked, copy_dir, log, open, package, trust};

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_ship::Directory;
 use aegis_audit_tenant::{Package, RegistryPart, Standing, check, make};
+use aegis_audit_trust::Trust;
 use aegis_audit_verify::Verdict;
 
 use crate::support::{checked, log, package, tenant, trust};

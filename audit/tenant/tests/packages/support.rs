@@ -7,9 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aegis_audit_chain::Hash;
 use aegis_audit_chain::note::SecretKey;
 use aegis_audit_chain::record::DecisionEntry;
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_ship::{Directory, Journal, JournalConfig, RealDisk};
 use aegis_audit_tenant::{Package, Report, check, make};
+use aegis_audit_trust::Trust;
 use aegis_domain::{DecisionId, Effect, Reason, Region, TenantId, Timestamp};
 
 fn region_key() -> SecretKey {

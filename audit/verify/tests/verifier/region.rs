@@ -11,8 +11,8 @@ use aegis_audit_chain::link::{Reading, Sequencer, Walker};
 use aegis_audit_chain::note::{SecretKey, Signer};
 use aegis_audit_chain::record::*;
 use aegis_audit_chain::source::{LogSource, SourceError};
-use aegis_audit_chain::trust::Trust;
 use aegis_audit_chain::{Hash, Head, Origin, birth_note, layout};
+use aegis_audit_trust::Trust;
 use aegis_domain::*;
 
 /// Files by their paths.
@@ -111,7 +111,7 @@ pub(crate) fn region_key() -> Signer {
 }
 
 pub(crate) fn registry() -> Origin {
-    Origin::registry("aegis.example", "eu-west-1", 1).unwrap()
+    Origin::parse("aegis.example/eu-west-1/registry/1").unwrap()
 }
 
 pub(crate) fn trust() -> Trust {

@@ -1,59 +1,54 @@
 //! This voter as a witness of audit logs (<https://c2sp.org/tlog-witness>): it cosigns heads that the region's ledger has anchored.
 //!
-//! Not here: HTTP (`api`), and whether a head extends the one before (`ledger`). Invariant: nothing is proposed before the head
+//! Not here: HTTP (`control`), and whether a head extends the one before (`ledger`). Invariant: nothing is proposed before the head
 //! was found signed by the log's own key, and nothing is cosigned that is not the newest head in the ledger.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use aegis_audit_chain::cosignature::Cosigner;
-use aegis_audit_chain::note::{NoteError, SecretKey, Verifier, split};
+use aegis_audit_chain::note::{NoteError, Verifier, split};
 use aegis_audit_chain::submission::{Answer, Submission};
 use aegis_audit_chain::{Head, Origin, tree};
-use aegis_control_commands::{LedgerError, chronicled};
+use aegis_control_commands::{Chronicle, LedgerError, chronicled};
+use aegis_control_messages::clock;
+use aegis_control_messages::problem::LogError;
 use aegis_ledger::{Action, Refusal, Stream, StreamAct, StreamRefusal, VoterAct};
-use aegis_raft_store::Wish;
+use aegis_raft_store::{Node, Wish};
 use aegis_registry::Actor;
-use sha2::{Digest as _, Sha256};
-
-use crate::access::{self, AccessError};
-use crate::problem::LogError;
-use crate::{Control, clock};
 
 const PRESENT_AGAIN: Duration = Duration::from_secs(60);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Reads the key this voter cosigns with, or makes it.
-pub(crate) fn open(
-    directory: &std::path::Path,
-    (cluster, node): (&str, u64),
-) -> Result<Cosigner, AccessError> {
-    let secret = access::token(&directory.join("cosigner.secret"), "cosigner")?;
-    let seed = Sha256::digest(secret.expose().trim()).into();
-    let name = format!("{cluster}/voters/{node}");
-    let cosigner = Cosigner::new(&name, SecretKey::from_seed(&seed));
-    cosigner.map_err(|_| AccessError::Name { name })
+/// One voter, cosigning.
+#[derive(Debug)]
+pub struct Witness {
+    node: Node,
+    /// What it cosigns with.
+    cosigner: Cosigner,
+    /// Where this very voter is asked, where that is known.
+    own_url: Option<String>,
 }
 
 /// Has the ledger say which key this voter cosigns with, and where it is asked.
-pub(crate) async fn present(control: &Control) -> Infallible {
-    let id = control.node.identity().node;
-    let key = control.cosigner.witness().to_string();
+pub async fn present(witness: &Witness) -> Infallible {
+    let id = witness.node.identity().node;
+    let key = witness.cosigner.witness().to_string();
     loop {
         let is_known = {
-            let ledger = control.node.ledger();
+            let ledger = witness.node.ledger();
             let known = ledger.voters().cosigner(id);
             known.is_some_and(|it| {
-                *it.key == *key && it.url.as_deref() == control.own_url.as_deref()
+                *it.key == *key && it.url.as_deref() == witness.own_url.as_deref()
             })
         };
         if is_known {
             tokio::time::sleep(PRESENT_AGAIN).await;
             continue;
         }
-        let url = control.own_url.as_deref().map(Into::into);
+        let url = witness.own_url.as_deref().map(Into::into);
         let act = Action::Voter(VoterAct::Cosigns { id, key: key.as_str().into(), url });
-        match control.have(act, "voter").await {
+        match witness.have(act, "voter").await {
             Ok(()) => {}
             Err(error) => {
                 tracing::debug!(%error, "the voters do not know yet what this one cosigns with");
@@ -63,7 +58,16 @@ pub(crate) async fn present(control: &Control) -> Infallible {
     }
 }
 
-impl Control {
+impl Witness {
+    pub fn new(node: Node, cosigner: Cosigner) -> Self {
+        Self { node, cosigner, own_url: None }
+    }
+
+    /// Says where this very voter is asked, so that gateways find it.
+    pub fn is_reached_at(&mut self, url: Option<String>) {
+        self.own_url = url;
+    }
+
     /// Takes a log whose heads are to be anchored; it may be said again. A gateway of this process says it of its own log, whose
     /// first record is its birth.
     pub async fn register_log(&self, by: &Actor, key: &str) -> Result<(), LogError> {
@@ -74,14 +78,19 @@ impl Control {
     }
 
     /// The same for others, on record.
-    pub(crate) async fn register_others_log(&self, by: &Actor, key: &str) -> Result<(), LogError> {
-        match (&self.chronicle, self.is_new_log(key)?) {
+    pub async fn register_others_log(
+        &self,
+        by: &Actor,
+        key: &str,
+        chronicle: Option<&dyn Chronicle>,
+    ) -> Result<(), LogError> {
+        match (chronicle, self.is_new_log(key)?) {
             (_, false) => Ok(()),
             (None, true) => self.begin_log(by, key).await,
             (Some(chronicle), true) => {
                 let act = Action::Stream(StreamAct::Begin { key: key.into() });
                 let begin = self.begin_log(by, key);
-                chronicled(chronicle.as_ref(), &self.node, (by.clone(), act), begin).await
+                chronicled(chronicle, &self.node, (by.clone(), act), begin).await
             }
         }
     }
@@ -146,7 +155,7 @@ impl Control {
     }
 
     /// The newest head of a log with this voter's name under it, as far as there is one.
-    pub(crate) fn cosigned(&self, log: &Stream) -> Option<String> {
+    pub fn cosigned(&self, log: &Stream) -> Option<String> {
         let (note, _) = log.newest()?;
         let (text, _) = split(note).ok()?;
         Some(format!("{note}{}", self.cosigner.line(text, clock::now())))

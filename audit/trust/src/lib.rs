@@ -8,11 +8,11 @@ mod quorum;
 
 use std::fmt;
 
+use aegis_audit_chain::Origin;
+use aegis_audit_chain::cosignature::Witness;
+use aegis_audit_chain::note::{NoteError, Verifier};
 use aegis_domain::Timestamp;
 
-use crate::Origin;
-use crate::cosignature::Witness;
-use crate::note::{NoteError, Verifier};
 use quorum::{Member, Roll};
 
 /// Why a trust file is refused.
@@ -191,9 +191,8 @@ impl fmt::Display for Trust {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cosignature::Cosigner;
-    use crate::cosignature::tests::{cosigner as cosigner_of, s};
-    use crate::note::SecretKey;
+    use aegis_audit_chain::cosignature::Cosigner;
+    use aegis_audit_chain::note::SecretKey;
 
     const TEXT: &str = "d/r/registry/1\n7\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
     const NAMES: [&str; 5] = ["w/1", "w/2", "w/3", "w/4", "w/5"];
@@ -203,7 +202,11 @@ mod tests {
     }
 
     fn cosigner(n: u8) -> Cosigner {
-        cosigner_of(n, NAMES[usize::from(n) - 1])
+        Cosigner::new(NAMES[usize::from(n) - 1], SecretKey::from_seed(&[n; 32])).unwrap()
+    }
+
+    fn s(unix_s: u64) -> Timestamp {
+        Timestamp::from_unix_s(unix_s)
     }
 
     fn witnesses(count: u8) -> String {

@@ -1,29 +1,33 @@
 //! What another region authors, brought into this one's ledger: its feed is followed, checked as a gateway would, and taken.
 //!
-//! Not here: what the ledger takes and what stays this region's own (`ledger`), and what is told of it (`author`). Invariant:
+//! Not here: what the ledger takes and what stays this region's own (`ledger`), and what is told of it (`control`). Invariant:
 //! nothing is proposed that the author did not sign for this region, or that would not pass the gate of a gateway here; only
 //! the leader asks, and what two of them bring at once is taken once.
+
+mod heard;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_audit_chain::Hash;
+use aegis_control_messages::problem::Problem;
 use aegis_domain::{Region, TenantId};
 use aegis_identity::{KeySet, KeySetError, verify_jws_within};
-use aegis_ledger::{Author, Brought, Environment, LineKey, ReleaseAct, ReleaseRefusal, Taking};
+use aegis_ledger::{
+    Author, Brought, Environment, LineKey, Outcome, ReleaseAct, ReleaseRefusal, Taking,
+};
 use aegis_policy::activation::{Gate, clear_bundle};
 use aegis_policy::{Bundle, SIGNATURE_BYTES_MAX, SIGNATURE_TYPE};
 use aegis_policy_follow::{Page, ReleaseError, Scope, Source, SourceError, Statement};
+use aegis_raft_store::Node;
 use aegis_registry::{Actor, WordError};
-use parking_lot::Mutex;
+use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
-use crate::Control;
-use crate::author::{Heard, Refused};
-use crate::policies::{INPUTS, from_hex};
-use crate::problem::Problem;
+pub use heard::{Heard, Refused};
 
 const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -34,6 +38,24 @@ const LEVEL: u32 = 2;
 
 /// The status of a voter that is behind what it is asked for.
 const BEHIND: u16 = 409;
+
+/// Inputs on which two engines must agree before a bundle may decide.
+pub const INPUTS: usize = 256;
+
+/// The node that pulls.
+#[async_trait]
+pub trait Home: Send + Sync {
+    fn node(&self) -> &Node;
+
+    /// Where it is.
+    fn region(&self) -> &Region;
+
+    /// One compilation at a time: it may take seconds of a processor.
+    fn compiling(&self) -> &tokio::sync::Mutex<()>;
+
+    /// Has the ledger do something about releases, and puts it on record.
+    async fn release(&self, by: &Actor, act: ReleaseAct) -> Result<Outcome, Problem>;
+}
 
 /// The region that authors, and whom to believe there.
 pub struct PullFrom {
@@ -84,11 +106,11 @@ enum Failed {
 }
 
 /// What is pulled here.
-pub(crate) struct Pull {
-    pub(crate) from: PullFrom,
+pub struct Pull {
+    from: PullFrom,
     keys: KeySet,
     by: Actor,
-    pub(crate) heard: Mutex<Heard>,
+    heard: Mutex<Heard>,
 }
 
 impl std::fmt::Debug for Pull {
@@ -98,7 +120,7 @@ impl std::fmt::Debug for Pull {
 }
 
 impl Pull {
-    pub(crate) fn new(from: PullFrom, here: &Region) -> Result<Self, PullError> {
+    pub fn new(from: PullFrom, here: &Region) -> Result<Self, PullError> {
         if from.region == *here {
             return Err(PullError::Itself);
         }
@@ -107,17 +129,26 @@ impl Pull {
         Ok(Self { from, keys, by, heard: Mutex::default() })
     }
 
+    /// The region that authors.
+    pub fn author(&self) -> &Region {
+        &self.from.region
+    }
+
+    /// What this voter has heard of it.
+    pub fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock()
+    }
+
     fn is_asked(&self, line: &LineKey) -> bool {
         self.from.tenants.is_empty() || self.from.tenants.contains(&line.tenant)
     }
 }
 
-/// Goes on for ever; a region that authors for itself has nobody to ask.
-pub(crate) async fn keep(control: &Control) -> ! {
-    let Some(pull) = &control.pull else { std::future::pending().await };
+/// Asks for ever, while this voter leads.
+pub async fn keep(control: &dyn Home, pull: &Pull) -> ! {
     let (mut held, mut retry) = (None, RETRY_MIN);
     loop {
-        let status = control.node.status();
+        let status = control.node().status();
         if status.leader != Some(status.node) {
             // Another leader may have taken more meanwhile.
             held = None;
@@ -138,18 +169,20 @@ pub(crate) async fn keep(control: &Control) -> ! {
 }
 
 struct Round<'a> {
-    control: &'a Control,
+    control: &'a dyn Home,
     pull: &'a Pull,
 }
 
 impl Round<'_> {
     /// One question. What is wrong with one line keeps no other out, and is asked for again when its author says more.
     async fn ask(&self, held: &mut Option<u64>) -> Result<(), Failed> {
-        if self.control.node.ledger().voters().level() < LEVEL {
+        if self.control.node().ledger().voters().level() < LEVEL {
             return Err(Failed::Level);
         }
-        let scope =
-            Scope { region: self.control.region.clone(), tenants: self.pull.from.tenants.clone() };
+        let scope = Scope {
+            region: self.control.region().clone(),
+            tenants: self.pull.from.tenants.clone(),
+        };
         // Whatever goes wrong, everything is asked for next: an author that was set back answers nothing else.
         let after = held.take();
         let signed = match self.source(move |source| source.page(&scope, after)).await {
@@ -158,7 +191,7 @@ impl Round<'_> {
             }
             signed => signed?,
         };
-        let page = Page::read(&signed, &self.pull.keys, &self.control.region);
+        let page = Page::read(&signed, &self.pull.keys, self.control.region());
         let page = page.map_err(Failed::Page)?;
         if page.after.is_some() && page.after != after {
             return Err(Failed::Gap);
@@ -183,7 +216,7 @@ impl Round<'_> {
 
     /// The lines of this author, as the ledger has them.
     fn lines(&self) -> BTreeMap<LineKey, Author> {
-        let ledger = self.control.node.ledger();
+        let ledger = self.control.node().ledger();
         let lines = ledger.releases().lines();
         let of = lines.filter_map(|(key, line)| Some((key.clone(), line.author()?.clone())));
         of.filter(|(_, author)| author.region == self.pull.from.region).collect()
@@ -191,7 +224,7 @@ impl Round<'_> {
 
     /// Takes one line, or says why not. `None` is a line that cannot be told from one that is not listed.
     async fn one(&self, signed: &str) -> Result<Option<LineKey>, Failed> {
-        let statement = Statement::read(signed, &self.pull.keys, &self.control.region);
+        let statement = Statement::read(signed, &self.pull.keys, self.control.region());
         let statement = match statement {
             Ok(statement) => statement,
             Err(cause) => {
@@ -259,7 +292,7 @@ impl Round<'_> {
 
     /// What a version was made of that was checked before, and is still held.
     fn known(&self, line: &LineKey, number: u32, bundle: Hash) -> Option<Hash> {
-        let ledger = self.control.node.ledger();
+        let ledger = self.control.node().ledger();
         let version = ledger.releases().line(line)?.version(number)?;
         let is_held = version.bundle == bundle && ledger.releases().content(bundle).is_some();
         is_held.then_some(version.source)
@@ -278,7 +311,7 @@ impl Round<'_> {
 
     /// Takes a bundle through the gate of a gateway, and says what it was made of.
     async fn cleared(&self, line: &LineKey, number: u32, bytes: Vec<u8>) -> Result<Hash, Unfit> {
-        let _turn = self.control.compiling.lock().await;
+        let _turn = self.control.compiling().lock().await;
         let (keys, line) = (self.pull.keys.clone(), line.clone());
         let cleared = tokio::task::spawn_blocking(move || clear(&bytes, (&line, number), &keys));
         cleared.await.map_err(|_| Unfit::Failed(Failed::Stopping))?.map_err(Unfit::refused)
@@ -321,7 +354,7 @@ impl Round<'_> {
 
     /// Proposes; what another voter did in the same moment is done.
     async fn act(&self, act: ReleaseAct) -> Result<(), Unfit> {
-        match self.control.release(&self.pull.by, act, None).await {
+        match self.control.release(&self.pull.by, act).await {
             Ok(_) | Err(Problem::Release(ReleaseRefusal::NothingToDo)) => Ok(()),
             Err(Problem::Release(refusal)) => {
                 let is_set_back = matches!(
@@ -384,6 +417,19 @@ fn clear(bytes: &[u8], (line, number): (&LineKey, u32), keys: &KeySet) -> Result
     let check = |jwt: &str| verify_jws_within(jwt, SIGNATURE_TYPE, keys, SIGNATURE_BYTES_MAX);
     let cleared =
         clear_bundle(bundle, check, &gate).map_err(|refusal| about(refusal.to_string()))?;
-    from_hex(cleared.snapshot().source_digest())
+    digest(cleared.snapshot().source_digest())
         .ok_or_else(|| about("its source has no digest".to_owned()))
+}
+
+/// A hash from 64 hexadecimal digits, as policies write digests.
+pub fn digest(text: &str) -> Option<Hash> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        let start = at.checked_mul(2)?;
+        *byte = u8::from_str_radix(text.get(start..start.checked_add(2)?)?, 16).ok()?;
+    }
+    Some(Hash::from_bytes(bytes))
 }

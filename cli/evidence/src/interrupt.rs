@@ -2,7 +2,7 @@
 //!
 //! Not here: what the command does then. Invariant: once it is watched for, it no longer kills the process.
 
-use std::path::Path;
+use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -10,19 +10,17 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::failure::Failure;
-
 /// Tells whether it came.
-pub(crate) struct Interrupt(Receiver<()>);
+#[derive(Debug)]
+pub struct Interrupt(Receiver<()>);
 
 impl Interrupt {
-    pub(crate) fn watch() -> Result<Self, Failure> {
-        let failed = |error| Failure::file("the signal", Path::new("SIGINT"), error);
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    pub fn watch() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let (sender, receiver) = channel();
         let entered = runtime.enter();
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
         drop(entered);
         thread::spawn(move || {
             runtime.block_on(async {
@@ -37,7 +35,7 @@ impl Interrupt {
     }
 
     /// Waits that long, or until it comes.
-    pub(crate) fn comes_within(&self, time: Duration) -> bool {
+    pub fn comes_within(&self, time: Duration) -> bool {
         matches!(self.0.recv_timeout(time), Err(RecvTimeoutError::Disconnected))
     }
 }

@@ -6,8 +6,9 @@ use std::fmt;
 
 use aegis_domain::Timestamp;
 
-use super::TrustError;
-use crate::cosignature::Witness;
+use aegis_audit_chain::cosignature::Witness;
+
+use crate::TrustError;
 
 /// Somebody a group or the quorum names, by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
