@@ -5,7 +5,6 @@
 mod prove;
 mod show;
 mod tail;
-mod threads;
 mod verify;
 
 use aegis_cli_evidence::{

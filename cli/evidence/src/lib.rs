@@ -16,6 +16,7 @@ mod records;
 mod remembered;
 mod serve;
 mod tenant;
+mod threads;
 mod tiles;
 
 pub use answer::{Answer, Outcome, Table};
@@ -29,6 +30,7 @@ pub use query::QueryArgs;
 pub use remembered::{memorise, recall};
 pub use serve::{ServeArgs, Server};
 pub use tenant::{TenantArgs, check_package};
+pub use threads::Threads;
 
 /// Told how many more bytes were read, for whoever waits.
 pub type Progress<'p> = &'p mut dyn FnMut(usize);

@@ -12,13 +12,13 @@ use aegis_audit_verify::{
     verify_region_with,
 };
 use aegis_cli_evidence::{
-    StoreOption, check_package, load_trust, memorise, open_log, promised, recall, store_option,
+    StoreOption, Threads, check_package, load_trust, memorise, open_log, promised, recall,
+    store_option,
 };
 use aegis_domain::Timestamp;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::threads::Threads;
 use crate::evidence;
 use crate::failure::{Exit, Failure};
 use crate::home::Home;

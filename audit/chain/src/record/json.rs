@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use super::head::{digits, fixed};
+use super::scan::plain;
 use super::{Draft, Kind, MAX_BYTES, RecordError, alphabet, head};
 use crate::Hash;
 use crate::tree::TEXT_BYTES;
@@ -483,31 +484,6 @@ impl<'a> Reader<'a> {
         self.at = self.at.saturating_add(width);
         Some(char::from(letter))
     }
-}
-
-/// How many bytes stand for themselves before the first quote, backslash or control character.
-fn plain(bytes: &[u8]) -> usize {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut before = 0_usize;
-    for word in words {
-        let special = special(u64::from_le_bytes(*word));
-        if special != 0 {
-            let within = usize::try_from(special.trailing_zeros() / 8).unwrap_or(0);
-            return before.saturating_add(within);
-        }
-        before = before.saturating_add(8);
-    }
-    let is_special = |byte: &u8| matches!(*byte, b'"' | b'\\' | 0..b' ');
-    before.saturating_add(rest.iter().position(is_special).unwrap_or(rest.len()))
-}
-
-/// Sets the highest bit of the first byte of a word that is a quote, a backslash or a control character, and of none before it.
-/// Taking one from a zero byte borrows from the bytes after it, so those after the first may be wrong.
-fn special(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let below = |word: u64, bound: u64| word.wrapping_sub(ONES.wrapping_mul(bound)) & !word;
-    let is = |byte: u8| below(word ^ ONES.wrapping_mul(u64::from(byte)), 1);
-    (is(b'"') | is(b'\\') | below(word, u64::from(b' '))) & (ONES << 7)
 }
 
 /// The control character of `00xx`, lower-case, where no shorter escape exists.

@@ -12,11 +12,11 @@ use aegis_audit_verify::{Alone, Crew, Lead};
 
 /// How many errands may be done at once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Threads(NonZeroUsize);
+pub struct Threads(NonZeroUsize);
 
 impl Threads {
     /// As many as asked for, or as the machine has cores.
-    pub(super) fn new(wanted: Option<NonZeroUsize>) -> Self {
+    pub fn new(wanted: Option<NonZeroUsize>) -> Self {
         Self(wanted.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN))
     }
 }
