@@ -12,8 +12,8 @@ use aegis_audit_verify::{
     verify_region_with,
 };
 use aegis_cli_evidence::{
-    StoreOption, check_package, cosigned_heads, load_trust, memorise, open_log, promised, recall,
-    store_option,
+    StoreOption, Threads, check_package, cosigned_heads, load_trust, memorise, open_log, promised,
+    recall, store_option,
 };
 use aegis_domain::Timestamp;
 use clap::{Args, ValueEnum};
@@ -24,7 +24,6 @@ use crate::failure::{Exit, Failure};
 use crate::home::Home;
 use crate::screen::{Screen, counted};
 use crate::{args as values, clock};
-use aegis_cli_evidence::Threads;
 use aegis_cli_sheet::{Mood, Sheet};
 
 /// Verify an audit log: signatures, chains, trees and what records say of each other.

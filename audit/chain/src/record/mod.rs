@@ -10,6 +10,7 @@ mod head;
 mod json;
 mod outcome;
 mod registry;
+mod scan;
 mod skim;
 mod stream;
 

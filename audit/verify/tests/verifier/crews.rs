@@ -9,7 +9,7 @@ use aegis_audit_verify::{
 };
 use proptest::prelude::*;
 
-use crate::damage::damages;
+use crate::damage::{Damage, damages};
 use crate::region::{End, Lie, Memory, Shape, region, trust};
 use crate::two::Two;
 
@@ -130,6 +130,22 @@ fn a_contradiction_is_found_at_its_place_whoever_helps() {
             assert_eq!(report.verdict(), Verdict::Suspect, "{lie:?} at {at}: {report:#?}");
         }
     }
+}
+
+#[test]
+fn where_no_root_is_signed_the_links_between_files_are_still_held() {
+    let shape = Shape { files: 3, records_per_file: 60, end: End::Open, ..Shape::default() };
+    let whole = region(shape);
+    assert_eq!(agreed(&whole).verdict(), Verdict::Incomplete);
+    let mut broken = 0;
+    for file in (0..=u16::MAX).step_by(8_000) {
+        for record in [0, u16::MAX] {
+            let mut log = whole.clone();
+            Damage::edit(file, record, 60_000).apply(&mut log);
+            broken += usize::from(agreed(&log).verdict() == Verdict::Fail);
+        }
+    }
+    assert!(broken > 5, "{broken}");
 }
 
 proptest! {

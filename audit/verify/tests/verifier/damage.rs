@@ -60,6 +60,11 @@ pub(crate) fn damages() -> impl Strategy<Value = Vec<Damage>> {
 }
 
 impl Damage {
+    /// A bit of a record, with the checksum made good.
+    pub(crate) fn edit(file: u16, record: u16, bit: u16) -> Self {
+        Self { file, record, what: What::Edit(bit) }
+    }
+
     pub(crate) fn apply(&self, log: &mut Memory) {
         let Some(path) = nth(log.0.keys(), self.file).cloned() else { return };
         let bytes = log.0[&path].clone();
