@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::Stage;
 use crate::agents::{Call, fresh_trace, now};
+use crate::doors::Street;
 use crate::people::{Fate, fate};
 use crate::town::Town;
 
@@ -49,7 +50,7 @@ pub(crate) struct Revocations {
 
 struct Revoker {
     stage: Arc<Stage>,
-    voters: Vec<Client>,
+    street: Street,
     issuer: String,
     gateways: Vec<SocketAddr>,
     revoked: Arc<Mutex<Vec<Revoked>>>,
@@ -61,7 +62,7 @@ pub(crate) fn start(stage: &Arc<Stage>, town: &Town) -> Revocations {
     let (revoked, is_idle) = (Arc::default(), Arc::default());
     let revoker = Revoker {
         stage: Arc::clone(stage),
-        voters: town.voters.iter().map(|voter| voter.client()).collect(),
+        street: town.street.clone(),
         issuer: town.voters[0].house.region().url().to_owned(),
         gateways: town.gateways.iter().map(|house| house.at(house.port())).collect(),
         revoked: Arc::clone(&revoked),
@@ -108,8 +109,9 @@ impl Revoker {
         }
     }
 
-    fn voter(&self) -> &Client {
-        &self.voters[self.turn % self.voters.len()]
+    /// One for everything about an agent: what it takes back reaches past what it gave.
+    fn voter(&self) -> Client {
+        self.street.pick(self.turn).client
     }
 
     /// A new agent's token. Whatever fails on the way, another agent is tried next.
