@@ -12,6 +12,8 @@ use crate::finding::Finding;
 
 /// Where the map is drawn.
 pub(crate) const ARCHITECTURE: &str = "docs/architecture.md";
+/// Where it is said which test holds what.
+const TESTING: &str = "docs/testing.md";
 
 /// What a crate is, and which of our crates it may list.
 pub(crate) struct Layer {
@@ -91,6 +93,29 @@ pub(crate) fn dead_paths(root: &Path) -> anyhow::Result<Vec<Finding>> {
 fn is_path(word: &str) -> bool {
     word.contains('/')
         && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-'))
+}
+
+/// Every test that the page about tests names, as `path.rs::name`, and that is not there.
+pub(crate) fn dead_tests(root: &Path) -> anyhow::Result<Vec<Finding>> {
+    let text = fs::read_to_string(root.join(TESTING)).context(TESTING)?;
+    let mut findings = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let quoted = line.split('`').skip(1).step_by(2);
+        let named = quoted.filter_map(|word| word.split_once(".rs::"));
+        for (path, test) in named {
+            let path = format!("{path}.rs");
+            let source = fs::read_to_string(root.join(&path)).unwrap_or_default();
+            if !source.contains(&format!("fn {test}(")) {
+                findings.push(Finding {
+                    file: TESTING.into(),
+                    line: at.saturating_add(1),
+                    problem: format!("{path} has no test {test}"),
+                    cure: "name where it is now".into(),
+                });
+            }
+        }
+    }
+    Ok(findings)
 }
 
 /// The cells of a table, without its heading, its rule and the back-ticks.
@@ -173,6 +198,18 @@ mod tests {
             "{}",
             found[0]
         );
+    }
+
+    #[test]
+    fn a_test_that_the_page_names_must_be_there() {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir_all(home.path().join("docs")).unwrap();
+        fs::write(home.path().join("a.rs"), "fn there() {}\n").unwrap();
+        let text = "`a.rs::there`\n`a.rs::gone`, `b.rs::there`\n";
+        fs::write(home.path().join(TESTING), text).unwrap();
+        let found = dead_tests(home.path()).unwrap();
+        let found: Vec<_> = found.iter().map(|it| (it.line, it.problem.as_str())).collect();
+        assert_eq!(found, [(2, "a.rs has no test gone"), (2, "b.rs has no test there")]);
     }
 
     #[test]

@@ -52,6 +52,7 @@ fn check() -> anyhow::Result<ExitCode> {
     let map = document::Map::read(&tree.root)?;
     let mut findings = layers::check(&tree, &map)?;
     findings.extend(document::dead_paths(&tree.root)?);
+    findings.extend(document::dead_tests(&tree.root)?);
     findings.extend(rooms::check(&tree, &map));
     findings.extend(headers::check(&tree));
     findings.extend(sizes::check(&tree));
