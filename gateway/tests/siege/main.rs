@@ -68,7 +68,6 @@ async fn besieged(voters: usize, storm: impl AsyncFnOnce(&mut Town)) {
     let revocations = revocations::start(&stage, &town);
     storm(&mut town).await;
     let epoch = town.settled().await;
-    revocations.wait_until_idle();
     stage.end();
     let seen = judgement::Seen {
         calls: agents.join(),
