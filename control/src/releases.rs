@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::feed::sent_on;
 use crate::problem::{Problem, ReleasesError};
 use crate::{Control, clock, page};
 
@@ -45,7 +46,13 @@ pub(crate) async fn get(
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let (scope, after) = control.scope(page::query(asked)?)?;
+    if let Some(refused) = sent_on(&control, after) {
+        return Ok(refused);
+    }
     let signed = control.releases(&scope, after).await?;
+    if let Some(refused) = sent_on(&control, after) {
+        return Ok(refused);
+    }
     Ok(([(CONTENT_TYPE, "application/jose"), (CACHE_CONTROL, "no-store")], signed).into_response())
 }
 
