@@ -62,14 +62,14 @@ struct Enroller {
     street: Street,
     issuer: String,
     gateways: Vec<SocketAddr>,
-    known: SyncSender<Known>,
+    known: SyncSender<Box<Known>>,
     turn: usize,
 }
 
 struct Revoker {
     stage: Arc<Stage>,
     gateways: Vec<SocketAddr>,
-    known: Receiver<Known>,
+    known: Receiver<Box<Known>>,
     revoked: Arc<Mutex<Vec<Revoked>>>,
 }
 
@@ -114,7 +114,7 @@ impl Enroller {
             self.turn += 1;
             let (id, voter) = (format!("rover-{}", self.turn), self.street.pick(self.turn).client);
             let token = self.enrolled(&voter, &id).filter(|token| self.is_known(token));
-            let mut known = token.map(|token| Known { id, token, voter });
+            let mut known = token.map(|token| Box::new(Known { id, token, voter }));
             while let Some(Err(TrySendError::Full(back))) =
                 known.take().map(|one| self.known.try_send(one))
             {
@@ -168,7 +168,7 @@ impl Revoker {
     fn run(self) {
         while !self.stage.is_over() {
             let Ok(known) = self.known.recv_timeout(EVERY) else { continue };
-            self.revoke(known);
+            self.revoke(*known);
             std::thread::sleep(EVERY);
         }
     }
