@@ -94,9 +94,8 @@ hotfailovers: hotstores ## lose Redis' primary a hundred times under load; takes
 	AEGIS_FAILOVERS=$${AEGIS_FAILOVERS:-100} cargo test --package aegis-state --test homes when_redis_fails_over -- --nocapture
 
 voterfigures: hotstores ## measure three voters, and etcd where it is installed; minutes, on a quiet machine
-	cargo build --release --package aegis-voters
-	AEGIS_VOTER="$${CARGO_TARGET_DIR:-target}/release/aegis-voter" \
-	  cargo test --package aegis-voters --test processes figures -- --ignored --nocapture
+	cargo test --release --package aegis-voters --test processes -- --ignored --nocapture figures
+	cargo test --release --package aegis-gateway --test siege -- --ignored --nocapture figures
 
 storms: ## a thousand simulated clusters; half an hour, on a quiet machine
 	AEGIS_SIM_SEEDS=$${AEGIS_SIM_SEEDS:-1000} cargo test --package aegis-raft-store no_seed_breaks_a_rule -- --nocapture

@@ -7,10 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegis_control_commands::LedgerError;
 use aegis_follow::{FEED_TYPE, Page};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::HeaderValue;
+use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 
@@ -20,6 +22,19 @@ use crate::{Control, clock};
 /// How long a question waits: less than the half minute after which proxies give up.
 const WAIT: Duration = Duration::from_secs(20);
 const EVENTS_MAX: usize = 1_000;
+/// Some elections long.
+const OUT_OF_TOUCH: Duration = Duration::from_secs(10);
+
+/// Sends those who follow a voter to another, where it has heard of no leader and no quorum for a while: it may be cut off, or
+/// taken out, and would tell them for ever that nothing happened. Whoever holds nothing yet is better off with what it knows.
+pub(crate) fn sent_on(control: &Control, after: Option<u64>) -> Option<Response> {
+    let is_out_of_touch = control.node.status().in_touch_ago > OUT_OF_TOUCH;
+    (after.is_some() && is_out_of_touch).then(|| {
+        let mut refused = Problem::Ledger(LedgerError::NoQuorum).into_response();
+        refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        refused
+    })
+}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,8 +54,14 @@ pub(crate) async fn get(
         if after > serial {
             return Err(Problem::Rewound { serial });
         }
+        if let Some(refused) = sent_on(&control, since.after) {
+            return Ok(refused);
+        }
         // Running out of time is an answer too: nothing changed.
         tokio::time::timeout(WAIT, watch.wait_for(|serial| *serial > after)).await.ok();
+        if let Some(refused) = sent_on(&control, since.after) {
+            return Ok(refused);
+        }
     }
     let page = page(&control, since.after);
     let payload = serde_json::to_vec(&page).map_err(crate::read::malformed)?;

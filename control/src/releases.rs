@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::feed::sent_on;
 use crate::problem::{Problem, ReleasesError};
 use crate::{Control, Principal, Reach, clock, page};
 
@@ -54,7 +55,13 @@ pub(crate) async fn get(
         asked.region = Some(abroad.clone());
     }
     let (scope, after) = control.scope(asked)?;
+    if let Some(refused) = sent_on(&control, after) {
+        return Ok(refused);
+    }
     let signed = control.releases(&scope, after).await?;
+    if let Some(refused) = sent_on(&control, after) {
+        return Ok(refused);
+    }
     Ok(([(CONTENT_TYPE, "application/jose"), (CACHE_CONTROL, "no-store")], signed).into_response())
 }
 

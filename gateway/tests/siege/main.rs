@@ -15,6 +15,8 @@
 #![expect(clippy::print_stderr, reason = "a test of minutes says where it is")]
 
 mod agents;
+mod doors;
+mod figures;
 mod gatehouse;
 mod judgement;
 mod overrides;
@@ -27,7 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use town::Town;
+use town::{Disks, Town};
 
 const GATEWAY: &str = env!("CARGO_BIN_EXE_aegis-gateway");
 
@@ -58,7 +60,7 @@ impl Stage {
 
 /// Lays siege, and judges what everybody saw.
 async fn besieged(voters: usize, storm: impl AsyncFnOnce(&mut Town)) {
-    let Some(mut town) = Town::found(voters).await else { return };
+    let Some(mut town) = Town::found(voters, Disks::Small).await else { return };
     let stage = Stage::new();
     let agents = agents::start(&stage, &town);
     let pointers = people::start(&stage, &town);
@@ -66,7 +68,6 @@ async fn besieged(voters: usize, storm: impl AsyncFnOnce(&mut Town)) {
     let revocations = revocations::start(&stage, &town);
     storm(&mut town).await;
     let epoch = town.settled().await;
-    revocations.wait_until_idle();
     stage.end();
     let seen = judgement::Seen {
         calls: agents.join(),

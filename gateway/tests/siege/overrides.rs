@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use aegis_control_client::{Client, Conditions};
+use aegis_control_client::Conditions;
 use aegis_linear::{Grant, GrantCall, GrantReply, Of, Operation};
 use serde_json::json;
 
 use crate::Stage;
 use crate::agents::{Call, Minter, fresh_trace};
+use crate::doors::Street;
 use crate::people::{Fate, fate};
 use crate::town::Town;
 
@@ -39,8 +40,8 @@ pub(crate) struct Granters {
 
 struct Granter {
     stage: Arc<Stage>,
-    voters: Vec<Client>,
-    doors: Vec<SocketAddr>,
+    street: Street,
+    gateways: Vec<SocketAddr>,
     minter: Minter,
     seen: Arc<Mutex<Overrides>>,
     turn: usize,
@@ -49,11 +50,10 @@ struct Granter {
 
 pub(crate) fn start(stage: &Arc<Stage>, town: &Town) -> Granters {
     let seen = Arc::new(Mutex::new(Overrides::default()));
-    let houses = town.voters.iter().map(|voter| &voter.house).chain(&town.gateways);
     let granter = Granter {
         stage: Arc::clone(stage),
-        voters: town.voters.iter().map(|voter| voter.client()).collect(),
-        doors: houses.map(|house| house.at(house.port())).collect(),
+        street: town.street.clone(),
+        gateways: town.gateways.iter().map(|house| house.at(house.port())).collect(),
         minter: Minter::of(&town.voters[0].house),
         seen: Arc::clone(&seen),
         turn: 0,
@@ -105,7 +105,7 @@ impl Granter {
     /// A call that waits for a person; how its parameters are called from then on.
     fn ask(&self) -> Option<String> {
         let (token, trace) = (self.minter.token(), fresh_trace());
-        let to = self.doors[self.turn % self.voters.len()];
+        let to = self.street.pick(self.turn).agents;
         let body = json!({ "amount": AMOUNT });
         let path = "/pay/v1/out";
         let heard =
@@ -119,7 +119,7 @@ impl Granter {
             "ttl_s": 3 * 60 * 60,
         });
         let called_at = self.stage.instant();
-        let voter = &self.voters[(self.turn * 5) % self.voters.len()];
+        let voter = self.street.pick(self.turn * 5).client;
         let answer = voter.post("/v1/overrides", &wish, &Conditions::default());
         // One whose name is not known is shown by nobody.
         let Fate::Answered(answer) = fate(answer, |_, _| None) else { return None };
@@ -132,9 +132,9 @@ impl Granter {
 
     /// At two voters and two gateways at once. Whether one let it through.
     fn show(&self, id: &str) -> bool {
-        let (voters, gateways) = self.doors.split_at(self.voters.len());
-        let pick = |doors: &[SocketAddr], nth: usize| doors[(self.turn + nth) % doors.len()];
-        let doors = [pick(voters, 0), pick(voters, 1), pick(gateways, 0), pick(gateways, 1)];
+        let voter = |nth: usize| self.street.pick(self.turn + nth).agents;
+        let gateway = |nth: usize| self.gateways[(self.turn + nth) % self.gateways.len()];
+        let doors = [voter(0), voter(1), gateway(0), gateway(1)];
         std::thread::scope(|scope| {
             let uses = doors.map(|to| scope.spawn(move || self.use_at(to, id)));
             uses.map(|used| used.join().unwrap()).contains(&true)

@@ -13,6 +13,7 @@ use aegis_linear::{Of, Operation, Pointer, PointerCall, PointerReply};
 use serde_json::{Value, json};
 
 use crate::Stage;
+use crate::doors::Street;
 use crate::town::Town;
 
 pub(crate) const LINE: &str = "/v1/policies/acme/test";
@@ -45,14 +46,22 @@ pub(crate) fn fate<T>(
     match answer {
         Ok(answer) => Fate::Answered(answer),
         Err(ClientError::Refused { status: 503, kind, .. }) if kind == "unknown" => Fate::Unknown,
-        Err(ClientError::Refused { status: 503, .. }) => Fate::NotSent,
+        // One that lags does not know what it is asked about, and changes nothing.
+        Err(ClientError::Refused { status: 503 | 404, .. }) => Fate::NotSent,
         Err(ClientError::Refused { status, kind, detail, .. }) => match known(status, &kind) {
             Some(answer) => Fate::Answered(answer),
             None => panic!("{status} {kind}: {detail}"),
         },
-        // Whatever broke, the command may have been on its way.
+        Err(error) if is_refused(&error) => Fate::NotSent,
+        // Whatever else broke, the command may have been on its way.
         Err(_) => Fate::Unknown,
     }
+}
+
+/// Whether nobody listened.
+fn is_refused(error: &ClientError) -> bool {
+    let ClientError::Unreachable { source, .. } = error else { return false };
+    source.to_string().contains("Connection refused")
 }
 
 /// Everything that was seen of one line.
@@ -70,7 +79,7 @@ pub(crate) struct People {
 
 struct Person {
     stage: Arc<Stage>,
-    voters: Vec<Client>,
+    street: Street,
     seen: Arc<Mutex<Pointers>>,
     number: u32,
     turn: u32,
@@ -88,7 +97,7 @@ pub(crate) fn start(stage: &Arc<Stage>, town: &Town) -> People {
     let threads = (0..PEOPLE).map(|number| {
         let person = Person {
             stage: Arc::clone(stage),
-            voters: town.voters.iter().map(|voter| voter.client()).collect(),
+            street: town.street.clone(),
             seen: Arc::clone(&seen),
             number,
             turn: 0,
@@ -125,19 +134,19 @@ impl Person {
         }
     }
 
-    fn voter(&self) -> &Client {
-        let nth = usize::try_from(self.turn * 7 + self.number * 3).unwrap();
-        &self.voters[nth % self.voters.len()]
+    fn voter(&self) -> Client {
+        self.street.pick(usize::try_from(self.turn * 7 + self.number * 3).unwrap()).client
     }
 
     fn publish(&self) {
         let text = policy(1_000 + self.turn);
         let files = json!({ "files": [{ "name": "acme.policy.yaml", "text": text }] });
-        let pushed = self.voter().post(&format!("{LINE}/versions"), &files, &Conditions::default());
+        let voter = self.voter();
+        let pushed = voter.post(&format!("{LINE}/versions"), &files, &Conditions::default());
         let Fate::Answered(answer) = fate(pushed, |_, _| None) else { return };
         let version = u32::try_from(answer.body["version"].as_u64().unwrap()).unwrap();
         // The voter that answered holds it.
-        if let Some(digest) = digest(self.voter(), version) {
+        if let Some(digest) = digest(&voter, version) {
             self.seen.lock().unwrap().digests.insert(version, digest);
         }
     }

@@ -4,7 +4,7 @@
 //! it; an agent that was refused once after that is never let in again.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::Stage;
 use crate::agents::{Call, fresh_trace, now};
+use crate::doors::Street;
 use crate::people::{Fate, fate};
 use crate::town::Town;
 
@@ -25,6 +26,9 @@ pub(crate) const REFUSED_WITHIN: Duration = Duration::from_secs(30 + 2 + 15);
 /// How long an agent may take to be known everywhere before another is tried.
 const KNOWN_WITHIN: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(50);
+const EVERY: Duration = Duration::from_millis(1_500);
+/// How many are enrolled before they are revoked.
+const AHEAD: usize = 6;
 
 /// One that was revoked.
 pub(crate) struct Revoked {
@@ -41,48 +45,58 @@ impl Revoked {
     }
 }
 
+/// One that every gateway lets in, and the voter that gave it its token: what that takes back reaches past what it gave.
+struct Known {
+    id: String,
+    token: String,
+    voter: Client,
+}
+
 pub(crate) struct Revocations {
-    thread: JoinHandle<()>,
+    threads: [JoinHandle<()>; 2],
     revoked: Arc<Mutex<Vec<Revoked>>>,
-    is_idle: Arc<AtomicBool>,
+}
+
+struct Enroller {
+    stage: Arc<Stage>,
+    street: Street,
+    issuer: String,
+    gateways: Vec<SocketAddr>,
+    known: SyncSender<Box<Known>>,
+    turn: usize,
 }
 
 struct Revoker {
     stage: Arc<Stage>,
-    voters: Vec<Client>,
-    issuer: String,
     gateways: Vec<SocketAddr>,
+    known: Receiver<Box<Known>>,
     revoked: Arc<Mutex<Vec<Revoked>>>,
-    is_idle: Arc<AtomicBool>,
-    turn: usize,
 }
 
 pub(crate) fn start(stage: &Arc<Stage>, town: &Town) -> Revocations {
-    let (revoked, is_idle) = (Arc::default(), Arc::default());
-    let revoker = Revoker {
+    let revoked = Arc::default();
+    let gateways: Vec<_> = town.gateways.iter().map(|house| house.at(house.port())).collect();
+    // So that there is somebody to revoke also while nobody can enrol.
+    let (told, known) = sync_channel(AHEAD);
+    let enroller = Enroller {
         stage: Arc::clone(stage),
-        voters: town.voters.iter().map(|voter| voter.client()).collect(),
+        street: town.street.clone(),
         issuer: town.voters[0].house.region().url().to_owned(),
-        gateways: town.gateways.iter().map(|house| house.at(house.port())).collect(),
-        revoked: Arc::clone(&revoked),
-        is_idle: Arc::clone(&is_idle),
+        gateways: gateways.clone(),
+        known: told,
         turn: 0,
     };
-    let thread = std::thread::spawn(move || revoker.run());
-    Revocations { thread, revoked, is_idle }
+    let revoker =
+        Revoker { stage: Arc::clone(stage), gateways, known, revoked: Arc::clone(&revoked) };
+    let threads =
+        [std::thread::spawn(move || enroller.run()), std::thread::spawn(move || revoker.run())];
+    Revocations { threads, revoked }
 }
 
 impl Revocations {
-    /// Until no revocation is on its way any more.
-    pub(crate) fn wait_until_idle(&self) {
-        while !self.is_idle.load(Ordering::SeqCst) && !self.thread.is_finished() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
     /// Call after the stage has ended.
     pub(crate) fn join(self) -> Vec<Revoked> {
-        self.thread.join().unwrap();
+        self.threads.into_iter().for_each(|it| it.join().unwrap());
         std::mem::take(&mut *self.revoked.lock().unwrap())
     }
 }
@@ -94,30 +108,28 @@ fn status(to: SocketAddr, token: &str) -> Option<u16> {
     call.send().ok().map(|heard| heard.status)
 }
 
-impl Revoker {
+impl Enroller {
     fn run(mut self) {
         while !self.stage.is_over() {
             self.turn += 1;
-            self.is_idle.store(false, Ordering::SeqCst);
-            let id = format!("rover-{}", self.turn);
-            if let Some(token) = self.enrolled(&id).filter(|token| self.is_known(token)) {
-                self.revoke(id, token);
+            let (id, voter) = (format!("rover-{}", self.turn), self.street.pick(self.turn).client);
+            let token = self.enrolled(&voter, &id).filter(|token| self.is_known(token));
+            let mut known = token.map(|token| Box::new(Known { id, token, voter }));
+            while let Some(Err(TrySendError::Full(back))) =
+                known.take().map(|one| self.known.try_send(one))
+            {
+                known = Some(back).filter(|_| !self.stage.is_over());
+                std::thread::sleep(PAUSE);
             }
-            self.is_idle.store(true, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_millis(300));
         }
     }
 
-    fn voter(&self) -> &Client {
-        &self.voters[self.turn % self.voters.len()]
-    }
-
     /// A new agent's token. Whatever fails on the way, another agent is tried next.
-    fn enrolled(&self, id: &str) -> Option<String> {
+    fn enrolled(&self, voter: &Client, id: &str) -> Option<String> {
         let wanted = json!({
             "tenant": "acme", "id": id, "org": "acme", "groups": ["staff"], "scopes": ["pay:write"],
         });
-        let made = self.voter().post("/v1/agents", &wanted, &Conditions::default());
+        let made = voter.post("/v1/agents", &wanted, &Conditions::default());
         let Fate::Answered(made) = fate(made, |_, _| None) else { return None };
         let code = made.body["enrolment"]["code"].as_str()?.to_owned();
         let mut seed = [7; 32];
@@ -125,7 +137,7 @@ impl Revoker {
         let key = SigningKey::from_seed(seed);
         let proof = enrolment_proof(&key, &self.issuer, &code, now());
         let body = json!({ "code": code, "jwk": key.public_jwk(), "proof": proof });
-        self.voter().post("/v1/enrol", &body, &Conditions::default()).ok()?;
+        voter.post("/v1/enrol", &body, &Conditions::default()).ok()?;
         let (client, jti) = (format!("acme/{id}"), Jti::parse(&fresh_trace()).unwrap());
         let assertion = client_assertion(&key, &client, &self.issuer, &jti, now());
         let form = [
@@ -133,7 +145,7 @@ impl Revoker {
             ("client_assertion_type", CLIENT_ASSERTION_TYPE),
             ("client_assertion", assertion.as_str()),
         ];
-        let answer = self.voter().token(&form, None).ok()?;
+        let answer = voter.token(&form, None).ok()?;
         answer.body["access_token"].as_str().map(str::to_owned)
     }
 
@@ -150,10 +162,20 @@ impl Revoker {
             true
         })
     }
+}
 
-    fn revoke(&self, id: String, token: String) {
+impl Revoker {
+    fn run(self) {
+        while !self.stage.is_over() {
+            let Ok(known) = self.known.recv_timeout(EVERY) else { continue };
+            self.revoke(*known);
+            std::thread::sleep(EVERY);
+        }
+    }
+
+    fn revoke(&self, Known { id, token, voter }: Known) {
         let wish = json!({ "agent": { "tenant": "acme", "id": id } });
-        let told = self.voter().post("/v1/revocations", &wish, &Conditions::default());
+        let told = voter.post("/v1/revocations", &wish, &Conditions::default());
         let Fate::Answered(_) = fate(told, |_, _| None) else { return };
         let begun = Instant::now();
         for gateway in &self.gateways {

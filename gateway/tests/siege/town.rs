@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::GATEWAY;
+use crate::doors::{Doors, Street};
 use crate::gatehouse::Gatehouse;
 use crate::people::{LINE, policy};
 
@@ -32,7 +33,7 @@ pub(crate) struct Voter {
     pub(crate) house: Building,
     pub(crate) host: Host,
     pub(crate) id: u64,
-    disk: Disk,
+    disk: Option<Disk>,
 }
 
 pub(crate) struct Town {
@@ -40,9 +41,11 @@ pub(crate) struct Town {
     /// Those that are no voters any more; their logs are verified with the others'.
     pub(crate) left: Vec<Voter>,
     pub(crate) gateways: Vec<Building>,
+    pub(crate) street: Street,
     secrets: Secrets,
     gatehouse: Gatehouse,
     hosts: usize,
+    disks: Disks,
     network: Network,
 }
 
@@ -73,6 +76,15 @@ impl Secrets {
     fn text(&self, wanted: &str) -> &str {
         &self.0.iter().find(|(name, _)| *name == wanted).unwrap().1
     }
+}
+
+/// Where voters keep the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disks {
+    /// In memory, each of a size that can be used up.
+    Small,
+    /// This machine's.
+    Real,
 }
 
 /// A disk of a voter's own, in memory, that can be used up.
@@ -108,7 +120,7 @@ impl Drop for Disk {
 
 impl Voter {
     pub(crate) fn disk(&self) -> &Disk {
-        &self.disk
+        self.disk.as_ref().unwrap()
     }
 
     pub(crate) fn control(&self) -> SocketAddr {
@@ -143,26 +155,28 @@ pub(crate) async fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>)
 
 impl Town {
     /// `None`, after saying so, where namespaces cannot be had.
-    pub(crate) async fn found(voters: usize) -> Option<Self> {
+    pub(crate) async fn found(voters: usize, disks: Disks) -> Option<Self> {
         let network = Network::new()?;
         let gatehouse = Gatehouse::open(&network.outside());
         let host = network.host(1);
         let plan = voting(Plan::on(host.clone()).await).founding();
         let plan = plan.with_control_over_tls(ISSUER);
-        let disk = Disk::below(&plan);
+        let disk = (disks == Disks::Small).then(|| Disk::below(&plan));
         let house = plan.start(GATEWAY).await;
         let secrets = Secrets::of(&house);
         let first = Voter { house, host, id: 1, disk };
-        gatehouse.meet(first.control());
         let mut town = Self {
             voters: vec![first],
             left: Vec::new(),
             gateways: Vec::new(),
+            street: Street::default(),
             secrets,
             gatehouse,
             hosts: 1,
+            disks,
             network,
         };
+        town.let_in(&town.voters[0]);
         for _ in 1..voters {
             let id = town.admit().await;
             town.promote(id).await;
@@ -174,6 +188,14 @@ impl Town {
         }
         eprintln!("{voters} voters and {GATEWAYS} gateways stand");
         Some(town)
+    }
+
+    pub(crate) fn gatehouse_url(&self) -> String {
+        format!("https://{}", self.gatehouse.address())
+    }
+
+    pub(crate) fn follower_token(&self) -> &str {
+        self.secrets.text("control/follower.token")
     }
 
     fn next_host(&mut self) -> Host {
@@ -189,7 +211,7 @@ impl Town {
         let leader = self.leader().await;
         let (plan, id) = plan.joining(&self.voters[leader].house);
         let plan = plan.with_control_over_tls(ISSUER);
-        let disk = Disk::below(&plan);
+        let disk = (self.disks == Disks::Small).then(|| Disk::below(&plan));
         let house = plan.start(GATEWAY).await;
         self.voters.push(Voter { house, host, id, disk });
         id
@@ -203,13 +225,21 @@ impl Town {
         })
         .await;
         let voter = self.voters.iter().find(|voter| voter.id == id).unwrap();
+        self.let_in(voter);
+    }
+
+    /// People, agents and gateways find it from now on.
+    fn let_in(&self, voter: &Voter) {
         self.gatehouse.meet(voter.control());
+        let agents = voter.house.at(voter.house.port());
+        self.street.open(Doors { id: voter.id, client: voter.client(), agents });
     }
 
     /// Takes one out for good.
     pub(crate) async fn remove(&mut self, nth: usize) {
         let gone = self.voters.remove(nth);
         self.gatehouse.forget(gone.control());
+        self.street.close(gone.id);
         let path = format!("/v1/cluster/members/{}", gone.id);
         until("a voter is removed", || {
             let mut clients = self.voters.iter().map(Voter::client);
@@ -231,7 +261,7 @@ impl Town {
         let host = self.next_host();
         let first = &self.voters[0].house;
         let plan = Plan::beside(first.plan(), host);
-        plan.file("follower.token", self.secrets.text("control/follower.token"));
+        plan.file("follower.token", self.follower_token());
         plan.file("region.jwks.json", &first.published_keys().await.to_jwks_json());
         let plan = plan
             .without("/tenants/other")
@@ -241,7 +271,7 @@ impl Town {
             .with(
                 "/registry",
                 json!({
-                    "url": format!("https://{}", self.gatehouse.address()),
+                    "url": self.gatehouse_url(),
                     "issuer": ISSUER,
                     "token": { "file": "follower.token" },
                     "ca_file": "ca.pem",
@@ -296,7 +326,40 @@ impl Town {
         }
     }
 
-    /// Waits until every voter and every gateway knows the same pointer, and says its epoch.
+    /// The highest that any voter knows.
+    pub(crate) async fn epoch(&self) -> u64 {
+        until("a voter answers", || self.voters.iter().filter_map(epoch_at).max()).await
+    }
+
+    /// At which commands may be proposed.
+    pub(crate) async fn level(&self) -> u64 {
+        let leader = self.leader().await;
+        until("the leader answers", || self.voters[leader].standing()?["level"].as_u64()).await
+    }
+
+    /// Those that are lost for good.
+    pub(crate) fn forget_all_but(&mut self, survivor: usize) {
+        let survivor = self.voters.remove(survivor);
+        for gone in std::mem::replace(&mut self.voters, vec![survivor]) {
+            self.gatehouse.forget(gone.control());
+            self.street.close(gone.id);
+            self.left.push(gone);
+        }
+    }
+
+    /// The epoch of the pointer in another region, which begins with a backup: a line about it, and the ledger.
+    pub(crate) async fn restored(&mut self, backup: &[u8]) -> u64 {
+        let host = self.next_host();
+        let ledger = backup.splitn(2, |byte| *byte == b'\n').nth(1).unwrap();
+        let plan = voting(Plan::beside(self.voters[0].house.plan(), host.clone()));
+        self.secrets.give(&plan);
+        let plan = plan.restoring(ledger).with_control_over_tls(ISSUER);
+        let house = plan.start(GATEWAY).await;
+        let restored = Voter { house, host, id: 1, disk: None };
+        until("the copy answers", || epoch_at(&restored)).await
+    }
+
+    /// Waits until every voter knows the same pointer, and says its epoch.
     pub(crate) async fn settled(&self) -> u64 {
         self.leader().await;
         until("all know the same", || {

@@ -39,12 +39,12 @@ fn an_acknowledgement_before_the_sync_is_caught_by_what_was_acknowledged_is_ther
 
 #[test]
 fn a_read_without_a_quorum_is_caught_by_linearizability() {
-    is_caught_by("pointers are linearizable", Bug::ReadWithoutQuorum, 14);
+    is_caught_by("pointers are linearizable", Bug::ReadWithoutQuorum, 20);
 }
 
 #[test]
 fn a_client_that_was_forgotten_is_caught_by_a_command_takes_effect_once() {
-    is_caught_by("a command takes effect once", Bug::ClientForgotten, 8);
+    is_caught_by("a command takes effect once", Bug::ClientForgotten, 17);
 }
 
 #[test]
