@@ -78,7 +78,6 @@ async fn what_is_written_meanwhile_is_taken_once_and_nothing_is_lost() {
     for name in &written {
         assert!(cluster.nodes[&1].ledger().tenants().get(&tenant(name)).is_some(), "{name}");
     }
-    println!("{} commands while four voters led in turn", written.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
