@@ -13,6 +13,9 @@ mod report;
 mod source;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use follow::{FollowConfig, FollowError, Follower, Installer, Ready};
 pub use http::Http;
 pub use release::{Release, ReleaseError, written};
