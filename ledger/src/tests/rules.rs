@@ -97,6 +97,9 @@ fn a_denied_or_expired_approval_lets_nothing_through() {
     );
     desk.act(ask(2, at(60)), at(0)).unwrap();
     desk.act(grant(2), at(1)).unwrap();
+    let call = aegis_domain::ParamsHash::of(b"call");
+    let granted = |now| desk.ledger.approvals().granted(&key(2), &call, at(now)).len();
+    assert_eq!((granted(59), granted(60)), (2, 0), "nor is a call told otherwise");
     assert_eq!(
         desk.act(consume(2, b"call", &["big-payment"]), at(60)),
         refused(ApprovalRefusal::Expired)

@@ -14,6 +14,9 @@ mod report;
 mod source;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use export::{Export, ExportError, Generations};
 pub use follow::{FollowConfig, FollowError, Follower, Installer, Lack, Ready};
 pub use http::Http;
