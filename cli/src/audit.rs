@@ -5,14 +5,13 @@
 mod prove;
 mod show;
 mod tail;
-mod trust;
 mod verify;
 
 use aegis_cli_evidence::{
     Answer, DiscloseArgs, EraseArgs, EvidenceError, ExportArgs, Progress, QueryArgs, ServeArgs,
-    TenantArgs,
+    TenantArgs, TrustArgs,
 };
-use aegis_cli_region::{HeadsArgs, LogsArgs};
+use aegis_cli_region::{HeadsArgs, LedgerTrustArgs, LogsArgs};
 use clap::{Args, Subcommand};
 
 use crate::clock;
@@ -37,7 +36,7 @@ enum AuditCommand {
     Prove(prove::ProveArgs),
     Check(prove::CheckArgs),
     Tenant(TenantArgs),
-    Trust(trust::TrustArgs),
+    Trust(TrustArgs<LedgerTrustArgs>),
     Logs(LogsArgs),
     Heads(HeadsArgs),
     Disclose(DiscloseArgs),
@@ -57,7 +56,10 @@ pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit
         AuditCommand::Tenant(args) => {
             with_progress(screen, |progress| args.run(home.root(), progress))
         }
-        AuditCommand::Trust(args) => trust::run(args, home, screen),
+        AuditCommand::Trust(args) => match args.joined() {
+            Some(joined) => evidence::show(joined, screen),
+            None => region::show(args.ledger.run(home.root(), &args.out), screen),
+        },
         AuditCommand::Logs(args) => region::show(args.run(home.root()), screen),
         AuditCommand::Heads(args) => region::show(args.run(home.root()), screen),
         AuditCommand::Disclose(args) => {

@@ -24,7 +24,7 @@ pub use disclose::{DiscloseArgs, check_disclosures};
 pub use erase::EraseArgs;
 pub use error::EvidenceError;
 pub use export::ExportArgs;
-pub use joined::join_trust;
+pub use joined::TrustArgs;
 pub use log::{LogArgs, StoreOption, load_trust, open_log, store_option};
 pub use promise::promised;
 pub use query::QueryArgs;
