@@ -4,14 +4,13 @@
 
 mod show;
 mod tail;
-mod trust;
 mod verify;
 
 use aegis_cli_evidence::{
     Answer, CheckArgs, DiscloseArgs, EraseArgs, EvidenceError, ExportArgs, Progress, ProveArgs,
-    QueryArgs, ServeArgs, TenantArgs,
+    QueryArgs, ServeArgs, TenantArgs, TrustArgs,
 };
-use aegis_cli_region::{HeadsArgs, LogsArgs};
+use aegis_cli_region::{HeadsArgs, LedgerTrustArgs, LogsArgs};
 use clap::{Args, Subcommand};
 
 use crate::clock;
@@ -36,7 +35,7 @@ enum AuditCommand {
     Prove(ProveArgs),
     Check(CheckArgs),
     Tenant(TenantArgs),
-    Trust(trust::TrustArgs),
+    Trust(TrustArgs<LedgerTrustArgs>),
     Logs(LogsArgs),
     Heads(HeadsArgs),
     Disclose(DiscloseArgs),
@@ -58,7 +57,10 @@ pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit
         AuditCommand::Tenant(args) => {
             with_progress(screen, |progress| args.run(home.root(), progress))
         }
-        AuditCommand::Trust(args) => trust::run(args, home, screen),
+        AuditCommand::Trust(args) => match args.joined() {
+            Some(joined) => evidence::show(joined, screen),
+            None => region::show(args.ledger.run(home.root(), &args.out), screen),
+        },
         AuditCommand::Logs(args) => region::show(args.run(home.root()), screen),
         AuditCommand::Heads(args) => region::show(args.run(home.root()), screen),
         AuditCommand::Disclose(args) => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use aegis_audit_disclosures::Disclosures;
 use aegis_audit_ship::Journal;
 use aegis_domain::Ttl;
-use aegis_identity::{KeySet, Nonces, TokenLimits, TrustedIssuer};
+use aegis_identity::{KeySet, Nonces, SigningKey, TokenLimits, TrustedIssuer};
 use aegis_resolve::Resolver;
 use aegis_state::{HotState, LeftHold, Notes, RedisConfig, RedisState, StateError};
 use aegis_state_embedded::{EmbeddedConfig, EmbeddedState, HoldNotes};
@@ -123,13 +123,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         state(&config, control.handle()).context("the hot state cannot be opened")?;
     let recovery = Recovery { records, holds };
     let metrics = Metrics::new();
-    let means = Means {
-        roster: Arc::clone(&roster),
-        state: Arc::clone(&state),
-        region_key: region_key.clone(),
-        metrics: metrics.voters().clone(),
-        journal: Arc::clone(&journal),
-    };
+    let means = means((&roster, &state), (&region_key, &metrics), &journal);
     let region = Region::open(&config, means, control.handle())?;
     tell_live(&policies, &metrics);
     let (shadow, shadow_jobs) = Shadow::new();
@@ -183,6 +177,21 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
     };
     let (gateway, stop) = (Arc::new(gateway), Stop::default());
     Ok(Built { gateway, stop, recovery, settled, follower, control, region, shadow_jobs })
+}
+
+/// What the region stands on.
+fn means(
+    (roster, state): (&Arc<Roster>, &Arc<dyn HotState>),
+    (region_key, metrics): (&SigningKey, &Metrics),
+    journal: &Arc<Journal>,
+) -> Means {
+    Means {
+        roster: Arc::clone(roster),
+        state: Arc::clone(state),
+        region_key: region_key.clone(),
+        metrics: metrics.voters().clone(),
+        journal: Arc::clone(journal),
+    }
 }
 
 /// What opens tunnels, and what stock OPA verifies bundles with.

@@ -1,4 +1,4 @@
-//! The trust files of a region's gateways as one, for whoever verifies their log as one.
+//! `aegisctl audit trust`: one trust file for a region's logs; here, the files of its gateways joined, for whoever verifies their log as one.
 //!
 //! Not here: which files to believe; each comes by a way that the log's operator does not control. Invariant: the file that is
 //! written trusts what the files that were read trust, and nothing else.
@@ -6,14 +6,47 @@
 use std::path::{Path, PathBuf};
 
 use aegis_audit_trust::Trust;
+use clap::Args;
 use serde_json::json;
 
 use crate::EvidenceError;
 use crate::answer::{Answer, Table};
 use crate::log::{load_trust, write_new};
 
-/// Joins them into one file, which must not be there yet.
-pub fn join_trust(files: &[PathBuf], out: &Path) -> Result<Answer, EvidenceError> {
+/// Write a trust file for all logs of a region.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without files the region's voters are asked: the file names every log they witness and every voter, and believes a log as far as
+most voters have seen it. Whoever must not trust the region's operator gets it once, keeps it, and names a witness outside.
+
+With files, these are joined: each gateway keeps a registry of its own, and writes the key of it to trust.txt in its data
+directory. A registry speaks for the streams of its own gateway alone, so whoever verifies a fleet trusts all of them; a gateway
+that the file leaves out is a stranger, and one that it names and whose log is gone is FAIL.
+
+Examples:
+  aegisctl audit trust --out region.txt
+  aegisctl audit trust --out region.txt --witness witness.example/w1+1a2b3c4d+BA...
+  aegisctl audit trust gw-1/trust.txt gw-2/trust.txt --out region.txt
+  aegisctl audit verify --from s3://audit/eu-west-1 --trust region.txt")]
+pub struct TrustArgs<L: Args> {
+    /// What to join: files with `log` lines, or with one verifier key. All must ask for the same witnesses.
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The file to write; one that is there is never overwritten.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub ledger: L,
+}
+
+impl<L: Args> TrustArgs<L> {
+    /// Joins the files, if any are named.
+    pub fn joined(&self) -> Option<Result<Answer, EvidenceError>> {
+        (!self.files.is_empty()).then(|| join_files(&self.files, &self.out))
+    }
+}
+
+fn join_files(files: &[PathBuf], out: &Path) -> Result<Answer, EvidenceError> {
     let mut joined: Option<Trust> = None;
     for file in files {
         joined = Some(join(joined, load_trust(file)?, file)?);

@@ -31,7 +31,7 @@ pub use export::ExportArgs;
 pub use filter::FilterArgs;
 pub use follow::Follower;
 pub use interrupt::Interrupt;
-pub use joined::join_trust;
+pub use joined::TrustArgs;
 pub use log::{LogArgs, StoreOption, load_trust, open_log, store_option};
 pub use promise::promised;
 pub use prove::{CheckArgs, ProveArgs, is_about};
