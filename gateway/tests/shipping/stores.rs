@@ -1,10 +1,11 @@
 //! Where the log goes, and what a store must be.
 
+use aegis_audit_chain::trust::Trust;
 use aegis_audit_verify::Verdict;
 use aegis_buckets::Moto;
 use serde_json::json;
 
-use crate::{GATEWAY, Ships as _, address, folder, plan, s3, shows, verify};
+use crate::{GATEWAY, Ships as _, address, folder, plan, s3, shows, verify, verify_under};
 
 #[tokio::test]
 async fn what_was_called_verifies_from_a_folder_alone() {
