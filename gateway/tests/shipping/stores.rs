@@ -104,7 +104,7 @@ async fn gateways_share_a_place_by_their_names_and_their_log_is_one() {
         );
         let kept = || std::fs::read_to_string(house.data().join("gateway.name")).unwrap();
         let name = name.map_or_else(kept, str::to_owned);
-        streams.push(format!("audit.example.com/eu-west-1/{name}/1"));
+        streams.push(format!("audit.building.test/eu-west-1/{name}/1"));
     }
     let trust = Trust::parse(&(trust + "quorum none\n")).unwrap();
     let whole = async || verify_under(trust.clone(), address(moto.port(), "audit/eu")).await;
