@@ -68,8 +68,9 @@ impl Asked {
     /// Who numbers this request: its sender, by `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header).
     pub fn once(&self, who: &Principal) -> Result<Option<(ClientId, Fingerprint)>, Problem> {
         let Some(key) = self.headers.get("idempotency-key") else { return Ok(None) };
-        if key.is_empty() || key.len() > KEY_BYTES_MAX {
-            let detail = format!("Idempotency-Key has not 1 to {KEY_BYTES_MAX} bytes");
+        let is_printed = key.as_bytes().iter().all(u8::is_ascii_graphic);
+        if key.is_empty() || key.len() > KEY_BYTES_MAX || !is_printed {
+            let detail = format!("Idempotency-Key is not 1 to {KEY_BYTES_MAX} of ! to ~");
             return Err(Problem::Malformed(detail));
         }
         let client = ClientId::of(&[who.actor.as_str().as_bytes(), &[0], key.as_bytes()].concat());

@@ -2,7 +2,7 @@
 //!
 //! Not here: what the shipper does step by step (`audit/ship/tests`). Invariant: what an auditor is told here comes from the
 //! bucket and the trust file alone.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 #![expect(clippy::print_stderr, reason = "the numbers are part of the evidence")]
 
 mod backlog;
