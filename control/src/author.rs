@@ -87,7 +87,7 @@ impl Control {
         let Some(Author { region, pointer, taken_back, is_withdrawn, .. }) = author else {
             return Value::Null;
         };
-        let heard = self.pull.as_ref().filter(|pull| pull.author() == *region);
+        let heard = self.pull.as_ref().filter(|pull| pull.author() == region);
         let heard = heard.map(|pull| pull.heard());
         let refused = heard.as_ref().and_then(|heard| heard.refused.get(line));
         json!({

@@ -12,7 +12,7 @@ use aegis_audit_chain::Hash;
 use aegis_control::{Control, PullFrom, SubjectSources};
 use aegis_control_client::{Client, ClientError, Conditions};
 use aegis_document::Document;
-use aegis_domain::{Region, Secret, TenantId};
+use aegis_domain::{Region, Secret, TenantId, VoterUrls};
 use aegis_identity::{KeySet, SigningKey, inspect};
 use aegis_ledger::{Action, Environment, LineKey, Outcome, ReleaseAct, TenantAct};
 use aegis_policy::{CompileContext, SIGNATURE_TYPE, Snapshot};
@@ -47,7 +47,8 @@ impl Way {
     }
 
     fn lead(&self, node: &Node) {
-        let http = Http::new(&node.url, Secret::new(TOKEN.to_owned()), None).unwrap();
+        let http =
+            Http::new(VoterUrls::new(&node.url, &[]), Secret::new(TOKEN.to_owned()), None).unwrap();
         *self.to.lock().unwrap() = Some(Arc::new(http));
     }
 
@@ -214,7 +215,7 @@ fn what_is_activated_in_one_region_decides_in_the_other_under_the_same_number_an
 fn gateways_of_the_other_region_are_told_the_authors_keys_by_their_own() {
     let (_author, _way, here) = two();
     let token = std::fs::read_to_string(here.home.path().join("follower.token")).unwrap();
-    let source = Http::new(&here.url, Secret::new(token), None).unwrap();
+    let source = Http::new(VoterUrls::new(&here.url, &[]), Secret::new(token), None).unwrap();
     let scope = Scope { region: region(HERE), tenants: BTreeSet::new() };
     let page = inspect(&source.page(&scope, None).unwrap()).unwrap().unverified_payload;
     let told = inspect(page["releases"][0].as_str().unwrap()).unwrap().unverified_payload;
@@ -439,7 +440,7 @@ fn a_tenant_that_may_be_there_no_more_is_withdrawn_there_with_its_contents() {
     here.until("it is withdrawn", |node| node.pointer().body["author"]["withdrawn"] == true);
     assert_eq!(here.get(&format!("{LINE}/versions/1")).body["held"], false);
     let token = std::fs::read_to_string(here.home.path().join("follower.token")).unwrap();
-    let source = Http::new(&here.url, Secret::new(token), None).unwrap();
+    let source = Http::new(VoterUrls::new(&here.url, &[]), Secret::new(token), None).unwrap();
     let scope = Scope { region: region(HERE), tenants: BTreeSet::new() };
     let page = inspect(&source.page(&scope, None).unwrap()).unwrap().unverified_payload;
     assert_eq!(page["releases"], json!([]));

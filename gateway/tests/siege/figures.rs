@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aegis_control_client::{Client, Conditions};
-use aegis_domain::{Region, Secret};
+use aegis_domain::{Region, Secret, VoterUrls};
 use aegis_identity::KeySet;
 use aegis_ledger::LineKey;
 use aegis_policy_follow::{FollowConfig, Follower, Http, Installer, Ready, Release};
@@ -52,7 +52,8 @@ fn followers(town: &Town, home: &Path, keys: &KeySet) -> Vec<(Follower, Arc<Atom
     let follow = |number: usize| {
         let token = Secret::new(town.follower_token().to_owned());
         let ca = town.voters[0].house.authority().pem();
-        let source = Http::new(&town.gatehouse_url(), token, Some(ca)).unwrap();
+        let source =
+            Http::new(VoterUrls::new(&town.gatehouse_url(), &[]), token, Some(ca)).unwrap();
         let taken = Taken::default();
         let held = Arc::clone(&taken.0);
         let config = FollowConfig {

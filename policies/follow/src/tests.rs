@@ -40,7 +40,8 @@ fn statement(epoch: u64) -> Statement {
     let at = Timestamp::from_unix_s(1);
     let pointer = Pointer { epoch, choice, rollout: None, is_pinned: false, by, at };
     let bundles = BTreeMap::from([(1, Hash::of(BUNDLE))]);
-    Statement { region: region("eu-west-1"), revision: 5, line: line(), pointer, bundles }
+    let (region, author) = (region("eu-west-1"), None);
+    Statement { region, revision: 5, line: line(), pointer, bundles, author }
 }
 
 fn signed(by: &SigningKey, statement: &Statement) -> String {
