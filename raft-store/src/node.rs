@@ -17,6 +17,7 @@ use parking_lot::MappedRwLockReadGuard;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tracing::error;
 
 use crate::disk::{Disk, DiskError, FILE, Identity, OnFatal};
 use crate::host::{self, now};
@@ -174,7 +175,8 @@ impl Running {
             within: pace.write,
         };
         let (desk, work) = proposer.open();
-        let tasks = vec![host::spawn(work).abort_handle()];
+        let resigning = resign(raft.clone(), Arc::clone(&shared));
+        let tasks = vec![host::spawn(work).abort_handle(), host::spawn(resigning).abort_handle()];
         let answers = Slot::default();
         let server = Server {
             own: identity.clone(),
@@ -202,6 +204,15 @@ impl Running {
         };
         Ok((running, server))
     }
+}
+
+/// Stands for election no more once this voter was taken out. Nobody tells it so but those whom it asks for votes, and a voter that
+/// lags would go on granting them: terms would outrun whoever the others want to elect, and the cluster could stay without a
+/// leader for as long as this one runs.
+async fn resign(raft: Raft, shared: Arc<Shared>) {
+    shared.dismissal().await;
+    raft.runtime_config().elect(false);
+    error!("this voter was taken out of its cluster and takes no part in it any more: stop it");
 }
 
 impl Drop for Running {

@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     released: watch::Sender<u64>,
     /// Set while this leader lets nothing into the log, so that another can hold all of it.
     handing_over: AtomicBool,
+    /// Set for good once another voter says that this one was taken out.
+    dismissed: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -60,6 +62,7 @@ impl Shared {
             led: Mutex::new(Instant::now()),
             released,
             handing_over: AtomicBool::new(false),
+            dismissed: watch::Sender::new(false),
         }
     }
 
@@ -69,6 +72,17 @@ impl Shared {
 
     pub(crate) fn set_handing_over(&self, is_so: bool) {
         self.handing_over.store(is_so, Ordering::Release);
+    }
+
+    pub(crate) fn note_dismissed(&self) {
+        self.dismissed.send_if_modified(|known| !std::mem::replace(known, true));
+    }
+
+    /// Waits until this voter hears that it was taken out.
+    pub(crate) async fn dismissal(&self) {
+        let mut dismissed = self.dismissed.subscribe();
+        // Its sender lives as long as this.
+        dismissed.wait_for(|known| *known).await.ok();
     }
 
     pub(crate) fn note_led(&self) {

@@ -68,4 +68,32 @@ pub(crate) enum Response {
     Said(String),
     /// It could not be done; the text is for a log.
     Failed(String),
+    /// Whoever asks was taken out, and ids are never given out twice.
+    Dismissed,
+}
+
+/// Why nothing is taken from a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Wrong {
+    #[error("it is of another cluster")]
+    Cluster,
+    #[error("its certificate names another voter")]
+    Certificate,
+    #[error("it is meant for another voter")]
+    Meant,
+    #[error("it was dismissed")]
+    Dismissed,
+    #[error("the states differ")]
+    State,
+}
+
+impl From<Wrong> for Response {
+    fn from(wrong: Wrong) -> Self {
+        match wrong {
+            Wrong::Dismissed => Response::Dismissed,
+            Wrong::Cluster | Wrong::Certificate | Wrong::Meant | Wrong::State => {
+                Response::Failed(wrong.to_string())
+            }
+        }
+    }
 }

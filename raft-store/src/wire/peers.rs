@@ -49,6 +49,8 @@ pub(crate) enum PeerError {
     Frame(#[from] FrameError),
     #[error("the voter could not do it: {0}")]
     Failed(String),
+    #[error("the voter says that this one was taken out")]
+    Dismissed,
     #[error("the voter answered another question")]
     Answer,
 }
@@ -103,6 +105,10 @@ impl Peers {
             Way::Simulated(network) => network.carry(envelope, tail.to_vec()).await,
         };
         let response = answered?;
+        if matches!(response, Response::Dismissed) {
+            self.0.shared.note_dismissed();
+            return Err(PeerError::Dismissed);
+        }
         let Response::Failed(what) = response else { return Ok(response) };
         Err(PeerError::Failed(what))
     }
@@ -192,6 +198,7 @@ fn unreached(error: &PeerError) -> RpcError {
         | PeerError::Stranger
         | PeerError::Silent
         | PeerError::Failed(_)
+        | PeerError::Dismissed
         | PeerError::Answer => RPCError::Unreachable(Unreachable::new(error)),
     }
 }

@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::frame;
 use super::incoming::Incoming;
-use super::message::{Envelope, Request, Response};
+use super::message::{Envelope, Request, Response, Wrong};
 use super::peers::Peers;
 use super::tls::{Current, identity};
 use crate::disk::{Fatal, Identity, OnFatal};
@@ -80,7 +80,7 @@ impl Server {
             };
             let answer = self.take(envelope, &tail, &peer).await;
             let wrong = answer.as_ref().err().copied();
-            let answer = answer.unwrap_or_else(|wrong| Response::Failed(wrong.to_owned()));
+            let answer = answer.unwrap_or_else(Response::from);
             frame::send(&mut stream, &answer, &[]).await.map_err(std::io::Error::other)?;
             if let Some(wrong) = wrong {
                 return Err(std::io::Error::other(wrong));
@@ -94,7 +94,7 @@ impl Server {
         envelope: Envelope,
         tail: &[u8],
         peer: &Identity,
-    ) -> Result<Response, &'static str> {
+    ) -> Result<Response, Wrong> {
         if let Some(wrong) = self.refusal(&envelope, peer) {
             return Err(wrong);
         }
@@ -103,22 +103,22 @@ impl Server {
         let theirs = envelope.checkpoint.filter(|theirs| leads && self.shared.differs(*theirs));
         if let Some(theirs) = theirs {
             (self.on_fatal)(&Fatal::Diverged { index: theirs.index });
-            return Err("the states differ");
+            return Err(Wrong::State);
         }
         Ok(self.answer(envelope.request, tail).await)
     }
 
-    fn refusal(&self, envelope: &Envelope, peer: &Identity) -> Option<&'static str> {
+    fn refusal(&self, envelope: &Envelope, peer: &Identity) -> Option<Wrong> {
         if peer.cluster != self.own.cluster || envelope.cluster != self.own.cluster {
-            return Some("it is of another cluster");
+            return Some(Wrong::Cluster);
         }
         if envelope.from != peer.node {
-            return Some("its certificate names another voter");
+            return Some(Wrong::Certificate);
         }
         if envelope.to != self.own.node {
-            return Some("it is meant for another voter");
+            return Some(Wrong::Meant);
         }
-        self.shared.ledger().voters().was_dismissed(peer.node).then_some("it was dismissed")
+        self.shared.ledger().voters().was_dismissed(peer.node).then_some(Wrong::Dismissed)
     }
 
     async fn answer(&self, request: Request, tail: &[u8]) -> Response {

@@ -130,7 +130,7 @@ impl Network {
                 let taken =
                     host.spawn(async move { server.take(envelope, &tail, &peer).await }).await;
                 let Ok(taken) = taken else { return };
-                taken.unwrap_or_else(|wrong| Response::Failed(wrong.to_owned()))
+                taken.unwrap_or_else(Response::from)
             }
             Some(_) => {
                 // Whoever waits for nothing is told so by its own patience, mostly.

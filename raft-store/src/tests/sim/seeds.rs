@@ -48,6 +48,15 @@ fn no_seed_breaks_a_rule() {
     assert!(answered > runs * 50, "the clusters hardly answered");
 }
 
+/// A voter that was taken out, and that one of the others does not know to be out, raises the term faster than they elect.
+#[test]
+fn a_voter_that_was_taken_out_unheard_keeps_nobody_from_being_elected() {
+    for seed in [20_051, 20_217] {
+        let report = run(Plan::of(seed));
+        assert!(report.broken.is_empty(), "seed {seed}: {report:#?}");
+    }
+}
+
 #[test]
 fn a_seed_gives_the_same_run_again() {
     for seed in [3, 4] {
