@@ -62,11 +62,12 @@ impl Store {
         self.ask(move |bucket| bucket.create(&key, bytes).map(drop).unwrap()).await;
     }
 
+    /// The newest with something in it: what was pushed and not activated is exported by an empty one.
     async fn after(&self, generation: u64) -> u64 {
         let begun = std::time::Instant::now();
         loop {
             let newest = self.generations().await.pop().unwrap_or(0);
-            if newest > generation {
+            if newest > generation && !self.read(newest).await.is_empty() {
                 return newest;
             }
             assert!(begun.elapsed() < PATIENCE, "nothing later than {generation} is exported");
@@ -139,6 +140,7 @@ async fn begins_with_the_newest_that_is_as_it_was_signed([store, empty, forged]:
     let second = store.after(first).await;
     let (plan, again) = (alone(&voter, &store).await, alone(&voter, &store).await);
     let (lacks, distrusts) = (alone(&voter, &empty).await, alone(&voter, &forged).await);
+    let lacks_too = alone(&voter, &empty).await;
     voter.stop().await;
 
     // Act and assert: the newest decides.
@@ -149,6 +151,11 @@ async fn begins_with_the_newest_that_is_as_it_was_signed([store, empty, forged]:
     // Nothing there: not ready, and it says why.
     let said = told(lacks).await;
     assert!(said.contains("no release of acme/test is at hand: no voter answers"), "{said}");
+
+    // One with nothing in it: nobody signed that, and older ones may have been taken back.
+    empty.write(second, "").await;
+    let said = told(lacks_too).await;
+    assert!(said.contains(&format!("generation {second}, the newest, holds no release")), "{said}");
 
     // An old one under a later number, and one that was changed.
     let old = store.read(first).await;

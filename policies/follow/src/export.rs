@@ -28,6 +28,9 @@ pub enum ExportError {
     Empty,
     #[error("a release in it does not check out: {}", cause(.0))]
     Release(#[from] ReleaseError),
+    /// Nothing in it is signed, so it is neither believed nor passed over: what it took back must not decide again.
+    #[error("generation {generation}, the newest, holds no release")]
+    Nothing { generation: u64 },
     #[error("generation {generation} holds what was released at revision {revision}")]
     Renumbered { generation: u64, revision: u64 },
 }
@@ -83,6 +86,7 @@ impl Export {
         for number in numbers.into_iter().take(TRIED) {
             match generation(store.as_ref(), number, (keys, region)) {
                 Ok(releases) => return Ok(releases),
+                Err(nothing @ ExportError::Nothing { .. }) => return Err(nothing),
                 Err(cause) => {
                     warn!(number, %cause, "an export is refused; the one before is tried");
                     failed = cause;
@@ -100,6 +104,9 @@ fn generation(
 ) -> Result<Vec<Release>, ExportError> {
     let text = store.read(generation).map_err(ExportError::Store)?;
     let releases = read(&text, keys, region)?;
+    if releases.is_empty() {
+        return Err(ExportError::Nothing { generation });
+    }
     for release in &releases {
         let revision = release.statement().revision;
         if revision != generation {
