@@ -42,6 +42,17 @@ pub enum TrustError {
     NoQuorum,
 }
 
+/// Why two trust files do not make one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    #[error("it asks for other witnesses than the files before it; write one quorum for all")]
+    Witnesses,
+    #[error(
+        "a key of it stands under another name in a file before it; each gateway has a key of its own"
+    )]
+    Key,
+}
+
 /// The registries a verifier trusts, each by its key, and who must have seen their heads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
@@ -132,17 +143,19 @@ impl Trust {
         self.registries.iter().filter(move |(known, _)| speaks(known)).map(|(_, region)| region)
     }
 
-    /// Trusts the registries of both; `None` where they ask for other witnesses, which no one file can say.
-    pub fn join(mut self, other: Self) -> Option<Self> {
+    /// Trusts the registries of both.
+    pub fn join(mut self, other: Self) -> Result<Self, JoinError> {
         if (&self.roll, self.quorum) != (&other.roll, other.quorum) {
-            return None;
+            return Err(JoinError::Witnesses);
         }
         for (origin, region) in other.registries {
-            if !self.registries.iter().any(|(_, known)| known.has_key_of(&region)) {
-                self.registries.push((origin, region));
+            match self.registries.iter().find(|(_, known)| known.has_key_of(&region)) {
+                None => self.registries.push((origin, region)),
+                Some((known, _)) if *known == origin => {}
+                Some(_) => return Err(JoinError::Key),
             }
         }
-        Some(self)
+        Ok(self)
     }
 
     pub fn registries(&self) -> impl Iterator<Item = (&Origin, &Verifier)> {

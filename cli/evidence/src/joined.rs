@@ -63,8 +63,5 @@ fn join_files(files: &[PathBuf], out: &Path) -> Result<Answer, EvidenceError> {
 
 fn join(joined: Option<Trust>, trust: Trust, file: &Path) -> Result<Trust, EvidenceError> {
     let Some(before) = joined else { return Ok(trust) };
-    before.join(trust).ok_or_else(|| {
-        let why = "it asks for other witnesses than the files before it; write one quorum for all";
-        EvidenceError::invalid(file.display().to_string(), why)
-    })
+    before.join(trust).map_err(|why| EvidenceError::invalid(file.display().to_string(), why))
 }

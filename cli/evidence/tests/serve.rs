@@ -26,11 +26,15 @@ const RECORDS: u64 = 700;
 
 fn trust(writer: &str) -> Trust {
     let registry = format!("aegis.example/eu-west-1/registry.{writer}/1");
-    Trust::of(SecretKey::from_seed(&[7; 32]).verifier(&registry)).unwrap()
+    Trust::of(key(writer).verifier(&registry)).unwrap()
+}
+
+fn key(writer: &str) -> SecretKey {
+    let number = writer.bytes().last().unwrap();
+    SecretKey::from_seed(&[number; 32])
 }
 
 fn journal(root: &Path, writer: &str) -> Origin {
-    let seed = SecretKey::from_seed(&[7; 32]);
     let config = JournalConfig {
         dir: root.join("audit"),
         domain: "aegis.example".to_owned(),
@@ -38,7 +42,7 @@ fn journal(root: &Path, writer: &str) -> Origin {
         writer: writer.to_owned(),
         build: "test".to_owned(),
         config_sha256: Hash::of(b""),
-        region_key: seed,
+        region_key: key(writer),
         clock: Arc::new(|| {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
             Timestamp::from_unix_ns(since.as_nanos().try_into().unwrap())

@@ -286,7 +286,7 @@ fn unwritten(error: &LedgerError) -> &'static str {
 
 fn log(refusal: StreamRefusal) -> (StatusCode, &'static str) {
     match refusal {
-        StreamRefusal::Key => (StatusCode::BAD_REQUEST, "malformed"),
+        StreamRefusal::Key => (StatusCode::UNPROCESSABLE_ENTITY, "log-key"),
         StreamRefusal::Exists => (StatusCode::CONFLICT, "log-exists"),
         StreamRefusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
         // Of a head, which `add-checkpoint` answers for.

@@ -33,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Voter {
     pub(crate) node: Node,
     pub(crate) admin: Client,
+    url: String,
+    token: String,
     _stop: oneshot::Sender<()>,
     _home: TempDir,
 }
@@ -151,8 +153,8 @@ impl Region {
             stopped.await.ok();
         }));
         let token = std::fs::read_to_string(home.path().join("control/admin.token")).unwrap();
-        let admin = Client::new(&url, Some(Secret::new(token)), None).unwrap();
-        Voter { node, admin, _stop: stop, _home: home }
+        let admin = Client::new(&url, Some(Secret::new(token.clone())), None).unwrap();
+        Voter { node, admin, url, token, _stop: stop, _home: home }
     }
 
     pub(crate) fn leader(&self) -> Option<usize> {
@@ -217,4 +219,37 @@ fn a_rollout_goes_on_when_its_leader_is_gone_in_the_middle_of_a_stage() {
         (&json!(2), &json!(4)),
         "each stage ended once"
     );
+}
+
+/// Status of an answer, and whether the connection ends with it.
+fn asked(voter: &Voter, path: &str) -> (u16, bool) {
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let request = agent.get(format!("{}{path}", voter.url));
+    let answer = request.header("authorization", format!("Bearer {}", voter.token.trim())).call();
+    let answer = answer.unwrap();
+    (answer.status().as_u16(), answer.headers().get("connection").is_some_and(|it| it == "close"))
+}
+
+#[test]
+fn a_voter_that_was_taken_out_sends_those_who_follow_it_to_another() {
+    let region = Region::of(3);
+    let leader = region.leader().unwrap();
+    let (gone, left) = (&region.voters[(leader + 1) % 3], &region.voters[(leader + 2) % 3]);
+    let id = gone.node.identity().node;
+    region.runtime.block_on(region.voters[leader].node.remove(id)).unwrap();
+
+    for feed in ["/v1/feed", "/v1/releases"] {
+        let held = format!("{feed}?after=0");
+        let begun = Instant::now();
+        while asked(gone, &held).0 == 200 {
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{feed}: nobody who follows it hears that it was taken out"
+            );
+        }
+        assert_eq!(asked(gone, &held), (503, true), "{feed}");
+        assert_eq!(asked(gone, feed).0, 200, "{feed}: who holds nothing is told what it knows");
+        assert_eq!(asked(left, &held).0, 200, "{feed}");
+    }
 }

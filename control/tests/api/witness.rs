@@ -187,7 +187,7 @@ fn a_log_is_registered_by_those_who_may_and_its_name_has_one_key() {
     };
     let key = signer(1).verifier().to_string();
     assert_eq!(refusal(put(&node.anyone(), &key)).0, 401);
-    assert_eq!(refusal(put(&node.admin, "no key")), (400, "malformed".to_owned()));
+    assert_eq!(refusal(put(&node.admin, "no key")), (422, "log-key".to_owned()));
     put(&node.admin, &key).unwrap();
     put(&node.admin, &key).unwrap();
     let other = signer(2).verifier().to_string();

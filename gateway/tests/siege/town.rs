@@ -212,7 +212,8 @@ impl Town {
         let (plan, id) = plan.joining(&self.voters[leader].house);
         let plan = plan.with_control_over_tls(ISSUER);
         let disk = (self.disks == Disks::Small).then(|| Disk::below(&plan));
-        let house = plan.start(GATEWAY).await;
+        // Until it votes nobody witnesses its audit log, and so it is not ready.
+        let house = plan.launch(GATEWAY).await;
         self.voters.push(Voter { house, host, id, disk });
         id
     }
@@ -225,6 +226,9 @@ impl Town {
         })
         .await;
         let voter = self.voters.iter().find(|voter| voter.id == id).unwrap();
+        while !voter.house.is_ready().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         self.let_in(voter);
     }
 

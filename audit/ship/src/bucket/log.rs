@@ -237,7 +237,11 @@ impl<'b> BucketLog<'b> {
             Err(unreadable @ SourceError::Unreadable { .. }) => return Err(unreadable),
         };
         if bundles.is_none() {
-            self.found.lock().push((key, why));
+            let (mut found, new) = (self.found.lock(), (key, why));
+            // A segment may be read more than once.
+            if !found.contains(&new) {
+                found.push(new);
+            }
         }
         Ok(bundles)
     }

@@ -138,7 +138,7 @@ fn killed(moto: &Moto, case: Case) {
 fn half_an_object_that_the_store_takes_for_the_whole_stops_the_shipper_and_is_named() {
     let Some(moto) = Moto::start() else { return };
     // S3 would refuse it by the checksum; moto does not, as no store must be trusted to.
-    for (nth, ending) in [(2, ".rec.gz"), (3, ".man")] {
+    for (nth, ending) in [(2, ".rec.gz"), (3, ".idx"), (4, ".man")] {
         let bucket = format!("half-{nth}");
         moto.locked_bucket(&bucket, "COMPLIANCE", 30);
         let place = Place::new();
