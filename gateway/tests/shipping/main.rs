@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use aegis_audit_ship::{Address, Bucket, BucketLog, Indexes};
 use aegis_audit_trust::Trust;
 use aegis_audit_verify::{Depth, Options, Report, verify_region};
+use aegis_buckets::options;
 use aegis_testkit::{Building, Plan};
 use serde_json::{Value, json};
 
@@ -60,16 +61,7 @@ impl Ships for Plan {
 
 /// The same place, as an auditor opens it.
 fn address(port: u16, place: &str) -> Address {
-    let endpoint = format!("http://127.0.0.1:{port}");
-    let options = [
-        ("aws_endpoint", endpoint.as_str()),
-        ("aws_allow_http", "true"),
-        ("aws_region", "us-east-1"),
-        ("aws_access_key_id", "test"),
-        ("aws_secret_access_key", "test"),
-    ];
-    let options = options.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-    Address { url: format!("s3://{place}"), options }
+    Address { url: format!("s3://{place}"), options: options(port) }
 }
 
 /// Verifies what is in a bucket; off the runtime, because the bucket's client has one of its own.

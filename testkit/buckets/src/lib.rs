@@ -11,4 +11,4 @@ mod fault_proxy;
 mod moto;
 
 pub use fault_proxy::{Crash, Fault, Proxy};
-pub use moto::{Moto, MotoToBe, ask, packages, put_other};
+pub use moto::{Moto, MotoToBe, ask, options, packages, put_other};

@@ -128,6 +128,19 @@ impl Drop for Moto {
     }
 }
 
+/// What a client must know of the S3 that listens on `port`, as `object_store` names it.
+pub fn options(port: u16) -> Vec<(String, String)> {
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let options = [
+        ("aws_endpoint", endpoint.as_str()),
+        ("aws_allow_http", "true"),
+        ("aws_region", "us-east-1"),
+        ("aws_access_key_id", "test"),
+        ("aws_secret_access_key", "test"),
+    ];
+    options.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec()
+}
+
 /// Sends one request to the S3 that listens on `port`; hands out the status.
 pub fn ask(port: u16, (method, path): (&str, &str), headers: &[(&str, &str)], body: &str) -> u16 {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
