@@ -105,9 +105,9 @@ siege: hotstores ## besiege three and five voters with four gateways through eve
 
 unit: opa hotstores buckets ceph verifiers analysts ## all tests
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	  cargo nextest run --workspace --locked; \
+	  cargo nextest run --workspace --locked --no-fail-fast; \
 	else \
-	  cargo test --workspace --locked; \
+	  cargo test --workspace --locked --no-fail-fast; \
 	fi
 
 agreement: opa ## real OPA, interpreter and RVM on hostile inputs, with the table of decisions

@@ -84,9 +84,11 @@ async fn what_is_taken_back_here_is_refused_with_the_next_call() {
     call(&house, &tokens[3]).await.is_denied(Reason::TokenRevoked);
     call(&house, &plain[4]).await.is_ok();
 
+    // What is issued in a later second counts again, so the issuer's own agent has its token before.
+    let bot = house.agent("bot");
     region.revoke(json!({ "tenant": { "id": "acme" } }));
     call(&house, &plain[4]).await.is_denied(Reason::TokenRevoked);
-    house.agent("bot").get("/open/x").send().await.is_denied(Reason::TokenRevoked);
+    bot.get("/open/x").send().await.is_denied(Reason::TokenRevoked);
 }
 
 #[tokio::test]
