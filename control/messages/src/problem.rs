@@ -149,7 +149,8 @@ impl From<LedgerError> for Problem {
             | LedgerError::NoQuorum
             | LedgerError::Unknown
             | LedgerError::TooLarge
-            | LedgerError::Full => Problem::Ledger(error),
+            | LedgerError::Full
+            | LedgerError::Level => Problem::Ledger(error),
         }
     }
 }
@@ -276,6 +277,7 @@ fn unwritten(error: &LedgerError) -> &'static str {
         LedgerError::NoQuorum => "no-quorum",
         LedgerError::Unknown => "unknown",
         LedgerError::Full => "ledger-full",
+        LedgerError::Level => "level",
         LedgerError::Refused(_)
         | LedgerError::Gone
         | LedgerError::TooLarge
@@ -360,6 +362,7 @@ fn refused(refusal: Refusal) -> (StatusCode, &'static str) {
         Refusal::KeyPending => (StatusCode::CONFLICT, "key-pending"),
         Refusal::OverLimit { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "over-limit"),
         Refusal::BudgetUnknown => (StatusCode::NOT_FOUND, "budget-unknown"),
+        Refusal::DefinitionUnknown => (StatusCode::NOT_FOUND, "definition-unknown"),
         Refusal::AdjustmentUnknown => (StatusCode::NOT_FOUND, "adjustment-unknown"),
         Refusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
         Refusal::Stale => (StatusCode::CONFLICT, "stale"),

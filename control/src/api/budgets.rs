@@ -191,6 +191,7 @@ pub(super) async fn set(
         Change::Budget(budget) => Some(budget),
         Change::Agent(_) | Change::Key(_) | Change::Revoked(_) | Change::Code(_) => None,
         Change::CodeGone(_) | Change::BudgetGone(_) | Change::Adjustment(_) => None,
+        Change::Definition(_) | Change::DefinitionGone(_) => None,
     });
     Ok(answer(StatusCode::OK, &key, &Known::Region(set.ok_or(Problem::NotFound)?)))
 }
