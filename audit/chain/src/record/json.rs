@@ -288,7 +288,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn text(&mut self, key: &'static str) -> Read<Cow<'a, str>> {
-        if self.has(key) { self.value(key) } else { Err(self.bad(key)) }
+        if self.has(key) { self.value(key, TEXT_MAX) } else { Err(self.bad(key)) }
     }
 
     #[inline(always)]
@@ -310,7 +310,7 @@ impl<'a> Reader<'a> {
         if !self.has(key) {
             return Ok(None);
         }
-        let text = self.value(key)?;
+        let text = self.value(key, TEXT_MAX)?;
         parse(&text).map(Some).ok_or_else(|| self.bad(key))
     }
 
@@ -334,7 +334,7 @@ impl<'a> Reader<'a> {
             self.at = self.at.saturating_add(TEXT_BYTES + 2);
             return Ok(());
         }
-        let text = self.value(key)?;
+        let text = self.value(key, ITEM_MAX)?;
         alphabet::hash(&text).ok_or_else(|| self.bad(key))
     }
 
@@ -394,7 +394,7 @@ impl<'a> Reader<'a> {
         parse: impl Fn(&str) -> Option<T>,
     ) -> Read<Vec<T>> {
         self.items(key, |reader| {
-            let text = reader.value(key)?;
+            let text = reader.value(key, ITEM_MAX)?;
             parse(&text).ok_or_else(|| reader.bad(key))
         })
     }
@@ -436,8 +436,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A string in quotes, unescaped.
-    fn value(&mut self, key: &'static str) -> Read<Cow<'a, str>> {
+    /// A string in quotes, unescaped; a longer one than `max` would have been cut by whoever wrote it.
+    fn value(&mut self, key: &'static str, max: usize) -> Read<Cow<'a, str>> {
+        let text = self.quoted(key)?;
+        if text.len() <= max { Ok(text) } else { Err(self.bad(key)) }
+    }
+
+    fn quoted(&mut self, key: &'static str) -> Read<Cow<'a, str>> {
         if !self.skip("\"") {
             return Err(self.bad(key));
         }
@@ -543,6 +548,23 @@ mod tests {
             record.extend_from_slice(loose.as_bytes());
             record.push(b'}');
             assert!(reread(&record).is_err(), "{loose} for {text:?}");
+        }
+    }
+
+    #[test]
+    fn text_that_a_writer_would_have_cut_is_refused() {
+        for (text, fits) in [("a".repeat(TEXT_MAX), true), ("a".repeat(TEXT_MAX + 1), false)] {
+            let mut writer = Writer::new(Kind::Close);
+            writer.key("x");
+            writer.quoted(&text);
+            let record = writer.finish(Draft::empty(Kind::Close)).unwrap().bytes;
+            assert_eq!(reread(&record).is_ok(), fits, "{}", text.len());
+        }
+        for (item, fits) in [("a".repeat(ITEM_MAX), true), ("a".repeat(ITEM_MAX + 1), false)] {
+            let record = format!("{}close\",\"x\":[\"{item}\"]}}", " ".repeat(head::BYTES));
+            let mut reader = Reader::new(record.as_bytes()).unwrap();
+            reader.kind().unwrap();
+            assert_eq!(reader.list("x", |_| Some(())).is_ok(), fits, "{}", item.len());
         }
     }
 
