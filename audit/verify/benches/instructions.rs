@@ -10,7 +10,6 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
-    clippy::disallowed_methods,
     reason = "a bench may fail loudly, it prints, and it runs valgrind"
 )]
 
