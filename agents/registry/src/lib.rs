@@ -15,7 +15,7 @@ mod code;
 mod command;
 mod decide;
 mod definition;
-mod instant;
+pub mod instant;
 mod key;
 mod listed;
 mod mode;
