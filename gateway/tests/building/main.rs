@@ -23,6 +23,7 @@ mod limits;
 mod mcp;
 mod modes;
 mod money;
+mod outside;
 mod overruns;
 mod policies;
 mod probes;
