@@ -101,7 +101,7 @@ storms: ## a thousand simulated clusters; half an hour, on a quiet machine
 	AEGIS_SIM_SEEDS=$${AEGIS_SIM_SEEDS:-1000} cargo test --package aegis-raft-store no_seed_breaks_a_rule -- --nocapture
 
 siege: hotstores ## besiege three and five voters with four gateways through everything; root and minutes
-	cargo test --package aegis-gateway --test siege -- --include-ignored --nocapture --test-threads=1
+	cargo test --package aegis-gateway --test siege -- --include-ignored --skip figures --nocapture --test-threads=1
 
 unit: opa hotstores buckets ceph verifiers analysts ## all tests
 	@if cargo nextest --version >/dev/null 2>&1; then \

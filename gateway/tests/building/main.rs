@@ -23,6 +23,7 @@ mod limits;
 mod mcp;
 mod modes;
 mod money;
+mod operators;
 mod overruns;
 mod policies;
 mod probes;

@@ -15,11 +15,9 @@ use aegis_identity::{Claims, SigningKey, mint};
 use aegis_testkit::Building;
 use serde_json::{Value, json};
 
-use crate::Stage;
-use crate::town::Town;
+use crate::stage::Stage;
+use crate::town::{PATIENCE, Town};
 
-/// How long an agent waits for an answer: no gap between two answers of one gateway may be longer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 const AGENTS_OF_EACH: usize = 2;
 const PAUSE: Duration = Duration::from_millis(60);
 
@@ -149,25 +147,33 @@ pub(crate) struct Calls {
 pub(crate) fn start(stage: &Arc<Stage>, town: &Town) -> Agents {
     let mut threads = Vec::new();
     for (gateway, house) in town.gateways.iter().enumerate() {
-        for _ in 0..AGENTS_OF_EACH {
+        for number in 0..AGENTS_OF_EACH {
             let (stage, minter) = (Arc::clone(stage), Minter::of(house));
-            let to = house.at(house.port());
-            threads.push(std::thread::spawn(move || call(&stage, (gateway, to), &minter)));
+            let (agent, to) = ((gateway, number), house.at(house.port()));
+            stage.was_answered(agent, 0);
+            threads.push(std::thread::spawn(move || call(&stage, (agent, to), &minter)));
         }
     }
-    Agents { stage: Arc::clone(stage), begun: stage.begun.elapsed(), threads }
+    Agents { stage: Arc::clone(stage), begun: stage.elapsed(), threads }
 }
 
-fn call(stage: &Stage, (gateway, to): (usize, SocketAddr), minter: &Minter) -> Diary {
-    let mut calls = Vec::new();
+fn call(stage: &Stage, (agent, to): ((usize, usize), SocketAddr), minter: &Minter) -> Diary {
+    let (gateway, mut calls) = (agent.0, Vec::new());
     while !stage.is_over() {
+        if stage.is_away(gateway) {
+            std::thread::sleep(PAUSE);
+            continue;
+        }
         let (token, trace) = (minter.token(), fresh_trace());
         let body = json!({ "text": "harmless" });
         let call =
             Call { to, path: "/plain/x", token: &token, trace: &trace, approval: None, body };
-        let sent = Instant::now();
+        let (begun, sent) = (stage.instant(), Instant::now());
         let heard = call.send();
-        calls.push(Called { at: stage.begun.elapsed(), heard });
+        if heard.is_ok() {
+            stage.was_answered(agent, begun);
+        }
+        calls.push(Called { at: stage.elapsed(), heard });
         std::thread::sleep(PAUSE.saturating_sub(sent.elapsed() / 4));
     }
     Diary { gateway, calls }
@@ -177,6 +183,6 @@ impl Agents {
     /// Call after the stage has ended.
     pub(crate) fn join(self) -> Calls {
         let diaries = self.threads.into_iter().map(|it| it.join().unwrap()).collect();
-        Calls { begun: self.begun, ended: self.stage.begun.elapsed(), diaries }
+        Calls { begun: self.begun, ended: self.stage.elapsed(), diaries }
     }
 }

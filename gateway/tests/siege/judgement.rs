@@ -1,7 +1,7 @@
 //! What everybody saw, held against the ledger, the upstream and every audit log.
 //!
-//! Not here: how it was seen (`agents`, `people`, `overrides`, `revocations`). Invariant: nothing is judged by when it happened
-//! but a call's answer and a revocation, each against a bound that is far beyond what is promised.
+//! Not here: how it was seen (`agents`, `people`, `overrides`, `revocations`). Invariant: nothing is judged by how long it
+//! took; times are told, for whoever reads them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,11 +13,11 @@ use aegis_linear::{
 };
 use aegis_testkit::Building;
 
-use crate::agents::{Calls, PATIENCE};
+use crate::agents::Calls;
 use crate::overrides::Overrides;
 use crate::people::Pointers;
-use crate::revocations::{REFUSED_WITHIN, Revoked};
-use crate::town::Town;
+use crate::revocations::Out;
+use crate::town::{PATIENCE, Town};
 
 const CONFIGURATIONS_MAX: usize = 5_000_000;
 
@@ -25,7 +25,7 @@ pub(crate) struct Seen {
     pub(crate) calls: Calls,
     pub(crate) pointers: Pointers,
     pub(crate) overrides: Overrides,
-    pub(crate) revoked: Vec<Revoked>,
+    pub(crate) revoked: Out,
     /// Of the pointer, once all voters knew the same.
     pub(crate) epoch: u64,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Seen {
 type Decisions = BTreeMap<DecisionId, DecisionEntry>;
 
 pub(crate) async fn judge(town: &mut Town, seen: Seen) {
-    no_agent_waited_long(&seen.calls);
+    every_call_was_answered(&seen.calls);
     who_was_revoked_stays_out(town, &seen.revoked);
     gateways_end_where_the_ledger_does(town, &seen.pointers).await;
     let epochs = Epochs::of(&seen.pointers, seen.epoch);
@@ -47,8 +47,9 @@ pub(crate) async fn judge(town: &mut Town, seen: Seen) {
     }
 }
 
-/// Decisions go on, whatever becomes of the voters: no gateway leaves an agent waiting beyond its patience, and none refuses.
-fn no_agent_waited_long(calls: &Calls) {
+/// Decisions go on, whatever becomes of the voters: every call is answered, none is refused; that no answer waited for the end of
+/// a fault, the fault has waited for.
+fn every_call_was_answered(calls: &Calls) {
     let (mut count, mut longest) = (0, std::time::Duration::ZERO);
     for diary in &calls.diaries {
         longest = longest.max(diary.gap(calls.begun, calls.ended));
@@ -59,11 +60,11 @@ fn no_agent_waited_long(calls: &Calls) {
             assert_eq!(heard.status, 200, "gateway {}: {heard:?}", diary.gateway);
         }
     }
-    assert!(longest < PATIENCE, "no answer for {longest:?}");
     eprintln!("{count} calls answered; the longest time without one at a gateway was {longest:?}");
 }
 
-fn who_was_revoked_stays_out(town: &Town, revoked: &[Revoked]) {
+fn who_was_revoked_stays_out(town: &Town, Out { revoked, overtaken }: &Out) {
+    assert!(*overtaken > 0, "no gateway heard later news");
     for house in &town.gateways {
         let door = house.at(house.port());
         let back: Vec<_> =
@@ -71,8 +72,10 @@ fn who_was_revoked_stays_out(town: &Town, revoked: &[Revoked]) {
         assert!(back.is_empty(), "revoked, refused, and let in again: {back:?}");
     }
     let longest = revoked.iter().map(|it| it.took).max();
-    assert!(longest.is_some_and(|it| it < REFUSED_WITHIN), "{longest:?}");
-    eprintln!("{} agents revoked; the last gateway refused after {longest:?}", revoked.len());
+    assert!(longest.is_some(), "nobody was revoked");
+    let count = revoked.len();
+    eprintln!("{count} agents revoked; the last gateway refused after {longest:?}");
+    eprintln!("{overtaken} times later news was known, and each time the revocation before it");
 }
 
 /// What decides on each gateway is what is active.
@@ -84,7 +87,7 @@ async fn gateways_end_where_the_ledger_does(town: &Town, seen: &Pointers) {
     for house in &town.gateways {
         let begun = std::time::Instant::now();
         while house.metric("aegis_policy_version{tenant=\"acme\"}").await != active {
-            assert!(begun.elapsed() < REFUSED_WITHIN, "a gateway does not get to {active}");
+            assert!(begun.elapsed() < PATIENCE, "a gateway does not get to {active}");
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     }

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_control_client::Client;
@@ -20,12 +21,14 @@ use crate::GATEWAY;
 use crate::doors::{Doors, Street};
 use crate::gatehouse::Gatehouse;
 use crate::people::{LINE, policy};
+use crate::stage::Stage;
 
 /// What the region's tokens name as their issuer, on whichever voter they were asked for.
 const ISSUER: &str = "https://control.siege.test";
 const GATEWAYS: usize = 4;
-/// An election, a start and a snapshot on a machine that builds other things meanwhile.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Where a test ends that waits in vain: no promise, and far beyond an election, a start and a snapshot on a machine that builds
+/// other things meanwhile.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// Of each voter's ledger.
 const DISK_BYTES: u64 = 64 * 1_024 * 1_024;
 
@@ -42,6 +45,7 @@ pub(crate) struct Town {
     pub(crate) left: Vec<Voter>,
     pub(crate) gateways: Vec<Building>,
     pub(crate) street: Street,
+    pub(crate) stage: Arc<Stage>,
     secrets: Secrets,
     gatehouse: Gatehouse,
     hosts: usize,
@@ -170,6 +174,7 @@ impl Town {
             left: Vec::new(),
             gateways: Vec::new(),
             street: Street::default(),
+            stage: Stage::new(),
             secrets,
             gatehouse,
             hosts: 1,
@@ -268,6 +273,8 @@ impl Town {
         plan.file("follower.token", self.follower_token());
         plan.file("region.jwks.json", &first.published_keys().await.to_jwks_json());
         let plan = plan
+            // Callers that were on their way when it was announced to go are still let in.
+            .with("/limits/drain", json!("2s"))
             .without("/tenants/other")
             .without("/tenants/abroad")
             .with("/name", json!(format!("gateway-{nth}")))
@@ -328,6 +335,35 @@ impl Town {
         for nth in places {
             self.voters[*nth].house.start_again().await;
         }
+    }
+
+    /// Returns once every agent was answered a call that it sent after this: none waits for what is the matter now.
+    pub(crate) async fn calls_go_on(&self, since: u64) {
+        until("every agent is answered meanwhile", || {
+            self.stage.unanswered_since(since).is_empty().then_some(())
+        })
+        .await;
+    }
+
+    /// Returns once people have swung the pointer as things are now.
+    pub(crate) async fn commands_go_on(&self) {
+        let before = self.epoch().await;
+        until("people command meanwhile", || {
+            let epoch = self.voters.iter().filter(|it| it.house.is_running()).filter_map(epoch_at);
+            (epoch.max()? > before).then_some(())
+        })
+        .await;
+    }
+
+    /// In order, with nobody sent there from before it begins to end; calls under way are answered still.
+    pub(crate) async fn stop_gateway(&mut self, nth: usize) {
+        self.stage.announce(Some(nth));
+        self.gateways[nth].stop().await;
+    }
+
+    pub(crate) async fn start_gateway(&mut self, nth: usize) {
+        self.gateways[nth].start_again().await;
+        self.stage.announce(None);
     }
 
     /// The highest that any voter knows.
