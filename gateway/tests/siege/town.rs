@@ -164,7 +164,7 @@ impl Town {
         let gatehouse = Gatehouse::open(&network.outside());
         let host = network.host(1);
         let plan = voting(Plan::on(host.clone()).await).founding();
-        let plan = plan.with_control_over_tls(ISSUER);
+        let plan = over_tls(plan);
         let disk = (disks == Disks::Small).then(|| Disk::below(&plan));
         let house = plan.start(GATEWAY).await;
         let secrets = Secrets::of(&house);
@@ -215,7 +215,7 @@ impl Town {
         self.secrets.give(&plan);
         let leader = self.leader().await;
         let (plan, id) = plan.joining(&self.voters[leader].house);
-        let plan = plan.with_control_over_tls(ISSUER);
+        let plan = over_tls(plan);
         let disk = (self.disks == Disks::Small).then(|| Disk::below(&plan));
         // Until it votes nobody witnesses its audit log, and so it is not ready.
         let house = plan.launch(GATEWAY).await;
@@ -393,7 +393,7 @@ impl Town {
         let ledger = backup.splitn(2, |byte| *byte == b'\n').nth(1).unwrap();
         let plan = voting(Plan::beside(self.voters[0].house.plan(), host.clone()));
         self.secrets.give(&plan);
-        let plan = plan.restoring(ledger).with_control_over_tls(ISSUER);
+        let plan = over_tls(plan.restoring(ledger));
         let house = plan.start(GATEWAY).await;
         let restored = Voter { house, host, id: 1, disk: None };
         until("the copy answers", || epoch_at(&restored)).await
@@ -419,4 +419,9 @@ fn epoch_at(voter: &Voter) -> Option<u64> {
 /// Only `acme` calls; a start is quicker without the others.
 fn voting(plan: Plan) -> Plan {
     plan.without("/tenants/other").without("/tenants/abroad").with_own_clock()
+}
+
+/// To gateways, to people, and to other voters as their witness.
+fn over_tls(plan: Plan) -> Plan {
+    plan.with_control_over_tls(ISSUER).with("/control/cluster/ca_file", json!("ca.pem"))
 }
