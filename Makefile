@@ -133,7 +133,7 @@ interceptionfigures: tools ## measure tunnels beside mitmproxy and squid, as far
 
 auditfigures: ## measure the audit log beside a plain chain of JSON lines; five minutes, on a quiet machine
 	cargo bench --package aegis-audit-verify --bench verifying
-	cargo bench --package aegis-audit-ship --bench figures -- $${CARGO_TARGET_DIR:-target}
+	cargo bench --package aegis-audit-ship --bench figures -- "$$(realpath "$${CARGO_TARGET_DIR:-target}")"
 
 CLIENTS := target/clients
 CLIENT_FILES := gateway/tests/clients

@@ -54,6 +54,25 @@ pub(crate) fn journal(dir: &Path, rate: Option<u64>, busy: bool) -> Load {
     })
 }
 
+/// As many bytes as a record has, synced into a file that has its room already: what the disk itself takes.
+pub(crate) fn disk(dir: &Path, rate: u64, busy: bool) -> Load {
+    let dir = tempfile::tempdir_in(dir).unwrap();
+    let room = vec![0; 64 << 20];
+    let mut file = File::create(dir.path().join("alone")).unwrap();
+    file.write_all(&room).unwrap();
+    file.sync_all().unwrap();
+    file.rewind().unwrap();
+    let (file, bytes) = (Arc::new(Mutex::new(file)), vec![7; crate::RECORD_BYTES]);
+    run(dir.path(), (Some(rate), busy), move || {
+        let (file, bytes) = (Arc::clone(&file), bytes.clone());
+        async move {
+            let mut file = file.lock();
+            file.write_all(&bytes).unwrap();
+            file.sync_data().unwrap();
+        }
+    })
+}
+
 /// Runs appends for a while; each call of `append` is one.
 pub(crate) fn run<F: Future<Output = ()> + Send + 'static>(
     dir: &Path,

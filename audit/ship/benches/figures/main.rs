@@ -33,6 +33,9 @@ use aegis_domain::{
 
 use load::Load;
 
+/// A record of `decision`.
+const RECORD_BYTES: usize = 1_246;
+
 fn main() {
     let folder = std::env::args().nth(1).filter(|word| !word.starts_with("--"));
     let folder = folder.map_or_else(std::env::temp_dir, PathBuf::from);
@@ -43,6 +46,7 @@ fn main() {
         "\n| journal | disk | records/s | wait P50 ms | P99 | CPU µs a record, writer and anchors |\n|---|---|---|---|---|---|"
     );
     for busy in [false, true] {
+        show("one write and fdatasync alone", busy, &load::disk(dir.path(), 1_000, busy));
         for rate in [1_000, 10_000, 20_000] {
             show("journal", busy, &load::journal(dir.path(), Some(rate), busy));
         }
