@@ -13,7 +13,7 @@ use aegis_linear::{
 };
 use aegis_testkit::Building;
 
-use crate::agents::Calls;
+use crate::agents::Diary;
 use crate::overrides::Overrides;
 use crate::people::Pointers;
 use crate::revocations::Out;
@@ -22,7 +22,7 @@ use crate::town::{PATIENCE, Town};
 const CONFIGURATIONS_MAX: usize = 5_000_000;
 
 pub(crate) struct Seen {
-    pub(crate) calls: Calls,
+    pub(crate) calls: Vec<Diary>,
     pub(crate) pointers: Pointers,
     pub(crate) overrides: Overrides,
     pub(crate) revoked: Out,
@@ -41,7 +41,7 @@ pub(crate) async fn judge(town: &mut Town, seen: Seen) {
     let decisions = logs(town).await;
     every_call_sent_is_on_record(town, &decisions);
     no_override_let_two_calls_out(town, &seen.overrides);
-    for diary in &seen.calls.diaries {
+    for diary in &seen.calls {
         let answered = diary.calls.iter().filter_map(|call| call.heard.as_ref().ok()?.decision);
         epochs.explain(answered.map(|id| &decisions[diary.gateway][&id]), &seen.pointers.digests);
     }
@@ -49,10 +49,10 @@ pub(crate) async fn judge(town: &mut Town, seen: Seen) {
 
 /// Decisions go on, whatever becomes of the voters: every call is answered, none is refused; that no answer waited for the end of
 /// a fault, the fault has waited for.
-fn every_call_was_answered(calls: &Calls) {
+fn every_call_was_answered(diaries: &[Diary]) {
     let (mut count, mut longest) = (0, std::time::Duration::ZERO);
-    for diary in &calls.diaries {
-        longest = longest.max(diary.gap(calls.begun, calls.ended));
+    for diary in diaries {
+        longest = longest.max(diary.gap);
         for call in &diary.calls {
             count += 1;
             let heard = call.heard.as_ref();
