@@ -35,13 +35,18 @@ const GATEWAY: &str = env!("CARGO_BIN_EXE_aegis-gateway");
 
 /// Lays siege, and judges what everybody saw.
 async fn besieged(voters: usize, storms: &[Storm]) {
+    let storms = storms::named(storms);
+    if storms.is_empty() {
+        eprintln!("skipped: none of its storms is named");
+        return;
+    }
     let Some(mut town) = Town::found(voters, Disks::Small).await else { return };
     let stage = Arc::clone(&town.stage);
     let agents = agents::start(&stage, &town);
     let pointers = people::start(&stage, &town);
     let overrides = overrides::start(&stage, &town);
     let revocations = revocations::start(&stage, &town);
-    storms::pass(&mut town, storms).await;
+    storms::pass(&mut town, &storms).await;
     let epoch = town.settled().await;
     stage.end();
     let seen = judgement::Seen {

@@ -52,14 +52,18 @@ pub(crate) const EVERYTHING: [Storm; 11] = [
 pub(crate) const OF_FIVE: [Storm; 4] =
     [Storm::Partitions, Storm::TwoOfFiveDie, Storm::OneWay, Storm::AllKilled];
 
-/// Goes through them; where `AEGIS_STORMS` names some, through those only.
-pub(crate) async fn pass(town: &mut Town, storms: &[Storm]) {
-    let named = std::env::var("AEGIS_STORMS").ok();
+/// Those of them that `AEGIS_STORMS` names, or all where it names none.
+pub(crate) fn named(storms: &[Storm]) -> Vec<Storm> {
+    let names = std::env::var("AEGIS_STORMS").ok();
     let is_named = |storm: &Storm| {
-        named.as_ref().is_none_or(|it| it.split(',').any(|name| name == format!("{storm:?}")))
+        names.as_ref().is_none_or(|it| it.split(',').any(|name| name == format!("{storm:?}")))
     };
+    storms.iter().copied().filter(is_named).collect()
+}
+
+pub(crate) async fn pass(town: &mut Town, storms: &[Storm]) {
     pause(REST).await;
-    for storm in storms.iter().filter(|storm| is_named(storm)) {
+    for storm in storms {
         match storm {
             Storm::OneWay => one_way(town).await,
             Storm::Standstill => standstill(town).await,
