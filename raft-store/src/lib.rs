@@ -13,6 +13,7 @@ mod machine;
 mod members;
 mod node;
 mod propose;
+mod reads;
 mod rescue;
 mod state;
 mod status;

@@ -24,6 +24,7 @@ use crate::host::{self, now};
 use crate::log::LogStore;
 use crate::machine::Machine;
 use crate::propose::{Desk, ProposeError, Proposer, Wish};
+use crate::reads::Reads;
 use crate::state::Shared;
 use crate::talk::Slot;
 #[cfg(test)]
@@ -126,6 +127,7 @@ pub(crate) struct Running {
     pub(crate) raft: Raft,
     pub(crate) shared: Arc<Shared>,
     pub(crate) peers: Peers,
+    reads: Reads,
     desk: Desk,
     pub(crate) within: Duration,
     tls: Option<Current>,
@@ -151,7 +153,7 @@ impl Running {
     /// Takes part from here on; others reach it once its server gets their messages.
     pub(crate) async fn assemble<L, M>(
         parts: Parts,
-        log: L,
+        mut log: L,
         machine: M,
     ) -> Result<(Self, Server), NodeError>
     where
@@ -161,8 +163,10 @@ impl Running {
         let Parts { identity, way, shared, pace, on_fatal } = parts;
         let config = Arc::new(config(&identity, pace)?);
         let peers = Peers::new(identity.clone(), way, Arc::clone(&shared));
+        let found = log.get_log_state().await.map_err(raft_failed)?.last_log_id;
         let raft = Raft::new(identity.node, config, peers.clone(), log, machine).await;
-        let raft = raft.map_err(|error| NodeError::Raft(error.to_string()))?;
+        let raft = raft.map_err(raft_failed)?;
+        let reads = Reads::new(raft.clone(), found);
         // Two lives of a node must not number their commands under one name.
         let life = format!("{}/{}/{}", identity.cluster, identity.node, now().unix_ns());
         let proposer = Proposer {
@@ -183,6 +187,7 @@ impl Running {
             raft: raft.clone(),
             shared: Arc::clone(&shared),
             peers: peers.clone(),
+            reads: reads.clone(),
             answers: Arc::clone(&answers),
             within: pace.write,
             on_fatal,
@@ -193,6 +198,7 @@ impl Running {
             raft,
             shared,
             peers,
+            reads,
             desk,
             within: pace.write,
             tls: None,
@@ -387,8 +393,7 @@ impl Node {
             return Ok(metrics.last_applied.map(|id| id.index));
         }
         if leader == metrics.id {
-            let read = self.0.raft.get_read_log_id().await.map_err(|_| ProposeError::NoQuorum)?;
-            return Ok(read.0.map(|id| id.index));
+            return self.0.reads.index().await.map_err(|_| ProposeError::NoQuorum);
         }
         let members = metrics.membership_config.membership();
         let node = members.get_node(&leader).ok_or(ProposeError::NoQuorum)?;

@@ -21,6 +21,7 @@ use super::tls::{Current, identity};
 use crate::disk::{Fatal, Identity, OnFatal};
 use crate::host::now;
 use crate::members::Members;
+use crate::reads::Reads;
 use crate::state::Shared;
 use crate::talk::Slot;
 use crate::types::{Image, Raft, Snapshot};
@@ -35,6 +36,7 @@ pub(crate) struct Server {
     pub(crate) raft: Raft,
     pub(crate) shared: Arc<Shared>,
     pub(crate) peers: Peers,
+    pub(crate) reads: Reads,
     pub(crate) answers: Slot,
     pub(crate) within: Duration,
     pub(crate) on_fatal: OnFatal,
@@ -173,8 +175,8 @@ impl Server {
                     Err(error) => failed(&error),
                 }
             }
-            Request::ReadIndex => match self.raft.get_read_log_id().await {
-                Ok((read, _)) => Response::ReadIndex(read.map(|id| id.index)),
+            Request::ReadIndex => match self.reads.index().await {
+                Ok(index) => Response::ReadIndex(index),
                 Err(error) => failed(&error),
             },
             Request::Ask(question) => match self.answers.get() {

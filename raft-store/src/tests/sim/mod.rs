@@ -12,6 +12,7 @@ pub(crate) mod host;
 mod network;
 mod oracle;
 mod planted;
+mod restarted;
 mod seeds;
 mod watched;
 mod wishes;
