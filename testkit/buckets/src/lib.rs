@@ -1,4 +1,4 @@
-//! A real S3 to ship to, and what networks, stores and intruders do to those who use one.
+//! Real stores to ship to, S3 and Azure's, and what networks, stores and intruders do to those who use one.
 //!
 //! Not here: what is shipped, and clients. Invariant: a process that is started here does not outlive the test.
 #![expect(
@@ -7,8 +7,10 @@
     reason = "a test fails by panicking, and this is only ever part of one"
 )]
 
+mod azurite;
 mod fault_proxy;
 mod moto;
 
+pub use azurite::{ACCOUNT, Azurite, azure_options, endpoint};
 pub use fault_proxy::{Crash, Fault, Proxy};
 pub use moto::{Moto, MotoToBe, ask, options, packages, put_other};

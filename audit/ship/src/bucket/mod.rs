@@ -36,6 +36,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The shipper tries again for as long as it lives, so a single request need not.
 const RETRIES: usize = 2;
+/// What S3 calls the only version of an object in a bucket that keeps no others.
+const UNVERSIONED: &str = "null";
 const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where the objects go, and what else its client must be told.
@@ -94,6 +96,10 @@ pub enum BucketError {
     Answer { what: &'static str },
     #[error("{key} is there already and is another object")]
     Fork { key: String },
+    #[error(
+        "the store wrote over {key}, though it was asked to create it only, and keeps no versions: what is there can be lost"
+    )]
+    Overwrites { key: String },
     #[error("{key} is longer than {OBJECT_BYTES_MAX} bytes")]
     TooLong { key: String },
     #[error("the store promises {found}, and {asked} was asked for")]
@@ -231,15 +237,32 @@ impl Bucket {
         }
     }
 
+    /// Makes sure that what was written stays, by writing the same again: a store must refuse to, unless it keeps versions.
+    pub(crate) fn check_held(&self, written: &Receipt, bytes: Vec<u8>) -> Result<(), BucketError> {
+        // Some that speak S3 know no conditions; where a version is kept, whatever comes later only hides it.
+        let version = written.version.as_deref().filter(|_| self.locks.is_some());
+        if version.is_some_and(|version| version != UNVERSIONED) {
+            return Ok(());
+        }
+        let (path, bytes) = (self.path(&written.key), bytes::Bytes::from(bytes));
+        let again = self.store.put_opts(&path, bytes.into(), PutMode::Create.into());
+        match self.runtime.block_on(again) {
+            Ok(_) => Err(BucketError::Overwrites { key: written.key.clone() }),
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(()),
+            Err(error) => Err(store_error("writing again", &written.key)(error)),
+        }
+    }
+
     async fn receipt(
         &self,
         key: &str,
         bytes: &[u8],
         version: Option<String>,
     ) -> Result<Receipt, BucketError> {
-        let kept_until = match &self.locks {
-            Some(locks) => locks.kept_until(&self.path(key), version.as_deref()).await?,
-            None => None,
+        // A lock holds a version, so a bucket without them has none.
+        let kept_until = match (&self.locks, version.as_deref()) {
+            (Some(_), Some(UNVERSIONED)) | (None, _) => None,
+            (Some(locks), version) => locks.kept_until(&self.path(key), version).await?,
         };
         let (key, sha256) = (key.to_owned(), Hash::of(bytes));
         let bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);

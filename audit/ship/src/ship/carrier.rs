@@ -35,6 +35,8 @@ pub(crate) struct Carrier {
     sealers: BTreeMap<Origin, Sealer>,
     /// What the store has still to promise.
     to_promise: Option<Retention>,
+    /// Whether the store has shown that it keeps what it has when somebody writes over it.
+    is_held: bool,
     pruner: Option<Pruner>,
     /// The size of the last witnessed head of the registry that is in the bucket; a start sends them all again, which
     /// changes nothing.
@@ -63,6 +65,7 @@ impl Carrier {
             spool,
             sealers,
             to_promise,
+            is_held: false,
             pruner,
             witnessed: 0,
             shared,
@@ -161,11 +164,15 @@ impl Carrier {
         let from = self.dir.join(layout::genesis_note(&reach.origin));
         let note = fs::read(from).map_err(io_error("reading a birth note"))?;
         let key = format!("{}/genesis.note", layout::bucket_dir(&reach.origin));
-        match self.bucket.create(&key, note) {
-            Ok(_) => {}
+        let receipt = match self.bucket.create(&key, note.clone()) {
+            Ok(receipt) => receipt,
             // Two gateways must not share a name in a bucket: each has a registry of its own.
             Err(BucketError::Fork { key }) => return Err(ShipError::OtherRegistry { key }),
             Err(error) => return Err(error.into()),
+        };
+        if !self.is_held {
+            self.bucket.check_held(&receipt, note)?;
+            self.is_held = true;
         }
         let sealer = self.resume(&reach.origin)?;
         self.sealers.insert(reach.origin.clone(), sealer);

@@ -48,6 +48,7 @@ impl ShipError {
                 BucketError::Address(_)
                 | BucketError::Client(_)
                 | BucketError::Fork { .. }
+                | BucketError::Overwrites { .. }
                 | BucketError::TooLong { .. }
                 | BucketError::Retention { .. }
                 | BucketError::Unproven => true,

@@ -1,7 +1,7 @@
 //! Where the tests ship to.
 
 use aegis_audit_ship::Address;
-use aegis_buckets::{Moto, options};
+use aegis_buckets::{Moto, azure_options, options};
 
 /// A bucket of the S3 that listens on `port`.
 pub(crate) fn of_port(port: u16, bucket: &str) -> Address {
@@ -11,4 +11,9 @@ pub(crate) fn of_port(port: u16, bucket: &str) -> Address {
 /// A bucket of a Moto.
 pub(crate) fn of(moto: &Moto, bucket: &str) -> Address {
     of_port(moto.port(), bucket)
+}
+
+/// A container of the Azurite that listens on `port`.
+pub(crate) fn of_azure(port: u16, container: &str) -> Address {
+    Address { url: format!("az://{container}/gw-1"), options: azure_options(port) }
 }

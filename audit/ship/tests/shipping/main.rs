@@ -9,6 +9,7 @@
 mod crews;
 
 mod address;
+mod azure;
 mod bucket_attacks;
 mod crashes;
 mod fleet;

@@ -16,8 +16,16 @@ pub(crate) const ASKED: Retention = Retention { mode: LockMode::Compliance, days
 
 /// One life that ships to an address.
 pub(crate) fn live(place: &Place, address: Address) -> Standing {
+    live_as(place, ShipConfig { address, retention: Some(ASKED), ..place.shipping() })
+}
+
+/// The same to a store that cannot say how long it keeps what it is given.
+pub(crate) fn live_without(place: &Place, address: Address) -> Standing {
+    live_as(place, ShipConfig { address, ..place.shipping() })
+}
+
+fn live_as(place: &Place, shipping: ShipConfig) -> Standing {
     let journal = place.open();
-    let shipping = ShipConfig { address, retention: Some(ASKED), ..place.shipping() };
     let shipper = start(shipping, &journal).unwrap();
     write_calls(&journal, 20);
     wait_for(&shipper, |standing| standing.segments >= 2 || standing.is_stopped);
@@ -156,4 +164,17 @@ fn another_object_under_our_name_stops_the_shipper() {
     assert!(standing.is_stopped, "{standing:?}");
     let trouble = standing.trouble.unwrap();
     assert!(trouble.contains("is there already and is another object"), "{trouble}");
+}
+
+#[test]
+fn a_store_that_writes_over_what_is_there_and_keeps_no_versions_is_refused() {
+    let Some(moto) = Moto::start() else { return };
+    assert_eq!(moto.ask(("PUT", "/audit"), &[], ""), 200);
+    let place = Place::new();
+    let proxy = Proxy::before(moto.own_port(), "PUT", &[Fault::Unconditional; 2]);
+    let standing = live_without(&place, address::of_port(proxy.port(), "audit"));
+    assert!(standing.is_stopped, "{standing:?}");
+    let trouble = standing.trouble.unwrap();
+    assert!(trouble.contains("wrote over") && trouble.contains("create it only"), "{trouble}");
+    assert_eq!(standing.segments, 0, "no record was sent there");
 }
