@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test tools clients verifiers ceph format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures hotfailovers interceptionfigures policyfigures auditfigures analysts voterfigures storms siege
+.PHONY: help run test tools clients verifiers ceph format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures hotfailovers interceptionfigures policyfigures auditfigures analysts voterfigures storms siege fuzz instructions
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -102,6 +102,12 @@ voterfigures: hotstores ## measure three voters, and etcd where it is installed;
 
 storms: ## a thousand simulated clusters; half an hour, on a quiet machine
 	AEGIS_SIM_SEEDS=$${AEGIS_SIM_SEEDS:-1000} cargo test --package aegis-raft-store no_seed_breaks_a_rule -- --nocapture
+
+instructions: ## a gate on what sealing, framing and verifying a record costs, in instructions
+	cargo bench --profile dev --locked --package aegis-audit-verify --bench instructions
+
+fuzz: ## attack each reader of what strangers write for a minute, or AEGIS_FUZZ_SECONDS
+	AEGIS_FUZZ_SECONDS=$${AEGIS_FUZZ_SECONDS:-60} cargo test --package aegis-hostile --test readers
 
 siege: hotstores ## besiege three and five voters with four gateways through everything; root and minutes
 	cargo test --package aegis-gateway --test siege -- --include-ignored --skip figures --nocapture --test-threads=1

@@ -15,6 +15,15 @@ pub enum Framing {
     Chunked,
 }
 
+impl Framing {
+    pub(crate) fn has_body(self) -> bool {
+        match self {
+            Framing::None | Framing::Length(0) => false,
+            Framing::Length(_) | Framing::Chunked => true,
+        }
+    }
+}
+
 /// One header line, cut in two.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field<'a> {

@@ -9,6 +9,7 @@
 mod authority;
 mod body;
 mod chunks;
+mod connection;
 mod fields;
 mod frames;
 mod hello;
@@ -25,6 +26,7 @@ mod target;
 
 pub use authority::Authority;
 pub use body::{BodyGate, Progress};
+pub use connection::{Persistence, Upgrade};
 pub use fields::Framing;
 pub use frames::{Flood, FrameGate};
 pub use hello::{Hello, read_hello};
@@ -32,7 +34,7 @@ pub use http2::{Pseudo, check_http2};
 pub use limits::Limits;
 pub use pace::Pace;
 pub use refusal::Refusal;
-pub use request::{Head, HeadGate, Persistence, Reading, Upgrade, Version};
+pub use request::{Head, HeadGate, Reading, Version};
 pub use response::{
     Asked, ResponseBody, ResponseGate, ResponseHead, ResponseReading, check_response,
 };

@@ -1,8 +1,9 @@
 //! The head of an HTTP/1 request, read once and strictly, while its bytes arrive.
 //!
-//! Not here: HTTP/2 (`http2`), bodies (`body`), and who may ask for what. Invariant: a head that is returned has one
+//! Not here: HTTP/2 (`http2`), bodies (`body`), what becomes of the connection (`connection`), and who may ask for what. Invariant: a head that is returned has one
 //! framing, one authority, one method and one path for every conforming reader (RFC 9112 §§2.2, 3.2, 6.1).
 
+use crate::connection::{Persistence, Upgrade, persistence, upgrade};
 use crate::fields::{Field, Fields};
 use crate::lines::{FirstLine, LineScan, Scanned, lines};
 use crate::method::parse_method;
@@ -50,21 +51,6 @@ pub enum Version {
     Http10,
     Http11,
     Http2,
-}
-
-/// What the connection is to become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Upgrade {
-    No,
-    /// After a `101`, a WebSocket (RFC 6455 §4.1).
-    WebSocket,
-}
-
-/// What becomes of the connection after the message (RFC 9112 §9.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Persistence {
-    KeepAlive,
-    Close,
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -131,7 +117,7 @@ impl<'a> Head<'a> {
             authority,
             version: start.version,
             framing,
-            upgrade: upgrade(&fields, start, framing)?,
+            upgrade: upgrade(&fields, (start.method, start.version), framing)?,
             expects_continue: expects_continue(&fields, framing)?
                 && start.version == Version::Http11,
             persistence: persistence(&fields, start.version),
@@ -235,57 +221,21 @@ fn framing(fields: &Fields<'_>, start: StartLine<'_>) -> Result<Framing, Refusal
     }
     let framing = fields.framing()?;
     let is_bodiless = matches!(start.method, "GET" | "HEAD" | "CONNECT");
-    if is_bodiless && has_body(framing) {
+    if is_bodiless && framing.has_body() {
         return Err(Refusal::BodyOfBodiless);
     }
     Ok(framing)
-}
-
-fn has_body(framing: Framing) -> bool {
-    match framing {
-        Framing::None | Framing::Length(0) => false,
-        Framing::Length(_) | Framing::Chunked => true,
-    }
-}
-
-/// Every condition of RFC 6455 §4.2.1 that a head can meet; other upgrades hide calls from the judge.
-fn upgrade(
-    fields: &Fields<'_>,
-    start: StartLine<'_>,
-    framing: Framing,
-) -> Result<Upgrade, Refusal> {
-    let Some(protocol) = fields.upgrade else { return Ok(Upgrade::No) };
-    let is_handshake = protocol.eq_ignore_ascii_case(b"websocket")
-        && start.method == "GET"
-        && start.version == Version::Http11
-        && !has_body(framing)
-        && fields.connection.upgrade
-        && fields.websocket_key.is_some_and(is_key)
-        && fields.websocket_version == Some(b"13");
-    if is_handshake { Ok(Upgrade::WebSocket) } else { Err(Refusal::Upgrade) }
-}
-
-/// Sixteen bytes in base64.
-fn is_key(key: &[u8]) -> bool {
-    let body = key.strip_suffix(b"==").unwrap_or_default();
-    body.len() == 22 && body.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
 }
 
 /// An expectation without a body to wait with has no meaning that peers share (RFC 9110 §10.1.1).
 fn expects_continue(fields: &Fields<'_>, framing: Framing) -> Result<bool, Refusal> {
     match fields.expect {
         None => Ok(false),
-        Some(value) if value.eq_ignore_ascii_case(b"100-continue") && has_body(framing) => Ok(true),
+        Some(value) if value.eq_ignore_ascii_case(b"100-continue") && framing.has_body() => {
+            Ok(true)
+        }
         Some(_) => Err(Refusal::Expect),
     }
-}
-
-pub(crate) fn persistence(fields: &Fields<'_>, version: Version) -> Persistence {
-    let stays = match version {
-        Version::Http10 => fields.connection.keep_alive,
-        Version::Http11 | Version::Http2 => true,
-    };
-    if stays && !fields.connection.close { Persistence::KeepAlive } else { Persistence::Close }
 }
 
 #[cfg(test)]
@@ -434,36 +384,6 @@ mod tests {
         }
     }
 
-    const HANDSHAKE: [&str; 6] = [
-        "GET /chat HTTP/1.1",
-        "Host: gw",
-        "Connection: keep-alive, Upgrade",
-        "Upgrade: WebSocket",
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Version: 13",
-    ];
-
-    #[test]
-    fn an_upgrade_is_a_whole_websocket_handshake_or_refused() {
-        let text = format!("{}\r\n\r\n", HANDSHAKE.join("\r\n"));
-        assert_eq!(head(&text).unwrap().upgrade, Upgrade::WebSocket);
-        for (at, line) in [
-            (0, "POST /chat HTTP/1.1"),
-            (0, "GET /chat HTTP/1.0"),
-            (2, "Connection: keep-alive"),
-            (3, "Upgrade: h2c"),
-            (3, "Upgrade: websocket, h2c"),
-            (4, "Sec-WebSocket-Key: x"),
-            (5, "Sec-WebSocket-Version: 8"),
-        ] {
-            let mut lines = HANDSHAKE;
-            lines[at] = line;
-            assert_eq!(refusal(&lines), Some(Refusal::Upgrade), "{line}");
-        }
-        let with_body = [&HANDSHAKE[..], &["Content-Length: 5"]].concat();
-        assert_eq!(refusal(&with_body), Some(Refusal::BodyOfBodiless));
-    }
-
     #[test]
     fn an_expectation_is_100_continue_before_a_body() {
         let expects = |lines: &[&str]| {
@@ -481,20 +401,6 @@ mod tests {
             &["GET / HTTP/1.1", host, "Expect: 100-continue"],
         ] {
             assert_eq!(refusal(lines), Some(Refusal::Expect), "{lines:?}");
-        }
-    }
-
-    #[test]
-    fn a_connection_persists_as_both_versions_have_it() {
-        for (line, field, persistence) in [
-            ("GET / HTTP/1.1", "X: y", Persistence::KeepAlive),
-            ("GET / HTTP/1.1", "Connection: close", Persistence::Close),
-            ("GET / HTTP/1.1", "Connection: keep-alive, close", Persistence::Close),
-            ("GET / HTTP/1.0", "X: y", Persistence::Close),
-            ("GET / HTTP/1.0", "Connection: Keep-Alive", Persistence::KeepAlive),
-        ] {
-            let text = format!("{line}\r\nHost: gw\r\n{field}\r\n\r\n");
-            assert_eq!(head(&text).unwrap().persistence, persistence, "{line} {field}");
         }
     }
 

@@ -3,9 +3,9 @@
 //! Not here: what the answer says, and decoding it. Invariant: a connection is only fit for another call when the gate
 //! has seen the whole of a response whose end nobody could dispute (RFC 9112 §§6.3, 9.3).
 
+use crate::connection::persistence;
 use crate::fields::{Field, Fields};
 use crate::lines::{FirstLine, LineScan, Scanned, lines};
-use crate::request::persistence;
 use crate::{BodyGate, Framing, Limits, Persistence, Refusal, Version};
 
 /// What was asked, as far as it decides how the answer ends.

@@ -2,7 +2,7 @@
 
 const SPEC: &str = include_str!("../../docs/spec/front-door.md");
 const REFUSALS: &str = include_str!("../src/refusal.rs");
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 18] = [
     include_str!("../src/authority.rs"),
     include_str!("../src/body.rs"),
     include_str!("../src/fields.rs"),
@@ -12,6 +12,7 @@ const SOURCES: [&str; 17] = [
     include_str!("../src/lines.rs"),
     include_str!("../src/method.rs"),
     include_str!("../src/pace.rs"),
+    include_str!("../src/connection.rs"),
     include_str!("../src/path.rs"),
     include_str!("../src/request.rs"),
     include_str!("../src/response.rs"),

@@ -2,42 +2,7 @@
 //!
 //! Not here: what they mean. Invariant: a value has one spelling, so equal states have equal bytes.
 
-/// Nanoseconds since the epoch.
-pub(crate) mod instant {
-    use aegis_domain::Timestamp;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(crate) fn serialize<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_u64(at.unix_ns())
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
-        u64::deserialize(from).map(Timestamp::from_unix_ns)
-    }
-
-    /// One that may not have come yet.
-    pub(crate) mod maybe {
-        use super::*;
-
-        pub(crate) fn serialize<S: Serializer>(
-            at: &Option<Timestamp>,
-            to: S,
-        ) -> Result<S::Ok, S::Error> {
-            match at {
-                Some(at) => to.serialize_some(&at.unix_ns()),
-                None => to.serialize_none(),
-            }
-        }
-
-        pub(crate) fn deserialize<'de, D>(from: D) -> Result<Option<Timestamp>, D::Error>
-        where
-            D: Deserializer<'de>,
-        {
-            let at = Option::<u64>::deserialize(from)?;
-            Ok(at.map(Timestamp::from_unix_ns))
-        }
-    }
-}
+pub(crate) use aegis_registry::instant;
 
 /// 43 characters of base64url.
 pub(crate) mod hash {

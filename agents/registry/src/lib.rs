@@ -14,7 +14,7 @@ mod clients;
 mod code;
 mod command;
 mod decide;
-mod instant;
+pub mod instant;
 mod key;
 mod listed;
 mod mode;

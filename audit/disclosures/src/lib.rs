@@ -167,6 +167,25 @@ mod tests {
     }
 
     #[test]
+    fn a_line_without_end_is_passed_over_and_never_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Disclosures::new(dir.path().to_path_buf());
+        keep(&store, ("acme", 1), (1, "/one"));
+        let file = Kept::new(dir.path().to_path_buf()).path(&tenant("acme"), (1, 1));
+        let mut text = fs::read(&file).unwrap();
+        text.extend(vec![b'x'; 16 << 20]);
+        text.push(b'\n');
+        fs::write(&file, text).unwrap();
+        keep(&store, ("acme", 1), (2, "/two"));
+
+        let mut found = Vec::new();
+        let counted = allocation_counter::measure(|| found = opened(dir.path(), "acme"));
+
+        assert_eq!(found, [(id(1), "/one".to_owned()), (id(2), "/two".to_owned())]);
+        assert!(counted.bytes_max < 4 << 20, "{} bytes were held", counted.bytes_max);
+    }
+
+    #[test]
     fn a_line_moved_to_another_decision_tenant_or_day_does_not_open() {
         let dir = tempfile::tempdir().unwrap();
         let store = Disclosures::new(dir.path().to_path_buf());

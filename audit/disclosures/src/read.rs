@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, ErrorKind};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
@@ -18,6 +18,7 @@ use crate::seal::{DayKey, id_of};
 
 /// No line is longer: a record has at most 20 disclosures, and a policy's input 64 KiB of text.
 const LINE_BYTES_MAX: usize = 1 << 20;
+const LINE_READ_MAX: u64 = (1 << 20) + 1;
 
 /// The disclosures below one directory.
 #[derive(Clone, Debug)]
@@ -133,7 +134,11 @@ fn lines(file: &File, show: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>) -> io:
     let (mut line, mut offset) = (Vec::new(), 0_u64);
     loop {
         line.clear();
-        let length = reader.read_until(b'\n', &mut line)?;
+        // One byte more than a line may have, so that a longer one is known by it; the rest of that is passed over.
+        let mut length = reader.by_ref().take(LINE_READ_MAX).read_until(b'\n', &mut line)?;
+        if length > LINE_BYTES_MAX && !line.ends_with(b"\n") {
+            length = length.saturating_add(reader.skip_until(b'\n')?);
+        }
         if length == 0 {
             return Ok(());
         }

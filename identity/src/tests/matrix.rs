@@ -1,12 +1,13 @@
 //! One table of attacks, tried on every kind of text this crate believes: access tokens, client assertions, proofs,
 //! foreign tokens and attestations.
 //!
-//! Not here: which error each meets (`attacks`, `claim_rules`). Invariant: every forgery is made from a text that
-//! verifies, by changing the one thing its case is about; the counts are printed and none may be accepted.
+//! Not here: the kinds themselves (`kinds`), which error each meets (`attacks`, `claim_rules`). Invariant: every forgery is made
+//! from a text that verifies, by changing the one thing its case is about; the counts are printed and none may be accepted.
+
+mod kinds;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aegis_domain::TenantId;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::hmac;
@@ -15,23 +16,11 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as 
 use serde_json::json;
 
 use super::keys::rsa_jwk;
-use super::proofs::{bound_token, demand, proof_header, proof_payload};
-use super::{GATEWAY, forge, forge_with, header_and, key, keys_of, malleated, now, verifier_with};
-use crate::{
-    KeySet, SigningKey, SubjectIssuer, SubjectLimits, SubjectProfile, SubjectRule, SubjectVerifier,
-    UnverifiedAssertion, mint, verify_jws, verify_proof,
-};
+use super::proofs::{demand, proof_payload};
+use super::{forge, forge_with, header_and, key, keys_of, malleated, now};
+use crate::{KeySet, SigningKey, UnverifiedAssertion, mint, verify_proof};
 
-type Claims = Vec<(&'static str, String)>;
-
-/// A kind of signed text: one that verifies, and who would take it.
-struct Kind {
-    name: &'static str,
-    header: String,
-    claims: Claims,
-    dates: &'static [&'static str],
-    take: fn(&str, &KeySet) -> bool,
-}
+use kinds::{Kind, kinds};
 
 /// A forgery: the number of its case in the table, what it is, and the text with the keys it is checked with.
 struct Forgery {
@@ -39,142 +28,6 @@ struct Forgery {
     what: String,
     text: String,
     keys: KeySet,
-}
-
-fn texts(claims: &[(&'static str, &str)]) -> Claims {
-    claims.iter().map(|(claim, value)| (*claim, (*value).to_owned())).collect()
-}
-
-const AUD: (&str, &str) = ("aud", r#""https://gw.eu-west-1.example.com""#);
-const IAT: (&str, &str) = ("iat", "1800000000");
-const TOKEN: [(&str, &str); 8] = [
-    ("iss", r#""https://issuer.example""#),
-    AUD,
-    ("exp", "1800000300"),
-    IAT,
-    ("jti", r#""01J9ZK3V5Q""#),
-    ("org", r#""acme""#),
-    ("tenant", r#""acme-eu""#),
-    ("sub", r#""finance-bot""#),
-];
-const ASSERTION: [(&str, &str); 6] = [
-    ("iss", r#""acme/bot""#),
-    ("sub", r#""acme/bot""#),
-    AUD,
-    ("exp", "1800000060"),
-    IAT,
-    ("jti", r#""a1""#),
-];
-const FOREIGN: [(&str, &str); 5] =
-    [("iss", r#""https://idp.example""#), ("sub", r#""bot""#), AUD, ("exp", "1800000300"), IAT];
-const PROOF: [(&str, &str); 4] = [
-    ("jti", r#""p1""#),
-    ("htm", r#""POST""#),
-    ("htu", r#""https://gw.eu-west-1.example.com/payments/v1/charges""#),
-    IAT,
-];
-
-fn kinds() -> Vec<Kind> {
-    let mut proof = texts(&PROOF);
-    proof.push(("ath", format!("\"{}\"", URL_SAFE_NO_PAD.encode(bound_token(1).digest()))));
-    let header = |typ: &str| header_and(&format!(r#","typ":"{typ}""#));
-    vec![
-        Kind {
-            name: "access token",
-            header: header("at+jwt"),
-            claims: texts(&TOKEN),
-            dates: &["exp", "nbf", "iat"],
-            take: |text, keys| verifier_with(keys.clone()).verify(text, now()).is_ok(),
-        },
-        Kind {
-            name: "client assertion",
-            header: header("JWT"),
-            claims: texts(&ASSERTION),
-            dates: &["exp", "nbf", "iat"],
-            take: |text, keys| {
-                let read = UnverifiedAssertion::read(text);
-                read.is_ok_and(|assertion| assertion.verify(keys, &[GATEWAY], now()).is_ok())
-            },
-        },
-        Kind {
-            name: "proof",
-            header: proof_header(""),
-            claims: proof,
-            dates: &["iat"],
-            take: |text, _| verify_proof(text, &demand(Some(&bound_token(1))), now()).is_ok(),
-        },
-        Kind {
-            name: "foreign token",
-            header: header("JWT"),
-            claims: texts(&FOREIGN),
-            dates: &["exp", "nbf", "iat"],
-            take: |text, keys| exchange(keys).verify(text, now()).is_ok(),
-        },
-        Kind {
-            name: "attestation",
-            header: header("aegis-att+jwt"),
-            claims: texts(&TOKEN),
-            dates: &[],
-            take: |text, keys| verify_jws(text, "aegis-att+jwt", keys).is_ok(),
-        },
-    ]
-}
-
-fn exchange(keys: &KeySet) -> SubjectVerifier {
-    let tenant = TenantId::parse("acme-eu").unwrap();
-    let issuer = SubjectIssuer {
-        profile: SubjectProfile::Oidc,
-        name: "https://idp.example".to_owned(),
-        audiences: vec![GATEWAY.to_owned()],
-        keys: keys.clone(),
-        rules: vec![SubjectRule::parse("{name}", "{name}", tenant).unwrap()],
-    };
-    SubjectVerifier::new(vec![issuer], SubjectLimits::default())
-}
-
-impl Kind {
-    fn payload(&self) -> String {
-        Self::written(&self.claims)
-    }
-
-    fn written(claims: &Claims) -> String {
-        let members = claims.iter().map(|(claim, value)| format!("\"{claim}\":{value}"));
-        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
-    }
-
-    fn with_claim(&self, claim: &'static str, value: Option<&str>) -> String {
-        let mut claims = self.claims.clone();
-        claims.retain(|(name, _)| *name != claim);
-        claims.extend(value.map(|value| (claim, value.to_owned())));
-        Self::written(&claims)
-    }
-
-    fn with_header(&self, more: &str) -> String {
-        format!("{},{more}}}", self.header.strip_suffix('}').unwrap())
-    }
-
-    fn with_alg(&self, alg: &str) -> String {
-        self.header.replace(r#""alg":"EdDSA""#, alg)
-    }
-
-    fn with_kid(&self, kid: &str) -> String {
-        match self.name {
-            "proof" => self.with_header(&format!("\"kid\":{kid}")),
-            _ => self.header.replace(&format!("\"{}\"", key().key_id()), kid),
-        }
-    }
-
-    fn is_proof(&self) -> bool {
-        self.name == "proof"
-    }
-
-    fn has(&self, claim: &str) -> bool {
-        self.name != "attestation" && self.claims.iter().any(|(name, _)| *name == claim)
-    }
-
-    fn good(&self) -> String {
-        forge(&self.header, &self.payload())
-    }
 }
 
 /// Collects the forgeries of one kind.
