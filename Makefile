@@ -110,7 +110,7 @@ fuzz: ## attack each reader of what strangers write for a minute, or AEGIS_FUZZ_
 	AEGIS_FUZZ_SECONDS=$${AEGIS_FUZZ_SECONDS:-60} cargo test --package aegis-hostile --test readers
 
 siege: hotstores ## besiege three and five voters with four gateways through everything; root and minutes
-	cargo test --package aegis-gateway --test siege -- --include-ignored --nocapture --test-threads=1
+	cargo test --package aegis-gateway --test siege -- --include-ignored --skip figures --nocapture --test-threads=1
 
 unit: opa hotstores buckets ceph verifiers analysts ## all tests
 	@if cargo nextest --version >/dev/null 2>&1; then \

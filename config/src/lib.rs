@@ -28,7 +28,7 @@ pub use spending::{CallLimits, SpendLimit, limited};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +61,8 @@ pub struct Config {
     pub shipping: Option<AuditShipping>,
     /// Who is shown the audit registry's heads, beside the region's own voters.
     pub witnesses: Vec<OutsideWitness>,
+    /// How many of them must agree to the audit log, if it shall not go on without.
+    pub witness_quorum: Option<NonZeroUsize>,
     /// How long a head may wait for the region's voters before calls that write are refused; without it, for ever.
     pub anchor_lag_max: Option<Duration>,
     pub identity: IdentityConfig,

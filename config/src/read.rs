@@ -98,6 +98,7 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
         state: state.unwrap_or(StateHome::Embedded),
         shipping: audit.shipping,
         witnesses: audit.witnesses,
+        witness_quorum: audit.witness_quorum,
         anchor_lag_max: audit.anchor_lag_max,
         identity: identity?,
         registry,

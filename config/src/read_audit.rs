@@ -3,6 +3,7 @@
 //! Not here: shipping it (`audit/ship`), asking witnesses (`audit/witness`). Invariant: a secret is taken from the environment, or from a file that nobody else
 //! can read; nothing is sent in the clear to another machine; a promise is asked only of a store that can give it.
 
+use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::read_tool::{Folder, secret};
 pub(super) struct Audit {
     pub(super) shipping: Option<AuditShipping>,
     pub(super) witnesses: Vec<OutsideWitness>,
+    pub(super) witness_quorum: Option<NonZeroUsize>,
     pub(super) anchor_lag_max: Option<Duration>,
 }
 
@@ -135,9 +137,13 @@ pub(super) fn audit(node: &Node, problems: &mut Problems, folder: &Folder) -> Op
     let witnesses = map.optional("witnesses", problems, |node, problems| {
         node.list(problems, |node, problems| witness(node, problems, folder))
     });
+    let witnesses = witnesses.unwrap_or_default();
+    let witness_quorum =
+        map.optional("witness_quorum", problems, |n, p| n.integer(p, 1..=witnesses.len()));
     let anchor_lag_max = map.optional("anchor_lag_max", problems, positive);
     map.finish(problems);
-    Some(Audit { shipping, witnesses: witnesses.unwrap_or_default(), anchor_lag_max })
+    let witness_quorum = witness_quorum.and_then(NonZeroUsize::new);
+    Some(Audit { shipping, witnesses, witness_quorum, anchor_lag_max })
 }
 
 /// `{ vkey: witness.example/w1+1a2b3c4d+.., url: https://witness.example }`
@@ -359,12 +365,13 @@ mod tests {
             cosigner.unwrap().witness().clone()
         };
         let text = format!(
-            "anchor_lag_max: 30s\nwitnesses:\n  - {{ vkey: {key}, url: 'https://w.example', ca_file: ca.pem }}\n  \
+            "anchor_lag_max: 30s\nwitness_quorum: 2\nwitnesses:\n  - {{ vkey: {key}, url: 'https://w.example', ca_file: ca.pem }}\n  \
              - {{ vkey: {key}, url: 'http://127.0.0.1:1' }}\n"
         );
         let audit = read_whole(&text).unwrap();
         assert!(audit.shipping.is_none());
         assert_eq!(audit.anchor_lag_max, Some(Duration::from_secs(30)));
+        assert_eq!(audit.witness_quorum, NonZeroUsize::new(2));
         let [outside, here] = audit.witnesses.try_into().unwrap();
         assert_eq!((outside.key, outside.url.as_str()), (key, "https://w.example"));
         assert!(outside.ca_file.is_some() && here.ca_file.is_none());
@@ -396,6 +403,7 @@ mod tests {
             ("ship: { to: bucket, keep: 0s }", "1:27"),
             ("ship: { to: bucket, spool: 1 }", "1:21"),
             ("anchor_lag_max: 0s", "1:17"),
+            ("witness_quorum: 1", "1:17"),
             ("witnesses: [{ vkey: w+1, url: 'https://w' }]", "1:21"),
             ("witnesses: [{ url: 'https://w' }]", "1:13"),
             ("witnesses: [{ url: 'http://w.example' }]", "1:20"),

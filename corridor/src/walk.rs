@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use aegis_audit_disclosures::Disclosures;
 use aegis_audit_ship::{Journal, SHIP_EVERY, Shipper};
-use aegis_audit_witness::{Anchors, Witnesses};
+use aegis_audit_witness::{Anchors, QuorumStanding, Witnesses};
 use aegis_config::Config;
 use aegis_decide::{BacklogRule, NO_APPROVALS};
 use aegis_domain::{CallKind, Decision, Facts, Fault, HotAnswer, HotRefusal, Reason, Ttl, Verdict};
@@ -177,10 +177,12 @@ impl Corridor {
         Ok(decision)
     }
 
-    /// While too many records wait for the audit bucket, or one head too long for the voters, only what the operator named
-    /// goes on.
+    /// While too many records wait for the audit bucket, or one head too long for the voters or for a quorum of outside
+    /// witnesses, only what the operator named goes on.
     fn has_room(&self, kind: CallKind) -> Result<(), Reason> {
-        let lag = self.anchors.as_ref().map(Anchors::lag);
+        let by_voters = self.anchors.as_ref().map(Anchors::lag);
+        let outside = self.witnesses.as_ref().and_then(Witnesses::quorum);
+        let lag = by_voters.max(outside.as_ref().map(QuorumStanding::lag));
         if lag.zip(self.config.anchor_lag_max).is_some_and(|(lag, max)| lag > max) {
             BacklogRule::StopWrites.admit(kind)?;
         }

@@ -215,6 +215,11 @@ impl Building {
         assert!(status.success(), "{status}");
     }
 
+    /// Whether its clock can be set.
+    pub fn has_own_clock(&self) -> bool {
+        self.plan.clock.is_some()
+    }
+
     /// Sets its wall clock, as an offset in seconds such as `+3600`.
     pub fn set_clock(&self, offset: &str) {
         self.plan.clock.iter().for_each(|clock| clock.set(offset));

@@ -27,6 +27,7 @@ mod reply;
 mod upstream;
 mod usage;
 mod voters;
+mod witness;
 
 pub use agent::{Agent, Ask};
 pub use authority::{Authority, Leaf};
@@ -41,3 +42,4 @@ pub use region::{Enrolled, Region};
 pub use reply::{Answering, Reply, Tunnel};
 pub use upstream::{Answer, Gate, Handshake, Puppet, Received, Script, Upstream, Word};
 pub use usage::Usage;
+pub use witness::OutsideWitness;

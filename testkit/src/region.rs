@@ -128,6 +128,11 @@ impl Region {
         self.admin.post(path, &body, &Conditions::default()).map(|answer| answer.body)
     }
 
+    /// A command on what is there or not, whatever was seen of it.
+    pub fn put(&self, path: &str, body: Value) -> Value {
+        self.admin.put(path, &body, &Conditions::default()).unwrap().body
+    }
+
     /// A command on what still is as it was seen.
     pub fn put_at(&self, path: &str, seen: &str, body: Value) -> Value {
         let conditions = Conditions { version: Some(seen), once: None };

@@ -8,9 +8,11 @@ use serde_json::json;
 use crate::agent::now;
 use crate::{Building, Plan};
 
-const REGION: &str = "eu-west-1";
-
 impl Plan {
+    fn region_name(&self) -> String {
+        self.setting("/region").unwrap().to_owned()
+    }
+
     fn voter_files(&self) -> VoterFiles {
         let folder = self.data.path().join("control");
         std::fs::create_dir_all(&folder).unwrap();
@@ -33,7 +35,7 @@ impl Plan {
 
     /// `aegisctl cluster init`
     pub fn founding(self) -> Self {
-        let name = VoterName { cluster: REGION.into(), node: 1 };
+        let name = VoterName { cluster: self.region_name(), node: 1 };
         self.voter_files().create(&name, &Mandate::Found, now()).unwrap();
         let url = self.control_url();
         self.voting(&url)
@@ -63,7 +65,7 @@ impl Plan {
         let files = self.voter_files();
         std::fs::create_dir_all(files.backup().parent().unwrap()).unwrap();
         std::fs::write(files.backup(), ledger).unwrap();
-        let name = VoterName { cluster: format!("{REGION}.restored"), node: 1 };
+        let name = VoterName { cluster: format!("{}.restored", self.region_name()), node: 1 };
         files.create(&name, &Mandate::Restore, now()).unwrap();
         let url = self.control_url();
         self.voting(&url)
@@ -73,7 +75,7 @@ impl Plan {
 impl Building {
     /// `aegisctl cluster init` where a region of one voter was before.
     pub fn found_cluster(&mut self) {
-        let name = VoterName { cluster: REGION.into(), node: 1 };
+        let name = VoterName { cluster: self.plan().region_name(), node: 1 };
         self.plan().voter_files().create(&name, &Mandate::Found, now()).unwrap();
         let address = self.plan().voter_address();
         self.reconfigure("/control/cluster", json!({ "listen": address, "address": address }));
@@ -84,7 +86,10 @@ impl Building {
         let files = self.plan().voter_files();
         let was = files.read().unwrap().unwrap().name;
         files.put_aside(now()).unwrap();
-        let name = VoterName { cluster: format!("{REGION}.recovered"), node: was.node };
+        let name = VoterName {
+            cluster: format!("{}.recovered", self.plan().region_name()),
+            node: was.node,
+        };
         files.create(&name, &Mandate::Recover(was), now()).unwrap();
     }
 

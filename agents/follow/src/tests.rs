@@ -5,12 +5,14 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use aegis_domain::{Secret, Timestamp, VoterUrls};
+use aegis_domain::{Jti, Secret, TenantId, Timestamp, VoterUrls};
 use aegis_identity::{KeySet, SigningKey};
+use aegis_registry::{Actor, Change, Event, Revocation, Target, View};
 
 use crate::feed::Part;
 use crate::fetch::Fetch;
@@ -168,4 +170,89 @@ fn an_answer_without_news_is_kept_every_hour_so_that_a_restart_knows_when_it_las
     assert_eq!(again.heard_at(), Some(Timestamp::from_unix_s(BEGAN_S + 3_600)));
     let pages = fs::read_to_string(home.path().join("registry.pages")).unwrap();
     assert_eq!(pages.lines().count(), 2);
+}
+
+/// A registry that revoked the tokens of so many, of tenant `acme`.
+fn revoked(count: u64) -> Vec<Event> {
+    let revoke = |serial| {
+        let tenant = TenantId::parse("acme").unwrap();
+        let jti = Jti::parse(&format!("jti-{serial}")).unwrap();
+        let before = Timestamp::from_unix_s(1_800_000_000 + serial);
+        let target = Target::Token { tenant, jti };
+        let changes = vec![Change::Revoked(Revocation { target, before, until: None })];
+        Event { serial, at: before, by: Actor::parse("tester").unwrap(), changes }
+    };
+    (1..=count).map(revoke).collect()
+}
+
+/// What it is to those who follow it.
+fn viewed(count: u64) -> View {
+    let mut view = View::default();
+    revoked(count).iter().for_each(|event| view.apply(event).unwrap());
+    view
+}
+
+const REGION: &str = "https://a";
+
+fn whole(issuer: &str, count: u64) -> Page {
+    Page::Whole { issuer: issuer.into(), at_s: 1_800_000_000, view: Box::new(viewed(count)) }
+}
+
+/// What the last of `count` revocations is to whoever holds `after`.
+fn more(issuer: &str, after: u64, count: u64) -> Page {
+    let skipped = usize::try_from(after).unwrap();
+    let events = revoked(count).split_off(skipped);
+    Page::Events { issuer: issuer.into(), at_s: 1_800_000_000, after, events }
+}
+
+fn signed(seed: u8, page: &Page) -> String {
+    let text = serde_json::to_string(page).unwrap();
+    http("200 OK", &SigningKey::from_seed([seed; 32]).sign(FEED_TYPE, text.as_bytes()))
+}
+
+/// A follower, and the number of revocations that each view held which it handed on.
+fn follow(url: &str, home: &Path) -> (Follower, Arc<Mutex<Vec<usize>>>) {
+    let config = FeedConfig {
+        voters: VoterUrls::new(url, &[]),
+        token: Secret::new("t".to_owned()),
+        ca: None,
+        issuer: REGION.into(),
+        region_keys: KeySet::from_jwks(keys(7).as_bytes()).unwrap(),
+        directory: home.to_owned(),
+    };
+    let told = Arc::<Mutex<Vec<usize>>>::default();
+    let tells = Arc::clone(&told);
+    let tell = move |view: &View| tells.lock().unwrap().push(view.revocation_count());
+    (Follower::start_telling(config, tell).unwrap(), told)
+}
+
+#[test]
+fn a_page_that_is_wrong_in_one_thing_alone_is_neither_shown_nor_kept_and_the_next_good_one_is() {
+    let home = tempfile::tempdir().unwrap();
+    let feed = Issuer::start(signed(7, &whole(REGION, 2)));
+    let (mut follower, mut told) = follow(&feed.url, home.path());
+    wait(|| follower.view().revocation_count() == 2);
+    for (what, forged) in [
+        ("a stranger's", signed(8, &whole(REGION, 3))),
+        ("another region's", signed(7, &whole("https://b", 3))),
+        ("news of another region's", signed(7, &more("https://b", 2, 3))),
+        ("of before", signed(7, &whole(REGION, 1))),
+        ("leading on from later", signed(7, &more(REGION, 3, 4))),
+        ("leading on from before", signed(7, &more(REGION, 1, 3))),
+    ] {
+        feed.says(forged);
+        // One that begins anew asks again sooner.
+        drop(follower);
+        (follower, told) = follow(&feed.url, home.path());
+        let asked = feed.asked.load(Ordering::SeqCst);
+        wait(|| feed.asked.load(Ordering::SeqCst) > asked + 2);
+        assert_eq!(*follower.view(), viewed(2), "{what}");
+    }
+    // After all that failed, nothing of what is good is missed.
+    feed.says(signed(7, &more(REGION, 2, 3)));
+    wait(|| follower.view().revocation_count() == 3);
+    assert_eq!(told.lock().unwrap().last(), Some(&3), "whoever decides hears of it too");
+    drop(follower);
+    let (again, _) = follow("http://127.0.0.1:1", home.path());
+    assert_eq!(*again.view(), viewed(3), "it is on disk");
 }

@@ -4,6 +4,7 @@
 //! that could not be read is never taken for one that is not there.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::segment::SegmentError;
 use crate::{Hash, Origin, layout};
@@ -27,11 +28,31 @@ impl SourceError {
     }
 }
 
-/// A record that was read by its number, and its path to a root.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Indexed {
-    pub record: Vec<u8>,
-    pub path: Vec<Hash>,
+/// First record of a piece of a log, and the log's size up to the piece's end.
+pub type Piece = (u64, u64);
+
+/// Takes a record's number and its bytes.
+pub type Take<'t> = dyn FnMut(u64, &[u8]) + 't;
+
+/// Logs that lie in pieces, out of which records can be had without the others.
+pub trait Pieces {
+    /// The pieces of a log, in order; none where it is not here.
+    fn of(&self, log: &Origin) -> Vec<Piece>;
+
+    /// Wall clocks of a piece's first and last record.
+    fn times(&self, log: &Origin, piece: Piece) -> Result<(u64, u64), SourceError>;
+
+    /// Hands out a piece's records from one number to before another, in order.
+    fn records(
+        &self,
+        log: &Origin,
+        piece: Piece,
+        span: Range<u64>,
+        take: &mut Take<'_>,
+    ) -> Result<(), SourceError>;
+
+    /// The path of a record, by its number, in the tree of a size; `None` where the pieces do not reach that far.
+    fn path(&self, log: &Origin, at: (u64, u64)) -> Result<Option<Vec<Hash>>, SourceError>;
 }
 
 /// The files of a region's log, by their paths below its directory (`layout`); several may be read at once.
@@ -52,13 +73,9 @@ pub trait LogSource: Sync {
         0
     }
 
-    /// Record `seq` of a stream, and its path in the tree of `size`; `None` where nothing says where it lies.
-    fn indexed(
-        &self,
-        _stream: &Origin,
-        (_seq, _size): (u64, u64),
-    ) -> Result<Option<Indexed>, SourceError> {
-        Ok(None)
+    /// The same logs in pieces, where they lie so.
+    fn pieces(&self) -> Option<&dyn Pieces> {
+        None
     }
 
     /// How far the registry must reach at least, by what was read so far. Only where a log is carried here piece by piece do

@@ -75,6 +75,11 @@ impl Index {
         Some(Place { bytes: begin..end, nth: seq.saturating_sub(first) })
     }
 
+    /// The leaf hash of record `seq`.
+    pub fn leaf(&self, seq: u64) -> Option<&Hash> {
+        self.leaves.get(usize::try_from(seq.checked_sub(self.first())?).ok()?)
+    }
+
     /// The root over all records up to the segment's end.
     pub fn root(&self) -> Hash {
         let mut tree = self.before.clone();
@@ -115,7 +120,7 @@ impl Index {
 }
 
 /// The path of record `seq` in the tree of `size`, from the index of its segment and those that follow up to there.
-pub fn path(indexes: &[Index], (seq, size): (u64, u64)) -> Option<Vec<Hash>> {
+pub fn path(indexes: &[&Index], (seq, size): (u64, u64)) -> Option<Vec<Hash>> {
     let first = indexes.first()?.first();
     let mut blocks = Blocks::after(indexes.first()?.before.clone());
     for index in indexes {
@@ -219,12 +224,13 @@ mod tests {
             let seq = first + at % indexes[0].leaves.len() as u64;
             let size = seq + 1 + more % (begin - seq);
             let all: Vec<Hash> = (0..size).map(leaf).collect();
+            let indexes: Vec<&Index> = indexes.iter().collect();
             let found = path(&indexes, (seq, size)).unwrap();
             prop_assert!(includes(size, root(&all), (seq, leaf(seq)), &found));
             prop_assert_eq!(indexes[0].root(), root(&(0..indexes[0].size()).map(leaf).collect::<Vec<_>>()));
             prop_assert_eq!(path(&indexes, (seq, begin + 1)), None);
             let parsed = Index::parse(&indexes[0].encode()).unwrap();
-            prop_assert_eq!(&parsed, &indexes[0]);
+            prop_assert_eq!(&parsed, indexes[0]);
         }
 
         #[test]

@@ -5,20 +5,24 @@
 //! only along one chain: trusted region key, birth note, stream key, checkpoint, path, the record's exact bytes.
 
 mod disclosed;
+mod narrow;
 
 use aegis_audit_chain::link::{Pruned, Walker};
 use aegis_audit_chain::note::{NoteError, Verifier};
 use aegis_audit_chain::record::{AnchorEntry, Kind, Record, RecordError};
 use aegis_audit_chain::registry::{RegistryError, RegistryReader, Stream};
-use aegis_audit_chain::source::{Indexed, LogSource, SourceError};
+use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::tree::Blocks;
 use aegis_audit_chain::walk::walk_file;
 use aegis_audit_chain::{Hash, Head, Origin, born_stream, layout, record, tree};
 use aegis_audit_trust::Trust;
+use aegis_domain::DecisionId;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 pub use disclosed::{Disclosed, digests};
+
+use narrow::{Narrow, REACHES};
 
 const TITLE: &str = "c2sp.org/tlog-proof@v1";
 /// A tree of 64-bit size has no longer path.
@@ -152,26 +156,43 @@ pub fn prove(
     Ok(proofs)
 }
 
-/// Proves one record by its place in a stream; where the log has an index, the stream's other records are not read.
+/// Proves one record by its place in a stream. Where the log lies in pieces, none is read but those about the record.
 pub fn prove_at(
     source: &dyn LogSource,
     trust: &Trust,
     (origin, seq): (&Origin, u64),
 ) -> Result<Option<Proof>, ProofError> {
     for (registry, region) in trust.registries().filter(|(it, _)| it.vouches_for(origin)) {
+        let narrow = Narrow::of(source, registry);
+        if let Some(proof) = narrow.map(|narrow| narrow.at(origin, seq)).transpose()?.flatten() {
+            return Ok(Some(proof));
+        }
         let mut all = streams(source, (registry, region))?.into_iter();
         let Some(stream) = all.find(|stream| stream.born.origin == *origin) else { continue };
-        let anchor = stream.anchors.iter().find(|anchor| anchor.size > seq);
-        if let Some(anchor) = anchor
-            && let Some(found) = source.indexed(origin, (seq, anchor.size))?
-        {
-            let Indexed { record, path } = found;
-            return assemble(source, anchor, (seq, record), Some(path)).map(Some);
-        }
         let is_it = &mut |_: &Origin, record: &Record| record.head.seq == seq;
         return Ok(stream_proofs(source, (&stream, region), is_it)?.pop());
     }
     Ok(None)
+}
+
+/// Proves a decision and its outcome. Where the log lies in pieces, it is looked for about the time that its id names, and
+/// elsewhere only if it is not there.
+pub fn prove_call(
+    source: &dyn LogSource,
+    trust: &Trust,
+    id: DecisionId,
+) -> Result<Vec<Proof>, ProofError> {
+    let narrows: Vec<Narrow<'_>> =
+        trust.registries().filter_map(|(registry, _)| Narrow::of(source, registry)).collect();
+    for reach in REACHES {
+        for narrow in &narrows {
+            let proofs = narrow.call(id, reach)?;
+            if !proofs.is_empty() {
+                return Ok(proofs);
+            }
+        }
+    }
+    prove(source, trust, &mut |_, record| narrow::is_of(record, id))
 }
 
 /// The streams that a registry names; none where it is not here.

@@ -39,7 +39,7 @@ pub enum JournalError {
     Failed(io::ErrorKind),
     /// Whoever goes on writes a second history.
     #[error(
-        "the region has seen more of this audit log than this disk holds, or another history of it: this data directory is \
+        "witnesses have seen more of this audit log than this disk holds, or another history of it: this data directory is \
          an older copy, or a second gateway has one; bring back the newest copy and end the other gateway, or set the \
          folder `audit` aside and give this gateway a new `name`"
     )]

@@ -34,6 +34,6 @@ pub use recover::{Recovered, RecoveredStream, Unsettled};
 pub use ship::{
     BACKLOG_BYTES_MAX, IsRead, Keep, SHIP_EVERY, ShipConfig, ShipError, Shipper, Standing, start,
 };
-pub use source::{Directory, Log};
+pub use source::{Directory, Log, Staying};
 pub use stream_reader::{StreamReader, Wants};
 pub use tail::Tail;

@@ -57,6 +57,41 @@ impl Log {
         let regions = trust.by_region();
         regions.iter().map(|trust| work(&BucketLog::open(bucket, trust, indexes)?, trust)).collect()
     }
+
+    /// The same, to be read again and again.
+    pub fn stay(&self, trust: &Trust) -> Result<Vec<Staying<'_>>, BucketError> {
+        let (bucket, indexes) = match self {
+            Self::Directory(directory) => return Ok(vec![Staying::Directory(directory)]),
+            Self::Bucket(bucket, indexes) => (bucket, *indexes),
+        };
+        let open = |trust| BucketLog::open(bucket, trust, indexes).map(Box::new);
+        let regions = trust.by_region();
+        regions.iter().map(|trust| open(trust).map(Staying::Bucket)).collect()
+    }
+}
+
+/// One region's log, to be read while it grows.
+#[derive(Debug)]
+pub enum Staying<'l> {
+    Directory(&'l Directory),
+    Bucket(Box<BucketLog<'l>>),
+}
+
+impl Staying<'_> {
+    pub fn source(&self) -> &dyn LogSource {
+        match self {
+            Self::Directory(directory) => *directory,
+            Self::Bucket(log) => log.as_ref(),
+        }
+    }
+
+    /// Looks for what was written since.
+    pub fn refresh(&mut self) -> Result<(), BucketError> {
+        match self {
+            Self::Directory(_) => Ok(()),
+            Self::Bucket(log) => log.refresh(),
+        }
+    }
 }
 
 /// A log in the journal's own directory, or in a copy of it.

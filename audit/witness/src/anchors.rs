@@ -283,23 +283,20 @@ impl Anchoring {
     /// Ends the log where going on would make a second history, and begins anew with voters who forgot it.
     fn part(&mut self, error: &AnchorError) {
         match error {
-            AnchorError::Witness(error) => match error {
-                WitnessError::Ahead { .. } | WitnessError::Forked => {
-                    let registry = &self.files.registry;
-                    tracing::error!(%registry, %error, "the region knows another history of this audit log; it ends here");
-                    self.is_disowned = true;
-                    (self.disown)();
-                }
-                // They were restored from a time before this log.
-                WitnessError::UnknownLog | WitnessError::NotCosigned => self.known_at = None,
-                WitnessError::Channel(_)
-                | WitnessError::UnknownKey
-                | WitnessError::Malformed
-                | WitnessError::Contended
-                | WitnessError::Files
-                | WitnessError::Read(_) => {}
-            },
-            AnchorError::Registrar(_) | AnchorError::Head | AnchorError::Known(_) => {}
+            AnchorError::Witness(error) if error.contradicts() => {
+                let registry = &self.files.registry;
+                tracing::error!(%registry, %error, "the region knows another history of this audit log; it ends here");
+                self.is_disowned = true;
+                (self.disown)();
+            }
+            // They were restored from a time before this log.
+            AnchorError::Witness(WitnessError::UnknownLog | WitnessError::NotCosigned) => {
+                self.known_at = None;
+            }
+            AnchorError::Witness(_)
+            | AnchorError::Registrar(_)
+            | AnchorError::Head
+            | AnchorError::Known(_) => {}
         }
     }
 }

@@ -39,6 +39,23 @@ pub(crate) enum WitnessError {
     Read(#[from] io::Error),
 }
 
+impl WitnessError {
+    /// Whether the witness knows another history of the log, or more of this one.
+    pub(crate) fn contradicts(&self) -> bool {
+        match self {
+            Self::Ahead { .. } | Self::Forked => true,
+            Self::Channel(_)
+            | Self::UnknownLog
+            | Self::UnknownKey
+            | Self::Malformed
+            | Self::Contended
+            | Self::NotCosigned
+            | Self::Files
+            | Self::Read(_) => false,
+        }
+    }
+}
+
 /// A witness that is asked.
 pub(crate) struct Asker {
     channel: Box<dyn Channel>,

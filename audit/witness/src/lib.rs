@@ -14,4 +14,6 @@ mod witnesses;
 pub use anchors::{AnchorConfig, AnchorStanding, Anchors};
 pub use channel::{Channel, ChannelError, Http};
 pub use region::{HttpRegistrar, Registrar, RegistrarError, Voter};
-pub use witnesses::{RoundError, WitnessAt, WitnessConfig, WitnessStanding, Witnesses};
+pub use witnesses::{
+    Quorum, QuorumStanding, RoundError, WitnessAt, WitnessConfig, WitnessStanding, Witnesses,
+};

@@ -4,62 +4,71 @@
 //! out once, from a segment whose manifest a trusted key signed.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use aegis_audit_chain::frame::Frames;
 use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::{Origin, layout, record};
-use aegis_audit_ship::Log;
+use aegis_audit_ship::{Log, Staying};
 use aegis_audit_trust::Trust;
 
 use crate::EvidenceError;
-use crate::log::LogArgs;
 
 /// Takes a record's stream and its bytes.
 type Take<'t> = dyn FnMut(&Origin, &[u8]) -> Result<(), EvidenceError> + 't;
 
 /// A bucket, and how far each of its streams was read.
 #[derive(Debug)]
-pub struct Follower {
-    log: Log,
-    trust: Trust,
+pub struct Follower<'l> {
+    log: &'l Log,
+    trust: &'l Trust,
+    /// What was listed so far; none before the first time.
+    logs: Vec<Staying<'l>>,
     /// By the stream's directory: the number of the first record that was not handed out.
     next: BTreeMap<String, u64>,
-    has_begun: bool,
 }
 
-impl Follower {
-    pub fn open(log: &LogArgs, root: &Path) -> Result<Self, EvidenceError> {
-        let (log, trust) = log.open(root)?;
-        Ok(Self { log, trust, next: BTreeMap::new(), has_begun: false })
+/// What came of looking once more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// Whether anything was handed out.
+    pub is_new: bool,
+    /// Why something could not be read now.
+    pub trouble: Option<String>,
+}
+
+impl<'l> Follower<'l> {
+    pub fn new(log: &'l Log, trust: &'l Trust) -> Self {
+        Self { log, trust, logs: Vec::new(), next: BTreeMap::new() }
     }
 
     /// Hands out what came since the last time; the first time, the newest segment of each stream. What cannot be read now is
-    /// read the next time, and handed back as a word about it.
-    pub fn read(&mut self, take: &mut Take<'_>) -> Result<Option<String>, EvidenceError> {
-        let Self { log, trust, next, has_begun } = self;
-        let mut trouble = None;
-        let read = log.each(trust, &mut |source, _| {
-            for dir in stream_dirs(source)? {
-                let from = next.get(&dir).copied();
-                let from = if *has_begun { from.or(Some(0)) } else { from };
-                match stream(source, (&dir, from), take) {
-                    Ok(to) => drop(next.insert(dir, to)),
-                    Err(Stop::Later(why)) => trouble = Some(why),
+    /// read the next time. What was listed once is not listed again.
+    pub fn read(&mut self, take: &mut Take<'_>) -> Result<Looked, EvidenceError> {
+        let has_begun = !self.logs.is_empty();
+        let mut looked = Looked::default();
+        if !has_begun {
+            self.logs = self.log.stay(self.trust)?;
+        }
+        for log in &mut self.logs {
+            // A store that is away keeps nobody from waiting for it, once it was there.
+            if has_begun && let Err(error) = log.refresh() {
+                looked.trouble = Some(error.to_string());
+                continue;
+            }
+            for dir in stream_dirs(log.source())? {
+                let from = self.next.get(&dir).copied();
+                let from = if has_begun { from.or(Some(0)) } else { from };
+                match stream(log.source(), (&dir, from), take) {
+                    Ok(to) => {
+                        looked.is_new |= Some(to) != from;
+                        self.next.insert(dir, to);
+                    }
+                    Err(Stop::Later(why)) => looked.trouble = Some(why),
                     Err(Stop::Error(error)) => return Err(error),
                 }
             }
-            Ok::<(), EvidenceError>(())
-        });
-        match read {
-            // A store that is away keeps nobody from waiting for it, once it was there.
-            Err(EvidenceError::Bucket(error)) if *has_begun => Ok(Some(error.to_string())),
-            read => {
-                read?;
-                *has_begun = true;
-                Ok(trouble)
-            }
         }
+        Ok(looked)
     }
 }
 
@@ -93,8 +102,13 @@ fn stream(
     firsts.sort_unstable();
     let newest = firsts.last().copied().unwrap_or(0);
     let mut next = from.unwrap_or(newest);
+    // A piece of a bucket was read whole, and does not grow.
+    let is_read = source.pieces().is_some() && from.is_some();
     // The file that holds the next record, and those behind it.
-    let begin = firsts.partition_point(|first| *first <= next).saturating_sub(1);
+    let begin = match is_read {
+        true => firsts.partition_point(|first| *first < next),
+        false => firsts.partition_point(|first| *first <= next).saturating_sub(1),
+    };
     for first in firsts.into_iter().skip(begin) {
         let bytes = source.read(&format!("{wal}/{first:020}.wal")).map_err(stop)?;
         let bytes = bytes.unwrap_or_default();

@@ -29,7 +29,7 @@ pub use erase::EraseArgs;
 pub use error::EvidenceError;
 pub use export::ExportArgs;
 pub use filter::FilterArgs;
-pub use follow::Follower;
+pub use follow::{Follower, Looked};
 pub use interrupt::Interrupt;
 pub use joined::TrustArgs;
 pub use log::{LogArgs, StoreOption, load_trust, open_log, store_option};

@@ -37,7 +37,7 @@ pub struct LogArgs {
 }
 
 impl LogArgs {
-    pub(crate) fn open(&self, root: &Path) -> Result<(Log, Trust), EvidenceError> {
+    pub fn open(&self, root: &Path) -> Result<(Log, Trust), EvidenceError> {
         let own = || root.join("audit").display().to_string();
         let from = self.from.clone().unwrap_or_else(own);
         Ok((open_log(&from, &self.store_option)?, self.trust(root)?))

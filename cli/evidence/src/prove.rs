@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::Cursor;
 use aegis_audit_chain::record::{Entry, Kind, Record};
-use aegis_audit_proof::{Proof, Proven, prove, prove_at};
+use aegis_audit_proof::{Proof, Proven, prove_at, prove_call};
 use aegis_domain::DecisionId;
 use clap::Args;
 use serde_json::{Value, json};
@@ -78,9 +78,7 @@ impl ProveArgs {
                 Wanted::Record(Cursor { origin, seq }) => {
                     prove_at(source, trust, (origin, *seq)).map(Vec::from_iter)
                 }
-                Wanted::Decision(id) => {
-                    prove(source, trust, &mut |_, record| is_about(record, *id))
-                }
+                Wanted::Decision(id) => prove_call(source, trust, *id),
             };
             made.map_err(|error| EvidenceError::invalid("the audit log", error))
         })?;

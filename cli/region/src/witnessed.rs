@@ -5,12 +5,13 @@
 
 use std::path::Path;
 
-use aegis_audit_chain::Head;
 use aegis_audit_chain::cosignature::Witness;
 use aegis_audit_chain::note::{Verifier, split};
 use aegis_audit_chain::submission::{Answer, Submission};
+use aegis_audit_chain::{Head, Origin};
 use aegis_audit_trust::Trust;
 use aegis_audit_witness::{Channel as _, Http};
+use aegis_domain::Region;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -42,8 +43,14 @@ Keep the output where the log's operator cannot change it: a log that is cut bac
 
 Examples:
   aegisctl audit heads > heads.txt
-  aegisctl audit verify --from s3://audit/eu-west-1 --trust region.txt --heads heads.txt")]
+  aegisctl audit verify --from s3://audit/eu-west-1 --trust region.txt --heads heads.txt
+
+Voters that witness another region's logs say of these alone:
+  aegisctl audit heads --logs-of eu-west-1 --control https://control.us-east-1.example.com > heads.txt")]
 pub struct HeadsArgs {
+    /// Only of the logs of this region's gateways, which need not be the voters' own.
+    #[arg(long, value_name = "REGION", value_parser = Region::parse)]
+    logs_of: Option<Region>,
     #[command(flatten)]
     access: Access,
 }
@@ -54,6 +61,9 @@ pub struct LedgerTrustArgs {
     /// A witness outside the region, by its verifier key; one of them must have seen a head besides most voters. May be repeated.
     #[arg(long, value_name = "VKEY", value_parser = witness)]
     witness: Vec<Witness>,
+    /// Believe only the logs of this region's gateways, which need not be the voters' own.
+    #[arg(long, value_name = "REGION", value_parser = Region::parse)]
+    logs_of: Option<Region>,
     #[command(flatten)]
     access: Access,
 }
@@ -64,7 +74,7 @@ fn witness(vkey: &str) -> Result<Witness, String> {
 
 impl LogsArgs {
     pub fn run(&self, data: &Path) -> Result<Told, RegionError> {
-        let region = Region::ask(&self.access, data)?;
+        let region = Witnessed::ask(&self.access, data)?;
         let row = |log: &Value| {
             let cell = |column: &&str| match (*column, log.get(*column)) {
                 ("evidence", Some(Value::Array(found))) => found.len().into(),
@@ -88,7 +98,7 @@ impl LogsArgs {
 
 impl HeadsArgs {
     pub fn run(&self, data: &Path) -> Result<Told, RegionError> {
-        let region = Region::ask(&self.access, data)?;
+        let region = Witnessed::ask(&self.access, data)?.of(self.logs_of.as_ref());
         let voters = region.voters();
         let mut others = self.others(&voters)?;
         let (mut notes, mut missing) = (String::new(), 0_usize);
@@ -126,7 +136,7 @@ impl HeadsArgs {
 impl LedgerTrustArgs {
     /// The policy that believes the region's logs where most of its voters have seen them.
     pub fn policy(&self, data: &Path) -> Result<String, RegionError> {
-        let region = Region::ask(&self.access, data)?;
+        let region = Witnessed::ask(&self.access, data)?.of(self.logs_of.as_ref());
         let mut lines = Vec::new();
         for log in &region.logs {
             let key = log.get("key").and_then(Value::as_str);
@@ -176,12 +186,12 @@ struct Voter {
 }
 
 /// What the ledger says.
-struct Region {
+struct Witnessed {
     logs: Vec<Value>,
     witnesses: Vec<Value>,
 }
 
-impl Region {
+impl Witnessed {
     fn ask(access: &Access, data: &Path) -> Result<Self, RegionError> {
         let client = access.admin(data)?;
         let logs = pages::all(&client, "/v1/audit/logs", "logs")?;
@@ -189,6 +199,18 @@ impl Region {
         let witnesses = body.get("witnesses").and_then(Value::as_array).cloned();
         let witnesses = witnesses.ok_or(RegionError::Answer { what: "witnesses" })?;
         Ok(Self { logs, witnesses })
+    }
+
+    /// The logs of one region's gateways, or all of them.
+    fn of(mut self, region: Option<&Region>) -> Self {
+        let origin = |log: &Value| Origin::parse(log.get("origin")?.as_str()?).ok();
+        let is_of = |log: &Value| {
+            region.is_none_or(|region| {
+                origin(log).is_some_and(|origin| origin.region() == region.as_str())
+            })
+        };
+        self.logs.retain(is_of);
+        self
     }
 
     /// Those who cosign now.

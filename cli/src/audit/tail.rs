@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use aegis_audit_chain::Origin;
 use aegis_audit_chain::record::{Entry, Record};
-use aegis_cli_evidence::{FilterArgs, Follower, Interrupt, LogArgs};
+use aegis_cli_evidence::{FilterArgs, Follower, Interrupt, LogArgs, Looked};
 use aegis_domain::Timestamp;
 use clap::Args;
 
@@ -22,8 +22,10 @@ use aegis_cli_sheet::{Mood, Sheet};
 const LINES_MAX: usize = 10_000;
 /// How soon a new record of a journal is seen.
 const POLL: Duration = Duration::from_millis(250);
-/// How often a bucket is listed; gateways ship every ten seconds.
+/// How soon a bucket is looked into again after it had something new; gateways ship every ten seconds.
 const BUCKET_POLL: Duration = Duration::from_secs(2);
+/// The same where nothing comes: twice as long each time, up to this.
+const BUCKET_POLL_IDLE: Duration = Duration::from_secs(16);
 
 /// Show the latest decisions and outcomes, of one gateway or of all.
 #[derive(Debug, Args)]
@@ -67,7 +69,9 @@ struct Watch<'w> {
     screen: &'w Screen,
     journals: Vec<PathBuf>,
     streams: Vec<Cursor>,
-    bucket: Option<Follower>,
+    bucket: Option<Follower<'w>>,
+    /// When the bucket was looked into last, and how long it is left alone since.
+    asked: (Instant, Duration),
     /// The first record of each stream that was not seen yet, wherever it was read.
     next: BTreeMap<Origin, u64>,
     /// What was said last about a bucket that cannot be read.
@@ -79,9 +83,10 @@ pub(super) fn run(args: &TailArgs, home: &Home, screen: &Screen) -> Result<Exit,
     if journals.is_empty() && args.log.from.is_none() {
         journals.push(home.audit());
     }
-    let bucket = args.log.from.as_ref().map(|_| Follower::open(&args.log, home.root()));
-    let (bucket, streams, next) = (bucket.transpose()?, open(&journals)?, BTreeMap::new());
-    let mut watch = Watch { args, screen, journals, streams, bucket, next, trouble: None };
+    let opened = args.log.from.as_ref().map(|_| args.log.open(home.root())).transpose()?;
+    let bucket = opened.as_ref().map(|(log, trust)| Follower::new(log, trust));
+    let (streams, next, asked) = (open(&journals)?, BTreeMap::new(), (Instant::now(), BUCKET_POLL));
+    let mut watch = Watch { args, screen, journals, streams, bucket, asked, next, trouble: None };
     let lines = usize::from(args.lines).min(LINES_MAX);
     watch.streams.iter_mut().for_each(Cursor::skip_to_newest_file);
     let mut last = watch.written(lines)?;
@@ -112,16 +117,15 @@ impl Watch<'_> {
     fn follow(mut self) -> Result<Exit, Failure> {
         let interrupt = Interrupt::watch()
             .map_err(|error| Failure::file("the signal", Path::new("SIGINT"), error))?;
-        let mut asked = Instant::now();
         while !interrupt.comes_within(POLL) {
             let known =
                 |stream: &Cursor| self.streams.iter().any(|it| it.folder() == stream.folder());
             let born: Vec<_> = open(&self.journals)?.into_iter().filter(|it| !known(it)).collect();
             self.streams.extend(born);
             let mut new = self.written(usize::MAX)?;
-            if asked.elapsed() >= BUCKET_POLL {
+            let (asked, pause) = self.asked;
+            if asked.elapsed() >= pause {
                 new.extend(self.shipped(usize::MAX)?);
-                asked = Instant::now();
             }
             if !new.is_empty() {
                 show(&latest(new, usize::MAX), self.screen, Heading::Left)?;
@@ -150,10 +154,10 @@ impl Watch<'_> {
 
     /// The latest records that were shipped since the last time.
     fn shipped(&mut self, lines: usize) -> Result<Vec<Seen>, Failure> {
-        let Self { args, screen, bucket, next, trouble, .. } = self;
+        let Self { args, screen, bucket, next, trouble, asked, .. } = self;
         let Some(bucket) = bucket else { return Ok(Vec::new()) };
         let (mut all, mut flaw) = (Vec::new(), None);
-        let told = bucket.read(&mut |origin, bytes| {
+        let Looked { is_new, trouble: told } = bucket.read(&mut |origin, bytes| {
             match seen((args, screen), next, (origin, bytes)) {
                 Ok(one) => all.extend(one),
                 Err(failure) => flaw = flaw.take().or(Some(failure)),
@@ -164,6 +168,8 @@ impl Watch<'_> {
             screen.say(&format!("the bucket is asked again: {why}"));
         }
         *trouble = told;
+        let longer = asked.1.saturating_mul(2).min(BUCKET_POLL_IDLE);
+        *asked = (Instant::now(), if is_new { BUCKET_POLL } else { longer });
         flaw.map_or(Ok(latest(all, lines)), Err)
     }
 }

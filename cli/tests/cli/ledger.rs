@@ -83,6 +83,7 @@ impl Ledger {
             disk,
             heads: vec![anchors.cosigned()],
             witnesses: Vec::new(),
+            quorum: None,
         });
         (anchors, witnesses.unwrap())
     }

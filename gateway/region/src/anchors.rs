@@ -13,8 +13,8 @@ use aegis_audit_chain::cosignature::Witness;
 use aegis_audit_chain::submission::Answer;
 use aegis_audit_ship::{Journal, JournalConfig};
 use aegis_audit_witness::{
-    AnchorConfig, Anchors, Channel, ChannelError, Http, HttpRegistrar, Registrar, RegistrarError,
-    Voter, WitnessAt, WitnessConfig, Witnesses,
+    AnchorConfig, Anchors, Channel, ChannelError, Http, HttpRegistrar, Quorum, Registrar,
+    RegistrarError, Voter, WitnessAt, WitnessConfig, Witnesses,
 };
 use aegis_config::{Config, RegionRegistry};
 use aegis_control::{Control, LogError};
@@ -64,6 +64,9 @@ pub fn start(
     if anchors.is_none() && witnesses.is_empty() {
         return Ok((None, None));
     }
+    let disowned = Arc::clone(journal);
+    let disown = Arc::new(move || disowned.disown());
+    let quorum = config.witness_quorum.map(|least| Quorum { least, disown });
     let cosigned = anchors.as_ref().map(Anchors::cosigned);
     let wanted = WitnessConfig {
         dir: log.dir.clone(),
@@ -72,6 +75,7 @@ pub fn start(
         disk: Arc::clone(&log.disk),
         heads: cosigned.into_iter().chain([journal.newest_head()]).collect(),
         witnesses,
+        quorum,
     };
     let witnesses = Witnesses::start(wanted).context("witnesses cannot be asked")?;
     Ok((anchors, Some(witnesses)))

@@ -77,6 +77,12 @@ impl Ops {
         Some(format!("the region does not know this audit log: {why}"))
     }
 
+    /// Whether a log that a quorum of outside witnesses would not have could still take calls.
+    fn unasked(&self) -> Option<String> {
+        let quorum = self.gateway.corridor.witnesses.as_ref()?.quorum()?;
+        (!quorum.is_asked).then(|| "the outside witnesses were not asked yet".to_owned())
+    }
+
     async fn readiness(&self) -> (StatusCode, String) {
         let (status, text) = self.ask_readiness().await;
         let is_ready = status == StatusCode::OK;
@@ -95,7 +101,8 @@ impl Ops {
         if let Err(error) = self.gateway.corridor.journal.health() {
             return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n"));
         }
-        if let Some(why) = self.unreleased().or_else(|| self.unknown_log()) {
+        let why = self.unreleased().or_else(|| self.unknown_log()).or_else(|| self.unasked());
+        if let Some(why) = why {
             return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n"));
         }
         if let Err(error) = self.gateway.corridor.state.health().await {

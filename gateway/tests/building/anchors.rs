@@ -69,7 +69,7 @@ fn verify(house: &Building, ledger: &Value) -> Report {
     verify_region(&source, &Trust::parse(&trust).unwrap(), &options, &mut |_| {})
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     let status = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(status.success());
 }

@@ -58,7 +58,7 @@ fn shape(reply: &Reply) -> (u16, BTreeSet<String>, Value) {
     for name in ["decision_id", "trace_id", "instance", "attestation"] {
         problem.as_object_mut().unwrap().remove(name);
     }
-    for name in ["id", "expires_at"] {
+    for name in ["id", "expires_at", "expires_at_unix_s"] {
         problem["approval"].as_object_mut().map(|approval| approval.remove(name));
     }
     (reply.status.as_u16(), names, problem)

@@ -23,6 +23,8 @@ mod limits;
 mod mcp;
 mod modes;
 mod money;
+mod operators;
+mod outside;
 mod overruns;
 mod policies;
 mod probes;

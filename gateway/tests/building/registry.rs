@@ -144,6 +144,26 @@ async fn a_gateway_knows_what_it_knew_when_nobody_can_be_asked() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_heard_nothing_of_its_region_for_a_day_believes_its_keys_no_more() {
+    let mut first = region().await;
+    let plan = Plan::new().await.following(&first).await.with_own_clock();
+    let second = plan.start(GATEWAY).await;
+    if !second.has_own_clock() {
+        println!("skipped: no clock of its own can be had");
+        return;
+    }
+    let region = first.region();
+    let token = region.token(&region.agent("rover", json!({})), false);
+    until(&second, &token, None).await;
+    first.stop().await;
+    // The token has ended long ago; whose it was is known for as long as the region is believed.
+    second.set_clock(&format!("+{}", 23 * 60 * 60));
+    until(&second, &token, Some(Reason::TokenExpired)).await;
+    second.set_clock(&format!("+{}", 25 * 60 * 60));
+    until(&second, &token, Some(Reason::TokenKeyUnknown)).await;
+}
+
+#[tokio::test]
 async fn an_agents_mode_and_limits_are_those_of_its_registration() {
     let house = region().await;
     let region = house.region();

@@ -14,7 +14,9 @@ use aegis_control_client::{Client, Conditions};
 use aegis_document::Document;
 use aegis_domain::{Reason, Region, Secret, TenantId};
 use aegis_identity::{KeySet, SigningKey};
-use aegis_ledger::{Action, Choice, Environment, LineKey, Outcome, ReleaseAct};
+use aegis_ledger::{
+    Action, Choice, Environment, LineKey, Outcome, ReleaseAct, Residency, TenantAct,
+};
 use aegis_policy::{CompileContext, SIGNATURE_TYPE, Snapshot};
 use aegis_raft_store::Wish;
 use aegis_registry::Actor;
@@ -66,8 +68,12 @@ impl Author {
     }
 
     fn act(&self, act: ReleaseAct) -> Outcome {
+        self.propose(Action::Release(act))
+    }
+
+    fn propose(&self, action: Action) -> Outcome {
         let by = Actor::parse("tester").unwrap();
-        let wish = Wish { by, action: Action::Release(act), once: None };
+        let wish = Wish { by, action, once: None };
         let (node, handle) = (self.control.node().clone(), self.runtime.as_ref().unwrap().handle());
         let handle = handle.clone();
         let proposed = std::thread::spawn(move || handle.block_on(node.propose(wish)));
@@ -76,6 +82,10 @@ impl Author {
 
     /// Compiles a policy, signs it, and makes the next version of it.
     fn publish(&self, policy: &str) -> u32 {
+        self.publish_signed(policy, &self.key)
+    }
+
+    fn publish_signed(&self, policy: &str, key: &SigningKey) -> u32 {
         let ledger = self.control.node().ledger();
         let number = ledger.releases().line(&line()).map_or(Some(1), |line| line.next()).unwrap();
         drop(ledger);
@@ -84,7 +94,7 @@ impl Author {
         let snapshot = Snapshot::compile(&[document], CompileContext { version }).unwrap();
         let source = Hash::of(snapshot.source_digest().as_bytes());
         let bundle = snapshot.bundle().clone();
-        let jwt = self.key.sign(SIGNATURE_TYPE, bundle.signing_payload().as_bytes());
+        let jwt = key.sign(SIGNATURE_TYPE, bundle.signing_payload().as_bytes());
         let content = bundle.signed(jwt).archive().unwrap().bytes;
         let bundle = Hash::of(&content);
         self.act(ReleaseAct::Store { digest: bundle, content });
@@ -128,6 +138,17 @@ impl Author {
     fn admin(&self) -> Client {
         let token = fs::read_to_string(self.home.path().join("admin.token")).unwrap();
         Client::new(&self.url, Some(Secret::new(token)), None).unwrap()
+    }
+
+    /// Says in which region `acme` may be, and in no other.
+    fn place(&self, region: &str) {
+        let (tenant, home) = (line().tenant, Region::parse(region).unwrap());
+        let seen = {
+            let ledger = self.control.node().ledger();
+            ledger.tenants().get(&tenant).map_or(0, |placed| placed.changed)
+        };
+        let residency = Residency { allowed: BTreeSet::from([home.clone()]), home };
+        self.propose(Action::Tenant(TenantAct::Place { tenant, seen, residency }));
     }
 
     fn fleet(&self) -> Value {
@@ -226,6 +247,51 @@ async fn a_gateway_that_is_cut_off_goes_on_with_its_version_and_starts_again_wit
     assert_eq!(says(&house, "plain").await.is_ok().record().policy.unwrap().version, 2);
 }
 
+/// What the region hears of the one line of the one gateway, once that refuses a release.
+async fn refused(author: &Author) -> Value {
+    let begun = Instant::now();
+    loop {
+        let told = author.fleet()[0]["lines"][0].clone();
+        if told["state"] == "refused" {
+            return told;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{told}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_a_stranger_signed_is_refused_though_the_region_points_at_it() {
+    let (author, policy) = (Author::start(), policy().await);
+    author.activate(author.publish(&policy));
+    let house = author.gateway("gw").await.start(GATEWAY).await;
+    let stranger = SigningKey::from_seed([8; 32]);
+    author.activate(author.publish_signed(&stricter(&policy), &stranger));
+    let told = refused(&author).await;
+    assert_eq!((&told["version"], &told["released"]["version"]), (&json!(1), &json!(2)));
+    says(&house, "forbidden").await.is_denied(Reason::PolicyDenied);
+    assert_eq!(live(&house).await, 1);
+}
+
+#[tokio::test]
+async fn what_the_region_releases_here_no_more_decides_here_no_more_also_after_a_restart() {
+    let (author, policy) = (Author::start(), policy().await);
+    author.activate(author.publish(&policy));
+    let mut house = author.gateway("gw").await.start(GATEWAY).await;
+    says(&house, "plain").await.is_ok();
+    author.place("us-east-1");
+    let begun = Instant::now();
+    while says(&house, "plain").await.refused_for() != Some(Reason::DefaultDeny) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it still decides");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(author);
+    house.stop().await;
+    house.launch_again();
+    let said = house.readiness().await;
+    assert!(said.contains("no release of acme/test is at hand"), "{said}");
+}
+
 #[tokio::test]
 async fn a_version_that_fails_its_tests_is_refused_and_the_region_hears_why() {
     let (author, policy) = (Author::start(), policy().await);
@@ -234,15 +300,7 @@ async fn a_version_that_fails_its_tests_is_refused_and_the_region_hears_why() {
     let wrong = policy
         + "tests:\n- name: lie\n  tool: open\n  agent: { groups: [staff] }\n  cases:\n  - { params: { text: forbidden }, expect: allow }\n";
     author.activate(author.publish(&wrong));
-    let begun = Instant::now();
-    let told = loop {
-        let told = author.fleet()[0]["lines"][0].clone();
-        if told["state"] == "refused" {
-            break told;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "{told}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+    let told = refused(&author).await;
     assert!(told["refused"]["why"].as_str().unwrap().contains("test `lie"), "{told}");
     assert_eq!((&told["version"], &told["released"]["version"]), (&json!(1), &json!(2)));
     says(&house, "forbidden").await.is_denied(Reason::PolicyDenied);

@@ -28,7 +28,12 @@ pub(crate) async fn three() -> [Building; 3] {
 
 /// One voter more, and its id.
 async fn join(other: &Building) -> (Building, u64) {
-    let (plan, id) = Plan::new().await.joining(other);
+    join_with(Plan::new().await, other).await
+}
+
+/// The same with a plan of its own.
+pub(crate) async fn join_with(plan: Plan, other: &Building) -> (Building, u64) {
+    let (plan, id) = plan.joining(other);
     // Until it is one of the voters, nobody witnesses its audit log, and so it is not ready.
     let house = plan.launch(GATEWAY).await;
     eventually("it is promoted", || {

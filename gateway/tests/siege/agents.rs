@@ -15,11 +15,9 @@ use aegis_identity::{Claims, SigningKey, mint};
 use aegis_testkit::Building;
 use serde_json::{Value, json};
 
-use crate::Stage;
-use crate::town::Town;
+use crate::stage::Stage;
+use crate::town::{PATIENCE, Town};
 
-/// How long an agent waits for an answer: no gap between two answers of one gateway may be longer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 const AGENTS_OF_EACH: usize = 2;
 const PAUSE: Duration = Duration::from_millis(60);
 
@@ -117,66 +115,55 @@ pub(crate) struct Called {
 pub(crate) struct Diary {
     pub(crate) gateway: usize,
     pub(crate) calls: Vec<Called>,
+    /// The longest time without an answer, but for when the gateway was away.
+    pub(crate) gap: Duration,
 }
 
-impl Diary {
-    /// The longest time without an answer.
-    pub(crate) fn gap(&self, begun: Duration, ended: Duration) -> Duration {
-        let answered = self.calls.iter().filter(|call| call.heard.is_ok()).map(|call| call.at);
-        let mut before = begun;
-        let gaps = answered.chain([ended]).map(|at| {
-            let gap = at.saturating_sub(before);
-            before = at;
-            gap
-        });
-        gaps.max().unwrap_or_default()
-    }
-}
-
-pub(crate) struct Agents {
-    stage: Arc<Stage>,
-    begun: Duration,
-    threads: Vec<JoinHandle<Diary>>,
-}
-
-/// The diaries, and when they begin and end.
-pub(crate) struct Calls {
-    pub(crate) begun: Duration,
-    pub(crate) ended: Duration,
-    pub(crate) diaries: Vec<Diary>,
-}
+pub(crate) struct Agents(Vec<JoinHandle<Diary>>);
 
 pub(crate) fn start(stage: &Arc<Stage>, town: &Town) -> Agents {
     let mut threads = Vec::new();
     for (gateway, house) in town.gateways.iter().enumerate() {
-        for _ in 0..AGENTS_OF_EACH {
+        for number in 0..AGENTS_OF_EACH {
             let (stage, minter) = (Arc::clone(stage), Minter::of(house));
-            let to = house.at(house.port());
-            threads.push(std::thread::spawn(move || call(&stage, (gateway, to), &minter)));
+            let (agent, to) = ((gateway, number), house.at(house.port()));
+            stage.was_answered(agent, 0);
+            threads.push(std::thread::spawn(move || call(&stage, (agent, to), &minter)));
         }
     }
-    Agents { stage: Arc::clone(stage), begun: stage.begun.elapsed(), threads }
+    Agents(threads)
 }
 
-fn call(stage: &Stage, (gateway, to): (usize, SocketAddr), minter: &Minter) -> Diary {
-    let mut calls = Vec::new();
+fn call(stage: &Stage, (agent, to): ((usize, usize), SocketAddr), minter: &Minter) -> Diary {
+    let mut diary = Diary { gateway: agent.0, calls: Vec::new(), gap: Duration::ZERO };
+    let mut last = stage.elapsed();
     while !stage.is_over() {
+        if stage.is_away(diary.gateway) {
+            std::thread::sleep(PAUSE);
+            last = stage.elapsed();
+            continue;
+        }
         let (token, trace) = (minter.token(), fresh_trace());
         let body = json!({ "text": "harmless" });
         let call =
             Call { to, path: "/plain/x", token: &token, trace: &trace, approval: None, body };
-        let sent = Instant::now();
+        let (begun, sent) = (stage.instant(), Instant::now());
         let heard = call.send();
-        calls.push(Called { at: stage.begun.elapsed(), heard });
+        let at = stage.elapsed();
+        if heard.is_ok() {
+            stage.was_answered(agent, begun);
+            diary.gap = diary.gap.max(at.saturating_sub(last));
+            last = at;
+        }
+        diary.calls.push(Called { at, heard });
         std::thread::sleep(PAUSE.saturating_sub(sent.elapsed() / 4));
     }
-    Diary { gateway, calls }
+    diary
 }
 
 impl Agents {
     /// Call after the stage has ended.
-    pub(crate) fn join(self) -> Calls {
-        let diaries = self.threads.into_iter().map(|it| it.join().unwrap()).collect();
-        Calls { begun: self.begun, ended: self.stage.begun.elapsed(), diaries }
+    pub(crate) fn join(self) -> Vec<Diary> {
+        self.0.into_iter().map(|it| it.join().unwrap()).collect()
     }
 }

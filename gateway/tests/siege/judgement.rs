@@ -1,31 +1,31 @@
 //! What everybody saw, held against the ledger, the upstream and every audit log.
 //!
-//! Not here: how it was seen (`agents`, `people`, `overrides`, `revocations`). Invariant: nothing is judged by when it happened
-//! but a call's answer and a revocation, each against a bound that is far beyond what is promised.
+//! Not here: how it was seen (`agents`, `people`, `overrides`, `revocations`). Invariant: nothing is judged by how long it
+//! took; times are told, for whoever reads them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_audit_chain::record::DecisionEntry;
-use aegis_audit_verify::Verdict;
+use aegis_audit_verify::{Gap, Verdict};
 use aegis_domain::{DecisionId, Effect};
 use aegis_linear::{
     Grant, GrantCall, GrantReply, Of, Pointer, PointerCall, PointerReply, check, check_by,
 };
 use aegis_testkit::Building;
 
-use crate::agents::{Calls, PATIENCE};
+use crate::agents::Diary;
 use crate::overrides::Overrides;
 use crate::people::Pointers;
-use crate::revocations::{REFUSED_WITHIN, Revoked};
-use crate::town::Town;
+use crate::revocations::Out;
+use crate::town::{PATIENCE, Town};
 
 const CONFIGURATIONS_MAX: usize = 5_000_000;
 
 pub(crate) struct Seen {
-    pub(crate) calls: Calls,
+    pub(crate) calls: Vec<Diary>,
     pub(crate) pointers: Pointers,
     pub(crate) overrides: Overrides,
-    pub(crate) revoked: Vec<Revoked>,
+    pub(crate) revoked: Out,
     /// Of the pointer, once all voters knew the same.
     pub(crate) epoch: u64,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Seen {
 type Decisions = BTreeMap<DecisionId, DecisionEntry>;
 
 pub(crate) async fn judge(town: &mut Town, seen: Seen) {
-    no_agent_waited_long(&seen.calls);
+    every_call_was_answered(&seen.calls);
     who_was_revoked_stays_out(town, &seen.revoked);
     gateways_end_where_the_ledger_does(town, &seen.pointers).await;
     let epochs = Epochs::of(&seen.pointers, seen.epoch);
@@ -41,17 +41,18 @@ pub(crate) async fn judge(town: &mut Town, seen: Seen) {
     let decisions = logs(town).await;
     every_call_sent_is_on_record(town, &decisions);
     no_override_let_two_calls_out(town, &seen.overrides);
-    for diary in &seen.calls.diaries {
+    for diary in &seen.calls {
         let answered = diary.calls.iter().filter_map(|call| call.heard.as_ref().ok()?.decision);
         epochs.explain(answered.map(|id| &decisions[diary.gateway][&id]), &seen.pointers.digests);
     }
 }
 
-/// Decisions go on, whatever becomes of the voters: no gateway leaves an agent waiting beyond its patience, and none refuses.
-fn no_agent_waited_long(calls: &Calls) {
+/// Decisions go on, whatever becomes of the voters: every call is answered, none is refused; that no answer waited for the end of
+/// a fault, the fault has waited for.
+fn every_call_was_answered(diaries: &[Diary]) {
     let (mut count, mut longest) = (0, std::time::Duration::ZERO);
-    for diary in &calls.diaries {
-        longest = longest.max(diary.gap(calls.begun, calls.ended));
+    for diary in diaries {
+        longest = longest.max(diary.gap);
         for call in &diary.calls {
             count += 1;
             let heard = call.heard.as_ref();
@@ -59,11 +60,11 @@ fn no_agent_waited_long(calls: &Calls) {
             assert_eq!(heard.status, 200, "gateway {}: {heard:?}", diary.gateway);
         }
     }
-    assert!(longest < PATIENCE, "no answer for {longest:?}");
     eprintln!("{count} calls answered; the longest time without one at a gateway was {longest:?}");
 }
 
-fn who_was_revoked_stays_out(town: &Town, revoked: &[Revoked]) {
+fn who_was_revoked_stays_out(town: &Town, Out { revoked, overtaken }: &Out) {
+    assert!(*overtaken > 0, "no gateway heard later news");
     for house in &town.gateways {
         let door = house.at(house.port());
         let back: Vec<_> =
@@ -71,8 +72,10 @@ fn who_was_revoked_stays_out(town: &Town, revoked: &[Revoked]) {
         assert!(back.is_empty(), "revoked, refused, and let in again: {back:?}");
     }
     let longest = revoked.iter().map(|it| it.took).max();
-    assert!(longest.is_some_and(|it| it < REFUSED_WITHIN), "{longest:?}");
-    eprintln!("{} agents revoked; the last gateway refused after {longest:?}", revoked.len());
+    assert!(longest.is_some(), "nobody was revoked");
+    let count = revoked.len();
+    eprintln!("{count} agents revoked; the last gateway refused after {longest:?}");
+    eprintln!("{overtaken} times later news was known, and each time the revocation before it");
 }
 
 /// What decides on each gateway is what is active.
@@ -84,7 +87,7 @@ async fn gateways_end_where_the_ledger_does(town: &Town, seen: &Pointers) {
     for house in &town.gateways {
         let begun = std::time::Instant::now();
         while house.metric("aegis_policy_version{tenant=\"acme\"}").await != active {
-            assert!(begun.elapsed() < REFUSED_WITHIN, "a gateway does not get to {active}");
+            assert!(begun.elapsed() < PATIENCE, "a gateway does not get to {active}");
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     }
@@ -123,11 +126,17 @@ async fn logs(town: &mut Town) -> Vec<Decisions> {
 }
 
 async fn log(house: &mut Building) -> Decisions {
-    if house.is_running() {
+    let is_lost = !house.is_running();
+    if !is_lost {
         house.stop().await;
     }
     let report = house.verify();
-    assert_eq!(report.verdict(), Verdict::Pass, "{:?} {:?}", report.findings, report.gaps);
+    // Whoever was killed and never started again could sign no head over its last records.
+    let is_end = |gap: &Gap| matches!(gap, Gap::Unanchored { .. } | Gap::Tail { .. });
+    let is_cut_off = is_lost && report.gaps.iter().all(is_end);
+    let wanted =
+        if is_cut_off && !report.gaps.is_empty() { Verdict::Incomplete } else { Verdict::Pass };
+    assert_eq!(report.verdict(), wanted, "{:?} {:?}", report.findings, report.gaps);
     house.journal().decisions().into_iter().map(|decision| (decision.id, decision)).collect()
 }
 

@@ -13,10 +13,10 @@ use aegis_control_client::Conditions;
 use aegis_linear::{Grant, GrantCall, GrantReply, Of, Operation};
 use serde_json::json;
 
-use crate::Stage;
 use crate::agents::{Call, Minter, fresh_trace};
 use crate::doors::Street;
 use crate::people::{Fate, fate};
+use crate::stage::Stage;
 use crate::town::Town;
 
 const AMOUNT: u64 = 501;

@@ -12,8 +12,8 @@ use aegis_control_client::{Client, ClientError, Conditions};
 use aegis_linear::{Of, Operation, Pointer, PointerCall, PointerReply};
 use serde_json::{Value, json};
 
-use crate::Stage;
 use crate::doors::Street;
+use crate::stage::Stage;
 use crate::town::Town;
 
 pub(crate) const LINE: &str = "/v1/policies/acme/test";

@@ -1,7 +1,7 @@
 //! Agents that enrol, call through every gateway, and are revoked: refused everywhere from then on, and for good.
 //!
-//! Not here: how a revocation travels (`agents/follow`). Invariant: the clock of a revocation starts when the voter has answered
-//! it; an agent that was refused once after that is never let in again.
+//! Not here: how a revocation travels (`agents/follow`). Invariant: a gateway that knows anything the ledger took after
+//! a revocation was answered knows the revocation; whoever was refused once after that is never let in again.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -14,21 +14,20 @@ use aegis_domain::Jti;
 use aegis_identity::{CLIENT_ASSERTION_TYPE, SigningKey};
 use serde_json::json;
 
-use crate::Stage;
 use crate::agents::{Call, fresh_trace, now};
 use crate::doors::Street;
 use crate::people::{Fate, fate};
-use crate::town::Town;
+use crate::stage::Stage;
+use crate::town::{PATIENCE, Town};
 
-/// A voter that stands still holds a follower's question for 30 s, and the next is asked within 2 s (`agents/follow`). Where all
-/// voters were cut off from each other, it starts anew when they meet again; the longest fault takes 15 s.
-pub(crate) const REFUSED_WITHIN: Duration = Duration::from_secs(30 + 2 + 15);
 /// How long an agent may take to be known everywhere before another is tried.
 const KNOWN_WITHIN: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(50);
 const EVERY: Duration = Duration::from_millis(1_500);
 /// How many are enrolled before they are revoked.
-const AHEAD: usize = 6;
+const AHEAD: usize = 2;
+/// Of how many that were revoked last it is asked whether they are out, where later news is in.
+const LOOKED_BACK: usize = 3;
 
 /// One that was revoked.
 pub(crate) struct Revoked {
@@ -53,9 +52,19 @@ struct Known {
 }
 
 pub(crate) struct Revocations {
-    threads: [JoinHandle<()>; 2],
+    enroller: JoinHandle<usize>,
+    revoker: JoinHandle<()>,
     revoked: Arc<Mutex<Vec<Revoked>>>,
 }
+
+/// Those that were revoked, and how often a gateway that knew later news was found to know of one.
+pub(crate) struct Out {
+    pub(crate) revoked: Vec<Revoked>,
+    pub(crate) overtaken: usize,
+}
+
+/// The tokens of those whose revocation was answered, in that order.
+type Answered = Arc<Mutex<Vec<String>>>;
 
 struct Enroller {
     stage: Arc<Stage>,
@@ -63,18 +72,21 @@ struct Enroller {
     issuer: String,
     gateways: Vec<SocketAddr>,
     known: SyncSender<Box<Known>>,
+    answered: Answered,
     turn: usize,
+    overtaken: usize,
 }
 
 struct Revoker {
     stage: Arc<Stage>,
     gateways: Vec<SocketAddr>,
     known: Receiver<Box<Known>>,
+    answered: Answered,
     revoked: Arc<Mutex<Vec<Revoked>>>,
 }
 
 pub(crate) fn start(stage: &Arc<Stage>, town: &Town) -> Revocations {
-    let revoked = Arc::default();
+    let (revoked, answered) = (Arc::default(), Answered::default());
     let gateways: Vec<_> = town.gateways.iter().map(|house| house.at(house.port())).collect();
     // So that there is somebody to revoke also while nobody can enrol.
     let (told, known) = sync_channel(AHEAD);
@@ -84,20 +96,23 @@ pub(crate) fn start(stage: &Arc<Stage>, town: &Town) -> Revocations {
         issuer: town.voters[0].house.region().url().to_owned(),
         gateways: gateways.clone(),
         known: told,
+        answered: Arc::clone(&answered),
         turn: 0,
+        overtaken: 0,
     };
-    let revoker =
-        Revoker { stage: Arc::clone(stage), gateways, known, revoked: Arc::clone(&revoked) };
-    let threads =
-        [std::thread::spawn(move || enroller.run()), std::thread::spawn(move || revoker.run())];
-    Revocations { threads, revoked }
+    let stage = Arc::clone(stage);
+    let revoker = Revoker { stage, gateways, known, answered, revoked: Arc::clone(&revoked) };
+    let enroller = std::thread::spawn(move || enroller.run());
+    let revoker = std::thread::spawn(move || revoker.run());
+    Revocations { enroller, revoker, revoked }
 }
 
 impl Revocations {
     /// Call after the stage has ended.
-    pub(crate) fn join(self) -> Vec<Revoked> {
-        self.threads.into_iter().for_each(|it| it.join().unwrap());
-        std::mem::take(&mut *self.revoked.lock().unwrap())
+    pub(crate) fn join(self) -> Out {
+        let overtaken = self.enroller.join().unwrap();
+        self.revoker.join().unwrap();
+        Out { revoked: std::mem::take(&mut *self.revoked.lock().unwrap()), overtaken }
     }
 }
 
@@ -109,11 +124,13 @@ fn status(to: SocketAddr, token: &str) -> Option<u16> {
 }
 
 impl Enroller {
-    fn run(mut self) {
+    fn run(mut self) -> usize {
         while !self.stage.is_over() {
             self.turn += 1;
             let (id, voter) = (format!("rover-{}", self.turn), self.street.pick(self.turn).client);
-            let token = self.enrolled(&voter, &id).filter(|token| self.is_known(token));
+            let before: Vec<_> =
+                self.answered.lock().unwrap().iter().rev().take(LOOKED_BACK).cloned().collect();
+            let token = self.enrolled(&voter, &id).filter(|token| self.is_known(token, &before));
             let mut known = token.map(|token| Box::new(Known { id, token, voter }));
             while let Some(Err(TrySendError::Full(back))) =
                 known.take().map(|one| self.known.try_send(one))
@@ -122,6 +139,7 @@ impl Enroller {
                 std::thread::sleep(PAUSE);
             }
         }
+        self.overtaken
     }
 
     /// A new agent's token. Whatever fails on the way, another agent is tried next.
@@ -149,18 +167,24 @@ impl Enroller {
         answer.body["access_token"].as_str().map(str::to_owned)
     }
 
-    /// Whether every gateway lets it in before long.
-    fn is_known(&self, token: &str) -> bool {
+    /// Whether every gateway lets it in before long. One that does has heard what the ledger took before it, and so that these
+    /// were revoked.
+    fn is_known(&mut self, token: &str, before: &[String]) -> bool {
         let begun = Instant::now();
-        self.gateways.iter().all(|gateway| {
+        for gateway in &self.gateways {
             while status(*gateway, token) != Some(200) {
                 if begun.elapsed() > KNOWN_WITHIN || self.stage.is_over() {
                     return false;
                 }
                 std::thread::sleep(PAUSE);
             }
-            true
-        })
+            for revoked in before {
+                let heard = status(*gateway, revoked);
+                assert_ne!(heard, Some(200), "{gateway} knows later news, and not who was revoked");
+                self.overtaken += 1;
+            }
+        }
+        true
     }
 }
 
@@ -177,12 +201,13 @@ impl Revoker {
         let wish = json!({ "agent": { "tenant": "acme", "id": id } });
         let told = voter.post("/v1/revocations", &wish, &Conditions::default());
         let Fate::Answered(_) = fate(told, |_, _| None) else { return };
+        self.answered.lock().unwrap().push(token.clone());
         let begun = Instant::now();
         for gateway in &self.gateways {
             // A gateway that does not answer lets nobody in.
             while status(*gateway, &token) == Some(200) {
                 let took = begun.elapsed();
-                assert!(took < REFUSED_WITHIN, "{id} is let in by {gateway} after {took:?}");
+                assert!(took < PATIENCE, "{id} is let in by {gateway} after {took:?}");
                 std::thread::sleep(PAUSE);
             }
         }

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_control_client::Client;
@@ -20,12 +21,14 @@ use crate::GATEWAY;
 use crate::doors::{Doors, Street};
 use crate::gatehouse::Gatehouse;
 use crate::people::{LINE, policy};
+use crate::stage::Stage;
 
 /// What the region's tokens name as their issuer, on whichever voter they were asked for.
 const ISSUER: &str = "https://control.siege.test";
 const GATEWAYS: usize = 4;
-/// An election, a start and a snapshot on a machine that builds other things meanwhile.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Where a test ends that waits in vain: no promise, and far beyond an election, a start and a snapshot on a machine that builds
+/// other things meanwhile.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// Of each voter's ledger.
 const DISK_BYTES: u64 = 64 * 1_024 * 1_024;
 
@@ -42,6 +45,7 @@ pub(crate) struct Town {
     pub(crate) left: Vec<Voter>,
     pub(crate) gateways: Vec<Building>,
     pub(crate) street: Street,
+    pub(crate) stage: Arc<Stage>,
     secrets: Secrets,
     gatehouse: Gatehouse,
     hosts: usize,
@@ -160,7 +164,7 @@ impl Town {
         let gatehouse = Gatehouse::open(&network.outside());
         let host = network.host(1);
         let plan = voting(Plan::on(host.clone()).await).founding();
-        let plan = plan.with_control_over_tls(ISSUER);
+        let plan = over_tls(plan);
         let disk = (disks == Disks::Small).then(|| Disk::below(&plan));
         let house = plan.start(GATEWAY).await;
         let secrets = Secrets::of(&house);
@@ -170,6 +174,7 @@ impl Town {
             left: Vec::new(),
             gateways: Vec::new(),
             street: Street::default(),
+            stage: Stage::new(),
             secrets,
             gatehouse,
             hosts: 1,
@@ -210,7 +215,7 @@ impl Town {
         self.secrets.give(&plan);
         let leader = self.leader().await;
         let (plan, id) = plan.joining(&self.voters[leader].house);
-        let plan = plan.with_control_over_tls(ISSUER);
+        let plan = over_tls(plan);
         let disk = (self.disks == Disks::Small).then(|| Disk::below(&plan));
         // Until it votes nobody witnesses its audit log, and so it is not ready.
         let house = plan.launch(GATEWAY).await;
@@ -268,6 +273,8 @@ impl Town {
         plan.file("follower.token", self.follower_token());
         plan.file("region.jwks.json", &first.published_keys().await.to_jwks_json());
         let plan = plan
+            // Callers that were on their way when it was announced to go are still let in.
+            .with("/limits/drain", json!("2s"))
             .without("/tenants/other")
             .without("/tenants/abroad")
             .with("/name", json!(format!("gateway-{nth}")))
@@ -330,6 +337,35 @@ impl Town {
         }
     }
 
+    /// Returns once every agent was answered a call that it sent after this: none waits for what is the matter now.
+    pub(crate) async fn calls_go_on(&self, since: u64) {
+        until("every agent is answered meanwhile", || {
+            self.stage.unanswered_since(since).is_empty().then_some(())
+        })
+        .await;
+    }
+
+    /// Returns once people have swung the pointer as things are now.
+    pub(crate) async fn commands_go_on(&self) {
+        let before = self.epoch().await;
+        until("people command meanwhile", || {
+            let epoch = self.voters.iter().filter(|it| it.house.is_running()).filter_map(epoch_at);
+            (epoch.max()? > before).then_some(())
+        })
+        .await;
+    }
+
+    /// In order, with nobody sent there from before it begins to end; calls under way are answered still.
+    pub(crate) async fn stop_gateway(&mut self, nth: usize) {
+        self.stage.announce(Some(nth));
+        self.gateways[nth].stop().await;
+    }
+
+    pub(crate) async fn start_gateway(&mut self, nth: usize) {
+        self.gateways[nth].start_again().await;
+        self.stage.announce(None);
+    }
+
     /// The highest that any voter knows.
     pub(crate) async fn epoch(&self) -> u64 {
         until("a voter answers", || self.voters.iter().filter_map(epoch_at).max()).await
@@ -357,7 +393,7 @@ impl Town {
         let ledger = backup.splitn(2, |byte| *byte == b'\n').nth(1).unwrap();
         let plan = voting(Plan::beside(self.voters[0].house.plan(), host.clone()));
         self.secrets.give(&plan);
-        let plan = plan.restoring(ledger).with_control_over_tls(ISSUER);
+        let plan = over_tls(plan.restoring(ledger));
         let house = plan.start(GATEWAY).await;
         let restored = Voter { house, host, id: 1, disk: None };
         until("the copy answers", || epoch_at(&restored)).await
@@ -383,4 +419,9 @@ fn epoch_at(voter: &Voter) -> Option<u64> {
 /// Only `acme` calls; a start is quicker without the others.
 fn voting(plan: Plan) -> Plan {
     plan.without("/tenants/other").without("/tenants/abroad").with_own_clock()
+}
+
+/// To gateways, to people, and to other voters as their witness.
+fn over_tls(plan: Plan) -> Plan {
+    plan.with_control_over_tls(ISSUER).with("/control/cluster/ca_file", json!("ca.pem"))
 }

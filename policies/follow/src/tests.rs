@@ -3,7 +3,7 @@
 //! Not here: following a real region (`control/tests`). Invariant: whatever is refused, what decides goes on deciding.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -90,18 +90,27 @@ impl Source for Voter {
     }
 }
 
+/// The epoch that decides, if any does.
+type Decides = Arc<Mutex<Option<u64>>>;
+
 /// Takes whatever is believed.
 #[derive(Default)]
-struct Decides(Arc<Mutex<Option<u64>>>);
+struct Taking {
+    decides: Decides,
+    /// A folder that is gone by the time a release is cleared.
+    loses: Option<PathBuf>,
+}
 
-impl Installer for Decides {
+impl Installer for Taking {
     fn clear(&self, release: &Release) -> Result<Ready, String> {
-        let (decides, epoch) = (Arc::clone(&self.0), release.statement().pointer.epoch);
+        // Asked for again, it is gone already.
+        self.loses.iter().for_each(|folder| drop(std::fs::remove_dir_all(folder)));
+        let (decides, epoch) = (Arc::clone(&self.decides), release.statement().pointer.epoch);
         Ok(Box::new(move || *decides.lock() = Some(epoch)))
     }
 
     fn withdraw(&self, _: &LineKey) {
-        *self.0.lock() = None;
+        *self.decides.lock() = None;
     }
 
     fn observed(&self, _: &LineKey) -> Option<Observed> {
@@ -109,7 +118,11 @@ impl Installer for Decides {
     }
 }
 
-fn follow(voter: &Arc<Voter>, home: &Path) -> (Arc<Mutex<Option<u64>>>, Follower) {
+fn follow(voter: &Arc<Voter>, home: &Path) -> (Decides, Follower) {
+    following(voter, home, Taking::default())
+}
+
+fn following(voter: &Arc<Voter>, home: &Path, installer: Taking) -> (Decides, Follower) {
     let config = FollowConfig {
         gateway: "gw".to_owned(),
         build: "test".to_owned(),
@@ -119,8 +132,7 @@ fn follow(voter: &Arc<Voter>, home: &Path) -> (Arc<Mutex<Option<u64>>>, Follower
         directory: home.to_owned(),
         export: None,
     };
-    let installer = Decides::default();
-    let decides = Arc::clone(&installer.0);
+    let decides = Arc::clone(&installer.decides);
     let source: Arc<dyn Source> = Arc::<Voter>::clone(voter);
     (decides, Follower::start(config, source, Arc::new(installer)).unwrap())
 }
@@ -163,4 +175,102 @@ fn a_statement_of_a_stranger_decides_neither_from_a_good_page_nor_from_the_disk(
     let (decides, _follower) = follow(&silent, home.path());
     assert_eq!(*decides.lock(), None);
     assert!(kept.with_extension("refused").exists(), "it can be looked at");
+}
+
+/// The files of releases that are kept, the newest last.
+fn kept(home: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(home).unwrap().map(|it| it.unwrap().path());
+    let mut kept: Vec<_> =
+        files.filter(|it| it.extension().is_some_and(|it| it == "release")).collect();
+    kept.sort();
+    kept
+}
+
+#[test]
+fn no_statement_for_another_region_or_of_before_or_that_says_otherwise_decides() {
+    let (voter, home) = (Arc::new(Voter::default()), tempfile::tempdir().unwrap());
+    let (decides, _follower) = follow(&voter, home.path());
+    voter.says(page(&key(1), ("eu-west-1", 5), vec![signed(&key(1), &statement(3))]));
+    let (held, text) = (kept(home.path()), std::fs::read(&kept(home.path())[0]).unwrap());
+    let abroad = Statement { region: region("us-east-1"), ..statement(4) };
+    let mut otherwise = statement(3);
+    otherwise.pointer.is_pinned = true;
+    for (what, forged) in
+        [("for another region", abroad), ("of before", statement(2)), ("otherwise", otherwise)]
+    {
+        voter.says(page(&key(1), ("eu-west-1", 9), vec![signed(&key(1), &forged)]));
+        assert_eq!(*decides.lock(), Some(3), "{what}");
+        assert_eq!(kept(home.path()), held, "{what}");
+        assert_eq!(std::fs::read(&held[0]).unwrap(), text, "{what}");
+    }
+    voter.says(page(&key(1), ("eu-west-1", 9), vec![signed(&key(1), &statement(4))]));
+    assert_eq!(*decides.lock(), Some(4));
+}
+
+#[test]
+fn a_page_that_leads_on_from_what_is_not_held_takes_nothing_away() {
+    let (voter, home) = (Arc::new(Voter::default()), tempfile::tempdir().unwrap());
+    let (decides, _follower) = follow(&voter, home.path());
+    voter.says(page(&key(1), ("eu-west-1", 5), vec![signed(&key(1), &statement(1))]));
+    let more = |after| {
+        let (region, releases, gone) = (region("eu-west-1"), Vec::new(), vec![line()]);
+        let page = Page { region, at_s: 1, revision: 9, after: Some(after), releases, gone };
+        key(1).sign(RELEASES_TYPE, &serde_json::to_vec(&page).unwrap())
+    };
+    for other in [4, 6] {
+        voter.says(more(other));
+        assert_eq!(*decides.lock(), Some(1), "after {other}");
+    }
+    voter.says(more(5));
+    assert_eq!(*decides.lock(), None);
+}
+
+#[test]
+fn what_is_released_no_more_decides_after_a_restart_no_more_either() {
+    let (voter, home) = (Arc::new(Voter::default()), tempfile::tempdir().unwrap());
+    let (decides, follower) = follow(&voter, home.path());
+    for epoch in [1, 2] {
+        let release = signed(&key(1), &statement(epoch));
+        voter.says(page(&key(1), ("eu-west-1", 5 + epoch), vec![release]));
+        assert_eq!(*decides.lock(), Some(epoch));
+    }
+    voter.says(page(&key(1), ("eu-west-1", 9), Vec::new()));
+    drop(follower);
+    let (decides, _follower) = follow(&Arc::new(Voter::default()), home.path());
+    assert_eq!((*decides.lock(), kept(home.path())), (None, Vec::new()));
+}
+
+#[test]
+fn what_cannot_be_kept_does_not_decide() {
+    let (voter, home) = (Arc::new(Voter::default()), tempfile::tempdir().unwrap());
+    let folder = home.path().join("releases");
+    let losing = Taking { loses: Some(folder.clone()), ..Taking::default() };
+    let (decides, _follower) = following(&voter, &folder, losing);
+    voter.says(page(&key(1), ("eu-west-1", 5), vec![signed(&key(1), &statement(1))]));
+    assert!(!folder.exists(), "it was cleared");
+    assert_eq!(*decides.lock(), None);
+}
+
+#[test]
+fn a_generation_of_which_a_crash_left_a_part_gives_way_to_the_one_before() {
+    let (voter, home) = (Arc::new(Voter::default()), tempfile::tempdir().unwrap());
+    let (_, follower) = follow(&voter, home.path());
+    for epoch in [1, 2] {
+        let release = signed(&key(1), &statement(epoch));
+        voter.says(page(&key(1), ("eu-west-1", 5 + epoch), vec![release]));
+    }
+    drop(follower);
+    let newest = kept(home.path()).pop().unwrap();
+    let whole = std::fs::read(&newest).unwrap();
+    let without = written(&signed(&key(1), &statement(2)), 1, &[]).into_bytes();
+    let torn = (0..whole.len()).step_by(31).map(|cut| whole[..cut].to_vec());
+    for part in torn.chain([without]) {
+        std::fs::write(&newest, &part).unwrap();
+        let (decides, _follower) = follow(&Arc::new(Voter::default()), home.path());
+        assert_eq!(*decides.lock(), Some(1), "{} bytes of {}", part.len(), whole.len());
+        assert!(!newest.exists(), "it is not read again");
+    }
+    std::fs::write(&newest, whole).unwrap();
+    let (decides, _follower) = follow(&Arc::new(Voter::default()), home.path());
+    assert_eq!(*decides.lock(), Some(2));
 }

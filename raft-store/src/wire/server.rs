@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::raft::AppendEntriesResponse;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -24,7 +24,7 @@ use crate::members::Members;
 use crate::reads::Reads;
 use crate::state::Shared;
 use crate::talk::Slot;
-use crate::types::{Image, Raft, Snapshot};
+use crate::types::{Image, Raft, Snapshot, Types};
 
 /// Five voters with some connections each, and room for those that are about to close.
 const CONNECTIONS_MAX: usize = 256;
@@ -126,6 +126,9 @@ impl Server {
     async fn answer(&self, request: Request, tail: &[u8]) -> Response {
         let failed = |error: &dyn std::error::Error| Response::Failed(error.to_string());
         match request {
+            Request::Append(rpc) if !follows(&rpc) => {
+                Response::Failed("the entries leave some out".into())
+            }
             Request::Append(rpc) => match self.raft.append_entries(rpc).await {
                 Ok(response) => {
                     if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
@@ -183,6 +186,57 @@ impl Server {
                 Some(answers) => Response::Said(answers.answer(&question)),
                 None => Response::Failed("nobody answers here".into()),
             },
+        }
+    }
+}
+
+/// Whether the entries stand one after the other behind the one that is said to be before them. openraft takes them on trust.
+pub(crate) fn follows(append: &AppendEntriesRequest<Types>) -> bool {
+    let mut before = append.prev_log_id.map(|id| id.index);
+    append.entries.iter().all(|entry| {
+        let next = before.map_or(Some(0), |before| before.checked_add(1));
+        before = Some(entry.log_id.index);
+        before == next
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::{CommittedLeaderId, EntryPayload};
+
+    use super::*;
+    use crate::types::{Entry, LogId};
+
+    fn id(index: u64) -> LogId {
+        LogId::new(CommittedLeaderId::new(1, 1), index)
+    }
+
+    fn append(before: Option<u64>, entries: &[u64]) -> AppendEntriesRequest<Types> {
+        let entry = |index: &u64| Entry { log_id: id(*index), payload: EntryPayload::Blank };
+        AppendEntriesRequest {
+            vote: openraft::Vote::new_committed(1, 1),
+            prev_log_id: before.map(id),
+            entries: entries.iter().map(entry).collect(),
+            leader_commit: None,
+        }
+    }
+
+    #[test]
+    fn entries_follow_on_what_they_are_said_to_follow_and_on_each_other() {
+        for (before, entries) in
+            [(None, &[][..]), (None, &[0, 1]), (Some(4), &[]), (Some(4), &[5, 6])]
+        {
+            assert!(follows(&append(before, entries)), "{before:?} {entries:?}");
+        }
+        for (before, entries) in [
+            (None, &[1][..]),
+            (Some(4), &[6]),
+            (Some(4), &[4]),
+            (Some(4), &[5, 7]),
+            (Some(4), &[5, 5]),
+            (Some(u64::MAX), &[0]),
+        ] {
+            assert!(!follows(&append(before, entries)), "{before:?} {entries:?}");
         }
     }
 }

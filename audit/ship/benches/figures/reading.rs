@@ -11,7 +11,7 @@ use aegis_audit_chain::layout;
 use aegis_audit_chain::record::{Entry, Record};
 use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_proof::prove;
-use aegis_audit_ship::{Address, Journal, ShipConfig, start};
+use aegis_audit_ship::{Address, Bucket, BucketLog, Indexes, Journal, ShipConfig, start};
 use aegis_audit_trust::Trust;
 use aegis_audit_verify::{Alone, Crew, Depth, Options, Verdict, verify_region_with};
 
@@ -47,6 +47,7 @@ pub(crate) fn figures(dir: &Path) {
     for (depth, name) in [(Depth::Chain, "chain and tree"), (Depth::Schema, "with schema")] {
         verifying(&log, depth, name);
     }
+    indexes(&log, &bucket);
 
     let trust = trust(&log);
     let wanted = &mut |_: &_, record: &Record| {
@@ -112,6 +113,30 @@ fn verifying(log: &Path, depth: Depth, name: &str) {
             rate(|run| run.0)
         );
         println!("| verify, {name}, {threads}, records a second | {:.0} |", rate(|run| run.1));
+    }
+}
+
+/// What it costs to hold each segment's index against its records, in CPU time of one thread; in turns, the median of each.
+fn indexes(log: &Path, bucket: &Path) {
+    let bucket = Bucket::open(&Address::folder(bucket).unwrap()).unwrap();
+    let (trust, mut took) = (trust(log), [Vec::new(), Vec::new()]);
+    for _ in 0..RUNS {
+        for (indexes, took) in [Indexes::Unread, Indexes::Checked].into_iter().zip(&mut took) {
+            let options =
+                Options { depth: Depth::Schema, remembered: Vec::new(), witnessed_since: None };
+            let begun = cpu();
+            let source = BucketLog::open(&bucket, &trust, indexes).unwrap();
+            let report = verify_region_with(&Alone, &source, &trust, &options, &mut |_| {});
+            took.push(cpu() - begun);
+            assert_eq!(report.verdict(), Verdict::Pass);
+        }
+    }
+    for (took, name) in took.iter_mut().zip(["not read", "checked"]) {
+        took.sort_unstable();
+        let rate = RECORDS as f64 / took[took.len() / 2].as_secs_f64();
+        println!(
+            "| verify, shipped, with schema, indexes {name}, records a second of CPU time | {rate:.0} |"
+        );
     }
 }
 

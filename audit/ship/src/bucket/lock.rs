@@ -192,17 +192,21 @@ impl Locks {
 
     /// The version of one object that was written first.
     pub(super) async fn oldest(&self, path: &Path) -> Result<Option<String>, BucketError> {
-        let mut listed = self.versions(path).await?;
+        let mut listed = self.versions(path, None).await?;
         // A listing goes by beginnings of names.
         listed.retain(|one| one.key == path.as_ref());
         Ok(listed.pop().and_then(|one| one.oldest))
     }
 
-    /// All keys that begin like `path`, each with its first version and what was done to it since.
-    pub(super) async fn versions(&self, path: &Path) -> Result<Vec<Listed>, BucketError> {
+    /// All keys that begin like `path` and come behind another, each with its first version and what was done to it since.
+    pub(super) async fn versions(
+        &self,
+        path: &Path,
+        after: Option<&Path>,
+    ) -> Result<Vec<Listed>, BucketError> {
         let what = "versions";
         let mut found: BTreeMap<String, (Vec<Version>, usize)> = BTreeMap::new();
-        let (mut key, mut version) = (None, None);
+        let (mut key, mut version) = (after.map(|path| path.as_ref().to_owned()), None);
         loop {
             let mut query = vec![
                 ("versions".to_owned(), String::new()),

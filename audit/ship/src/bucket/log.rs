@@ -4,16 +4,18 @@
 //! registry that may speak for its stream, follows the one before, and covers every byte of it.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use aegis_audit_chain::note::NoteError;
 use aegis_audit_chain::segment::{Digest, Manifest, SegmentError};
-use aegis_audit_chain::source::{Indexed, LogSource, SourceError};
+use aegis_audit_chain::source::{LogSource, Pieces, SourceError};
 use aegis_audit_chain::{Hash, Origin, layout};
 use aegis_audit_index::{Index, unpack};
 use aegis_audit_trust::Trust;
 use parking_lot::Mutex;
 
+use super::pieces::Indexed;
 use super::{Bucket, BucketError, Listed};
 
 /// Whether a whole log's indexes are held against its records, which nobody needs who only reads them.
@@ -39,6 +41,8 @@ pub struct BucketLog<'b> {
     carried: Mutex<BTreeMap<String, u64>>,
     /// The manifest read last: a segment follows it more often than not.
     last: Mutex<Option<(Manifest, Hash)>>,
+    /// The indexes read last: who reads some records of a segment mostly asks for their path next.
+    pub(super) indexed: Mutex<VecDeque<Arc<Indexed>>>,
     bytes: u64,
 }
 
@@ -70,6 +74,7 @@ impl<'b> BucketLog<'b> {
             indexes,
             carried: Mutex::default(),
             last: Mutex::new(None),
+            indexed: Mutex::default(),
             bytes: 0,
         };
         // The registries first: what they had when they were listed was shipped before them, so the listing after has all of
@@ -90,6 +95,47 @@ impl<'b> BucketLog<'b> {
         }
         log.link();
         Ok(log)
+    }
+
+    /// Takes in what came to the streams since they were listed, without listing again what is known; the registries stay as
+    /// they were.
+    pub fn refresh(&mut self) -> Result<(), BucketError> {
+        let registries: Vec<Origin> = self.trust.registries().map(|(it, _)| it.clone()).collect();
+        for registry in &registries {
+            let root = format!("{}/{}", layout::BUCKET_ROOT, registry.region());
+            let new = match registry.writer().strip_prefix("registry.") {
+                Some(writer) => self.newer(&format!("{root}/{writer}"))?,
+                // It speaks for whoever is there.
+                None => self.bucket.list(&root)?,
+            };
+            for one in new {
+                if !self.objects.contains_key(&one.key) {
+                    self.take(registry, one);
+                }
+            }
+        }
+        self.link();
+        Ok(())
+    }
+
+    /// What stands below a writer behind the newest segment of its newest life, and behind that life.
+    fn newer(&self, writer: &str) -> Result<Vec<Listed>, BucketError> {
+        let below = |dir: &str| {
+            let dir = format!("{dir}/");
+            let keys = self.objects.range(dir.clone()..).map(|(key, _)| key);
+            keys.take_while(move |key| key.starts_with(&dir)).collect::<Vec<_>>()
+        };
+        let newest = below(writer).pop().and_then(|key| key.split('/').nth(3));
+        let Some(life) = newest.map(|number| format!("{writer}/{number}")) else {
+            return self.bucket.list(writer);
+        };
+        // A segment is here once its manifest is, which comes last.
+        let segments = format!("{life}/seg");
+        let last = below(&segments).into_iter().rfind(|key| key.ends_with(".man"));
+        let mut listed = self.bucket.list_after(&segments, last.map(String::as_str))?;
+        // Behind whatever else there is of that life.
+        listed.extend(self.bucket.list_after(writer, Some(&format!("{life}/z")))?);
+        Ok(listed)
     }
 
     fn take(&mut self, registry: &Origin, listed: Listed) {
@@ -309,12 +355,8 @@ impl LogSource for BucketLog<'_> {
         self.bytes
     }
 
-    fn indexed(
-        &self,
-        stream: &Origin,
-        (seq, size): (u64, u64),
-    ) -> Result<Option<Indexed>, SourceError> {
-        self.one(stream, (seq, size))
+    fn pieces(&self) -> Option<&dyn Pieces> {
+        Some(self)
     }
 
     fn carried(&self, registry: &Origin) -> Option<u64> {

@@ -5,7 +5,7 @@
 
 mod lock;
 mod log;
-mod one;
+mod pieces;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -315,16 +315,25 @@ impl Bucket {
 
     /// Every key below a folder, with what else the store says of it.
     fn list(&self, dir: &str) -> Result<Vec<Listed>, BucketError> {
-        let path = self.path(dir);
+        self.list_after(dir, None)
+    }
+
+    /// Those of them that come behind a key, in the order of their bytes.
+    fn list_after(&self, dir: &str, after: Option<&str>) -> Result<Vec<Listed>, BucketError> {
+        let (path, after) = (self.path(dir), after.map(|key| self.path(key)));
         self.runtime.block_on(async {
             if let Some(locks) = &self.locks {
-                let mut listed = locks.versions(&path).await?;
+                let mut listed = locks.versions(&path, after.as_ref()).await?;
                 for one in &mut listed {
                     one.key = self.key(&one.key);
                 }
                 return Ok(listed);
             }
-            let found = self.store.list(Some(&path)).try_collect::<Vec<_>>().await;
+            let found = match &after {
+                None => self.store.list(Some(&path)),
+                Some(after) => self.store.list_with_offset(Some(&path), after),
+            };
+            let found = found.try_collect::<Vec<_>>().await;
             let found = found.map_err(store_error("listing", dir))?;
             let one = |meta: object_store::ObjectMeta| Listed {
                 key: self.key(meta.location.as_ref()),

@@ -3,16 +3,21 @@
 use std::fs;
 
 use aegis_audit_chain::note::Signer;
+use aegis_audit_chain::record::{DecisionEntry, Entry, Record};
 use aegis_audit_chain::segment::{Digest, Manifest, SegmentError};
+use aegis_audit_chain::source::LogSource as _;
 use aegis_audit_index::{GROUP, Index};
-use aegis_audit_proof::{prove, prove_at};
+use aegis_audit_proof::{prove, prove_at, prove_call};
 use aegis_audit_ship::{Bucket, BucketLog, Indexes};
 use aegis_audit_verify::{Flaw, Verdict};
 use aegis_buckets::{Moto, Proxy};
+use aegis_domain::DecisionId;
 
 use crate::address;
 use crate::s3::live;
-use crate::support::{Place, REGISTRY, SHIPPED, origin, region_key, trust, write_calls};
+use crate::support::{
+    Place, REGISTRY, SHIPPED, decision, origin, outcome, region_key, trust, write_calls,
+};
 
 pub(crate) type Change = fn(&mut Index);
 
@@ -133,4 +138,94 @@ fn a_record_is_proved_with_one_range_of_its_streams_records_in_three_kilobytes()
         assert_eq!(walked.unwrap(), [proof], "the same that is made from all records");
     }
     assert!(prove_at(&log, &trust(), (&origin(), 9_999)).unwrap().is_none());
+}
+
+/// Many lives in one bucket, each shipped by the next; the ids of the calls between, which name their times.
+fn lives(place: &Place, moto: &Moto) -> Vec<DecisionId> {
+    let mut ids = Vec::new();
+    for _ in 0..8 {
+        let journal = place.open();
+        for n in 0..10 {
+            let now = (place.journal().clock)().unix_ns() / 1_000_000;
+            let decision = DecisionEntry { id: DecisionId::new(now, [n; 10]), ..decision(0) };
+            let sealed = journal.append_blocking(decision.draft().unwrap()).unwrap();
+            let seq = sealed.durable_blocking().unwrap().position().seq;
+            journal.append_blocking(outcome(seq, &decision).draft().unwrap()).unwrap();
+            ids.push(decision.id);
+        }
+        journal.close().unwrap();
+        assert_eq!(live(place, address::of(moto, "audit")).trouble, None);
+    }
+    ids
+}
+
+/// Of everything in the bucket, what a proof reads does not grow with the log.
+#[test]
+#[expect(clippy::print_stderr, reason = "the counts are part of the evidence")]
+fn a_decision_is_found_by_its_time_in_a_few_objects_of_many() {
+    let Some(moto) = Moto::start() else { return };
+    moto.locked_bucket("audit", "COMPLIANCE", 30);
+    let place = Place::new();
+    let ids = lives(&place, &moto);
+    let proxy = Proxy::before(moto.own_port(), "GET", &[]);
+    let bucket = Bucket::open(&address::of_port(proxy.port(), "audit")).unwrap();
+    let log = BucketLog::open(&bucket, &trust(), Indexes::Unread).unwrap();
+    let gets = |heard: &[String], kind: &str| heard.iter().filter(|it| it.contains(kind)).count();
+    for id in [ids[0], ids[ids.len() / 2], ids[ids.len() - 1]] {
+        proxy.heard();
+        let proofs = prove_call(&log, &trust(), id).unwrap();
+        let heard = proxy.heard();
+        assert_eq!(proofs.len(), 2, "a decision and its outcome");
+        for proof in &proofs {
+            proof.check(&trust()).unwrap();
+        }
+        let is_of = |record: &Record| match &record.entry {
+            Entry::Decision(decision) => decision.id == id,
+            Entry::Outcome(outcome) => outcome.of.id == id,
+            _ => false,
+        };
+        proxy.heard();
+        assert_eq!(prove(&log, &trust(), &mut |_, record| is_of(record)).unwrap(), proofs);
+        let walked = proxy.heard();
+        eprintln!("{} objects by its time, {} by walking", heard.len(), walked.len());
+        assert!(gets(&heard, ".rec.gz") <= 6, "{heard:#?}");
+        assert!(gets(&heard, ".idx") <= 4, "{heard:#?}");
+        assert!(heard.len() < walked.len() / 2, "{} of {}", heard.len(), walked.len());
+    }
+    let nobody = DecisionId::new(ids[0].unix_ms(), [99; 10]);
+    assert_eq!(prove_call(&log, &trust(), nobody).unwrap(), []);
+}
+
+/// Whoever follows a bucket lists what came since, and reads nothing twice.
+#[test]
+fn what_was_listed_is_not_listed_again_and_what_came_since_is_there() {
+    let Some(moto) = Moto::start() else { return };
+    moto.locked_bucket("audit", "COMPLIANCE", 30);
+    let place = Place::new();
+    live(&place, address::of(&moto, "audit"));
+    let proxy = Proxy::before(moto.own_port(), "GET", &[]);
+    let bucket = Bucket::open(&address::of_port(proxy.port(), "audit")).unwrap();
+    let mut log = BucketLog::open(&bucket, &trust(), Indexes::Unread).unwrap();
+    let records = |log: &BucketLog<'_>| {
+        let lives = log.list("streams/gw-1").unwrap();
+        let files = lives.iter().map(|life| log.list(&format!("streams/gw-1/{life}/wal")).unwrap());
+        (lives.len(), files.map(|files| files.len()).sum::<usize>())
+    };
+    let (_, before) = records(&log);
+    proxy.heard();
+    log.refresh().unwrap();
+    let heard = proxy.heard();
+    assert_eq!(heard.len(), 2, "behind the newest segment, and behind the newest life: {heard:#?}");
+    assert!(heard.iter().all(|it| it.contains("key-marker=")), "{heard:#?}");
+    assert_eq!(records(&log), (1, before));
+
+    live(&place, address::of(&moto, "audit"));
+    log.refresh().unwrap();
+    let (lives, after) = records(&log);
+    assert!(lives == 2 && after > before, "{lives} lives, {before} to {after} segments");
+    let again = BucketLog::open(&bucket, &trust(), Indexes::Unread).unwrap();
+    assert_eq!(records(&log), records(&again));
+    assert_eq!(log.found(), Vec::new());
+    let first = log.read("streams/gw-1/00000000000000000002/wal/00000000000000000000.wal").unwrap();
+    assert!(first.is_some());
 }

@@ -21,8 +21,8 @@ use crate::crews::agreed;
 mod journal;
 
 pub(crate) use journal::{
-    DirSource, config, copy_dir, decision, region_key, rewrite, trust, verify as verify_local,
-    wals, write_calls,
+    DirSource, config, copy_dir, decision, outcome, region_key, rewrite, trust,
+    verify as verify_local, wals, write_calls,
 };
 
 pub(crate) const STREAM: &str = "streams/gw-1/00000000000000000001";

@@ -28,6 +28,7 @@ fn asking(journal: &Journal, dir: &Path, witness: &Witness) -> WitnessConfig {
         disk: std::sync::Arc::new(RealDisk),
         heads: vec![journal.newest_head()],
         witnesses: vec![WitnessAt { witness: key, url: witness.url(), ca: None }],
+        quorum: None,
     }
 }
 

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use crate::types::{Entry, LogId, Vote};
 use crate::wire::message::{Envelope, Request};
+use crate::wire::server::follows;
 
 /// After how many entries the states are compared.
 const COMPARED_EVERY: u64 = 8;
@@ -94,6 +95,9 @@ impl Oracle {
         self.note(message);
         self.0.lock().counts.messages += 1;
         let Request::Append(append) = &envelope.request else { return };
+        if !follows(append) {
+            self.object("the entries of a message leave none out");
+        }
         for entry in &append.entries {
             let hash = Hash::of(&serde_json::to_vec(entry).unwrap());
             let known = *self.0.lock().sent.entry(entry.log_id).or_insert(hash);

@@ -57,6 +57,13 @@ fn a_voter_that_was_taken_out_unheard_keeps_nobody_from_being_elected() {
     }
 }
 
+/// A leader that starts again gives up a part of its log that it has already promised to send.
+#[test]
+fn what_a_leader_gave_up_is_not_left_out_of_what_it_sends() {
+    let report = run(Plan::of(40_165));
+    assert!(report.broken.is_empty(), "{report:#?}");
+}
+
 #[test]
 fn a_seed_gives_the_same_run_again() {
     for seed in [3, 4] {

@@ -1,0 +1,233 @@
+//! A proof out of the few pieces of a log that it takes: found by the record's number, or by the time that a decision's id names.
+//!
+//! Not here: whole logs (`lib`), and where pieces lie (`audit/ship`). Invariant: a record that is not found here may be in the log all
+//! the same; what is proved holds by itself, so nothing need be known of the registry but the head it took from there.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
+use std::time::Duration;
+
+use aegis_audit_chain::record::{AnchorEntry, Entry, Mode, OutcomeDue, Record};
+use aegis_audit_chain::source::{LogSource, Piece, Pieces, SourceError};
+use aegis_audit_chain::{Origin, layout};
+use aegis_domain::DecisionId;
+
+use crate::{Proof, ProofError, assemble};
+
+/// How long after a call came in its decision is looked for: most are made at once, some wait for a body.
+pub(crate) const REACHES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(300)];
+
+/// Whether a record is a call's decision, or what came of it; what a candidate would have decided is neither.
+pub(crate) fn is_of(record: &Record, id: DecisionId) -> bool {
+    if let Entry::Outcome(outcome) = &record.entry {
+        return outcome.of.id == id;
+    }
+    let is_own = |mode| mode != Mode::Shadow;
+    matches!(&record.entry, Entry::Decision(decision) if decision.id == id && is_own(decision.mode))
+}
+
+/// The logs that one registry speaks for, in pieces.
+pub(crate) struct Narrow<'s> {
+    source: &'s dyn LogSource,
+    pieces: &'s dyn Pieces,
+    registry: &'s Origin,
+    /// When pieces of the registry begin and end, as far as it was asked.
+    times: RefCell<BTreeMap<Piece, (u64, u64)>>,
+}
+
+/// A record, and where it stands.
+struct Found {
+    origin: Origin,
+    seq: u64,
+    bytes: Vec<u8>,
+    record: Record,
+}
+
+impl<'s> Narrow<'s> {
+    pub(crate) fn of(source: &'s dyn LogSource, registry: &'s Origin) -> Option<Self> {
+        let times = RefCell::default();
+        source.pieces().map(|pieces| Self { source, pieces, registry, times })
+    }
+
+    /// The proof of one record, under the first head that covers it.
+    pub(crate) fn at(&self, origin: &Origin, seq: u64) -> Result<Option<Proof>, ProofError> {
+        let found = self.find(origin, seq..seq.saturating_add(1), &|_| true)?;
+        found.map(|found| self.prove(found, &mut None)).transpose().map(Option::flatten)
+    }
+
+    /// A decision that came within `reach` of its id's time, and its outcome, proven.
+    pub(crate) fn call(&self, id: DecisionId, reach: Duration) -> Result<Vec<Proof>, ProofError> {
+        let Some(decision) = self.decision(id, reach)? else { return Ok(Vec::new()) };
+        let outcome = self.outcome(&decision, id)?;
+        let (mut proofs, mut head) = (Vec::new(), None);
+        for found in [Some(decision), outcome].into_iter().flatten() {
+            proofs.extend(self.prove(found, &mut head)?);
+        }
+        Ok(proofs)
+    }
+
+    /// With the first head that covers the record; that of an earlier record may be it.
+    fn prove(
+        &self,
+        found: Found,
+        known: &mut Option<AnchorEntry>,
+    ) -> Result<Option<Proof>, ProofError> {
+        let Found { origin, seq, bytes, record } = found;
+        let earlier = known.take().filter(|head| head.origin == origin && head.size > seq);
+        let head = match earlier {
+            Some(head) => Some(head),
+            None => self.covering((&origin, seq), record.head.ts)?,
+        };
+        let Some(head) = head else { return Ok(None) };
+        *known = Some(head.clone());
+        let path = self.pieces.path(&origin, (seq, head.size))?;
+        assemble(self.source, &head, (seq, bytes), path).map(Some)
+    }
+
+    /// The first head of a stream that covers a record of that time.
+    fn covering(
+        &self,
+        (origin, seq): (&Origin, u64),
+        ts: u64,
+    ) -> Result<Option<AnchorEntry>, SourceError> {
+        let (pieces, from) = self.since(ts)?;
+        let mut head = None;
+        for piece in pieces.into_iter().skip(from) {
+            let mut is_over = false;
+            self.pieces.records(self.registry, piece, 0..u64::MAX, &mut |_, bytes| {
+                match Record::parse(bytes).map(|record| record.entry) {
+                    Ok(Entry::Anchor(anchor)) if anchor.origin == *origin && anchor.size > seq => {
+                        head.get_or_insert(anchor);
+                    }
+                    Ok(Entry::Closed(closed)) if closed.origin == *origin => is_over = true,
+                    Ok(_) | Err(_) => {}
+                }
+            })?;
+            if head.is_some() || is_over {
+                break;
+            }
+        }
+        Ok(head)
+    }
+
+    /// The registry's pieces, and the first of them that ends at that time or later. A clock that was set back makes it miss, and
+    /// then the whole log is read.
+    fn since(&self, ts: u64) -> Result<(Vec<Piece>, usize), SourceError> {
+        let pieces = self.pieces.of(self.registry);
+        let (mut begin, mut end) = (0, pieces.len());
+        while begin < end {
+            let middle = begin.midpoint(end);
+            let Some(piece) = pieces.get(middle) else { break };
+            match self.times(*piece)?.1 < ts {
+                true => begin = middle.saturating_add(1),
+                false => end = middle,
+            }
+        }
+        Ok((pieces, begin))
+    }
+
+    fn times(&self, piece: Piece) -> Result<(u64, u64), SourceError> {
+        if let Some(known) = self.times.borrow().get(&piece) {
+            return Ok(*known);
+        }
+        let times = self.pieces.times(self.registry, piece)?;
+        self.times.borrow_mut().insert(piece, times);
+        Ok(times)
+    }
+
+    /// Looks through what each stream wrote between two heads about that time.
+    fn decision(&self, id: DecisionId, reach: Duration) -> Result<Option<Found>, SourceError> {
+        let time = id.unix_ms().saturating_mul(1_000_000);
+        let until = time.saturating_add(u64::try_from(reach.as_nanos()).unwrap_or(u64::MAX));
+        let (pieces, from) = self.since(time)?;
+        let mut sizes: BTreeMap<Origin, u64> = BTreeMap::new();
+        // The piece before says how far each stream was.
+        for piece in pieces.into_iter().skip(from.saturating_sub(1)) {
+            let mut heads = Vec::new();
+            self.pieces.records(self.registry, piece, 0..u64::MAX, &mut |_, bytes| {
+                if let Ok(Record { head, entry: Entry::Anchor(anchor) }) = Record::parse(bytes) {
+                    heads.push((head.ts, anchor.origin, anchor.size));
+                }
+            })?;
+            for (ts, origin, size) in heads {
+                let before = sizes.insert(origin.clone(), size);
+                if ts < time {
+                    continue;
+                }
+                let before = before.unwrap_or_else(|| self.begin_of(&origin, size));
+                let is_it = |record: &Record| is_of(record, id);
+                if let Some(found) = self.find(&origin, before..size, &is_it)? {
+                    return Ok(Some(found));
+                }
+                if ts > until {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where the piece begins whose records a head is the first to cover.
+    fn begin_of(&self, origin: &Origin, size: u64) -> u64 {
+        let pieces = self.pieces.of(origin);
+        pieces.iter().rev().map(|(first, _)| *first).find(|first| *first < size).unwrap_or(0)
+    }
+
+    /// What came of a decision: later in its stream, or where a later life of its gateway began.
+    fn outcome(&self, decision: &Found, id: DecisionId) -> Result<Option<Found>, ProofError> {
+        let due = OutcomeDue::Follows;
+        if !matches!(&decision.record.entry, Entry::Decision(decision) if decision.outcome == due) {
+            return Ok(None);
+        }
+        let is_it = |record: &Record| is_of(record, id);
+        let rest = decision.seq.saturating_add(1)..u64::MAX;
+        if let Some(found) = self.find(&decision.origin, rest, &is_it)? {
+            return Ok(Some(found));
+        }
+        for origin in self.later_lives(&decision.origin)? {
+            let first = self.pieces.of(&origin).first().map_or(0, |(_, size)| *size);
+            if let Some(found) = self.find(&origin, 0..first, &is_it)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn later_lives(&self, origin: &Origin) -> Result<Vec<Origin>, SourceError> {
+        let lives = self.source.list(&format!("{}/{}", layout::STREAMS_DIR, origin.writer()))?;
+        let numbers = lives.iter().filter_map(|name| layout::parse_incarnation_name(name));
+        let mut numbers: Vec<u64> = numbers.filter(|it| *it > origin.incarnation()).collect();
+        numbers.sort_unstable();
+        let named = |number: u64| {
+            let (domain, region) = (origin.domain(), origin.region());
+            Origin::parse(&format!("{domain}/{region}/{}/{number}", origin.writer())).ok()
+        };
+        Ok(numbers.into_iter().filter_map(named).collect())
+    }
+
+    /// The first record between two numbers that is wanted, piece by piece.
+    fn find(
+        &self,
+        origin: &Origin,
+        span: Range<u64>,
+        is_wanted: &dyn Fn(&Record) -> bool,
+    ) -> Result<Option<Found>, SourceError> {
+        let mut found = ControlFlow::Continue(());
+        for piece in self.pieces.of(origin) {
+            self.pieces.records(origin, piece, span.clone(), &mut |seq, bytes| {
+                if found.is_continue()
+                    && let Ok(record) = Record::parse(bytes)
+                    && is_wanted(&record)
+                {
+                    let (origin, bytes) = (origin.clone(), bytes.to_vec());
+                    found = ControlFlow::Break(Found { origin, seq, bytes, record });
+                }
+            })?;
+            if found.is_break() {
+                break;
+            }
+        }
+        Ok(found.break_value())
+    }
+}
