@@ -6,6 +6,7 @@
 mod client_certificate;
 mod read;
 mod read_audit;
+mod read_definition;
 mod read_modes;
 mod read_people;
 mod read_policy;
@@ -18,6 +19,7 @@ mod spending;
 
 pub use client_certificate::ClientCertificate;
 pub use read_audit::{AuditShipping, OutsideWitness, RetentionMode, ShipRetention, ShipTo};
+pub use read_definition::{CredentialName, CredentialNameError, ToolDefinition, limits_definition};
 pub use read_people::PeopleIssuer;
 pub use read_pull::{ExportTo, PolicyExport, Pull, SharedReleases};
 pub use read_region::{

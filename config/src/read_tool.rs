@@ -14,17 +14,27 @@ use ipnet::IpNet;
 
 use crate::client_certificate::client_certificate;
 use crate::read::{positive, usd};
-use crate::{BodyMode, Credential, EncodedSlashes, Protocol, Speaks, ToolBinding, Upstream};
+use crate::{
+    BodyMode, ClientCertificate, Credential, EncodedSlashes, Protocol, Speaks, ToolBinding,
+    Upstream,
+};
 use crate::{read_modes, read_spending};
 
 /// The folder that relative paths start from.
 pub(super) struct Folder(pub(super) PathBuf);
 
+/// Why a name is no tool's.
+pub(super) const NO_ROUTE: &str = "a tool's name begins with a letter or a digit";
+
 /// A route is one path segment, and those that begin with `.` or `-` are ours.
+pub(super) fn is_route(name: &ToolName) -> bool {
+    !name.as_str().starts_with(['.', '-'])
+}
+
 pub(super) fn name(node: &Node, problems: &mut Problems) -> Option<ToolName> {
     let name = node.parsed::<ToolName>(problems)?;
-    if name.as_str().starts_with(['.', '-']) {
-        problems.report(node.position(), "a tool's name begins with a letter or a digit");
+    if !is_route(&name) {
+        problems.report(node.position(), NO_ROUTE);
         return None;
     }
     Some(name)
@@ -32,26 +42,52 @@ pub(super) fn name(node: &Node, problems: &mut Problems) -> Option<ToolName> {
 
 pub(super) fn tool(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<ToolBinding> {
     let mut map = node.mapping(problems)?;
-    let upstreams = upstreams(&mut map, problems);
-    let binding = binding(map, problems, folder);
-    Some(ToolBinding { upstreams: upstreams?, ..binding })
+    let own = own(&mut map, problems, folder);
+    Some(own.of(whole(map, problems)?))
 }
 
 /// How calls to origins go that no tool is for: everything of a tool but where it goes.
 pub(super) fn direct(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<ToolBinding> {
-    Some(binding(node.mapping(problems)?, problems, folder))
+    let mut map = node.mapping(problems)?;
+    let own = own(&mut map, problems, folder);
+    Some(own.of(binding(map, problems)))
 }
 
-fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> ToolBinding {
-    let addresses = map.optional("addresses", problems, |n, p| n.list(p, network));
-    let resolve = map.optional("resolve", problems, |n, p| n.list(p, Node::parsed::<IpAddr>));
+/// What a tool takes from the machine's disk or environment.
+struct Own {
+    ca_file: Option<PathBuf>,
+    client_certificate: Option<ClientCertificate>,
+    credential: Option<Credential>,
+}
+
+impl Own {
+    fn of(self, binding: ToolBinding) -> ToolBinding {
+        let Self { ca_file, client_certificate, credential } = self;
+        ToolBinding { ca_file, client_certificate, credential, ..binding }
+    }
+}
+
+fn own(map: &mut Mapping<'_>, problems: &mut Problems, folder: &Folder) -> Own {
     let ca_file = map.optional("ca_file", problems, |n, p| folder.path(n, p));
     let client_certificate =
         map.optional("client_certificate", problems, |n, p| client_certificate(n, p, folder));
+    let credential = map.optional("credential", problems, |n, p| credential(n, p, folder));
+    Own { ca_file, client_certificate, credential }
+}
+
+/// All of a tool that can be told in words alone.
+pub(super) fn whole(mut map: Mapping<'_>, problems: &mut Problems) -> Option<ToolBinding> {
+    let upstreams = upstreams(&mut map, problems);
+    let binding = binding(map, problems);
+    Some(ToolBinding { upstreams: upstreams?, ..binding })
+}
+
+fn binding(mut map: Mapping<'_>, problems: &mut Problems) -> ToolBinding {
+    let addresses = map.optional("addresses", problems, |n, p| n.list(p, network));
+    let resolve = map.optional("resolve", problems, |n, p| n.list(p, Node::parsed::<IpAddr>));
     let protocols =
         [("http1", Protocol::Http1), ("http2", Protocol::Http2), ("auto", Protocol::Auto)];
     let protocol = map.optional("protocol", problems, |n, p| n.choice(p, &protocols));
-    let credential = map.optional("credential", problems, |n, p| credential(n, p, folder));
     let price = map.optional("price", problems, price);
     let limits = read_spending::call_limits(&mut map, problems);
     let kinds = [("read", CallKind::Read), ("write", CallKind::Write)];
@@ -81,10 +117,7 @@ fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> To
     ToolBinding {
         addresses: addresses.unwrap_or_default(),
         resolve: resolve.unwrap_or_default(),
-        ca_file,
-        client_certificate,
         protocol: protocol.unwrap_or(usual.protocol),
-        credential,
         price: price.unwrap_or(usual.price),
         limits,
         kind,
@@ -96,8 +129,7 @@ fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> To
         connect_timeout: connect.unwrap_or(usual.connect_timeout),
         read_timeout: read.unwrap_or(usual.read_timeout),
         outage: outage.unwrap_or(usual.outage),
-        upstreams: usual.upstreams,
-        hold: usual.hold,
+        ..usual
     }
 }
 
