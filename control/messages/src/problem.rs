@@ -115,6 +115,8 @@ pub enum Problem {
     Invitation,
     #[error("the policy is not fit to decide")]
     Unfit(Diagnostics),
+    #[error("the definition cannot be read as one of `aegis.yaml`")]
+    Definition(Diagnostics),
     #[error("{0}")]
     Release(ReleaseRefusal),
     #[error("the pointer was moved since it was read")]
@@ -199,7 +201,7 @@ impl From<KeyError> for Problem {
 impl Problem {
     /// What is told beside the standard members (RFC 9457 §3.2).
     fn more(&self) -> Map<String, Value> {
-        let more = if let Problem::Unfit(found) = self {
+        let more = if let Problem::Unfit(found) | Problem::Definition(found) = self {
             Some(("diagnostics", diagnostics(found)))
         } else if let Problem::Moved(pointer) = self {
             Some(("pointer", pointer.as_ref().clone()))
@@ -261,6 +263,7 @@ impl Problem {
             Problem::Purse(_) => (StatusCode::SERVICE_UNAVAILABLE, "hot-state"),
             Problem::Unadjusted(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-adjusted"),
             Problem::Unfit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "policy"),
+            Problem::Definition(_) => (StatusCode::UNPROCESSABLE_ENTITY, "definition"),
             Problem::Release(refusal) => release(refusal),
             Problem::Moved(_) => (StatusCode::PRECONDITION_FAILED, "changed"),
             Problem::NoIfMatch => (StatusCode::PRECONDITION_REQUIRED, "if-match"),

@@ -22,6 +22,7 @@ mod witness;
 use std::sync::Arc;
 
 use aegis_access::Permission::*;
+use aegis_control_definitions as definitions;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header::CONTENT_TYPE;
@@ -90,7 +91,7 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .get("/v1/releases", narrowed(FeedRead), releases::get)
         .get("/v1/releases/export", PoliciesRead, releases::export)
         .get("/v1/contents/{digest}", narrowed(FeedRead), releases::content);
-    let guarded = policies(guarded);
+    let guarded = defined(policies(guarded));
     let open = Router::new()
         .route("/oauth2/token", post(oauth::token))
         .route("/.well-known/oauth-authorization-server", get(oauth::authorization_server))
@@ -106,6 +107,18 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .method_not_allowed_fallback(async || Problem::Method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(control)
+}
+
+/// What the region says of a tenant's tools and limits.
+fn defined(guarded: Guarded) -> Guarded {
+    guarded
+        .get("/v1/tenants/{tenant}/limits", BudgetsRead, definitions::show_limits)
+        .put("/v1/tenants/{tenant}/limits", BudgetsWrite, definitions::define_limits)
+        .delete("/v1/tenants/{tenant}/limits", BudgetsWrite, definitions::withdraw_limits)
+        .get("/v1/tenants/{tenant}/tools", ToolsRead, definitions::list)
+        .get("/v1/tenants/{tenant}/tools/{name}", ToolsRead, definitions::show_tool)
+        .put("/v1/tenants/{tenant}/tools/{name}", ToolsWrite, definitions::define_tool)
+        .delete("/v1/tenants/{tenant}/tools/{name}", ToolsWrite, definitions::withdraw_tool)
 }
 
 /// Versions of a line, what is in force, and how a candidate comes into force.
