@@ -172,6 +172,14 @@ impl Event {
         });
         self
     }
+
+    /// The same with nothing but what it says of definitions.
+    #[must_use]
+    pub fn of_definitions(mut self) -> Self {
+        let is_told = |it: &Change| matches!(it, Change::Definition(_) | Change::DefinitionGone(_));
+        self.changes.retain(is_told);
+        self
+    }
 }
 
 /// One thing as it is from now on.

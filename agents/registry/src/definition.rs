@@ -3,11 +3,13 @@
 //! Not here: what the text means (`config`), and whether a gateway may do it. Invariant: a text is kept byte for byte as its
 //! author wrote it, so that a message about a line names the line its author sees.
 
+use std::collections::BTreeMap;
+
 use aegis_domain::{TenantId, Timestamp, ToolName};
 use serde::{Deserialize, Serialize};
 
-use crate::listed::Listed;
-use crate::{Actor, instant};
+use crate::listed::{self, Listed, file};
+use crate::{Actor, Change, Event, RegistryError, instant};
 
 const TEXT_BYTES_MAX: usize = 16 * 1_024;
 
@@ -30,6 +32,51 @@ impl Listed for Definition {
 
     fn name(&self) -> Defined {
         self.of.clone()
+    }
+}
+
+/// All that a region defines, as gateways follow it beside the registry's view.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Definitions {
+    /// The number of the registry's last event.
+    pub(crate) serial: u64,
+    #[serde(with = "listed")]
+    pub(crate) definitions: BTreeMap<Defined, Definition>,
+}
+
+impl Definitions {
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    pub fn get(&self, of: &Defined) -> Option<&Definition> {
+        self.definitions.get(of)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Definition> {
+        self.definitions.values()
+    }
+
+    /// Moves on by the next event of the registry.
+    pub fn apply(&mut self, event: &Event) -> Result<(), RegistryError> {
+        let wanted = self.serial.saturating_add(1);
+        if event.serial != wanted {
+            return Err(RegistryError::OutOfOrder { wanted, found: event.serial });
+        }
+        self.serial = event.serial;
+        for change in &event.changes {
+            match change {
+                Change::Definition(it) => file(&mut self.definitions, it.as_ref().clone()),
+                Change::DefinitionGone(of) => {
+                    self.definitions.remove(of);
+                }
+                Change::Agent(_) | Change::Key(_) | Change::Revoked(_) | Change::Code(_) => {}
+                Change::CodeGone(_) | Change::Budget(_) | Change::BudgetGone(_) => {}
+                Change::Adjustment(_) => {}
+            }
+        }
+        Ok(())
     }
 }
 

@@ -36,7 +36,7 @@ pub use clients::{ClientId, Fingerprint, Origin};
 pub use code::{Code, CodeHash};
 pub use command::{Action, Amendment, Change, Command, Entry, Event, NewAgent, NewCode};
 pub use decide::{Decided, Limited, Refusal};
-pub use definition::{Defined, Definition, DefinitionText, DefinitionTextError, Part};
+pub use definition::{Defined, Definition, DefinitionText, DefinitionTextError, Definitions, Part};
 pub use key::{AgentKey, AgentKeyError, PublicJwk, certificate_id};
 pub use registry::{Registry, RegistryError, StateHash};
 pub use revocation::{Issued, REVOCATION_MARGIN, Revocation, Target};

@@ -14,8 +14,8 @@ use sha2::{Digest as _, Sha256};
 use crate::clients::Last;
 use crate::listed::{self, file};
 use crate::{
-    Adjustment, Change, ClientId, Code, CodeHash, Command, Decided, Defined, Definition, Entry,
-    Event, Part, Refusal, View,
+    Adjustment, Change, ClientId, Code, CodeHash, Command, Decided, Defined, Definition,
+    Definitions, Entry, Event, Part, Refusal, View,
 };
 
 /// Why an event cannot follow.
@@ -68,6 +68,11 @@ impl Registry {
 
     pub fn definitions(&self) -> impl Iterator<Item = &Definition> {
         self.definitions.values()
+    }
+
+    /// All that is defined, as it is told to gateways.
+    pub fn defined(&self) -> Definitions {
+        Definitions { serial: self.view.serial(), definitions: self.definitions.clone() }
     }
 
     /// What one tenant has defined: its limits, then its tools by name, from the one after `after` on.

@@ -157,6 +157,32 @@ fn the_registrys_followers_hear_of_no_definition() {
 }
 
 #[test]
+fn whoever_follows_definitions_holds_what_the_registry_defines_and_nothing_else_of_it() {
+    let mut desk = Desk::default();
+    let mut followed = desk.registry.defined();
+    let budget = BudgetKey::parse(acme(), "tenant/day").unwrap();
+    let terms = BudgetTerms { limit: MicroUsd::new(1), warn_at: None, overrun: Overrun::Refuse };
+    let acts = [
+        define(tool("pay"), None),
+        Action::SetBudget { budget, seen: None, terms: Some(terms) },
+        define(limits(), None),
+        withdraw(tool("pay"), None),
+    ];
+    let mut events = Vec::new();
+    for act in acts {
+        events.push(desk.act(act, at(1)).unwrap().of_definitions());
+    }
+    assert_eq!(events.iter().map(|event| event.changes.len()).collect::<Vec<_>>(), [1, 0, 1, 1]);
+    for event in &events {
+        followed.apply(event).unwrap();
+    }
+    assert_eq!(followed, desk.registry.defined());
+    assert_eq!(followed.iter().map(|it| it.of.clone()).collect::<Vec<_>>(), [limits()]);
+    let again = followed.apply(&events[3]);
+    assert_eq!(again, Err(RegistryError::OutOfOrder { wanted: 5, found: 4 }));
+}
+
+#[test]
 fn a_definition_is_text_that_shows_in_an_editor() {
     for right in [TEXT, "a", "name: Käse # ✓\n\n", &"ä".repeat(8 * 1_024)] {
         assert_eq!(text(right).as_str(), right);
