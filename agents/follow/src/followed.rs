@@ -1,11 +1,11 @@
 //! What of a region can be followed: its registry, and what it defines of tools and limits.
 //!
-//! Not here: how it is followed (`feed`). Invariant: each kind of page has a type and a file of its own, so that none is taken
+//! Not here: how it is followed (`feed`), and told (`control`). Invariant: each kind of page has a type and a file of its own, so that none is taken
 //! for another.
 
 use std::fmt::Debug;
 
-use aegis_registry::{Definitions, Event, RegistryError, View};
+use aegis_registry::{Definitions, Event, Registry, RegistryError, View};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -25,6 +25,12 @@ pub trait Followed:
     /// What its files are called.
     const NAME: &'static str;
 
+    /// All that is told of it to whoever holds nothing.
+    fn of(registry: &Registry) -> Self;
+
+    /// What an event says of it, and no more.
+    fn narrowed(event: Event) -> Event;
+
     /// The number of the last event.
     fn serial(&self) -> u64;
 
@@ -35,6 +41,14 @@ impl Followed for View {
     const TYPE: &'static str = FEED_TYPE;
     const PATH: &'static str = "/v1/feed";
     const NAME: &'static str = "registry";
+
+    fn of(registry: &Registry) -> Self {
+        registry.view().clone()
+    }
+
+    fn narrowed(event: Event) -> Event {
+        event.public()
+    }
 
     fn serial(&self) -> u64 {
         self.serial()
@@ -49,6 +63,14 @@ impl Followed for Definitions {
     const TYPE: &'static str = DEFINITIONS_TYPE;
     const PATH: &'static str = "/v1/definitions";
     const NAME: &'static str = "definitions";
+
+    fn of(registry: &Registry) -> Self {
+        registry.defined()
+    }
+
+    fn narrowed(event: Event) -> Event {
+        event.of_definitions()
+    }
 
     fn serial(&self) -> u64 {
         self.serial()

@@ -1,8 +1,8 @@
 //! What a gateway needs to know of the registry: agents, keys, revocations and budgets.
 //!
 //! Not here: definitions, which are told by themselves (`definition`); enrolment codes, corrections and who commanded what, which
-//! never leave the region's voters. Invariant: a view is its events
-//! in order, whoever applies them; the registry holds one and changes it in the same way as a gateway does.
+//! never leave the region's voters. Invariant: a view is its events in order, whoever applies them; the registry holds one and
+//! changes it in the same way as a gateway does.
 
 use std::collections::BTreeMap;
 

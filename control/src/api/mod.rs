@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use aegis_access::Permission::*;
 use aegis_control_definitions as definitions;
+use aegis_registry::{Definitions, View};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header::CONTENT_TYPE;
@@ -85,7 +86,7 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .get("/v1/tenants/{tenant}/spend", BudgetsRead, spend::list)
         .get("/v1/tenants/{tenant}/adjustments", BudgetsRead, adjustments::list)
         .post("/v1/tenants/{tenant}/adjustments", BudgetsWrite, adjustments::order)
-        .get("/v1/feed", FeedRead, feed::get)
+        .get("/v1/feed", FeedRead, feed::get::<View>)
         .get("/v1/fleet", FleetRead, fleet::show)
         .post("/v1/fleet/{gateway}", FleetReport, fleet::report)
         .get("/v1/releases", narrowed(FeedRead), releases::get)
@@ -112,6 +113,7 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
 /// What the region says of a tenant's tools and limits.
 fn defined(guarded: Guarded) -> Guarded {
     guarded
+        .get("/v1/definitions", FeedRead, feed::get::<Definitions>)
         .get("/v1/tenants/{tenant}/limits", BudgetsRead, definitions::show_limits)
         .put("/v1/tenants/{tenant}/limits", BudgetsWrite, definitions::define_limits)
         .delete("/v1/tenants/{tenant}/limits", BudgetsWrite, definitions::withdraw_limits)
