@@ -115,7 +115,7 @@ fn an_index_has_one_form_and_leads_only_to_bytes_that_are_there() {
         let _bundles = index.unpack(&objects[2]);
         for seq in [0, index.first(), index.size() - 1, index.size(), u64::MAX] {
             let _place = index.place(seq, 1_000);
-            let _path = path(std::slice::from_ref(&index), (seq, index.size()));
+            let _path = path(std::slice::from_ref(&&index), (seq, index.size()));
         }
     });
 }
