@@ -39,7 +39,7 @@ use aegis_follow::{FeedConfig, Follower, KeySource};
 use aegis_identity::{KeySet, SigningKey};
 use aegis_policy_follow::Http;
 use aegis_raft_store::Node;
-use aegis_registry::Actor;
+use aegis_registry::{Actor, View};
 use aegis_state::HotState;
 use aegis_telemetry::{AuthorGauges, VoterMetrics};
 use aegis_vault::Files;
@@ -357,7 +357,7 @@ fn follow(
         })?,
         directory: config.data_dir.join("registry"),
     };
-    let follower = Follower::start_telling(feed, move |view| {
+    let follower = Follower::start_telling(feed, move |view: &View| {
         roster.replace(view.clone(), clock::now());
     });
     follower.context("the region's registry cannot be followed")
