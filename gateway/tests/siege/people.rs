@@ -45,7 +45,11 @@ pub(crate) fn fate<T>(
 ) -> Fate<T> {
     match answer {
         Ok(answer) => Fate::Answered(answer),
-        Err(ClientError::Refused { status: 503, kind, .. }) if kind == "unknown" => Fate::Unknown,
+        Err(ClientError::Refused { status: 503, kind, .. })
+            if ["unknown", "unrecorded"].contains(&kind.as_str()) =>
+        {
+            Fate::Unknown
+        }
         // One that lags does not know what it is asked about, and changes nothing.
         Err(ClientError::Refused { status: 503 | 404, .. }) => Fate::NotSent,
         Err(ClientError::Refused { status, kind, detail, .. }) => match known(status, &kind) {
