@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use aegis_decide::{OutageRule, Price, TokenPrice};
 use aegis_document::{Mapping, Node, Problems};
@@ -57,7 +58,7 @@ pub(super) fn direct(node: &Node, problems: &mut Problems, folder: &Folder) -> O
 struct Own {
     ca_file: Option<PathBuf>,
     client_certificate: Option<ClientCertificate>,
-    credential: Option<Credential>,
+    credential: Option<Arc<Credential>>,
 }
 
 impl Own {
@@ -71,7 +72,8 @@ fn own(map: &mut Mapping<'_>, problems: &mut Problems, folder: &Folder) -> Own {
     let ca_file = map.optional("ca_file", problems, |n, p| folder.path(n, p));
     let client_certificate =
         map.optional("client_certificate", problems, |n, p| client_certificate(n, p, folder));
-    let credential = map.optional("credential", problems, |n, p| credential(n, p, folder));
+    let credential =
+        map.optional("credential", problems, |n, p| credential(n, p, folder).map(Arc::new));
     Own { ca_file, client_certificate, credential }
 }
 
@@ -186,7 +188,7 @@ impl std::str::FromStr for Upstream {
 }
 
 /// A network, or one address as a network of its own.
-fn network(node: &Node, problems: &mut Problems) -> Option<IpNet> {
+pub(super) fn network(node: &Node, problems: &mut Problems) -> Option<IpNet> {
     let text = node.text(problems)?;
     let net = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
     if net.is_none() {
@@ -196,7 +198,16 @@ fn network(node: &Node, problems: &mut Problems) -> Option<IpNet> {
 }
 
 fn credential(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Credential> {
-    let mut map = node.mapping(problems)?;
+    credential_in(node.mapping(problems)?, problems, folder)
+}
+
+/// What is left of a mapping that is a credential's.
+pub(super) fn credential_in(
+    mut map: Mapping<'_>,
+    problems: &mut Problems,
+    folder: &Folder,
+) -> Option<Credential> {
+    let position = map.position();
     let header = map
         .optional("header", problems, Node::parsed::<http::HeaderName>)
         .unwrap_or(http::header::AUTHORIZATION);
@@ -205,7 +216,7 @@ fn credential(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<C
     map.finish(problems);
     let whole = format!("{prefix}{}", secret?.expose());
     let Ok(mut value) = http::HeaderValue::from_str(&whole) else {
-        problems.report(node.position(), "the credential is not a header value");
+        problems.report(position, "the credential is not a header value");
         return None;
     };
     value.set_sensitive(true);
