@@ -92,6 +92,15 @@ pub async fn define_limits<K: Keeper>(
     propose(keeper.as_ref(), (who, &asked), action).await
 }
 
+/// What a text would define, and nothing is defined.
+pub async fn check_tool(Path((tenant, name)): Path<(String, String)>, asked: Asked) -> Answer {
+    let of = tool(&tenant, &name)?;
+    let is_entrusted = read::tool(&of, &text(&asked)?)?;
+    let mut value = self::name(&of);
+    shapes::extend(&mut value, [json!({ "entrusted": is_entrusted })]);
+    Ok(shapes::answer(StatusCode::OK, value))
+}
+
 /// From then on the region says nothing of it.
 pub async fn withdraw_tool<K: Keeper>(
     State(keeper): State<Arc<K>>,
@@ -128,8 +137,8 @@ fn trusted(
     if becomes_entrusted || before.as_ref().is_some_and(is_entrusted) {
         return Err(unpermitted.into());
     }
-    // Somebody may entrust it meanwhile.
-    Ok(asked.seen().or(before.map(|it| it.changed)))
+    // Somebody may entrust it meanwhile, or define what is not there yet.
+    Ok(asked.seen().or_else(|| Some(before.map_or(0, |it| it.changed))))
 }
 
 async fn propose(

@@ -121,6 +121,7 @@ fn defined(guarded: Guarded) -> Guarded {
         .get("/v1/tenants/{tenant}/tools/{name}", ToolsRead, definitions::show_tool)
         .put("/v1/tenants/{tenant}/tools/{name}", ToolsWrite, definitions::define_tool)
         .delete("/v1/tenants/{tenant}/tools/{name}", ToolsWrite, definitions::withdraw_tool)
+        .post("/v1/tenants/{tenant}/tools/{name}/check", ToolsRead, definitions::check_tool)
 }
 
 /// Versions of a line, what is in force, and how a candidate comes into force.

@@ -167,3 +167,28 @@ fn definitions_outlive_the_node_that_took_them() {
     let node = Node::with(node.stop(), Default::default());
     assert_eq!(node.get(PAY).body, made);
 }
+
+#[test]
+fn a_text_is_checked_as_it_would_be_read_and_nothing_is_defined() {
+    let node = Node::start();
+    let path = format!("{PAY}/check");
+    let check = |client: &Client, text: &str| {
+        let sent = client.post(&path, &json!({ "text": text }), &Conditions::default());
+        checked("post", &path, sent)
+    };
+    let reader = bearer(&node, Role::Author);
+    let plain = check(&reader, PLAIN).unwrap().body;
+    assert_eq!(plain, json!({ "tenant": "acme", "name": "pay", "entrusted": false }));
+    assert_eq!(check(&reader, PRICED).unwrap().body["entrusted"], true);
+    assert_eq!(refusal(check(&reader, "kind: writes\n")), (422, "definition".into()));
+    assert_eq!(refusal(checked("get", PAY, node.admin.get(PAY))).0, 404);
+}
+
+#[test]
+fn what_is_wanted_only_where_there_is_none_replaces_none() {
+    let node = Node::start();
+    let none = Conditions { version: Some("\"0\""), once: None };
+    put_if((&node.admin, PAY), PLAIN, &none).unwrap();
+    assert_eq!(refusal(put_if((&node.admin, PAY), PRICED, &none)), (412, "changed".into()));
+    assert_eq!(node.get(PAY).body["text"], PLAIN);
+}

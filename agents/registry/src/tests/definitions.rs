@@ -58,6 +58,9 @@ fn a_definition_that_changed_since_it_was_read_is_not_overwritten() {
     desk.act(define(tool("pay"), Some(1)), at(2)).unwrap();
     assert_eq!(desk.act(define(tool("pay"), Some(1)), at(3)), Err(Refusal::Changed));
     assert_eq!(desk.act(withdraw(tool("pay"), Some(1)), at(3)), Err(Refusal::Changed));
+    // What there must be none of yet.
+    desk.act(define(tool("crm"), Some(0)), at(4)).unwrap();
+    assert_eq!(desk.act(define(tool("crm"), Some(0)), at(5)), Err(Refusal::Changed));
 }
 
 #[test]
