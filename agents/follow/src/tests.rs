@@ -325,3 +325,23 @@ fn definitions_are_followed_by_pages_of_their_own_and_are_on_disk() {
     wait(|| follower.view().serial() == 3);
     assert_eq!(texts(&follower.view()), [""; 0]);
 }
+
+#[test]
+fn pages_of_definitions_are_spelt_as_their_specification_shows() {
+    let spec = include_str!("../../../docs/spec/definitions.md");
+    let shown: Vec<_> = spec.lines().filter(|line| line.starts_with('{')).collect();
+    assert_eq!(shown.len(), 2);
+    let mut held = Definitions::default();
+    for line in shown {
+        let page: Page<Definitions> = serde_json::from_str(line).unwrap();
+        assert_eq!(serde_json::to_string(&page).unwrap(), line);
+        match page {
+            Page::Whole { view, .. } => held = *view,
+            Page::Events { after, events, .. } => {
+                assert_eq!(after, held.serial());
+                events.iter().for_each(|event| held.apply(event).unwrap());
+            }
+        }
+    }
+    assert_eq!(texts(&held), ["upstream: https://crm.example.com\n"]);
+}
