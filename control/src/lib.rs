@@ -57,7 +57,7 @@ pub use subjects::{SubjectSource, SubjectSources};
 
 use access::Access;
 use aegis_control_commands::Chronicled;
-use aegis_control_messages::{clock, page, problem, read, shapes};
+use aegis_control_messages::{clock, page, problem, read, shapes, stream};
 use aegis_control_pull::Pull;
 use aegis_control_witness::Witness;
 use fleet::Fleet;

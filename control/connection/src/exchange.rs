@@ -4,15 +4,17 @@
 //! begun, whether or not anybody still waits for the answer: a change that was made would else be on no record.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use hyper::StatusCode;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -88,11 +90,11 @@ where
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(peer);
         let floor = floor.clone();
-        let under_way = requests.begin();
+        let (under_way, moved) = (requests.begin(), Arc::clone(&requests.moved));
         async move {
             let answer = floor.answer(request).await;
             drop(under_way);
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(answer.map(|body| Counted { body, moved }))
         }
     });
     let mut builder = Builder::new(TokioExecutor::new());
@@ -111,25 +113,26 @@ where
                 continue;
             }
         };
-        let begun = requests.begun.load(Ordering::Relaxed);
-        let is_idle = begun == before && requests.under_way.load(Ordering::Relaxed) == 0;
+        let moved = requests.moved.load(Ordering::Relaxed);
+        let is_idle = moved == before && requests.under_way.load(Ordering::Relaxed) == 0;
         if ended || is_idle {
             return;
         }
-        (patience, before) = (IDLE, begun);
+        (patience, before) = (IDLE, moved);
     }
 }
 
 /// What a connection asked.
 #[derive(Debug, Default)]
 struct Requests {
-    begun: AtomicUsize,
+    /// Requests that were begun, and pieces of answers that were taken.
+    moved: Arc<AtomicUsize>,
     under_way: Arc<AtomicUsize>,
 }
 
 impl Requests {
     fn begin(&self) -> UnderWay {
-        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.moved.fetch_add(1, Ordering::Relaxed);
         self.under_way.fetch_add(1, Ordering::Relaxed);
         UnderWay(Arc::clone(&self.under_way))
     }
@@ -144,3 +147,37 @@ impl Drop for UnderWay {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+/// A body that tells that it is being read.
+#[derive(Debug)]
+struct Counted {
+    body: Body,
+    moved: Arc<AtomicUsize>,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_ready() {
+            self.moved.fetch_add(1, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests;
