@@ -10,7 +10,7 @@ use aegis_cli_evidence::{
     Answer, CheckArgs, DiscloseArgs, EraseArgs, EvidenceError, ExportArgs, Progress, ProveArgs,
     QueryArgs, ServeArgs, TenantArgs, TrustArgs,
 };
-use aegis_cli_region::{HeadsArgs, LedgerTrustArgs, LogsArgs};
+use aegis_cli_region::{HeadsArgs, LedgerTrustArgs, LogsArgs, WitnessArgs};
 use clap::{Args, Subcommand};
 
 use crate::clock;
@@ -38,6 +38,7 @@ enum AuditCommand {
     Trust(TrustArgs<LedgerTrustArgs>),
     Logs(LogsArgs),
     Heads(HeadsArgs),
+    Witness(WitnessArgs),
     Disclose(DiscloseArgs),
     Erase(EraseArgs),
     Export(ExportArgs),
@@ -63,6 +64,7 @@ pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit
         },
         AuditCommand::Logs(args) => region::show(args.run(home.root()), screen),
         AuditCommand::Heads(args) => region::show(args.run(home.root()), screen),
+        AuditCommand::Witness(args) => region::show(args.run(home.root()), screen),
         AuditCommand::Disclose(args) => {
             with_progress(screen, |progress| args.run(home.root(), progress))
         }

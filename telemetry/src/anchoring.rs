@@ -39,6 +39,7 @@ pub(crate) struct AnchoringMetrics {
     lag: Gauge<f64, AtomicU64>,
     size: Gauge,
     voters: Gauge,
+    outside_lag: Gauge<f64, AtomicU64>,
     witnessed: Family<WitnessLabels, Gauge>,
     trouble: Family<WitnessLabels, Gauge>,
 }
@@ -61,6 +62,12 @@ impl AnchoringMetrics {
             "How many voters cosigned that head",
             self.voters.clone(),
         );
+        registry.register_with_unit(
+            "aegis_audit_witness_lag",
+            "How long the heads shown to outside witnesses have lacked their quorum; 0 where none is asked for",
+            Unit::Seconds,
+            self.outside_lag.clone(),
+        );
         registry.register(
             "aegis_audit_witnessed_size",
             "Records of the audit registry under the largest head that an outside witness cosigned",
@@ -77,6 +84,10 @@ impl AnchoringMetrics {
         self.lag.set(anchored.lag_s);
         self.size.set(count(anchored.size));
         self.voters.set(count(anchored.voters));
+    }
+
+    pub(crate) fn set_outside_lag(&self, lag_s: f64) {
+        self.outside_lag.set(lag_s);
     }
 
     pub(crate) fn set_witnessed(&self, witnessed: Witnessed) {

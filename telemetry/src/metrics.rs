@@ -163,6 +163,11 @@ impl Metrics {
         self.0.anchoring.set_anchored(anchored);
     }
 
+    /// Where a quorum of outside witnesses must agree, for how many seconds it has not.
+    pub fn set_outside_lag(&self, lag_s: f64) {
+        self.0.anchoring.set_outside_lag(lag_s);
+    }
+
     pub fn set_witnessed(&self, witnessed: Witnessed) {
         self.0.anchoring.set_witnessed(witnessed);
     }

@@ -46,7 +46,7 @@ pub use region::{Access, RegionError};
 pub use release::{LineArgs, MaybeLineArgs, ReleaseCommand, changes};
 pub use rollout::line as rollout_line;
 pub use token::GetArgs;
-pub use witnessed::{HeadsArgs, LedgerTrustArgs, LogsArgs};
+pub use witnessed::{HeadsArgs, LedgerTrustArgs, LogsArgs, WitnessArgs};
 
 /// What a command has to say.
 #[derive(Clone, Debug, Default)]

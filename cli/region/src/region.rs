@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use aegis_audit_trust::TrustError;
 use aegis_cli_journal::JournalError;
 use aegis_control_client::{Client, ClientError};
 use aegis_domain::Secret;
@@ -34,6 +35,8 @@ pub enum RegionError {
     Answer { what: &'static str },
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[error("{} is no trust file", path.display())]
+    Trust { path: PathBuf, source: TrustError },
     #[error(transparent)]
     Backup(#[from] BackupError),
     #[error(transparent)]
@@ -97,6 +100,7 @@ impl RegionError {
             | RegionError::Random(_)
             | RegionError::Answer { .. }
             | RegionError::Journal(_)
+            | RegionError::Trust { .. }
             | RegionError::Backup(_)
             | RegionError::Machine(_)
             | RegionError::Unfit(_)
@@ -124,6 +128,7 @@ impl RegionError {
             | RegionError::Random(_)
             | RegionError::Answer { .. }
             | RegionError::Journal(_)
+            | RegionError::Trust { .. }
             | RegionError::Backup(_)
             | RegionError::Machine(_)
             | RegionError::Lost { .. }
@@ -162,6 +167,7 @@ impl RegionError {
             | RegionError::Random(_)
             | RegionError::Answer { .. }
             | RegionError::Journal(_)
+            | RegionError::Trust { .. }
             | RegionError::Backup(_)
             | RegionError::Machine(_)
             | RegionError::Unfit(_)

@@ -6,7 +6,7 @@
 use std::fs;
 use std::time::Duration;
 
-use aegis_audit_chain::note::{SecretKey, Verifier};
+use aegis_audit_chain::note::{SecretKey, Signer, Verifier};
 use aegis_audit_chain::{Hash, Head, Origin};
 use aegis_audit_witness::{Anchors, Channel as _, Http};
 use aegis_domain::Effect;
@@ -90,6 +90,36 @@ fn an_untouched_log_reaches_what_the_voters_saw() {
     assert_eq!(listed["logs"].as_array().unwrap().len(), 2);
 }
 
+#[test]
+fn the_voters_of_another_region_witness_what_a_trust_file_or_a_key_names() {
+    let (seen, other) = (Seen::new(), Region::start());
+    let policy = fs::read_to_string(seen.path("region.txt")).unwrap();
+    let keys: Vec<&str> = policy.lines().filter_map(|line| line.strip_prefix("log ")).collect();
+    let listed = || {
+        let logs = json(&other.run("", "-o json audit logs").success())["logs"].clone();
+        let keys = logs.as_array().unwrap().iter().map(|log| log["key"].clone());
+        keys.collect::<Vec<_>>()
+    };
+    let said = stdout(&other.run("", &format!("audit witness {}", keys[0])).success());
+    assert!(said.contains(keys[0]), "{said}");
+    assert_eq!(listed(), [keys[0]]);
+    let by_file = format!("audit witness --trust {}", seen.path("region.txt"));
+    for _ in 0..2 {
+        let said = stdout(&other.run("", &by_file).success());
+        assert!(keys.iter().all(|key| said.contains(key)), "{said}");
+        assert_eq!(listed(), keys);
+    }
+
+    let taken = Signer::new("audit.example.com/no/region", SecretKey::from_seed(&[9; 32]));
+    let wrong = other.run("", &format!("audit witness {}", taken.verifier())).failure();
+    assert!(stderr(&wrong).contains("log-key"), "{}", stderr(&wrong));
+    fs::write(seen.path("region.txt"), "log nonsense\n").unwrap();
+    let wrong = other.run("", &by_file).failure();
+    assert!(stderr(&wrong).contains("is no trust file"), "{}", stderr(&wrong));
+    other.run("", "audit witness").code(2);
+    assert_eq!(listed(), keys);
+}
+
 /// Attacks 3 and 7: everything is put back to where it was before the last life, without a trace in what is left.
 #[test]
 fn a_bucket_that_is_set_back_fails_at_the_head_the_voters_saw() {
@@ -140,8 +170,7 @@ fn two_histories_are_shown_with_both_heads_and_a_third_party_checks_them_alone()
     let listed = json(&seen.region.run("", "-o json audit logs").success());
     let log = &listed["logs"][0];
     let origin = Origin::parse(log["origin"].as_str().unwrap()).unwrap();
-    let signer =
-        aegis_audit_chain::note::Signer::new(origin.as_str(), SecretKey::from_seed(&[7; 32]));
+    let signer = Signer::new(origin.as_str(), SecretKey::from_seed(&[7; 32]));
     let size = log["size"].as_u64().unwrap();
     let lie = Head { origin, size, root: Hash::leaf(b"another history") };
     let body = format!("old {size}\n\n{}", lie.note(&signer));

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use crate::ledger::{Ledger, LedgerError, Proposal, Reading};
+use crate::under_way::Begun;
 
 /// One change, as it is put on record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +42,8 @@ pub struct ChronicleError;
 /// Puts changes on record.
 #[async_trait]
 pub trait Chronicle: Send + Sync + fmt::Debug {
-    /// Whether a record would be taken now.
-    fn ready(&self) -> Result<(), ChronicleError>;
+    /// Takes a change on, where its record would be taken now.
+    fn begin(&self) -> Result<Begun, ChronicleError>;
 
     /// Returns when the record is where it cannot be lost.
     async fn note(&self, change: Changed) -> Result<(), ChronicleError>;
@@ -104,7 +105,7 @@ where
     E: From<LedgerError>,
     F: Future<Output = Result<T, E>>,
 {
-    chronicle.ready().map_err(LedgerError::NoRecord)?;
+    let _begun = chronicle.begin().map_err(LedgerError::NoRecord)?;
     let done = work.await?;
     let change = change(node.ledger().revision());
     chronicle.note(change).await.map_err(LedgerError::Unrecorded)?;

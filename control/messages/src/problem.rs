@@ -85,6 +85,8 @@ pub enum Problem {
     Releases(#[from] ReleasesError),
     #[error("{0}")]
     Ledger(LedgerError),
+    #[error("this voter stops, so nothing was changed; ask another")]
+    Stopping,
     #[error("the audit log takes no record, so nothing was changed")]
     NoRecord(#[source] ChronicleError),
     #[error(
@@ -257,6 +259,7 @@ impl Problem {
             Problem::Member(VoterRefusal::Full) => (StatusCode::INSUFFICIENT_STORAGE, "full"),
             Problem::Invitation => (StatusCode::SERVICE_UNAVAILABLE, "invitation"),
             Problem::Declined(refusal) => declined(refusal),
+            Problem::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
             Problem::NoRecord(_) => (StatusCode::SERVICE_UNAVAILABLE, "no-record"),
             Problem::Unrecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "unrecorded"),
             Problem::NoPurse => (StatusCode::SERVICE_UNAVAILABLE, "no-hot-state"),
@@ -424,7 +427,7 @@ fn approval(refusal: ApprovalRefusal) -> (StatusCode, &'static str) {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, kind) = self.kind();
-        if status.is_server_error() {
+        if status.is_server_error() && !matches!(self, Problem::Stopping) {
             let cause = std::error::Error::source(&self).map(ToString::to_string);
             error!(kind, cause, "a request to the control API failed");
         }

@@ -30,6 +30,7 @@ mod regions;
 mod releases;
 mod roles;
 mod rollouts;
+mod stopping;
 mod tls;
 mod tokens;
 mod voters;

@@ -8,6 +8,7 @@ mod afar;
 pub mod anchors;
 mod approvals;
 mod chronicle;
+mod door;
 pub mod evidence;
 mod exports;
 mod files;
@@ -54,6 +55,7 @@ use tokio::task::JoinHandle;
 use self::afar::Afar;
 use self::approvals::Counter;
 use self::chronicle::Journalled;
+use self::door::ControlDoor;
 use self::exports::Exporter;
 use self::heard::{Heard, Hearers};
 use self::replay::HotReplay;
@@ -81,7 +83,7 @@ struct Kept {
     control: Arc<Control>,
     voter: Voter,
     heard: Arc<Heard>,
-    chronicle: Arc<dyn Chronicle>,
+    chronicle: Arc<Journalled>,
     /// In whose name this gateway asks people about calls.
     asks_as: Actor,
     listener: std::net::TcpListener,
@@ -141,7 +143,7 @@ impl Region {
         let _entered = runtime.enter();
         let voter = self.kept.as_ref().map(|kept| kept.voter.node.clone());
         let mut tasks = vec![runtime.spawn(age(Arc::clone(&self.roster), self.followed, voter))];
-        let (mut node, mut exports) = (None, None);
+        let (mut node, mut exports, mut door) = (None, None, None);
         if let Some(kept) = self.kept {
             let Kept { control, voter, heard, chronicle, listener, serving, exporter, asks_as: _ } =
                 kept;
@@ -149,20 +151,16 @@ impl Region {
             let hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
             node = Some(voter.node.clone());
             tasks.push(runtime.spawn(heard.listen()));
-            tasks.push(runtime.spawn(voter.clone().settle(Arc::clone(&chronicle))));
+            let on_record: Arc<dyn Chronicle> = Arc::<Journalled>::clone(&chronicle);
+            tasks.push(runtime.spawn(voter.clone().settle(Arc::clone(&on_record))));
             tasks.push(runtime.spawn(pulled(Arc::clone(&control), self.metrics.clone())));
             tasks.push(runtime.spawn(voter.clone().watch(self.metrics)));
-            tasks.push(runtime.spawn(voter.prove(hangup, chronicle)));
+            tasks.push(runtime.spawn(voter.prove(hangup, on_record)));
             let listener = TcpListener::from_std(listener)
                 .context("the control API cannot be listened for")?;
-            tasks.push(runtime.spawn(async move {
-                let never = std::future::pending();
-                if let Err(error) = aegis_control::serve(listener, control, serving, never).await {
-                    tracing::error!(%error, "the control API is not served");
-                }
-            }));
+            door = Some(ControlDoor::open(listener, (control, serving), chronicle, runtime));
         }
-        Ok(Running { tasks, node, _exports: exports, _defined: self.defined })
+        Ok(Running { tasks, node, door, _exports: exports, _defined: self.defined })
     }
 }
 
@@ -171,11 +169,19 @@ impl Region {
 pub struct Running {
     tasks: Vec<JoinHandle<()>>,
     node: Option<Node>,
+    door: Option<ControlDoor>,
     _exports: Option<Exporter>,
     _defined: Option<Follower<Definitions>>,
 }
 
 impl Running {
+    /// Changes nothing more here. Whatever was begun is on record and answered before this returns, so the journal may close.
+    pub async fn close_door(&mut self) {
+        if let Some(door) = self.door.take() {
+            door.close().await;
+        }
+    }
+
     /// Leaves the region's voters in order: whoever led has another lead, its last entry is on disk and its file free.
     pub async fn stop(self) {
         if let Some(node) = &self.node
@@ -246,8 +252,9 @@ impl Kept {
         let origin: String = means.journal.origin().as_str().chars().take(240).collect();
         let asks_as = Actor::parse(&format!("gateway {origin}"))
             .context("the gateway's own name cannot stand in the ledger")?;
-        let chronicle: Arc<dyn Chronicle> = Arc::new(Journalled(means.journal));
-        let control = control.with_purse(purse).with_chronicle(Arc::clone(&chronicle));
+        let chronicle = Arc::new(Journalled::new(means.journal));
+        let control =
+            control.with_purse(purse).with_chronicle(Arc::<Journalled>::clone(&chronicle));
         let control = control.reached_at(api.own_url.clone());
         let control = match &api.people {
             Some(from) => control.with_people(people(from)?),

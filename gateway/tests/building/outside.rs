@@ -110,6 +110,7 @@ async fn a_witness_of_others_must_agree_where_the_operator_said_so_and_an_audito
     })
     .await;
     read(&house).await.is_ok();
+    assert!(lag(&house).await > 1.0);
     assert_eq!(
         house.metric("aegis_audit_witness_trouble{witness=\"witness.example/w1\"}").await,
         1
@@ -119,6 +120,7 @@ async fn a_witness_of_others_must_agree_where_the_operator_said_so_and_an_audito
         write(&house).await.refused_for().is_none()
     })
     .await;
+    assert!(lag(&house).await <= 1.0);
     let size = witnessed(&house, witness.name(), size).await;
     house.stop().await;
 
@@ -149,6 +151,14 @@ async fn a_witness_of_others_must_agree_where_the_operator_said_so_and_an_audito
     write(&house).await.is_ok();
     assert!(seen(&house, witness.name()).await <= size);
     house.stop().await;
+}
+
+/// For how many seconds the quorum has been missing.
+async fn lag(house: &Building) -> f64 {
+    let metrics = house.ops("GET", "/metrics").await.text();
+    let mut lines = metrics.lines();
+    let lag = lines.find_map(|line| line.strip_prefix("aegis_audit_witness_lag_seconds "));
+    lag.unwrap().parse().unwrap()
 }
 
 /// Another region's three voters.

@@ -11,13 +11,20 @@ use aegis_registry::{Action as RegistryAct, Actor, Defined, DefinitionText, Part
 use super::cluster::{Authority, CLUSTER, Cluster, PATIENCE, place, settings, tenant, write};
 use super::{closed_dir, never};
 use crate::{
-    DiskError, Identity, Node, NodeError, Pace, ProposeError, Settings, Wish, recover, restore,
+    Backup, DiskError, Identity, Node, NodeError, Pace, ProposeError, Settings, Wish, recover,
+    restore,
 };
 
 const NEXT: &str = "eu-west-1.2";
 
 fn of(cluster: &str, node: u64) -> Identity {
     Identity { cluster: cluster.into(), node }
+}
+
+fn image(backup: &Backup) -> Vec<u8> {
+    let mut image = Vec::new();
+    backup.write(&mut image).unwrap();
+    image
 }
 
 async fn alone(identity: Identity, home: &std::path::Path) -> Node {
@@ -96,17 +103,17 @@ async fn a_backup_taken_while_others_write_is_restored_into_another_cluster() {
 
     let home = closed_dir();
     let to = of(NEXT, 1);
-    restore(home.path(), &to, "z:7400", &backup.image).unwrap();
-    restore(home.path(), &to, "z:7400", &backup.image).unwrap();
+    restore(home.path(), &to, "z:7400", image(&backup).as_slice()).unwrap();
+    restore(home.path(), &to, "z:7400", image(&backup).as_slice()).unwrap();
     assert!(matches!(
-        restore(home.path(), &of("other", 1), "z:7400", &backup.image),
+        restore(home.path(), &of("other", 1), "z:7400", image(&backup).as_slice()),
         Err(DiskError::Stranger { .. })
     ));
     let node = alone(to, home.path()).await;
     assert!(node.ledger().tenants().get(&tenant("tenant-19")).is_some());
     assert!(node.ledger().tenants().get(&tenant("later")).is_none());
     write(&node, "new").await.unwrap();
-    assert!(restore(closed_dir().path(), &of(NEXT, 1), "z:7400", b"{}").is_err());
+    assert!(restore(closed_dir().path(), &of(NEXT, 1), "z:7400", b"{}".as_slice()).is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
