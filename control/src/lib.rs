@@ -17,7 +17,6 @@ mod oauth;
 mod people;
 mod policies;
 mod provider;
-mod purse;
 mod releases;
 mod replay;
 mod rollouts;
@@ -40,6 +39,7 @@ use tokio::sync::Mutex;
 
 pub use access::AccessError;
 pub use aegis_access::{Permission, Principal, Reach, Role};
+pub use aegis_control_budgets::{HotPurse, Purse};
 pub use aegis_control_commands::{
     Begun, Changed, Chronicle, ChronicleError, Deed, Ledger, LedgerError, Proposal, Reading,
     Replicated, UnderWay,
@@ -50,7 +50,6 @@ pub use aegis_control_pull::{PullError, PullFrom};
 pub use api::OPENAPI;
 pub use author::Pulled;
 pub use provider::PeopleSource;
-pub use purse::{HotPurse, Purse};
 pub use replay::{Memory, Replay, ReplayError};
 pub use rollouts::{Observations, Watched};
 pub use subjects::{SubjectSource, SubjectSources};
@@ -146,6 +145,16 @@ pub struct Control {
     /// One compilation at a time: it may take seconds of a processor.
     compiling: Mutex<()>,
     observations: Arc<dyn Observations>,
+}
+
+impl aegis_control_budgets::Books for Control {
+    fn ledger(&self) -> &dyn Ledger {
+        self.ledger.as_ref()
+    }
+
+    fn purse(&self) -> Option<&dyn Purse> {
+        self.purse.as_deref()
+    }
 }
 
 impl aegis_control_definitions::Keeper for Control {
@@ -256,10 +265,6 @@ impl Control {
     #[must_use]
     pub fn with_observations(self, observations: Arc<dyn Observations>) -> Self {
         Self { observations, ..self }
-    }
-
-    fn purse(&self) -> Result<&dyn Purse, Problem> {
-        self.purse.as_deref().ok_or(Problem::NoPurse)
     }
 
     /// Takes a proof at the token endpoint only with a nonce of this region (RFC 9449 §8), so that none can be made ahead

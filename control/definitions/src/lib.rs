@@ -12,9 +12,9 @@ use aegis_access::{Permission, Principal};
 use aegis_control_commands::{Ledger, Proposal};
 use aegis_control_messages::page::{self, Pages};
 use aegis_control_messages::problem::Problem;
-use aegis_control_messages::read::Asked;
+use aegis_control_messages::read::{Asked, tenant};
 use aegis_control_messages::{clock, shapes};
-use aegis_domain::{TenantId, ToolName};
+use aegis_domain::ToolName;
 use aegis_registry::{Action, Change, Defined, Definition, DefinitionText, Part};
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
@@ -194,10 +194,6 @@ fn tool_of(definition: &Definition) -> Option<&ToolName> {
 fn text(asked: &Asked) -> Result<DefinitionText, Problem> {
     let Wish { text } = asked.json()?;
     DefinitionText::parse(&text).map_err(|error| Problem::Malformed(error.to_string()))
-}
-
-fn tenant(text: &str) -> Result<TenantId, Problem> {
-    TenantId::parse(text).map_err(|_| Problem::NotFound)
 }
 
 fn tool(of: &str, name: &str) -> Result<Defined, Problem> {

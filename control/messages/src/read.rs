@@ -137,3 +137,7 @@ async fn asked(request: Request, bytes_max: usize) -> Result<Asked, Problem> {
     let body = body.map_err(|_| Problem::Slow)?.map_err(|_| too_long())?;
     Ok(Asked { method: head.method, uri: head.uri, headers: head.headers, body })
 }
+/// A tenant by its name in a path.
+pub fn tenant(text: &str) -> Result<TenantId, Problem> {
+    TenantId::parse(text).map_err(|_| Problem::NotFound)
+}

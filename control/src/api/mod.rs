@@ -3,10 +3,8 @@
 //! Not here: sockets (`connection`). Invariant: every route but the open ones asks for one permission, and stands in the
 //! OpenAPI document with it; tests hold the two together.
 
-mod adjustments;
 mod agents;
 mod approvals;
-mod budgets;
 mod cluster;
 mod enrol;
 mod guard;
@@ -16,12 +14,12 @@ mod policies;
 mod residency;
 mod revocations;
 mod sessions;
-mod spend;
 mod witness;
 
 use std::sync::Arc;
 
 use aegis_access::Permission::*;
+use aegis_control_budgets::{adjustments, limits, spend};
 use aegis_control_definitions as definitions;
 use aegis_registry::{Definitions, View};
 use axum::Router;
@@ -75,11 +73,11 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .post("/v1/cluster/finish", ClusterWrite, cluster::finish)
         .post("/v1/cluster/raise", ClusterWrite, cluster::raise)
         .get("/v1/cluster/backup", ClusterWrite, cluster::backup)
-        .get("/v1/tenants", narrowed(AgentsRead), budgets::tenants)
-        .get("/v1/tenants/{tenant}/budgets", BudgetsRead, budgets::list)
-        .get("/v1/tenants/{tenant}/budgets/{name}", BudgetsRead, budgets::show)
-        .put("/v1/tenants/{tenant}/budgets/{name}", BudgetsWrite, budgets::set)
-        .delete("/v1/tenants/{tenant}/budgets/{name}", BudgetsWrite, budgets::remove)
+        .get("/v1/tenants", narrowed(AgentsRead), limits::tenants)
+        .get("/v1/tenants/{tenant}/budgets", BudgetsRead, limits::list)
+        .get("/v1/tenants/{tenant}/budgets/{name}", BudgetsRead, limits::show)
+        .put("/v1/tenants/{tenant}/budgets/{name}", BudgetsWrite, limits::set)
+        .delete("/v1/tenants/{tenant}/budgets/{name}", BudgetsWrite, limits::remove)
         .get("/v1/tenants/{tenant}/residency", AgentsRead, residency::show)
         .put("/v1/tenants/{tenant}/residency", ClusterWrite, residency::place)
         .delete("/v1/tenants/{tenant}/residency", ClusterWrite, residency::remove)

@@ -19,7 +19,6 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::budgets;
 use crate::page::Pages;
 use crate::policies::{PolicyFile, opened};
 use crate::problem::Problem;
@@ -47,7 +46,7 @@ pub(super) struct Between {
 
 /// A line by the names in a path.
 pub(super) fn line((tenant, environment): (String, String)) -> Result<LineKey, Problem> {
-    let tenant = budgets::tenant(&tenant)?;
+    let tenant = crate::read::tenant(&tenant)?;
     let environment = Environment::parse(&environment).ok_or(Problem::NotFound)?;
     Ok(LineKey { tenant, environment })
 }

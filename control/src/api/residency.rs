@@ -13,10 +13,10 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::budgets::tenant;
 use super::policies::{Answer, Shared};
 use crate::problem::Problem;
 use crate::read::Asked;
+use crate::read::tenant;
 use crate::{Control, Principal, shapes};
 
 #[derive(Debug, Deserialize)]

@@ -5,6 +5,12 @@
 
 use std::sync::Arc;
 
+use aegis_access::Principal;
+use aegis_control_commands::Proposal;
+use aegis_control_messages::page::Pages;
+use aegis_control_messages::problem::Problem;
+use aegis_control_messages::read::Asked;
+use aegis_control_messages::{clock, page, read, shapes};
 use aegis_domain::DecisionId;
 use aegis_registry::{Action, Adjustment, Change, Correction, Event, Purpose, Why};
 use axum::Extension;
@@ -15,14 +21,9 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::budgets;
-use crate::page::Pages;
-use crate::problem::Problem;
-use crate::read::Asked;
-use crate::{Control, Principal, clock, page, shapes};
-use aegis_control_commands::Proposal;
+use crate::limits;
+use crate::{Books, purse};
 
-type Shared = State<Arc<Control>>;
 type Answer = Result<Response, Problem>;
 
 #[derive(Debug, Deserialize)]
@@ -44,7 +45,7 @@ impl Wish {
     }
 
     fn correction(&self) -> Result<Correction, Problem> {
-        let amount = budgets::amount(self.change_microusd.unsigned_abs())?;
+        let amount = limits::amount(self.change_microusd.unsigned_abs())?;
         match self.change_microusd {
             0 => Err(Problem::Malformed("change_microusd is 0".into())),
             1.. => Ok(Correction::Add(amount)),
@@ -53,35 +54,35 @@ impl Wish {
     }
 }
 
-pub(super) async fn order(
-    State(control): Shared,
+pub async fn order<B: Books>(
+    State(books): State<Arc<B>>,
     Extension(who): Extension<Principal>,
     Path(of): Path<String>,
     asked: Asked,
 ) -> Answer {
-    let tenant = budgets::tenant(&of)?;
+    let tenant = read::tenant(&of)?;
     let wish: Wish = asked.json()?;
     let once = asked.once(&who)?.ok_or_else(|| {
         Problem::Malformed("an adjustment is sent with an Idempotency-Key".into())
     })?;
     let reason = Why::parse(&wish.reason).map_err(|error| Problem::Malformed(error.to_string()))?;
-    let (budget, correction) = (budgets::named(&tenant, &wish.budget)?, wish.correction()?);
+    let (budget, correction) = (limits::named(&tenant, &wish.budget)?, wish.correction()?);
     let purpose = wish.purpose()?;
     // Nothing is put on record that nobody could do.
-    let purse = control.purse()?;
+    let purse = purse(books.as_ref())?;
 
     let action = Action::Adjust { budget, correction, purpose, reason };
     let by = who.actor.clone();
-    let ordered = control.ledger.propose(Proposal { by, action, once: Some(once) }).await?;
+    let ordered = books.ledger().propose(Proposal { by, action, once: Some(once) }).await?;
     let ordered = adjustment_of(&ordered).ok_or(Problem::NotFound)?;
-    let noted = control.ledger.read().adjustment(&ordered.id).cloned();
+    let noted = books.ledger().read().adjustment(&ordered.id).cloned();
     if let Some(noted) = noted.filter(|noted| noted.applied_at.is_some()) {
         let spend = purse.spend(&noted.budget, clock::now()).await.map_err(Problem::Purse)?;
         return Ok(shapes::answer(StatusCode::CREATED, shape(&noted, Some(spend))));
     }
     let spend = purse.adjust(ordered).await.map_err(Problem::Unadjusted)?;
     let action = Action::NoteAdjusted { id: ordered.id };
-    let noted = control.ledger.propose(Proposal { by: who.actor, action, once: None }).await?;
+    let noted = books.ledger().propose(Proposal { by: who.actor, action, once: None }).await?;
     let noted = adjustment_of(&noted).unwrap_or(ordered);
     Ok(shapes::answer(StatusCode::CREATED, shape(noted, Some(spend))))
 }
@@ -96,14 +97,14 @@ fn adjustment_of(event: &Event) -> Option<&Adjustment> {
 }
 
 /// In the order of their times.
-pub(super) async fn list(
-    State(control): Shared,
+pub async fn list<B: Books>(
+    State(books): State<Arc<B>>,
     Path(of): Path<String>,
     pages: Result<Query<Pages>, QueryRejection>,
 ) -> Answer {
-    let tenant = budgets::tenant(&of)?;
+    let tenant = read::tenant(&of)?;
     let page = page::query(pages)?.page::<DecisionId>()?;
-    let registry = control.ledger.read();
+    let registry = books.ledger().read();
     let all = registry.adjustments(page.after).filter(|it| it.budget.tenant == tenant);
     let (adjustments, next) = page.cut(all, |adjustment| adjustment.id);
     let adjustments: Vec<_> = adjustments.into_iter().map(|it| shape(it, None)).collect();

@@ -5,6 +5,9 @@
 
 use std::sync::Arc;
 
+use aegis_control_messages::page::Page;
+use aegis_control_messages::problem::Problem;
+use aegis_control_messages::{clock, page, read, shapes};
 use aegis_domain::{BudgetKey, BudgetWindow, MicroUsd, Timestamp};
 use aegis_state::{Period, Spend};
 use axum::extract::rejection::QueryRejection;
@@ -14,10 +17,8 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::budgets::{self, Known};
-use crate::page::Page;
-use crate::problem::Problem;
-use crate::{Control, clock, page, shapes};
+use crate::limits::{self, Known};
+use crate::{Books, purse};
 
 /// As many as one address of a request has room for.
 const NAMES_MAX: usize = 50;
@@ -25,40 +26,40 @@ const NAMES_MAX: usize = 50;
 /// `?names=..` or `?limit=..&cursor=..`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub struct Wanted {
     /// Budgets by name, with commas between; also such as nobody limits.
     names: Option<String>,
     limit: Option<usize>,
     cursor: Option<String>,
 }
 
-pub(super) async fn list(
-    State(control): State<Arc<Control>>,
+pub async fn list<B: Books>(
+    State(books): State<Arc<B>>,
     Path(of): Path<String>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let tenant = budgets::tenant(&of)?;
+    let tenant = read::tenant(&of)?;
     let Wanted { names, limit, cursor } = page::query(wanted)?;
     let page: Page<String> = Page::read(limit, cursor.as_deref())?;
     let (wanted, next): (Vec<(BudgetKey, Option<Known>)>, _) = if let Some(names) = names {
-        let keys = names.split(',').map(|name| budgets::named(&tenant, name));
+        let keys = names.split(',').map(|name| limits::named(&tenant, name));
         let keys = keys.take(NAMES_MAX.saturating_add(1)).collect::<Result<Vec<_>, _>>()?;
         if keys.len() > NAMES_MAX {
             return Err(Problem::Malformed(format!("names holds more than {NAMES_MAX}")));
         }
         let found = |key| {
-            let known = budgets::find(&control, &key);
+            let known = limits::find(books.as_ref(), &key);
             (key, known)
         };
         (keys.into_iter().map(found).collect(), None)
     } else {
-        let after = page.after.as_deref().map(|name| budgets::named(&tenant, name)).transpose()?;
+        let after = page.after.as_deref().map(|name| limits::named(&tenant, name)).transpose()?;
         let is_after = |key: &BudgetKey| after.as_ref().is_none_or(|after| key > after);
-        let all = budgets::known(&control, &tenant).into_iter();
+        let all = limits::known(books.as_ref(), &tenant).into_iter();
         let all = all.filter(|(key, _)| is_after(key)).map(|(key, known)| (key, Some(known)));
         page.cut(all, |(key, _)| key.to_string())
     };
-    let (purse, now) = (control.purse()?, clock::now());
+    let (purse, now) = (purse(books.as_ref())?, clock::now());
     let mut rows = Vec::new();
     for (key, known) in wanted {
         let spend = purse.spend(&key, now).await.map_err(Problem::Purse)?;

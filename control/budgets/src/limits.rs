@@ -6,6 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use aegis_access::Principal;
+use aegis_control_commands::Proposal;
+use aegis_control_messages::page::Pages;
+use aegis_control_messages::problem::Problem;
+use aegis_control_messages::read::Asked;
+use aegis_control_messages::{clock, page, read, shapes};
 use aegis_domain::{BudgetKey, MicroUsd, Overrun, TenantId};
 use aegis_registry::{Action, Budget, BudgetTerms, Change, Event};
 use axum::Extension;
@@ -16,13 +22,8 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::page::Pages;
-use crate::problem::Problem;
-use crate::read::Asked;
-use crate::{Control, Principal, clock, page, shapes};
-use aegis_control_commands::Proposal;
+use crate::Books;
 
-type Shared = State<Arc<Control>>;
 type Answer = Result<Response, Problem>;
 
 #[derive(Debug, Deserialize)]
@@ -46,7 +47,7 @@ impl Wish {
 }
 
 /// An amount that the region can count.
-pub(super) fn amount(micro_usd: u64) -> Result<MicroUsd, Problem> {
+pub(crate) fn amount(micro_usd: u64) -> Result<MicroUsd, Problem> {
     let amount = MicroUsd::new(micro_usd);
     let max = MicroUsd::MAX.micro_usd();
     let too_much = || Problem::Malformed(format!("an amount is over {max} micro-dollars"));
@@ -55,14 +56,14 @@ pub(super) fn amount(micro_usd: u64) -> Result<MicroUsd, Problem> {
 
 /// Where a budget's terms come from.
 #[derive(Clone, Debug)]
-pub(super) enum Known {
+pub(crate) enum Known {
     Region(Budget),
     /// A gateway's own configuration.
     Configured(BudgetTerms),
 }
 
 impl Known {
-    pub(super) fn terms(&self) -> BudgetTerms {
+    pub(crate) fn terms(&self) -> BudgetTerms {
         match self {
             Known::Region(budget) => budget.terms,
             Known::Configured(terms) => *terms,
@@ -70,7 +71,7 @@ impl Known {
     }
 
     /// What is told of the terms wherever the budget is spoken of.
-    pub(super) fn members(&self) -> Value {
+    pub(crate) fn members(&self) -> Value {
         let BudgetTerms { limit, warn_at, overrun } = self.terms();
         json!({
             // The most there is stands for none at all.
@@ -86,19 +87,19 @@ impl Known {
 }
 
 /// What is known of one budget.
-pub(super) fn find(control: &Control, key: &BudgetKey) -> Option<Known> {
-    let set = control.ledger.read().view().budget(key).cloned();
-    let configured = || control.purse.as_ref()?.configured().get(key).copied();
+pub(crate) fn find(books: &impl Books, key: &BudgetKey) -> Option<Known> {
+    let set = books.ledger().read().view().budget(key).cloned();
+    let configured = || books.purse()?.configured().get(key).copied();
     set.map(Known::Region).or_else(|| configured().map(Known::Configured))
 }
 
 /// All that is known of a tenant's budgets.
-pub(super) fn known(control: &Control, tenant: &TenantId) -> BTreeMap<BudgetKey, Known> {
-    let configured = control.purse.as_ref().map(|purse| purse.configured()).unwrap_or_default();
+pub(crate) fn known(books: &impl Books, tenant: &TenantId) -> BTreeMap<BudgetKey, Known> {
+    let configured = books.purse().map(|purse| purse.configured()).unwrap_or_default();
     let configured = configured.iter().filter(|(key, _)| key.tenant == *tenant);
     let mut all: BTreeMap<_, _> =
         configured.map(|(key, terms)| (key.clone(), Known::Configured(*terms))).collect();
-    let registry = control.ledger.read();
+    let registry = books.ledger().read();
     let set = registry.view().budgets_of(tenant, None);
     all.extend(set.map(|budget| (budget.key.clone(), Known::Region(budget.clone()))));
     all
@@ -106,15 +107,11 @@ pub(super) fn known(control: &Control, tenant: &TenantId) -> BTreeMap<BudgetKey,
 
 /// A budget by the names in a path.
 fn key((tenant, name): (String, String)) -> Result<BudgetKey, Problem> {
-    BudgetKey::parse(self::tenant(&tenant)?, &name).map_err(|_| Problem::NotFound)
-}
-
-pub(super) fn tenant(text: &str) -> Result<TenantId, Problem> {
-    TenantId::parse(text).map_err(|_| Problem::NotFound)
+    BudgetKey::parse(read::tenant(&tenant)?, &name).map_err(|_| Problem::NotFound)
 }
 
 /// The same by a name that stands elsewhere in a request.
-pub(super) fn named(tenant: &TenantId, name: &str) -> Result<BudgetKey, Problem> {
+pub(crate) fn named(tenant: &TenantId, name: &str) -> Result<BudgetKey, Problem> {
     BudgetKey::parse(tenant.clone(), name)
         .map_err(|error| Problem::Malformed(format!("a name is no budget's: {error}")))
 }
@@ -141,15 +138,15 @@ fn answer(status: StatusCode, key: &BudgetKey, known: &Known) -> Response {
 }
 
 /// The tenants that agents or budgets name.
-pub(super) async fn tenants(
-    State(control): Shared,
+pub async fn tenants<B: Books>(
+    State(books): State<Arc<B>>,
     Extension(who): Extension<Principal>,
     pages: Result<Query<Pages>, QueryRejection>,
 ) -> Answer {
     let page = page::query(pages)?.page::<TenantId>()?;
-    let configured = control.purse.as_ref().map(|purse| purse.configured()).unwrap_or_default();
+    let configured = books.purse().map(|purse| purse.configured()).unwrap_or_default();
     let mut tenants: BTreeSet<_> = configured.keys().map(|key| key.tenant.clone()).collect();
-    let registry = control.ledger.read();
+    let registry = books.ledger().read();
     tenants.extend(registry.view().budgets().map(|budget| budget.key.tenant.clone()));
     tenants.extend(registry.view().agents(None).map(|agent| agent.tenant.clone()));
     tenants.retain(|tenant| who.sees(Some(tenant)));
@@ -158,35 +155,38 @@ pub(super) async fn tenants(
     Ok(shapes::answer(StatusCode::OK, json!({ "tenants": tenants, "next": next })))
 }
 
-pub(super) async fn list(
-    State(control): Shared,
+pub async fn list<B: Books>(
+    State(books): State<Arc<B>>,
     Path(of): Path<String>,
     pages: Result<Query<Pages>, QueryRejection>,
 ) -> Answer {
-    let tenant = tenant(&of)?;
+    let tenant = read::tenant(&of)?;
     let page = page::query(pages)?.page::<String>()?;
     let after = page.after.as_deref().map(|name| named(&tenant, name)).transpose()?;
-    let all = known(&control, &tenant);
+    let all = known(books.as_ref(), &tenant);
     let rest = all.iter().filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after));
     let (budgets, next) = page.cut(rest, |(key, _)| key.to_string());
     let budgets: Vec<_> = budgets.into_iter().map(|(key, known)| shape(key, known)).collect();
     Ok(shapes::answer(StatusCode::OK, json!({ "budgets": budgets, "next": next })))
 }
 
-pub(super) async fn show(State(control): Shared, Path(path): Path<(String, String)>) -> Answer {
+pub async fn show<B: Books>(
+    State(books): State<Arc<B>>,
+    Path(path): Path<(String, String)>,
+) -> Answer {
     let key = key(path)?;
-    let known = find(&control, &key).ok_or(Problem::NotFound)?;
+    let known = find(books.as_ref(), &key).ok_or(Problem::NotFound)?;
     Ok(answer(StatusCode::OK, &key, &known))
 }
 
-pub(super) async fn set(
-    State(control): Shared,
+pub async fn set<B: Books>(
+    State(books): State<Arc<B>>,
     Extension(who): Extension<Principal>,
     Path(path): Path<(String, String)>,
     asked: Asked,
 ) -> Answer {
     let (key, terms) = (key(path)?, asked.json::<Wish>()?.terms()?);
-    let event = propose(&control, who, &asked, &key, Some(terms)).await?;
+    let event = propose(books.as_ref(), who, &asked, &key, Some(terms)).await?;
     let set = event.changes.into_iter().find_map(|change| match change {
         Change::Budget(budget) => Some(budget),
         Change::Agent(_) | Change::Key(_) | Change::Revoked(_) | Change::Code(_) => None,
@@ -197,20 +197,20 @@ pub(super) async fn set(
 }
 
 /// Takes the region's limit back; what gateways have configured counts again.
-pub(super) async fn remove(
-    State(control): Shared,
+pub async fn remove<B: Books>(
+    State(books): State<Arc<B>>,
     Extension(who): Extension<Principal>,
     Path(path): Path<(String, String)>,
     asked: Asked,
 ) -> Answer {
     let key = key(path)?;
-    propose(&control, who, &asked, &key, None).await?;
+    propose(books.as_ref(), who, &asked, &key, None).await?;
     let body = json!({ "tenant": key.tenant, "name": key.to_string() });
     Ok(shapes::answer(StatusCode::OK, body))
 }
 
 async fn propose(
-    control: &Control,
+    books: &impl Books,
     who: Principal,
     asked: &Asked,
     budget: &BudgetKey,
@@ -218,5 +218,5 @@ async fn propose(
 ) -> Result<Event, Problem> {
     let action = Action::SetBudget { budget: budget.clone(), seen: asked.seen(), terms };
     let proposal = Proposal { once: asked.once(&who)?, by: who.actor, action };
-    Ok(control.ledger.propose(proposal).await?)
+    Ok(books.ledger().propose(proposal).await?)
 }
