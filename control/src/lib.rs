@@ -148,6 +148,12 @@ pub struct Control {
     observations: Arc<dyn Observations>,
 }
 
+impl aegis_control_definitions::Keeper for Control {
+    fn ledger(&self) -> &dyn Ledger {
+        self.ledger.as_ref()
+    }
+}
+
 impl Control {
     /// A node that is its region's only voter and keeps everything below its directory.
     pub async fn alone(config: ControlConfig, on_fatal: OnFatal) -> Result<Self, ControlError> {

@@ -1,5 +1,5 @@
-//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, approvals, releases, the fleet,
-//! voters, audit logs, sessions, and an agent's own token.
+//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, tools, budgets, approvals, releases,
+//! the fleet, voters, audit logs, sessions, and an agent's own token.
 //!
 //! Not here: writing to a terminal (`cli`). Invariant: a secret comes from a file or stdin, never from the command line, and
 //! goes to a server that is on this machine or proves itself by TLS.
@@ -12,6 +12,7 @@ mod books;
 mod budget;
 mod cluster;
 mod command;
+mod definition;
 mod export;
 mod files;
 mod fleet;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use aegis_domain::TenantId;
 use aegis_ledger::{Action, ApprovalAct, SessionAct};
 use aegis_raft_store::Node;
-use aegis_registry::{Action as Act, Actor, AgentName, Event, Target};
+use aegis_registry::{Action as Act, Actor, AgentName, Event, Part, Target};
 use async_trait::async_trait;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -180,6 +180,13 @@ fn of_registry(act: &Act) -> Whose {
         },
         Act::SetBudget { budget, .. } | Act::Adjust { budget, .. } => {
             (Some(budget.tenant.clone()), Some(format!("budget {budget}")))
+        }
+        Act::Define { of, .. } => {
+            let what = match &of.part {
+                Part::Limits => format!("limits of {}", of.tenant),
+                Part::Tool(name) => format!("tool {}/{name}", of.tenant),
+            };
+            (Some(of.tenant.clone()), Some(what))
         }
         Act::NoteAdjusted { id } => (None, Some(format!("adjustment {id}"))),
     }

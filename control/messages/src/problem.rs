@@ -117,6 +117,8 @@ pub enum Problem {
     Invitation,
     #[error("the policy is not fit to decide")]
     Unfit(Diagnostics),
+    #[error("the definition cannot be read as one of `aegis.yaml`")]
+    Definition(Diagnostics),
     #[error("{0}")]
     Release(ReleaseRefusal),
     #[error("the pointer was moved since it was read")]
@@ -151,7 +153,8 @@ impl From<LedgerError> for Problem {
             | LedgerError::NoQuorum
             | LedgerError::Unknown
             | LedgerError::TooLarge
-            | LedgerError::Full => Problem::Ledger(error),
+            | LedgerError::Full
+            | LedgerError::Level => Problem::Ledger(error),
         }
     }
 }
@@ -200,7 +203,7 @@ impl From<KeyError> for Problem {
 impl Problem {
     /// What is told beside the standard members (RFC 9457 §3.2).
     fn more(&self) -> Map<String, Value> {
-        let more = if let Problem::Unfit(found) = self {
+        let more = if let Problem::Unfit(found) | Problem::Definition(found) = self {
             Some(("diagnostics", diagnostics(found)))
         } else if let Problem::Moved(pointer) = self {
             Some(("pointer", pointer.as_ref().clone()))
@@ -263,6 +266,7 @@ impl Problem {
             Problem::Purse(_) => (StatusCode::SERVICE_UNAVAILABLE, "hot-state"),
             Problem::Unadjusted(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-adjusted"),
             Problem::Unfit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "policy"),
+            Problem::Definition(_) => (StatusCode::UNPROCESSABLE_ENTITY, "definition"),
             Problem::Release(refusal) => release(refusal),
             Problem::Moved(_) => (StatusCode::PRECONDITION_FAILED, "changed"),
             Problem::NoIfMatch => (StatusCode::PRECONDITION_REQUIRED, "if-match"),
@@ -279,6 +283,7 @@ fn unwritten(error: &LedgerError) -> &'static str {
         LedgerError::NoQuorum => "no-quorum",
         LedgerError::Unknown => "unknown",
         LedgerError::Full => "ledger-full",
+        LedgerError::Level => "level",
         LedgerError::Refused(_)
         | LedgerError::Gone
         | LedgerError::TooLarge
@@ -363,6 +368,7 @@ fn refused(refusal: Refusal) -> (StatusCode, &'static str) {
         Refusal::KeyPending => (StatusCode::CONFLICT, "key-pending"),
         Refusal::OverLimit { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "over-limit"),
         Refusal::BudgetUnknown => (StatusCode::NOT_FOUND, "budget-unknown"),
+        Refusal::DefinitionUnknown => (StatusCode::NOT_FOUND, "definition-unknown"),
         Refusal::AdjustmentUnknown => (StatusCode::NOT_FOUND, "adjustment-unknown"),
         Refusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
         Refusal::Stale => (StatusCode::CONFLICT, "stale"),

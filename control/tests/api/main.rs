@@ -15,6 +15,7 @@ mod attacks;
 mod budgets;
 mod chronicle;
 mod clients;
+mod definitions;
 mod enrolment;
 mod follow;
 mod fuzz;
