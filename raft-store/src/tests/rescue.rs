@@ -187,10 +187,10 @@ async fn a_definition_is_sent_to_no_voter_before_the_level_that_reads_it() {
     write(&cluster.nodes[&1], "acme").await.unwrap();
     let backup = cluster.nodes[&1].backup().await.unwrap();
     // As the version before wrote it.
-    let mut image: serde_json::Value = serde_json::from_slice(&backup.image).unwrap();
+    let mut image: serde_json::Value = serde_json::from_slice(&image(&backup)).unwrap();
     *image.pointer_mut("/voters/level").unwrap() = 2.into();
     let (home, to) = (closed_dir(), of(NEXT, 1));
-    restore(home.path(), &to, "z:7400", &serde_json::to_vec(&image).unwrap()).unwrap();
+    restore(home.path(), &to, "z:7400", image.to_string().as_bytes()).unwrap();
     let node = alone(to, home.path()).await;
     assert_eq!(node.propose(define()).await, Err(ProposeError::Level));
     write(&node, "meanwhile").await.unwrap();
