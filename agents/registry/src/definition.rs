@@ -4,6 +4,7 @@
 //! author wrote it, so that a message about a line names the line its author sees.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use aegis_domain::{TenantId, Timestamp, ToolName};
 use serde::{Deserialize, Serialize};
@@ -97,10 +98,10 @@ pub enum Part {
 }
 
 /// A mapping in YAML, as below a tool or the limits of a tenant in `aegis.yaml`: 1 byte to 16 KiB, and no control character
-/// but the line's end.
+/// but the line's end. A copy shares the text: followers copy all they hold for each event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct DefinitionText(Box<str>);
+pub struct DefinitionText(Arc<str>);
 
 /// The text is no definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -134,6 +135,6 @@ impl TryFrom<String> for DefinitionText {
 
 impl From<DefinitionText> for String {
     fn from(text: DefinitionText) -> String {
-        text.0.into()
+        text.0.as_ref().to_owned()
     }
 }

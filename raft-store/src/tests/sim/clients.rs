@@ -76,8 +76,10 @@ impl Client {
                 self.wish(life, admit).await;
             }
             _ => {
-                let place = wishes::place(&format!("c{}-{}", self.number, self.wishes));
-                self.wish(life, place).await;
+                let name = format!("c{}-{}", self.number, self.wishes);
+                let is_even = self.wishes.is_multiple_of(2);
+                let act = if is_even { wishes::define(&name) } else { wishes::place(&name) };
+                self.wish(life, act).await;
             }
         }
     }

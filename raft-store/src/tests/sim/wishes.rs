@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aegis_audit_chain::Hash;
-use aegis_domain::{DecisionId, ParamsHash, Region, RuleId, TenantId, Timestamp, Ttl};
+use aegis_domain::{DecisionId, ParamsHash, Region, RuleId, TenantId, Timestamp, ToolName, Ttl};
 use aegis_ledger::{
     Action, ApprovalAct, ApprovalKey, Choice, Environment, LineKey, ReleaseAct, Residency,
     TenantAct, VoterAct,
 };
-use aegis_registry::{Actor, Target};
+use aegis_registry::{Actor, Defined, DefinitionText, Part, Target};
 
 use crate::Wish;
 
@@ -78,6 +78,15 @@ pub(crate) fn place(name: &str) -> Action {
     let home = Region::parse("eu-west-1").unwrap();
     let residency = Residency { allowed: BTreeSet::from([home.clone()]), home };
     Action::Tenant(TenantAct::Place { tenant: tenant(name), seen: 0, residency })
+}
+
+/// A tool that nobody defined before: its text is what a snapshot has to carry.
+pub(crate) fn define(name: &str) -> Action {
+    let part = Part::Tool(ToolName::parse("pay").unwrap());
+    let text = DefinitionText::parse(&format!("upstream: https://{name}.example\n")).unwrap();
+    let of = Defined { tenant: tenant(name), part };
+    let define = aegis_registry::Action::Define { of, seen: Some(0), text: Some(text) };
+    Action::Registry(Box::new(define))
 }
 
 /// An event of the registry each time.

@@ -17,8 +17,9 @@ use aegis_ledger::{
     ReleaseAct, Residency, StreamAct, TenantAct, VoterAct, WaitingCall,
 };
 use aegis_registry::{
-    Actor, AgentName, BudgetTerms, ClientId, CodeHash, Fingerprint, Limits, Mode, NewAgent,
-    NewCode, Origin, Registry, Scope, Standing, Target, View,
+    Actor, AgentName, BudgetTerms, ClientId, CodeHash, Defined, DefinitionText, Definitions,
+    Fingerprint, Limits, Mode, NewAgent, NewCode, Origin, Part, Registry, Scope, Standing, Target,
+    View,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -56,10 +57,16 @@ fn registry_acts() -> Vec<aegis_registry::Action> {
     let code = NewCode { hash: CodeHash::of("code"), ttl, overlap: Ttl::from_s(0) };
     let terms = BudgetTerms { limit: MicroUsd::new(9), warn_at: None, overrun: Overrun::Refuse };
     let budget = BudgetKey::parse(tenant(), "team:ops/24h").unwrap();
+    let part = Part::Tool(ToolName::parse("crm").unwrap());
+    let tool = Defined { tenant: tenant(), part };
+    let limits = Defined { tenant: tenant(), part: Part::Limits };
+    let text = |text: &str| Some(DefinitionText::parse(text).unwrap());
     vec![
         Act::Register { agent: Box::new(new), code: Some(code) },
         Act::SetStanding { agent: agent.clone(), seen: None, standing: Standing::Disabled },
         Act::SetBudget { budget, seen: None, terms: Some(terms) },
+        Act::Define { of: tool, seen: Some(0), text: text("upstream: https://a.example\n") },
+        Act::Define { of: limits, seen: None, text: text("in_flight: 4\n") },
         Act::Revoke { target: Target::Tenant(tenant()), issued: None },
     ]
 }
@@ -192,12 +199,12 @@ fn a_registry_of_any_content_takes_commands() {
         })
         .collect();
     let mut registry = Registry::default();
-    for command in &commands {
-        registry.apply(command, at(0)).unwrap();
-    }
+    let events = commands.iter().map(|command| registry.apply(command, at(0)).unwrap());
+    let event = events.last().unwrap();
     let mut artefacts: Vec<Vec<u8>> = commands.iter().map(json).collect();
     artefacts.push(json(&registry));
     artefacts.push(json(registry.view()));
+    artefacts.push(json(&registry.defined()));
     attack(&artefacts, |input| {
         if let Some(command) = read::<aegis_registry::Command>(input) {
             let mut after = registry.clone();
@@ -208,6 +215,9 @@ fn a_registry_of_any_content_takes_commands() {
             for command in &commands {
                 let _event = found.apply(command, at(9));
             }
+        }
+        if let Some(mut defined) = read::<Definitions>(input) {
+            let _applied = defined.apply(&event);
         }
         if let Some(view) = read::<View>(input) {
             let (_revoked, _keys) = (view.taken_back(), view.key_set(at(9)));
