@@ -11,14 +11,14 @@ use aegis_audit_chain::source::{Piece, Pieces, SourceError, Take};
 use aegis_audit_chain::{Hash, Origin, layout};
 use aegis_audit_index::{GROUP, Index, path, unpack_member};
 
-use super::log::{BucketLog, causes};
+use crate::log::{BucketLog, causes};
 
 /// Indexes that are kept, of two megabytes each at most.
 const KEPT_MAX: usize = 4;
 
 /// One segment's index, and how long the object is that it is of.
 #[derive(Debug)]
-pub(super) struct Indexed {
+pub(crate) struct Indexed {
     origin: Origin,
     index: Index,
     stored_bytes: u64,
