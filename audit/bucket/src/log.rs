@@ -264,7 +264,7 @@ impl<'b> BucketLog<'b> {
             Indexes::Checked => self.by_index(&manifest, &stored)?,
             Indexes::Unread => None,
         };
-        let bundles = indexed.or_else(|| unpack(&stored));
+        let bundles = indexed.or_else(|| unpack(&stored, manifest.records.bytes));
         let bundles = bundles.ok_or_else(|| broken(SegmentError::Records))?;
         let file = manifest.as_log_file(&bundles).map_err(broken)?;
         *self.last.lock() = Some((manifest, hash));
@@ -277,7 +277,10 @@ impl<'b> BucketLog<'b> {
         let (bundles, why) = match self.object(&key) {
             Ok(index) => {
                 let index = Index::of(manifest, &index);
-                (index.and_then(|index| index.unpack(stored)), SegmentError::Index)
+                (
+                    index.and_then(|index| index.unpack(stored, manifest.records.bytes)),
+                    SegmentError::Index,
+                )
             }
             Err(SourceError::Broken { why, .. }) => (None, why),
             Err(unreadable @ SourceError::Unreadable { .. }) => return Err(unreadable),
