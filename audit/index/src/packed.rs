@@ -57,7 +57,7 @@ impl Groups {
 
 /// The bundles of a stored object, without its index: as many bytes as the manifest says that there are.
 pub fn unpack(stored: &[u8], bytes: u64) -> Option<Vec<u8>> {
-    let mut bundles = Vec::new();
+    let mut bundles = room(bytes);
     read(&mut MultiGzDecoder::new(stored), bytes, &mut bundles)?;
     (wide(bundles.len()) == bytes).then_some(bundles)
 }
@@ -82,6 +82,11 @@ fn read(decoder: &mut impl Read, bytes_max: u64, bundles: &mut Vec<u8>) -> Optio
     (wide(read) <= allowed).then_some(())
 }
 
+/// So that what is unpacked need not move while it grows.
+fn room(bytes: u64) -> Vec<u8> {
+    Vec::with_capacity(usize::try_from(bytes.min(OBJECT_BYTES_MAX)).unwrap_or(0))
+}
+
 fn wide(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
@@ -102,7 +107,7 @@ impl Index {
     /// of these records hashes them all, and says so where one does not hold.
     pub fn unpack(&self, stored: &[u8], bytes: u64) -> Option<Vec<u8>> {
         let length = wide(stored.len());
-        let (mut bundles, mut leaves) = (Vec::new(), self.leaves.iter());
+        let (mut bundles, mut leaves) = (room(bytes), self.leaves.iter());
         let (mut before, mut last) = (None, 0..0);
         for nth in 0..self.members.len() {
             let begin = *self.members.get(nth)?;
@@ -115,7 +120,7 @@ impl Index {
             while let Some(record) = entries.next() {
                 let record = record.ok()?;
                 let leaf = leaves.next()?;
-                let links = |before| Head::parse(record).is_some_and(|head| head.prev == before);
+                let links = |before| Head::link(record) == Some(before);
                 if !before.replace(*leaf).is_none_or(links) {
                     return None;
                 }
