@@ -37,6 +37,7 @@ pub struct Witnessed {
 #[derive(Debug, Default)]
 pub(crate) struct AnchoringMetrics {
     lag: Gauge<f64, AtomicU64>,
+    quorum_lag: Gauge<f64, AtomicU64>,
     size: Gauge,
     voters: Gauge,
     witnessed: Family<WitnessLabels, Gauge>,
@@ -50,6 +51,12 @@ impl AnchoringMetrics {
             "How long the audit log's newest head has waited for the region's voters; 0 where there are none",
             Unit::Seconds,
             self.lag.clone(),
+        );
+        registry.register_with_unit(
+            "aegis_audit_witness_quorum_lag",
+            "How long a head of the audit log that was shown to the outside witnesses has lacked their quorum; 0 where none is asked for",
+            Unit::Seconds,
+            self.quorum_lag.clone(),
         );
         registry.register(
             "aegis_audit_anchored_size",
@@ -77,6 +84,10 @@ impl AnchoringMetrics {
         self.lag.set(anchored.lag_s);
         self.size.set(count(anchored.size));
         self.voters.set(count(anchored.voters));
+    }
+
+    pub(crate) fn set_quorum_lag(&self, lag_s: f64) {
+        self.quorum_lag.set(lag_s);
     }
 
     pub(crate) fn set_witnessed(&self, witnessed: Witnessed) {

@@ -155,6 +155,11 @@ impl Metrics {
         self.0.anchoring.set_anchored(anchored);
     }
 
+    /// How long a head has lacked the quorum of outside witnesses.
+    pub fn set_quorum_lag(&self, lag_s: f64) {
+        self.0.anchoring.set_quorum_lag(lag_s);
+    }
+
     pub fn set_witnessed(&self, witnessed: Witnessed) {
         self.0.anchoring.set_witnessed(witnessed);
     }

@@ -134,6 +134,9 @@ impl Ops {
                 voters: u64::try_from(standing.voters).unwrap_or(u64::MAX),
             });
         }
+        if let Some(quorum) = corridor.witnesses.as_ref().and_then(Witnesses::quorum) {
+            corridor.metrics.set_quorum_lag(quorum.lag().as_secs_f64());
+        }
         for standing in corridor.witnesses.iter().flat_map(Witnesses::standing) {
             corridor.metrics.set_witnessed(Witnessed {
                 witness: standing.name,

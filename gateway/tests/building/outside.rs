@@ -49,6 +49,13 @@ async fn seen(house: &Building, witness: &str) -> u64 {
     house.metric(&format!("aegis_audit_witnessed_size{{witness=\"{witness}\"}}")).await
 }
 
+/// How long a head has lacked the quorum, as the metrics tell it.
+async fn quorum_lag_s(house: &Building) -> f64 {
+    let metrics = house.ops("GET", "/metrics").await.text();
+    let name = "aegis_audit_witness_quorum_lag_seconds ";
+    metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap()
+}
+
 /// Writes until a witness has seen more of the log than `size`.
 async fn witnessed(house: &Building, witness: &str, size: u64) -> u64 {
     becomes(house, "no witness sees a write", async || {
@@ -110,6 +117,7 @@ async fn a_witness_of_others_must_agree_where_the_operator_said_so_and_an_audito
     })
     .await;
     read(&house).await.is_ok();
+    assert!(quorum_lag_s(&house).await > 1.0);
     assert_eq!(
         house.metric("aegis_audit_witness_trouble{witness=\"witness.example/w1\"}").await,
         1
@@ -117,6 +125,10 @@ async fn a_witness_of_others_must_agree_where_the_operator_said_so_and_an_audito
     witness.start();
     becomes(&house, "writes do not go on again", async || {
         write(&house).await.refused_for().is_none()
+    })
+    .await;
+    becomes(&house, "the quorum agreed, and still it lags", async || {
+        quorum_lag_s(&house).await == 0.0
     })
     .await;
     let size = witnessed(&house, witness.name(), size).await;
