@@ -10,7 +10,7 @@ use aegis_cli_evidence::{
     Answer, CheckArgs, DiscloseArgs, EraseArgs, EvidenceError, ExportArgs, Progress, ProveArgs,
     QueryArgs, ServeArgs, TenantArgs, TrustArgs,
 };
-use aegis_cli_region::{HeadsArgs, LedgerTrustArgs, LogsArgs};
+use aegis_cli_region::{HeadsArgs, LedgerTrustArgs, LogsArgs, RegisterArgs};
 use clap::{Args, Subcommand};
 
 use crate::clock;
@@ -37,6 +37,7 @@ enum AuditCommand {
     Tenant(TenantArgs),
     Trust(TrustArgs<LedgerTrustArgs>),
     Logs(LogsArgs),
+    Register(RegisterArgs),
     Heads(HeadsArgs),
     Disclose(DiscloseArgs),
     Erase(EraseArgs),
@@ -62,6 +63,7 @@ pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit
             None => region::show(args.ledger.run(home.root(), &args.out), screen),
         },
         AuditCommand::Logs(args) => region::show(args.run(home.root()), screen),
+        AuditCommand::Register(args) => region::show(args.run(home.root()), screen),
         AuditCommand::Heads(args) => region::show(args.run(home.root()), screen),
         AuditCommand::Disclose(args) => {
             with_progress(screen, |progress| args.run(home.root(), progress))

@@ -215,15 +215,18 @@ impl Witnessed {
 
     /// Those who cosign now.
     fn voters(&self) -> Vec<Voter> {
-        let cosigning =
-            self.witnesses.iter().filter(|it| it.get("until").is_some_and(Value::is_null));
         let voter = |it: &Value| {
             let key = Witness::parse(it.get("key")?.as_str()?).ok()?;
             let url = it.get("url").and_then(Value::as_str).map(str::to_owned);
             Some(Voter { id: it.get("voter")?.as_u64()?, key, url })
         };
-        cosigning.filter_map(voter).collect()
+        cosigning(&self.witnesses).filter_map(voter).collect()
     }
+}
+
+/// The voters of an answer that cosign now.
+pub(crate) fn cosigning(witnesses: &[Value]) -> impl Iterator<Item = &Value> {
+    witnesses.iter().filter(|it| it.get("until").is_some_and(Value::is_null))
 }
 
 /// A log's key, and the head that it signed.

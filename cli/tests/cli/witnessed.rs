@@ -172,3 +172,61 @@ fn heads_that_the_trusted_voters_did_not_cosign_are_not_believed() {
     let refused = seen.desk.run(&words).failure();
     assert!(stderr(&refused).contains("too few"), "{}", stderr(&refused));
 }
+
+/// Another region's logs: their operator hands over trust files, and the voters here witness what is shown to them.
+#[test]
+fn logs_of_another_region_are_witnessed_once_they_are_registered() {
+    let (region, abroad) = (Region::start(), [Home::empty(), Home::empty()]);
+    let keys: Vec<Verifier> = abroad
+        .iter()
+        .zip(["gw-1", "gw-2"])
+        .map(|(home, name)| {
+            let key = SecretKey::from_seed(&[9; 32])
+                .verifier(&format!("aegis.localhost/abroad/registry.{name}/1"));
+            fs::create_dir_all(home.path("")).unwrap();
+            fs::write(home.path("trust.txt"), format!("log {key}\nquorum none\n")).unwrap();
+            key
+        })
+        .collect();
+    let files: Vec<String> =
+        abroad.iter().map(|home| format!("--trust {}", home.path("trust.txt").display())).collect();
+    let registered =
+        json(&region.run("", &format!("-o json audit register {}", files.join(" "))).success());
+    assert_eq!(registered["logs"].as_array().unwrap().len(), 2);
+    assert_eq!(registered["witnesses"].as_array().unwrap().len(), 1);
+    let again = region.run("", &format!("audit register {}", keys[0])).success();
+    assert!(stderr(&again).contains("1 voters witness them"), "{}", stderr(&again));
+
+    let listed = json(&region.run("", "-o json audit logs").success());
+    let listed: Vec<&str> =
+        listed["logs"].as_array().unwrap().iter().map(|it| it["key"].as_str().unwrap()).collect();
+    assert_eq!(listed, keys.iter().map(ToString::to_string).collect::<Vec<_>>());
+
+    // Their heads are cosigned from now on.
+    let origin = Origin::parse(keys[0].name()).unwrap();
+    let signer =
+        aegis_audit_chain::note::Signer::new(origin.as_str(), SecretKey::from_seed(&[9; 32]));
+    let head = Head { origin, size: 1, root: Hash::leaf(b"record") };
+    let mut voter = Http::new(&format!("{}/v1/audit/witness", region.url), None);
+    voter.add_checkpoint(&format!("old 0\n\n{}", head.note(&signer))).unwrap();
+    let heads = region.says("", "audit heads --logs-of abroad");
+    assert!(heads.contains(keys[0].name()) && heads.contains("/voters/1 "), "{heads}");
+}
+
+#[test]
+fn a_key_that_is_no_logs_and_one_of_a_known_log_are_not_registered() {
+    let region = Region::start();
+    let name = "aegis.localhost/abroad/registry.gw-1/1";
+    let key = |seed: u8| SecretKey::from_seed(&[seed; 32]).verifier(name).to_string();
+    region.says("", &format!("audit register {}", key(9)));
+    let taken = region.run("", &format!("audit register {}", key(8))).failure();
+    assert!(stderr(&taken).contains("log-exists"), "{}", stderr(&taken));
+    let other = SecretKey::from_seed(&[9; 32]).verifier("witness.example").to_string();
+    for bad in [other.as_str(), "nothing", ""] {
+        region.run("", &format!("audit register {bad}")).failure();
+    }
+    fs::write(region.home.path("no-trust.txt"), "log nothing\n").unwrap();
+    let path = region.home.path("no-trust.txt").display().to_string();
+    let refused = region.run("", &format!("audit register {} --trust {path}", key(9))).failure();
+    assert!(stderr(&refused).contains("the trust file"), "{}", stderr(&refused));
+}
