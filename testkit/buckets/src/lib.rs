@@ -11,6 +11,7 @@ mod azurite;
 mod fault_proxy;
 mod google;
 mod moto;
+mod process;
 
 pub use azurite::{ACCOUNT, Azurite, azure_options, endpoint};
 pub use fault_proxy::{Crash, Fault, Proxy};
