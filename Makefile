@@ -3,7 +3,9 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test tools clients verifiers ceph format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures hotfailovers interceptionfigures policyfigures auditfigures analysts voterfigures storms siege fuzz instructions
+.PHONY: help run test tools clients verifiers ceph format lint house advisories opa unit agreement deny figures hotstores buckets hotfigures hotfailovers interceptionfigures policyfigures auditfigures analysts voterfigures storms siege upgrade fuzz instructions
+
+before = $(abspath $(or $(CARGO_TARGET_DIR),target))/before
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -111,6 +113,14 @@ fuzz: ## attack each reader of what strangers write for a minute, or AEGIS_FUZZ_
 
 siege: hotstores ## besiege three and five voters with four gateways through everything; root and minutes
 	cargo test --package aegis-gateway --test siege -- --include-ignored --skip figures --nocapture --test-threads=1
+
+upgrade: hotstores ## roll a region from the build of commit BEFORE to this one, and agents call meanwhile; root and minutes
+	@test -n "$(BEFORE)" || { echo "make upgrade BEFORE=<commit>: from which build?" >&2; exit 2; }
+	rm -rf $(before)/tree && mkdir -p $(before)/tree
+	git archive $(BEFORE) | tar -x -C $(before)/tree
+	cargo build --locked --manifest-path $(before)/tree/Cargo.toml --target-dir $(before)/target --package aegis-gateway
+	AEGIS_STORMS=Upgrade AEGIS_GATEWAY_BEFORE=$(before)/target/debug/aegis-gateway \
+	  cargo test --package aegis-gateway --test siege -- --include-ignored --skip figures --nocapture --test-threads=1
 
 unit: opa hotstores buckets ceph verifiers analysts ## all tests
 	@if cargo nextest --version >/dev/null 2>&1; then \

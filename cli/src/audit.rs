@@ -10,7 +10,7 @@ use aegis_cli_evidence::{
     Answer, CheckArgs, DiscloseArgs, EraseArgs, EvidenceError, ExportArgs, Progress, ProveArgs,
     QueryArgs, ServeArgs, TenantArgs, TrustArgs,
 };
-use aegis_cli_region::{HeadsArgs, LedgerTrustArgs, LogsArgs, RegisterArgs};
+use aegis_cli_region::{HeadsArgs, LedgerTrustArgs, LogsArgs, WitnessArgs};
 use clap::{Args, Subcommand};
 
 use crate::clock;
@@ -37,8 +37,8 @@ enum AuditCommand {
     Tenant(TenantArgs),
     Trust(TrustArgs<LedgerTrustArgs>),
     Logs(LogsArgs),
-    Register(RegisterArgs),
     Heads(HeadsArgs),
+    Witness(WitnessArgs),
     Disclose(DiscloseArgs),
     Erase(EraseArgs),
     Export(ExportArgs),
@@ -63,8 +63,8 @@ pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit
             None => region::show(args.ledger.run(home.root(), &args.out), screen),
         },
         AuditCommand::Logs(args) => region::show(args.run(home.root()), screen),
-        AuditCommand::Register(args) => region::show(args.run(home.root()), screen),
         AuditCommand::Heads(args) => region::show(args.run(home.root()), screen),
+        AuditCommand::Witness(args) => region::show(args.run(home.root()), screen),
         AuditCommand::Disclose(args) => {
             with_progress(screen, |progress| args.run(home.root(), progress))
         }

@@ -3,9 +3,11 @@
 //! Not here: building anything from them (`gateway::wire`).
 //! Invariant: a `Config` that exists is complete: every reference in it resolves, every limit is set.
 
+mod allowed;
 mod client_certificate;
 mod read;
 mod read_audit;
+mod read_definition;
 mod read_modes;
 mod read_people;
 mod read_policy;
@@ -15,9 +17,12 @@ mod read_spending;
 mod read_state;
 mod read_tool;
 mod spending;
+mod unusable;
 
+pub use allowed::{Allowed, NotAllowed};
 pub use client_certificate::ClientCertificate;
 pub use read_audit::{AuditShipping, OutsideWitness, RetentionMode, ShipRetention, ShipTo};
+pub use read_definition::{CredentialName, CredentialNameError, ToolDefinition, limits_definition};
 pub use read_people::PeopleIssuer;
 pub use read_pull::{ExportTo, PolicyExport, Pull, SharedReleases};
 pub use read_region::{
@@ -25,6 +30,7 @@ pub use read_region::{
     RegionRegistry,
 };
 pub use spending::{CallLimits, SpendLimit, limited};
+pub use unusable::{Leads, Unusable};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -68,6 +74,8 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// The region's registry of agents, beside those that tenants name here.
     pub registry: Option<RegionRegistry>,
+    /// What the region may define of tools and limits, in place of what stands below `tenants`; nothing, where it is absent.
+    pub definitions: Option<Arc<Allowed>>,
     /// What this gateway is called among those of its region, if it has a name.
     pub name: Option<String>,
     /// Signed releases, for a first start with nobody reachable.
@@ -196,7 +204,7 @@ pub struct IssuerConfig {
 }
 
 /// One tenant: its home region, policy, agents, tools and money.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tenant {
     pub id: TenantId,
     pub org: OrgId,
@@ -213,10 +221,12 @@ pub struct Tenant {
     pub tools: BTreeMap<ToolName, Arc<ToolBinding>>,
     /// How calls through the forward proxy go to origins that no tool is for, if the policy lets them.
     pub direct: Arc<ToolBinding>,
+    /// What the region defines of it and this gateway cannot follow.
+    pub unusable: Unusable,
 }
 
 /// Where a tenant's policy comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum PolicySource {
     Files(PolicyFiles),
     /// What the region releases for it in this environment.
@@ -224,14 +234,14 @@ pub enum PolicySource {
 }
 
 /// The files of a tenant's policy: the version that decides, and one that may come after it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PolicyFiles {
     /// Together one set.
     pub enforce: Vec<PathBuf>,
     pub candidate: Option<CandidateFiles>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CandidateFiles {
     /// Together one set.
     pub files: Vec<PathBuf>,
@@ -242,7 +252,7 @@ pub struct CandidateFiles {
 }
 
 /// A registered agent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Agent {
     pub groups: BTreeSet<String>,
     pub attributes: BTreeMap<String, serde_json::Value>,
@@ -285,7 +295,7 @@ pub struct ToolBinding {
     /// Shown to upstreams that ask who calls.
     pub client_certificate: Option<ClientCertificate>,
     pub protocol: Protocol,
-    pub credential: Option<Credential>,
+    pub credential: Option<Arc<Credential>>,
     pub price: Price,
     /// For all who call it together.
     pub limits: CallLimits,

@@ -21,9 +21,10 @@ use crate::read_tool::{self, Folder};
 use crate::{
     Agent, AgentCertificate, CallLimits, Config, HEADERS_CEILING, IdentityConfig, IssuerConfig,
     Limits, Listen, PolicySource, SpendLimit, Standing, StateHome, Tenant, TlsListen, ToolBinding,
+    Unusable,
 };
 use crate::{
-    read_audit, read_modes, read_policy, read_pull, read_region, read_spending, read_state,
+    allowed, read_audit, read_modes, read_policy, read_pull, read_region, read_spending, read_state,
 };
 
 pub(super) fn load(path: &Path) -> Result<Config, Diagnostics> {
@@ -58,6 +59,10 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
     let control = map.optional("control", problems, |n, p| read_region::control(n, p, folder));
     let registry = map.optional("registry", problems, |n, p| read_region::registry(n, p, folder));
     let registry = read_region::one_of(control, registry, (root, problems));
+    let credentials =
+        map.optional("credentials", problems, |n, p| allowed::credentials(n, p, folder));
+    let definitions = map.optional("definitions", problems, allowed::definitions);
+    let definitions = allowed::allowed(definitions, credentials, registry.as_ref(), problems);
     let place = (domain.as_deref(), region.as_ref().map(Region::as_str));
     let name = map.optional("name", problems, |n, p| gateway_name(n, place, p));
     let policy_export =
@@ -102,6 +107,7 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
         anchor_lag_max: audit.anchor_lag_max,
         identity: identity?,
         registry,
+        definitions: definitions.map(Arc::new),
         name,
         policy_export,
         regions: regions.unwrap_or_default(),
@@ -269,8 +275,19 @@ fn named(id: TenantId, raw: RawTenant) -> Result<Tenant, BudgetError> {
     let modes = modes.unwrap_or(Modes::ANY);
     let direct = Arc::new(direct.unwrap_or_default());
     let none = BTreeMap::new();
-    let mut tenant =
-        Tenant { id, org, region, policy, modes, limits, teams, agents: none, tools, direct };
+    let mut tenant = Tenant {
+        id,
+        org,
+        region,
+        policy,
+        modes,
+        limits,
+        teams,
+        agents: none,
+        tools,
+        direct,
+        unusable: Unusable::default(),
+    };
     for (name, raw) in agents {
         let agent = Agent {
             budgets: tenant.budgets_of(&name, raw.team.as_ref(), &raw.limits.spend)?,

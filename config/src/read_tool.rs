@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use aegis_decide::{OutageRule, Price, TokenPrice};
 use aegis_document::{Mapping, Node, Problems};
@@ -14,17 +15,27 @@ use ipnet::IpNet;
 
 use crate::client_certificate::client_certificate;
 use crate::read::{positive, usd};
-use crate::{BodyMode, Credential, EncodedSlashes, Protocol, Speaks, ToolBinding, Upstream};
+use crate::{
+    BodyMode, ClientCertificate, Credential, EncodedSlashes, Protocol, Speaks, ToolBinding,
+    Upstream,
+};
 use crate::{read_modes, read_spending};
 
 /// The folder that relative paths start from.
 pub(super) struct Folder(pub(super) PathBuf);
 
+/// Why a name is no tool's.
+pub(super) const NO_ROUTE: &str = "a tool's name begins with a letter or a digit";
+
 /// A route is one path segment, and those that begin with `.` or `-` are ours.
+pub(super) fn is_route(name: &ToolName) -> bool {
+    !name.as_str().starts_with(['.', '-'])
+}
+
 pub(super) fn name(node: &Node, problems: &mut Problems) -> Option<ToolName> {
     let name = node.parsed::<ToolName>(problems)?;
-    if name.as_str().starts_with(['.', '-']) {
-        problems.report(node.position(), "a tool's name begins with a letter or a digit");
+    if !is_route(&name) {
+        problems.report(node.position(), NO_ROUTE);
         return None;
     }
     Some(name)
@@ -32,26 +43,53 @@ pub(super) fn name(node: &Node, problems: &mut Problems) -> Option<ToolName> {
 
 pub(super) fn tool(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<ToolBinding> {
     let mut map = node.mapping(problems)?;
-    let upstreams = upstreams(&mut map, problems);
-    let binding = binding(map, problems, folder);
-    Some(ToolBinding { upstreams: upstreams?, ..binding })
+    let own = own(&mut map, problems, folder);
+    Some(own.of(whole(map, problems)?))
 }
 
 /// How calls to origins go that no tool is for: everything of a tool but where it goes.
 pub(super) fn direct(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<ToolBinding> {
-    Some(binding(node.mapping(problems)?, problems, folder))
+    let mut map = node.mapping(problems)?;
+    let own = own(&mut map, problems, folder);
+    Some(own.of(binding(map, problems)))
 }
 
-fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> ToolBinding {
-    let addresses = map.optional("addresses", problems, |n, p| n.list(p, network));
-    let resolve = map.optional("resolve", problems, |n, p| n.list(p, Node::parsed::<IpAddr>));
+/// What a tool takes from the machine's disk or environment.
+struct Own {
+    ca_file: Option<PathBuf>,
+    client_certificate: Option<ClientCertificate>,
+    credential: Option<Arc<Credential>>,
+}
+
+impl Own {
+    fn of(self, binding: ToolBinding) -> ToolBinding {
+        let Self { ca_file, client_certificate, credential } = self;
+        ToolBinding { ca_file, client_certificate, credential, ..binding }
+    }
+}
+
+fn own(map: &mut Mapping<'_>, problems: &mut Problems, folder: &Folder) -> Own {
     let ca_file = map.optional("ca_file", problems, |n, p| folder.path(n, p));
     let client_certificate =
         map.optional("client_certificate", problems, |n, p| client_certificate(n, p, folder));
+    let credential =
+        map.optional("credential", problems, |n, p| credential(n, p, folder).map(Arc::new));
+    Own { ca_file, client_certificate, credential }
+}
+
+/// All of a tool that can be told in words alone.
+pub(super) fn whole(mut map: Mapping<'_>, problems: &mut Problems) -> Option<ToolBinding> {
+    let upstreams = upstreams(&mut map, problems);
+    let binding = binding(map, problems);
+    Some(ToolBinding { upstreams: upstreams?, ..binding })
+}
+
+fn binding(mut map: Mapping<'_>, problems: &mut Problems) -> ToolBinding {
+    let addresses = map.optional("addresses", problems, |n, p| n.list(p, network));
+    let resolve = map.optional("resolve", problems, |n, p| n.list(p, Node::parsed::<IpAddr>));
     let protocols =
         [("http1", Protocol::Http1), ("http2", Protocol::Http2), ("auto", Protocol::Auto)];
     let protocol = map.optional("protocol", problems, |n, p| n.choice(p, &protocols));
-    let credential = map.optional("credential", problems, |n, p| credential(n, p, folder));
     let price = map.optional("price", problems, price);
     let limits = read_spending::call_limits(&mut map, problems);
     let kinds = [("read", CallKind::Read), ("write", CallKind::Write)];
@@ -81,10 +119,7 @@ fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> To
     ToolBinding {
         addresses: addresses.unwrap_or_default(),
         resolve: resolve.unwrap_or_default(),
-        ca_file,
-        client_certificate,
         protocol: protocol.unwrap_or(usual.protocol),
-        credential,
         price: price.unwrap_or(usual.price),
         limits,
         kind,
@@ -96,8 +131,7 @@ fn binding(mut map: Mapping<'_>, problems: &mut Problems, folder: &Folder) -> To
         connect_timeout: connect.unwrap_or(usual.connect_timeout),
         read_timeout: read.unwrap_or(usual.read_timeout),
         outage: outage.unwrap_or(usual.outage),
-        upstreams: usual.upstreams,
-        hold: usual.hold,
+        ..usual
     }
 }
 
@@ -154,7 +188,7 @@ impl std::str::FromStr for Upstream {
 }
 
 /// A network, or one address as a network of its own.
-fn network(node: &Node, problems: &mut Problems) -> Option<IpNet> {
+pub(super) fn network(node: &Node, problems: &mut Problems) -> Option<IpNet> {
     let text = node.text(problems)?;
     let net = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
     if net.is_none() {
@@ -164,7 +198,16 @@ fn network(node: &Node, problems: &mut Problems) -> Option<IpNet> {
 }
 
 fn credential(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Credential> {
-    let mut map = node.mapping(problems)?;
+    credential_in(node.mapping(problems)?, problems, folder)
+}
+
+/// What is left of a mapping that is a credential's.
+pub(super) fn credential_in(
+    mut map: Mapping<'_>,
+    problems: &mut Problems,
+    folder: &Folder,
+) -> Option<Credential> {
+    let position = map.position();
     let header = map
         .optional("header", problems, Node::parsed::<http::HeaderName>)
         .unwrap_or(http::header::AUTHORIZATION);
@@ -173,7 +216,7 @@ fn credential(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<C
     map.finish(problems);
     let whole = format!("{prefix}{}", secret?.expose());
     let Ok(mut value) = http::HeaderValue::from_str(&whole) else {
-        problems.report(node.position(), "the credential is not a header value");
+        problems.report(position, "the credential is not a header value");
         return None;
     };
     value.set_sensitive(true);

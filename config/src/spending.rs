@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use aegis_domain::{AgentId, BudgetKey, BudgetScope, BudgetWindow, MicroUsd, TeamId, TenantId};
 use aegis_state::{Budget, BudgetError, Budgets, Overrun, Rates};
 
-use crate::{Config, Tenant};
+use crate::Tenant;
 
 /// The limits of one tenant, agent or tool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +45,32 @@ impl Tenant {
         Budgets::new(budgets)
     }
 
+    /// Every budget that some call of it counts against; some stand there more than once.
+    pub fn budgets(&self) -> Vec<Budget> {
+        let agents = self.agents.values().flat_map(|agent| agent.budgets.iter().cloned());
+        let mut all: Vec<Budget> = agents.collect();
+        all.extend(self.counted(&BudgetScope::Tenant, &self.limits.spend));
+        for (team, limits) in &self.teams {
+            all.extend(limited(&self.id, &BudgetScope::Team(team.clone()), limits));
+        }
+        for (tool, binding) in &self.tools {
+            let scope = BudgetScope::Tool(tool.clone());
+            all.extend(limited(&self.id, &scope, &binding.limits.spend));
+        }
+        all
+    }
+
+    /// The tenant with other limits for all its agents together.
+    pub fn limited_to(&self, limits: CallLimits) -> Result<Self, BudgetError> {
+        let mut tenant = Self { limits, ..self.clone() };
+        let shared = tenant.counted(&BudgetScope::Tenant, &tenant.limits.spend);
+        for agent in tenant.agents.values_mut() {
+            let own = agent.budgets.iter().filter(|it| it.key.scope != BudgetScope::Tenant);
+            agent.budgets = Budgets::new(own.chain(&shared).cloned().collect())?;
+        }
+        Ok(tenant)
+    }
+
     /// The limited windows of a scope, and its days and months in any case.
     fn counted(&self, scope: &BudgetScope, limits: &[SpendLimit]) -> Vec<Budget> {
         let is_limited = |window| limits.iter().any(|limit| limit.window == window);
@@ -57,25 +83,6 @@ impl Tenant {
         });
         let all: Vec<SpendLimit> = limits.iter().copied().chain(unlimited).collect();
         limited(&self.id, scope, &all).collect()
-    }
-}
-
-impl Config {
-    /// Every budget that some call counts against; some stand there more than once.
-    pub fn budgets(&self) -> Vec<Budget> {
-        let mut all = Vec::new();
-        for tenant in self.tenants.values() {
-            all.extend(tenant.agents.values().flat_map(|agent| agent.budgets.iter().cloned()));
-            all.extend(tenant.counted(&BudgetScope::Tenant, &tenant.limits.spend));
-            for (team, limits) in &tenant.teams {
-                all.extend(limited(&tenant.id, &BudgetScope::Team(team.clone()), limits));
-            }
-            for (tool, binding) in &tenant.tools {
-                let scope = BudgetScope::Tool(tool.clone());
-                all.extend(limited(&tenant.id, &scope, &binding.limits.spend));
-            }
-        }
-        all
     }
 }
 

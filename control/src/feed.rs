@@ -1,14 +1,14 @@
-//! The feed: what changed since a serial, or all of it, signed by the region's key; a question waits until there is an
-//! answer.
+//! The feeds of the registry and of definitions: what changed since a serial, or all of it, signed by the region's key; a
+//! question waits until there is an answer.
 //!
-//! Not here: following it (`agents/follow`). Invariant: enrolment codes never leave in it, and each page says which serials
+//! Not here: following it (`agents/follow`). Invariant: enrolment codes never leave in them, and each page says which serials
 //! it leads from and to.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_control_commands::LedgerError;
-use aegis_follow::{FEED_TYPE, Page};
+use aegis_follow::{Followed, Page};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::HeaderValue;
@@ -43,7 +43,7 @@ pub(crate) struct Since {
     after: Option<u64>,
 }
 
-pub(crate) async fn get(
+pub(crate) async fn get<V: Followed>(
     State(control): State<Arc<Control>>,
     since: Result<Query<Since>, QueryRejection>,
 ) -> Result<Response, Problem> {
@@ -63,22 +63,22 @@ pub(crate) async fn get(
             return Ok(refused);
         }
     }
-    let page = page(&control, since.after);
+    let page = page::<V>(&control, since.after);
     let payload = serde_json::to_vec(&page).map_err(crate::read::malformed)?;
-    let signed = control.region_key.sign(FEED_TYPE, &payload);
+    let signed = control.region_key.sign(V::TYPE, &payload);
     Ok(([(CONTENT_TYPE, "application/jose"), (CACHE_CONTROL, "no-store")], signed).into_response())
 }
 
-fn page(control: &Control, after: Option<u64>) -> Page {
+fn page<V: Followed>(control: &Control, after: Option<u64>) -> Page<V> {
     let issuer = control.service.issuer.clone();
     let at_s = clock::now().unix_s();
     let events =
         after.and_then(|after| Some((after, control.ledger.events_after(after, EVENTS_MAX)?)));
     match events {
         Some((after, events)) => {
-            let events = events.into_iter().map(|event| event.public()).collect();
+            let events = events.into_iter().map(V::narrowed).collect();
             Page::Events { issuer, at_s, after, events }
         }
-        None => Page::Whole { issuer, at_s, view: Box::new(control.ledger.read().view().clone()) },
+        None => Page::Whole { issuer, at_s, view: Box::new(V::of(&control.ledger.read())) },
     }
 }

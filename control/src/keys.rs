@@ -105,6 +105,7 @@ pub(crate) async fn rotate(control: &Control, rotation: Rotation) -> Result<Toke
         Some(Change::Key(key)) => Ok(key),
         Some(Change::Agent(_) | Change::Revoked(_) | Change::Code(_) | Change::CodeGone(_))
         | Some(Change::Budget(_) | Change::BudgetGone(_) | Change::Adjustment(_))
+        | Some(Change::Definition(_) | Change::DefinitionGone(_))
         | None => Err(KeyError::Vault(VaultError::Unknown)),
     }
 }

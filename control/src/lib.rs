@@ -27,19 +27,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aegis_authority::VoterFiles;
+use aegis_control_connection::Served;
 use aegis_domain::{Region, Secret};
 use aegis_identity::{KeySet, Nonces, SigningKey};
 use aegis_raft_store::{Node, NodeError, OnFatal};
 pub use aegis_tokens::FirstUse;
 use aegis_tokens::Service;
 use aegis_vault::{Files, Vault, VaultError};
+use axum::response::IntoResponse as _;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
 pub use access::AccessError;
 pub use aegis_access::{Permission, Principal, Reach, Role};
 pub use aegis_control_commands::{
-    Changed, Chronicle, ChronicleError, Deed, Ledger, LedgerError, Proposal, Reading, Replicated,
+    Begun, Changed, Chronicle, ChronicleError, Deed, Ledger, LedgerError, Proposal, Reading,
+    Replicated, UnderWay,
 };
 pub use aegis_control_connection::{Serving, TlsError, tls_config};
 pub use aegis_control_messages::problem::{KeyError, LogError, ReleasesError};
@@ -54,7 +57,7 @@ pub use subjects::{SubjectSource, SubjectSources};
 
 use access::Access;
 use aegis_control_commands::Chronicled;
-use aegis_control_messages::{clock, page, problem, read, shapes};
+use aegis_control_messages::{clock, page, problem, read, shapes, stream};
 use aegis_control_pull::Pull;
 use aegis_control_witness::Witness;
 use fleet::Fleet;
@@ -143,6 +146,12 @@ pub struct Control {
     /// One compilation at a time: it may take seconds of a processor.
     compiling: Mutex<()>,
     observations: Arc<dyn Observations>,
+}
+
+impl aegis_control_definitions::Keeper for Control {
+    fn ledger(&self) -> &dyn Ledger {
+        self.ledger.as_ref()
+    }
 }
 
 impl Control {
@@ -298,8 +307,9 @@ where
             Err(error @ KeyError::Vault(_)) => return Err(error.into()),
         }
     }
-    let served =
-        aegis_control_connection::serve(listener, api::router(Arc::clone(&control)), serving, stop);
+    let stopping = || Problem::Stopping.into_response();
+    let served = Served { router: api::router(Arc::clone(&control)), stopping };
+    let served = aegis_control_connection::serve(listener, served, serving, stop);
     tokio::select! {
         () = served => Ok(()),
         () = rollouts::drive(&control) => Ok(()),

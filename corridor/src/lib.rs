@@ -17,6 +17,7 @@ mod registered;
 pub mod rooms;
 pub mod roster;
 pub mod shadow;
+pub mod tenants;
 pub mod via;
 mod walk;
 pub mod warnings;

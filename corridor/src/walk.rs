@@ -27,6 +27,7 @@ use crate::refusal::{Entry, Refusal};
 use crate::rooms::{approve, gather, identify, judge, prepare, read, seal, settle};
 use crate::roster::Roster;
 use crate::shadow::{Job, Shadow};
+use crate::tenants::Tenants;
 use crate::via::Via;
 use crate::warnings::Warnings;
 
@@ -49,6 +50,8 @@ pub struct Corridor {
     pub config: Config,
     /// Whom it can know.
     pub roster: Arc<Roster>,
+    /// Whose calls it takes.
+    pub tenants: Arc<Tenants>,
     /// Makes proofs name something that nobody could know before.
     pub nonces: Option<Nonces>,
     /// Where it is written which token service this gateway believes.

@@ -161,6 +161,8 @@ reasons! {
     AuditUnavailable: Gateway, "retry later";
     /// Too many records wait for their way into the audit bucket.
     AuditBacklog: Gateway, "retry after the time in Retry-After; the operator must see to the audit bucket, or to the region's voters";
+    /// The region defines the tool, or the tenant's limits, in a way that this gateway may not follow or cannot read.
+    DefinitionUnusable: Gateway, "have the operator see to the definition; the gateway's log names what it may not do or cannot read";
     /// The policy engine gave no well-formed answer.
     PolicyEngine: Gateway, "report the decision id to the operator";
     /// A failure nobody foresaw.

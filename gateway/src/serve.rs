@@ -1,7 +1,7 @@
 //! Runs a built gateway: listeners up, signals watched, drained on the way out.
 //!
 //! Not here: building it (`wire`) and what a drain means to a connection (`drain`). Invariant: readiness goes before
-//! anything else, and the process ends only when every call under way is settled and the journal is closed.
+//! anything else, the process ends only when every call under way is settled, and the journal is closed once nothing is changed or called any more.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -63,7 +63,7 @@ pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
     let by = Arc::new(OnceLock::new());
     let told = Arc::clone(&by);
     let listeners = Listeners::new(&gateway)?;
-    let region = region.run(control.handle())?;
+    let mut region = region.run(control.handle())?;
     listeners.run_until(async move {
         let by = stopped(&drained, &stop).await;
         told.get_or_init(|| by);
@@ -81,6 +81,7 @@ pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
     if let Err(error) = control.block_on(state.close(aegis_corridor::clock::now())) {
         tracing::error!(%error, "the hot state could not be closed; the next start settles what is held");
     }
+    control.block_on(region.close_door());
     let closed = gateway.corridor.journal.close();
     witness_last(&gateway);
     control.block_on(region.stop());

@@ -34,6 +34,7 @@ use aegis_corridor::drain::Drain;
 use aegis_corridor::recover::Recovery;
 use aegis_corridor::roster::{RegionIssuer, Roster, Trusted};
 use aegis_corridor::shadow::{Job, Shadow};
+use aegis_corridor::tenants::Tenants;
 use aegis_corridor::via::Via;
 use aegis_corridor::warnings::Warnings;
 use aegis_gateway_region::evidence::Settled;
@@ -123,7 +124,8 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         state(&config, control.handle()).context("the hot state cannot be opened")?;
     let recovery = Recovery { records, holds };
     let metrics = Metrics::new();
-    let means = means((&roster, &state), (&region_key, &metrics), &journal);
+    let tenants = Arc::new(Tenants::new(&config, metrics.definitions().clone()));
+    let means = means((&roster, &tenants, &state), (&region_key, &metrics), &journal);
     let region = Region::open(&config, means, control.handle())?;
     tell_live(&policies, &metrics);
     let (shadow, shadow_jobs) = Shadow::new();
@@ -141,6 +143,7 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
         approvals: region.approvals(),
         issuer: config.identity.audience.clone(),
         roster,
+        tenants,
         nonces: config.identity.demands_nonces.then(|| Nonces::derived(&region_key)),
         metadata: metadata::url(&config),
         policies,
@@ -181,12 +184,13 @@ pub fn build(config: Config) -> anyhow::Result<Built> {
 
 /// What the region stands on.
 fn means(
-    (roster, state): (&Arc<Roster>, &Arc<dyn HotState>),
+    (roster, tenants, state): (&Arc<Roster>, &Arc<Tenants>, &Arc<dyn HotState>),
     (region_key, metrics): (&SigningKey, &Metrics),
     journal: &Arc<Journal>,
 ) -> Means {
     Means {
         roster: Arc::clone(roster),
+        tenants: Arc::clone(tenants),
         state: Arc::clone(state),
         region_key: region_key.clone(),
         metrics: metrics.voters().clone(),

@@ -47,6 +47,20 @@ pub enum Action {
 }
 
 impl Action {
+    /// The feature level from which on voters can read it; none is sent to voters of a lower one.
+    pub fn level(&self) -> u32 {
+        match self {
+            Action::Registry(act) if matches!(**act, aegis_registry::Action::Define { .. }) => 3,
+            Action::Registry(_)
+            | Action::Release(_)
+            | Action::Approval(_)
+            | Action::Session(_)
+            | Action::Tenant(_)
+            | Action::Stream(_)
+            | Action::Voter(_) => 1,
+        }
+    }
+
     /// Whether it takes something away from somebody, which must be possible also where nothing more fits.
     pub fn takes_back(&self) -> bool {
         use aegis_registry::Action as Act;
@@ -55,13 +69,15 @@ impl Action {
                 Act::Revoke { .. }
                 | Act::SetStanding { .. }
                 | Act::RetireKey { .. }
-                | Act::EndKeys { .. } => true,
+                | Act::EndKeys { .. }
+                | Act::Define { text: None, .. } => true,
                 Act::Register { .. }
                 | Act::Amend { .. }
                 | Act::IssueCode { .. }
                 | Act::Enrol { .. }
                 | Act::AddKey { .. }
                 | Act::SetBudget { .. }
+                | Act::Define { text: Some(_), .. }
                 | Act::Adjust { .. }
                 | Act::NoteAdjusted { .. } => false,
             },

@@ -17,8 +17,8 @@ use crate::{
 
 /// What this version of the ledger can do. A command that an older voter could not read waits until the level is raised.
 ///
-/// 2: takes the releases of another region.
-pub const FEATURE_LEVEL: u32 = 2;
+/// 2: takes the releases of another region. 3: takes definitions of tools and of limits.
+pub const FEATURE_LEVEL: u32 = 3;
 /// How many commands lie between two looks for clients that may be forgotten.
 const FORGET_EVERY: u64 = 1_024;
 

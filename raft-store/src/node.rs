@@ -360,8 +360,12 @@ impl Node {
         Ok(())
     }
 
-    /// Has a command applied, once, and says what came of it. When it returns, this node has applied it.
+    /// Has a command applied, once, and says what came of it. When it returns, this node has applied it. The level never
+    /// falls, so what is let through here can be read wherever it arrives.
     pub async fn propose(&self, wish: Wish) -> Result<Answer, ProposeError> {
+        if self.ledger().voters().level() < wish.action.level() {
+            return Err(ProposeError::Level);
+        }
         if self.ledger_bytes() >= self.0.bytes_max && !wish.action.takes_back() {
             return Err(ProposeError::Full);
         }

@@ -41,6 +41,8 @@ pub enum ProposeError {
     TooLarge,
     #[error("the ledger's file is full, so it takes nothing but what takes something back")]
     Full,
+    #[error("not all voters are up to date: run `aegisctl cluster raise` once they are")]
+    Level,
     #[error("this voter has stopped")]
     Stopped,
 }

@@ -5,6 +5,7 @@
 //! in one transaction, or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use aegis_domain::Timestamp;
@@ -16,7 +17,7 @@ use crate::disk::{DiskError, Identity, Offline};
 use crate::node::{Node, NodeError};
 use crate::types::{LogId, Membership, SnapshotMeta, Vote};
 
-/// The state after one entry.
+/// The state after one entry. It is written out twice, once to be measured, so that it is never in memory as a whole.
 #[derive(Clone, Debug)]
 pub struct Backup {
     pub cluster: String,
@@ -25,8 +26,35 @@ pub struct Backup {
     pub revision: u64,
     /// The time of its last command.
     pub at: Timestamp,
+    pub bytes: u64,
     pub sha256: [u8; 32],
-    pub image: Vec<u8>,
+    ledger: Ledger,
+}
+
+impl Backup {
+    /// Writes the ledger, in pieces of a few bytes each. Blocks on whatever it is written to.
+    pub fn write(&self, to: impl Write) -> io::Result<()> {
+        Ok(serde_json::to_writer(to, &self.ledger)?)
+    }
+}
+
+/// What is written is counted and forgotten.
+#[derive(Default)]
+struct Measure {
+    bytes: u64,
+    digest: Sha256,
+}
+
+impl Write for Measure {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.bytes = self.bytes.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+        self.digest.update(piece);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What a survivor's file held.
@@ -49,12 +77,15 @@ impl Node {
             (state.applied, state.ledger.clone())
         };
         let written = crate::host::blocking(move || {
-            let image = serde_json::to_vec(&ledger)?;
-            let sha256 = Sha256::digest(&image).into();
+            let mut measure = BufWriter::new(Measure::default());
+            serde_json::to_writer(&mut measure, &ledger)?;
+            let Measure { bytes, digest } =
+                measure.into_inner().map_err(|error| NodeError::Raft(error.to_string()))?;
             let (revision, at) = (ledger.revision(), ledger.latest());
             let index = applied.map_or(0, |applied| applied.index);
             let Identity { cluster, node } = identity;
-            Ok(Backup { cluster, node, index, revision, at, sha256, image })
+            let sha256 = digest.finalize().into();
+            Ok(Backup { cluster, node, index, revision, at, bytes, sha256, ledger })
         });
         written.await.map_err(|error| NodeError::Raft(error.to_string()))?
     }
@@ -96,9 +127,9 @@ pub fn restore(
     directory: &Path,
     to: &Identity,
     address: &str,
-    image: &[u8],
+    written: impl Read,
 ) -> Result<(), DiskError> {
-    let ledger: Ledger = serde_json::from_slice(image)?;
+    let ledger: Ledger = serde_json::from_reader(BufReader::new(written))?;
     let file = Offline::open(directory)?;
     match file.owner()? {
         Some(owner) if owner == *to && file.found(to)?.last.is_some() => Ok(()),

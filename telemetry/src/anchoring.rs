@@ -37,9 +37,9 @@ pub struct Witnessed {
 #[derive(Debug, Default)]
 pub(crate) struct AnchoringMetrics {
     lag: Gauge<f64, AtomicU64>,
-    quorum_lag: Gauge<f64, AtomicU64>,
     size: Gauge,
     voters: Gauge,
+    outside_lag: Gauge<f64, AtomicU64>,
     witnessed: Family<WitnessLabels, Gauge>,
     trouble: Family<WitnessLabels, Gauge>,
 }
@@ -52,12 +52,6 @@ impl AnchoringMetrics {
             Unit::Seconds,
             self.lag.clone(),
         );
-        registry.register_with_unit(
-            "aegis_audit_witness_quorum_lag",
-            "How long a head of the audit log that was shown to the outside witnesses has lacked their quorum; 0 where none is asked for",
-            Unit::Seconds,
-            self.quorum_lag.clone(),
-        );
         registry.register(
             "aegis_audit_anchored_size",
             "Records of the audit registry under the head that the voters anchored last",
@@ -67,6 +61,12 @@ impl AnchoringMetrics {
             "aegis_audit_anchored_voters",
             "How many voters cosigned that head",
             self.voters.clone(),
+        );
+        registry.register_with_unit(
+            "aegis_audit_witness_lag",
+            "How long the heads shown to outside witnesses have lacked their quorum; 0 where none is asked for",
+            Unit::Seconds,
+            self.outside_lag.clone(),
         );
         registry.register(
             "aegis_audit_witnessed_size",
@@ -86,8 +86,8 @@ impl AnchoringMetrics {
         self.voters.set(count(anchored.voters));
     }
 
-    pub(crate) fn set_quorum_lag(&self, lag_s: f64) {
-        self.quorum_lag.set(lag_s);
+    pub(crate) fn set_outside_lag(&self, lag_s: f64) {
+        self.outside_lag.set(lag_s);
     }
 
     pub(crate) fn set_witnessed(&self, witnessed: Witnessed) {

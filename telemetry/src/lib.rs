@@ -5,6 +5,7 @@
 
 mod anchoring;
 mod cursor;
+mod definitions;
 mod follow;
 mod lines;
 mod metrics;
@@ -15,6 +16,7 @@ mod voters;
 
 pub use anchoring::{Anchored, Witnessed};
 pub use cursor::CursorError;
+pub use definitions::{DefinitionGauges, DefinitionMetrics};
 pub use follow::{Durable, Event, FollowError, Follower, FollowerConfig, Saved, Sink};
 pub use lines::JsonLines;
 pub use metrics::{Metrics, Readiness};

@@ -18,6 +18,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::anchoring::{Anchored, AnchoringMetrics, Witnessed};
+use crate::definitions::DefinitionMetrics;
 use crate::follow::{Event, Sink};
 use crate::policy::PolicyMetrics;
 use crate::shipping::{Shipped, ShippingMetrics};
@@ -88,6 +89,7 @@ struct Inner {
     shipping: ShippingMetrics,
     anchoring: AnchoringMetrics,
     voters: VoterMetrics,
+    definitions: DefinitionMetrics,
     names: Mutex<Names>,
 }
 
@@ -120,6 +122,7 @@ impl Metrics {
             shipping: ShippingMetrics::default(),
             anchoring: AnchoringMetrics::default(),
             voters: VoterMetrics::default(),
+            definitions: DefinitionMetrics::default(),
             names: Mutex::default(),
         };
         inner.register();
@@ -145,6 +148,11 @@ impl Metrics {
         &self.0.voters
     }
 
+    /// What its region defines of tools and limits, as far as it is followed.
+    pub fn definitions(&self) -> &DefinitionMetrics {
+        &self.0.definitions
+    }
+
     /// Where the audit log is shipped, how that goes.
     pub fn set_shipped(&self, shipped: Shipped) {
         self.0.shipping.set(shipped);
@@ -155,9 +163,9 @@ impl Metrics {
         self.0.anchoring.set_anchored(anchored);
     }
 
-    /// How long a head has lacked the quorum of outside witnesses.
-    pub fn set_quorum_lag(&self, lag_s: f64) {
-        self.0.anchoring.set_quorum_lag(lag_s);
+    /// Where a quorum of outside witnesses must agree, for how many seconds it has not.
+    pub fn set_outside_lag(&self, lag_s: f64) {
+        self.0.anchoring.set_outside_lag(lag_s);
     }
 
     pub fn set_witnessed(&self, witnessed: Witnessed) {
@@ -227,6 +235,7 @@ impl Inner {
         self.shipping.register(registry);
         self.anchoring.register(registry);
         self.voters.register(registry);
+        self.definitions.register(registry);
     }
 
     fn count(&self, record: &Record) {

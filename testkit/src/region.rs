@@ -130,7 +130,12 @@ impl Region {
 
     /// A command on what is there or not, whatever was seen of it.
     pub fn put(&self, path: &str, body: Value) -> Value {
-        self.admin.put(path, &body, &Conditions::default()).unwrap().body
+        self.try_put(path, body).unwrap()
+    }
+
+    /// One that may be refused.
+    pub fn try_put(&self, path: &str, body: Value) -> Result<Value, ClientError> {
+        self.admin.put(path, &body, &Conditions::default()).map(|answer| answer.body)
     }
 
     /// A command on what still is as it was seen.

@@ -1,4 +1,4 @@
-//! Following a region's registry: a thread that asks for what changed, checks it, keeps it, and shows it.
+//! Following a region: a thread that asks for what changed, checks it, keeps it, and shows it.
 //!
 //! Not here: what a gateway does with the view. Invariant: the view only moves forward, by pages that the region signed;
 //! what is shown is on disk, so a gateway that starts with nobody reachable knows what it knew.
@@ -19,10 +19,9 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::fetch::{Fetch, FetchError};
+use crate::followed::Followed;
 use crate::keep::Keep;
 
-/// `typ` of a page, so that nothing else the region signs is taken for one.
-pub const FEED_TYPE: &str = "aegis-feed+jwt";
 /// Two hundred thousand agents at a kilobyte each.
 const PAGE_BYTES_MAX: usize = 256 * 1_024 * 1_024;
 /// Longer than the feed lets a question wait.
@@ -35,12 +34,12 @@ pub const SILENCE_MAX: Ttl = Ttl::from_s(24 * 60 * 60);
 /// How much of that a restart may forget: an answer without news is kept this often.
 const HEARD_KEPT_S: u64 = 60 * 60;
 
-/// One answer of the feed.
+/// One answer of a feed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Page {
+pub enum Page<V = View> {
     /// Everything.
-    Whole { issuer: String, at_s: u64, view: Box<View> },
+    Whole { issuer: String, at_s: u64, view: Box<V> },
     /// What came after a serial; nothing, if nothing did.
     Events { issuer: String, at_s: u64, after: u64, events: Vec<Event> },
 }
@@ -82,26 +81,27 @@ pub struct FeedConfig {
     pub directory: PathBuf,
 }
 
-/// A region's registry as it was last heard of. Dropping it ends the thread after its question.
-pub struct Follower {
-    shown: Arc<Shown>,
+/// What is followed as it was last heard of: a region's registry, unless it says otherwise. Dropping it ends the thread after
+/// its question.
+pub struct Follower<V = View> {
+    shown: Arc<Shown<V>>,
     _stop: Sender<()>,
 }
 
 #[derive(Debug)]
-struct Shown {
-    view: ArcSwap<View>,
+struct Shown<V> {
+    view: ArcSwap<V>,
     /// When the region last answered, by its own clock.
     heard_s: AtomicU64,
 }
 
-impl fmt::Debug for Follower {
+impl<V: Followed> fmt::Debug for Follower<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "follower at {}", self.view().serial())
+        write!(f, "follower of the {} at {}", V::NAME, self.view().serial())
     }
 }
 
-impl Follower {
+impl<V: Followed> Follower<V> {
     /// Reads and checks what was kept, then follows. What was kept and does not check out is set aside and told of.
     pub fn start(config: FeedConfig) -> Result<Self, FeedError> {
         Self::start_telling(config, |_| {})
@@ -110,15 +110,16 @@ impl Follower {
     /// The same, and hands every view to `told`: what was kept at once, and what comes in before anyone can see it here.
     pub fn start_telling(
         config: FeedConfig,
-        told: impl Fn(&View) + Send + 'static,
+        told: impl Fn(&V) + Send + 'static,
     ) -> Result<Self, FeedError> {
         let fetch = Fetch::new(config.ca.as_deref(), TIMEOUT, PAGE_BYTES_MAX as u64)?;
-        let mut keep = Keep::open(&config.directory)?;
-        let mut held = Held::default();
+        let mut keep = Keep::open(&config.directory, V::NAME)?;
+        let mut held = Held::<V>::default();
         let kept = keep.read()?;
         for line in &kept {
             if let Err(error) = held.take(line, &config) {
-                warn!(%error, "what was kept of the registry does not check out and is set aside");
+                let of = V::NAME;
+                warn!(%error, of, "what was kept of the region does not check out and is set aside");
                 held = Held::default();
                 keep.set_aside()?;
                 break;
@@ -137,8 +138,8 @@ impl Follower {
         Ok(Self { shown, _stop: stop })
     }
 
-    /// The registry as it is known here.
-    pub fn view(&self) -> Arc<View> {
+    /// What is followed as it is known here.
+    pub fn view(&self) -> Arc<V> {
         self.shown.view.load_full()
     }
 
@@ -157,8 +158,8 @@ impl Follower {
 
 /// What is held, before it is shown.
 #[derive(Default)]
-struct Held {
-    view: View,
+struct Held<V> {
+    view: V,
     heard_s: u64,
     /// The same as of the last page on disk.
     kept_s: u64,
@@ -166,13 +167,13 @@ struct Held {
     any: bool,
 }
 
-impl Held {
+impl<V: Followed> Held<V> {
     /// Checks a page and moves on by it; says what it was to what was held, if it changed
     /// anything.
     fn take(&mut self, page: &str, config: &FeedConfig) -> Result<Option<Part>, FeedError> {
-        let payload = verify_jws_within(page, FEED_TYPE, &config.region_keys, PAGE_BYTES_MAX);
+        let payload = verify_jws_within(page, V::TYPE, &config.region_keys, PAGE_BYTES_MAX);
         let payload = payload.map_err(FeedError::Signature)?;
-        let page: Page = serde_json::from_slice(&payload).map_err(FeedError::Content)?;
+        let page: Page<V> = serde_json::from_slice(&payload).map_err(FeedError::Content)?;
         let held = self.view.serial();
         let (at_s, changed) = match page {
             Page::Whole { issuer, .. } | Page::Events { issuer, .. } if issuer != config.issuer => {
@@ -207,17 +208,17 @@ impl Held {
     }
 }
 
-struct Thread {
+struct Thread<V> {
     voters: Arc<VoterUrls>,
     config: FeedConfig,
     fetch: Fetch,
     keep: Keep,
-    held: Held,
-    shown: Arc<Shown>,
-    told: Box<dyn Fn(&View) + Send>,
+    held: Held<V>,
+    shown: Arc<Shown<V>>,
+    told: Box<dyn Fn(&V) + Send>,
 }
 
-impl Thread {
+impl<V: Followed> Thread<V> {
     fn run(mut self, stopped: &Receiver<()>) {
         let mut retry = RETRY_MIN;
         loop {
@@ -228,7 +229,7 @@ impl Thread {
                 }
                 Err(error) => {
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    warn!(%error, cause, "the registry cannot be followed");
+                    warn!(%error, cause, of = V::NAME, "the region cannot be followed");
                     retry = retry.saturating_mul(2).min(RETRY_MAX);
                     retry
                 }
@@ -249,7 +250,7 @@ impl Thread {
     /// For everything, where nothing is held or much was kept piecemeal; else for what came after.
     fn ask_at(&mut self, url: &str) -> Result<(), FeedError> {
         let whole = !self.held.any || self.keep.is_long();
-        let base = format!("{url}/v1/feed");
+        let base = format!("{url}{}", V::PATH);
         let url = if whole { base } else { format!("{base}?after={}", self.held.view.serial()) };
         let page = self.fetch.get(&url, Some(self.config.token.expose().trim()))?;
         let page = String::from_utf8_lossy(&page);

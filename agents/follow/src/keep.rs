@@ -17,18 +17,23 @@ const PAGES_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Keep {
     directory: PathBuf,
+    name: &'static str,
     pages: usize,
 }
 
 impl Keep {
-    pub(crate) fn open(directory: &Path) -> Result<Self, FeedError> {
+    pub(crate) fn open(directory: &Path, name: &'static str) -> Result<Self, FeedError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.map_err(|source| FeedError::File { path: directory.to_owned(), source })?;
-        Ok(Self { directory: directory.to_owned(), pages: 0 })
+        Ok(Self { directory: directory.to_owned(), name, pages: 0 })
+    }
+
+    fn file(&self, kind: &str) -> PathBuf {
+        self.directory.join(format!("{}.{kind}", self.name))
     }
 
     fn path(&self) -> PathBuf {
-        self.directory.join("registry.pages")
+        self.file("pages")
     }
 
     fn failed(&self, source: io::Error) -> FeedError {
@@ -57,7 +62,7 @@ impl Keep {
     /// Puts a file that does not check out where someone can look at it.
     pub(crate) fn set_aside(&mut self) -> Result<(), FeedError> {
         self.pages = 0;
-        let aside = self.directory.join("registry.refused");
+        let aside = self.file("refused");
         fs::rename(self.path(), aside).map_err(|source| self.failed(source))
     }
 
@@ -80,7 +85,7 @@ impl Keep {
     }
 
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
-        let beside = self.directory.join("registry.new");
+        let beside = self.file("new");
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         file.write_all(bytes)?;

@@ -1,4 +1,4 @@
-//! What is followed from afar: the registry of a region, for gateways; and the keys of foreign issuers, for the token
+//! What is followed from afar: the registry of a region and what it defines, for gateways; and the keys of foreign issuers, for the token
 //! service.
 //!
 //! Not here: serving the feed (`control`), and what the registry means (`agents/registry`). Invariant: nothing that was
@@ -6,12 +6,14 @@
 
 mod feed;
 mod fetch;
+mod followed;
 mod keep;
 mod key_sources;
 
 #[cfg(test)]
 mod tests;
 
-pub use feed::{FEED_TYPE, FeedConfig, FeedError, Follower, Page, SILENCE_MAX};
+pub use feed::{FeedConfig, FeedError, Follower, Page, SILENCE_MAX};
 pub use fetch::FetchError;
+pub use followed::{DEFINITIONS_TYPE, FEED_TYPE, Followed};
 pub use key_sources::{KeySource, KeySources};

@@ -10,14 +10,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use aegis_domain::{Jti, Secret, TenantId, Timestamp, VoterUrls};
+use aegis_domain::{Jti, Secret, TenantId, Timestamp, ToolName, VoterUrls};
 use aegis_identity::{KeySet, SigningKey};
-use aegis_registry::{Actor, Change, Event, Revocation, Target, View};
+use aegis_registry::{
+    Actor, Change, Defined, Definition, DefinitionText, Definitions, Event, Part as DefinedPart,
+    Revocation, Target, View,
+};
 
 use crate::feed::Part;
 use crate::fetch::Fetch;
 use crate::keep::Keep;
-use crate::{FEED_TYPE, FeedConfig, FetchError, Follower, KeySource, KeySources, Page};
+use crate::{
+    DEFINITIONS_TYPE, FEED_TYPE, FeedConfig, FetchError, Follower, KeySource, KeySources, Page,
+};
 
 /// An issuer that answers every request with what it is told to, and counts them.
 #[derive(Clone)]
@@ -117,18 +122,18 @@ fn an_issuer_cannot_send_the_reader_elsewhere() {
 #[test]
 fn a_page_that_a_crash_tore_is_cut_off_at_every_byte() {
     let home = tempfile::tempdir().unwrap();
-    let mut keep = Keep::open(home.path()).unwrap();
+    let mut keep = Keep::open(home.path(), "registry").unwrap();
     keep.add("first", Part::Whole).unwrap();
     keep.add("second", Part::More).unwrap();
     let file = home.path().join("registry.pages");
     let bytes = fs::read(&file).unwrap();
     for cut in 0..=bytes.len() {
         fs::write(&file, &bytes[..cut]).unwrap();
-        let mut keep = Keep::open(home.path()).unwrap();
+        let mut keep = Keep::open(home.path(), "registry").unwrap();
         let whole = bytes[..cut].iter().filter(|byte| **byte == b'\n').count();
         assert_eq!(keep.read().unwrap(), ["first", "second"][..whole], "cut at {cut}");
         keep.add("third", Part::More).unwrap();
-        let again = Keep::open(home.path()).unwrap().read().unwrap();
+        let again = Keep::open(home.path(), "registry").unwrap().read().unwrap();
         assert_eq!(again.last().unwrap(), "third", "cut at {cut}");
     }
 }
@@ -156,7 +161,7 @@ fn an_answer_without_news_is_kept_every_hour_so_that_a_restart_knows_when_it_las
             region_keys: KeySet::default().with(region.public_key().clone()).unwrap(),
             directory: home.path().to_owned(),
         };
-        Follower::start(config).unwrap()
+        Follower::<View>::start(config).unwrap()
     };
     let follower = follow(&feed.url);
     let hears = |s: u64| wait(|| follower.heard_at() == Some(Timestamp::from_unix_s(BEGAN_S + s)));
@@ -255,4 +260,68 @@ fn a_page_that_is_wrong_in_one_thing_alone_is_neither_shown_nor_kept_and_the_nex
     drop(follower);
     let (again, _) = follow("http://127.0.0.1:1", home.path());
     assert_eq!(*again.view(), viewed(3), "it is on disk");
+}
+
+/// The only tool of the region, as its event of that number defines it, or withdraws it.
+fn defined(serial: u64, text: Option<&str>) -> Event {
+    let tenant = TenantId::parse("acme").unwrap();
+    let of = Defined { tenant, part: DefinedPart::Tool(ToolName::parse("pay").unwrap()) };
+    let (at, by) = (Timestamp::from_unix_s(1_800_000_000), Actor::parse("tester").unwrap());
+    let change = match text {
+        None => Change::DefinitionGone(of),
+        Some(text) => {
+            let text = DefinitionText::parse(text).unwrap();
+            let by = by.clone();
+            Change::Definition(Box::new(Definition { of, text, by, at, changed: serial }))
+        }
+    };
+    Event { serial, at, by, changes: vec![change] }
+}
+
+fn texts(definitions: &Definitions) -> Vec<String> {
+    definitions.iter().map(|it| it.text.as_str().to_owned()).collect()
+}
+
+#[test]
+fn definitions_are_followed_by_pages_of_their_own_and_are_on_disk() {
+    let home = tempfile::tempdir().unwrap();
+    let page = |kind: &str, page: &Page<Definitions>| {
+        let text = serde_json::to_string(page).unwrap();
+        http("200 OK", &SigningKey::from_seed([7; 32]).sign(kind, text.as_bytes()))
+    };
+    let more = |after, event| {
+        let (issuer, at_s) = (REGION.to_owned(), 1_800_000_000);
+        Page::Events { issuer, at_s, after, events: vec![event] }
+    };
+    let (issuer, view) = (REGION.to_owned(), Box::<Definitions>::default());
+    let whole = Page::Whole { issuer, at_s: 1_800_000_000, view };
+    let feed = Issuer::start(page(DEFINITIONS_TYPE, &whole));
+    let follow = |url: &str| {
+        let config = FeedConfig {
+            voters: VoterUrls::new(url, &[]),
+            token: Secret::new("t".to_owned()),
+            ca: None,
+            issuer: REGION.into(),
+            region_keys: KeySet::from_jwks(keys(7).as_bytes()).unwrap(),
+            directory: home.path().to_owned(),
+        };
+        Follower::<Definitions>::start(config).unwrap()
+    };
+    let follower = follow(&feed.url);
+    wait(|| follower.heard_at().is_some());
+    // A page of the registry is none of definitions, whatever it says.
+    feed.says(page(FEED_TYPE, &more(0, defined(1, Some("a")))));
+    let asked = feed.asked.load(Ordering::SeqCst);
+    wait(|| feed.asked.load(Ordering::SeqCst) > asked + 2);
+    assert_eq!(texts(&follower.view()), [""; 0]);
+    feed.says(page(DEFINITIONS_TYPE, &more(0, defined(1, Some("a")))));
+    wait(|| texts(&follower.view()) == ["a"]);
+    feed.says(page(DEFINITIONS_TYPE, &more(1, defined(2, Some("b")))));
+    wait(|| texts(&follower.view()) == ["b"]);
+    drop(follower);
+    assert_eq!(texts(&follow("http://127.0.0.1:1").view()), ["b"]);
+    let follower = follow(&feed.url);
+    feed.says(page(DEFINITIONS_TYPE, &more(2, defined(3, None))));
+    wait(|| follower.view().serial() == 3);
+    assert_eq!(texts(&follower.view()), [""; 0]);
 }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::clients::Origin;
 use crate::{
     Actor, Adjustment, Agent, AgentKey, AgentName, Attribute, Budget, BudgetTerms, Code, CodeHash,
-    Correction, Group, Limits, Mode, PublicJwk, Purpose, Revocation, Scope, Standing, Target,
-    TokenKey, Why, budget, instant, mode,
+    Correction, Defined, Definition, DefinitionText, Group, Limits, Mode, PublicJwk, Purpose,
+    Revocation, Scope, Standing, Target, TokenKey, Why, budget, instant, mode,
 };
 
 /// A wish, numbered by whoever has it.
@@ -83,6 +83,12 @@ pub enum Action {
         seen: Option<u64>,
         terms: Option<BudgetTerms>,
     },
+    /// Defines a tool or the limits of a tenant, or withdraws that.
+    Define {
+        of: Defined,
+        seen: Option<u64>,
+        text: Option<DefinitionText>,
+    },
     /// Orders that a budget's spend be corrected by hand.
     Adjust {
         #[serde(with = "budget::key")]
@@ -151,7 +157,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// The same without what gateways need not know: enrolment codes, and who corrected a budget.
+    /// The same without what followers of the registry need not know, and those of the version before could not read:
+    /// enrolment codes, who corrected a budget, and definitions.
     #[must_use]
     pub fn public(mut self) -> Self {
         self.changes.retain(|change| match change {
@@ -161,7 +168,16 @@ impl Event {
             | Change::Budget(_)
             | Change::BudgetGone(_) => true,
             Change::Code(_) | Change::CodeGone(_) | Change::Adjustment(_) => false,
+            Change::Definition(_) | Change::DefinitionGone(_) => false,
         });
+        self
+    }
+
+    /// The same with nothing but what it says of definitions.
+    #[must_use]
+    pub fn of_definitions(mut self) -> Self {
+        let is_told = |it: &Change| matches!(it, Change::Definition(_) | Change::DefinitionGone(_));
+        self.changes.retain(is_told);
         self
     }
 }
@@ -178,6 +194,8 @@ pub enum Change {
     Budget(Budget),
     BudgetGone(#[serde(with = "budget::key")] BudgetKey),
     Adjustment(Box<Adjustment>),
+    Definition(Box<Definition>),
+    DefinitionGone(Defined),
 }
 
 /// An event and the command it came from: what a log keeps.

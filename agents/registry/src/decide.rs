@@ -3,6 +3,7 @@
 //! Not here: the change itself (`registry`), and who may command (`control`). Invariant: deciding looks only at the
 //! registry, the command and the time it is given; time that goes back counts as the latest time seen.
 
+mod definitions;
 mod money;
 
 use std::fmt;
@@ -21,6 +22,9 @@ const AGENTS_MAX: usize = 200_000;
 const KEYS_MAX: usize = 200;
 const REVOCATIONS_MAX: usize = 1_000_000;
 const BUDGETS_MAX: usize = 200_000;
+const TOOLS_MAX: u64 = 200;
+/// Over all tenants: 2,000 definitions of the greatest length.
+const DEFINITION_BYTES_MAX: usize = 32 * 1_024 * 1_024;
 const ADJUSTMENTS_MAX: usize = 100_000;
 const CLIENTS_MAX: usize = 100_000;
 const LABELS_MAX: usize = 64;
@@ -59,6 +63,8 @@ pub enum Refusal {
     KeyPending,
     #[error("the region sets no limit of that name")]
     BudgetUnknown,
+    #[error("the region defines nothing of that name")]
+    DefinitionUnknown,
     #[error("no adjustment has that id")]
     AdjustmentUnknown,
     #[error("{what} is over its limit of {max}")]
@@ -84,6 +90,7 @@ pub enum Limited {
     Lead,
     TokenLife,
     Warning,
+    Tools,
 }
 
 impl fmt::Display for Limited {
@@ -98,6 +105,7 @@ impl fmt::Display for Limited {
             Limited::Lead => "the lead in seconds",
             Limited::TokenLife => "the life of a token in seconds",
             Limited::Warning => "the warning in micro-dollars",
+            Limited::Tools => "the number of tools of a tenant",
         })
     }
 }
@@ -163,6 +171,7 @@ impl Desk<'_> {
             Action::RetireKey { id, seen } => self.retire_key(id, *seen),
             Action::Revoke { target, issued } => self.revoke(target, *issued),
             Action::SetBudget { budget, seen, terms } => self.set_budget(budget, *seen, *terms),
+            Action::Define { of, seen, text } => self.define(of, *seen, text.as_ref()),
             Action::Adjust { budget, correction, purpose, reason } => {
                 self.adjust(budget, *correction, *purpose, reason)
             }

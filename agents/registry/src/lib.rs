@@ -1,5 +1,5 @@
-//! The registry of a region: its agents, the keys its tokens are signed with, what was revoked, and what its budgets allow,
-//! as one state machine.
+//! The registry of a region: its agents, the keys its tokens are signed with, what was revoked, what its budgets allow,
+//! and how its tools are defined, as one state machine.
 //!
 //! Pure: time comes with every command and nothing is drawn at random, so that voters who apply the same commands hold the
 //! same state. Not here: where it is kept (`agents/store`), and who may command (`control`).
@@ -14,6 +14,7 @@ mod clients;
 mod code;
 mod command;
 mod decide;
+mod definition;
 pub mod instant;
 mod key;
 mod listed;
@@ -35,6 +36,7 @@ pub use clients::{ClientId, Fingerprint, Origin};
 pub use code::{Code, CodeHash};
 pub use command::{Action, Amendment, Change, Command, Entry, Event, NewAgent, NewCode};
 pub use decide::{Decided, Limited, Refusal};
+pub use definition::{Defined, Definition, DefinitionText, DefinitionTextError, Definitions, Part};
 pub use key::{AgentKey, AgentKeyError, PublicJwk, certificate_id};
 pub use registry::{Registry, RegistryError, StateHash};
 pub use revocation::{Issued, REVOCATION_MARGIN, Revocation, Target};

@@ -1,4 +1,5 @@
-//! The registry itself: a view, the codes that are out, what was corrected by hand, and who commanded what last.
+//! The registry itself: a view, the codes that are out, what was corrected by hand, what is defined, and who commanded what
+//! last.
 //!
 //! Not here: what may happen (`decide`). Invariant: two registries with the same hash hold the same state, and registries
 //! that committed the same entries have the same hash.
@@ -6,14 +7,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use aegis_domain::{DecisionId, Timestamp};
+use aegis_domain::{DecisionId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::clients::Last;
 use crate::listed::{self, file};
 use crate::{
-    Adjustment, Change, ClientId, Code, CodeHash, Command, Decided, Entry, Event, Refusal, View,
+    Adjustment, Change, ClientId, Code, CodeHash, Command, Decided, Defined, Definition,
+    Definitions, Entry, Event, Part, Refusal, View,
 };
 
 /// Why an event cannot follow.
@@ -32,6 +34,9 @@ pub struct Registry {
     pub(crate) codes: BTreeMap<CodeHash, Code>,
     #[serde(default, with = "listed")]
     pub(crate) adjustments: BTreeMap<DecisionId, Adjustment>,
+    /// Unwritten while empty: voters of the version before, which know no definitions, then have the same hash.
+    #[serde(default, with = "listed", skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) definitions: BTreeMap<Defined, Definition>,
     #[serde(with = "listed")]
     pub(crate) clients: BTreeMap<ClientId, Last>,
 }
@@ -57,6 +62,32 @@ impl Registry {
         self.adjustments.range((from, Unbounded)).map(|(_, adjustment)| adjustment)
     }
 
+    pub fn definition(&self, of: &Defined) -> Option<&Definition> {
+        self.definitions.get(of)
+    }
+
+    pub fn definitions(&self) -> impl Iterator<Item = &Definition> {
+        self.definitions.values()
+    }
+
+    /// All that is defined, as it is told to gateways.
+    pub fn defined(&self) -> Definitions {
+        Definitions { serial: self.view.serial(), definitions: self.definitions.clone() }
+    }
+
+    /// What one tenant has defined: its limits, then its tools by name, from the one after `after` on.
+    pub fn definitions_of<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        after: Option<&Part>,
+    ) -> impl Iterator<Item = &'a Definition> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let of = |part| Defined { tenant: tenant.clone(), part };
+        let from = after.map_or(Included(of(Part::Limits)), |it| Excluded(of(it.clone())));
+        let definitions = self.definitions.range((from, Unbounded)).map(|(_, it)| it);
+        definitions.take_while(move |it| it.of.tenant == *tenant)
+    }
+
     /// Does what a command asks for, once. A refusal changes nothing.
     pub fn apply(&mut self, command: &Command, now: Timestamp) -> Result<Event, Refusal> {
         match self.decide(command, now)? {
@@ -80,6 +111,12 @@ impl Registry {
                 }
                 Change::Adjustment(adjustment) => {
                     file(&mut self.adjustments, adjustment.as_ref().clone());
+                }
+                Change::Definition(definition) => {
+                    file(&mut self.definitions, definition.as_ref().clone());
+                }
+                Change::DefinitionGone(of) => {
+                    self.definitions.remove(of);
                 }
                 Change::Agent(_)
                 | Change::Key(_)

@@ -5,12 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_domain::{
-    AgentId, BudgetKey, DecisionId, Jti, KeyId, MicroUsd, OrgId, Overrun, TenantId, Timestamp, Ttl,
+    AgentId, BudgetKey, DecisionId, Jti, KeyId, MicroUsd, OrgId, Overrun, TenantId, Timestamp,
+    ToolName, Ttl,
 };
 use aegis_identity::SigningKey;
 
 use crate::*;
 
+mod definitions;
 mod histories;
 mod money;
 mod rules;

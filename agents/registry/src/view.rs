@@ -1,7 +1,8 @@
 //! What a gateway needs to know of the registry: agents, keys, revocations and budgets.
 //!
-//! Not here: enrolment codes, corrections and who commanded what; those never leave the region's voters. Invariant: a view is its events
-//! in order, whoever applies them; the registry holds one and changes it in the same way as a gateway does.
+//! Not here: definitions, which are told by themselves (`definition`); enrolment codes, corrections and who commanded what, which
+//! never leave the region's voters. Invariant: a view is its events in order, whoever applies them; the registry holds one and
+//! changes it in the same way as a gateway does.
 
 use std::collections::BTreeMap;
 
@@ -202,6 +203,7 @@ impl View {
                     self.budgets.remove(key);
                 }
                 Change::Code(_) | Change::CodeGone(_) | Change::Adjustment(_) => {}
+                Change::Definition(_) | Change::DefinitionGone(_) => {}
             }
         }
         self.revocations.retain(|_, revocation| !revocation.is_over(event.at));

@@ -10,6 +10,7 @@ use clap::Subcommand;
 use crate::Told;
 use crate::agent::AgentArgs;
 use crate::approval::ApprovalArgs;
+use crate::definition::ToolArgs;
 use crate::keys::KeysArgs;
 use crate::region::RegionError;
 use crate::revoke::RevokeArgs;
@@ -24,6 +25,7 @@ pub enum RegionCommand {
     Approval(ApprovalArgs),
     Session(SessionArgs),
     Tenant(TenantArgs),
+    Tool(ToolArgs),
     Login(LoginArgs),
     Logout(LogoutArgs),
 }
@@ -37,6 +39,7 @@ impl RegionCommand {
             RegionCommand::Approval(args) => args.run(data),
             RegionCommand::Session(args) => args.run(data),
             RegionCommand::Tenant(args) => args.run(data),
+            RegionCommand::Tool(args) => args.run(data),
             RegionCommand::Login(args) => args.run(data),
             RegionCommand::Logout(args) => args.run(data),
         }

@@ -1,5 +1,5 @@
-//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, budgets, approvals, releases, the fleet,
-//! voters, audit logs, sessions, and an agent's own token.
+//! The commands of `aegisctl` that ask a region's control API: agents, keys, revocations, tools, budgets, approvals, releases,
+//! the fleet, voters, audit logs, sessions, and an agent's own token.
 //!
 //! Not here: writing to a terminal (`cli`). Invariant: a secret comes from a file or stdin, never from the command line, and
 //! goes to a server that is on this machine or proves itself by TLS.
@@ -12,6 +12,7 @@ mod books;
 mod budget;
 mod cluster;
 mod command;
+mod definition;
 mod export;
 mod files;
 mod fleet;
@@ -21,7 +22,6 @@ mod money;
 mod pages;
 mod reconcile;
 mod region;
-mod registered;
 mod release;
 mod revoke;
 mod rollout;
@@ -43,11 +43,10 @@ pub use fleet::FleetArgs;
 pub use machine::MachineError;
 pub use reconcile::{Comparison, OnDifference, reconcile};
 pub use region::{Access, RegionError};
-pub use registered::RegisterArgs;
 pub use release::{LineArgs, MaybeLineArgs, ReleaseCommand, changes};
 pub use rollout::line as rollout_line;
 pub use token::GetArgs;
-pub use witnessed::{HeadsArgs, LedgerTrustArgs, LogsArgs};
+pub use witnessed::{HeadsArgs, LedgerTrustArgs, LogsArgs, WitnessArgs};
 
 /// What a command has to say.
 #[derive(Clone, Debug, Default)]

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use aegis_audit_trust::TrustError;
 use aegis_cli_journal::JournalError;
 use aegis_control_client::{Client, ClientError};
 use aegis_domain::Secret;
@@ -34,6 +35,8 @@ pub enum RegionError {
     Answer { what: &'static str },
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[error("{} is no trust file", path.display())]
+    Trust { path: PathBuf, source: TrustError },
     #[error(transparent)]
     Backup(#[from] BackupError),
     #[error(transparent)]
@@ -41,6 +44,9 @@ pub enum RegionError {
     /// A line for each mistake, with its place.
     #[error("the policy is not fit to decide\n{0}")]
     Unfit(String),
+    /// The same.
+    #[error("this is no such definition\n{0}")]
+    Misread(String),
     #[error("somebody was faster: epoch {epoch} is of {by}, and version {active} decides")]
     Lost { epoch: String, by: String, active: String },
     /// A line for each rule that would no longer be enforced.
@@ -54,25 +60,10 @@ impl RegionError {
     /// What a refusal of the policy routes tells beside its kind.
     pub(crate) fn of_policy(error: ClientError) -> Self {
         let ClientError::Refused { kind, problem, .. } = &error else { return error.into() };
-        let all = |name: &str| problem.get(name).and_then(Value::as_array).into_iter().flatten();
-        let text = |of: &Value, name: &str| match of.get(name) {
-            Some(Value::String(text)) => text.clone(),
-            None | Some(Value::Null) => String::new(),
-            Some(other) => other.to_string(),
-        };
         match kind.as_str() {
-            "policy" => {
-                let mistakes = all("diagnostics").map(|it| {
-                    let [file, line, column, message] =
-                        ["file", "line", "column", "message"].map(|name| text(it, name));
-                    let help = it.get("help").and_then(Value::as_str);
-                    let help = help.map(|help| format!("\n    help: {help}")).unwrap_or_default();
-                    format!("{file}:{line}:{column}: {message}{help}")
-                });
-                Self::Unfit(mistakes.collect::<Vec<_>>().join("\n"))
-            }
+            "policy" => Self::Unfit(mistakes(problem, None)),
             "downgrade" => {
-                let changes = all("changes")
+                let changes = all(problem, "changes")
                     .map(|it| format!("{}: {}", text(it, "path"), text(it, "message")));
                 Self::Downgrade(changes.collect::<Vec<_>>().join("\n"))
             }
@@ -80,6 +71,16 @@ impl RegionError {
                 let pointer = problem.get("pointer").unwrap_or(&Value::Null);
                 let [epoch, by, active] = ["epoch", "by", "active"].map(|name| text(pointer, name));
                 Self::Lost { epoch, by, active }
+            }
+            _ => error.into(),
+        }
+    }
+
+    /// The mistakes of a text by the lines of the file that it came from.
+    pub(crate) fn of_definition(error: ClientError, file: &str) -> Self {
+        match &error {
+            ClientError::Refused { kind, problem, .. } if kind == "definition" => {
+                Self::Misread(mistakes(problem, Some(file)))
             }
             _ => error.into(),
         }
@@ -99,9 +100,11 @@ impl RegionError {
             | RegionError::Random(_)
             | RegionError::Answer { .. }
             | RegionError::Journal(_)
+            | RegionError::Trust { .. }
             | RegionError::Backup(_)
             | RegionError::Machine(_)
             | RegionError::Unfit(_)
+            | RegionError::Misread(_)
             | RegionError::Lost { .. }
             | RegionError::Unsure { .. } => false,
         }
@@ -116,7 +119,7 @@ impl RegionError {
             RegionError::Files(FilesError::File { source, .. }) => {
                 source.kind() == std::io::ErrorKind::NotFound
             }
-            RegionError::Unfit(_) => true,
+            RegionError::Unfit(_) | RegionError::Misread(_) => true,
             RegionError::Client(_)
             | RegionError::Files(_)
             | RegionError::InTheClear { .. }
@@ -125,6 +128,7 @@ impl RegionError {
             | RegionError::Random(_)
             | RegionError::Answer { .. }
             | RegionError::Journal(_)
+            | RegionError::Trust { .. }
             | RegionError::Backup(_)
             | RegionError::Machine(_)
             | RegionError::Lost { .. }
@@ -163,12 +167,39 @@ impl RegionError {
             | RegionError::Random(_)
             | RegionError::Answer { .. }
             | RegionError::Journal(_)
+            | RegionError::Trust { .. }
             | RegionError::Backup(_)
             | RegionError::Machine(_)
             | RegionError::Unfit(_)
+            | RegionError::Misread(_)
             | RegionError::Lost { .. }
             | RegionError::Unsure { .. } => None,
         }
+    }
+}
+
+/// A line for each mistake of a text; it came from `file`, if that is known better here.
+fn mistakes(problem: &Value, file: Option<&str>) -> String {
+    let mistakes = all(problem, "diagnostics").map(|it| {
+        let [told, line, column, message] =
+            ["file", "line", "column", "message"].map(|name| text(it, name));
+        let file = file.unwrap_or(&told);
+        let help = it.get("help").and_then(Value::as_str);
+        let help = help.map(|help| format!("\n    help: {help}")).unwrap_or_default();
+        format!("{file}:{line}:{column}: {message}{help}")
+    });
+    mistakes.collect::<Vec<_>>().join("\n")
+}
+
+fn all<'a>(problem: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    problem.get(name).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn text(of: &Value, name: &str) -> String {
+    match of.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        None | Some(Value::Null) => String::new(),
+        Some(other) => other.to_string(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `aegisctl tenant`: where a tenant may be, and so where its policies are released.
 //!
-//! Not here: who is told of them (`control`). Invariant: a tenant is placed against where it was just seen to be.
+//! Not here: who is told of them (`control`), and a tenant's limits (`definition`). Invariant: a tenant is placed against where it was just seen to be.
 
 use std::path::Path;
 
@@ -10,9 +10,10 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::Told;
+use crate::definition::LimitsArgs;
 use crate::region::{Access, RegionError};
 
-/// See and set in which regions a tenant may be.
+/// See and set in which regions a tenant may be, and what its calls may.
 #[derive(Debug, Args)]
 pub struct TenantArgs {
     #[command(subcommand)]
@@ -26,6 +27,7 @@ enum TenantCommand {
     Residency(OfArgs),
     /// Take back where a tenant was placed: from then on it may be in its own region alone.
     Unplace(OfArgs),
+    Limits(LimitsArgs),
 }
 
 /// Set where a tenant may be: in its home region, and in those that are allowed beside it.
@@ -72,6 +74,7 @@ impl TenantArgs {
                 let words = format!("{} may be in this region alone", args.tenant);
                 Ok(Told::thing(&answer.body).saying(words))
             }
+            TenantCommand::Limits(args) => args.run(data),
         }
     }
 }

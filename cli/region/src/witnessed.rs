@@ -3,7 +3,7 @@
 //! Not here: the voters (`control`), and verifying a log under what they said (`audit/verify`). Invariant: what is written is text that
 //! others' verifiers read (C2SP notes and policies), and a line stands in it only if it holds.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::cosignature::Witness;
 use aegis_audit_chain::note::{Verifier, split};
@@ -11,6 +11,7 @@ use aegis_audit_chain::submission::{Answer, Submission};
 use aegis_audit_chain::{Head, Origin};
 use aegis_audit_trust::Trust;
 use aegis_audit_witness::{Channel as _, Http};
+use aegis_control_client::Conditions;
 use aegis_domain::Region;
 use clap::Args;
 use serde_json::{Value, json};
@@ -55,6 +56,27 @@ pub struct HeadsArgs {
     access: Access,
 }
 
+/// Have the voters witness logs of another region's gateways.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The voters take heads of these logs from then on, as witnesses whose word does not hang on the region they speak of. The other
+region's gateways show them, where `audit.witnesses` names the voters. A log that is witnessed already is not changed by it. Said
+again after gateways were added, it takes the new ones.
+
+Examples, at the voters of us-east-1 for the gateways of eu-west-1:
+  aegisctl audit witness --trust eu-west-1.txt        # as `aegisctl audit trust --out eu-west-1.txt` wrote it there
+  aegisctl audit witness 'audit.example.com/eu-west-1/registry/gw-1+2f1c9a7e+AX3...'")]
+pub struct WitnessArgs {
+    /// A log, by its verifier key. May be repeated.
+    #[arg(value_name = "VKEY", required_unless_present = "trust", value_parser = log)]
+    logs: Vec<Verifier>,
+    /// The logs that this trust file believes.
+    #[arg(long, value_name = "FILE")]
+    trust: Option<PathBuf>,
+    #[command(flatten)]
+    access: Access,
+}
+
 /// The region whose voters are believed, and who besides.
 #[derive(Debug, Args)]
 pub struct LedgerTrustArgs {
@@ -70,6 +92,31 @@ pub struct LedgerTrustArgs {
 
 fn witness(vkey: &str) -> Result<Witness, String> {
     Witness::parse(vkey).map_err(|_| "expected name+hash+base64 of type 0x04".to_owned())
+}
+
+fn log(vkey: &str) -> Result<Verifier, String> {
+    Verifier::parse(vkey).map_err(|_| "expected name+hash+base64 of type 0x01".to_owned())
+}
+
+impl WitnessArgs {
+    pub fn run(&self, data: &Path) -> Result<Told, RegionError> {
+        let mut logs = self.logs.clone();
+        if let Some(path) = &self.trust {
+            let text = files::read(path)?;
+            let trust = Trust::parse(&text)
+                .map_err(|source| RegionError::Trust { path: path.clone(), source })?;
+            logs.extend(trust.registries().map(|(_, key)| key.clone()));
+        }
+        let client = self.access.admin(data)?;
+        for key in &logs {
+            let wish = json!({ "key": key.to_string() });
+            client.put("/v1/audit/logs", &wish, &Conditions::default())?;
+        }
+        let rows = logs.iter().map(|key| vec![key.name().into(), key.to_string().into()]);
+        let rows: Vec<Vec<Value>> = rows.collect();
+        let value = json!({ "logs": logs.iter().map(ToString::to_string).collect::<Vec<_>>() });
+        Ok(Told { value, columns: vec!["origin", "key"], rows, ..Told::default() })
+    }
 }
 
 impl LogsArgs {
@@ -215,18 +262,15 @@ impl Witnessed {
 
     /// Those who cosign now.
     fn voters(&self) -> Vec<Voter> {
+        let cosigning =
+            self.witnesses.iter().filter(|it| it.get("until").is_some_and(Value::is_null));
         let voter = |it: &Value| {
             let key = Witness::parse(it.get("key")?.as_str()?).ok()?;
             let url = it.get("url").and_then(Value::as_str).map(str::to_owned);
             Some(Voter { id: it.get("voter")?.as_u64()?, key, url })
         };
-        cosigning(&self.witnesses).filter_map(voter).collect()
+        cosigning.filter_map(voter).collect()
     }
-}
-
-/// The voters of an answer that cosign now.
-pub(crate) fn cosigning(witnesses: &[Value]) -> impl Iterator<Item = &Value> {
-    witnesses.iter().filter(|it| it.get("until").is_some_and(Value::is_null))
 }
 
 /// A log's key, and the head that it signed.

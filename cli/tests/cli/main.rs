@@ -6,6 +6,7 @@ mod bundle;
 mod ca;
 mod calls;
 mod cluster;
+mod definition;
 mod disclose;
 mod export;
 mod fleet;

@@ -6,7 +6,7 @@
 use std::fs;
 use std::time::Duration;
 
-use aegis_audit_chain::note::{SecretKey, Verifier};
+use aegis_audit_chain::note::{SecretKey, Signer, Verifier};
 use aegis_audit_chain::{Hash, Head, Origin};
 use aegis_audit_witness::{Anchors, Channel as _, Http};
 use aegis_domain::Effect;
@@ -90,6 +90,36 @@ fn an_untouched_log_reaches_what_the_voters_saw() {
     assert_eq!(listed["logs"].as_array().unwrap().len(), 2);
 }
 
+#[test]
+fn the_voters_of_another_region_witness_what_a_trust_file_or_a_key_names() {
+    let (seen, other) = (Seen::new(), Region::start());
+    let policy = fs::read_to_string(seen.path("region.txt")).unwrap();
+    let keys: Vec<&str> = policy.lines().filter_map(|line| line.strip_prefix("log ")).collect();
+    let listed = || {
+        let logs = json(&other.run("", "-o json audit logs").success())["logs"].clone();
+        let keys = logs.as_array().unwrap().iter().map(|log| log["key"].clone());
+        keys.collect::<Vec<_>>()
+    };
+    let said = stdout(&other.run("", &format!("audit witness {}", keys[0])).success());
+    assert!(said.contains(keys[0]), "{said}");
+    assert_eq!(listed(), [keys[0]]);
+    let by_file = format!("audit witness --trust {}", seen.path("region.txt"));
+    for _ in 0..2 {
+        let said = stdout(&other.run("", &by_file).success());
+        assert!(keys.iter().all(|key| said.contains(key)), "{said}");
+        assert_eq!(listed(), keys);
+    }
+
+    let taken = Signer::new("audit.example.com/no/region", SecretKey::from_seed(&[9; 32]));
+    let wrong = other.run("", &format!("audit witness {}", taken.verifier())).failure();
+    assert!(stderr(&wrong).contains("log-key"), "{}", stderr(&wrong));
+    fs::write(seen.path("region.txt"), "log nonsense\n").unwrap();
+    let wrong = other.run("", &by_file).failure();
+    assert!(stderr(&wrong).contains("is no trust file"), "{}", stderr(&wrong));
+    other.run("", "audit witness").code(2);
+    assert_eq!(listed(), keys);
+}
+
 /// Attacks 3 and 7: everything is put back to where it was before the last life, without a trace in what is left.
 #[test]
 fn a_bucket_that_is_set_back_fails_at_the_head_the_voters_saw() {
@@ -140,8 +170,7 @@ fn two_histories_are_shown_with_both_heads_and_a_third_party_checks_them_alone()
     let listed = json(&seen.region.run("", "-o json audit logs").success());
     let log = &listed["logs"][0];
     let origin = Origin::parse(log["origin"].as_str().unwrap()).unwrap();
-    let signer =
-        aegis_audit_chain::note::Signer::new(origin.as_str(), SecretKey::from_seed(&[7; 32]));
+    let signer = Signer::new(origin.as_str(), SecretKey::from_seed(&[7; 32]));
     let size = log["size"].as_u64().unwrap();
     let lie = Head { origin, size, root: Hash::leaf(b"another history") };
     let body = format!("old {size}\n\n{}", lie.note(&signer));
@@ -171,62 +200,4 @@ fn heads_that_the_trusted_voters_did_not_cosign_are_not_believed() {
     let words = ["audit", "verify", "--from", &bucket, "--trust", &trust, "--heads", &heads];
     let refused = seen.desk.run(&words).failure();
     assert!(stderr(&refused).contains("too few"), "{}", stderr(&refused));
-}
-
-/// Another region's logs: their operator hands over trust files, and the voters here witness what is shown to them.
-#[test]
-fn logs_of_another_region_are_witnessed_once_they_are_registered() {
-    let (region, abroad) = (Region::start(), [Home::empty(), Home::empty()]);
-    let keys: Vec<Verifier> = abroad
-        .iter()
-        .zip(["gw-1", "gw-2"])
-        .map(|(home, name)| {
-            let key = SecretKey::from_seed(&[9; 32])
-                .verifier(&format!("aegis.localhost/abroad/registry.{name}/1"));
-            fs::create_dir_all(home.path("")).unwrap();
-            fs::write(home.path("trust.txt"), format!("log {key}\nquorum none\n")).unwrap();
-            key
-        })
-        .collect();
-    let files: Vec<String> =
-        abroad.iter().map(|home| format!("--trust {}", home.path("trust.txt").display())).collect();
-    let registered =
-        json(&region.run("", &format!("-o json audit register {}", files.join(" "))).success());
-    assert_eq!(registered["logs"].as_array().unwrap().len(), 2);
-    assert_eq!(registered["witnesses"].as_array().unwrap().len(), 1);
-    let again = region.run("", &format!("audit register {}", keys[0])).success();
-    assert!(stderr(&again).contains("1 voters witness them"), "{}", stderr(&again));
-
-    let listed = json(&region.run("", "-o json audit logs").success());
-    let listed: Vec<&str> =
-        listed["logs"].as_array().unwrap().iter().map(|it| it["key"].as_str().unwrap()).collect();
-    assert_eq!(listed, keys.iter().map(ToString::to_string).collect::<Vec<_>>());
-
-    // Their heads are cosigned from now on.
-    let origin = Origin::parse(keys[0].name()).unwrap();
-    let signer =
-        aegis_audit_chain::note::Signer::new(origin.as_str(), SecretKey::from_seed(&[9; 32]));
-    let head = Head { origin, size: 1, root: Hash::leaf(b"record") };
-    let mut voter = Http::new(&format!("{}/v1/audit/witness", region.url), None);
-    voter.add_checkpoint(&format!("old 0\n\n{}", head.note(&signer))).unwrap();
-    let heads = region.says("", "audit heads --logs-of abroad");
-    assert!(heads.contains(keys[0].name()) && heads.contains("/voters/1 "), "{heads}");
-}
-
-#[test]
-fn a_key_that_is_no_logs_and_one_of_a_known_log_are_not_registered() {
-    let region = Region::start();
-    let name = "aegis.localhost/abroad/registry.gw-1/1";
-    let key = |seed: u8| SecretKey::from_seed(&[seed; 32]).verifier(name).to_string();
-    region.says("", &format!("audit register {}", key(9)));
-    let taken = region.run("", &format!("audit register {}", key(8))).failure();
-    assert!(stderr(&taken).contains("log-exists"), "{}", stderr(&taken));
-    let other = SecretKey::from_seed(&[9; 32]).verifier("witness.example").to_string();
-    for bad in [other.as_str(), "nothing", ""] {
-        region.run("", &format!("audit register {bad}")).failure();
-    }
-    fs::write(region.home.path("no-trust.txt"), "log nothing\n").unwrap();
-    let path = region.home.path("no-trust.txt").display().to_string();
-    let refused = region.run("", &format!("audit register {} --trust {path}", key(9))).failure();
-    assert!(stderr(&refused).contains("the trust file"), "{}", stderr(&refused));
 }

@@ -45,13 +45,18 @@ pub enum Permission {
     PolicyDowngrade,
     RevocationsRead,
     RevocationsWrite,
+    ToolsRead,
+    /// Defining tools.
+    ToolsWrite,
+    /// Defining those that have a price, a budget or a credential.
+    ToolsEntrust,
 }
 
 /// All people, whatever else they are.
 const PEOPLE: &[Role] = &[Role::Viewer, Role::Approver, Role::Author, Role::Operator];
 
 impl Permission {
-    pub const ALL: [Permission; 25] = [
+    pub const ALL: [Permission; 28] = [
         Permission::AgentsRead,
         Permission::AgentsWrite,
         Permission::ApprovalsRead,
@@ -77,6 +82,9 @@ impl Permission {
         Permission::PolicyDowngrade,
         Permission::RevocationsRead,
         Permission::RevocationsWrite,
+        Permission::ToolsRead,
+        Permission::ToolsWrite,
+        Permission::ToolsEntrust,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -106,6 +114,9 @@ impl Permission {
             Permission::PolicyDowngrade => "policy:downgrade",
             Permission::RevocationsRead => "revocations:read",
             Permission::RevocationsWrite => "revocations:write",
+            Permission::ToolsRead => "tools:read",
+            Permission::ToolsWrite => "tools:write",
+            Permission::ToolsEntrust => "tools:entrust",
         }
     }
 
@@ -120,9 +131,10 @@ impl Permission {
             | Permission::FleetRead
             | Permission::KeysRead
             | Permission::PoliciesRead
-            | Permission::RevocationsRead => PEOPLE,
+            | Permission::RevocationsRead
+            | Permission::ToolsRead => PEOPLE,
             Permission::ApprovalsAnswer | Permission::ApprovalsOverride => &[Role::Approver],
-            Permission::PoliciesWrite => &[Role::Author],
+            Permission::PoliciesWrite | Permission::ToolsWrite => &[Role::Author],
             Permission::AgentsWrite
             | Permission::BudgetsWrite
             | Permission::PoliciesActivate
@@ -135,7 +147,8 @@ impl Permission {
             | Permission::KeysWrite
             | Permission::PeopleRead
             | Permission::PeopleWrite
-            | Permission::PolicyDowngrade => &[],
+            | Permission::PolicyDowngrade
+            | Permission::ToolsEntrust => &[],
         }
     }
 }

@@ -17,6 +17,8 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 pub use proofs::{client_assertion, dpop_proof, enrolment_proof};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// What is longer than an answer takes longer: a ledger of 2 GiB over 5 Mbit/s.
+const STREAM: Duration = Duration::from_secs(60 * 60);
 /// A host that is gone says nothing at all.
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
@@ -117,8 +119,13 @@ impl Client {
         let unreachable =
             |source| ClientError::Unreachable { url: url.clone(), source: Box::new(source) };
         let request = self.request("GET", &url, &Conditions::default()).body(Vec::new());
-        let answer = self.run(request.map_err(|error| unreachable(error.into()))?);
-        let answer = answer.map_err(unreachable)?;
+        let request = request.map_err(|error| unreachable(error.into()))?;
+        let request = self.agent.configure_request(request);
+        let request = request
+            .timeout_recv_response(Some(self.timeout))
+            .timeout_recv_body(Some(STREAM))
+            .build();
+        let answer = self.agent.run(request).map_err(unreachable)?;
         if answer.status().is_success() {
             return Ok(answer.into_body().into_reader());
         }
@@ -288,4 +295,40 @@ pub fn encoded(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A server whose answer begins at once and takes three times `within` to come.
+    fn slow(within: Duration) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let mut socket = listener.accept().unwrap().0;
+            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n").unwrap();
+            for piece in [b"ab", b"cd", b"ef"] {
+                std::thread::sleep(within);
+                socket.write_all(piece).ok();
+            }
+            // The other side closes first, so that nothing is reset.
+            socket.read_to_end(&mut Vec::new()).ok();
+        });
+        url
+    }
+
+    #[test]
+    fn a_stream_may_take_longer_than_an_answer() {
+        let within = Duration::from_millis(400);
+        let client = Client::new(&slow(within), None, None).unwrap().within(within);
+        let mut whole = String::new();
+        client.stream("/backup").unwrap().read_to_string(&mut whole).unwrap();
+        assert_eq!(whole, "abcdef");
+        let client = Client::new(&slow(within), None, None).unwrap().within(within);
+        client.get("/backup").unwrap_err();
+    }
 }

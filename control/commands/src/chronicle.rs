@@ -9,13 +9,14 @@ use std::sync::Arc;
 use aegis_domain::TenantId;
 use aegis_ledger::{Action, ApprovalAct, SessionAct};
 use aegis_raft_store::Node;
-use aegis_registry::{Action as Act, Actor, AgentName, Event, Target};
+use aegis_registry::{Action as Act, Actor, AgentName, Event, Part, Target};
 use async_trait::async_trait;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use crate::ledger::{Ledger, LedgerError, Proposal, Reading};
+use crate::under_way::Begun;
 
 /// One change, as it is put on record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +42,8 @@ pub struct ChronicleError;
 /// Puts changes on record.
 #[async_trait]
 pub trait Chronicle: Send + Sync + fmt::Debug {
-    /// Whether a record would be taken now.
-    fn ready(&self) -> Result<(), ChronicleError>;
+    /// Takes a change on, where its record would be taken now.
+    fn begin(&self) -> Result<Begun, ChronicleError>;
 
     /// Returns when the record is where it cannot be lost.
     async fn note(&self, change: Changed) -> Result<(), ChronicleError>;
@@ -104,7 +105,7 @@ where
     E: From<LedgerError>,
     F: Future<Output = Result<T, E>>,
 {
-    chronicle.ready().map_err(LedgerError::NoRecord)?;
+    let _begun = chronicle.begin().map_err(LedgerError::NoRecord)?;
     let done = work.await?;
     let change = change(node.ledger().revision());
     chronicle.note(change).await.map_err(LedgerError::Unrecorded)?;
@@ -179,6 +180,13 @@ fn of_registry(act: &Act) -> Whose {
         },
         Act::SetBudget { budget, .. } | Act::Adjust { budget, .. } => {
             (Some(budget.tenant.clone()), Some(format!("budget {budget}")))
+        }
+        Act::Define { of, .. } => {
+            let what = match &of.part {
+                Part::Limits => format!("limits of {}", of.tenant),
+                Part::Tool(name) => format!("tool {}/{name}", of.tenant),
+            };
+            (Some(of.tenant.clone()), Some(what))
         }
         Act::NoteAdjusted { id } => (None, Some(format!("adjustment {id}"))),
     }

@@ -32,6 +32,10 @@ pub enum LedgerError {
         "the ledger's disk space is used up: only what takes something back is taken; see `aegisctl cluster status`"
     )]
     Full,
+    #[error(
+        "not all voters are up to date, so nothing was changed: run `aegisctl cluster raise` once they are"
+    )]
+    Level,
     #[error("nothing was changed")]
     NoRecord(#[source] ChronicleError),
     #[error("the change was made, but it is not on record")]
@@ -45,6 +49,7 @@ impl From<ProposeError> for LedgerError {
             ProposeError::NoQuorum | ProposeError::Busy => LedgerError::NoQuorum,
             ProposeError::TooLarge => LedgerError::TooLarge,
             ProposeError::Full => LedgerError::Full,
+            ProposeError::Level => LedgerError::Level,
             ProposeError::Stopped => LedgerError::Gone,
         }
     }

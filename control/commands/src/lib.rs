@@ -6,7 +6,9 @@
 mod chronicle;
 mod ledger;
 mod replicated;
+mod under_way;
 
 pub use chronicle::{Changed, Chronicle, ChronicleError, Chronicled, Deed, chronicled, done};
 pub use ledger::{Ledger, LedgerError, Proposal, Reading};
 pub use replicated::Replicated;
+pub use under_way::{Begun, UnderWay};

@@ -8,3 +8,4 @@ pub mod page;
 pub mod problem;
 pub mod read;
 pub mod shapes;
+pub mod stream;

@@ -85,6 +85,8 @@ pub enum Problem {
     Releases(#[from] ReleasesError),
     #[error("{0}")]
     Ledger(LedgerError),
+    #[error("this voter stops, so nothing was changed; ask another")]
+    Stopping,
     #[error("the audit log takes no record, so nothing was changed")]
     NoRecord(#[source] ChronicleError),
     #[error(
@@ -115,6 +117,8 @@ pub enum Problem {
     Invitation,
     #[error("the policy is not fit to decide")]
     Unfit(Diagnostics),
+    #[error("the definition cannot be read as one of `aegis.yaml`")]
+    Definition(Diagnostics),
     #[error("{0}")]
     Release(ReleaseRefusal),
     #[error("the pointer was moved since it was read")]
@@ -149,7 +153,8 @@ impl From<LedgerError> for Problem {
             | LedgerError::NoQuorum
             | LedgerError::Unknown
             | LedgerError::TooLarge
-            | LedgerError::Full => Problem::Ledger(error),
+            | LedgerError::Full
+            | LedgerError::Level => Problem::Ledger(error),
         }
     }
 }
@@ -198,7 +203,7 @@ impl From<KeyError> for Problem {
 impl Problem {
     /// What is told beside the standard members (RFC 9457 §3.2).
     fn more(&self) -> Map<String, Value> {
-        let more = if let Problem::Unfit(found) = self {
+        let more = if let Problem::Unfit(found) | Problem::Definition(found) = self {
             Some(("diagnostics", diagnostics(found)))
         } else if let Problem::Moved(pointer) = self {
             Some(("pointer", pointer.as_ref().clone()))
@@ -254,12 +259,14 @@ impl Problem {
             Problem::Member(VoterRefusal::Full) => (StatusCode::INSUFFICIENT_STORAGE, "full"),
             Problem::Invitation => (StatusCode::SERVICE_UNAVAILABLE, "invitation"),
             Problem::Declined(refusal) => declined(refusal),
+            Problem::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
             Problem::NoRecord(_) => (StatusCode::SERVICE_UNAVAILABLE, "no-record"),
             Problem::Unrecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "unrecorded"),
             Problem::NoPurse => (StatusCode::SERVICE_UNAVAILABLE, "no-hot-state"),
             Problem::Purse(_) => (StatusCode::SERVICE_UNAVAILABLE, "hot-state"),
             Problem::Unadjusted(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-adjusted"),
             Problem::Unfit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "policy"),
+            Problem::Definition(_) => (StatusCode::UNPROCESSABLE_ENTITY, "definition"),
             Problem::Release(refusal) => release(refusal),
             Problem::Moved(_) => (StatusCode::PRECONDITION_FAILED, "changed"),
             Problem::NoIfMatch => (StatusCode::PRECONDITION_REQUIRED, "if-match"),
@@ -276,6 +283,7 @@ fn unwritten(error: &LedgerError) -> &'static str {
         LedgerError::NoQuorum => "no-quorum",
         LedgerError::Unknown => "unknown",
         LedgerError::Full => "ledger-full",
+        LedgerError::Level => "level",
         LedgerError::Refused(_)
         | LedgerError::Gone
         | LedgerError::TooLarge
@@ -360,6 +368,7 @@ fn refused(refusal: Refusal) -> (StatusCode, &'static str) {
         Refusal::KeyPending => (StatusCode::CONFLICT, "key-pending"),
         Refusal::OverLimit { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "over-limit"),
         Refusal::BudgetUnknown => (StatusCode::NOT_FOUND, "budget-unknown"),
+        Refusal::DefinitionUnknown => (StatusCode::NOT_FOUND, "definition-unknown"),
         Refusal::AdjustmentUnknown => (StatusCode::NOT_FOUND, "adjustment-unknown"),
         Refusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
         Refusal::Stale => (StatusCode::CONFLICT, "stale"),
@@ -418,7 +427,7 @@ fn approval(refusal: ApprovalRefusal) -> (StatusCode, &'static str) {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, kind) = self.kind();
-        if status.is_server_error() {
+        if status.is_server_error() && !matches!(self, Problem::Stopping) {
             let cause = std::error::Error::source(&self).map(ToString::to_string);
             error!(kind, cause, "a request to the control API failed");
         }

@@ -91,6 +91,7 @@ fn adjustment_of(event: &Event) -> Option<&Adjustment> {
         Change::Adjustment(adjustment) => Some(adjustment.as_ref()),
         Change::Agent(_) | Change::Key(_) | Change::Revoked(_) | Change::Code(_) => None,
         Change::CodeGone(_) | Change::Budget(_) | Change::BudgetGone(_) => None,
+        Change::Definition(_) | Change::DefinitionGone(_) => None,
     })
 }
 

@@ -118,6 +118,7 @@ fn with_code(status: StatusCode, control: &Control, event: &Event, drawn: Option
         Change::Code(code) => Some(code),
         Change::Agent(_) | Change::Key(_) | Change::Revoked(_) | Change::CodeGone(_) => None,
         Change::Budget(_) | Change::BudgetGone(_) | Change::Adjustment(_) => None,
+        Change::Definition(_) | Change::DefinitionGone(_) => None,
     });
     let enrolment = drawn.zip(made).filter(|(drawn, made)| drawn.code.hash == made.hash);
     let enrolment = enrolment.map(|(drawn, made)| shapes::code(&drawn.text, made));
@@ -135,6 +136,7 @@ fn agent_of(event: &Event) -> Option<&Agent> {
         Change::Agent(agent) => Some(agent.as_ref()),
         Change::Key(_) | Change::Revoked(_) | Change::Code(_) | Change::CodeGone(_) => None,
         Change::Budget(_) | Change::BudgetGone(_) | Change::Adjustment(_) => None,
+        Change::Definition(_) | Change::DefinitionGone(_) => None,
     })
 }
 

@@ -94,8 +94,8 @@ pub(super) fn find(control: &Control, key: &BudgetKey) -> Option<Known> {
 
 /// All that is known of a tenant's budgets.
 pub(super) fn known(control: &Control, tenant: &TenantId) -> BTreeMap<BudgetKey, Known> {
-    let configured = control.purse.iter().flat_map(|purse| purse.configured());
-    let configured = configured.filter(|(key, _)| key.tenant == *tenant);
+    let configured = control.purse.as_ref().map(|purse| purse.configured()).unwrap_or_default();
+    let configured = configured.iter().filter(|(key, _)| key.tenant == *tenant);
     let mut all: BTreeMap<_, _> =
         configured.map(|(key, terms)| (key.clone(), Known::Configured(*terms))).collect();
     let registry = control.ledger.read();
@@ -147,8 +147,8 @@ pub(super) async fn tenants(
     pages: Result<Query<Pages>, QueryRejection>,
 ) -> Answer {
     let page = page::query(pages)?.page::<TenantId>()?;
-    let configured = control.purse.iter().flat_map(|purse| purse.configured().keys());
-    let mut tenants: BTreeSet<TenantId> = configured.map(|key| key.tenant.clone()).collect();
+    let configured = control.purse.as_ref().map(|purse| purse.configured()).unwrap_or_default();
+    let mut tenants: BTreeSet<_> = configured.keys().map(|key| key.tenant.clone()).collect();
     let registry = control.ledger.read();
     tenants.extend(registry.view().budgets().map(|budget| budget.key.tenant.clone()));
     tenants.extend(registry.view().agents(None).map(|agent| agent.tenant.clone()));
@@ -191,6 +191,7 @@ pub(super) async fn set(
         Change::Budget(budget) => Some(budget),
         Change::Agent(_) | Change::Key(_) | Change::Revoked(_) | Change::Code(_) => None,
         Change::CodeGone(_) | Change::BudgetGone(_) | Change::Adjustment(_) => None,
+        Change::Definition(_) | Change::DefinitionGone(_) => None,
     });
     Ok(answer(StatusCode::OK, &key, &Known::Region(set.ok_or(Problem::NotFound)?)))
 }

@@ -23,7 +23,7 @@ use tracing::warn;
 use crate::clock::show;
 use crate::problem::Problem;
 use crate::read::Asked;
-use crate::{Control, Principal, clock, shapes};
+use crate::{Control, Principal, clock, shapes, stream};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -209,7 +209,7 @@ pub(super) async fn backup(
 ) -> Result<Response, Problem> {
     let back_up = async { Ok(control.node.backup().await?) };
     let backup: Backup = control.deed(&who, ("voter.backup", None), back_up).await?;
-    let Backup { cluster, node, index, revision, at, sha256, image } = backup;
+    let Backup { cluster, node, index, revision, at, bytes, sha256, .. } = &backup;
     warn!(by = who.actor.as_str(), index, "a backup was taken");
     let manifest = json!({
         "format": 2,
@@ -217,15 +217,16 @@ pub(super) async fn backup(
         "node": node,
         "index": index,
         "revision": revision,
-        "at": show(at),
-        "bytes": image.len(),
+        "at": show(*at),
+        "bytes": bytes,
         "sha256": STANDARD.encode(sha256),
     });
     let signed = control.region_key.sign(BACKUP_TYPE, manifest.to_string().as_bytes());
     let head = json!({ "manifest": manifest, "signed": signed });
-    let mut body = head.to_string().into_bytes();
-    body.push(b'\n');
-    body.extend(image);
+    let body = stream::written(move |to| {
+        writeln!(to, "{head}")?;
+        backup.write(to)
+    });
     Ok(([(CONTENT_TYPE, "application/x-ndjson"), (CACHE_CONTROL, "no-store")], body)
         .into_response())
 }

@@ -67,6 +67,7 @@ pub(super) async fn enrol(
         Change::Agent(agent) => Some(agent),
         Change::Key(_) | Change::Revoked(_) | Change::Code(_) | Change::CodeGone(_) => None,
         Change::Budget(_) | Change::BudgetGone(_) | Change::Adjustment(_) => None,
+        Change::Definition(_) | Change::DefinitionGone(_) => None,
     });
     let agent = agent.ok_or(Problem::NotFound)?;
     let body = json!({

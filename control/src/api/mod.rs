@@ -22,6 +22,8 @@ mod witness;
 use std::sync::Arc;
 
 use aegis_access::Permission::*;
+use aegis_control_definitions as definitions;
+use aegis_registry::{Definitions, View};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header::CONTENT_TYPE;
@@ -84,13 +86,13 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .get("/v1/tenants/{tenant}/spend", BudgetsRead, spend::list)
         .get("/v1/tenants/{tenant}/adjustments", BudgetsRead, adjustments::list)
         .post("/v1/tenants/{tenant}/adjustments", BudgetsWrite, adjustments::order)
-        .get("/v1/feed", FeedRead, feed::get)
+        .get("/v1/feed", FeedRead, feed::get::<View>)
         .get("/v1/fleet", FleetRead, fleet::show)
         .post("/v1/fleet/{gateway}", FleetReport, fleet::report)
         .get("/v1/releases", narrowed(FeedRead), releases::get)
         .get("/v1/releases/export", PoliciesRead, releases::export)
         .get("/v1/contents/{digest}", narrowed(FeedRead), releases::content);
-    let guarded = policies(guarded);
+    let guarded = defined(policies(guarded));
     let open = Router::new()
         .route("/oauth2/token", post(oauth::token))
         .route("/.well-known/oauth-authorization-server", get(oauth::authorization_server))
@@ -106,6 +108,20 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .method_not_allowed_fallback(async || Problem::Method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(control)
+}
+
+/// What the region says of a tenant's tools and limits.
+fn defined(guarded: Guarded) -> Guarded {
+    guarded
+        .get("/v1/definitions", FeedRead, feed::get::<Definitions>)
+        .get("/v1/tenants/{tenant}/limits", BudgetsRead, definitions::show_limits)
+        .put("/v1/tenants/{tenant}/limits", BudgetsWrite, definitions::define_limits)
+        .delete("/v1/tenants/{tenant}/limits", BudgetsWrite, definitions::withdraw_limits)
+        .get("/v1/tenants/{tenant}/tools", ToolsRead, definitions::list)
+        .get("/v1/tenants/{tenant}/tools/{name}", ToolsRead, definitions::show_tool)
+        .put("/v1/tenants/{tenant}/tools/{name}", ToolsWrite, definitions::define_tool)
+        .delete("/v1/tenants/{tenant}/tools/{name}", ToolsWrite, definitions::withdraw_tool)
+        .post("/v1/tenants/{tenant}/tools/{name}/check", ToolsRead, definitions::check_tool)
 }
 
 /// Versions of a line, what is in force, and how a candidate comes into force.

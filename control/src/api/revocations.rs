@@ -87,6 +87,7 @@ pub(super) async fn revoke(
         Change::Revoked(revocation) => Some(shapes::revocation(revocation)),
         Change::Agent(_) | Change::Key(_) | Change::Code(_) | Change::CodeGone(_) => None,
         Change::Budget(_) | Change::BudgetGone(_) | Change::Adjustment(_) => None,
+        Change::Definition(_) | Change::DefinitionGone(_) => None,
     });
     let made = made.ok_or(Problem::NotFound)?;
     Ok(shapes::answer(StatusCode::CREATED, made))

@@ -293,7 +293,7 @@ impl Purse for Failing {
         }
     }
 
-    fn configured(&self) -> &std::collections::BTreeMap<BudgetKey, BudgetTerms> {
+    fn configured(&self) -> Arc<std::collections::BTreeMap<BudgetKey, BudgetTerms>> {
         self.purse.configured()
     }
 }

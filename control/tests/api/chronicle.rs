@@ -2,20 +2,48 @@
 //!
 //! Not here: the audit log itself (`gateway`). Invariant: the record is there before the answer.
 
+use std::io::Write as _;
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use aegis_control::{Changed, Chronicle, ChronicleError, SubjectSources};
+use aegis_control::{Begun, Changed, Chronicle, ChronicleError, SubjectSources, UnderWay};
 use aegis_control_client::Conditions;
 use async_trait::async_trait;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::node::{Node, refusal};
 
-/// A log that fails where it is told to.
+/// A log that fails, or keeps a change waiting, where it is told to.
 #[derive(Debug, Default)]
-struct Log {
+pub(crate) struct Log {
     changes: Mutex<Vec<Changed>>,
     fails: Mutex<Option<Fails>>,
+    holds: Mutex<Option<Hold>>,
+    begun: UnderWay,
+}
+
+/// Keeps records from being written until it is let go of.
+#[derive(Clone, Debug)]
+pub(crate) struct Hold {
+    reached: Arc<Semaphore>,
+    gate: Arc<Semaphore>,
+}
+
+impl Hold {
+    /// Returns once a change is made and its record waits.
+    pub(crate) fn reached(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.reached.try_acquire().is_err() {
+            assert!(Instant::now() < deadline, "no record was to be written");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn let_go(self) {
+        self.gate.close();
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,14 +54,19 @@ enum Fails {
 
 #[async_trait]
 impl Chronicle for Log {
-    fn ready(&self) -> Result<(), ChronicleError> {
+    fn begin(&self) -> Result<Begun, ChronicleError> {
         let fails = *self.fails.lock().unwrap() == Some(Fails::Before);
-        if fails { Err(ChronicleError) } else { Ok(()) }
+        if fails { Err(ChronicleError) } else { self.begun.begin() }
     }
 
     async fn note(&self, change: Changed) -> Result<(), ChronicleError> {
         if *self.fails.lock().unwrap() == Some(Fails::After) {
             return Err(ChronicleError);
+        }
+        let hold = self.holds.lock().unwrap().clone();
+        if let Some(hold) = hold {
+            hold.reached.add_permits(1);
+            hold.gate.acquire().await.unwrap_err();
         }
         self.changes.lock().unwrap().push(change);
         Ok(())
@@ -41,8 +74,15 @@ impl Chronicle for Log {
 }
 
 impl Log {
+    pub(crate) fn hold(&self) -> Hold {
+        let shut = || Arc::new(Semaphore::new(0));
+        let hold = Hold { reached: shut(), gate: shut() };
+        *self.holds.lock().unwrap() = Some(hold.clone());
+        hold
+    }
+
     /// What was written since the last look: who, what, whose, to what.
-    fn news(&self) -> Vec<(String, String, String, String)> {
+    pub(crate) fn news(&self) -> Vec<(String, String, String, String)> {
         let changes = std::mem::take(&mut *self.changes.lock().unwrap());
         let told = changes.into_iter().map(|it| {
             let tenant = it.tenant.map(|tenant| tenant.to_string()).unwrap_or_default();
@@ -52,7 +92,7 @@ impl Log {
     }
 }
 
-fn node() -> (Node, Arc<Log>) {
+pub(crate) fn node() -> (Node, Arc<Log>) {
     let log = Arc::new(Log::default());
     let kept = Arc::clone(&log);
     let home = tempfile::tempdir().unwrap();
@@ -147,4 +187,38 @@ fn a_change_whose_record_was_lost_is_not_answered_as_done_and_is_recorded_when_s
     node.admin.post("/v1/agents", &body, &once).unwrap();
     let acts: Vec<_> = log.news().into_iter().map(|news| news.1).collect();
     assert_eq!(acts, ["registry.register"]);
+}
+
+#[test]
+fn a_change_whose_caller_hung_up_is_on_record_as_well() {
+    let (node, log) = node();
+    log.news();
+    let hold = log.hold();
+    let body = json!({ "tenant": "acme", "id": "bot", "org": "acme" }).to_string();
+    let token = std::fs::read_to_string(node.home.path().join("admin.token")).unwrap();
+    let address = node.url.strip_prefix("http://").unwrap();
+    let mut caller = TcpStream::connect(address).unwrap();
+    let head = format!(
+        "POST /v1/agents HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        token.trim(),
+        body.len(),
+    );
+    caller.write_all(head.as_bytes()).unwrap();
+    hold.reached();
+    caller.shutdown(Shutdown::Both).unwrap();
+    drop(caller);
+    // Long enough for the server to see it.
+    std::thread::sleep(Duration::from_millis(300));
+    hold.let_go();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let [(_, act, ..)] = log.news().as_slice() {
+            assert_eq!(act, "registry.register");
+            break;
+        }
+        assert!(Instant::now() < deadline, "the agent was registered, and it is on no record");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(node.get("/v1/agents").body["agents"][0]["id"], "bot");
 }

@@ -8,14 +8,23 @@ use std::time::{Duration, Instant};
 
 use aegis_control_client::Conditions;
 use aegis_domain::{AgentId, BudgetKey, Secret, TenantId, Timestamp, VoterUrls};
-use aegis_follow::{FeedConfig, Follower, SILENCE_MAX};
+use aegis_follow::{FeedConfig, Followed, Follower, SILENCE_MAX};
 use aegis_identity::{KeySet, Revocations, SigningKey};
-use aegis_registry::{Standing, Target, View};
+use aegis_registry::{Definitions, Standing, Target, View};
 use serde_json::json;
 
 use crate::node::{Node, region_key};
 
 fn follow(node: &Node, url: &str, directory: &Path, region: &SigningKey) -> Follower {
+    following(node, url, directory, region)
+}
+
+fn following<V: Followed>(
+    node: &Node,
+    url: &str,
+    directory: &Path,
+    region: &SigningKey,
+) -> Follower<V> {
     let token = std::fs::read_to_string(node.home.path().join("follower.token")).unwrap();
     let config = FeedConfig {
         voters: VoterUrls::new(url, &[]),
@@ -29,7 +38,7 @@ fn follow(node: &Node, url: &str, directory: &Path, region: &SigningKey) -> Foll
 }
 
 /// Waits until the follower's view is as wanted; how long that took.
-fn wait(follower: &Follower, wanted: impl Fn(&View) -> bool) -> Duration {
+fn wait<V: Followed>(follower: &Follower<V>, wanted: impl Fn(&V) -> bool) -> Duration {
     let begun = Instant::now();
     while !wanted(&follower.view()) {
         assert!(begun.elapsed() < Duration::from_secs(20), "the follower never heard of it");
@@ -178,4 +187,41 @@ fn a_node_that_was_set_back_is_not_followed_back() {
     // The fresh node calls itself otherwise, but is as far behind as one restored from an old copy.
     let ahead = fresh.admin.get(&format!("/v1/feed?after={}", serial + 5));
     assert_eq!(crate::node::refusal(ahead), (409, "rewound".into()));
+}
+
+#[test]
+fn followers_of_definitions_hear_of_each_change_and_know_it_after_a_start_with_nobody_reachable() {
+    let node = Node::start();
+    let home = tempfile::tempdir().unwrap();
+    let define = |text: &str| {
+        let (path, body) = ("/v1/tenants/acme/tools/pay", json!({ "text": text }));
+        node.admin.put(path, &body, &Conditions::default()).unwrap();
+    };
+    let texts =
+        |all: &Definitions| all.iter().map(|it| it.text.as_str().to_owned()).collect::<Vec<_>>();
+    let (plain, priced) = (
+        "upstream: https://a.example\n",
+        "upstream: https://a.example\nprice: { per_call_usd: '1' }\n",
+    );
+    define(plain);
+    let follower: Follower<Definitions> = following(&node, &node.url, home.path(), &region_key());
+    let registry: Follower = follow(&node, &node.url, home.path(), &region_key());
+    wait(&follower, |it| texts(it) == [plain]);
+    // What does not concern it moves it on all the same.
+    node.agent("bot", 1, json!({}));
+    define(priced);
+    wait(&follower, |it| texts(it) == [priced]);
+    wait(&registry, |it| it.serial() == follower.view().serial());
+    drop((follower, registry));
+    let gone = following::<Definitions>(&node, "http://127.0.0.1:1", home.path(), &region_key());
+    assert_eq!(texts(&gone.view()), [priced]);
+    drop(gone);
+    node.admin.delete("/v1/tenants/acme/tools/pay", &Conditions::default()).unwrap();
+    let follower: Follower<Definitions> = following(&node, &node.url, home.path(), &region_key());
+    wait(&follower, |it| texts(it).is_empty());
+    let stranger = tempfile::tempdir().unwrap();
+    let wrong = SigningKey::from_seed([78; 32]);
+    let deaf: Follower<Definitions> = following(&node, &node.url, stranger.path(), &wrong);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!((deaf.heard_at(), deaf.view().serial()), (None, 0));
 }

@@ -99,8 +99,12 @@ impl Node {
         std::mem::replace(&mut self.home, tempfile::tempdir().unwrap())
     }
 
-    fn end(&mut self) {
+    pub(crate) fn tell_to_stop(&mut self) {
         self.stop.take();
+    }
+
+    fn end(&mut self) {
+        self.tell_to_stop();
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(std::time::Duration::from_secs(5));
         }
@@ -112,6 +116,11 @@ impl Node {
         let wish = aegis_raft_store::Wish { by, action, once: None };
         let runtime = self.runtime.as_ref().unwrap();
         runtime.block_on(self.control.node().propose(wish)).unwrap().unwrap()
+    }
+
+    /// How many events the registry has.
+    pub(crate) fn serial(&self) -> u64 {
+        *self.control.ledger().watch().borrow()
     }
 
     /// The epoch of a line's pointer, zero before the first.

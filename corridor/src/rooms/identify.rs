@@ -102,8 +102,8 @@ fn know(
     if !is_ours && !may_speak(config, &claims.issuer, &claims.tenant) {
         return Err(Reason::TokenIssuer);
     }
-    let tenant = config.tenants.get(&claims.tenant).filter(|tenant| tenant.org == claims.org);
-    let tenant = Arc::clone(tenant.ok_or(Reason::AgentUnknown)?);
+    let tenant = corridor.tenants.of(&claims.tenant).filter(|tenant| tenant.org == claims.org);
+    let tenant = tenant.ok_or(Reason::AgentUnknown)?;
     let agent = if is_ours {
         Registered::in_registry(&known.view, &tenant, &claims.agent)?
     } else {
@@ -196,10 +196,10 @@ fn by_certificate(
     corridor: &Corridor,
     at: (DecisionId, Timestamp),
 ) -> Result<Identified, Reason> {
-    let config = &corridor.config;
-    let (tenant, id) = config.certificates.get(&certificate).ok_or(Reason::AgentUnknown)?;
-    let tenant = config.tenants.get(tenant).ok_or(Reason::AgentUnknown)?;
-    let agent = Registered::in_config(tenant, id)?;
+    let (tenant, id) =
+        corridor.config.certificates.get(&certificate).ok_or(Reason::AgentUnknown)?;
+    let tenant = corridor.tenants.of(tenant).ok_or(Reason::AgentUnknown)?;
+    let agent = Registered::in_config(&tenant, id)?;
     let known = tenant.agents.get(id).and_then(|agent| agent.certificate.as_ref());
     let scopes = known.ok_or(Reason::AgentUnknown)?.scopes.clone();
     if corridor.roster.read().view.is_key_revoked(&certificate_id(&certificate)) {
@@ -233,7 +233,7 @@ fn by_certificate(
         token_use: TokenUse::Bound,
         expires_at,
     };
-    let (tenant, admission) = (Arc::clone(tenant), Admission { modes, replay });
+    let admission = Admission { modes, replay };
     identified(Admitted { identity, tenant, limits: agent.limits, admission }, corridor, at.0)
 }
 

@@ -21,7 +21,7 @@ use crate::Corridor;
 use crate::context::{Arrival, Decoding, Identified, Read, Received, Stopwatch, Target};
 use crate::headers;
 use crate::rooms::mcp;
-use aegis_config::{BodyMode, EncodedSlashes, Speaks, Tenant, ToolBinding, Upstream};
+use aegis_config::{BodyMode, EncodedSlashes, Leads, Speaks, Tenant, ToolBinding, Upstream};
 
 /// Reads route, parameters and body of a call.
 pub async fn read(
@@ -126,9 +126,15 @@ struct Way<'t> {
 
 fn way<'t>(tenant: &'t Tenant, region: &Region, arrival: &Arrival) -> Result<Way<'t>, Reason> {
     check_path(&arrival.path)?;
+    if tenant.unusable.limits {
+        return Err(Reason::DefinitionUnusable);
+    }
     match &arrival.target {
         Target::Route => {
             let (route, path) = split_route(&arrival.path)?;
+            if tenant.unusable.tools.contains_key(&route) {
+                return Err(Reason::DefinitionUnusable);
+            }
             let binding = tenant.tools.get(&route).ok_or(Reason::UnknownTool)?;
             let upstream = binding.upstream(region).ok_or(Reason::WrongRegion)?;
             let path = format!("{}{path}", upstream.base_path);
@@ -139,11 +145,18 @@ fn way<'t>(tenant: &'t Tenant, region: &Region, arrival: &Arrival) -> Result<Way
             // A tool that is configured for this very place lends its price, credential and trust.
             let named = tenant.tools.iter().filter_map(|(name, binding)| {
                 let upstream = binding.upstream(region)?;
-                let fits =
-                    origin == upstream.into() && is_below(&arrival.path, &upstream.base_path);
+                let fits = origin.is_at(upstream, &arrival.path);
                 fits.then_some((upstream.base_path.len(), name, binding))
             });
             let nearest = named.max_by_key(|(length, name, _)| (*length, std::cmp::Reverse(*name)));
+            let is_there = |leads: &Leads| match leads {
+                Leads::To(upstream) => origin.is_at(upstream, &arrival.path),
+                // Nobody knows that this is not its place.
+                Leads::Anywhere => nearest.is_none(),
+            };
+            if tenant.unusable.tools.values().any(is_there) {
+                return Err(Reason::DefinitionUnusable);
+            }
             let (route, binding) = match nearest {
                 Some((_, name, binding)) => (name.clone(), binding),
                 None => {
@@ -171,6 +184,13 @@ struct Origin<'a> {
 impl<'a> From<&'a Upstream> for Origin<'a> {
     fn from(upstream: &'a Upstream) -> Self {
         Self { scheme: upstream.scheme, host: &upstream.host, port: upstream.port }
+    }
+}
+
+impl Origin<'_> {
+    /// Whether a path here is below an upstream.
+    fn is_at(&self, upstream: &Upstream, path: &str) -> bool {
+        *self == upstream.into() && is_below(path, &upstream.base_path)
     }
 }
 

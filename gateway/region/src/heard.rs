@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use aegis_control::{Ledger, LedgerError, Proposal, Reading};
+use aegis_control::{HotPurse, Ledger, LedgerError, Proposal, Reading};
 use aegis_corridor::clock;
 use aegis_corridor::roster::Roster;
+use aegis_corridor::tenants::{Tenants, Told};
 use aegis_registry::Event;
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -15,17 +16,26 @@ use tokio::sync::watch;
 /// As many events as a ledger has at hand.
 const EVENTS_MAX: usize = 4_096;
 
-/// Tells the roster what a ledger did.
+/// Tells those who decide about calls what a ledger did.
 #[derive(Debug)]
 pub(crate) struct Heard {
     ledger: Arc<dyn Ledger>,
-    roster: Arc<Roster>,
+    hearers: Hearers,
+}
+
+/// Who is told.
+#[derive(Debug)]
+pub(crate) struct Hearers {
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) tenants: Arc<Tenants>,
+    /// Knows the budgets that tenants have.
+    pub(crate) purse: Arc<HotPurse>,
 }
 
 impl Heard {
-    pub(crate) fn new(ledger: Arc<dyn Ledger>, roster: Arc<Roster>) -> Self {
-        let heard = Self { ledger, roster };
-        heard.all();
+    pub(crate) fn new(ledger: Arc<dyn Ledger>, hearers: Hearers) -> Self {
+        let heard = Self { ledger, hearers };
+        heard.news();
         heard
     }
 
@@ -38,16 +48,18 @@ impl Heard {
         }
     }
 
-    fn all(&self) {
-        self.roster.replace(self.ledger.read().view().clone(), clock::now());
-    }
-
     fn news(&self) {
-        let held = self.roster.read().view.serial();
+        let Hearers { roster, tenants, purse } = &self.hearers;
+        let held = roster.read().view.serial();
         let events = self.ledger.events_after(held, EVENTS_MAX);
-        let is_known = events.is_some_and(|it| self.roster.extend(&it, clock::now()).is_ok());
+        let is_known = events.is_some_and(|it| roster.extend(&it, clock::now()).is_ok());
         if !is_known {
-            self.all();
+            roster.replace(self.ledger.read().view().clone(), clock::now());
+        }
+        let events = self.ledger.events_after(tenants.serial(), EVENTS_MAX);
+        let told = events.and_then(|it| tenants.extend(&it).ok());
+        if told.unwrap_or_else(|| tenants.replace(&self.ledger.read().defined())) == Told::News {
+            purse.configure(tenants.budgets());
         }
     }
 }

@@ -8,6 +8,7 @@ mod afar;
 pub mod anchors;
 mod approvals;
 mod chronicle;
+mod door;
 pub mod evidence;
 mod exports;
 mod files;
@@ -34,12 +35,13 @@ use aegis_control::{
 use aegis_corridor::approvals::Approvals;
 use aegis_corridor::clock;
 use aegis_corridor::roster::{Belief, Roster};
+use aegis_corridor::tenants::Tenants;
 use aegis_domain::{Timestamp, VoterUrls};
 use aegis_follow::{FeedConfig, Follower, KeySource};
 use aegis_identity::{KeySet, SigningKey};
 use aegis_policy_follow::Http;
 use aegis_raft_store::Node;
-use aegis_registry::Actor;
+use aegis_registry::{Actor, Definitions, View};
 use aegis_state::HotState;
 use aegis_telemetry::{AuthorGauges, VoterMetrics};
 use aegis_vault::Files;
@@ -53,8 +55,9 @@ use tokio::task::JoinHandle;
 use self::afar::Afar;
 use self::approvals::Counter;
 use self::chronicle::Journalled;
+use self::door::ControlDoor;
 use self::exports::Exporter;
-use self::heard::Heard;
+use self::heard::{Heard, Hearers};
 use self::replay::HotReplay;
 use self::voter::Voter;
 
@@ -69,6 +72,8 @@ pub struct Region {
     roster: Arc<Roster>,
     kept: Option<Kept>,
     followed: Option<Follower>,
+    /// Followed for as long as it is here.
+    defined: Option<Follower<Definitions>>,
     approvals: Option<Arc<dyn Approvals>>,
     metrics: VoterMetrics,
 }
@@ -78,7 +83,7 @@ struct Kept {
     control: Arc<Control>,
     voter: Voter,
     heard: Arc<Heard>,
-    chronicle: Arc<dyn Chronicle>,
+    chronicle: Arc<Journalled>,
     /// In whose name this gateway asks people about calls.
     asks_as: Actor,
     listener: std::net::TcpListener,
@@ -90,6 +95,7 @@ struct Kept {
 #[derive(Clone)]
 pub struct Means {
     pub roster: Arc<Roster>,
+    pub tenants: Arc<Tenants>,
     pub state: Arc<dyn HotState>,
     pub region_key: SigningKey,
     pub metrics: VoterMetrics,
@@ -101,7 +107,8 @@ impl Region {
     /// Opens the registry that is kept here, or begins to follow. Blocks on the disk.
     pub fn open(config: &Config, means: Means, runtime: &Handle) -> anyhow::Result<Self> {
         let (roster, metrics) = (Arc::clone(&means.roster), means.metrics.clone());
-        let mut region = Self { roster, kept: None, followed: None, approvals: None, metrics };
+        let (kept, followed, defined, approvals) = (None, None, None, None);
+        let mut region = Self { roster, kept, followed, defined, approvals, metrics };
         match &config.registry {
             None => {}
             Some(RegionRegistry::Kept(api)) => {
@@ -112,6 +119,9 @@ impl Region {
             }
             Some(RegionRegistry::Followed(registry)) => {
                 region.approvals = Some(Arc::new(Afar::open(registry, runtime)?));
+                if config.definitions.is_some() {
+                    region.defined = Some(follow_definitions(registry, config, means.tenants)?);
+                }
                 region.followed = Some(follow(registry, config, means.roster)?);
             }
         }
@@ -133,7 +143,7 @@ impl Region {
         let _entered = runtime.enter();
         let voter = self.kept.as_ref().map(|kept| kept.voter.node.clone());
         let mut tasks = vec![runtime.spawn(age(Arc::clone(&self.roster), self.followed, voter))];
-        let (mut node, mut exports) = (None, None);
+        let (mut node, mut exports, mut door) = (None, None, None);
         if let Some(kept) = self.kept {
             let Kept { control, voter, heard, chronicle, listener, serving, exporter, asks_as: _ } =
                 kept;
@@ -141,20 +151,16 @@ impl Region {
             let hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
             node = Some(voter.node.clone());
             tasks.push(runtime.spawn(heard.listen()));
-            tasks.push(runtime.spawn(voter.clone().settle(Arc::clone(&chronicle))));
+            let on_record: Arc<dyn Chronicle> = Arc::<Journalled>::clone(&chronicle);
+            tasks.push(runtime.spawn(voter.clone().settle(Arc::clone(&on_record))));
             tasks.push(runtime.spawn(pulled(Arc::clone(&control), self.metrics.clone())));
             tasks.push(runtime.spawn(voter.clone().watch(self.metrics)));
-            tasks.push(runtime.spawn(voter.prove(hangup, chronicle)));
+            tasks.push(runtime.spawn(voter.prove(hangup, on_record)));
             let listener = TcpListener::from_std(listener)
                 .context("the control API cannot be listened for")?;
-            tasks.push(runtime.spawn(async move {
-                let never = std::future::pending();
-                if let Err(error) = aegis_control::serve(listener, control, serving, never).await {
-                    tracing::error!(%error, "the control API is not served");
-                }
-            }));
+            door = Some(ControlDoor::open(listener, (control, serving), chronicle, runtime));
         }
-        Ok(Running { tasks, node, _exports: exports })
+        Ok(Running { tasks, node, door, _exports: exports, _defined: self.defined })
     }
 }
 
@@ -163,10 +169,19 @@ impl Region {
 pub struct Running {
     tasks: Vec<JoinHandle<()>>,
     node: Option<Node>,
+    door: Option<ControlDoor>,
     _exports: Option<Exporter>,
+    _defined: Option<Follower<Definitions>>,
 }
 
 impl Running {
+    /// Changes nothing more here. Whatever was begun is on record and answered before this returns, so the journal may close.
+    pub async fn close_door(&mut self) {
+        if let Some(door) = self.door.take() {
+            door.close().await;
+        }
+    }
+
     /// Leaves the region's voters in order: whoever led has another lead, its last entry is on disk and its file free.
     pub async fn stop(self) {
         if let Some(node) = &self.node
@@ -212,8 +227,11 @@ impl Kept {
         let directory = config.data_dir.join("control");
         let voter = runtime.block_on(Voter::open(config, api, &directory))?;
         let node = voter.node.clone();
-        let heard = Heard::new(Arc::new(Replicated::of(node.clone())), means.roster);
-        let heard = Arc::new(heard);
+        let (roster, tenants) = (means.roster, means.tenants);
+        let purse = HotPurse::new(Arc::clone(&means.state), tenants.budgets());
+        let purse = Arc::new(purse);
+        let hearers = Hearers { roster, tenants, purse: Arc::clone(&purse) };
+        let heard = Arc::new(Heard::new(Arc::new(Replicated::of(node.clone())), hearers));
         let ledger: Arc<dyn Ledger> = Arc::<Heard>::clone(&heard);
         let vault = Files::open(&directory.join("vault"))
             .context("the vault of token keys cannot be opened")?;
@@ -226,7 +244,6 @@ impl Kept {
             subjects: subjects(&api.exchange)?,
             region_key: means.region_key,
         };
-        let purse = Arc::new(HotPurse::new(Arc::clone(&means.state), config.budgets()));
         let replay = Arc::new(HotReplay::new(means.state));
         let stands_on = aegis_control::Means { node, ledger, vault: Arc::new(vault), replay };
         let control =
@@ -235,8 +252,9 @@ impl Kept {
         let origin: String = means.journal.origin().as_str().chars().take(240).collect();
         let asks_as = Actor::parse(&format!("gateway {origin}"))
             .context("the gateway's own name cannot stand in the ledger")?;
-        let chronicle: Arc<dyn Chronicle> = Arc::new(Journalled(means.journal));
-        let control = control.with_purse(purse).with_chronicle(Arc::clone(&chronicle));
+        let chronicle = Arc::new(Journalled::new(means.journal));
+        let control =
+            control.with_purse(purse).with_chronicle(Arc::<Journalled>::clone(&chronicle));
         let control = control.reached_at(api.own_url.clone());
         let control = match &api.people {
             Some(from) => control.with_people(people(from)?),
@@ -346,8 +364,26 @@ fn follow(
     config: &Config,
     roster: Arc<Roster>,
 ) -> anyhow::Result<Follower> {
+    let follower = Follower::start_telling(feed(registry, config)?, move |view: &View| {
+        roster.replace(view.clone(), clock::now());
+    });
+    follower.context("the region's registry cannot be followed")
+}
+
+fn follow_definitions(
+    registry: &FollowedRegistry,
+    config: &Config,
+    tenants: Arc<Tenants>,
+) -> anyhow::Result<Follower<Definitions>> {
+    let follower = Follower::start_telling(feed(registry, config)?, move |it: &Definitions| {
+        tenants.replace(it);
+    });
+    follower.context("the region's definitions cannot be followed")
+}
+
+fn feed(registry: &FollowedRegistry, config: &Config) -> anyhow::Result<FeedConfig> {
     let keys = read(&registry.region_keys)?;
-    let feed = FeedConfig {
+    Ok(FeedConfig {
         voters: registry.voters.clone(),
         token: registry.token.clone(),
         ca: registry.ca_file.as_deref().map(read).transpose()?,
@@ -356,11 +392,7 @@ fn follow(
             format!("the key set {} cannot be used", registry.region_keys.display())
         })?,
         directory: config.data_dir.join("registry"),
-    };
-    let follower = Follower::start_telling(feed, move |view| {
-        roster.replace(view.clone(), clock::now());
-    });
-    follower.context("the region's registry cannot be followed")
+    })
 }
 
 fn read(path: &std::path::Path) -> anyhow::Result<String> {

@@ -4,6 +4,7 @@
 //! voter whose disk fails ends the process, for what it says from then on may not be what it holds; a voter whose
 //! ledger is gone never comes back under its old id; and what somebody did to its files is on record once it counts.
 
+use std::fs::File;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -258,8 +259,8 @@ fn take_over(
         Mandate::Restore => {
             let path = files.backup();
             let about = || format!("the backup {} cannot be restored", path.display());
-            let image = std::fs::read(&path).with_context(about)?;
-            restore(ledger, to, address, &image).with_context(about)
+            let written = File::open(&path).with_context(about)?;
+            restore(ledger, to, address, written).with_context(about)
         }
     }
 }

@@ -249,6 +249,7 @@ fn status(reason: Reason) -> StatusCode {
         Reason::StateUnavailable
         | Reason::AuditUnavailable
         | Reason::AuditBacklog
+        | Reason::DefinitionUnusable
         | Reason::PolicyEngine
         | Reason::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -277,6 +278,7 @@ fn proxy_error(reason: Reason) -> &'static str {
         | Reason::StateUnavailable
         | Reason::AuditUnavailable
         | Reason::AuditBacklog
+        | Reason::DefinitionUnusable
         | Reason::PolicyEngine
         | Reason::Unavailable => "proxy_internal_error",
         Reason::MalformedRequest

@@ -135,7 +135,7 @@ impl Ops {
             });
         }
         if let Some(quorum) = corridor.witnesses.as_ref().and_then(Witnesses::quorum) {
-            corridor.metrics.set_quorum_lag(quorum.lag().as_secs_f64());
+            corridor.metrics.set_outside_lag(quorum.lag().as_secs_f64());
         }
         for standing in corridor.witnesses.iter().flat_map(Witnesses::standing) {
             corridor.metrics.set_witnessed(Witnessed {

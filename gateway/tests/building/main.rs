@@ -11,6 +11,7 @@ mod bodies;
 mod changes;
 mod clients;
 mod conversations;
+mod definitions;
 mod evidence;
 mod floods;
 mod followers;

@@ -154,15 +154,15 @@ fn a_voters_id_is_given_out_once_and_the_level_waits_for_all() {
     desk.act(Action::Voter(VoterAct::Dismiss { id: 2 }), at(1)).unwrap();
     assert!(desk.ledger.voters().was_dismissed(2) && !desk.ledger.voters().was_dismissed(3));
     assert_eq!(desk.act(admit(), at(2)), Ok(Outcome::Voter(3)));
-    let reads = |id| Action::Voter(VoterAct::Reads { id, level: 2 });
-    let raise = || Action::Voter(VoterAct::Raise { level: 2 });
+    let reads = |id| Action::Voter(VoterAct::Reads { id, level: FEATURE_LEVEL });
+    let raise = || Action::Voter(VoterAct::Raise { level: FEATURE_LEVEL });
     desk.act(reads(1), at(3)).unwrap();
     assert_eq!(desk.act(raise(), at(3)), Err(Refusal::Voter(VoterRefusal::NotAllRead)));
     desk.act(reads(3), at(4)).unwrap();
     desk.act(raise(), at(4)).unwrap();
-    let lower = Action::Voter(VoterAct::Raise { level: 1 });
+    let lower = Action::Voter(VoterAct::Raise { level: FEATURE_LEVEL - 1 });
     assert_eq!(desk.act(lower, at(5)), Err(Refusal::Voter(VoterRefusal::Lower)));
-    assert_eq!(desk.ledger.voters().level(), 2);
+    assert_eq!(desk.ledger.voters().level(), FEATURE_LEVEL);
 }
 
 #[test]

@@ -4,19 +4,27 @@
 
 use std::net::TcpListener;
 
+use aegis_domain::ToolName;
 use aegis_ledger::{Action, Refusal, VoterAct, VoterRefusal};
-use aegis_registry::{Action as RegistryAct, Actor, Target};
+use aegis_registry::{Action as RegistryAct, Actor, Defined, DefinitionText, Part, Target};
 
 use super::cluster::{Authority, CLUSTER, Cluster, PATIENCE, place, settings, tenant, write};
 use super::{closed_dir, never};
 use crate::{
-    DiskError, Identity, Node, NodeError, Pace, ProposeError, Settings, Wish, recover, restore,
+    Backup, DiskError, Identity, Node, NodeError, Pace, ProposeError, Settings, Wish, recover,
+    restore,
 };
 
 const NEXT: &str = "eu-west-1.2";
 
 fn of(cluster: &str, node: u64) -> Identity {
     Identity { cluster: cluster.into(), node }
+}
+
+fn image(backup: &Backup) -> Vec<u8> {
+    let mut image = Vec::new();
+    backup.write(&mut image).unwrap();
+    image
 }
 
 async fn alone(identity: Identity, home: &std::path::Path) -> Node {
@@ -95,17 +103,17 @@ async fn a_backup_taken_while_others_write_is_restored_into_another_cluster() {
 
     let home = closed_dir();
     let to = of(NEXT, 1);
-    restore(home.path(), &to, "z:7400", &backup.image).unwrap();
-    restore(home.path(), &to, "z:7400", &backup.image).unwrap();
+    restore(home.path(), &to, "z:7400", image(&backup).as_slice()).unwrap();
+    restore(home.path(), &to, "z:7400", image(&backup).as_slice()).unwrap();
     assert!(matches!(
-        restore(home.path(), &of("other", 1), "z:7400", &backup.image),
+        restore(home.path(), &of("other", 1), "z:7400", image(&backup).as_slice()),
         Err(DiskError::Stranger { .. })
     ));
     let node = alone(to, home.path()).await;
     assert!(node.ledger().tenants().get(&tenant("tenant-19")).is_some());
     assert!(node.ledger().tenants().get(&tenant("later")).is_none());
     write(&node, "new").await.unwrap();
-    assert!(restore(closed_dir().path(), &of(NEXT, 1), "z:7400", b"{}").is_err());
+    assert!(restore(closed_dir().path(), &of(NEXT, 1), "z:7400", b"{}".as_slice()).is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -165,6 +173,33 @@ async fn what_a_voter_of_the_version_before_cannot_read_waits_for_it() {
     cluster.nodes[&1].raise().await.unwrap();
 }
 
+fn define() -> Wish {
+    let part = Part::Tool(ToolName::parse("pay").unwrap());
+    let of = Defined { tenant: tenant("acme"), part };
+    let text = Some(DefinitionText::parse("upstream: https://api.stripe.com\n").unwrap());
+    let action = Action::Registry(Box::new(RegistryAct::Define { of, seen: None, text }));
+    Wish { by: Actor::parse("tester").unwrap(), action, once: None }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_definition_is_sent_to_no_voter_before_the_level_that_reads_it() {
+    let cluster = Cluster::of(1).await;
+    write(&cluster.nodes[&1], "acme").await.unwrap();
+    let backup = cluster.nodes[&1].backup().await.unwrap();
+    // As the version before wrote it.
+    let mut image: serde_json::Value = serde_json::from_slice(&image(&backup)).unwrap();
+    *image.pointer_mut("/voters/level").unwrap() = 2.into();
+    let (home, to) = (closed_dir(), of(NEXT, 1));
+    restore(home.path(), &to, "z:7400", image.to_string().as_bytes()).unwrap();
+    let node = alone(to, home.path()).await;
+    assert_eq!(node.propose(define()).await, Err(ProposeError::Level));
+    write(&node, "meanwhile").await.unwrap();
+    node.say_level().await.unwrap();
+    node.raise().await.unwrap();
+    node.propose(define()).await.unwrap().unwrap();
+    assert_eq!(node.ledger().registry().definitions().count(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_ledger_takes_only_what_takes_something_back() {
     let home = closed_dir();
@@ -174,6 +209,7 @@ async fn a_full_ledger_takes_only_what_takes_something_back() {
     let node = Node::start(settings).await.unwrap();
     node.stand_alone("a:7400").await.unwrap();
     assert_eq!(node.propose(place("acme", 0)).await, Err(ProposeError::Full));
+    assert_eq!(node.propose(define()).await, Err(ProposeError::Full));
     assert!(node.status().is_full());
     let target = Target::Tenant(tenant("acme"));
     let action = Action::Registry(Box::new(RegistryAct::Revoke { target, issued: None }));

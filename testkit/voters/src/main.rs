@@ -98,6 +98,7 @@ async fn answer(node: &Node, told: Told) -> anyhow::Result<Said> {
                     | ProposeError::Busy
                     | ProposeError::TooLarge
                     | ProposeError::Full
+                    | ProposeError::Level
                     | ProposeError::Stopped,
                 ) => Said::NotSent,
             })

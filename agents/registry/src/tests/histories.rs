@@ -4,9 +4,11 @@
 
 use proptest::prelude::*;
 
+use super::definitions::{self, tool};
 use super::*;
 
 const AGENTS: [&str; 3] = ["a", "b", "c"];
+const TOOLS: [&str; 2] = ["pay", "mail"];
 const BUDGETS: [&str; 3] = ["tenant/day", "agent:a/month", "team:ops/24h"];
 
 #[derive(Clone, Debug)]
@@ -21,6 +23,7 @@ enum Step {
     RevokeKey(u8),
     RevokeTenant,
     SetBudget(usize, Option<u64>),
+    Define(usize, Option<u8>),
     Adjust(usize, u64),
     /// The adjustment by its place among those that were ordered.
     NoteAdjusted(usize),
@@ -42,6 +45,8 @@ fn steps() -> impl Strategy<Value = Vec<(Step, i64, bool)>> {
         1 => Just(Step::RevokeTenant),
         1 => (0..BUDGETS.len(), proptest::option::of(0..9_u64))
             .prop_map(|(budget, limit)| Step::SetBudget(budget, limit)),
+        1 => (0..TOOLS.len(), proptest::option::of(0..9_u8))
+            .prop_map(|(tool, text)| Step::Define(tool, text)),
         1 => (0..BUDGETS.len(), 1..9_u64).prop_map(|(budget, by)| Step::Adjust(budget, by)),
         1 => (0..4_usize).prop_map(Step::NoteAdjusted),
     ];
@@ -83,6 +88,11 @@ fn action(step: &Step, registry: &Registry) -> Action {
             let (budget, terms) = (budget(BUDGETS[*at]), limit.map(terms));
             Action::SetBudget { budget, seen: None, terms }
         }
+        Step::Define(at, number) => {
+            let (of, text) =
+                (tool(TOOLS[*at]), number.map(|it| definitions::text(&format!("price: {it}\n"))));
+            Action::Define { of, seen: None, text }
+        }
         Step::Adjust(at, by) => Action::Adjust {
             budget: budget(BUDGETS[*at]),
             correction: Correction::Subtract(MicroUsd::new(*by)),
@@ -105,6 +115,7 @@ struct Witness {
     revoked: Vec<(Revocation, Timestamp)>,
     entries: Vec<Entry>,
     budgets: BTreeMap<BudgetKey, BudgetTerms>,
+    definitions: BTreeMap<Defined, DefinitionText>,
     /// What was ordered, and whether it was noted.
     adjusted: BTreeMap<DecisionId, (Correction, bool)>,
 }
@@ -128,6 +139,12 @@ impl Witness {
                 }
                 Change::BudgetGone(key) => {
                     self.budgets.remove(key);
+                }
+                Change::Definition(it) => {
+                    self.definitions.insert(it.of.clone(), it.text.clone());
+                }
+                Change::DefinitionGone(of) => {
+                    self.definitions.remove(of);
                 }
                 Change::Adjustment(it) => {
                     let known =
@@ -171,6 +188,8 @@ fn holds(registry: &Registry, witness: &Witness, now: Timestamp) {
     }
     let set = view.budgets().map(|budget| (budget.key.clone(), budget.terms));
     assert_eq!(set.collect::<BTreeMap<_, _>>(), witness.budgets);
+    let defined = registry.definitions().map(|it| (it.of.clone(), it.text.clone()));
+    assert_eq!(defined.collect::<BTreeMap<_, _>>(), witness.definitions);
     let kept = registry.adjustments(None);
     let kept = kept.map(|it| (it.id, (it.correction, it.applied_at.is_some())));
     assert_eq!(kept.collect::<BTreeMap<_, _>>(), witness.adjusted, "money moved unexplained");

@@ -150,6 +150,7 @@ impl World {
                 | ProposeError::Busy
                 | ProposeError::TooLarge
                 | ProposeError::Full
+                | ProposeError::Level
                 | ProposeError::Stopped,
             ))) => Heard::NotSent,
         }
