@@ -57,7 +57,7 @@ impl Groups {
 
 /// The bundles of a stored object, without its index: as many bytes as the manifest says that there are.
 pub fn unpack(stored: &[u8], bytes: u64) -> Option<Vec<u8>> {
-    let mut bundles = room(bytes);
+    let mut bundles = room(stored, bytes);
     read(&mut MultiGzDecoder::new(stored), bytes, &mut bundles)?;
     (wide(bundles.len()) == bytes).then_some(bundles)
 }
@@ -82,9 +82,10 @@ fn read(decoder: &mut impl Read, bytes_max: u64, bundles: &mut Vec<u8>) -> Optio
     (wide(read) <= allowed).then_some(())
 }
 
-/// So that what is unpacked need not move while it grows.
-fn room(bytes: u64) -> Vec<u8> {
-    Vec::with_capacity(usize::try_from(bytes.min(OBJECT_BYTES_MAX)).unwrap_or(0))
+/// So that what is unpacked need not move while it grows. Records pack to a fifth or so; what is said to unpack to far more than
+/// that is not believed beforehand.
+fn room(stored: &[u8], bytes: u64) -> Vec<u8> {
+    Vec::with_capacity(usize::try_from(bytes).unwrap_or(0).min(stored.len().saturating_mul(8)))
 }
 
 fn wide(length: usize) -> u64 {
@@ -107,7 +108,7 @@ impl Index {
     /// of these records hashes them all, and says so where one does not hold.
     pub fn unpack(&self, stored: &[u8], bytes: u64) -> Option<Vec<u8>> {
         let length = wide(stored.len());
-        let (mut bundles, mut leaves) = (room(bytes), self.leaves.iter());
+        let (mut bundles, mut leaves) = (room(stored, bytes), self.leaves.iter());
         let (mut before, mut last) = (None, 0..0);
         for nth in 0..self.members.len() {
             let begin = *self.members.get(nth)?;
