@@ -9,8 +9,8 @@ use aegis_audit_chain::cosignature::Witness;
 use aegis_domain::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::wire::{instant, pairs};
 use crate::Outcome;
+use crate::wire::{instant, pairs};
 
 const VOTERS_MAX: usize = 1_000;
 const ADDRESS_BYTES_MAX: usize = 256;
