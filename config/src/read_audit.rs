@@ -173,9 +173,9 @@ fn witness(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Outs
 fn ship(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<AuditShipping> {
     let mut map = node.mapping(problems)?;
     let to = store(&mut map, "to", problems, folder);
-    let is_s3 = matches!(&to, Some(ShipTo::Bucket { url, .. }) if url.starts_with("s3://"));
+    let is_folder = matches!(&to, Some(ShipTo::Folder(_)));
     let retention =
-        map.optional("retention", problems, |node, problems| retention(node, problems, is_s3));
+        map.optional("retention", problems, |node, problems| retention(node, problems, is_folder));
     let spool =
         map.optional("spool_bytes_max", problems, |n, p| n.integer::<u64>(p, SPOOL_BYTES_BOUNDS));
     let rules = [("stop_writes", BacklogRule::StopWrites), ("stop_all", BacklogRule::StopAll)];
@@ -288,16 +288,16 @@ fn closed_secret(node: &Node, problems: &mut Problems, folder: &Folder) -> Optio
     found
 }
 
-fn retention(node: &Node, problems: &mut Problems, can_show: bool) -> Option<ShipRetention> {
+fn retention(node: &Node, problems: &mut Problems, is_folder: bool) -> Option<ShipRetention> {
     let modes =
         [("governance", RetentionMode::Governance), ("compliance", RetentionMode::Compliance)];
     let mut map = node.mapping(problems)?;
     let mode = map.required("mode", problems, |n, p| n.choice(p, &modes));
     let days = map.required("days", problems, |n, p| n.integer::<u32>(p, 1..=DAYS_MAX));
     map.finish(problems);
-    if !can_show {
-        let help = "lock the store itself, and leave `retention` out";
-        let message = "only S3 can be asked how long it keeps objects";
+    if is_folder {
+        let help = "ship to a bucket, or leave `retention` out";
+        let message = "a folder cannot be asked how long it keeps objects";
         problems.report_with_help(node.position(), message, help);
         return None;
     }
@@ -397,7 +397,6 @@ mod tests {
             ("ship: { to: 's3://b', retention: { mode: strict, days: 1 } }", "1:42"),
             ("ship: { to: 's3://b', retention: { mode: governance, days: 0 } }", "1:60"),
             ("ship: { to: bucket, retention: { mode: compliance, days: 1 } }", "1:32"),
-            ("ship: { to: 'az://c', retention: { mode: compliance, days: 1 } }", "1:34"),
             ("ship: { to: bucket, spool_bytes_max: 1 }", "1:38"),
             ("ship: { to: bucket, when_full: stop }", "1:32"),
             ("ship: { to: bucket, keep: 0s }", "1:27"),

@@ -9,8 +9,8 @@ use aegis_audit_chain::cosignature::Witness;
 use aegis_domain::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::Outcome;
 use crate::wire::{instant, pairs};
-use crate::{FEATURE_LEVEL, Outcome};
 
 const VOTERS_MAX: usize = 1_000;
 const ADDRESS_BYTES_MAX: usize = 256;
@@ -90,9 +90,13 @@ pub struct Voters {
     cosigners: Vec<Cosigner>,
 }
 
+/// Of a ledger in which nothing was done yet. Every voter that replays a log begins with it, whatever its version, so it never
+/// changes; who founds a cluster raises it.
+const FIRST_LEVEL: u32 = 2;
+
 impl Default for Voters {
     fn default() -> Self {
-        Self { last: 0, level: FEATURE_LEVEL, present: BTreeMap::new(), cosigners: Vec::new() }
+        Self { last: 0, level: FIRST_LEVEL, present: BTreeMap::new(), cosigners: Vec::new() }
     }
 }
 

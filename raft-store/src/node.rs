@@ -339,7 +339,12 @@ impl Node {
             // The first id that a ledger gives out is the founder's.
             self.admit(address).await?;
         }
-        self.say_level().await
+        self.say_level().await?;
+        if is_empty {
+            // Nobody of a version before this one is there.
+            self.raise().await?;
+        }
+        Ok(())
     }
 
     /// Waits until somebody leads.

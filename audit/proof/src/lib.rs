@@ -164,8 +164,14 @@ pub fn prove_at(
 ) -> Result<Option<Proof>, ProofError> {
     for (registry, region) in trust.registries().filter(|(it, _)| it.vouches_for(origin)) {
         let narrow = Narrow::of(source, registry);
-        if let Some(proof) = narrow.map(|narrow| narrow.at(origin, seq)).transpose()?.flatten() {
-            return Ok(Some(proof));
+        if let Some(narrow) = narrow {
+            if let Some(proof) = narrow.at(origin, seq)? {
+                return Ok(Some(proof));
+            }
+            // No manifest names it, so no record is read.
+            if !narrow.holds(origin, seq) {
+                continue;
+            }
         }
         let mut all = streams(source, (registry, region))?.into_iter();
         let Some(stream) = all.find(|stream| stream.born.origin == *origin) else { continue };
@@ -175,12 +181,20 @@ pub fn prove_at(
     Ok(None)
 }
 
-/// Proves a decision and its outcome. Where the log lies in pieces, it is looked for about the time that its id names, and
-/// elsewhere only if it is not there.
+/// Where a decision is looked for in a log that lies in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Search {
+    /// In what was written up to five minutes after the time that its id names. What is read does not grow with the log.
+    AboutItsTime,
+    /// There, and then in every record: a gateway whose clock was set writes elsewhere.
+    Everywhere,
+}
+
+/// Proves a decision and its outcome; none where they are not found. A log that lies in whole files is read from end to end.
 pub fn prove_call(
     source: &dyn LogSource,
     trust: &Trust,
-    id: DecisionId,
+    (id, search): (DecisionId, Search),
 ) -> Result<Vec<Proof>, ProofError> {
     let narrows: Vec<Narrow<'_>> =
         trust.registries().filter_map(|(registry, _)| Narrow::of(source, registry)).collect();
@@ -191,6 +205,9 @@ pub fn prove_call(
                 return Ok(proofs);
             }
         }
+    }
+    if source.pieces().is_some() && search == Search::AboutItsTime {
+        return Ok(Vec::new());
     }
     prove(source, trust, &mut |_, record| narrow::is_of(record, id))
 }

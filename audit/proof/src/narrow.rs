@@ -56,6 +56,11 @@ impl<'s> Narrow<'s> {
         found.map(|found| self.prove(found, &mut None)).transpose().map(Option::flatten)
     }
 
+    /// Whether a piece of the stream has a record of that number.
+    pub(crate) fn holds(&self, origin: &Origin, seq: u64) -> bool {
+        self.pieces.of(origin).iter().any(|(first, end)| (*first..*end).contains(&seq))
+    }
+
     /// A decision that came within `reach` of its id's time, and its outcome, proven.
     pub(crate) fn call(&self, id: DecisionId, reach: Duration) -> Result<Vec<Proof>, ProofError> {
         let Some(decision) = self.decision(id, reach)? else { return Ok(Vec::new()) };
@@ -111,8 +116,7 @@ impl<'s> Narrow<'s> {
         Ok(head)
     }
 
-    /// The registry's pieces, and the first of them that ends at that time or later. A clock that was set back makes it miss, and
-    /// then the whole log is read.
+    /// The registry's pieces, and the first of them that ends at that time or later. A clock that was set back makes it miss.
     fn since(&self, ts: u64) -> Result<(Vec<Piece>, usize), SourceError> {
         let pieces = self.pieces.of(self.registry);
         let (mut begin, mut end) = (0, pieces.len());

@@ -1,10 +1,9 @@
 //! The audit journal on local disk, and its way into a bucket.
 //!
-//! Not here: the format and its verification (`audit/chain`). Invariant: an append is acknowledged only after its record
+//! Not here: the format (`audit/chain`), the bucket itself (`audit/bucket`). Invariant: an append is acknowledged only after its record
 //! is on disk, and the first disk error ends the stream for good; nothing is shipped that is not signed for.
 
 mod anchor;
-mod bucket;
 mod costs;
 mod disk;
 mod error;
@@ -22,7 +21,10 @@ mod tail;
 mod wal;
 mod writer;
 
-pub use bucket::{Address, Bucket, BucketError, BucketLog, Indexes, LockMode, Receipt, Retention};
+/// Where records are shipped to, for those who ship or read what was.
+pub use aegis_audit_bucket::{
+    Address, Bucket, BucketError, BucketLog, Indexes, LockMode, Receipt, Retention,
+};
 pub use costs::recorded_costs;
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::JournalError;

@@ -11,7 +11,7 @@ use aegis_audit_chain::layout;
 use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_trust::Trust;
 
-use crate::bucket::{Address, Bucket, BucketError, BucketLog, Indexes};
+use aegis_audit_bucket::{Address, Bucket, BucketError, BucketLog, Indexes};
 
 /// One log, opened.
 #[derive(Debug)]

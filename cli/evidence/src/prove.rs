@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::Cursor;
 use aegis_audit_chain::record::{Entry, Kind, Record};
-use aegis_audit_proof::{Proof, Proven, prove_at, prove_call};
+use aegis_audit_proof::{Proof, Proven, Search, prove_at, prove_call};
 use aegis_domain::DecisionId;
 use clap::Args;
 use serde_json::{Value, json};
@@ -36,6 +36,10 @@ pub struct ProveArgs {
     /// record of its log is read.
     #[arg(long, value_name = "LOG#NUMBER", conflicts_with = "id")]
     record: Option<Cursor>,
+    /// Read a bucket from end to end where a decision is not found about the time that its id names: its gateway's clock may
+    /// have been set. Takes as long as the log is.
+    #[arg(long, conflicts_with = "record")]
+    everywhere: bool,
     #[command(flatten)]
     log: LogArgs,
     /// The folder to write to; a file that is there is never overwritten.
@@ -71,20 +75,30 @@ impl ProveArgs {
                 return Err(EvidenceError::Usage { message });
             }
         };
+        let search = if self.everywhere { Search::Everywhere } else { Search::AboutItsTime };
         let (log, trust) = self.log.open(root)?;
         progress(0);
+        let mut is_in_pieces = false;
         let proofs = log.each(&trust, &mut |source, trust| {
+            is_in_pieces |= source.pieces().is_some();
             let made = match &wanted {
                 Wanted::Record(Cursor { origin, seq }) => {
                     prove_at(source, trust, (origin, *seq)).map(Vec::from_iter)
                 }
-                Wanted::Decision(id) => prove_call(source, trust, *id),
+                Wanted::Decision(id) => prove_call(source, trust, (*id, search)),
             };
             made.map_err(|error| EvidenceError::invalid("the audit log", error))
         })?;
         let proofs: Vec<Proof> = proofs.into_iter().flatten().collect();
         if proofs.is_empty() {
-            let message = format!("no record of {wanted} in this log");
+            let message = match (&wanted, search) {
+                (Wanted::Decision(_), Search::AboutItsTime) if is_in_pieces => format!(
+                    "no record of {wanted} within five minutes of the time that it names; --everywhere reads the whole log"
+                ),
+                (Wanted::Decision(_) | Wanted::Record(_), _) => {
+                    format!("no record of {wanted} in this log")
+                }
+            };
             return Err(EvidenceError::Unknown { message });
         }
         let (mut table, mut value) = (Table::new(&["file", "log", "record", "head"]), Vec::new());

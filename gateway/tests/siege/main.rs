@@ -33,6 +33,11 @@ use town::{Disks, Town};
 
 const GATEWAY: &str = env!("CARGO_BIN_EXE_aegis-gateway");
 
+/// What everybody is at first: the build before this one, where `AEGIS_GATEWAY_BEFORE` names it.
+fn first_build() -> String {
+    std::env::var("AEGIS_GATEWAY_BEFORE").unwrap_or_else(|_| GATEWAY.to_owned())
+}
+
 /// Lays siege, and judges what everybody saw.
 async fn besieged(voters: usize, storms: &[Storm]) {
     let storms = storms::named(storms);

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use aegis_ledger::FEATURE_LEVEL;
 use aegis_testkit::hot::Cut;
 
 use crate::GATEWAY;
@@ -220,32 +221,39 @@ async fn slow_disk(town: &Town) {
     }
 }
 
-/// Each voter and then each gateway becomes the build before this one, and then this one again, one by one;
-/// `AEGIS_GATEWAY_BEFORE` names that build. Whoever is down is missed by nobody.
+/// From the build before, which `AEGIS_GATEWAY_BEFORE` names, each voter and then each gateway becomes this one; then they go back
+/// and come again, one by one, and in the end the level is raised. Whoever is down is missed by nobody.
 async fn upgrade(town: &mut Town) {
-    let before = std::env::var("AEGIS_GATEWAY_BEFORE").ok();
-    if before.is_none() {
+    let before = crate::first_build();
+    if before == GATEWAY {
         eprintln!("AEGIS_GATEWAY_BEFORE names no build: this one is taken for the one before");
     }
-    let before = before.unwrap_or_else(|| GATEWAY.to_owned());
-    for build in [before.as_str(), GATEWAY] {
-        for nth in 0..town.voters.len() {
-            eprintln!("voter {} becomes {build}", town.voters[nth].id);
-            let level = town.level().await;
-            town.voters[nth].house.stop().await;
-            town.commands_go_on().await;
-            town.voters[nth].house.become_build(build);
-            town.start(&[nth]).await;
-            assert_eq!(town.level().await, level, "nobody raised it");
-        }
-        for nth in 0..town.gateways.len() {
-            eprintln!("gateway {nth} becomes {build}");
-            town.stop_gateway(nth).await;
-            lasts(town, Duration::ZERO).await;
-            town.gateways[nth].become_build(build);
-            town.start_gateway(nth).await;
-            lasts(town, Duration::ZERO).await;
-        }
+    let level = town.level().await;
+    for build in [GATEWAY, before.as_str(), GATEWAY] {
+        roll_to(town, build).await;
+        assert_eq!(town.level().await, level, "nobody raised it");
+    }
+    town.build = GATEWAY.to_owned();
+    town.raise().await;
+    town.commands_go_on().await;
+    assert_eq!(town.level().await, u64::from(FEATURE_LEVEL));
+}
+
+async fn roll_to(town: &mut Town, build: &str) {
+    for nth in 0..town.voters.len() {
+        eprintln!("voter {} becomes {build}", town.voters[nth].id);
+        town.voters[nth].house.stop().await;
+        town.commands_go_on().await;
+        town.voters[nth].house.become_build(build);
+        town.start(&[nth]).await;
+    }
+    for nth in 0..town.gateways.len() {
+        eprintln!("gateway {nth} becomes {build}");
+        town.stop_gateway(nth).await;
+        lasts(town, Duration::ZERO).await;
+        town.gateways[nth].become_build(build);
+        town.start_gateway(nth).await;
+        lasts(town, Duration::ZERO).await;
     }
 }
 

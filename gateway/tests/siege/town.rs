@@ -17,7 +17,6 @@ use aegis_testkit::{Building, Plan};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::GATEWAY;
 use crate::doors::{Doors, Street};
 use crate::gatehouse::Gatehouse;
 use crate::people::{LINE, policy};
@@ -46,6 +45,8 @@ pub(crate) struct Town {
     pub(crate) gateways: Vec<Building>,
     pub(crate) street: Street,
     pub(crate) stage: Arc<Stage>,
+    /// What joins from now on.
+    pub(crate) build: String,
     secrets: Secrets,
     gatehouse: Gatehouse,
     hosts: usize,
@@ -166,7 +167,7 @@ impl Town {
         let plan = voting(Plan::on(host.clone()).await).founding();
         let plan = over_tls(plan);
         let disk = (disks == Disks::Small).then(|| Disk::below(&plan));
-        let house = plan.start(GATEWAY).await;
+        let house = plan.start(&crate::first_build()).await;
         let secrets = Secrets::of(&house);
         let first = Voter { house, host, id: 1, disk };
         let mut town = Self {
@@ -175,6 +176,7 @@ impl Town {
             gateways: Vec::new(),
             street: Street::default(),
             stage: Stage::new(),
+            build: crate::first_build(),
             secrets,
             gatehouse,
             hosts: 1,
@@ -218,7 +220,7 @@ impl Town {
         let plan = over_tls(plan);
         let disk = (self.disks == Disks::Small).then(|| Disk::below(&plan));
         // Until it votes nobody witnesses its audit log, and so it is not ready.
-        let house = plan.launch(GATEWAY).await;
+        let house = plan.launch(&self.build).await;
         self.voters.push(Voter { house, host, id, disk });
         id
     }
@@ -289,7 +291,7 @@ impl Town {
                     "region_keys": "region.jwks.json",
                 }),
             );
-        plan.start(GATEWAY).await
+        plan.start(&self.build).await
     }
 
     /// The place of the voter that leads.
@@ -377,6 +379,16 @@ impl Town {
         until("the leader answers", || self.voters[leader].standing()?["level"].as_u64()).await
     }
 
+    /// Lets commands be proposed that only this build reads.
+    pub(crate) async fn raise(&self) {
+        until("the level is raised", || {
+            let mut clients = self.voters.iter().map(Voter::client);
+            clients
+                .find_map(|it| it.post("/v1/cluster/raise", &json!({}), &Default::default()).ok())
+        })
+        .await;
+    }
+
     /// Those that are lost for good.
     pub(crate) fn forget_all_but(&mut self, survivor: usize) {
         let survivor = self.voters.remove(survivor);
@@ -394,7 +406,7 @@ impl Town {
         let plan = voting(Plan::beside(self.voters[0].house.plan(), host.clone()));
         self.secrets.give(&plan);
         let plan = over_tls(plan.restoring(ledger));
-        let house = plan.start(GATEWAY).await;
+        let house = plan.start(&self.build).await;
         let restored = Voter { house, host, id: 1, disk: None };
         until("the copy answers", || epoch_at(&restored)).await
     }

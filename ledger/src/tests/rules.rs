@@ -165,6 +165,20 @@ fn a_voters_id_is_given_out_once_and_the_level_waits_for_all() {
     assert_eq!(desk.ledger.voters().level(), FEATURE_LEVEL);
 }
 
+/// A voter that has no snapshot replays its log from here, beside others that began with an earlier version.
+#[test]
+fn every_version_begins_with_the_same_ledger() {
+    let written = serde_json::to_string(&crate::Ledger::default()).unwrap();
+    let first = concat!(
+        r#"{"revision":0,"released":0,"latest":0,"#,
+        r#""registry":{"view":{"serial":0,"latest":0,"agents":[],"keys":[],"revocations":[],"budgets":[]},"#,
+        r#""codes":[],"adjustments":[],"clients":[]},"releases":{"contents":[],"lines":[]},"approvals":[],"#,
+        r#""sessions":[],"tenants":[],"streams":[],"#,
+        r#""voters":{"last":0,"level":2,"present":[],"cosigners":[]},"clients":[]}"#,
+    );
+    assert_eq!(written, first);
+}
+
 #[test]
 fn a_ledger_that_was_taken_over_has_one_voter_and_gives_out_no_old_id() {
     let mut desk = Desk::default();

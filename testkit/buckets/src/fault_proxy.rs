@@ -1,6 +1,6 @@
-//! A proxy before an S3 that does what networks, stores and intruders do, and holds still while a process is killed.
+//! A proxy before a store that does what networks, stores and intruders do, and holds still while a process is killed.
 //!
-//! Not here: the S3 (`moto`). Invariant: each fault happens once; without one, what is asked and answered goes by unchanged but
+//! Not here: the stores (`moto`, `azurite`, `google`). Invariant: each fault happens once; without one, what is asked and answered goes by unchanged but
 //! for a header that Moto needs.
 
 use std::collections::VecDeque;
@@ -14,6 +14,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::moto::{ask, put_other};
+
+/// <https://learn.microsoft.com/rest/api/storageservices/get-container-properties>
+const IMMUTABLE: &str = "x-ms-has-immutability-policy";
 
 /// What becomes of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub enum Fault {
     Slow,
     /// The store does not know conditions, as some that speak S3.
     Unconditional,
+    /// The store says that an immutability policy holds what is in a container, which Azurite never does.
+    Immutable,
     /// The store does it, and somebody puts a delete marker over the object.
     Hidden,
     /// The store does it, and somebody writes another object over it.
@@ -92,7 +97,7 @@ impl Plan {
     }
 }
 
-/// Stands before an S3.
+/// Stands before a store.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -218,6 +223,12 @@ fn pass(mut client: TcpStream, port: u16, plan: &Mutex<Plan>) {
             std::thread::sleep(Duration::from_secs(1));
             drop(client.write_all(&reply));
         }
+        Some(Fault::Immutable) => {
+            let reply = String::from_utf8(reply).unwrap();
+            let (no, yes) = ["false", "true"].map(|is| format!("{IMMUTABLE}: {is}\r\n")).into();
+            assert!(reply.contains(&no), "{reply}");
+            drop(client.write_all(reply.replace(&no, &yes).as_bytes()));
+        }
         Some(Fault::StoredCut | Fault::Unconditional | Fault::Hidden | Fault::Shadowed) | None => {
             drop(client.write_all(&reply));
         }
@@ -245,8 +256,10 @@ fn outlive(client: &mut TcpStream) {
 
 /// The head without its condition.
 fn unconditional(head: &str) -> String {
-    let lines = head.split_inclusive("\r\n");
-    lines.filter(|line| !line.to_ascii_lowercase().starts_with("if-none-match:")).collect()
+    let conditions = ["if-none-match:", "x-goog-if-generation-match:"];
+    let is_one =
+        |line: &str| conditions.iter().any(|one| line.to_ascii_lowercase().starts_with(one));
+    head.split_inclusive("\r\n").filter(|line| !is_one(line)).collect()
 }
 
 /// The object's path, without a query.
@@ -260,7 +273,7 @@ fn answer(client: &mut TcpStream, status: u16) {
 }
 
 /// The head, which asks for the connection to be closed afterwards, and the body.
-fn request(client: &TcpStream) -> Option<(String, Vec<u8>)> {
+pub(crate) fn request(client: &TcpStream) -> Option<(String, Vec<u8>)> {
     let mut reader = BufReader::new(client);
     let (mut head, mut length) = (String::new(), 0);
     loop {

@@ -4,22 +4,19 @@
 //! everything that Object Lock promises, and forgets all of it when it ends.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::{Duration, Instant};
 
 use crate::Proxy;
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::process::{Process, absent, installed};
 
 /// A running S3.
 #[derive(Debug)]
 pub struct Moto {
-    child: Child,
-    port: u16,
+    process: Process,
     /// Without faults.
     proxy: Proxy,
 }
@@ -39,29 +36,17 @@ impl MotoToBe {
     }
 
     /// Starts it, or says that it is absent; where `CI` is set, absence is a failure.
-    #[expect(clippy::print_stderr, reason = "a skipped test must say so")]
     pub fn start(self) -> Option<Moto> {
-        let Some(packages) = packages() else {
-            assert!(std::env::var_os("CI").is_none(), "moto is not installed");
-            eprintln!("skipped: moto is not installed (`make buckets` does it)");
-            return None;
-        };
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Command::new("python3")
-            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()])
-            .env("PYTHONPATH", packages)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        self.port.store(port, Ordering::Relaxed);
-        let moto = Moto { child: child.unwrap(), port, proxy: self.proxy };
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", moto.own_port())).is_err() {
-            assert!(begun.elapsed() < PATIENCE, "moto does not answer");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Some(moto)
+        let Some(packages) = packages() else { return absent("moto") };
+        let process = Process::start("moto", |port| {
+            self.port.store(port, Ordering::Relaxed);
+            let mut command = Command::new("python3");
+            command
+                .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()])
+                .env("PYTHONPATH", packages);
+            command
+        });
+        Some(Moto { process, proxy: self.proxy })
     }
 }
 
@@ -85,7 +70,7 @@ impl Moto {
 
     /// Where it listens itself, for proxies before it.
     pub fn own_port(&self) -> u16 {
-        self.port
+        self.process.port
     }
 
     /// Makes a bucket with Object Lock and a default retention.
@@ -102,29 +87,17 @@ impl Moto {
 
     /// Sends one request as anybody might who got into the account; hands out the status.
     pub fn ask(&self, request: (&str, &str), headers: &[(&str, &str)], body: &str) -> u16 {
-        ask(self.port, request, headers, body)
+        ask(self.own_port(), request, headers, body)
     }
 
     /// Answers nobody from now on, and breaks no connection.
     pub fn freeze(&self) {
-        self.signal("STOP");
+        self.process.signal("STOP");
     }
 
     /// Goes on.
     pub fn thaw(&self) {
-        self.signal("CONT");
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.process.signal("CONT");
     }
 }
 
@@ -164,7 +137,5 @@ pub fn put_other(port: u16, path: &str) -> u16 {
 
 /// Where `make buckets` puts the Python packages, if it did.
 pub fn packages() -> Option<PathBuf> {
-    let test = std::env::current_exe().ok()?;
-    let packages = test.ancestors().map(|folder| folder.join("moto"));
-    packages.into_iter().find(|folder: &PathBuf| folder.join("moto/server.py").is_file())
+    installed("moto", "moto/server.py")
 }

@@ -69,6 +69,11 @@ impl Head {
         let Fields { seq, prev, tseq, tprev, ts, mono } = Fields::parse(record)?;
         Some(Self { seq, prev: hash(prev)?, tseq, tprev: hash(tprev)?, ts, mono })
     }
+
+    /// The link alone of a record whose head is in the fixed form: what the leaf hash of the record before it must be.
+    pub fn link(record: &[u8]) -> Option<Hash> {
+        hash(Fields::parse(record)?.prev)
+    }
 }
 
 /// A head whose hashes are still text: whoever knows what they must be compares, which costs less than decoding.

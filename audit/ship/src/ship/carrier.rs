@@ -21,9 +21,9 @@ use super::prune::Pruner;
 use super::sealer::{Sealer, Segment};
 use super::spool::Spool;
 use super::{Shared, ShipConfig};
-use crate::bucket::{Bucket, BucketError, Retention};
 use crate::pruned;
 use crate::stream_reader::names;
+use aegis_audit_bucket::{Bucket, BucketError, Retention};
 
 pub(crate) struct Carrier {
     dir: PathBuf,

@@ -10,7 +10,7 @@ use aegis_audit_chain::registry::RegistryError;
 use aegis_audit_chain::segment::SegmentError;
 
 use crate::JournalError;
-use crate::bucket::BucketError;
+use aegis_audit_bucket::BucketError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ShipError {

@@ -26,10 +26,10 @@ use parking_lot::{Condvar, Mutex};
 pub use error::ShipError;
 pub use prune::{IsRead, Keep};
 
-use crate::bucket::{Address, Bucket, Retention};
 use crate::disk::Disk;
 use crate::journal::Shared as JournalShared;
 use crate::{Journal, JournalConfig, JournalError};
+use aegis_audit_bucket::{Address, Bucket, Retention};
 use carrier::Carrier;
 use error::io_error;
 

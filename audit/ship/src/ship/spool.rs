@@ -12,8 +12,8 @@ use aegis_audit_chain::Origin;
 use serde_json::json;
 
 use super::sealer::Segment;
-use crate::bucket::Receipt;
 use crate::disk::Disk;
+use aegis_audit_bucket::Receipt;
 
 /// Below the journal's own directory.
 const SHIP_DIR: &str = "ship";

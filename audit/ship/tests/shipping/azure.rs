@@ -5,11 +5,12 @@ use aegis_audit_verify::Verdict;
 use aegis_buckets::{Azurite, Fault, Proxy};
 
 use crate::address;
-use crate::s3::{ASKED, live_without};
-use crate::support::{Place, SHIPPED, verify};
+use crate::faults::Store;
+use crate::s3::{ASKED, live, live_without};
+use crate::support::{Place, SHIPPED, verify, wait_for};
 
 #[test]
-fn a_container_holds_the_log_and_does_not_say_for_how_long() {
+fn a_container_holds_the_log() {
     let Some(azurite) = Azurite::start() else { return };
     azurite.container("audit");
     let place = Place::new();
@@ -19,49 +20,60 @@ fn a_container_holds_the_log_and_does_not_say_for_how_long() {
     assert_eq!(again.trouble, None, "what is there already is no fault");
     let report = verify(&address::of_azure(azurite.port(), "audit"));
     assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
+}
 
+#[test]
+fn a_container_without_a_policy_is_refused_when_a_retention_is_asked_for() {
+    let Some(azurite) = Azurite::start() else { return };
+    azurite.container("audit");
+    let place = Place::new();
     let address = address::of_azure(azurite.port(), "audit");
     let shipping = ShipConfig { address, retention: Some(ASKED), ..place.shipping() };
-    let refused = start(shipping, &place.open()).err();
-    assert!(matches!(refused, Some(ShipError::Bucket(BucketError::Unproven))), "{refused:?}");
+    match start(shipping, &place.open()).err() {
+        Some(ShipError::Bucket(BucketError::Retention { found, .. })) => {
+            assert_eq!(found, "nothing");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_container_with_a_policy_is_shipped_to() {
+    let Some(azurite) = Azurite::start() else { return };
+    azurite.container("audit");
+    let place = Place::new();
+    let proxy = Proxy::before(azurite.port(), "GET", &[Fault::Immutable]);
+    let standing = live(&place, address::of_azure(proxy.port(), "audit"));
+    assert_eq!((standing.trouble, standing.is_stopped, proxy.left()), (None, false, 0));
+    assert!(proxy.heard()[0].starts_with("get /aegis/audit?restype=container"));
+    let report = verify(&address::of_azure(azurite.port(), "audit"));
+    assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
+}
+
+#[test]
+fn nothing_is_sent_to_a_container_that_cannot_be_asked() {
+    let Some(azurite) = Azurite::start() else { return };
+    azurite.container("audit");
+    let place = Place::new();
+    let proxy = Proxy::before(azurite.port(), "GET", &[Fault::Refused(503); 50]);
+    let address = address::of_azure(proxy.port(), "audit");
+    let shipping = ShipConfig { address, retention: Some(ASKED), ..place.shipping() };
+    let shipper = start(shipping, &place.open()).unwrap();
+    wait_for(&shipper, |standing| standing.trouble.is_some());
+    assert!(proxy.heard().iter().all(|head| head.contains("?restype=container")));
 }
 
 #[test]
 fn whatever_fails_on_the_way_each_blob_is_written_once() {
     let Some(azurite) = Azurite::start() else { return };
-    let faults = [
-        Fault::ReplyLost,
-        Fault::DoneButRefused(500),
-        Fault::Refused(409),
-        Fault::Refused(503),
-        Fault::RequestCut,
-        Fault::ReplyCut,
-        Fault::Slow,
-    ];
-    std::thread::scope(|scope| {
-        for (method, fault) in ["PUT", "GET"].iter().flat_map(|m| faults.map(|fault| (*m, fault))) {
-            let azurite = &azurite;
-            scope.spawn(move || fails_on_the_way(azurite, method, fault));
-        }
-    });
-}
-
-fn fails_on_the_way(azurite: &Azurite, method: &'static str, fault: Fault) {
-    let name = format!("{method}-{fault:?}").to_ascii_lowercase();
-    let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-    azurite.container(&name);
-    let place = Place::new();
-    let proxy = Proxy::before(azurite.port(), method, &[fault; 3]);
-    let standing = live_without(&place, address::of_azure(proxy.port(), &name));
-    assert_eq!((proxy.left(), standing.is_stopped), (0, false), "{name} {standing:?}");
-    for head in proxy.heard().iter().filter(|head| head.starts_with("put ")) {
-        assert!(head.contains("\r\nif-none-match: *\r\n"), "{head}");
-    }
-    if standing.trouble.is_some() {
-        live_without(&place, address::of_azure(azurite.port(), &name));
-    }
-    let report = verify(&address::of_azure(azurite.port(), &name));
-    assert_eq!(report.verdict(), Verdict::Pass, "{name}: {report:#?}");
+    let store = Store {
+        ports: (azurite.port(), azurite.port()),
+        make: &|name| azurite.container(name),
+        address: address::of_azure,
+        asked: None,
+        condition: "if-none-match: *",
+    };
+    store.holds_each_object_once();
 }
 
 /// Azure keeps a name, not a version: without a policy on the container, what was written over is gone, and seen.

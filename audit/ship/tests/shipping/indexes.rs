@@ -2,12 +2,13 @@
 
 use std::fs;
 
+use aegis_audit_chain::Origin;
 use aegis_audit_chain::note::Signer;
-use aegis_audit_chain::record::{DecisionEntry, Entry, Record};
+use aegis_audit_chain::record::{DecisionEntry, Entry, OutcomeDue, Record};
 use aegis_audit_chain::segment::{Digest, Manifest, SegmentError};
 use aegis_audit_chain::source::LogSource as _;
 use aegis_audit_index::{GROUP, Index};
-use aegis_audit_proof::{prove, prove_at, prove_call};
+use aegis_audit_proof::{Search, prove, prove_at, prove_call};
 use aegis_audit_ship::{Bucket, BucketLog, Indexes};
 use aegis_audit_verify::{Flaw, Verdict};
 use aegis_buckets::{Moto, Proxy};
@@ -173,7 +174,7 @@ fn a_decision_is_found_by_its_time_in_a_few_objects_of_many() {
     let gets = |heard: &[String], kind: &str| heard.iter().filter(|it| it.contains(kind)).count();
     for id in [ids[0], ids[ids.len() / 2], ids[ids.len() - 1]] {
         proxy.heard();
-        let proofs = prove_call(&log, &trust(), id).unwrap();
+        let proofs = prove_call(&log, &trust(), (id, Search::AboutItsTime)).unwrap();
         let heard = proxy.heard();
         assert_eq!(proofs.len(), 2, "a decision and its outcome");
         for proof in &proofs {
@@ -192,8 +193,60 @@ fn a_decision_is_found_by_its_time_in_a_few_objects_of_many() {
         assert!(gets(&heard, ".idx") <= 4, "{heard:#?}");
         assert!(heard.len() < walked.len() / 2, "{} of {}", heard.len(), walked.len());
     }
-    let nobody = DecisionId::new(ids[0].unix_ms(), [99; 10]);
-    assert_eq!(prove_call(&log, &trust(), nobody).unwrap(), []);
+}
+
+/// Nobody makes the log be read by asking for what is not in it: neither in the time it covers, nor before or behind.
+#[test]
+#[expect(clippy::print_stderr, reason = "the counts are part of the evidence")]
+fn what_is_not_in_the_log_is_not_looked_for_in_all_of_it() {
+    let Some(moto) = Moto::start() else { return };
+    moto.locked_bucket("audit", "COMPLIANCE", 30);
+    let place = Place::new();
+    let ids = lives(&place, &moto);
+    let proxy = Proxy::before(moto.own_port(), "GET", &[]);
+    let bucket = Bucket::open(&address::of_port(proxy.port(), "audit")).unwrap();
+    let log = BucketLog::open(&bucket, &trust(), Indexes::Unread).unwrap();
+    let proved = |id, search| {
+        proxy.heard();
+        let found = prove_call(&log, &trust(), (id, search)).unwrap();
+        (found.len(), proxy.heard().len())
+    };
+    let here = ids[ids.len() / 2].unix_ms();
+    let an_hour_ms = 3_600_000;
+    let everywhere = proved(DecisionId::new(here, [99; 10]), Search::Everywhere);
+    for time in [here - an_hour_ms, here + an_hour_ms] {
+        let (found, asked) = proved(DecisionId::new(time, [99; 10]), Search::AboutItsTime);
+        eprintln!("{asked} objects about its time, {} in all", everywhere.1);
+        assert_eq!(found, 0);
+        assert!(asked <= 16 && asked < everywhere.1 / 4, "{asked} of {}", everywhere.1);
+    }
+    // All of this log was written within five minutes, so all of it is about that time.
+    let (found, asked) = proved(DecisionId::new(here, [99; 10]), Search::AboutItsTime);
+    eprintln!("{asked} objects about a time of this log, {} in all", everywhere.1);
+    assert!(found == 0 && asked < everywhere.1, "{asked} of {}", everywhere.1);
+
+    proxy.heard();
+    assert_eq!(prove_at(&log, &trust(), (&origin(), 9_999)).unwrap(), None);
+    let stranger = Origin::parse("d/r/gw-1/99").unwrap();
+    assert_eq!(prove_at(&log, &trust(), (&stranger, 0)).unwrap(), None);
+    assert_eq!(proxy.heard(), Vec::<String>::new(), "the names say that they are not there");
+}
+
+/// A clock that was set: the decision is not where its id says, and is proved all the same when everything is read.
+#[test]
+fn a_decision_of_another_time_is_found_where_everything_is_read() {
+    let place = Place::new();
+    let journal = place.open();
+    let now = (place.journal().clock)().unix_ns() / 1_000_000;
+    let id = DecisionId::new(now - 3_600_000, [7; 10]);
+    let entry = DecisionEntry { id, outcome: OutcomeDue::None, ..decision(0) };
+    journal.append_blocking(entry.draft().unwrap()).unwrap();
+    journal.close().unwrap();
+    place.live(1);
+    let bucket = Bucket::open(&place.address()).unwrap();
+    let log = BucketLog::open(&bucket, &trust(), Indexes::Unread).unwrap();
+    let found = |search| prove_call(&log, &trust(), (id, search)).unwrap().len();
+    assert_eq!((found(Search::AboutItsTime), found(Search::Everywhere)), (0, 1));
 }
 
 /// Whoever follows a bucket lists what came since, and reads nothing twice.

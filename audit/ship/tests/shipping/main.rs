@@ -1,4 +1,4 @@
-//! The journal shipped to a folder and to S3, and the verifier over what lies there.
+//! The journal shipped to a folder, to S3, Azure and Google, and the verifier over what lies there.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -12,7 +12,9 @@ mod address;
 mod azure;
 mod bucket_attacks;
 mod crashes;
+mod faults;
 mod fleet;
+mod google;
 mod indexes;
 mod on_its_way;
 mod prune;

@@ -10,6 +10,7 @@ use aegis_audit_verify::{Flaw, Report, Verdict};
 use aegis_buckets::{Fault, Moto, Proxy, put_other};
 
 use crate::address;
+use crate::faults::Store;
 use crate::support::{Place, SHIPPED, verify, wait_for, write_calls};
 
 pub(crate) const ASKED: Retention = Retention { mode: LockMode::Compliance, days: 30 };
@@ -24,7 +25,7 @@ pub(crate) fn live_without(place: &Place, address: Address) -> Standing {
     live_as(place, ShipConfig { address, ..place.shipping() })
 }
 
-fn live_as(place: &Place, shipping: ShipConfig) -> Standing {
+pub(crate) fn live_as(place: &Place, shipping: ShipConfig) -> Standing {
     let journal = place.open();
     let shipper = start(shipping, &journal).unwrap();
     write_calls(&journal, 20);
@@ -88,39 +89,14 @@ fn a_bucket_that_promises_less_than_was_asked_for_is_refused() {
 #[test]
 fn whatever_fails_on_the_way_each_object_is_written_once() {
     let Some(moto) = Moto::start() else { return };
-    // Each to the first three puts of a life, and in another to the first three gets and listings.
-    let faults = [
-        Fault::ReplyLost,
-        Fault::DoneButRefused(500),
-        Fault::Refused(409),
-        Fault::Refused(500),
-        Fault::Refused(503),
-        Fault::RequestCut,
-        Fault::ReplyCut,
-        Fault::Slow,
-    ];
-    std::thread::scope(|scope| {
-        for (method, fault) in ["PUT", "GET"].iter().flat_map(|m| faults.map(|fault| (*m, fault))) {
-            let moto = &moto;
-            scope.spawn(move || fails_on_the_way(moto, method, fault));
-        }
-    });
-}
-
-fn fails_on_the_way(moto: &Moto, method: &'static str, fault: Fault) {
-    let name = format!("{method}-{fault:?}").to_ascii_lowercase();
-    let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-    moto.locked_bucket(&name, "COMPLIANCE", 30);
-    let place = Place::new();
-    let proxy = Proxy::before(moto.own_port(), method, &[fault; 3]);
-    let standing = live(&place, address::of_port(proxy.port(), &name));
-    assert_eq!((proxy.left(), standing.is_stopped), (0, false), "{name} {standing:?}");
-    if standing.trouble.is_some() {
-        live(&place, address::of(moto, &name));
-    }
-    // A second version of any object would be a finding here.
-    let report = verify(&address::of(moto, &name));
-    assert_eq!(report.verdict(), Verdict::Pass, "{name}: {report:#?}");
+    let store = Store {
+        ports: (moto.port(), moto.own_port()),
+        make: &|name| moto.locked_bucket(name, "COMPLIANCE", 30),
+        address: address::of_port,
+        asked: Some(ASKED),
+        condition: "if-none-match: *",
+    };
+    store.holds_each_object_once();
 }
 
 #[test]

@@ -15,8 +15,8 @@ use aegis_audit_index::{Index, unpack};
 use aegis_audit_trust::Trust;
 use parking_lot::Mutex;
 
-use super::pieces::Indexed;
-use super::{Bucket, BucketError, Listed};
+use crate::pieces::Indexed;
+use crate::{Bucket, BucketError, Listed};
 
 /// Whether a whole log's indexes are held against its records, which nobody needs who only reads them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct BucketLog<'b> {
     /// The manifest read last: a segment follows it more often than not.
     last: Mutex<Option<(Manifest, Hash)>>,
     /// The indexes read last: who reads some records of a segment mostly asks for their path next.
-    pub(super) indexed: Mutex<VecDeque<Arc<Indexed>>>,
+    pub(crate) indexed: Mutex<VecDeque<Arc<Indexed>>>,
     bytes: u64,
 }
 
@@ -172,7 +172,7 @@ impl<'b> BucketLog<'b> {
     }
 
     /// An object in its first version; an object that was never listed is gone.
-    pub(super) fn object(&self, key: &str) -> Result<Vec<u8>, SourceError> {
+    pub(crate) fn object(&self, key: &str) -> Result<Vec<u8>, SourceError> {
         match self.bucket.read_version(key, self.version(key)?) {
             Ok(Some(bytes)) => Ok(bytes.into()),
             Ok(None) => Err(gone(key)),
@@ -184,16 +184,16 @@ impl<'b> BucketLog<'b> {
     }
 
     /// Which version of an object was written first, where its store keeps versions.
-    pub(super) fn version(&self, key: &str) -> Result<Option<&str>, SourceError> {
+    pub(crate) fn version(&self, key: &str) -> Result<Option<&str>, SourceError> {
         self.objects.get(key).map(Option::as_deref).ok_or_else(|| gone(key))
     }
 
-    pub(super) fn bucket(&self) -> &Bucket {
+    pub(crate) fn bucket(&self) -> &Bucket {
         self.bucket
     }
 
     /// First record and size of each segment of a stream, in order.
-    pub(super) fn segments(&self, origin: &Origin) -> impl Iterator<Item = (u64, u64)> {
+    pub(crate) fn segments(&self, origin: &Origin) -> impl Iterator<Item = (u64, u64)> {
         let below = format!("{}/", layout::wal_dir(origin));
         let files = self.files.range(below.clone()..);
         let files = files.take_while(move |(path, _)| path.starts_with(&below));
@@ -204,7 +204,7 @@ impl<'b> BucketLog<'b> {
     }
 
     /// Reads and checks one manifest.
-    pub(super) fn manifest(
+    pub(crate) fn manifest(
         &self,
         origin: &Origin,
         at: (u64, u64),
@@ -264,7 +264,7 @@ impl<'b> BucketLog<'b> {
             Indexes::Checked => self.by_index(&manifest, &stored)?,
             Indexes::Unread => None,
         };
-        let bundles = indexed.or_else(|| unpack(&stored));
+        let bundles = indexed.or_else(|| unpack(&stored, manifest.records.bytes));
         let bundles = bundles.ok_or_else(|| broken(SegmentError::Records))?;
         let file = manifest.as_log_file(&bundles).map_err(broken)?;
         *self.last.lock() = Some((manifest, hash));
@@ -277,7 +277,10 @@ impl<'b> BucketLog<'b> {
         let (bundles, why) = match self.object(&key) {
             Ok(index) => {
                 let index = Index::of(manifest, &index);
-                (index.and_then(|index| index.unpack(stored)), SegmentError::Index)
+                (
+                    index.and_then(|index| index.unpack(stored, manifest.records.bytes)),
+                    SegmentError::Index,
+                )
             }
             Err(SourceError::Broken { why, .. }) => (None, why),
             Err(unreadable @ SourceError::Unreadable { .. }) => return Err(unreadable),
@@ -373,7 +376,7 @@ fn gone(key: &str) -> SourceError {
 }
 
 /// An error and everything below it, on one line.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

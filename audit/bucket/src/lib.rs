@@ -1,11 +1,15 @@
 //! Objects that are written once: a folder, S3, Google Cloud Storage or Azure, whatever the address names.
 //!
-//! Not here: what is written (`ship`), who reads it (`log`). Invariant: `create` returns a receipt only after the object was
+//! Not here: what is written and when (`audit/ship`), what is in it (`audit/verify`). Invariant: `create` returns a receipt only after the object was
 //! read back and is byte for byte what was to be written, whatever the store answered on the way.
 
+mod azure;
+mod google;
+mod kind;
 mod lock;
 mod log;
 mod pieces;
+mod questions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,31 +18,21 @@ use aegis_audit_chain::segment::SegmentError;
 use aegis_audit_chain::{Hash, Origin, layout};
 use aegis_audit_index::OBJECT_BYTES_MAX;
 use futures::TryStreamExt as _;
-use object_store::aws::{AmazonS3Builder, Checksum};
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::signer::Url;
-use object_store::{
-    ClientOptions, Error, GetOptions, GetRange, ObjectStore, ObjectStoreScheme, PutMode,
-    RetryConfig,
-};
+use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreScheme, PutMode};
 use tokio::runtime::Runtime;
 
 pub use lock::{LockMode, Retention};
 pub use log::{BucketLog, Indexes};
 
+use kind::Kind;
 use lock::Locks;
 
-/// No request may take longer; a segment has at most 48 MiB before it is compressed.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The shipper tries again for as long as it lives, so a single request need not.
-const RETRIES: usize = 2;
 /// What S3 calls the only version of an object in a bucket that keeps no others.
 const UNVERSIONED: &str = "null";
-const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
+const DAY_S: u64 = 24 * 60 * 60;
 
 /// Where the objects go, and what else its client must be told.
 #[derive(Clone, PartialEq, Eq)]
@@ -125,7 +119,7 @@ pub struct Receipt {
 pub struct Bucket {
     runtime: Runtime,
     store: Arc<dyn ObjectStore>,
-    locks: Option<Locks>,
+    kind: Kind,
     prefix: Path,
 }
 
@@ -146,56 +140,19 @@ impl Bucket {
         let unknown = || BucketError::Address(address.url.clone());
         let url: Url = address.url.parse().map_err(|_| unknown())?;
         let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|_| unknown())?;
-        let client = BucketError::Client;
-        let mut locks = None;
-        let (store, prefix): (Arc<dyn ObjectStore>, Path) = match scheme {
-            ObjectStoreScheme::Local => {
-                let dir = url.to_file_path().map_err(|()| unknown())?;
-                let store = LocalFileSystem::new_with_prefix(dir).map_err(client)?;
-                (Arc::new(store.with_fsync(true)), Path::default())
-            }
-            ObjectStoreScheme::AmazonS3 => {
-                let mut builder = AmazonS3Builder::from_env()
-                    .with_client_options(client_options())
-                    .with_retry(retry())
-                    .with_checksum_algorithm(Checksum::SHA256);
-                for (key, value) in &address.options {
-                    builder = builder.with_config(key.parse().map_err(client)?, value);
-                }
-                let store = Arc::new(builder.with_url(url.as_str()).build().map_err(client)?);
-                locks = Some(Locks::new(Arc::clone(&store))?);
-                (store, prefix)
-            }
-            ObjectStoreScheme::GoogleCloudStorage => {
-                let mut builder = GoogleCloudStorageBuilder::from_env()
-                    .with_client_options(client_options())
-                    .with_retry(retry());
-                for (key, value) in &address.options {
-                    builder = builder.with_config(key.parse().map_err(client)?, value);
-                }
-                (Arc::new(builder.with_url(url.as_str()).build().map_err(client)?), prefix)
-            }
-            ObjectStoreScheme::MicrosoftAzure => {
-                let mut builder = MicrosoftAzureBuilder::from_env()
-                    .with_client_options(client_options())
-                    .with_retry(retry());
-                for (key, value) in &address.options {
-                    builder = builder.with_config(key.parse().map_err(client)?, value);
-                }
-                (Arc::new(builder.with_url(url.as_str()).build().map_err(client)?), prefix)
-            }
-            _ => return Err(unknown()),
-        };
-        Self::over(store, locks, prefix)
+        let (store, kind) = kind::open(&scheme, &url, address)?;
+        // A folder's client stands in it, and needs no prefix.
+        let prefix = if matches!(kind, Kind::Folder) { Path::default() } else { prefix };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Ok(Self { runtime: runtime.map_err(BucketError::Runtime)?, store, kind, prefix })
     }
 
-    fn over(
-        store: Arc<dyn ObjectStore>,
-        locks: Option<Locks>,
-        prefix: Path,
-    ) -> Result<Self, BucketError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        Ok(Self { runtime: runtime.map_err(BucketError::Runtime)?, store, locks, prefix })
+    /// What S3 can be asked, where this is one.
+    fn locks(&self) -> Option<&Locks> {
+        match &self.kind {
+            Kind::S3(locks) => Some(locks),
+            Kind::Folder | Kind::Google(_) | Kind::Azure(_) => None,
+        }
     }
 
     fn path(&self, key: &str) -> Path {
@@ -204,8 +161,14 @@ impl Bucket {
 
     /// Makes sure that the store keeps every new object at least that long, without being asked again.
     pub fn check_retention(&self, asked: Retention) -> Result<(), BucketError> {
-        let locks = self.locks.as_ref().ok_or(BucketError::Unproven)?;
-        self.runtime.block_on(locks.check_default(asked))
+        self.runtime.block_on(async {
+            match &self.kind {
+                Kind::Folder => Err(BucketError::Unproven),
+                Kind::S3(locks) => locks.check_default(asked).await,
+                Kind::Google(bucket) => bucket.check_policy(asked).await,
+                Kind::Azure(container) => container.check_policy(asked).await,
+            }
+        })
     }
 
     /// Writes an object that must not be there yet, or finds that it is there already and the same.
@@ -221,7 +184,7 @@ impl Bucket {
             // Whatever else went wrong, the object may be there: a reply was lost, or another try was ours.
             Err(error) => (None, Some(error)),
         };
-        let version = match (&self.locks, written) {
+        let version = match (self.locks(), written) {
             (Some(locks), None) => locks.oldest(&path).await?,
             (_, written) => written,
         };
@@ -238,9 +201,9 @@ impl Bucket {
     }
 
     /// Makes sure that what was written stays, by writing the same again: a store must refuse to, unless it keeps versions.
-    pub(crate) fn check_held(&self, written: &Receipt, bytes: Vec<u8>) -> Result<(), BucketError> {
+    pub fn check_held(&self, written: &Receipt, bytes: Vec<u8>) -> Result<(), BucketError> {
         // Some that speak S3 know no conditions; where a version is kept, whatever comes later only hides it.
-        let version = written.version.as_deref().filter(|_| self.locks.is_some());
+        let version = written.version.as_deref().filter(|_| self.locks().is_some());
         if version.is_some_and(|version| version != UNVERSIONED) {
             return Ok(());
         }
@@ -260,7 +223,7 @@ impl Bucket {
         version: Option<String>,
     ) -> Result<Receipt, BucketError> {
         // A lock holds a version, so a bucket without them has none.
-        let kept_until = match (&self.locks, version.as_deref()) {
+        let kept_until = match (self.locks(), version.as_deref()) {
             (Some(_), Some(UNVERSIONED)) | (None, _) => None,
             (Some(locks), version) => locks.kept_until(&self.path(key), version).await?,
         };
@@ -294,7 +257,7 @@ impl Bucket {
 
     /// An object's first content; what was put over it later is not looked at.
     pub fn read(&self, key: &str) -> Result<Option<bytes::Bytes>, BucketError> {
-        let first = match &self.locks {
+        let first = match self.locks() {
             Some(locks) => self.runtime.block_on(locks.oldest(&self.path(key)))?,
             None => None,
         };
@@ -322,7 +285,7 @@ impl Bucket {
     fn list_after(&self, dir: &str, after: Option<&str>) -> Result<Vec<Listed>, BucketError> {
         let (path, after) = (self.path(dir), after.map(|key| self.path(key)));
         self.runtime.block_on(async {
-            if let Some(locks) = &self.locks {
+            if let Some(locks) = self.locks() {
                 let mut listed = locks.versions(&path, after.as_ref()).await?;
                 for one in &mut listed {
                     one.key = self.key(&one.key);
@@ -353,7 +316,7 @@ impl Bucket {
     }
 
     /// First record and size of each segment of a stream that has its manifest, in order.
-    pub(crate) fn segments(&self, origin: &Origin) -> Result<Vec<(u64, u64)>, BucketError> {
+    pub fn segments(&self, origin: &Origin) -> Result<Vec<(u64, u64)>, BucketError> {
         let listed = self.list(&format!("{}/seg", layout::bucket_dir(origin)))?;
         let names = listed.iter().filter_map(|one| one.key.rsplit('/').next());
         let mut found: Vec<_> = names.filter_map(layout::parse_manifest_name).collect();
@@ -383,12 +346,4 @@ struct Listed {
 fn store_error(what: &'static str, key: &str) -> impl FnOnce(Error) -> BucketError {
     let key = key.to_owned();
     move |source| BucketError::Store { what, key, source }
-}
-
-fn client_options() -> ClientOptions {
-    ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT)
-}
-
-fn retry() -> RetryConfig {
-    RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() }
 }

@@ -11,17 +11,18 @@ use aegis_audit_chain::source::{Piece, Pieces, SourceError, Take};
 use aegis_audit_chain::{Hash, Origin, layout};
 use aegis_audit_index::{GROUP, Index, path, unpack_member};
 
-use super::log::{BucketLog, causes};
+use crate::log::{BucketLog, causes};
 
 /// Indexes that are kept, of two megabytes each at most.
 const KEPT_MAX: usize = 4;
 
-/// One segment's index, and how long the object is that it is of.
+/// One segment's index, how long the object is that it is of, and how long unpacked.
 #[derive(Debug)]
-pub(super) struct Indexed {
+pub(crate) struct Indexed {
     origin: Origin,
     index: Index,
     stored_bytes: u64,
+    records_bytes: u64,
 }
 
 impl Pieces for BucketLog<'_> {
@@ -58,7 +59,7 @@ impl Pieces for BucketLog<'_> {
             let (member, behind) =
                 length.and_then(|length| rest.split_at_checked(length)).ok_or_else(broken)?;
             rest = behind;
-            let records = unpack_member(member).ok_or_else(broken)?;
+            let records = unpack_member(member, indexed.records_bytes).ok_or_else(broken)?;
             for record in Entries(&records) {
                 let record = record.map_err(|_| broken())?;
                 if index.leaf(seq) != Some(&Hash::leaf(record)) {
@@ -102,8 +103,10 @@ impl BucketLog<'_> {
         let key = layout::segment_index(log, piece);
         let index = Index::of(&manifest, &self.object(&key)?);
         let wrong = || SourceError::Broken { path: key, why: SegmentError::Index };
-        let (index, stored_bytes) = (index.ok_or_else(wrong)?, manifest.stored.bytes);
-        let indexed = Arc::new(Indexed { origin: log.clone(), index, stored_bytes });
+        let index = index.ok_or_else(wrong)?;
+        let (stored_bytes, records_bytes) = (manifest.stored.bytes, manifest.records.bytes);
+        let origin = log.clone();
+        let indexed = Arc::new(Indexed { origin, index, stored_bytes, records_bytes });
         let mut kept = self.indexed.lock();
         kept.push_back(Arc::clone(&indexed));
         if kept.len() > KEPT_MAX {

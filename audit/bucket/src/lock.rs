@@ -1,7 +1,7 @@
 //! What S3 adds to objects: versions, delete markers and retention; asked with signed addresses, because `object_store`
 //! has no calls for them.
 //!
-//! Not here: other stores, whose clients cannot be asked. Invariant: of several versions the oldest is ours, because a lock
+//! Not here: what other stores say (`google`, `azure`). Invariant: of several versions the oldest is ours, because a lock
 //! keeps a version and not a name: whatever came later can only hide it.
 
 use std::collections::BTreeMap;
@@ -15,10 +15,8 @@ use object_store::path::Path;
 use object_store::signer::{Method, SignedUrlOptions, Signer as _};
 use serde::Deserialize;
 
-use super::{BucketError, CONNECT_TIMEOUT, Listed};
-
-/// A question has no body; a start waits for the first of them.
-const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::questions::{Questions, good_answer, no_credentials, text};
+use crate::{BucketError, Listed};
 
 /// How long a signed address is good for.
 const SIGNED_FOR: Duration = Duration::from_secs(60);
@@ -37,6 +35,17 @@ pub struct Retention {
     pub days: u32,
 }
 
+impl Retention {
+    /// Compares what was asked for with what a store keeps.
+    pub(crate) fn held_by(self, found: Option<Self>) -> Result<(), BucketError> {
+        match found {
+            Some(found) if found.mode >= self.mode && found.days >= self.days => Ok(()),
+            Some(found) => Err(BucketError::Retention { found: found.to_string(), asked: self }),
+            None => Err(BucketError::Retention { found: "nothing".to_owned(), asked: self }),
+        }
+    }
+}
+
 impl fmt::Display for Retention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = match self.mode {
@@ -49,9 +58,9 @@ impl fmt::Display for Retention {
 
 /// The questions that only S3 answers.
 #[derive(Debug)]
-pub(super) struct Locks {
+pub(crate) struct Locks {
     store: Arc<AmazonS3>,
-    client: reqwest::Client,
+    questions: Questions,
 }
 
 #[derive(Deserialize)]
@@ -115,28 +124,21 @@ struct Marker {
 }
 
 impl Locks {
-    pub(super) fn new(store: Arc<AmazonS3>) -> Result<Self, BucketError> {
-        let client = reqwest::Client::builder()
-            .timeout(QUESTION_TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .build();
-        let client = client.map_err(|source| BucketError::Ask { what: "its locks", source })?;
-        Ok(Self { store, client })
+    pub(crate) fn new(store: Arc<AmazonS3>) -> Result<Self, BucketError> {
+        Ok(Self { store, questions: Questions::new()? })
     }
 
-    /// Sends a signed request without a body.
-    async fn ask(
+    /// A signed request without a body.
+    async fn question(
         &self,
         what: &'static str,
         (method, path): (Method, &Path),
         query: Vec<(String, String)>,
-    ) -> Result<reqwest::Response, BucketError> {
+    ) -> Result<reqwest::RequestBuilder, BucketError> {
         let options = SignedUrlOptions::new().with_query(query);
         let signed = self.store.signed_url_opts(method.clone(), path, SIGNED_FOR, &options).await;
-        let url = signed.map_err(BucketError::Client)?;
-        let sent = self.client.request(method, url).send().await;
-        // Its address bears a signature that is good for a minute.
-        sent.map_err(|source| BucketError::Ask { what, source: source.without_url() })
+        let url = signed.map_err(no_credentials(what))?;
+        Ok(self.questions.to(method, url.as_str()))
     }
 
     async fn text(
@@ -144,46 +146,33 @@ impl Locks {
         what: &'static str,
         query: Vec<(String, String)>,
     ) -> Result<String, BucketError> {
-        let answer = self.ask(what, (Method::GET, &Path::default()), query).await?;
-        let status = answer.status();
-        if !status.is_success() {
-            return Err(BucketError::Status { what, status: status.as_u16() });
-        }
-        let text = answer.text().await;
-        text.map_err(|source| BucketError::Ask { what, source: source.without_url() })
+        text(what, self.question(what, (Method::GET, &Path::default()), query).await?).await
     }
 
     /// Compares the bucket's default retention with what was asked for.
-    pub(super) async fn check_default(&self, asked: Retention) -> Result<(), BucketError> {
+    pub(crate) async fn check_default(&self, asked: Retention) -> Result<(), BucketError> {
         let what = "its default retention";
-        let weak = |found: String| BucketError::Retention { found, asked };
         let text = match self.text(what, vec![("object-lock".to_owned(), String::new())]).await {
             // A bucket without a lock has no such configuration.
-            Err(BucketError::Status { status: 404, .. }) => return Err(weak("nothing".to_owned())),
+            Err(BucketError::Status { status: 404, .. }) => return asked.held_by(None),
             text => text?,
         };
         let answer: LockConfiguration =
             quick_xml::de::from_str(&text).map_err(|_| BucketError::Answer { what })?;
-        let found = answer.rule.and_then(|rule| rule.default_retention.retention());
-        match found {
-            Some(found) if found.mode >= asked.mode && found.days >= asked.days => Ok(()),
-            Some(found) => Err(weak(found.to_string())),
-            None => Err(weak("nothing".to_owned())),
-        }
+        asked.held_by(answer.rule.and_then(|rule| rule.default_retention.retention()))
     }
 
     /// Until when a version is kept, in the store's words.
-    pub(super) async fn kept_until(
+    pub(crate) async fn kept_until(
         &self,
         path: &Path,
         version: Option<&str>,
     ) -> Result<Option<String>, BucketError> {
         let what = "an object's retention";
         let query = version.map(|id| ("versionId".to_owned(), id.to_owned()));
-        let answer = self.ask(what, (Method::HEAD, path), query.into_iter().collect()).await?;
-        if !answer.status().is_success() {
-            return Err(BucketError::Status { what, status: answer.status().as_u16() });
-        }
+        let query = query.into_iter().collect();
+        let question = self.question(what, (Method::HEAD, path), query).await?;
+        let answer = good_answer(what, question).await?;
         let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
         let mode = header("x-amz-object-lock-mode");
         let until = header("x-amz-object-lock-retain-until-date");
@@ -191,7 +180,7 @@ impl Locks {
     }
 
     /// The version of one object that was written first.
-    pub(super) async fn oldest(&self, path: &Path) -> Result<Option<String>, BucketError> {
+    pub(crate) async fn oldest(&self, path: &Path) -> Result<Option<String>, BucketError> {
         let mut listed = self.versions(path, None).await?;
         // A listing goes by beginnings of names.
         listed.retain(|one| one.key == path.as_ref());
@@ -199,7 +188,7 @@ impl Locks {
     }
 
     /// All keys that begin like `path` and come behind another, each with its first version and what was done to it since.
-    pub(super) async fn versions(
+    pub(crate) async fn versions(
         &self,
         path: &Path,
         after: Option<&Path>,
