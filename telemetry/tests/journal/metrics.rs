@@ -110,7 +110,7 @@ fn names_and_units_are_what_promtool_wants() {
             _ => panic!("{line}"),
         };
     }
-    assert_eq!(types.len(), 15);
+    assert_eq!(types.len(), 16);
     for (name, kind) in &types {
         assert!(name.starts_with("aegis_"), "{name}");
         assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
