@@ -121,7 +121,9 @@ impl Ledger {
         agent: &str,
         (effect, cost): (Effect, u64),
     ) -> DecisionId {
-        let id = DecisionId::new(self.next, [9; 10]);
+        let mut rest = [9; 10];
+        rest[2..].copy_from_slice(&self.next.to_be_bytes());
+        let id = DecisionId::new(now().unix_ms(), rest);
         self.next += 1;
         let reason = match effect {
             Effect::Allow => Reason::Allowed,

@@ -80,7 +80,15 @@ async fn a_store_that_is_away_at_the_start_is_said_to_be_and_caught_up_with_late
     assert!(house.metric("aegis_audit_backlog_bytes").await > 0);
 
     let Some(moto) = to_be.start() else { return };
-    moto.locked_bucket("audit", "COMPLIANCE", 30);
+    moto.lockable_bucket("audit");
+    let promises = async || house.ops("GET", "/readyz").await.text();
+    shows(&house, "a promise that is too weak", async || {
+        promises()
+            .await
+            .contains("the store promises nothing, and GOVERNANCE for 1 days was asked for")
+    })
+    .await;
+    moto.lock("audit", "COMPLIANCE", 30);
     shows(&house, "health", async || house.metric("aegis_audit_shipping_trouble").await == 0).await;
     assert_eq!(house.ops("GET", "/readyz").await.text(), "ready\n");
     assert!(house.metric("aegis_audit_segments_shipped_total").await >= 2);

@@ -75,14 +75,22 @@ impl Moto {
 
     /// Makes a bucket with Object Lock and a default retention.
     pub fn locked_bucket(&self, name: &str, mode: &str, days: u32) {
-        let path = format!("/{name}");
+        self.lockable_bucket(name);
+        self.lock(name, mode, days);
+    }
+
+    /// A bucket that could keep what is in it, and is not told to.
+    pub fn lockable_bucket(&self, name: &str) {
         let locked = [("x-amz-bucket-object-lock-enabled", "true")];
-        assert_eq!(self.ask(("PUT", &path), &locked, ""), 200);
+        assert_eq!(self.ask(("PUT", &format!("/{name}")), &locked, ""), 200);
+    }
+
+    pub fn lock(&self, name: &str, mode: &str, days: u32) {
         let rule = format!(
             "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>\
              <Mode>{mode}</Mode><Days>{days}</Days></DefaultRetention></Rule></ObjectLockConfiguration>"
         );
-        assert_eq!(self.ask(("PUT", &format!("{path}?object-lock")), &[], &rule), 200);
+        assert_eq!(self.ask(("PUT", &format!("/{name}?object-lock")), &[], &rule), 200);
     }
 
     /// Sends one request as anybody might who got into the account; hands out the status.

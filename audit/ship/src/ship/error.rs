@@ -50,8 +50,9 @@ impl ShipError {
                 | BucketError::Fork { .. }
                 | BucketError::Overwrites { .. }
                 | BucketError::TooLong { .. }
-                | BucketError::Retention { .. }
                 | BucketError::Unproven => true,
+                // The rule of a bucket can be mended while this runs, and until then nothing is sent there.
+                BucketError::Retention { .. } => false,
                 BucketError::Runtime(_)
                 | BucketError::Folder(_)
                 | BucketError::Store { .. }

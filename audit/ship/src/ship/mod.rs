@@ -29,7 +29,7 @@ pub use prune::{IsRead, Keep};
 use crate::disk::Disk;
 use crate::journal::Shared as JournalShared;
 use crate::{Journal, JournalConfig, JournalError};
-use aegis_audit_bucket::{Address, Bucket, Retention};
+use aegis_audit_bucket::{Address, Bucket, BucketError, Retention};
 use carrier::Carrier;
 use error::io_error;
 
@@ -191,6 +191,7 @@ pub fn start(config: ShipConfig, journal: &Journal) -> Result<Shipper, ShipError
     if let Some(asked) = config.retention {
         match bucket.check_retention(asked).map_err(ShipError::from) {
             Ok(()) => is_promised = true,
+            Err(error @ ShipError::Bucket(BucketError::Retention { .. })) => return Err(error),
             Err(error) if error.is_final() => return Err(error),
             Err(error) => tracing::warn!(%error, "audit bucket cannot be asked for its retention"),
         }
