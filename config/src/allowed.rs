@@ -42,6 +42,10 @@ pub enum NotAllowed {
         "http:// goes only to an address that the definition names and `definitions.addresses` allows"
     )]
     Clear,
+    #[error(
+        "this gateway's own file gives the tool a price, a budget or a credential, and the definition none: give it one, or take the tool out of the file"
+    )]
+    Entrusted,
     #[error("`credentials` has no `{0}`")]
     CredentialUnknown(CredentialName),
     #[error("the credential `{0}` is not for the tenant")]

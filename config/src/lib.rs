@@ -406,4 +406,9 @@ impl ToolBinding {
     pub fn upstream(&self, region: &Region) -> Option<&Upstream> {
         self.upstreams.get(&Some(region.clone())).or_else(|| self.upstreams.get(&None))
     }
+
+    /// Whether it costs something or carries a secret, so that not everybody who may define tools may define this one.
+    pub fn is_entrusted(&self) -> bool {
+        self.price != Price::Free || !self.limits.spend.is_empty() || self.credential.is_some()
+    }
 }

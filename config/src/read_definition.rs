@@ -43,6 +43,11 @@ impl ToolDefinition {
             Some(Self { binding, credential })
         })
     }
+
+    /// Whether only who may entrust can have defined it.
+    pub fn is_entrusted(&self) -> bool {
+        self.credential.is_some() || self.binding.is_entrusted()
+    }
 }
 
 /// The limits of a tenant, as `budgets`, `rates` and `in_flight` of a tenant in `aegis.yaml`.

@@ -150,7 +150,10 @@ impl Tenants {
             }
             Ok(read) => {
                 let upstream = read.binding.upstream(&self.region).cloned();
-                let bound = allowed.bind((tenant, &self.region), read);
+                let bound = match self.is_relieved((tenant, name), &read) {
+                    true => Err(NotAllowed::Entrusted),
+                    false => allowed.bind((tenant, &self.region), read),
+                };
                 bound.map(Arc::new).map_err(|why: NotAllowed| {
                     tracing::error!(%tenant, tool = %name, changed, %why, "a tool of the region may not be used here, so its calls are refused");
                     upstream.map_or(Leads::Anywhere, Leads::To)
@@ -158,6 +161,13 @@ impl Tenants {
             }
         };
         Meaning::Tool(name.clone(), meaning)
+    }
+
+    /// Whether it would relieve a tool of this gateway's file of its price, budgets and credential. Whoever may not entrust can
+    /// define a tool that has none, and the region does not know what the file says.
+    fn is_relieved(&self, (tenant, name): (&TenantId, &ToolName), read: &ToolDefinition) -> bool {
+        let own = self.own.get(tenant).and_then(|tenant| tenant.tools.get(name));
+        own.is_some_and(|own| own.is_entrusted()) && !read.is_entrusted()
     }
 
     /// Calls that begin from now on find the tenants that were touched as they are now.
@@ -244,7 +254,9 @@ tenants:
     budgets: { day_usd: '100' }
     agents: { bot: { budgets: { day_usd: '5' } } }
     tools:
-      pay: { upstream: 'https://file.example/v1', price: { per_call_usd: '1' } }
+      pay: { upstream: 'https://file.example/v1' }
+      llm: { upstream: 'https://model.example/v1', price: { per_call_usd: '1' } }
+      mail: { upstream: 'https://mail.example', budgets: { day_usd: '1' } }
   umbrella: { org: umbrella, region: eu-west-1, policy: { release: prod }, agents: {}, tools: {} }
 ";
 
@@ -304,7 +316,7 @@ tenants:
         let now = acme(&tenants);
         assert_eq!(host(&now, "pay").as_deref(), Some("region.example"));
         assert_eq!(host(&now, "crm").as_deref(), Some("region.example"));
-        let price = &now.tools.values().next_back().unwrap().price;
+        let price = &now.tools[&ToolName::parse("pay").unwrap()].price;
         assert_eq!(*price, Price::PerCall(MicroUsd::new(2_000_000)));
         // Whoever began before goes on with what it had.
         assert_eq!(host(&before, "pay").as_deref(), Some("file.example"));
@@ -343,6 +355,26 @@ tenants:
         tenants.extend(&[event(5, limits)]).unwrap();
         assert_eq!(acme(&tenants).unusable, aegis_config::Unusable::default());
         assert!(metrics.render().contains("aegis_definitions{standing=\"unusable\"} 0\n"));
+    }
+
+    #[test]
+    fn a_tool_of_the_file_is_not_relieved_of_its_price_or_budget_by_who_may_not_entrust() {
+        let (tenants, _) = of_region();
+        let free = "upstream: https://a.example\n";
+        let priced = "upstream: https://a.example\nprice: { per_call_usd: '0.5' }\n";
+        for (serial, name) in [(1, "llm"), (3, "mail")] {
+            let own = host(&acme(&tenants), name);
+            let is_unusable =
+                || acme(&tenants).unusable.tools.contains_key(&ToolName::parse(name).unwrap());
+            let change = Some((defined("acme", tool(name)), Some(free)));
+            tenants.extend(&[event(serial, change)]).unwrap();
+            assert!(own.is_some() && host(&acme(&tenants), name).is_none() && is_unusable());
+            // Only who may entrust can have defined this one.
+            let change = Some((defined("acme", tool(name)), Some(priced)));
+            tenants.extend(&[event(serial + 1, change)]).unwrap();
+            assert_eq!(host(&acme(&tenants), name).as_deref(), Some("a.example"));
+            assert!(!is_unusable());
+        }
     }
 
     #[test]

@@ -4,7 +4,6 @@
 
 use aegis_config::{ToolDefinition, limits_definition};
 use aegis_control_messages::problem::Problem;
-use aegis_decide::Price;
 use aegis_registry::{Defined, DefinitionText, Part};
 
 /// Whether the tool has a price, a budget or a credential.
@@ -12,9 +11,7 @@ pub(crate) fn tool(of: &Defined, text: &DefinitionText) -> Result<bool, Problem>
     let Part::Tool(name) = &of.part else { return Err(Problem::NotFound) };
     let file = format!("tools/{name}");
     let read = ToolDefinition::read(name, &file, text.as_str()).map_err(Problem::Definition)?;
-    let ToolDefinition { binding, credential } = read;
-    let is_free = binding.price == Price::Free && binding.limits.spend.is_empty();
-    Ok(!is_free || credential.is_some())
+    Ok(read.is_entrusted())
 }
 
 pub(crate) fn limits(text: &DefinitionText) -> Result<(), Problem> {
