@@ -78,8 +78,10 @@ impl Board {
         mut report: Report,
         now: Timestamp,
     ) -> Result<(), Problem> {
-        for refused in report.lines.iter_mut().filter_map(|line| line.refused.as_mut()) {
-            refused.why = refused.why.chars().take(REFUSAL_CHARS_MAX).collect();
+        let refused = report.lines.iter_mut().filter_map(|line| line.refused.as_mut());
+        let unusable = report.unusable.iter_mut().map(|it| &mut it.why);
+        for why in refused.map(|it| &mut it.why).chain(unusable) {
+            *why = why.chars().take(REFUSAL_CHARS_MAX).collect();
         }
         self.put(gateway.into(), Heard { at: now, by: None, report }, now)
     }
@@ -158,7 +160,7 @@ mod tests {
 
     fn report(build: &str) -> Report {
         let region = Region::parse("eu-west-1").unwrap();
-        Report { build: build.to_owned(), region, lines: Vec::new() }
+        Report { build: build.to_owned(), region, lines: Vec::new(), unusable: Vec::new() }
     }
 
     fn at(s: u64) -> Timestamp {

@@ -152,6 +152,7 @@ pub(crate) async fn show(State(control): State<Arc<Control>>) -> Response {
             "heard_by": heard.by.unwrap_or(own),
             "is_silent": heard.is_silent(now),
             "lines": lines.collect::<Vec<_>>(),
+            "unusable": heard.report.unusable,
         })
     });
     let gateways: Vec<_> = gateways.collect();

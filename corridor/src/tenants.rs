@@ -47,9 +47,24 @@ struct Meant {
 
 #[derive(Debug)]
 enum Meaning {
-    Tool(ToolName, Result<Arc<ToolBinding>, Leads>),
-    /// Where it is absent, the text could not be read.
-    Limits(Option<CallLimits>),
+    Tool(ToolName, Result<Arc<ToolBinding>, Barred>),
+    Limits(Result<CallLimits, String>),
+}
+
+/// A tool that may not be used, and why.
+#[derive(Debug)]
+struct Barred {
+    leads: Leads,
+    why: String,
+}
+
+/// A definition of the region that this gateway cannot follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnusableDefinition {
+    pub of: Defined,
+    /// The event of the registry that made it what it is.
+    pub changed: u64,
+    pub why: String,
 }
 
 /// Whether calls find anything else than before.
@@ -80,6 +95,16 @@ impl Tenants {
     /// The last event of the registry that is in here.
     pub fn serial(&self) -> u64 {
         self.held.lock().serial
+    }
+
+    /// What the region defines and calls are refused for, and why.
+    pub fn unusable(&self) -> Vec<UnusableDefinition> {
+        let held = self.held.lock();
+        let unusable = held.meant.iter().filter_map(|(of, Meant { changed, meaning })| {
+            let why = meaning.refused()?.to_owned();
+            Some(UnusableDefinition { of: of.clone(), changed: *changed, why })
+        });
+        unusable.collect()
     }
 
     /// All that the region defines, unless it is older than what is held.
@@ -128,12 +153,12 @@ impl Tenants {
     /// Reads what is new of a tenant that is served here; says whose it is.
     fn define(&self, held: &mut Held, definition: &Definition) -> Option<TenantId> {
         let Definition { of, changed, .. } = definition;
-        let allowed = self.allowed.as_ref().filter(|_| self.own.contains_key(&of.tenant))?;
+        let (allowed, own) = (self.allowed.as_ref()?, self.own.get(&of.tenant)?);
         if held.meant.get(of).is_some_and(|meant| meant.changed == *changed) {
             return None;
         }
         let meaning = match &of.part {
-            Part::Limits => limits(definition),
+            Part::Limits => Meaning::Limits(limits(own, definition)),
             Part::Tool(name) => self.tool(allowed, name, definition),
         };
         held.meant.insert(of.clone(), Meant { changed: *changed, meaning });
@@ -146,7 +171,7 @@ impl Tenants {
         let meaning = match read {
             Err(mistakes) => {
                 tracing::error!(%tenant, tool = %name, changed, %mistakes, "a tool of the region cannot be read, so its calls are refused");
-                Err(Leads::Anywhere)
+                Err(Barred { leads: Leads::Anywhere, why: mistakes.to_string() })
             }
             Ok(read) => {
                 let upstream = read.binding.upstream(&self.region).cloned();
@@ -156,7 +181,8 @@ impl Tenants {
                 };
                 bound.map(Arc::new).map_err(|why: NotAllowed| {
                     tracing::error!(%tenant, tool = %name, changed, %why, "a tool of the region may not be used here, so its calls are refused");
-                    upstream.map_or(Leads::Anywhere, Leads::To)
+                    let leads = upstream.map_or(Leads::Anywhere, Leads::To);
+                    Barred { leads, why: why.to_string() }
                 })
             }
         };
@@ -190,12 +216,29 @@ impl Tenants {
     }
 }
 
-fn limits(Definition { of, text, changed, .. }: &Definition) -> Meaning {
-    let tenant = &of.tenant;
-    let read = limits_definition("limits", text.as_str());
-    Meaning::Limits(read.map_err(|mistakes| {
+impl Meaning {
+    /// Why calls are refused for it, if they are.
+    fn refused(&self) -> Option<&str> {
+        match self {
+            Meaning::Tool(_, Err(Barred { why, .. })) | Meaning::Limits(Err(why)) => Some(why),
+            Meaning::Tool(_, Ok(_)) | Meaning::Limits(Ok(_)) => None,
+        }
+    }
+}
+
+fn limits(own: &Tenant, definition: &Definition) -> Result<CallLimits, String> {
+    let Definition { of: Defined { tenant, .. }, text, changed, .. } = definition;
+    let limits = limits_definition("limits", text.as_str()).map_err(|mistakes| {
         tracing::error!(%tenant, changed, %mistakes, "the region's limits cannot be read, so calls of the tenant are refused");
-    }).ok())
+        mistakes.to_string()
+    })?;
+    match own.limited_to(limits.clone()) {
+        Ok(_) => Ok(limits),
+        Err(error) => {
+            tracing::error!(%tenant, changed, %error, "the region's limits cannot be asked about, so calls of the tenant are refused");
+            Err(error.to_string())
+        }
+    }
 }
 
 /// A tenant with what the region defines in place of what its configuration says.
@@ -212,18 +255,16 @@ fn overlaid(own: &Arc<Tenant>, held: &Held) -> Arc<Tenant> {
             Meaning::Tool(name, Ok(binding)) => {
                 tenant.tools.insert(name.clone(), Arc::clone(binding));
             }
-            Meaning::Tool(name, Err(leads)) => {
+            Meaning::Tool(name, Err(Barred { leads, .. })) => {
                 tenant.tools.remove(name);
                 tenant.unusable.tools.insert(name.clone(), leads.clone());
             }
-            Meaning::Limits(None) => tenant.unusable.limits = true,
-            Meaning::Limits(Some(limits)) => match tenant.limited_to(limits.clone()) {
-                Ok(limited) => tenant = limited,
-                Err(error) => {
-                    tracing::error!(tenant = %own.id, %error, "the region's limits cannot be asked about, so calls of the tenant are refused");
-                    tenant.unusable.limits = true;
+            Meaning::Limits(limits) => {
+                match limits.as_ref().map(|it| tenant.limited_to(it.clone())) {
+                    Ok(Ok(limited)) => tenant = limited,
+                    Ok(Err(_)) | Err(_) => tenant.unusable.limits = true,
                 }
-            },
+            }
         }
     }
     Arc::new(tenant)
@@ -345,15 +386,22 @@ tenants:
             assert_eq!(host(&now, "pay"), None, "{text}");
             assert_eq!(now.unusable.tools.values().collect::<Vec<_>>(), [&leads]);
             assert!(metrics.render().contains("aegis_definitions{standing=\"unusable\"} 1\n"));
+            let told = tenants.unusable();
+            let [it] = told.as_slice() else { panic!("{told:?}") };
+            assert_eq!((&it.of, it.changed), (&defined("acme", tool("pay")), serial));
+            let names = if serial == 1 { "from_the_future" } else { "`none`" };
+            assert!(it.why.contains(names), "{}", it.why);
         }
         let limits = Some((defined("acme", Part::Limits), Some("from_the_future: 1\n")));
         tenants.extend(&[event(3, limits)]).unwrap();
         assert!(acme(&tenants).unusable.limits);
+        assert_eq!(tenants.unusable().len(), 2);
         let change = Some((defined("acme", tool("pay")), Some("upstream: https://a.example\n")));
         tenants.extend(&[event(4, change)]).unwrap();
         let limits = Some((defined("acme", Part::Limits), None));
         tenants.extend(&[event(5, limits)]).unwrap();
         assert_eq!(acme(&tenants).unusable, aegis_config::Unusable::default());
+        assert_eq!(tenants.unusable(), []);
         assert!(metrics.render().contains("aegis_definitions{standing=\"unusable\"} 0\n"));
     }
 

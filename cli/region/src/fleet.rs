@@ -31,7 +31,8 @@ enum FleetCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A line is `current`, `behind` (a later release has not decided yet), `refused` (it never will, and why), or `silent`: nothing
-was heard of that gateway for 15 seconds. Ask any voter: each tells the others what gateways report to it.
+was heard of that gateway for 15 seconds. `unusable` is a tool, or a tenant's limits, that the region defines and that gateway
+may not or cannot use: calls for it are refused. Ask any voter: each tells the others what gateways report to it.
 
 Examples:
   aegisctl fleet status
@@ -85,6 +86,8 @@ fn lines(told: &Value) -> Result<Vec<Value>, RegionError> {
         let of = gateway.get("lines").and_then(Value::as_array).into_iter().flatten();
         let before = lines.len();
         lines.extend(of.map(|line| row(gateway, line)));
+        let unusable = gateway.get("unusable").and_then(Value::as_array).into_iter().flatten();
+        lines.extend(unusable.map(|it| unusable_row(gateway, it)));
         if lines.len() == before {
             lines.push(row(gateway, &Value::Null));
         }
@@ -127,15 +130,38 @@ fn unheard(told: &Value) -> Vec<String> {
         .collect()
 }
 
-fn row(gateway: &Value, line: &Value) -> Value {
-    let part = |value: &Value, pointer| value.pointer(pointer).cloned().unwrap_or_default();
+fn part(value: &Value, pointer: &str) -> Value {
+    value.pointer(pointer).cloned().unwrap_or_default()
+}
+
+fn state(gateway: &Value, state: Value) -> Value {
     let is_silent = gateway.get("is_silent").and_then(Value::as_bool).unwrap_or(true);
-    let state = if is_silent { json!("silent") } else { part(line, "/state") };
+    if is_silent { json!("silent") } else { state }
+}
+
+/// A tool, or a tenant's limits, that this gateway refuses calls for.
+fn unusable_row(gateway: &Value, unusable: &Value) -> Value {
+    let text = |name: &str| unusable.get(name).and_then(Value::as_str);
+    let what = text("tool").map_or_else(|| "limits".to_owned(), |tool| format!("tool {tool}"));
+    json!({
+        "gateway": part(gateway, "/gateway"),
+        "tenant": part(unusable, "/tenant"),
+        "env": null,
+        "state": state(gateway, json!("unusable")),
+        "version": null,
+        "released": null,
+        "since": null,
+        "build": part(gateway, "/build"),
+        "why": format!("{what}: {}", text("why").unwrap_or_default()),
+    })
+}
+
+fn row(gateway: &Value, line: &Value) -> Value {
     json!({
         "gateway": part(gateway, "/gateway"),
         "tenant": part(line, "/tenant"),
         "env": part(line, "/environment"),
-        "state": state,
+        "state": state(gateway, part(line, "/state")),
         "version": part(line, "/version"),
         "released": part(line, "/released/version"),
         "since": part(line, "/since"),

@@ -110,10 +110,20 @@ fn the_fleet_is_shown_as_its_gateways_report_it() {
             "epoch": 3, "version": 7, "since_s": 1_800_000_000, "rollout": null,
             "refused": { "epoch": 4, "why": "test `lie` failed" },
         }],
+        "unusable": [{ "tenant": "acme", "tool": "crm", "version": 9, "why": "no such credential" }],
+        "of_a_later_build": true,
     });
     source.report("gw-1", &serde_json::from_value(report).unwrap()).unwrap();
     let told = region.says("", "fleet status");
-    for part in ["gw-1", "acme", "prod", "7", "2027-01-15", "test `lie` failed"] {
+    for part in [
+        "gw-1",
+        "acme",
+        "prod",
+        "7",
+        "2027-01-15",
+        "test `lie` failed",
+        "tool crm: no such credential",
+    ] {
         assert!(told.contains(part), "{part}: {told}");
     }
     let out = region.home.path("releases.jsonl");

@@ -10,16 +10,17 @@ use std::sync::Arc;
 use aegis_audit_chain::Hash;
 use aegis_config::{Config, PolicyExport, PolicySource, RegionRegistry};
 use aegis_control::Control;
-use aegis_corridor::{Corridor, clock};
+use aegis_corridor::{Corridor, clock, tenants::UnusableDefinition};
 use aegis_domain::TenantId;
 use aegis_identity::{KeySet, verify_jws_within};
 use aegis_ledger::LineKey;
 use aegis_policy_follow::{
     Export, FollowConfig, Follower, Http, Installer, Ready, Release, Report, Scope, Source,
-    SourceError,
+    SourceError, UnusableReport,
 };
 use aegis_policy_rollout::Observed;
 use aegis_policy_store::{Beside, Bundled, Released};
+use aegis_registry::{Defined, Part};
 use anyhow::Context as _;
 use tokio::runtime::Handle;
 
@@ -44,7 +45,8 @@ pub fn follow(
 ) -> anyhow::Result<Option<Follower>> {
     let config = &corridor.config;
     let lines = lines(config);
-    if lines.is_empty() {
+    // What the region defines is followed elsewhere; here it is told of.
+    if lines.is_empty() && config.definitions.is_none() {
         return Ok(None);
     }
     let (source, region_keys): (Arc<dyn Source>, KeySet) = match (&config.registry, here) {
@@ -148,6 +150,17 @@ impl Installer for Installed {
     fn observed(&self, line: &LineKey) -> Option<Observed> {
         let policy = self.corridor.policies.of(&line.tenant)?.current();
         policy.candidate.as_ref().map(|candidate| candidate.observed())
+    }
+
+    fn unusable(&self) -> Vec<UnusableReport> {
+        let told = |UnusableDefinition { of: Defined { tenant, part }, changed, why }| {
+            let tool = match part {
+                Part::Tool(name) => Some(name),
+                Part::Limits => None,
+            };
+            UnusableReport { tenant, tool, version: changed, why }
+        };
+        self.corridor.tenants.unusable().into_iter().map(told).collect()
     }
 }
 

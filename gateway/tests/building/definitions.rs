@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use aegis_control_client::ClientError;
 use aegis_domain::Reason;
-use aegis_testkit::{Building, Plan, Reply};
+use aegis_testkit::{Building, Plan, Region, Reply};
 use serde_json::{Value, json};
 
 use crate::GATEWAY;
@@ -191,4 +191,32 @@ async fn a_gateway_that_goes_by_its_file_heeds_no_definition() {
     house.region().put("/v1/tenants/acme/tools/plain", json!({ "text": text }));
     call(&house, "bot", "plain").await.is_ok();
     assert_eq!(house.plain_upstream().count(), 1);
+}
+
+#[tokio::test]
+async fn the_region_hears_which_gateways_cannot_use_what_it_defines_and_why() {
+    let first = region().await;
+    let _second = follower(&first).await;
+    let region = first.region();
+    region.put(CRM, tool_at(&first, "open.test", "credential: others"));
+    let version = region.get(CRM)["version"].clone();
+    let why = "the credential `others` is not for the tenant";
+    let unusable = json!([{ "tenant": "acme", "tool": "crm", "version": version, "why": why }]);
+    // No policy is released here: gateways tell of this all the same.
+    told_by_both(&region, &unusable).await;
+    region.put(CRM, tool_at(&first, "open.test", "credential: lent"));
+    told_by_both(&region, &json!([])).await;
+}
+
+async fn told_by_both(region: &Region, unusable: &Value) {
+    let begun = Instant::now();
+    loop {
+        let fleet = region.get("/v1/fleet");
+        let gateways = fleet["gateways"].as_array().unwrap();
+        if gateways.len() == 2 && gateways.iter().all(|it| it["unusable"] == *unusable) {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{fleet}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

@@ -26,7 +26,7 @@ use crate::keep::Keep;
 use crate::release::{Release, ReleaseError};
 use crate::report;
 use crate::source::{Scope, Source, SourceError};
-use crate::wire::{Page, Refused, Statement};
+use crate::wire::{Page, Refused, Statement, UnusableReport};
 
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
@@ -71,6 +71,11 @@ pub trait Installer: Send + Sync {
 
     /// What both versions of a rollout did since its stage began.
     fn observed(&self, line: &LineKey) -> Option<Observed>;
+
+    /// What else the region wants of this gateway and does not get.
+    fn unusable(&self) -> Vec<UnusableReport> {
+        Vec::new()
+    }
 }
 
 /// What is followed, and whom to believe.
@@ -81,6 +86,7 @@ pub struct FollowConfig {
     pub build: String,
     pub region: Region,
     pub region_keys: KeySet,
+    /// None where a gateway only tells of itself.
     pub lines: BTreeSet<LineKey>,
     /// Where the last known good is kept.
     pub directory: PathBuf,
@@ -289,6 +295,11 @@ impl Thread {
     }
 
     fn run(mut self, stopped: &Receiver<()>) {
+        if self.config.lines.is_empty() {
+            // Nothing is asked for, and an empty scope would be given everything. What is told of is told of as long.
+            stopped.recv().ok();
+            return;
+        }
         let mut retry = RETRY_MIN;
         loop {
             let wait = match self.ask() {

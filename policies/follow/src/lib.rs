@@ -24,5 +24,5 @@ pub use release::{Release, ReleaseError, written};
 pub use source::{Scope, Source, SourceError};
 pub use wire::{
     Authored, LineReport, Page, RELEASE_TYPE, RELEASES_TYPE, Refused, Report, RolloutReport,
-    Statement,
+    Statement, UnusableReport,
 };

@@ -17,6 +17,8 @@ use crate::source::Source;
 use crate::wire::{LineReport, Report, RolloutReport};
 
 const EVERY: Duration = Duration::from_secs(3);
+/// Whoever mends these sees the next.
+const UNUSABLE_TOLD_MAX: usize = 100;
 
 pub(crate) struct Teller {
     pub(crate) gateway: String,
@@ -50,7 +52,10 @@ impl Teller {
     fn report(&self) -> Report {
         let standings = self.standings.lock().clone();
         let lines = standings.into_iter().map(|(line, standing)| self.line(line, standing));
-        Report { build: self.build.clone(), region: self.region.clone(), lines: lines.collect() }
+        let (build, region, lines) = (self.build.clone(), self.region.clone(), lines.collect());
+        let mut unusable = self.installer.unusable();
+        unusable.truncate(UNUSABLE_TOLD_MAX);
+        Report { build, region, lines, unusable }
     }
 
     fn line(&self, line: LineKey, standing: Standing) -> LineReport {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use aegis_audit_chain::Hash;
-use aegis_domain::Region;
+use aegis_domain::{Region, TenantId, ToolName};
 use aegis_ledger::{LineKey, Pointer};
 use aegis_policy_rollout::Observed;
 use serde::{Deserialize, Serialize};
@@ -62,13 +62,26 @@ pub struct Page {
     pub gone: Vec<LineKey>,
 }
 
-/// What a gateway says of itself.
+/// What a gateway says of itself. One of a later build may say more, and is heard all the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Report {
     pub build: String,
     pub region: Region,
     pub lines: Vec<LineReport>,
+    /// What the region defines and this gateway refuses calls for; left out where nothing is, for builds before know no such word.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unusable: Vec<UnusableReport>,
+}
+
+/// A definition of the region that one gateway cannot follow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnusableReport {
+    pub tenant: TenantId,
+    /// `None` is the tenant's limits.
+    pub tool: Option<ToolName>,
+    /// The definition's: the event of the registry that made it what it is.
+    pub version: u64,
+    pub why: String,
 }
 
 /// What decides in one line, on one gateway.
