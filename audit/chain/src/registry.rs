@@ -9,6 +9,7 @@ use crate::frame::Frames;
 use crate::link::Walker;
 use crate::note::Verifier;
 use crate::record::{AnchorEntry, BornEntry, ClosedEntry, Entry, FailedEntry, HeadEntry, TornTail};
+use crate::roster::Roster;
 use crate::walk::{FileEnd, Step, leftover, walk_file};
 use crate::{Hash, Head, Origin};
 
@@ -45,6 +46,10 @@ pub enum RegistryFlaw {
     Key,
     #[error("the registry names {0}, which is not a stream of its own writer")]
     Foreign(Origin),
+    #[error(
+        "it says that {0} ended with another root, or other tenants, than were anchored at that size"
+    )]
+    Contradiction(Origin),
     #[error("no part of the registry is signed")]
     Unsigned,
 }
@@ -61,13 +66,38 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Every root that was signed of it, by size.
+    /// Every root that was signed of it, by size. What it signed itself stands, whatever the registry says of its end.
     pub fn signed_roots(&self) -> BTreeMap<u64, Hash> {
-        let mut roots: BTreeMap<u64, Hash> =
-            self.anchors.iter().map(|anchor| (anchor.size, anchor.root)).collect();
-        roots.extend(self.failed.as_ref().map(|failed| (failed.size, failed.root)));
-        roots.extend(self.closed.as_ref().map(|closed| (closed.size, closed.root)));
-        roots
+        let failed = self.failed.iter().map(|failed| (failed.size, failed.root));
+        let closed = self.closed.iter().map(|closed| (closed.size, closed.root));
+        let anchors = self.anchors.iter().map(|anchor| (anchor.size, anchor.root));
+        closed.chain(failed).chain(anchors).collect()
+    }
+
+    /// What the registry says of the tenants at its sizes.
+    pub fn signed_rosters(&self) -> BTreeMap<u64, Option<Roster>> {
+        let closed = self.closed.iter().map(|closed| (closed.size, closed.tenants));
+        let anchors = self.anchors.iter().map(|anchor| (anchor.size, anchor.tenants));
+        closed.chain(anchors).collect()
+    }
+
+    fn anchor_at(&self, size: u64) -> Option<&AnchorEntry> {
+        let at = self.anchors.binary_search_by_key(&size, |anchor| anchor.size).ok()?;
+        self.anchors.get(at)
+    }
+
+    /// Whether an end says another thing than an anchor of its size. The region key alone signs it, the stream's the anchor.
+    fn is_denied_by(&self, closed: &ClosedEntry) -> bool {
+        let said = |anchor: &AnchorEntry| (anchor.root, anchor.tenants);
+        // One that was found broken fails for that, and its anchors stand.
+        !closed.how.is_broken()
+            && (self
+                .anchor_at(closed.size)
+                .is_some_and(|it| said(it) != (closed.root, closed.tenants))
+                || self
+                    .failed
+                    .as_ref()
+                    .is_some_and(|it| it.size == closed.size && it.root != closed.root))
     }
 
     /// The last head the registry holds of the stream.
@@ -266,11 +296,17 @@ impl RegistryReader {
             }
             Entry::Failed(failed) => {
                 let stream = self.living(&failed.origin)?;
+                if stream.anchor_at(failed.size).is_some_and(|anchor| anchor.root != failed.root) {
+                    return Err(RegistryFlaw::Contradiction(failed.origin));
+                }
                 stream.failed = Some(failed);
                 Ok(())
             }
             Entry::Closed(closed) => {
                 let stream = self.living(&closed.origin)?;
+                if stream.is_denied_by(&closed) {
+                    return Err(RegistryFlaw::Contradiction(closed.origin));
+                }
                 stream.closed = Some(closed);
                 Ok(())
             }

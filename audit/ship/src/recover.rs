@@ -115,14 +115,21 @@ fn scan(
         }
     }
     let head = walker.head();
-    let last = stream.anchors.last().map(|anchor| (anchor.size, anchor.root));
+    let tenants = walker.roster_lines().roster();
+    let last = stream.anchors.last();
+    let is_other = last.is_some_and(|anchor| {
+        anchor.size == head.size && (anchor.root, anchor.tenants) != (head.root, tenants)
+    });
+    let failed = stream.failed.as_ref();
+    let is_other =
+        is_other || failed.is_some_and(|it| it.size == head.size && it.root != head.root);
     let how = match last {
-        Some((size, _)) if head.size < size => Ending::RolledBack,
-        Some((size, root)) if forked || (head.size == size && head.root != root) => Ending::Forked,
-        Some(_) | None if stream.failed.is_some() => Ending::IoError,
+        Some(anchor) if head.size < anchor.size => Ending::RolledBack,
+        Some(_) | None if forked || is_other => Ending::Forked,
+        Some(_) | None if failed.is_some() => Ending::IoError,
         Some(_) | None => Ending::Crashed,
     };
-    let (tenants, origin) = (walker.roster_lines().roster(), head.origin);
+    let origin = head.origin;
     Ok(ClosedEntry { origin, how, size: head.size, root: head.root, tenants, torn })
 }
 

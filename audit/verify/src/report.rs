@@ -254,16 +254,6 @@ impl Verdict {
             Verdict::Suspect => "SUSPECT",
         }
     }
-
-    /// The exit code of `aegisctl audit verify`.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Verdict::Pass => 0,
-            Verdict::Fail => 1,
-            Verdict::Incomplete => 2,
-            Verdict::Suspect => 3,
-        }
-    }
 }
 
 /// Everything a run found.
@@ -357,7 +347,6 @@ impl Report {
         let heads: Vec<String> = self.registries.iter().map(Head::checkpoint).collect();
         json!({
             "verdict": self.verdict().as_str(),
-            "exit_code": self.verdict().exit_code(),
             "records": self.records,
             "findings": findings,
             "gaps": gaps,

@@ -49,11 +49,7 @@ impl<'s> StreamCheck<'s> {
         (registry, region): (&'s Registry, &'s Verifier),
     ) -> Self {
         let expected = stream.signed_roots();
-        let mut rosters: BTreeMap<u64, Option<Roster>> =
-            stream.anchors.iter().map(|anchor| (anchor.size, anchor.tenants)).collect();
-        if let Some(closed) = &stream.closed {
-            rosters.insert(closed.size, closed.tenants);
-        }
+        let rosters = stream.signed_rosters();
         Self {
             stream,
             registry,

@@ -2,12 +2,13 @@
 //!
 //! Not here: comparing a log with them (`audit/verify`). Invariant: what is kept is replaced whole or not at all.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use aegis_audit_chain::Head;
 use aegis_audit_chain::note::split;
+use aegis_audit_chain::{Head, Origin};
 use aegis_audit_trust::Trust;
 
 use crate::EvidenceError;
@@ -27,12 +28,20 @@ pub fn recall(path: &Path) -> Result<Vec<Head>, EvidenceError> {
     }
 }
 
-/// Written beside and renamed, so that an interrupted run forgets nothing.
-pub fn memorise(path: &Path, heads: &[Head]) -> Result<(), EvidenceError> {
+/// Keeps the heads that a run read, and those of before for registries that it could not read. Written beside and renamed, so
+/// that an interrupted run forgets nothing.
+pub fn memorise(path: &Path, (before, read): (&[Head], &[Head])) -> Result<(), EvidenceError> {
+    let mut heads = BTreeMap::<&Origin, &Head>::new();
+    for head in before.iter().chain(read) {
+        let kept = heads.entry(&head.origin).or_insert(head);
+        if kept.size < head.size {
+            *kept = head;
+        }
+    }
     if heads.is_empty() {
         return Ok(());
     }
-    let heads: String = heads.iter().map(Head::checkpoint).collect();
+    let heads: String = heads.into_values().map(Head::checkpoint).collect();
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let written = fs::write(&beside, heads).and_then(|()| fs::rename(&beside, path));
@@ -81,6 +90,8 @@ fn notes(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use aegis_audit_chain::Hash;
+
     use super::*;
 
     #[test]
@@ -90,5 +101,25 @@ mod tests {
         assert_eq!(notes(&format!("{one}{other}")), [one, other]);
         assert_eq!(notes(&format!("{one}\n{other}\n")), [one, other]);
         assert!(notes("").is_empty());
+    }
+
+    fn head(registry: &str, size: u64) -> Head {
+        let origin = Origin::parse(&format!("a.example/eu-west-1/registry.{registry}/1")).unwrap();
+        Head { origin, size, root: Hash::of(b"root") }
+    }
+
+    #[test]
+    fn what_a_run_could_not_read_is_not_forgotten_and_nothing_kept_becomes_smaller() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("heads");
+        let keep = |read: &[Head]| {
+            let before = recall(&path).unwrap();
+            memorise(&path, (&before, read)).unwrap();
+            recall(&path).unwrap()
+        };
+        assert_eq!(keep(&[head("gw-1", 5), head("gw-2", 7)]), [head("gw-1", 5), head("gw-2", 7)]);
+        assert_eq!(keep(&[head("gw-1", 6)]), [head("gw-1", 6), head("gw-2", 7)]);
+        assert_eq!(keep(&[head("gw-2", 3)]), [head("gw-1", 6), head("gw-2", 7)]);
+        assert_eq!(keep(&[]), [head("gw-1", 6), head("gw-2", 7)]);
     }
 }

@@ -103,13 +103,14 @@ enum Deep {
 
 pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exit, Failure> {
     let trust = load_trust(&args.trust.clone().unwrap_or_else(|| home.trust()))?;
-    let mut remembered = args.remember.as_deref().map(recall).transpose()?.unwrap_or_default();
+    let before = args.remember.as_deref().map(recall).transpose()?.unwrap_or_default();
+    let mut remembered = before.clone();
     if let Some(heads) = &args.heads {
         remembered.extend(cosigned_heads(heads, &trust)?);
     }
     if let Some(package) = &args.tenant_package {
         let (answer, heads) = check_package(package, &trust, &remembered)?;
-        args.remember.as_deref().map_or(Ok(()), |path| memorise(path, &heads))?;
+        args.remember.as_deref().map_or(Ok(()), |path| memorise(path, (&before, &heads)))?;
         return evidence::show(Ok(answer), screen);
     }
     let from = args.log.as_ref().or(args.from.as_ref());
@@ -139,7 +140,7 @@ pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exi
     found.into_iter().for_each(|one| report.absorb(one));
     show(&report, screen)?;
     if let (Some(path), true) = (&args.remember, report.findings.is_empty()) {
-        memorise(path, &report.registries)?;
+        memorise(path, (&before, &report.registries))?;
     }
     Ok(exit(report.verdict()))
 }

@@ -35,7 +35,6 @@ fn first_finding(tamper: impl FnOnce(&Path)) -> Finding {
     tamper(dir.path());
     let report = verify(dir.path());
     assert_eq!(report.verdict(), Verdict::Fail, "{report:#?}");
-    assert_eq!(report.verdict().exit_code(), 1);
     report.findings[0].clone()
 }
 
@@ -249,7 +248,7 @@ fn records_that_contradict_each_other_are_suspect_though_every_signature_holds()
     journal.close().unwrap();
 
     let report = verify(dir.path());
-    assert_eq!((report.verdict(), report.verdict().exit_code()), (Verdict::Suspect, 3));
+    assert_eq!(report.verdict(), Verdict::Suspect);
     let found: Vec<_> =
         report.findings.iter().map(|one| (one.flaw.clone(), one.place.seq)).collect();
     assert_eq!(found, [(Flaw::OutcomeAlone, Some(4)), (Flaw::OutcomeOther, Some(6))]);

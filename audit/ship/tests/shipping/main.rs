@@ -11,6 +11,7 @@ mod crews;
 mod address;
 mod azure;
 mod bucket_attacks;
+mod contradicted;
 mod crashes;
 mod faults;
 mod fleet;

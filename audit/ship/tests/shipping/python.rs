@@ -8,7 +8,7 @@ use aegis_audit_verify::Verdict;
 
 use crate::support::{Place, STREAM, rewrite, trust, verify_local, wals};
 
-struct Python {
+pub(crate) struct Python {
     script: PathBuf,
     trust: tempfile::NamedTempFile,
 }
@@ -16,7 +16,7 @@ struct Python {
 impl Python {
     /// Finds Python, or says that it is absent; where `CI` is set, absence is a failure.
     #[expect(clippy::print_stderr, reason = "a skipped test must say so")]
-    fn find() -> Option<Self> {
+    pub(crate) fn find() -> Option<Self> {
         if Command::new("python3").arg("--version").output().is_err() {
             assert!(std::env::var_os("CI").is_none(), "python3 is not installed");
             eprintln!("skipped: python3 is not installed");
@@ -28,7 +28,7 @@ impl Python {
         Some(Self { script: vectors.join("verify.py"), trust: file })
     }
 
-    fn run(&self, words: &[&str]) -> (bool, String) {
+    pub(crate) fn run(&self, words: &[&str]) -> (bool, String) {
         let mut python = Command::new("python3");
         python.arg(&self.script).arg(self.trust.path()).args(words);
         let Output { status, stdout, .. } = python.output().unwrap();

@@ -379,12 +379,21 @@ def read_registry(vkey, records):
                 need(vouches(registry, one["origin"]), f"{registry}: names {one['origin']}, another writer's stream")
                 streams[one["origin"]] = (one["vkey"], {}, [])
             elif one["k"] in ("anchor", "stream_failed", "stream_closed"):
-                streams[one["origin"]][1][int(one["size"])] = one
+                note_head(streams[one["origin"]][1], one)
         waiting = []
     need(signed is not None and streams, f"{registry}: nothing is signed, and nothing is never valid")
     # The newest head is a record as well.
     REGISTRIES[vkey] = (signed + 1, max(int(origin.split("/")[3]) for origin in streams))
     return streams, signed
+
+
+def note_head(heads, one):
+    """Of one size there is one root; the region key alone says how a stream ended, the stream's own key signed an anchor."""
+    need(one.get("how") not in ("rolled_back", "forked"), f"{one['origin']}: was found {one.get('how')}")
+    before = heads.get(int(one["size"]), {})
+    for said in ("root", "tenants") if "stream_failed" not in (before.get("k"), one["k"]) else ("root",):
+        need(not before or before.get(said) == one.get(said), f"{one['origin']}: two heads of {one['size']} differ")
+    heads[int(one["size"])] = {**before, **one}
 
 
 def verify_log(vkeys, root, shipped):
@@ -445,7 +454,7 @@ def verify_registry(vkey, root, shipped):
                 said = head["k"] == "stream_failed" or head.get("tenants") == roster(origin, tenants)
                 need(said, f"{origin}: the head of {tree.size} names other tenants")
                 need(head["root"] == url64(tree.root()), f"{origin}: the root at {tree.size} is not the signed one")
-                if head["k"] == "anchor":
+                if "sig" in head:
                     check_blob(key, checkpoint(origin, tree.size, tree.root()), head["sig"])
             if fields and fields["k"] == "genesis":
                 need((fields["origin"], fields["vkey"]) == (origin, key), f"{origin}: another stream's birth")
