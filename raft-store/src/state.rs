@@ -148,12 +148,13 @@ impl Shared {
 
     pub(crate) fn apply(&self, id: LogId, batch: &Batch) {
         let mut state = self.state.write();
+        let before = state.ledger.registry().view().serial();
         let answers = state.ledger.apply(batch);
         state.applied = Some(id);
         self.check(&state, id);
         let now = (state.ledger.registry().view().serial(), state.ledger.released());
         drop(state);
-        answers.iter().for_each(|answer| self.remember(answer));
+        answers.iter().for_each(|answer| self.remember(answer, before));
         self.tell(now);
         let mut waiters = self.waiters.lock();
         for (command, answer) in batch.commands.iter().zip(answers) {
@@ -194,10 +195,15 @@ impl Shared {
         }
     }
 
-    /// A command that was sent again brings an event that is known.
-    fn remember(&self, answer: &Answer) {
+    /// A command that was sent again brings an event of before, and with it a gap: what came between is not at hand where it
+    /// was part of a snapshot, or of the state that this voter began with.
+    fn remember(&self, answer: &Answer, before: u64) {
         let Ok(Outcome::Registry(event)) = answer else { return };
+        if event.serial <= before {
+            return;
+        }
         let mut events = self.events.lock();
+        // Sent twice in one batch, it is answered twice.
         if events.back().is_some_and(|last| event.serial <= last.serial) {
             return;
         }

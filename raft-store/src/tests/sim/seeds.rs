@@ -64,6 +64,13 @@ fn what_a_leader_gave_up_is_not_left_out_of_what_it_sends() {
     assert!(report.broken.is_empty(), "{report:#?}");
 }
 
+/// A voter that begins with a state answers an old command again, and is then asked for what came after it.
+#[test]
+fn what_is_answered_again_leaves_no_gap_in_what_followers_are_told() {
+    let report = run(Plan::of(400_250));
+    assert!(report.broken.is_empty(), "{report:#?}");
+}
+
 #[test]
 fn a_seed_gives_the_same_run_again() {
     for seed in [3, 4] {
