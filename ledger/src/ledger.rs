@@ -171,8 +171,15 @@ impl Ledger {
 
     /// Takes the ledger out of the hands of a cluster that is lost: one voter of a new one goes on with it. No command,
     /// because nobody is left to agree.
-    pub fn take_over(&mut self, id: u64, address: &str) {
+    ///
+    /// The lost cluster may have gone further, and told so to those who follow. What they hold must not be taken for numbers of
+    /// this one, so its own begin where no earlier one came to: at the milliseconds of now.
+    pub fn take_over(&mut self, (id, address): (u64, &str), now: Timestamp) {
         self.voters.alone(id, address, self.latest);
+        let begins = now.unix_ms();
+        self.registry.begin_at(begins);
+        self.revision = begins.max(self.revision.saturating_add(1));
+        self.released = self.revision;
     }
 
     /// What tells whether two voters hold the same.

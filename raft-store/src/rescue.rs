@@ -149,7 +149,7 @@ fn take_over(
     (to, address): (&Identity, &str),
     last: LogId,
 ) -> Result<(), DiskError> {
-    ledger.take_over(to.node, address);
+    ledger.take_over((to.node, address), crate::host::now());
     let image = serde_json::to_vec(&ledger)?;
     let nodes = BTreeMap::from([(to.node, BasicNode::new(address))]);
     let members = openraft::Membership::new(vec![BTreeSet::from([to.node])], nodes);

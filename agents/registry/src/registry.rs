@@ -46,6 +46,11 @@ impl Registry {
         &self.view
     }
 
+    /// Goes on behind a number that events had which are lost; whoever follows is then told everything.
+    pub fn begin_at(&mut self, serial: u64) {
+        self.view.begin_at(serial);
+    }
+
     /// The codes that were handed out and not spent; some may have expired.
     pub fn codes(&self) -> impl Iterator<Item = &Code> {
         self.codes.values()

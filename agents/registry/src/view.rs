@@ -54,6 +54,10 @@ impl View {
         self.serial
     }
 
+    pub(crate) fn begin_at(&mut self, serial: u64) {
+        self.serial = serial.max(self.serial.saturating_add(1));
+    }
+
     /// The time of the last event; it never goes back.
     pub fn latest(&self) -> Timestamp {
         self.latest

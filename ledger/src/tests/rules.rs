@@ -186,7 +186,7 @@ fn a_ledger_that_was_taken_over_has_one_voter_and_gives_out_no_old_id() {
     for _ in 0..3 {
         desk.act(admit(), at(0)).unwrap();
     }
-    desk.ledger.take_over(2, "b:7400");
+    desk.ledger.take_over((2, "b:7400"), at(0));
     let voters = desk.ledger.voters();
     let left: Vec<_> = voters.iter().map(|(id, voter)| (id, &*voter.address)).collect();
     assert_eq!(left, [(2, "b:7400")]);
@@ -196,6 +196,23 @@ fn a_ledger_that_was_taken_over_has_one_voter_and_gives_out_no_old_id() {
     assert_eq!(desk.act(to(3), at(2)), Err(Refusal::Voter(VoterRefusal::Unknown)));
     desk.act(to(2), at(3)).unwrap();
     assert_eq!(&*desk.ledger.voters().get(2).unwrap().address, "c:7400");
+}
+
+/// Who follows may hold more of the lost cluster than the state that it is gone on with from.
+#[test]
+fn a_ledger_that_was_taken_over_numbers_on_from_where_no_lost_one_came_to() {
+    let mut desk = Desk::default();
+    desk.ledger.take_over((1, "a:7400"), at(100));
+    let begins = at(100).unix_ms();
+    let ledger = &desk.ledger;
+    let serial = ledger.registry().view().serial();
+    assert_eq!((serial, ledger.revision(), ledger.released()), (begins, begins, begins));
+    // The same state once more, a moment later; and by a clock that was set back.
+    for (now, least) in [(101, at(101).unix_ms()), (1, at(101).unix_ms() + 1)] {
+        desk.ledger.take_over((1, "a:7400"), at(now));
+        let ledger = &desk.ledger;
+        assert_eq!((ledger.registry().view().serial(), ledger.revision()), (least, least));
+    }
 }
 
 #[test]

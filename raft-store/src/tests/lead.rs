@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use aegis_ledger::Outcome;
 
@@ -180,5 +181,9 @@ async fn voters_ask_each_other_and_who_does_not_answer_is_named() {
     assert_eq!(told[&2].as_deref(), Some("to 2: 2"));
     assert_eq!((told.len(), &told[&3]), (2, &None), "nobody answers there");
     cluster.stop(2).await;
-    assert_eq!(ask(&cluster.nodes[&1]).await[&2], None);
+    // A connection that stood may bring one answer more.
+    let begun = Instant::now();
+    while ask(&cluster.nodes[&1]).await[&2].is_some() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "who stopped answers on");
+    }
 }

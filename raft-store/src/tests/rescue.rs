@@ -110,6 +110,10 @@ async fn a_backup_taken_while_others_write_is_restored_into_another_cluster() {
         Err(DiskError::Stranger { .. })
     ));
     let node = alone(to, home.path()).await;
+    // Whoever followed the lost cluster, however far, is told everything and nothing piecemeal.
+    let (held, revision) = (*leader.serial().borrow(), *leader.released().borrow());
+    assert!(node.events_after(held, 16).is_none() && node.events_after(held + 9, 16).is_none());
+    assert!(*node.serial().borrow() > held + 1_000 && *node.released().borrow() > revision + 1_000);
     assert!(node.ledger().tenants().get(&tenant("tenant-19")).is_some());
     assert!(node.ledger().tenants().get(&tenant("later")).is_none());
     write(&node, "new").await.unwrap();
