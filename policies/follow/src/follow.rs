@@ -326,22 +326,26 @@ impl Thread {
     fn ask(&mut self) -> Result<(), FollowError> {
         let signed = self.source.page(&self.scope, self.revision)?;
         let page = self.page(&signed)?;
-        let mut done = Ok(());
+        let (mut done, mut is_legible) = (Ok(()), true);
         let mut listed = BTreeSet::new();
         for signed in &page.releases {
-            match self.take(signed, page.at_s) {
-                Ok(line) => drop(listed.insert(line)),
-                Err(error) => done = Err(error),
+            match Statement::read(signed, &self.config.region_keys, &self.config.region) {
+                Ok(statement) => {
+                    listed.insert(statement.line.clone());
+                    done = self.take((statement, signed), page.at_s).and(done);
+                }
+                Err(error) => (done, is_legible) = (Err(error.into()), false),
             }
         }
-        done?;
+        // A line that cannot be taken is named all the same. Where one cannot be read, nobody knows which is left out.
         let is_gone = |line: &LineKey| match page.after {
-            None => !listed.contains(line),
+            None => is_legible && !listed.contains(line),
             Some(_) => page.gone.contains(line),
         };
         for line in self.config.lines.iter().filter(|line| is_gone(line)) {
             self.withdraw(line)?;
         }
+        done?;
         self.revision = Some(page.revision);
         Ok(())
     }
@@ -362,14 +366,12 @@ impl Thread {
         Ok(page)
     }
 
-    fn take(&self, signed: &str, at_s: u64) -> Result<LineKey, FollowError> {
-        let statement = Statement::read(signed, &self.config.region_keys, &self.config.region)?;
-        let line = statement.line.clone();
-        if self.config.lines.contains(&line) && self.is_news(&statement)? {
+    fn take(&self, (statement, signed): (Statement, &str), at_s: u64) -> Result<(), FollowError> {
+        if self.config.lines.contains(&statement.line) && self.is_news(&statement)? {
             let bundles = self.bundles(&statement)?;
             self.install(&Release::new((statement, signed), at_s, bundles)?)?;
         }
-        Ok(line)
+        Ok(())
     }
 
     /// Whether a statement says something that is not known here already.

@@ -2,7 +2,7 @@
 //!
 //! Not here: following a real region (`control/tests`). Invariant: whatever is refused, what decides goes on deciding.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -123,12 +123,20 @@ fn follow(voter: &Arc<Voter>, home: &Path) -> (Decides, Follower) {
 }
 
 fn following(voter: &Arc<Voter>, home: &Path, installer: Taking) -> (Decides, Follower) {
+    following_lines(voter, (home, [line()].into()), installer)
+}
+
+fn following_lines(
+    voter: &Arc<Voter>,
+    (home, lines): (&Path, BTreeSet<LineKey>),
+    installer: Taking,
+) -> (Decides, Follower) {
     let config = FollowConfig {
         gateway: "gw".to_owned(),
         build: "test".to_owned(),
         region: region("eu-west-1"),
         region_keys: KeySet::default().with(key(1).public_key().clone()).unwrap(),
-        lines: [line()].into(),
+        lines,
         directory: home.to_owned(),
         export: None,
     };
@@ -238,6 +246,25 @@ fn what_is_released_no_more_decides_after_a_restart_no_more_either() {
     drop(follower);
     let (decides, _follower) = follow(&Arc::new(Voter::default()), home.path());
     assert_eq!((*decides.lock(), kept(home.path())), (None, Vec::new()));
+}
+
+#[test]
+fn a_line_that_is_not_taken_keeps_no_other_from_being_withdrawn() {
+    let (voter, home) = (Arc::new(Voter::default()), tempfile::tempdir().unwrap());
+    let other = LineKey { tenant: TenantId::parse("globex").unwrap(), ..line() };
+    let of_other = |epoch| signed(&key(1), &Statement { line: other.clone(), ..statement(epoch) });
+    let lines = [line(), other.clone()].into();
+    let (_, follower) = following_lines(&voter, (home.path(), lines), Taking::default());
+    let both = vec![signed(&key(1), &statement(1)), of_other(5)];
+    voter.says(page(&key(1), ("eu-west-1", 5), both));
+    assert_eq!(follower.missing(), []);
+    // Where one cannot even be read, it may be the one that seems to be left out.
+    voter.says(page(&key(1), ("eu-west-1", 6), vec![signed(&key(2), &statement(2))]));
+    assert_eq!(follower.missing(), []);
+    // Older than what is held, as of a region that was restored.
+    voter.says(page(&key(1), ("eu-west-1", 7), vec![of_other(4)]));
+    let missing: Vec<_> = follower.missing().into_iter().map(|(line, _)| line).collect();
+    assert_eq!(missing, [line()]);
 }
 
 #[test]
