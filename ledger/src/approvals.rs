@@ -10,10 +10,12 @@ use aegis_registry::Actor;
 use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
-use crate::ledger::Desk;
+use crate::ledger::{Desk, MAKES_ROOM};
 use crate::wire::{instant, pairs, params};
 
-const APPROVALS_MAX: usize = 100_000;
+pub(crate) const APPROVALS_MAX: usize = 100_000;
+/// So that no tenant, whatever its agents ask, takes the room of the others.
+pub(crate) const TENANT_MAX: usize = 10_000;
 const RULES_MAX: usize = 64;
 const ROUTES_MAX: usize = 16;
 const ROUTE_BYTES_MAX: usize = 64;
@@ -107,7 +109,7 @@ pub enum ApprovalRefusal {
     Routes,
     #[error("a grant waits for a week at most")]
     TooLong,
-    #[error("the region holds all the approvals it can")]
+    #[error("the region, or the tenant, has all the approvals it can")]
     Full,
 }
 
@@ -234,10 +236,13 @@ impl Approvals {
         if expires_at > at.plus(LIFE_MAX) {
             return Err(ApprovalRefusal::TooLong);
         }
-        if self.0.len() >= APPROVALS_MAX {
+        if !self.has_room(&key.tenant, desk) {
             self.0.retain(|_, known| at < known.expires_at.plus(KEPT));
         }
-        if self.0.len() >= APPROVALS_MAX {
+        if desk.level >= MAKES_ROOM && !self.has_room(&key.tenant, desk) {
+            self.0.retain(|_, known| at < known.expires_at);
+        }
+        if !self.has_room(&key.tenant, desk) {
             return Err(ApprovalRefusal::Full);
         }
         let (raised_by, raised_at, changed) = (desk.by.clone(), at, desk.revision);
@@ -246,6 +251,18 @@ impl Approvals {
             Approval { params, rules, expires_at, state, raised_by, raised_at, call, changed };
         self.0.insert(key.clone(), approval);
         Ok(Outcome::Done)
+    }
+
+    fn has_room(&self, tenant: &TenantId, desk: &Desk<'_>) -> bool {
+        if self.0.len() >= APPROVALS_MAX {
+            return false;
+        }
+        if desk.level < MAKES_ROOM {
+            return true;
+        }
+        let first = ApprovalKey { tenant: tenant.clone(), id: DecisionId::new(0, [0; 10]) };
+        let own = self.0.range(first..).take_while(|(key, _)| key.tenant == *tenant);
+        own.take(TENANT_MAX).count() < TENANT_MAX
     }
 
     fn alive(

@@ -12,9 +12,20 @@ use serde::{Deserialize, Serialize};
 use crate::wire::{instant, pairs};
 use crate::{Answer, Refusal};
 
-/// For how long at least a command sent again is known again.
+/// For how long a command sent again is known again, as long as there is room.
 const REMEMBERED: Ttl = Ttl::from_s(24 * 60 * 60);
-const CLIENTS_MAX: usize = 100_000;
+/// And for how long at least, where there is none: longer than any copy is on its way, or anybody sends again unasked.
+const REMEMBERED_LEAST: Ttl = Ttl::from_s(10 * 60);
+pub(crate) const CLIENTS_MAX: usize = 100_000;
+/// How many give way at once, so that not every newcomer has all of them looked at.
+const GIVE_WAY: usize = CLIENTS_MAX / 10;
+
+/// Whether a newcomer's command must be possible also where there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pressing {
+    Yes,
+    No,
+}
 
 /// The last command of every client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,9 +45,7 @@ struct Last {
 impl Clients {
     /// What came of the command, if it is one that was applied.
     pub(crate) fn answer(&self, origin: &Origin) -> Option<Answer> {
-        let Some(last) = self.0.get(&origin.client) else {
-            return (self.0.len() >= CLIENTS_MAX).then_some(Err(Refusal::ClientsFull));
-        };
+        let last = self.0.get(&origin.client)?;
         match origin.serial.cmp(&last.serial) {
             std::cmp::Ordering::Greater => None,
             std::cmp::Ordering::Less => Some(Err(Refusal::Stale)),
@@ -44,6 +53,29 @@ impl Clients {
                 Some(last.answer.clone())
             }
             std::cmp::Ordering::Equal => Some(Err(Refusal::SerialReused)),
+        }
+    }
+
+    /// Whether what becomes of a command can be remembered.
+    pub(crate) fn have_room_for(&self, client: &ClientId) -> bool {
+        self.0.len() < CLIENTS_MAX || self.0.contains_key(client)
+    }
+
+    /// Forgets those that asked for nothing for the longest, but nobody before their time; one, whatever its time, where
+    /// `is_pressing`.
+    pub(crate) fn give_way(&mut self, now: Timestamp, is_pressing: Pressing) {
+        let mut by_age: Vec<_> = self.0.iter().map(|(client, last)| (last.at, client)).collect();
+        by_age.sort_unstable();
+        let is_over = |at: Timestamp| at.plus(REMEMBERED_LEAST) <= now;
+        let over = by_age.iter().take(GIVE_WAY).take_while(|(at, _)| is_over(*at)).count();
+        let least = match is_pressing {
+            Pressing::Yes => 1,
+            Pressing::No => 0,
+        };
+        let gone: Vec<_> =
+            by_age.iter().take(over.max(least)).map(|(_, client)| (*client).clone()).collect();
+        for client in gone {
+            self.0.remove(&client);
         }
     }
 

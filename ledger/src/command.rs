@@ -63,24 +63,8 @@ impl Action {
 
     /// Whether it takes something away from somebody, which must be possible also where nothing more fits.
     pub fn takes_back(&self) -> bool {
-        use aegis_registry::Action as Act;
         match self {
-            Action::Registry(act) => match act.as_ref() {
-                Act::Revoke { .. }
-                | Act::SetStanding { .. }
-                | Act::RetireKey { .. }
-                | Act::EndKeys { .. }
-                | Act::Define { text: None, .. } => true,
-                Act::Register { .. }
-                | Act::Amend { .. }
-                | Act::IssueCode { .. }
-                | Act::Enrol { .. }
-                | Act::AddKey { .. }
-                | Act::SetBudget { .. }
-                | Act::Define { text: Some(_), .. }
-                | Act::Adjust { .. }
-                | Act::NoteAdjusted { .. } => false,
-            },
+            Action::Registry(act) => act.takes_back(),
             Action::Voter(_) | Action::Session(SessionAct::End { .. }) => true,
             Action::Release(_)
             | Action::Approval(_)

@@ -8,7 +8,7 @@ use aegis_domain::Timestamp;
 use aegis_registry::Registry;
 use serde::{Deserialize, Serialize};
 
-use crate::clients::Clients;
+use crate::clients::{Clients, Pressing};
 use crate::wire::{hash, instant};
 use crate::{
     Action, Answer, Approvals, Batch, Command, Outcome, Refusal, Releases, Sessions, Streams,
@@ -17,8 +17,11 @@ use crate::{
 
 /// What this version of the ledger can do. A command that an older voter could not read waits until the level is raised.
 ///
-/// 2: takes the releases of another region. 3: takes definitions of tools and of limits.
-pub const FEATURE_LEVEL: u32 = 3;
+/// 2: takes the releases of another region. 3: takes definitions of tools and of limits. 4: clients give way to others, and
+/// approvals of one tenant leave room for those of the next.
+pub const FEATURE_LEVEL: u32 = 4;
+/// From here on what is full makes room by itself.
+pub(crate) const MAKES_ROOM: u32 = 4;
 /// How many commands lie between two looks for clients that may be forgotten.
 const FORGET_EVERY: u64 = 1_024;
 
@@ -74,6 +77,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) by: &'a aegis_registry::Actor,
     pub(crate) at: Timestamp,
     pub(crate) revision: u64,
+    /// What all voters can read.
+    pub(crate) level: u32,
 }
 
 impl Ledger {
@@ -129,7 +134,14 @@ impl Ledger {
         if let Some(answer) = self.clients.answer(&command.origin) {
             return answer;
         }
-        self.latest = self.latest.max(at);
+        let now = self.latest.max(at);
+        if !self.clients.have_room_for(&command.origin.client) {
+            self.make_room(command, now);
+            if !self.clients.have_room_for(&command.origin.client) {
+                return Err(Refusal::ClientsFull);
+            }
+        }
+        self.latest = now;
         self.revision = self.revision.saturating_add(1);
         let answer = self.act(command);
         self.clients.remember(&command.origin, &answer, self.latest);
@@ -139,9 +151,17 @@ impl Ledger {
         answer
     }
 
+    /// Voters of before did not, and must come to the same.
+    fn make_room(&mut self, command: &Command, now: Timestamp) {
+        if self.voters.level() >= MAKES_ROOM {
+            let pressing = if command.action.takes_back() { Pressing::Yes } else { Pressing::No };
+            self.clients.give_way(now, pressing);
+        }
+    }
+
     fn act(&mut self, command: &Command) -> Answer {
         let Self { latest, revision, .. } = *self;
-        let desk = Desk { by: &command.by, at: latest, revision };
+        let desk = Desk { by: &command.by, at: latest, revision, level: self.voters.level() };
         match &command.action {
             Action::Registry(action) => {
                 let command = aegis_registry::Command {

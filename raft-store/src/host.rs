@@ -30,7 +30,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await
 }
 
-/// By this machine's clock; a leader's is what counts.
+/// By this machine's clock, which may be wrong (`clocks`).
 pub(crate) fn now() -> Timestamp {
     #[cfg(test)]
     if let Some(now) = crate::tests::sim::host::now() {

@@ -5,6 +5,7 @@
 #![deny(clippy::wildcard_enum_match_arm, clippy::as_conversions)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+mod clocks;
 mod disk;
 mod host;
 mod lead;

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::error;
 
+use crate::clocks;
 use crate::disk::{Disk, DiskError, FILE, Identity, OnFatal};
 use crate::host::{self, now};
 use crate::log::LogStore;
@@ -180,7 +181,12 @@ impl Running {
         };
         let (desk, work) = proposer.open();
         let resigning = resign(raft.clone(), Arc::clone(&shared));
-        let tasks = vec![host::spawn(work).abort_handle(), host::spawn(resigning).abort_handle()];
+        let comparing = clocks::compare(identity.node, peers.clone(), Arc::clone(&shared));
+        let tasks = vec![
+            host::spawn(work).abort_handle(),
+            host::spawn(resigning).abort_handle(),
+            host::spawn(comparing).abort_handle(),
+        ];
         let answers = Slot::default();
         let server = Server {
             own: identity.clone(),

@@ -12,7 +12,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use crate::host::now;
 use crate::state::Shared;
 use crate::types::Raft;
 use crate::wire::message::{Request, Response};
@@ -147,7 +146,13 @@ impl Proposer {
             match metrics.current_leader {
                 Some(leader) if leader == metrics.id => {
                     let age = metrics.millis_since_quorum_ack.map(Duration::from_millis);
-                    return age.is_some_and(|age| age <= self.lease);
+                    if age.is_none_or(|age| age > self.lease) {
+                        return false;
+                    }
+                    if self.shared.time(leader).is_some() {
+                        return true;
+                    }
+                    tokio::time::sleep(RETRY_AFTER).await;
                 }
                 Some(_) => return true,
                 None => tokio::time::sleep(RETRY_AFTER).await,
@@ -190,7 +195,8 @@ impl Proposer {
             return false;
         }
         if leader == metrics.id {
-            let written = self.raft.client_write(Batch { at: now(), commands }).await;
+            let Some(at) = self.shared.time(leader) else { return false };
+            let written = self.raft.client_write(Batch { at, commands }).await;
             return written
                 .inspect_err(|error| debug!(%error, "a batch was not committed"))
                 .is_ok();

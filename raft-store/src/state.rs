@@ -12,6 +12,7 @@ use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use crate::clocks::Clocks;
 #[cfg(test)]
 use crate::tests::sim::{Bug, planted};
 use crate::types::{LogId, Membership};
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     serial: watch::Sender<u64>,
     /// When a leader was last heard; before the first time, when this node began.
     led: Mutex<Instant>,
+    clocks: Clocks,
     released: watch::Sender<u64>,
     /// Set while this leader lets nothing into the log, so that another can hold all of it.
     handing_over: AtomicBool,
@@ -60,6 +62,7 @@ impl Shared {
             checkpoints: Mutex::default(),
             serial,
             led: Mutex::new(Instant::now()),
+            clocks: Clocks::default(),
             released,
             handing_over: AtomicBool::new(false),
             dismissed: watch::Sender::new(false),
@@ -83,6 +86,10 @@ impl Shared {
         let mut dismissed = self.dismissed.subscribe();
         // Its sender lives as long as this.
         dismissed.wait_for(|known| *known).await.ok();
+    }
+
+    pub(crate) fn clocks(&self) -> &Clocks {
+        &self.clocks
     }
 
     pub(crate) fn note_led(&self) {

@@ -29,12 +29,22 @@ pub struct Status {
     pub checkpoint: Option<Checkpoint>,
     /// How long ago it last was in touch with the cluster: heard a leader, or, as one, a quorum.
     pub in_touch_ago: Duration,
+    /// By how many milliseconds the voters' clocks are ahead of the region's time, as far as they are known.
+    pub clocks_ahead_ms: BTreeMap<u64, i64>,
     /// What its file takes on disk, and what it may take.
     pub ledger_bytes: u64,
     pub ledger_bytes_max: u64,
 }
 
+/// Beyond this a clock is to be set right: tokens and approvals are judged by each machine's own.
+const APART_MAX_MS: u64 = 5_000;
+
 impl Status {
+    /// Whether some voter's clock is wrong.
+    pub fn are_clocks_apart(&self) -> bool {
+        self.clocks_ahead_ms.values().any(|ahead| ahead.unsigned_abs() > APART_MAX_MS)
+    }
+
     /// Whether it is time to look after the disk: four fifths are taken.
     pub fn is_nearly_full(&self) -> bool {
         self.ledger_bytes >= self.ledger_bytes_max.saturating_div(5).saturating_mul(4)
@@ -65,6 +75,7 @@ impl Node {
             quorum_heard_ago,
             checkpoint: self.running().shared.checkpoint(),
             in_touch_ago: quorum_heard_ago.unwrap_or_else(|| self.running().shared.led_ago()),
+            clocks_ahead_ms: self.running().shared.clocks_ahead_ms(metrics.id),
             ledger_bytes: self.ledger_bytes(),
             ledger_bytes_max: self.running().bytes_max,
         }

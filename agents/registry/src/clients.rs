@@ -16,6 +16,8 @@ use crate::{Command, Event, Refusal, instant};
 
 /// For how long a command sent again is known again.
 pub(crate) const REMEMBERED: Ttl = Ttl::from_s(24 * 60 * 60);
+/// For how long at least, where others want its place: longer than any copy is on its way, or anybody sends again unasked.
+const REMEMBERED_LEAST: Ttl = Ttl::from_s(10 * 60);
 
 /// Who numbers commands: a process, or one `Idempotency-Key`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -73,6 +75,15 @@ impl Last {
             std::cmp::Ordering::Equal if *request == self.request => Ok(Some(&self.event)),
             std::cmp::Ordering::Equal => Err(Refusal::SerialReused),
         }
+    }
+
+    /// When it was sent, and by whom, to put them in order.
+    pub(crate) fn age(&self) -> (Timestamp, &ClientId) {
+        (self.at, &self.client)
+    }
+
+    pub(crate) fn gives_way(&self, now: Timestamp) -> bool {
+        self.at.plus(REMEMBERED_LEAST) <= now
     }
 
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {

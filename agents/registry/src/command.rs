@@ -103,6 +103,28 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Whether it takes something away from somebody, which must be possible also where nothing more fits.
+    pub fn takes_back(&self) -> bool {
+        match self {
+            Action::Revoke { .. }
+            | Action::SetStanding { .. }
+            | Action::RetireKey { .. }
+            | Action::EndKeys { .. }
+            | Action::Define { text: None, .. } => true,
+            Action::Register { .. }
+            | Action::Amend { .. }
+            | Action::IssueCode { .. }
+            | Action::Enrol { .. }
+            | Action::AddKey { .. }
+            | Action::SetBudget { .. }
+            | Action::Define { text: Some(_), .. }
+            | Action::Adjust { .. }
+            | Action::NoteAdjusted { .. } => false,
+        }
+    }
+}
+
 /// An agent to register.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -26,7 +26,7 @@ const TOOLS_MAX: u64 = 200;
 /// Over all tenants: 2,000 definitions of the greatest length.
 const DEFINITION_BYTES_MAX: usize = 32 * 1_024 * 1_024;
 const ADJUSTMENTS_MAX: usize = 100_000;
-const CLIENTS_MAX: usize = 100_000;
+pub(crate) const CLIENTS_MAX: usize = 100_000;
 const LABELS_MAX: usize = 64;
 /// Room for what people write about an agent: a purpose, a ticket, a team.
 const ATTRIBUTE_BYTES_MAX: usize = 256;
@@ -126,7 +126,7 @@ impl Registry {
             if let Some(event) = last.answer(command)? {
                 return Ok(Decided::Before(event.clone()));
             }
-        } else if self.clients.len() >= CLIENTS_MAX {
+        } else if !self.has_room_for_another(command, now) {
             return Err(Refusal::Full);
         }
         let at = now.max(self.view.latest());
@@ -135,6 +135,13 @@ impl Registry {
         let changes = desk.changes(&command.action)?;
         let event = Event { serial, at, by: command.by.clone(), changes };
         Ok(Decided::Now(Box::new(Entry { origin: command.origin.clone(), event })))
+    }
+
+    /// Whether one more client can be remembered, or another has had its time. What takes something back is not refused for it.
+    fn has_room_for_another(&self, command: &Command, now: Timestamp) -> bool {
+        self.clients.len() < CLIENTS_MAX
+            || command.action.takes_back()
+            || self.clients.values().any(|last| last.gives_way(now))
     }
 }
 

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::clients::Last;
-use crate::listed::{self, file};
+use crate::decide::CLIENTS_MAX;
+use crate::listed::{self, Listed as _, file};
 use crate::{
     Adjustment, Change, ClientId, Code, CodeHash, Command, Decided, Defined, Definition,
     Definitions, Entry, Event, Part, Refusal, View,
@@ -134,6 +135,11 @@ impl Registry {
         self.adjustments.retain(|_, adjustment| !adjustment.is_over(event.at));
         self.clients.retain(|_, last| !last.is_over(event.at));
         file(&mut self.clients, Last::new(&entry.origin, event.clone()));
+        // Whoever decided has seen that it may.
+        while self.clients.len() > CLIENTS_MAX {
+            let oldest = self.clients.values().min_by_key(|last| last.age()).map(Last::name);
+            oldest.and_then(|client| self.clients.remove(&client));
+        }
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use crate::machine::{Machine, MachineCommand};
 use crate::region::{Access, RegionError};
 use crate::{Told, files};
 
-const COLUMNS: [&str; 5] = ["id", "role", "address", "reads", "held"];
+const COLUMNS: [&str; 6] = ["id", "role", "address", "reads", "held", "clock_ahead_ms"];
 
 /// Look after the voters that keep the region's ledger.
 #[derive(Debug, Args)]

@@ -36,6 +36,10 @@ pub enum LedgerError {
         "not all voters are up to date, so nothing was changed: run `aegisctl cluster raise` once they are"
     )]
     Level,
+    #[error(
+        "more clients than the ledger can remember have sent commands; nothing was changed: send it again in some minutes"
+    )]
+    Crowded,
     #[error("nothing was changed")]
     NoRecord(#[source] ChronicleError),
     #[error("the change was made, but it is not on record")]
@@ -63,7 +67,7 @@ impl From<aegis_ledger::Refusal> for LedgerError {
             Part::Registry(refusal) => LedgerError::Refused(refusal),
             Part::Stale => LedgerError::Refused(Refusal::Stale),
             Part::SerialReused => LedgerError::Refused(Refusal::SerialReused),
-            Part::ClientsFull => LedgerError::Refused(Refusal::Full),
+            Part::ClientsFull => LedgerError::Crowded,
             Part::Release(_)
             | Part::Approval(_)
             | Part::Session(_)

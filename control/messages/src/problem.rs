@@ -154,7 +154,8 @@ impl From<LedgerError> for Problem {
             | LedgerError::Unknown
             | LedgerError::TooLarge
             | LedgerError::Full
-            | LedgerError::Level => Problem::Ledger(error),
+            | LedgerError::Level
+            | LedgerError::Crowded => Problem::Ledger(error),
         }
     }
 }
@@ -284,6 +285,7 @@ fn unwritten(error: &LedgerError) -> &'static str {
         LedgerError::Unknown => "unknown",
         LedgerError::Full => "ledger-full",
         LedgerError::Level => "level",
+        LedgerError::Crowded => "crowded",
         LedgerError::Refused(_)
         | LedgerError::Gone
         | LedgerError::TooLarge
@@ -402,7 +404,7 @@ fn declined(refusal: &aegis_ledger::Refusal) -> (StatusCode, &'static str) {
         }
         Declined::Stale => refused(Refusal::Stale),
         Declined::SerialReused => refused(Refusal::SerialReused),
-        Declined::ClientsFull => refused(Refusal::Full),
+        Declined::ClientsFull => (StatusCode::SERVICE_UNAVAILABLE, "crowded"),
     }
 }
 

@@ -63,6 +63,8 @@ fn alarm(status: &Status) -> Option<&'static str> {
         Some("ledger-full")
     } else if status.is_nearly_full() {
         Some("ledger-nearly-full")
+    } else if status.are_clocks_apart() {
+        Some("clocks-apart")
     } else {
         None
     }
@@ -83,6 +85,7 @@ fn listed(control: &Control) -> Vec<Value> {
             "role": role(&status, id),
             "reads": voter.level,
             "held": status.held.get(&id).copied().flatten(),
+            "clock_ahead_ms": status.clocks_ahead_ms.get(&id),
         })
     };
     voters.map(member).collect()

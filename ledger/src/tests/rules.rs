@@ -244,3 +244,63 @@ fn a_voter_cosigns_with_one_key_at_a_time_and_none_is_forgotten() {
     assert_eq!(*desk.ledger.voters().cosigner(1).unwrap().key, *key(3, "r/voters/1"));
     assert!(desk.ledger.voters().cosigner(2).is_none());
 }
+
+fn founded() -> Desk {
+    let mut desk = Desk::default();
+    desk.act(Action::Voter(VoterAct::Admit { address: "a:7400".into() }), at(1)).unwrap();
+    desk.act(Action::Voter(VoterAct::Reads { id: 1, level: FEATURE_LEVEL }), at(1)).unwrap();
+    desk.act(Action::Voter(VoterAct::Raise { level: FEATURE_LEVEL }), at(1)).unwrap();
+    desk
+}
+
+fn crowd(desk: &mut Desk, now: u64) {
+    for number in 0..crate::clients::CLIENTS_MAX {
+        desk.send(command(&format!("{now}/{number}"), 1, grant(9)), at(now)).unwrap_err();
+    }
+}
+
+#[test]
+fn clients_that_ask_no_more_give_way_and_what_takes_back_waits_for_nobody() {
+    let mut desk = founded();
+    let unknown = refused(ApprovalRefusal::Unknown);
+    crowd(&mut desk, 1);
+    let full = Err(Refusal::ClientsFull);
+    assert_eq!(desk.send(command("late", 1, grant(9)), at(600)), full, "none had its time");
+    let dismiss = Action::Voter(VoterAct::Dismiss { id: 9 });
+    let gone = Err(Refusal::Voter(VoterRefusal::Unknown));
+    assert_eq!(desk.send(command("presses", 1, dismiss), at(600)), gone);
+
+    assert_eq!(desk.send(command("late", 1, grant(9)), at(601)), unknown);
+    // A tenth gave way at once, so there is room for as many.
+    assert_eq!(desk.send(command("later", 1, grant(9)), at(601)), unknown);
+    assert_eq!(desk.act(grant(9), at(601)), refused(ApprovalRefusal::Unknown), "known all along");
+}
+
+#[test]
+fn until_the_level_is_raised_a_crowd_is_refused_as_it_always_was() {
+    let mut desk = Desk::default();
+    crowd(&mut desk, 1);
+    let full = Err(Refusal::ClientsFull);
+    assert_eq!(desk.send(command("late", 1, grant(9)), at(9 * 86_400)), full);
+}
+
+#[test]
+fn a_tenant_that_asks_for_ever_leaves_room_for_the_next() {
+    use crate::approvals::TENANT_MAX;
+    let mut desk = founded();
+    let first = u64::try_from(TENANT_MAX).unwrap();
+    for number in 0..first {
+        desk.act(ask(number, at(60)), at(1)).unwrap();
+    }
+    assert_eq!(desk.act(ask(first, at(60)), at(2)), refused(ApprovalRefusal::Full));
+    let Action::Approval(ApprovalAct::Ask { key, params, rules, expires_at, call }) =
+        ask(first, at(60))
+    else {
+        unreachable!()
+    };
+    let key = ApprovalKey { tenant: TenantId::parse("next").unwrap(), ..key };
+    let next = ApprovalAct::Ask { key, params, rules, expires_at, call };
+    desk.act(Action::Approval(next), at(2)).unwrap();
+    desk.act(ask(first, at(120)), at(60)).unwrap();
+    assert_eq!(desk.ledger.approvals().iter(None).count(), 1, "what expired gave way");
+}

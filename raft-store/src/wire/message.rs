@@ -53,6 +53,8 @@ pub(crate) enum Request {
     ReadIndex,
     /// Whoever runs a voter asks whoever runs another.
     Ask(String),
+    /// What time is it? Asked of no voter of a version that did not know the question.
+    Clock,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -66,6 +68,8 @@ pub(crate) enum Response {
     Done,
     ReadIndex(Option<u64>),
     Said(String),
+    /// By the voter's own clock, in nanoseconds since 1970.
+    Clock(u64),
     /// It could not be done; the text is for a log.
     Failed(String),
     /// Whoever asks was taken out, and ids are never given out twice.

@@ -164,7 +164,10 @@ impl Server {
                 Response::Failed("another voter is about to lead".into())
             }
             Request::Propose(commands) => {
-                let batch = aegis_ledger::Batch { at: now(), commands };
+                let Some(at) = self.shared.time(self.own.node) else {
+                    return Response::Failed("too few voters' clocks are known".into());
+                };
+                let batch = aegis_ledger::Batch { at, commands };
                 match self.raft.client_write(batch).await {
                     Ok(_) => Response::Proposed,
                     Err(error) => failed(&error),
@@ -182,6 +185,7 @@ impl Server {
                 Ok(index) => Response::ReadIndex(index),
                 Err(error) => failed(&error),
             },
+            Request::Clock => Response::Clock(now().unix_ns()),
             Request::Ask(question) => match self.answers.get() {
                 Some(answers) => Response::Said(answers.answer(&question)),
                 None => Response::Failed("nobody answers here".into()),

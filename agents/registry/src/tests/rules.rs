@@ -300,3 +300,38 @@ fn gateways_that_ask_in_the_words_of_identity_are_told_the_same() {
         assert_eq!(taken.check(&verified).is_err(), revoked, "{tenant} {agent} {jti}");
     }
 }
+
+/// A registry that remembers as many clients as it can, all of which sent a command at `now`.
+fn crowded(now: Timestamp) -> Desk {
+    let mut desk = Desk::default();
+    desk.register("pay-bot", "a", at(0));
+    desk.register("other", "b", at(0));
+    let event = Event { serial: 1, at: now, by: Actor::parse("tester").unwrap(), changes: vec![] };
+    for number in desk.registry.clients.len()..crate::decide::CLIENTS_MAX {
+        let client = ClientId::of(&number.to_be_bytes());
+        let origin = Origin { client: client.clone(), serial: 1, request: Fingerprint::of(b"") };
+        desk.registry.clients.insert(client, crate::clients::Last::new(&origin, event.clone()));
+    }
+    desk
+}
+
+#[test]
+fn clients_that_ask_no_more_give_way_and_what_takes_back_waits_for_nobody() {
+    let mut desk = crowded(at(1));
+    let mut stranger = |action, now| {
+        let mut command = desk.command(action);
+        command.origin.client = ClientId::of(format!("stranger-{}", desk.serial).as_bytes());
+        let done = desk.registry.apply(&command, now).map(drop);
+        (done, desk.registry.clients.len())
+    };
+    let issue = || Action::IssueCode { agent: name("pay-bot"), seen: None, code: code("c") };
+    let suspend = || {
+        let (agent, standing) = (name("other"), Standing::Disabled);
+        Action::SetStanding { agent, seen: None, standing }
+    };
+    // The first of them sent its command at 0.
+    assert_eq!(stranger(issue(), at(599)), (Err(Refusal::Full), crate::decide::CLIENTS_MAX));
+    assert_eq!(stranger(suspend(), at(599)), (Ok(()), crate::decide::CLIENTS_MAX));
+    assert_eq!(stranger(issue(), at(600)), (Err(Refusal::Full), crate::decide::CLIENTS_MAX));
+    assert_eq!(stranger(issue(), at(601)), (Ok(()), crate::decide::CLIENTS_MAX));
+}

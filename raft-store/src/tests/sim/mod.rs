@@ -4,6 +4,7 @@
 //! (`tests/`). Invariant: a seed that fails is printed, and `AEGIS_SIM_SEED` runs it again, event for event.
 
 mod clients;
+mod clocks;
 mod disk;
 mod faults;
 mod followers;

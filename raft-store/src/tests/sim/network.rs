@@ -43,6 +43,8 @@ pub(crate) struct Network(Arc<Mutex<Inner>>);
 
 struct Inner {
     dice: Dice,
+    /// Of what is asked of clocks, so that the luck of everything else is left alone.
+    clock_dice: Dice,
     weather: Weather,
     /// From whom nothing reaches whom.
     cuts: BTreeSet<(u64, u64)>,
@@ -56,6 +58,19 @@ impl std::fmt::Debug for Inner {
     }
 }
 
+/// Whose dice are rolled.
+#[derive(Clone, Copy)]
+enum Luck {
+    OfAll,
+    OfClocks,
+}
+
+const CLOCK_LUCK: u64 = 0x0063_6c6f_636b_7321;
+
+fn asks_clock(envelope: &Envelope) -> bool {
+    matches!(envelope.request, Request::Clock)
+}
+
 fn silent() -> PeerError {
     PeerError::Dial(io::ErrorKind::TimedOut.into())
 }
@@ -63,7 +78,9 @@ fn silent() -> PeerError {
 impl Network {
     pub(crate) fn new(dice: Dice, oracle: Oracle) -> Self {
         let (cuts, doors) = (BTreeSet::new(), BTreeMap::new());
-        Self(Arc::new(Mutex::new(Inner { dice, weather: Weather::FAIR, cuts, doors, oracle })))
+        let clock_dice = Dice(dice.0 ^ CLOCK_LUCK);
+        let weather = Weather::FAIR;
+        Self(Arc::new(Mutex::new(Inner { dice, clock_dice, weather, cuts, doors, oracle })))
     }
 
     pub(crate) fn open(&self, host: &Host, server: Server) {
@@ -90,7 +107,8 @@ impl Network {
             let (oracle, twice) = {
                 let mut inner = self.0.lock();
                 let twice = inner.weather.twice_percent;
-                (inner.oracle.clone(), inner.dice.chance(twice))
+                let is_twice = !asks_clock(&envelope) && inner.dice.chance(twice);
+                (inner.oracle.clone(), is_twice)
             };
             oracle.overhear(&envelope, &message);
             let (told, answer) = oneshot::channel();
@@ -104,11 +122,15 @@ impl Network {
     }
 
     /// How long a message is under way, if it arrives.
-    fn leg(&self, from: u64, to: u64) -> (Duration, bool) {
+    fn leg(&self, (from, to): (u64, u64), luck: Luck) -> (Duration, bool) {
         let mut inner = self.0.lock();
         let Weather { delay_ms, lost_percent, .. } = inner.weather;
-        let delay = inner.dice.between(delay_ms.0, delay_ms.1);
-        let is_lost = inner.dice.chance(lost_percent) || inner.cuts.contains(&(from, to));
+        let dice = match luck {
+            Luck::OfAll => &mut inner.dice,
+            Luck::OfClocks => &mut inner.clock_dice,
+        };
+        let (delay, is_lost) = (dice.between(delay_ms.0, delay_ms.1), dice.chance(lost_percent));
+        let is_lost = is_lost || inner.cuts.contains(&(from, to));
         (Duration::from_millis(delay), !is_lost)
     }
 
@@ -121,7 +143,8 @@ impl Network {
         let envelope: Envelope = serde_json::from_slice(&message).unwrap();
         let (from, to) = (envelope.from, envelope.to);
         let door = self.0.lock().doors.get(&to).cloned();
-        let (delay, arrives) = self.leg(from, to);
+        let luck = if asks_clock(&envelope) { Luck::OfClocks } else { Luck::OfAll };
+        let (delay, arrives) = self.leg((from, to), luck);
         sleep(delay).await;
         let answer = match door {
             Some((host, server)) if arrives && !host.is_off() => {
@@ -140,7 +163,7 @@ impl Network {
             None => return,
         };
         let answer = serde_json::to_vec(&answer).unwrap();
-        let (delay, arrives) = self.leg(to, from);
+        let (delay, arrives) = self.leg((to, from), luck);
         sleep(delay).await;
         if arrives {
             drop(told.send(Ok(serde_json::from_slice(&answer).unwrap())));
