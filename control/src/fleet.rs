@@ -4,6 +4,7 @@
 //! no matter for the ledger: voters ask each other for them when somebody wants to know. Invariant: a report says what is; it
 //! changes nothing.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -86,10 +87,10 @@ impl Fleet {
 
 #[async_trait]
 impl Observations for Fleet {
-    /// The sum over gateways, and the slowest of them. One that is silent, or not in this stage yet, has seen nothing of it.
+    /// The sum over gateways, and the slowest of them. One that is not in this stage yet has seen nothing of it; what one saw that
+    /// fell silent stays seen, or a candidate that takes gateways down would have no witness.
     async fn observed(&self, watched: &Watched) -> Option<Observed> {
         self.gather().await;
-        let now = clock::now();
         let stage = u32::try_from(watched.stage).ok()?;
         let is_it = |report: &&RolloutReport| {
             let since_ns = watched.since.unix_ns();
@@ -97,14 +98,25 @@ impl Observations for Fleet {
                 == (watched.rollout.as_ref(), stage, since_ns)
         };
         let fleet = self.board.all();
-        let heard = fleet.values().filter(|heard| !heard.is_silent(now));
-        let lines = heard.flat_map(|heard| &heard.report.lines);
+        let lines = fleet.values().flat_map(|heard| &heard.report.lines);
         let of = lines.filter(|line| line.line == watched.line);
         let seen = of.filter_map(|line| line.rollout.as_ref()).filter(is_it);
         seen.map(|report| report.observed).reduce(|one, other| Observed {
             stable: sum(one.stable, other.stable),
             candidate: sum(one.candidate, other.candidate),
         })
+    }
+
+    /// Of those that are still heard: one that is gone for good holds nothing up.
+    async fn refusing(&self, watched: &Watched, epoch: u64) -> Option<Box<str>> {
+        self.gather().await;
+        let now = clock::now();
+        let is_it = |told: &LineReport| {
+            told.line == watched.line && told.refused.as_ref().is_some_and(|it| it.epoch == epoch)
+        };
+        let fleet = self.board.all().into_iter();
+        let mut heard = fleet.filter(|(_, heard)| !heard.is_silent(now));
+        heard.find(|(_, heard)| heard.report.lines.iter().any(is_it)).map(|(gateway, _)| gateway)
     }
 }
 
@@ -176,11 +188,12 @@ impl Control {
         let ledger = self.node.ledger();
         let pointer = ledger.releases().line(&told.line).and_then(|line| line.pointer());
         let released = pointer.map(|pointer| (pointer.epoch, pointer.choice.active));
-        let is_behind = released.is_some_and(|(epoch, _)| epoch > told.epoch);
-        let state = match (&told.refused, is_behind) {
-            (Some(_), true) => "refused",
-            (None, true) => "behind",
-            (_, false) => "current",
+        let order = released.map(|(epoch, _)| epoch.cmp(&told.epoch));
+        let state = match (order, &told.refused) {
+            (Some(Ordering::Greater), Some(_)) => "refused",
+            (Some(Ordering::Greater), None) => "behind",
+            (Some(Ordering::Less), _) => "ahead",
+            (Some(Ordering::Equal) | None, _) => "current",
         };
         json!({
             "tenant": told.line.tenant,

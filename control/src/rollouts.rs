@@ -1,8 +1,8 @@
-//! What moves rollouts on: every voter looks at those under way each second and proposes what gateways told it they saw.
+//! What moves rollouts on: the voter that leads looks at those under way each second, and proposes what gateways told the voters
+//! that they saw. A rollout that a gateway refuses is paused.
 //!
-//! Not only the leader, because a gateway reports to the node it follows, which may be another. Not here: when a stage ends
-//! and a guard is breached (`policies/rollout`), and what gateways report. Invariant: nothing is kept here, so any voter goes
-//! on from the ledger; of those that propose at once the ledger takes one.
+//! Not here: when a stage ends and a guard is breached (`policies/rollout`), and what gateways report. Invariant: nothing is kept
+//! here, so any voter goes on from the ledger; of two that propose at once the ledger takes one.
 
 use std::fmt;
 use std::time::Duration;
@@ -62,6 +62,9 @@ impl Watched {
 pub trait Observations: Send + Sync + fmt::Debug {
     /// What they did since the stage began, over all gateways; `None` where nobody can say, and then nothing moves on.
     async fn observed(&self, watched: &Watched) -> Option<Observed>;
+
+    /// A gateway that does not take what the line's pointer says at this epoch, if there is one.
+    async fn refusing(&self, watched: &Watched, epoch: u64) -> Option<Box<str>>;
 }
 
 /// Goes on for ever; the voter that leads does it, so that gateways are asked about once.
@@ -80,13 +83,18 @@ pub(crate) async fn drive(control: &Control) {
 }
 
 async fn round(control: &Control, driver: &Actor) {
-    let under_way: Vec<(Watched, u64)> = {
+    let under_way: Vec<(Watched, u64, bool)> = {
         let ledger = control.node.ledger();
         let lines = ledger.releases().lines();
         let pointers = lines.filter_map(|(key, line)| Some((key, line.pointer()?)));
-        pointers.filter_map(|(key, it)| Some((Watched::of(key, it)?, it.epoch))).collect()
+        let is_paused = |it: &Pointer| it.under_way().is_some_and(|rollout| rollout.is_paused);
+        let of = |(key, it)| Some((Watched::of(key, it)?, it.epoch, is_paused(it)));
+        pointers.filter_map(of).collect()
     };
-    for (watched, epoch) in under_way {
+    for (watched, epoch, is_paused) in under_way {
+        if !is_paused && pause_refused(control, driver, (&watched, epoch)).await {
+            continue;
+        }
         let Some(observed) = control.observations.observed(&watched).await else { continue };
         let next = {
             let ledger = control.node.ledger();
@@ -96,11 +104,32 @@ async fn round(control: &Control, driver: &Actor) {
         let Some(next) = next else { continue };
         let (line, seen) = (watched.line.clone(), epoch);
         let act = ReleaseAct::Observe { line, seen, observed };
-        tell(&watched, next, control.release(driver, act, None).await.err());
+        tell(&watched, Some(next), control.release(driver, act, None).await.err());
     }
 }
 
-fn tell(watched: &Watched, next: Progress, failed: Option<Problem>) {
+/// What one gateway cannot use, others may not be able to use either, and the stable version still serves that one's agents.
+async fn pause_refused(
+    control: &Control,
+    driver: &Actor,
+    (watched, epoch): (&Watched, u64),
+) -> bool {
+    let Some(gateway) = control.observations.refusing(watched, epoch).await else {
+        return false;
+    };
+    let act = ReleaseAct::Pause { line: watched.line.clone(), seen: Some(epoch) };
+    let (tenant, environment) = (&watched.line.tenant, &watched.line.environment);
+    let candidate = watched.candidate;
+    match control.release(driver, act, None).await {
+        Ok(_) => {
+            warn!(%tenant, %environment, candidate, %gateway, "a rollout is paused: a gateway refuses it")
+        }
+        Err(problem) => tell(watched, None, Some(problem)),
+    }
+    true
+}
+
+fn tell(watched: &Watched, next: Option<Progress>, failed: Option<Problem>) {
     let Watched { line, candidate, .. } = watched;
     let (tenant, environment) = (&line.tenant, &line.environment);
     match (failed, next) {
@@ -110,13 +139,13 @@ fn tell(watched: &Watched, next: Progress, failed: Option<Problem>) {
         (Some(problem), _) => {
             warn!(%tenant, %environment, cause = %problem, "a rollout was not moved on");
         }
-        (None, Progress::RolledBack { by }) => {
+        (None, Some(Progress::RolledBack { by })) => {
             warn!(%tenant, %environment, candidate, ?by, "a candidate was rolled back");
         }
-        (None, Progress::Held { by, .. }) => {
+        (None, Some(Progress::Held { by, .. })) => {
             warn!(%tenant, %environment, candidate, ?by, "a rollout is held");
         }
-        (None, Progress::Running { .. } | Progress::Complete | Progress::Aborted) => {
+        (None, Some(Progress::Running { .. } | Progress::Complete | Progress::Aborted) | None) => {
             info!(%tenant, %environment, candidate, ?next, "a rollout moved on");
         }
     }

@@ -24,6 +24,9 @@ const LIFE_MAX: Ttl = Ttl::from_s(7 * 24 * 60 * 60);
 /// For how long it can still be told what became of one that is over.
 const KEPT: Ttl = Ttl::from_s(24 * 60 * 60);
 
+/// Stands for the machine on which a ledger was taken over.
+const VOIDS: &str = "local machine";
+
 /// Which approval: the decision that raised it, in its tenant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -186,6 +189,19 @@ impl Approvals {
                 && matches!(approval.state, ApprovalState::Granted { .. })
         });
         approval.map(|approval| approval.rules.clone()).unwrap_or_default()
+    }
+
+    /// Whoever shows one that was open or granted is told that it was denied.
+    pub(crate) fn void(&mut self) {
+        let Ok(by) = Actor::parse(VOIDS) else {
+            // Not reached; nobody passes on what is not there either.
+            return self.0.clear();
+        };
+        for approval in self.0.values_mut() {
+            if matches!(approval.state, ApprovalState::Open | ApprovalState::Granted { .. }) {
+                approval.state = ApprovalState::Denied { by: by.clone() };
+            }
+        }
     }
 
     pub(crate) fn act(

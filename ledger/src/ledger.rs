@@ -192,10 +192,15 @@ impl Ledger {
     /// Takes the ledger out of the hands of a cluster that is lost: one voter of a new one goes on with it. No command,
     /// because nobody is left to agree.
     ///
-    /// The lost cluster may have gone further, and told so to those who follow. What they hold must not be taken for numbers of
+    /// The lost cluster may have gone further: used a grant that is unused here, ended a session that is open here. No grant counts on,
+    /// no session is open, and whoever was to be asked is asked anew.
+    ///
+    /// It may have told so to those who follow. What they hold must not be taken for numbers of
     /// this one, so its own begin where no earlier one came to: at the milliseconds of now.
     pub fn take_over(&mut self, (id, address): (u64, &str), now: Timestamp) {
         self.voters.alone(id, address, self.latest);
+        self.approvals.void();
+        self.sessions.end_all();
         let begins = now.unix_ms();
         self.registry.begin_at(begins);
         self.revision = begins.max(self.revision.saturating_add(1));

@@ -75,6 +75,10 @@ impl Sessions {
         self.0.range((from, Unbounded)).filter(move |(_, session)| now < session.expires_at)
     }
 
+    pub(crate) fn end_all(&mut self) {
+        self.0.clear();
+    }
+
     pub(crate) fn act(
         &mut self,
         act: &SessionAct,

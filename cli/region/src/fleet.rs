@@ -22,6 +22,10 @@ pub struct FleetArgs {
     command: FleetCommand,
 }
 
+/// What is said in place of an empty table.
+const NOBODY: &str = "no gateway has reported to this region within a day: gateways report that take \
+their policies (`policy: { release: .. }`) or definitions (`definitions: { from: region }`) from it";
+
 #[derive(Debug, Subcommand)]
 enum FleetCommand {
     Status(StatusArgs),
@@ -30,8 +34,9 @@ enum FleetCommand {
 /// Show who decides by which version and since when, who is behind, and who refused a release and why.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A line is `current`, `behind` (a later release has not decided yet), `refused` (it never will, and why), or `silent`: nothing
-was heard of that gateway for 15 seconds. `unusable` is a tool, or a tenant's limits, that the region defines and that gateway
+A line is `current`, `behind` (a later release has not decided yet), `refused` (it never will, and why), `ahead` (it decides by
+a later release than the region knows, as after a restore, and takes none until the region's epoch is past its own), or `silent`:
+nothing was heard of that gateway for 15 seconds. `unusable` is a tool, or a tenant's limits, that the region defines and that gateway
 may not or cannot use: calls for it are refused. Ask any voter: each tells the others what gateways report to it.
 
 Examples:
@@ -66,6 +71,9 @@ impl FleetArgs {
                 let mut list =
                     unheard(&body).into_iter().fold(Told::list(&lines, &COLUMNS), Told::saying);
                 list = author(&body).into_iter().fold(list, Told::saying);
+                if lines.is_empty() {
+                    list = list.saying(NOBODY.to_owned());
+                }
                 let told = tell(list)?;
                 if !args.watch {
                     return Ok(told);

@@ -235,6 +235,7 @@ impl Machine {
         self.make(&name, &Mandate::Restore)?;
         Ok(told(&name).saying(format!(
             "restored is what {} had decided until {}; what came after is lost, revocations among it.\n\
+             Approvals that were open or granted then are denied, and every session has ended.\n\
              next: start the gateway",
             manifest.cluster, manifest.at
         )))

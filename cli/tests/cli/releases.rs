@@ -44,6 +44,10 @@ impl Observations for Fleet {
         let stable = Counts { calls: 100, ..Counts::default() };
         Some(Observed { stable, candidate: Counts { engine_errors, ..stable } })
     }
+
+    async fn refusing(&self, _: &Watched, _: u64) -> Option<Box<str>> {
+        None
+    }
 }
 
 impl Region {

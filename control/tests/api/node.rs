@@ -142,6 +142,11 @@ impl Node {
         ledger.tenants().get(tenant).map_or(0, |tenant| tenant.changed)
     }
 
+    /// What a gateway says that it runs.
+    pub(crate) fn hear(&self, gateway: &str, report: Value) {
+        self.control.heard(gateway, serde_json::from_value(report).unwrap());
+    }
+
     /// Anybody, without a token.
     pub(crate) fn anyone(&self) -> Client {
         Client::new(&self.url, None, None).unwrap()

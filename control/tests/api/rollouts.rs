@@ -33,6 +33,10 @@ impl Observations for Fleet {
         assert_eq!((watched.stable, watched.candidate), (1, 2));
         *self.0.lock().unwrap()
     }
+
+    async fn refusing(&self, _: &Watched, _: u64) -> Option<Box<str>> {
+        None
+    }
 }
 
 /// A node with two versions, of which the first decides, and its fleet.
@@ -159,4 +163,53 @@ fn a_node_that_starts_anew_in_the_middle_of_a_stage_goes_on_with_it() {
     let node = Node::shaped(home, subjects, |control| control.with_observations(observations));
     let after = node.reaches("complete");
     assert_eq!(after["rollout"]["id"], before["rollout"]["id"]);
+}
+
+#[test]
+fn a_rollout_that_a_gateway_refuses_is_paused_until_somebody_resumes_it() {
+    let node = Node::start();
+    node.pushed(2);
+    node.activate(1);
+    let report = |lines: Value| {
+        let report = json!({ "build": "x", "region": "eu-west-1", "lines": lines });
+        node.hear("gw-1", report);
+    };
+    let line = json!({ "tenant": "acme", "environment": "prod" });
+    let refuses = |epoch: u64| {
+        let refused = json!({ "epoch": epoch, "why": "it is broken" });
+        json!([{ "line": line, "epoch": 1, "version": 1, "since_s": 1, "refused": refused, "rollout": null }])
+    };
+    let until = |wanted: bool| {
+        let begun = Instant::now();
+        loop {
+            let pointer = node.pointer().body;
+            if pointer["rollout"]["paused"] == wanted {
+                return pointer;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{pointer}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    // Of what it refused before it says nothing about this one.
+    report(refuses(1));
+    node.start_rollout(stages(600));
+    std::thread::sleep(Duration::from_millis(2_500));
+    let running = until(false);
+    report(refuses(running["epoch"].as_u64().unwrap()));
+    let paused = until(true);
+    let state = (&paused["rollout"]["state"], &paused["by"]);
+    assert_eq!(state, (&json!("running"), &json!("rollout driver")));
+
+    node.turn(("post", "rollout/resume"), None, json!({})).unwrap();
+    let resumed = until(false);
+    report(refuses(resumed["epoch"].as_u64().unwrap()));
+    until(true);
+    let epoch = node.pointer().body["epoch"].as_u64().unwrap();
+    report(
+        json!([{ "line": line, "epoch": epoch + 5, "version": 2, "since_s": 1, "refused": null, "rollout": null }]),
+    );
+    assert_eq!(node.get("/v1/fleet").body["gateways"][0]["lines"][0]["state"], "ahead");
+    node.turn(("post", "rollout/resume"), None, json!({})).unwrap();
+    std::thread::sleep(Duration::from_millis(2_500));
+    until(false);
 }

@@ -215,6 +215,32 @@ fn a_ledger_that_was_taken_over_numbers_on_from_where_no_lost_one_came_to() {
     }
 }
 
+/// Both may have been used up, or ended, after what is gone on with was written down.
+#[test]
+fn a_ledger_that_was_taken_over_knows_no_grant_and_no_session() {
+    let mut desk = Desk::default();
+    for number in 0..3 {
+        desk.act(ask(number, at(600)), at(1)).unwrap();
+    }
+    desk.act(grant(1), at(2)).unwrap();
+    desk.act(grant(2), at(2)).unwrap();
+    desk.act(consume(2, b"call", &["big-payment"]), at(3)).unwrap();
+    let session = super::sessions::open("before", &[aegis_access::Role::Operator], 600);
+    desk.act(session, at(3)).unwrap();
+
+    desk.ledger.take_over((1, "a:7400"), at(4));
+    let call = aegis_domain::ParamsHash::of(b"call");
+    assert_eq!(desk.ledger.approvals().granted(&key(1), &call, at(4)).len(), 0);
+    let gone = refused(ApprovalRefusal::NotGranted);
+    assert_eq!(desk.act(consume(1, b"call", &["big-payment"]), at(5)), gone);
+    assert_eq!(desk.act(grant(0), at(5)), refused(ApprovalRefusal::Answered));
+    let used = refused(ApprovalRefusal::Used);
+    assert_eq!(desk.act(consume(2, b"call", &["big-payment"]), at(5)), used);
+    assert_eq!(desk.ledger.sessions().iter(None, at(5)).count(), 0);
+    desk.act(ask(9, at(600)), at(6)).unwrap();
+    desk.act(grant(9), at(7)).unwrap();
+}
+
 #[test]
 fn a_voter_cosigns_with_one_key_at_a_time_and_none_is_forgotten() {
     let mut desk = Desk::default();

@@ -7,7 +7,7 @@ use aegis_domain::Jti;
 
 use super::*;
 
-fn open(id: &str, roles: &[Role], ttl_s: u32) -> Action {
+pub(super) fn open(id: &str, roles: &[Role], ttl_s: u32) -> Action {
     let actor = Actor::parse("session alice").unwrap();
     let roles = roles.iter().copied().collect();
     let principal = Principal { actor, roles, reach: Reach::Tenants([tenant()].into()) };
