@@ -2,13 +2,13 @@
 //!
 //! Not here: Raft (`machine`). Invariant: whoever is told of a change can read it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aegis_ledger::{Answer, Batch, Checkpoint, Ledger, Outcome, Refusal};
 use aegis_registry::{ClientId, Event, Fingerprint, Origin};
-use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -34,12 +34,25 @@ pub(crate) struct State {
 /// Who waits, by client and number; one key of a client's may be used for two requests, and each hears of its own.
 type Waiters = BTreeMap<(ClientId, u64), Vec<(Fingerprint, oneshot::Sender<Answer>)>>;
 
+/// What comes of it when two voters' states are held against each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Agreement {
+    /// They are the same, or of different entries.
+    Same,
+    /// One of the two is wrong, and it is not known which.
+    Undecided,
+    /// Most voters have a state other than this one.
+    Diverged,
+}
+
 #[derive(Debug)]
 pub(crate) struct Shared {
     state: RwLock<State>,
     waiters: Mutex<Waiters>,
     events: Mutex<VecDeque<Event>>,
     checkpoints: Mutex<VecDeque<Checkpoint>>,
+    /// What other voters said of theirs, the newest at the end.
+    told: Mutex<BTreeMap<u64, VecDeque<Checkpoint>>>,
     serial: watch::Sender<u64>,
     /// When a leader was last heard; before the first time, when this node began.
     led: Mutex<Instant>,
@@ -60,6 +73,7 @@ impl Shared {
             waiters: Mutex::default(),
             events: Mutex::default(),
             checkpoints: Mutex::default(),
+            told: Mutex::default(),
             serial,
             led: Mutex::new(Instant::now()),
             clocks: Clocks::default(),
@@ -150,7 +164,7 @@ impl Shared {
         let mut state = self.state.write();
         state.applied = Some(id);
         state.membership = membership.unwrap_or_else(|| state.membership.clone());
-        self.check(&state, id);
+        self.check(&RwLockWriteGuard::downgrade(state), id);
     }
 
     pub(crate) fn apply(&self, id: LogId, batch: &Batch) {
@@ -158,9 +172,8 @@ impl Shared {
         let before = state.ledger.registry().view().serial();
         let answers = state.ledger.apply(batch);
         state.applied = Some(id);
-        self.check(&state, id);
         let now = (state.ledger.registry().view().serial(), state.ledger.released());
-        drop(state);
+        self.check(&RwLockWriteGuard::downgrade(state), id);
         answers.iter().for_each(|answer| self.remember(answer, before));
         self.tell(now);
         let mut waiters = self.waiters.lock();
@@ -220,6 +233,7 @@ impl Shared {
         events.push_back(event.as_ref().clone());
     }
 
+    /// Others read on in the meantime: a large ledger takes a while.
     fn check(&self, state: &State, id: LogId) {
         if !id.index.is_multiple_of(CHECKPOINT_EVERY) {
             return;
@@ -235,10 +249,26 @@ impl Shared {
         self.checkpoints.lock().back().copied()
     }
 
-    /// Whether another voter's state was another one after the same entry.
-    pub(crate) fn differs(&self, other: Checkpoint) -> bool {
-        let checkpoints = self.checkpoints.lock();
-        checkpoints.iter().any(|own| own.index == other.index && own.hash != other.hash)
+    /// Holds a voter's state against this one's after the same entry, and against what the others said of theirs.
+    pub(crate) fn compare(&self, from: u64, theirs: Checkpoint) -> Agreement {
+        let voters: BTreeSet<u64> = self.read().membership.membership().voter_ids().collect();
+        let mut told = self.told.lock();
+        told.retain(|voter, _| voters.contains(voter));
+        if voters.contains(&from) {
+            let of = told.entry(from).or_default();
+            if of.back() != Some(&theirs) {
+                if of.len() >= CHECKPOINTS_KEPT {
+                    of.pop_front();
+                }
+                of.push_back(theirs);
+            }
+        }
+        let is_another = |own: &Checkpoint| own.index == theirs.index && own.hash != theirs.hash;
+        if !self.checkpoints.lock().iter().any(is_another) {
+            return Agreement::Same;
+        }
+        let alike = told.values().filter(|of| of.contains(&theirs)).count();
+        if alike > voters.len() / 2 { Agreement::Diverged } else { Agreement::Undecided }
     }
 }
 
@@ -283,11 +313,16 @@ mod tests {
     fn a_state_that_differs_after_the_same_entry_is_noticed() {
         let shared = Shared::new(State::default());
         let id = LogId::new(openraft::CommittedLeaderId::new(1, 1), CHECKPOINT_EVERY);
-        shared.pass(id, None);
+        let voters = openraft::Membership::new(vec![BTreeSet::from([1, 2, 3])], ());
+        shared.pass(id, Some(Membership::new(Some(id), voters)));
         let own = shared.checkpoint().unwrap();
-        assert!(!shared.differs(own));
-        let hash = aegis_audit_chain::Hash::of(b"another");
-        assert!(shared.differs(Checkpoint { hash, ..own }));
-        assert!(!shared.differs(Checkpoint { hash, index: own.index + 1 }));
+        assert_eq!(shared.compare(2, own), Agreement::Same);
+        let other = Checkpoint { hash: aegis_audit_chain::Hash::of(b"another"), ..own };
+        assert_eq!(shared.compare(9, other), Agreement::Undecided);
+        assert_eq!(shared.compare(9, other), Agreement::Undecided, "9 is no voter");
+        assert_eq!(shared.compare(2, other), Agreement::Undecided, "one against one");
+        assert_eq!(shared.compare(2, other), Agreement::Undecided, "the same one again");
+        assert_eq!(shared.compare(3, other), Agreement::Diverged);
+        assert_eq!(shared.compare(3, Checkpoint { index: 7, ..other }), Agreement::Same);
     }
 }

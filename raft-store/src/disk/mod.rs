@@ -79,7 +79,7 @@ pub enum Fatal {
     Write(String),
     #[error("the disk did not take a write for {} s", SYNC_MAX.as_secs())]
     Stalled,
-    #[error("this voter's state differs from its leader's after entry {index}")]
+    #[error("this voter's state differs from that of most voters after entry {index}")]
     Diverged { index: u64 },
 }
 
@@ -174,10 +174,16 @@ impl Disk {
         let work = async move {
             let mut gathered = Vec::new();
             let (mut jobs_max, mut lasts) = turn();
-            while queue.recv_many(&mut gathered, jobs_max).await > 0 {
+            loop {
+                if writer.is_drafting() {
+                    gathered.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(jobs_max));
+                } else if queue.recv_many(&mut gathered, jobs_max).await == 0 {
+                    break;
+                }
                 tokio::time::sleep(lasts).await;
                 (jobs_max, lasts) = turn();
                 writer.write(gathered.drain(..));
+                writer.draft();
             }
         };
         Ok((disk, work))

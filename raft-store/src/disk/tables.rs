@@ -24,6 +24,8 @@ const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// The snapshot in pieces by offset.
 const IMAGE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("image");
+/// A snapshot that is still being written, in the same form. A version before this one passes it over.
+const DRAFT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("draft");
 const PIECE_BYTES: usize = 1_024 * 1_024;
 
 const IDENTITY: &str = "identity";
@@ -64,6 +66,8 @@ pub(super) fn found(database: &Database, identity: &Identity) -> Result<Found, D
     {
         transaction.open_table(LOG).map_err(DiskError::redb)?;
         transaction.open_table(IMAGE).map_err(DiskError::redb)?;
+        // Of a draft that was not finished nothing is gone on with.
+        transaction.delete_table(DRAFT).map_err(DiskError::redb)?;
         let mut meta = transaction.open_table(META).map_err(DiskError::redb)?;
         match get::<Head>(&meta, IDENTITY)? {
             None => put(&mut meta, IDENTITY, &Head { format: FORMAT, identity: identity.clone() })?,
@@ -163,6 +167,12 @@ pub(super) fn write(
                         .map_err(DiskError::redb)?;
                     put(&mut meta, PURGED, upto)?;
                 }
+                Change::Adopt(about, sha256) => {
+                    transaction.delete_table(IMAGE).map_err(DiskError::redb)?;
+                    transaction.rename_table(DRAFT, IMAGE).map_err(DiskError::redb)?;
+                    let held = Held { meta: (**about).clone(), sha256: *sha256 };
+                    put(&mut meta, SNAPSHOT, &held)?;
+                }
                 Change::Snapshot(about, image) => {
                     let mut pieces = transaction.open_table(IMAGE).map_err(DiskError::redb)?;
                     put_snapshot(&mut meta, &mut pieces, about, image)?;
@@ -171,6 +181,24 @@ pub(super) fn write(
         }
         if let Some(committed) = committed {
             put(&mut meta, COMMITTED, &committed)?;
+        }
+    }
+    transaction.commit().map_err(DiskError::redb)
+}
+
+/// Writes bytes of a snapshot beside the one that counts; those at 0 begin another.
+pub(super) fn draft(database: &Database, from: usize, bytes: &[u8]) -> Result<(), DiskError> {
+    let mut transaction = database.begin_write().map_err(DiskError::redb)?;
+    transaction.set_durability(Durability::Immediate).map_err(DiskError::redb)?;
+    if from == 0 {
+        transaction.delete_table(DRAFT).map_err(DiskError::redb)?;
+    }
+    {
+        let mut pieces = transaction.open_table(DRAFT).map_err(DiskError::redb)?;
+        let mut number = u64::try_from(from).unwrap_or(u64::MAX);
+        for piece in bytes.chunks(PIECE_BYTES) {
+            pieces.insert(number, piece).map_err(DiskError::redb)?;
+            number = number.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         }
     }
     transaction.commit().map_err(DiskError::redb)

@@ -6,6 +6,9 @@
 //! Raft purges a log before it has installed the snapshot that stands for it (openraft 0.9.25). A crash in between would
 //! leave neither, so such a purge waits for its snapshot and both become one transaction. Appends that come in the meantime
 //! wait with it: on disk they would follow a hole.
+//!
+//! A snapshot may be larger than the disk takes within the watchdog's patience, and everything else would wait for it. So a large
+//! one is drafted beside the one that counts, piece by piece, between other changes; then it takes its place in one transaction.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,6 +16,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::Database;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::tables::{self, Found};
@@ -24,6 +28,8 @@ use crate::types::{LogId, SnapshotMeta, Vote};
 
 /// How many changes one transaction takes.
 const JOBS_MAX: usize = 256;
+/// How much of a snapshot one transaction takes: a disk that writes 2 MiB a second is in time.
+const DRAFT_BYTES: usize = 8 * 1_024 * 1_024;
 
 /// What is to be written.
 pub(crate) enum Change {
@@ -35,6 +41,8 @@ pub(crate) enum Change {
     /// Everything up to here goes.
     Purge(LogId),
     Snapshot(Box<SnapshotMeta>, Arc<Vec<u8>>),
+    /// What was drafted is the snapshot from now on.
+    Adopt(Box<SnapshotMeta>, [u8; 32]),
 }
 
 /// What is called when a change is on disk, or never will be.
@@ -52,6 +60,14 @@ impl fmt::Debug for Job {
     }
 }
 
+/// A large snapshot, as far as it was written beside the one that counts.
+struct Draft {
+    meta: Box<SnapshotMeta>,
+    image: Arc<Vec<u8>>,
+    written: usize,
+    done: Done,
+}
+
 pub(super) struct Writer {
     database: Arc<Database>,
     /// The last entry of the snapshot on disk.
@@ -60,6 +76,8 @@ pub(super) struct Writer {
     waiting: Option<LogId>,
     /// What came after it.
     held: VecDeque<Job>,
+    drafts: VecDeque<Draft>,
+    draft_bytes: usize,
     committed: Arc<Mutex<Option<LogId>>>,
     written: Option<LogId>,
     pulse: Sender<Pulse>,
@@ -79,6 +97,8 @@ impl Writer {
             snapshot: found.snapshot,
             waiting: None,
             held: VecDeque::new(),
+            drafts: VecDeque::new(),
+            draft_bytes: draft_bytes(),
             committed: Arc::clone(committed),
             written: found.committed,
             pulse,
@@ -90,10 +110,42 @@ impl Writer {
     /// Writes until nobody sends any more.
     pub(super) fn run(mut self, mut queue: UnboundedReceiver<Job>) {
         let mut gathered = Vec::new();
-        while queue.blocking_recv_many(&mut gathered, JOBS_MAX) > 0 {
+        loop {
+            if self.is_drafting() {
+                gathered.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(JOBS_MAX));
+            } else if queue.blocking_recv_many(&mut gathered, JOBS_MAX) == 0 {
+                break;
+            }
             self.write(gathered.drain(..));
+            self.draft();
         }
         self.write(std::iter::empty());
+    }
+
+    pub(super) fn is_drafting(&self) -> bool {
+        !self.drafts.is_empty()
+    }
+
+    /// Writes another piece of the snapshot that is being drafted, if one is; after the last it takes its place.
+    pub(super) fn draft(&mut self) {
+        let Some(mut draft) = self.drafts.pop_front() else { return };
+        let rest = draft.image.get(draft.written..).unwrap_or_default();
+        if rest.is_empty() {
+            let sha256 = Sha256::digest(draft.image.as_slice()).into();
+            let (mut changes, mut waiters) = (Vec::new(), Vec::new());
+            let job = Job { change: Change::Adopt(draft.meta, sha256), done: draft.done };
+            self.sort(job, &mut changes, &mut waiters);
+            return self.commit(&changes, waiters);
+        }
+        let (database, from) = (Arc::clone(&self.database), draft.written);
+        let piece = rest.get(..self.draft_bytes).unwrap_or(rest);
+        match self.watched(|| tables::draft(&database, from, piece)) {
+            Ok(()) => {
+                draft.written = from.saturating_add(piece.len());
+                self.drafts.push_front(draft);
+            }
+            Err(error) => self.fail(&error, vec![draft.done]),
+        }
     }
 
     /// Makes what has gathered one transaction.
@@ -132,11 +184,17 @@ impl Writer {
                 return;
             }
             // One that was being built while a newer one was installed: the log it would go with is gone.
-            Change::Snapshot(ref meta, _) if meta.last_log_id < self.snapshot => {
+            Change::Snapshot(ref meta, _) | Change::Adopt(ref meta, _)
+                if meta.last_log_id < self.snapshot =>
+            {
                 (job.done)(Ok(()));
                 return;
             }
-            Change::Snapshot(ref meta, _) => {
+            Change::Snapshot(meta, image) if image.len() > self.draft_bytes => {
+                self.drafts.push_back(Draft { meta, image, written: 0, done: job.done });
+                return;
+            }
+            Change::Snapshot(ref meta, _) | Change::Adopt(ref meta, _) => {
                 self.snapshot = meta.last_log_id;
                 changes.push(job.change);
                 waiters.push(job.done);
@@ -152,32 +210,48 @@ impl Writer {
 
     fn commit(&mut self, changes: &[Change], waiters: Vec<Done>) {
         let committed = *self.committed.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = if self.is_broken {
-            Err(DiskError::Broken)
-        } else if changes.is_empty() && committed == self.written {
-            Ok(())
+        let database = Arc::clone(&self.database);
+        let result = if changes.is_empty() && committed == self.written {
+            if self.is_broken { Err(DiskError::Broken) } else { Ok(()) }
         } else {
-            // The watchdog ends with us; without it a write is still a write.
-            self.pulse.send(Pulse::Begun).unwrap_or(());
-            let result = tables::write(&self.database, changes, committed);
-            self.pulse.send(Pulse::Ended).unwrap_or(());
-            result
+            self.watched(|| tables::write(&database, changes, committed))
         };
         match result {
             Ok(()) => {
                 self.written = committed;
                 waiters.into_iter().for_each(|done| done(Ok(())));
             }
-            Err(error) => {
-                // A second sync can succeed though the kernel dropped what the first could not write (P. Rebello et al.,
-                // "Can Applications Recover from fsync Failures?", USENIX ATC 2020), so the first failure is the last.
-                if !std::mem::replace(&mut self.is_broken, true) {
-                    (self.on_fatal)(&Fatal::Write(chain(&error)));
-                }
-                waiters.into_iter().for_each(|done| done(Err(DiskError::Broken)));
-            }
+            Err(error) => self.fail(&error, waiters),
         }
     }
+
+    fn watched(&self, write: impl FnOnce() -> Result<(), DiskError>) -> Result<(), DiskError> {
+        if self.is_broken {
+            return Err(DiskError::Broken);
+        }
+        // The watchdog ends with us; without it a write is still a write.
+        self.pulse.send(Pulse::Begun).unwrap_or(());
+        let result = write();
+        self.pulse.send(Pulse::Ended).unwrap_or(());
+        result
+    }
+
+    /// A second sync can succeed though the kernel dropped what the first could not write (P. Rebello et al., "Can Applications
+    /// Recover from fsync Failures?", USENIX ATC 2020), so the first failure is the last.
+    fn fail(&mut self, error: &DiskError, waiters: Vec<Done>) {
+        if !std::mem::replace(&mut self.is_broken, true) {
+            (self.on_fatal)(&Fatal::Write(chain(error)));
+        }
+        waiters.into_iter().for_each(|done| done(Err(DiskError::Broken)));
+    }
+}
+
+fn draft_bytes() -> usize {
+    #[cfg(test)]
+    if let Some(bytes) = crate::tests::sim::draft_bytes() {
+        return bytes;
+    }
+    DRAFT_BYTES
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

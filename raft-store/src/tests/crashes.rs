@@ -12,6 +12,7 @@ use openraft::{CommittedLeaderId, EntryPayload};
 
 use super::dice::Dice;
 use super::ram::{Ram, Unsynced, reached, torn, wide};
+use super::sim::drafting;
 use super::{identity, never};
 use crate::disk::{Change, Disk, DiskError, Fatal, Job, OnFatal};
 use crate::types::{Entry, LogId, SnapshotMeta, Vote};
@@ -103,6 +104,17 @@ fn history() -> Vec<(Change, Held)> {
 
 #[test]
 fn a_crash_at_every_sync_leaves_what_was_acknowledged_or_that_and_the_next_step() {
+    assert!(crash_at_every_sync() > 100);
+}
+
+#[test]
+fn so_does_one_while_a_snapshot_is_written_in_pieces() {
+    // Each of the two becomes five pieces.
+    let bytes = serde_json::to_vec(&Ledger::default()).unwrap().len() / 5 + 1;
+    assert!(drafting(bytes, crash_at_every_sync) > 200);
+}
+
+fn crash_at_every_sync() -> usize {
     let ram = Ram::default();
     // After how many syncs each step was acknowledged, and what was there then.
     let mut acknowledged = Vec::new();
@@ -129,7 +141,7 @@ fn a_crash_at_every_sync_leaves_what_was_acknowledged_or_that_and_the_next_step(
             tried += 1;
         }
     }
-    assert!(tried > 100, "only {tried} crashes were tried");
+    tried
 }
 
 /// openraft 0.9.25 purges a follower's log up to a snapshot before it has the snapshot installed. A crash in between left a

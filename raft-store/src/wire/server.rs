@@ -22,7 +22,7 @@ use crate::disk::{Fatal, Identity, OnFatal};
 use crate::host::now;
 use crate::members::Members;
 use crate::reads::Reads;
-use crate::state::Shared;
+use crate::state::{Agreement, Shared};
 use crate::talk::Slot;
 use crate::types::{Image, Raft, Snapshot, Types};
 
@@ -100,12 +100,19 @@ impl Server {
         if let Some(wrong) = self.refusal(&envelope, peer) {
             return Err(wrong);
         }
-        // Only a leader's state is the one to have.
-        let leads = matches!(envelope.request, Request::Append(_));
-        let theirs = envelope.checkpoint.filter(|theirs| leads && self.shared.differs(*theirs));
-        if let Some(theirs) = theirs {
-            (self.on_fatal)(&Fatal::Diverged { index: theirs.index });
-            return Err(Wrong::State);
+        if let Some(theirs) = envelope.checkpoint {
+            match self.shared.compare(envelope.from, theirs) {
+                Agreement::Same => {}
+                Agreement::Diverged => {
+                    (self.on_fatal)(&Fatal::Diverged { index: theirs.index });
+                    return Err(Wrong::State);
+                }
+                // Nobody is followed who may be wrong; those that agree elect another.
+                Agreement::Undecided if wants_to_lead(&envelope.request) => {
+                    return Err(Wrong::State);
+                }
+                Agreement::Undecided => {}
+            }
         }
         Ok(self.answer(envelope.request, tail).await)
     }
@@ -191,6 +198,19 @@ impl Server {
                 None => Response::Failed("nobody answers here".into()),
             },
         }
+    }
+}
+
+fn wants_to_lead(request: &Request) -> bool {
+    match request {
+        Request::Append(_) | Request::Vote(_) | Request::Install { .. } => true,
+        Request::Offer { .. }
+        | Request::Piece { .. }
+        | Request::Propose(_)
+        | Request::Members(_)
+        | Request::ReadIndex
+        | Request::Ask(_)
+        | Request::Clock => false,
     }
 }
 

@@ -6,6 +6,7 @@
 mod clients;
 mod clocks;
 mod disk;
+mod diverged;
 mod faults;
 mod followers;
 mod history;
@@ -45,6 +46,23 @@ pub(crate) enum Bug {
 
 thread_local! {
     static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+}
+
+thread_local! {
+    static DRAFT_BYTES: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// From how many bytes on this thread's disks write a snapshot in pieces, if not from as many as real ones.
+pub(crate) fn draft_bytes() -> Option<usize> {
+    DRAFT_BYTES.get()
+}
+
+/// Has snapshots written in pieces of so many bytes meanwhile.
+pub(crate) fn drafting<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    DRAFT_BYTES.set(Some(bytes));
+    let done = work();
+    DRAFT_BYTES.set(None);
+    done
 }
 
 /// Whether this thread's simulation has this bug.

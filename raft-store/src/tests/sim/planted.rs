@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::history::History;
 use super::wishes;
 use super::world::{Heard, World};
-use super::{Bug, Plan, Report, clients, followers, judge, planned, run};
+use super::{Bug, Plan, Report, clients, drafting, followers, judge, planned, run};
 
 /// Storms that a mistake is given to show in, from one in which it did.
 const STORMS_MAX: u64 = 30;
@@ -90,6 +90,13 @@ fn crashes_while_a_snapshot_comes(bug: Option<Bug>) -> Vec<Report> {
 #[test]
 fn power_that_fails_while_a_snapshot_comes_breaks_no_rule() {
     for report in crashes_while_a_snapshot_comes(None) {
+        assert!(report.broken.is_empty(), "{report:#?}");
+    }
+}
+
+#[test]
+fn power_that_fails_while_a_snapshot_is_written_in_pieces_breaks_no_rule() {
+    for report in drafting(2_000, || crashes_while_a_snapshot_comes(None)) {
         assert!(report.broken.is_empty(), "{report:#?}");
     }
 }

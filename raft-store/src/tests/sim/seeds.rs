@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Plan, run};
+use super::{Plan, drafting, run};
 
 /// How long the seeds may take where nobody asked for a number of them.
 const BUDGET: Duration = Duration::from_secs(40);
@@ -69,6 +69,15 @@ fn what_a_leader_gave_up_is_not_left_out_of_what_it_sends() {
 fn what_is_answered_again_leaves_no_gap_in_what_followers_are_told() {
     let report = run(Plan::of(400_250));
     assert!(report.broken.is_empty(), "{report:#?}");
+}
+
+/// Snapshots of some ten kilobytes each, every forty entries.
+#[test]
+fn storms_break_no_rule_where_snapshots_are_written_in_pieces() {
+    for seed in 500_000..500_012 {
+        let report = drafting(2_000, || run(Plan::of(seed)));
+        assert!(report.broken.is_empty(), "seed {seed}: {report:#?}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::host::Host;
 use super::network::{Network, Weather};
 use super::oracle::Oracle;
 use super::watched::Watched;
-use crate::disk::{Disk, Identity, OnFatal};
+use crate::disk::{Disk, Fatal, Identity, OnFatal};
 use crate::log::LogStore;
 use crate::machine::Machine;
 use crate::node::{Parts, Running};
@@ -181,6 +181,9 @@ impl World {
         let on_fatal: OnFatal = Arc::new(move |fatal| {
             if !mortal.is_off() {
                 judge.object(&format!("a voter goes on: {fatal}"));
+            }
+            if matches!(fatal, Fatal::Diverged { .. }) {
+                mortal.power_off();
             }
         });
         let waiting = platters.clone();
