@@ -107,7 +107,7 @@ impl Control {
         let version = ledger.releases().line(line).and_then(|line| line.version(number));
         let version = version.ok_or(Problem::Release(ReleaseRefusal::VersionUnknown))?;
         let content = ledger.releases().content(version.bundle);
-        Ok(content.ok_or(Problem::Release(ReleaseRefusal::ContentGone))?.bytes.clone())
+        Ok(content.ok_or(Problem::Release(ReleaseRefusal::ContentGone))?.bytes.to_vec())
     }
 
     /// What changes from one version to another.

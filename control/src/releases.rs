@@ -285,7 +285,7 @@ impl Control {
             let lines = ledger.releases().lines().map(|(line, _)| line);
             let lines = lines.filter(|line| scope.names(&line.tenant));
             let told = lines.filter_map(|line| self.statement(&ledger, line, &scope.region));
-            let content = |digest: Hash| Some(ledger.releases().content(digest)?.bytes.clone());
+            let content = |digest: Hash| Some(ledger.releases().content(digest)?.bytes.to_vec());
             let with_bundles = told.map(|told| {
                 let digests: BTreeSet<Hash> = told.bundles.values().copied().collect();
                 (told, digests.into_iter().filter_map(content).collect::<Vec<_>>())
@@ -301,6 +301,6 @@ impl Control {
 
     /// What the ledger holds under a digest.
     pub fn content(&self, digest: Hash) -> Option<Vec<u8>> {
-        self.node.ledger().releases().content(digest).map(|content| content.bytes.clone())
+        self.node.ledger().releases().content(digest).map(|content| content.bytes.to_vec())
     }
 }

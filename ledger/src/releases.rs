@@ -8,6 +8,7 @@ mod line;
 mod pointer;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use aegis_audit_chain::Hash;
 use aegis_domain::{Region, Timestamp, Ttl};
@@ -150,8 +151,9 @@ impl From<RolloutError> for ReleaseRefusal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Content {
+    /// Shared by every copy of the ledger, such as one that a snapshot is made of.
     #[serde(with = "bytes")]
-    pub bytes: Vec<u8>,
+    pub bytes: Arc<[u8]>,
     #[serde(with = "instant")]
     stored_at: Timestamp,
 }
@@ -291,7 +293,7 @@ impl Releases {
         if held.saturating_add(content.len()) > CONTENTS_BYTES_MAX {
             return Err(ReleaseRefusal::Full);
         }
-        let content = Content { bytes: content.to_vec(), stored_at: at };
+        let content = Content { bytes: content.into(), stored_at: at };
         self.contents.insert(digest.to_string().into(), content);
         Ok(Outcome::Done)
     }

@@ -64,8 +64,13 @@ pub(crate) mod bytes {
         to.serialize_str(&URL_SAFE_NO_PAD.encode(bytes))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        URL_SAFE_NO_PAD.decode(String::deserialize(from)?).map_err(D::Error::custom)
+    pub(crate) fn deserialize<'de, D, T>(from: D) -> Result<T, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: From<Vec<u8>>,
+    {
+        let bytes = URL_SAFE_NO_PAD.decode(String::deserialize(from)?).map_err(D::Error::custom)?;
+        Ok(bytes.into())
     }
 }
 

@@ -30,6 +30,18 @@ pub(crate) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await
 }
 
+/// Has something done beside everything else, by a thread that may take its time; at once where nothing runs beside anything.
+pub(crate) fn aside(work: impl FnOnce() + Send + 'static) {
+    #[cfg(test)]
+    if crate::tests::sim::host::now().is_some() {
+        return work();
+    }
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(work)),
+        Err(_) => work(),
+    }
+}
+
 /// By this machine's clock, which may be wrong (`clocks`).
 pub(crate) fn now() -> Timestamp {
     #[cfg(test)]

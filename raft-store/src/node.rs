@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aegis_ledger::{Answer, FEATURE_LEVEL, Ledger, Refusal};
@@ -20,7 +20,7 @@ use tokio::task::AbortHandle;
 use tracing::error;
 
 use crate::clocks;
-use crate::disk::{Disk, DiskError, FILE, Identity, OnFatal};
+use crate::disk::{Disk, DiskError, Identity, OnFatal, Used};
 use crate::host::{self, now};
 use crate::log::LogStore;
 use crate::machine::Machine;
@@ -88,7 +88,7 @@ pub struct Pace {
     /// After so many entries there is a snapshot, and so many are kept behind it: a voter that lags less is sent entries,
     /// not the whole state (databendlabs/openraft#1706).
     pub snapshot_every: u64,
-    /// How large the file may become before only what takes something back is taken.
+    /// How much log and snapshot may take before only what takes something back is taken.
     pub ledger_bytes_max: u64,
 }
 
@@ -132,7 +132,7 @@ pub(crate) struct Running {
     desk: Desk,
     pub(crate) within: Duration,
     tls: Option<Current>,
-    pub(crate) file: PathBuf,
+    pub(crate) used: Arc<Mutex<Used>>,
     pub(crate) bytes_max: u64,
     /// Who answers what other voters ask beside Raft.
     pub(crate) answers: Slot,
@@ -208,7 +208,7 @@ impl Running {
             desk,
             within: pace.write,
             tls: None,
-            file: PathBuf::new(),
+            used: Arc::default(),
             bytes_max: pace.ledger_bytes_max,
             answers,
             address: None,
@@ -244,7 +244,6 @@ impl Node {
     pub async fn start(settings: Settings) -> Result<Self, NodeError> {
         let Settings { identity, directory, door, pace, on_fatal } = settings;
         let (own, callback) = (identity.clone(), Arc::clone(&on_fatal));
-        let file = directory.join(FILE);
         let opened = host::blocking(move || {
             let disk = Arc::new(Disk::open(&directory, &own, callback)?.0);
             Machine::open(&disk).map(|machine| (disk, machine))
@@ -256,8 +255,9 @@ impl Node {
         let tls = tls.map(Current::new);
         let way = tls.clone().map_or(Way::Alone, Way::Tls);
         let parts = Parts { identity, way, shared, pace, on_fatal };
+        let used = disk.used();
         let (mut running, server) = Running::assemble(parts, LogStore(disk), machine).await?;
-        running.file = file;
+        running.used = used;
         running.tls = tls.clone();
         if let (Some(door), Some(tls)) = (door, tls) {
             door.listener.set_nonblocking(true).map_err(NodeError::Listen)?;

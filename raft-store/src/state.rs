@@ -3,16 +3,18 @@
 //! Not here: Raft (`machine`). Invariant: whoever is told of a change can read it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aegis_ledger::{Answer, Batch, Checkpoint, Ledger, Outcome, Refusal};
 use aegis_registry::{ClientId, Event, Fingerprint, Origin};
-use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::clocks::Clocks;
+use crate::host;
 #[cfg(test)]
 use crate::tests::sim::{Bug, planted};
 use crate::types::{LogId, Membership};
@@ -50,7 +52,7 @@ pub(crate) struct Shared {
     state: RwLock<State>,
     waiters: Mutex<Waiters>,
     events: Mutex<VecDeque<Event>>,
-    checkpoints: Mutex<VecDeque<Checkpoint>>,
+    checkpoints: Arc<Mutex<VecDeque<Checkpoint>>>,
     /// What other voters said of theirs, the newest at the end.
     told: Mutex<BTreeMap<u64, VecDeque<Checkpoint>>>,
     serial: watch::Sender<u64>,
@@ -72,7 +74,7 @@ impl Shared {
             state: RwLock::new(state),
             waiters: Mutex::default(),
             events: Mutex::default(),
-            checkpoints: Mutex::default(),
+            checkpoints: Arc::default(),
             told: Mutex::default(),
             serial,
             led: Mutex::new(Instant::now()),
@@ -164,7 +166,7 @@ impl Shared {
         let mut state = self.state.write();
         state.applied = Some(id);
         state.membership = membership.unwrap_or_else(|| state.membership.clone());
-        self.check(&RwLockWriteGuard::downgrade(state), id);
+        self.check(&state, id);
     }
 
     pub(crate) fn apply(&self, id: LogId, batch: &Batch) {
@@ -173,7 +175,8 @@ impl Shared {
         let answers = state.ledger.apply(batch);
         state.applied = Some(id);
         let now = (state.ledger.registry().view().serial(), state.ledger.released());
-        self.check(&RwLockWriteGuard::downgrade(state), id);
+        self.check(&state, id);
+        drop(state);
         answers.iter().for_each(|answer| self.remember(answer, before));
         self.tell(now);
         let mut waiters = self.waiters.lock();
@@ -233,16 +236,21 @@ impl Shared {
         events.push_back(event.as_ref().clone());
     }
 
-    /// Others read on in the meantime: a large ledger takes a while.
+    /// A large ledger takes seconds to be hashed, in which nothing would be applied: a leader would lose its lease. So a copy is
+    /// hashed, which shares with it what is large.
     fn check(&self, state: &State, id: LogId) {
         if !id.index.is_multiple_of(CHECKPOINT_EVERY) {
             return;
         }
-        let mut checkpoints = self.checkpoints.lock();
-        if checkpoints.len() >= CHECKPOINTS_KEPT {
-            checkpoints.pop_front();
-        }
-        checkpoints.push_back(Checkpoint { index: id.index, hash: state.ledger.hash() });
+        let (ledger, checkpoints) = (state.ledger.clone(), Arc::clone(&self.checkpoints));
+        host::aside(move || {
+            let checkpoint = Checkpoint { index: id.index, hash: ledger.hash() };
+            let mut checkpoints = checkpoints.lock();
+            if checkpoints.len() >= CHECKPOINTS_KEPT {
+                checkpoints.pop_front();
+            }
+            checkpoints.push_back(checkpoint);
+        });
     }
 
     pub(crate) fn checkpoint(&self) -> Option<Checkpoint> {

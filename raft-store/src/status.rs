@@ -3,6 +3,7 @@
 //! Not here: changing any of it (`node`, `members`). Invariant: a status is one look at what Raft last said, and costs no wait.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use aegis_ledger::Checkpoint;
@@ -31,7 +32,7 @@ pub struct Status {
     pub in_touch_ago: Duration,
     /// By how many milliseconds the voters' clocks are ahead of the region's time, as far as they are known.
     pub clocks_ahead_ms: BTreeMap<u64, i64>,
-    /// What its file takes on disk, and what it may take.
+    /// What log and snapshot take, and what they may take. The file is up to three times as long.
     pub ledger_bytes: u64,
     pub ledger_bytes_max: u64,
 }
@@ -81,8 +82,8 @@ impl Node {
         }
     }
 
-    /// A file that cannot be looked at has other ways to fail.
+    /// What is acknowledged counts; a file has room of its own beside that, which says nothing of when it ends.
     pub(crate) fn ledger_bytes(&self) -> u64 {
-        std::fs::metadata(&self.running().file).map_or(0, |file| file.len())
+        self.running().used.lock().unwrap_or_else(PoisonError::into_inner).bytes()
     }
 }

@@ -66,7 +66,7 @@ impl VoterMetrics {
                 "The last entry of the ledger that this voter has applied",
                 &self.applied,
             ),
-            ("aegis_voter_ledger_bytes", "What the ledger takes on disk", &self.bytes),
+            ("aegis_voter_ledger_bytes", "What log and snapshot of the ledger take", &self.bytes),
             (
                 "aegis_voter_ledger_bytes_max",
                 "At this, only what takes something back is taken",

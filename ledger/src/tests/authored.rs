@@ -97,7 +97,7 @@ impl Two {
     fn bring(&mut self, taking: &Taking) -> Answer {
         for brought in &taking.versions {
             let held = self.there.ledger.releases().content(brought.bundle);
-            if let Some(content) = held.map(|content| content.bytes.clone()) {
+            if let Some(content) = held.map(|content| content.bytes.to_vec()) {
                 let store = ReleaseAct::Store { digest: brought.bundle, content };
                 self.here.act(Action::Release(store), at(3)).unwrap();
             }

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 pub(crate) use offline::Offline;
-pub(crate) use tables::Found;
+pub(crate) use tables::{Found, Used};
 use watchdog::Pulse;
 use writer::Writer;
 pub(crate) use writer::{Change, Job};
@@ -39,7 +39,7 @@ const COMPACTED_FROM_BYTES: u64 = 512 * 1_024 * 1_024;
 const SYNC_MAX: Duration = Duration::from_secs(5);
 
 /// The file's name.
-pub(crate) const FILE: &str = "ledger.redb";
+const FILE: &str = "ledger.redb";
 
 /// Why a voter's file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +111,7 @@ pub(crate) struct Disk {
     writer: Option<JoinHandle<()>>,
     bounds: Arc<Mutex<Bounds>>,
     committed: Arc<Mutex<Option<LogId>>>,
+    used: Arc<Mutex<Used>>,
 }
 
 impl fmt::Debug for Disk {
@@ -201,8 +202,9 @@ impl Disk {
         let bounds = Arc::new(Mutex::new(bounds));
         let committed = Arc::new(Mutex::new(found.committed));
         let (jobs, queue) = mpsc::unbounded_channel();
-        let writer = Writer::new(&database, &found, &committed, told);
-        let disk = Self { database, jobs: Some(jobs), writer: None, bounds, committed };
+        let used = Arc::new(Mutex::new(found.used));
+        let writer = Writer::new(&database, &found, (&committed, &used), told);
+        let disk = Self { database, jobs: Some(jobs), writer: None, bounds, committed, used };
         Ok((disk, found, (writer, queue)))
     }
 
@@ -245,6 +247,11 @@ impl Disk {
 
     pub(crate) fn committed(&self) -> Option<LogId> {
         *self.committed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What log and snapshot take, as it changes.
+    pub(crate) fn used(&self) -> Arc<Mutex<Used>> {
+        Arc::clone(&self.used)
     }
 
     pub(crate) fn vote(&self) -> Result<Option<Vote>, DiskError> {

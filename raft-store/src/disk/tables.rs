@@ -56,6 +56,40 @@ pub(crate) struct Found {
     pub(crate) committed: Option<LogId>,
     /// The last entry of the snapshot.
     pub(crate) snapshot: Option<LogId>,
+    pub(crate) used: Used,
+}
+
+/// What the file holds, in bytes. The file itself is longer: redb doubles it when it has no room, and keeps what became free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Used {
+    log: u64,
+    image: u64,
+    draft: u64,
+}
+
+impl Used {
+    /// For `retain`: an entry goes.
+    fn gives_up(&mut self, entry: &[u8]) -> bool {
+        self.log = self.log.saturating_sub(length(entry));
+        false
+    }
+
+    pub(crate) fn bytes(self) -> u64 {
+        self.log.saturating_add(self.image).saturating_add(self.draft)
+    }
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// What the values of a table take.
+fn held_in(table: &impl redb::ReadableTable<u64, &'static [u8]>) -> Result<u64, DiskError> {
+    let mut held = 0_u64;
+    for row in table.iter().map_err(DiskError::redb)? {
+        held = held.saturating_add(length(row.map_err(DiskError::redb)?.1.value()));
+    }
+    Ok(held)
 }
 
 type Table<'t, K> = redb::Table<'t, K, &'static [u8]>;
@@ -101,7 +135,10 @@ pub(super) fn found(database: &Database, identity: &Identity) -> Result<Found, D
     if purged.map(|id| id.index) > snapshot.map(|id| id.index) {
         return Err(DiskError::Damaged("the log was purged beyond the snapshot"));
     }
-    Ok(Found { purged, last: last.max(purged), committed: get(&meta, COMMITTED)?, snapshot })
+    let image = held_in(&transaction.open_table(IMAGE).map_err(DiskError::redb)?)?;
+    let used = Used { log: held_in(&log)?, image, draft: 0 };
+    let (last, committed) = (last.max(purged), get(&meta, COMMITTED)?);
+    Ok(Found { purged, last, committed, snapshot, used })
 }
 
 /// Whose file it is, if it is not new.
@@ -140,12 +177,12 @@ pub(super) fn take_over(
     transaction.commit().map_err(DiskError::redb)
 }
 
-/// Makes all the changes or none; returns when they are on disk.
+/// Makes all the changes or none; returns when they are on disk, with what the file holds then.
 pub(super) fn write(
     database: &Database,
-    changes: &[Change],
-    committed: Option<LogId>,
-) -> Result<(), DiskError> {
+    mut used: Used,
+    (changes, committed): (&[Change], Option<LogId>),
+) -> Result<Used, DiskError> {
     let mut transaction = database.begin_write().map_err(DiskError::redb)?;
     transaction.set_durability(Durability::Immediate).map_err(DiskError::redb)?;
     {
@@ -156,14 +193,18 @@ pub(super) fn write(
                 Change::Vote(vote) => put(&mut meta, VOTE, vote)?,
                 Change::Append(entries) => {
                     for (index, entry) in entries {
-                        log.insert(index, entry.as_slice()).map_err(DiskError::redb)?;
+                        let before =
+                            log.insert(index, entry.as_slice()).map_err(DiskError::redb)?;
+                        let before = before.map_or(0, |before| length(before.value()));
+                        used.log = used.log.saturating_add(length(entry)).saturating_sub(before);
                     }
                 }
                 Change::Truncate(since) => {
-                    log.retain_in::<u64, _>(since.., |_, _| false).map_err(DiskError::redb)?;
+                    log.retain_in::<u64, _>(since.., |_, entry| used.gives_up(entry))
+                        .map_err(DiskError::redb)?;
                 }
                 Change::Purge(upto) => {
-                    log.retain_in::<u64, _>(..=upto.index, |_, _| false)
+                    log.retain_in::<u64, _>(..=upto.index, |_, entry| used.gives_up(entry))
                         .map_err(DiskError::redb)?;
                     put(&mut meta, PURGED, upto)?;
                 }
@@ -172,10 +213,12 @@ pub(super) fn write(
                     transaction.rename_table(DRAFT, IMAGE).map_err(DiskError::redb)?;
                     let held = Held { meta: (**about).clone(), sha256: *sha256 };
                     put(&mut meta, SNAPSHOT, &held)?;
+                    (used.image, used.draft) = (used.draft, 0);
                 }
                 Change::Snapshot(about, image) => {
                     let mut pieces = transaction.open_table(IMAGE).map_err(DiskError::redb)?;
                     put_snapshot(&mut meta, &mut pieces, about, image)?;
+                    used.image = length(image);
                 }
             }
         }
@@ -183,11 +226,16 @@ pub(super) fn write(
             put(&mut meta, COMMITTED, &committed)?;
         }
     }
-    transaction.commit().map_err(DiskError::redb)
+    transaction.commit().map_err(DiskError::redb)?;
+    Ok(used)
 }
 
 /// Writes bytes of a snapshot beside the one that counts; those at 0 begin another.
-pub(super) fn draft(database: &Database, from: usize, bytes: &[u8]) -> Result<(), DiskError> {
+pub(super) fn draft(
+    database: &Database,
+    mut used: Used,
+    (from, bytes): (usize, &[u8]),
+) -> Result<Used, DiskError> {
     let mut transaction = database.begin_write().map_err(DiskError::redb)?;
     transaction.set_durability(Durability::Immediate).map_err(DiskError::redb)?;
     if from == 0 {
@@ -198,10 +246,12 @@ pub(super) fn draft(database: &Database, from: usize, bytes: &[u8]) -> Result<()
         let mut number = u64::try_from(from).unwrap_or(u64::MAX);
         for piece in bytes.chunks(PIECE_BYTES) {
             pieces.insert(number, piece).map_err(DiskError::redb)?;
-            number = number.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+            number = number.saturating_add(length(piece));
         }
+        used.draft = number;
     }
-    transaction.commit().map_err(DiskError::redb)
+    transaction.commit().map_err(DiskError::redb)?;
+    Ok(used)
 }
 
 fn put_snapshot(

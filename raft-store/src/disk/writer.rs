@@ -19,7 +19,7 @@ use redb::Database;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::tables::{self, Found};
+use super::tables::{self, Found, Used};
 use super::watchdog::Pulse;
 use super::{DiskError, Fatal, OnFatal};
 #[cfg(test)]
@@ -79,6 +79,7 @@ pub(super) struct Writer {
     drafts: VecDeque<Draft>,
     draft_bytes: usize,
     committed: Arc<Mutex<Option<LogId>>>,
+    used: Arc<Mutex<Used>>,
     written: Option<LogId>,
     pulse: Sender<Pulse>,
     on_fatal: OnFatal,
@@ -89,7 +90,7 @@ impl Writer {
     pub(super) fn new(
         database: &Arc<Database>,
         found: &Found,
-        committed: &Arc<Mutex<Option<LogId>>>,
+        (committed, used): (&Arc<Mutex<Option<LogId>>>, &Arc<Mutex<Used>>),
         (pulse, on_fatal): (Sender<Pulse>, OnFatal),
     ) -> Self {
         Self {
@@ -100,6 +101,7 @@ impl Writer {
             drafts: VecDeque::new(),
             draft_bytes: draft_bytes(),
             committed: Arc::clone(committed),
+            used: Arc::clone(used),
             written: found.committed,
             pulse,
             on_fatal,
@@ -139,8 +141,10 @@ impl Writer {
         }
         let (database, from) = (Arc::clone(&self.database), draft.written);
         let piece = rest.get(..self.draft_bytes).unwrap_or(rest);
-        match self.watched(|| tables::draft(&database, from, piece)) {
-            Ok(()) => {
+        let used = self.used();
+        match self.watched(|| tables::draft(&database, used, (from, piece))) {
+            Ok(used) => {
+                self.set_used(used);
                 draft.written = from.saturating_add(piece.len());
                 self.drafts.push_front(draft);
             }
@@ -211,13 +215,15 @@ impl Writer {
     fn commit(&mut self, changes: &[Change], waiters: Vec<Done>) {
         let committed = *self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let database = Arc::clone(&self.database);
+        let used = self.used();
         let result = if changes.is_empty() && committed == self.written {
-            if self.is_broken { Err(DiskError::Broken) } else { Ok(()) }
+            if self.is_broken { Err(DiskError::Broken) } else { Ok(used) }
         } else {
-            self.watched(|| tables::write(&database, changes, committed))
+            self.watched(|| tables::write(&database, used, (changes, committed)))
         };
         match result {
-            Ok(()) => {
+            Ok(used) => {
+                self.set_used(used);
                 self.written = committed;
                 waiters.into_iter().for_each(|done| done(Ok(())));
             }
@@ -225,7 +231,15 @@ impl Writer {
         }
     }
 
-    fn watched(&self, write: impl FnOnce() -> Result<(), DiskError>) -> Result<(), DiskError> {
+    fn used(&self) -> Used {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_used(&self, used: Used) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = used;
+    }
+
+    fn watched<T>(&self, write: impl FnOnce() -> Result<T, DiskError>) -> Result<T, DiskError> {
         if self.is_broken {
             return Err(DiskError::Broken);
         }

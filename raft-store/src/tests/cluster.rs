@@ -419,6 +419,9 @@ async fn a_voter_does_not_follow_a_leader_whose_state_is_another() {
             }],
         },
     );
+    while shared.checkpoint().is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let way = Way::Tls(Current::new(Tls::new(&credentials(2), &own(2)).unwrap()));
     let peers = Peers::new(own(2), way, shared);
     let append = AppendEntriesRequest {

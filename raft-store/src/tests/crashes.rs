@@ -227,3 +227,25 @@ fn a_file_of_another_node_is_refused() {
     let refused = Disk::open_on(ram.clone(), &other, never()).map(drop);
     assert!(matches!(refused, Err(DiskError::Stranger { found: 1, .. })));
 }
+
+/// What was counted as it was written is what a start counts.
+#[test]
+fn what_the_file_holds_is_known_at_every_step_and_falls_with_what_is_purged() {
+    for draft_bytes in [usize::MAX, 100] {
+        let counted: Vec<_> = drafting(draft_bytes, || {
+            let ram = Ram::default();
+            let disk = open(&ram);
+            let used = disk.used();
+            let step = |(change, _)| {
+                write(&disk, change);
+                let counted = used.lock().unwrap().bytes();
+                let crashed = Ram::holding(ram.0.lock().unwrap().synced.clone());
+                assert_eq!(open(&crashed).used().lock().unwrap().bytes(), counted);
+                counted
+            };
+            history().into_iter().map(step).collect()
+        });
+        let [.., full, purged, _] = counted[..] else { unreachable!() };
+        assert!(purged < full / 2, "{counted:?}");
+    }
+}

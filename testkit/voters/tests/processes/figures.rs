@@ -160,3 +160,74 @@ fn figures() {
     of_voters();
     of_etcd();
 }
+
+/// As much content as a ledger takes (`ledger/src/releases.rs`).
+const CONTENTS: u32 = 256 * 1_024 / 700;
+const CONTENT_BYTES: usize = 700 * 1_024;
+
+/// The voters write a snapshot every 500 entries, each of them by itself, while others write.
+#[test]
+#[ignore = "figures are for a quiet machine: `make voterfigures`"]
+fn figures_of_a_full_ledger() {
+    let mut cluster = Cluster::found(Network::new().unwrap(), 3, Disks::Real);
+    let leader = cluster.leader();
+    let mut talk = Talk::with(cluster.control(leader)).unwrap();
+    prepare(1).for_each(|action| {
+        let told = Told::Propose { by: "figures".into(), action };
+        assert!(matches!(talk.ask(&told), Some(Said::Answer(Ok(_)))));
+    });
+    let mut stored = Vec::new();
+    for number in 0..CONTENTS {
+        let mut content = vec![0; CONTENT_BYTES];
+        let block = aegis_audit_chain::Hash::of(&number.to_be_bytes());
+        content.iter_mut().zip(block.as_bytes().iter().cycle()).for_each(|(to, from)| *to = *from);
+        let digest = aegis_audit_chain::Hash::of(&content);
+        let action =
+            aegis_ledger::Action::Release(aegis_ledger::ReleaseAct::Store { digest, content });
+        let begun = Instant::now();
+        let said = talk.ask(&Told::Propose { by: "figures".into(), action });
+        assert!(matches!(said, Some(Said::Answer(Ok(_)))), "{number}: {said:?}");
+        stored.push(begun.elapsed());
+    }
+    eprintln!(
+        "{CONTENTS} contents of 700 KiB: P50 {:.0} ms, most {:.0} ms",
+        ms(&mut stored, 50),
+        ms(&mut stored, 100)
+    );
+    let (mut seen, mut took, mut unknown) = (0, Vec::new(), 0);
+    let until = Instant::now() + 5 * SPAN;
+    while Instant::now() < until {
+        let begun = Instant::now();
+        let said = talk.ask(&Told::Propose { by: "figures".into(), action: swing(0, seen, 1) });
+        match said {
+            Some(Said::Answer(Ok(_))) => seen += 1,
+            Some(Said::Pointer { .. } | Said::Answer(Err(_))) | None => panic!("{said:?}"),
+            Some(other) => {
+                if unknown < 5 {
+                    eprintln!("{other:?}");
+                }
+                unknown += 1;
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        took.push(begun.elapsed());
+    }
+    let (middle, high, most) = (ms(&mut took, 50), ms(&mut took, 99), ms(&mut took, 100));
+    eprintln!(
+        "{} writes, {unknown} not answered: P50 {middle:.1} ms, P99 {high:.1} ms, most {most:.0} ms",
+        took.len()
+    );
+    let resident: Vec<_> = cluster.ids().into_iter().map(|id| cluster.resident_kib(id)).collect();
+    eprintln!("resident {resident:?} KiB");
+    let follower = cluster.ids().into_iter().find(|id| *id != cluster.leader()).unwrap();
+    for (what, id) in [("a follower", follower), ("the leader", cluster.leader())] {
+        cluster.kill(id);
+        let begun = Instant::now();
+        cluster.start(id);
+        cluster.settle();
+        eprintln!(
+            "{what} was killed and all agreed again after {:.1} s",
+            begun.elapsed().as_secs_f64()
+        );
+    }
+}
