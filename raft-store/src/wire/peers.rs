@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -33,6 +33,8 @@ use crate::types::{Snapshot, Types, Vote};
 
 /// How many connections to a voter wait for use.
 const IDLE_MAX: usize = 4;
+/// For how long they do: the other side ends one that says nothing for a minute.
+const IDLE_FOR: Duration = Duration::from_secs(30);
 
 /// Why a voter did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -71,12 +73,15 @@ pub(crate) enum Way {
 #[derive(Clone, Debug)]
 pub(crate) struct Peers(Arc<Inner>);
 
+/// Connections that wait for use, by voter and address, with the time of their last answer.
+type Idle = BTreeMap<(u64, String), Vec<(Instant, Connection)>>;
+
 #[derive(Debug)]
 struct Inner {
     own: Identity,
     way: Way,
     shared: Arc<Shared>,
-    idle: Mutex<BTreeMap<(u64, String), Vec<Connection>>>,
+    idle: Mutex<Idle>,
 }
 
 impl Peers {
@@ -121,7 +126,7 @@ impl Peers {
         tail: &[u8],
     ) -> Result<Response, PeerError> {
         let place = (envelope.to, address.to_owned());
-        let idle = self.0.idle.lock().get_mut(&place).and_then(Vec::pop);
+        let idle = self.idle(&place);
         let mut connection = match idle {
             Some(connection) => connection,
             None => self.dial(tls, envelope.to, address).await?,
@@ -132,7 +137,7 @@ impl Peers {
             Ok(response) => {
                 let kept = idle.entry(place).or_default();
                 if kept.len() < IDLE_MAX {
-                    kept.push(connection);
+                    kept.push((Instant::now(), connection));
                 }
                 Ok(response)
             }
@@ -142,6 +147,17 @@ impl Peers {
                 Err(error.into())
             }
         }
+    }
+
+    fn idle(&self, place: &(u64, String)) -> Option<Connection> {
+        let mut idle = self.0.idle.lock();
+        let (since, connection) = idle.get_mut(place)?.pop()?;
+        if since.elapsed() < IDLE_FOR {
+            return Some(connection);
+        }
+        // The others wait longer still.
+        idle.remove(place);
+        None
     }
 
     /// Dials anew from now on.

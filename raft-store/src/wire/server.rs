@@ -9,7 +9,8 @@ use std::time::Duration;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::warn;
 
@@ -28,7 +29,11 @@ use crate::types::{Image, Raft, Snapshot, Types};
 
 /// Five voters with some connections each, and room for those that are about to close.
 const CONNECTIONS_MAX: usize = 256;
+/// Connections that have not shown a certificate yet: whoever has none takes no room from those that were let in.
+const HANDSHAKES_MAX: usize = 64;
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// How long nothing may come over a connection, or a message may take. Who asks lets go of its own before (`peers`).
+const IDLE_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub(crate) struct Server {
@@ -47,18 +52,18 @@ impl Server {
     /// Answers until it is dropped.
     pub(crate) async fn run(self, listener: TcpListener, tls: Current) {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         let mut connections = tokio::task::JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, from)) => {
+                    let Ok(begins) = Arc::clone(&handshakes).try_acquire_owned() else { continue };
                     let acceptor = TlsAcceptor::from(tls.get().server);
-                    let served = self.clone().serve(stream, acceptor);
+                    let (served, room) = (self.clone(), Arc::clone(&room));
                     connections.spawn(async move {
-                        let ended = served.await;
+                        let ended = served.serve(stream, acceptor, (begins, room)).await;
                         ended.unwrap_or_else(|error| warn!(%from, %error, "a voter was cut off"));
-                        drop(permit);
                     });
                 }
                 Err(error) => {
@@ -69,21 +74,32 @@ impl Server {
         }
     }
 
-    async fn serve(self, stream: TcpStream, acceptor: TlsAcceptor) -> Result<(), std::io::Error> {
+    async fn serve(
+        self,
+        stream: TcpStream,
+        acceptor: TlsAcceptor,
+        (begins, room): (OwnedSemaphorePermit, Arc<Semaphore>),
+    ) -> Result<(), std::io::Error> {
         stream.set_nodelay(true)?;
-        let mut stream = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await??;
+        let mut stream = timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await??;
         let Some(peer) = stream.get_ref().1.peer_certificates().and_then(identity) else {
             return Err(std::io::Error::other("its certificate names no voter"));
         };
+        let Ok(_permit) = room.try_acquire_owned() else {
+            return Err(std::io::Error::other("there are too many connections of voters"));
+        };
+        drop(begins);
         loop {
-            let Ok((envelope, tail)) = frame::receive::<_, Envelope>(&mut stream).await else {
-                // It went away, which connections do.
+            let received = timeout(IDLE_MAX, frame::receive::<_, Envelope>(&mut stream)).await;
+            let Ok(Ok((envelope, tail))) = received else {
+                // It went away, which connections do, or nobody needs it.
                 return Ok(());
             };
             let answer = self.take(envelope, &tail, &peer).await;
             let wrong = answer.as_ref().err().copied();
             let answer = answer.unwrap_or_else(Response::from);
-            frame::send(&mut stream, &answer, &[]).await.map_err(std::io::Error::other)?;
+            let sent = timeout(IDLE_MAX, frame::send(&mut stream, &answer, &[])).await?;
+            sent.map_err(std::io::Error::other)?;
             if let Some(wrong) = wrong {
                 return Err(std::io::Error::other(wrong));
             }
