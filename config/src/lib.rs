@@ -193,6 +193,8 @@ pub struct IdentityConfig {
     /// Whether a proof must carry a nonce that was given out a moment ago.
     pub demands_nonces: bool,
     pub issuers: Vec<IssuerConfig>,
+    /// How long the region may not have been heard of before calls that write are refused.
+    pub revocation_lag_max: Duration,
 }
 
 #[derive(Debug)]

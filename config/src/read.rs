@@ -215,6 +215,9 @@ pub(super) fn positive(node: &Node, problems: &mut Problems) -> Option<Duration>
     Some(Duration::from_millis(ttl.ms()))
 }
 
+/// Who may write must be known not to have been taken back a while ago.
+const REVOCATION_LAG_MAX: Duration = Duration::from_secs(5 * 60);
+
 fn identity(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<IdentityConfig> {
     let mut map = node.mapping(problems)?;
     let audience = map.required("audience", problems, Node::text);
@@ -233,6 +236,7 @@ fn identity(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Ide
             Some((position, IssuerConfig { issuer: issuer?, jwks: jwks?, tenants }))
         })
     });
+    let revocation_lag_max = map.optional("revocation_lag_max", problems, revocation_lag);
     map.finish(problems);
     let issuers = issuers.unwrap_or_default();
     let is_shared = issuers.len() > 1;
@@ -243,7 +247,18 @@ fn identity(node: &Node, problems: &mut Problems, folder: &Folder) -> Option<Ide
     let issuers = issuers.into_iter().map(|(_, issuer)| issuer).collect();
     let audience = audience?;
     let urls = urls.unwrap_or_else(|| vec![audience.clone()]);
-    Some(IdentityConfig { audience, urls, demands_nonces, issuers })
+    let revocation_lag_max = revocation_lag_max.unwrap_or(REVOCATION_LAG_MAX);
+    Some(IdentityConfig { audience, urls, demands_nonces, issuers, revocation_lag_max })
+}
+
+/// A question to the region waits for 20 s, and after a day nothing that it said is believed.
+fn revocation_lag(node: &Node, problems: &mut Problems) -> Option<Duration> {
+    let lag = positive(node, problems)?;
+    if !(Duration::from_secs(60)..=Duration::from_secs(24 * 60 * 60)).contains(&lag) {
+        problems.report(node.position(), "expected one minute to 24 hours");
+        return None;
+    }
+    Some(lag)
 }
 
 /// A tenant before it has its name, which is the key it stands under.

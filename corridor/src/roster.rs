@@ -4,7 +4,7 @@
 //! Invariant: the registry only moves forward; what it takes back is refused from the moment it is told here, and where too
 //! much was taken back to be remembered, everybody of the registry is refused.
 
-use aegis_domain::{KeyId, Reason, Timestamp};
+use aegis_domain::{CallKind, KeyId, Reason, Timestamp};
 use aegis_identity::{KeySet, Revocations, TokenCache, TokenLimits, TrustedIssuer, Verifier};
 use aegis_registry::{Change, Event, RegistryError, View};
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -52,10 +52,20 @@ pub struct Known {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Belief {
     Held,
+    /// It was not heard of for so long that what it took back may not be known: who is called is known, and may read.
+    Stale,
     Lost,
 }
 
 impl Known {
+    /// Whether a call may change something by what is known.
+    pub fn admit(&self, kind: CallKind) -> Result<(), Reason> {
+        match (self.belief, kind) {
+            (Belief::Held, _) | (Belief::Stale | Belief::Lost, CallKind::Read) => Ok(()),
+            (Belief::Stale | Belief::Lost, CallKind::Write) => Err(Reason::ControlStateStale),
+        }
+    }
+
     pub fn revocations(&self) -> Result<&Revocations, Reason> {
         self.revocations.as_ref().ok_or(Reason::Unavailable)
     }
@@ -119,7 +129,7 @@ impl Roster {
     fn rekey(&self, known: &mut Known, now: Timestamp) {
         let published = known.view.published(now).map(|key| key.id().clone());
         let (keys, set): (Vec<KeyId>, _) = match known.belief {
-            Belief::Held => (published.collect(), known.view.key_set(now)),
+            Belief::Held | Belief::Stale => (published.collect(), known.view.key_set(now)),
             Belief::Lost => (Vec::new(), KeySet::default()),
         };
         if keys != known.keys {

@@ -158,7 +158,8 @@ impl Corridor {
             return Err(Reason::WrongRegion);
         }
         let read = read::read(self, &identified, arrival, body, &mut ctx.clock).await?;
-        if let Err(reason) = self.has_room(read.call.kind) {
+        let known = self.roster.read().admit(read.call.kind);
+        if let Err(reason) = known.and_then(|()| self.has_room(read.call.kind)) {
             ctx.read = Some(read);
             return Err(reason);
         }

@@ -1,7 +1,6 @@
 //! What an agent wants to send, in the one form that policy judges and the upstream receives.
 //!
-//! Not here: how it is read off the wire (`corridor::rooms::read`). Invariant: `params_hash` is over the exact
-//! body bytes, and `path` is exactly what goes upstream.
+//! Not here: reading it (`corridor::rooms::read`). Invariant: `params_hash` is over the exact body, `path` what goes upstream.
 
 use std::fmt;
 

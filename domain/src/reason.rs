@@ -1,7 +1,6 @@
 //! Why a call ended as it did: one stable code each, one row each in `docs/reasons.md`.
 //!
-//! Not here: HTTP statuses (`gateway::door::answer`). Invariant: a code never changes its meaning; codes that
-//! fall out of use are not given out again.
+//! Not here: HTTP statuses (`gateway::door::answer`). Invariant: no code changes its meaning or is given out again.
 
 /// Whose doing it was, which decides what the caller can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -163,6 +162,8 @@ reasons! {
     AuditBacklog: Gateway, "retry after the time in Retry-After; the operator must see to the audit bucket, or to the region's voters";
     /// The region defines the tool, or the tenant's limits, in a way that this gateway may not follow or cannot read.
     DefinitionUnusable: Gateway, "have the operator see to the definition; the gateway's log names what it may not do or cannot read";
+    /// The region was not heard of for so long that what it took back may not be known here, and the call writes.
+    ControlStateStale: Gateway, "retry later; the operator must see to the region's voters, or to the way to them";
     /// The policy engine gave no well-formed answer.
     PolicyEngine: Gateway, "report the decision id to the operator";
     /// A failure nobody foresaw.

@@ -32,7 +32,7 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 /// key that leaked meanwhile can sign.
 pub const SILENCE_MAX: Ttl = Ttl::from_s(24 * 60 * 60);
 /// How much of that a restart may forget: an answer without news is kept this often.
-const HEARD_KEPT_S: u64 = 60 * 60;
+const HEARD_KEPT_S: u64 = 60;
 
 /// One answer of a feed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

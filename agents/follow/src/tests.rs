@@ -139,7 +139,7 @@ fn a_page_that_a_crash_tore_is_cut_off_at_every_byte() {
 }
 
 #[test]
-fn an_answer_without_news_is_kept_every_hour_so_that_a_restart_knows_when_it_last_heard() {
+fn an_answer_without_news_is_kept_every_minute_so_that_a_restart_knows_when_it_last_heard() {
     const BEGAN_S: u64 = 1_800_000_000;
     let region = SigningKey::from_seed([7; 32]);
     let page = |page: &Page| {
@@ -166,13 +166,13 @@ fn an_answer_without_news_is_kept_every_hour_so_that_a_restart_knows_when_it_las
     let follower = follow(&feed.url);
     let hears = |s: u64| wait(|| follower.heard_at() == Some(Timestamp::from_unix_s(BEGAN_S + s)));
     hears(0);
-    for s in [3_599, 3_600, 5_000] {
+    for s in [59, 60, 100] {
         feed.says(quiet(BEGAN_S + s));
         hears(s);
     }
     drop(follower);
     let again = follow("http://127.0.0.1:1");
-    assert_eq!(again.heard_at(), Some(Timestamp::from_unix_s(BEGAN_S + 3_600)));
+    assert_eq!(again.heard_at(), Some(Timestamp::from_unix_s(BEGAN_S + 60)));
     let pages = fs::read_to_string(home.path().join("registry.pages")).unwrap();
     assert_eq!(pages.lines().count(), 2);
 }

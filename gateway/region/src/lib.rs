@@ -76,6 +76,8 @@ pub struct Region {
     defined: Option<Follower<Definitions>>,
     approvals: Option<Arc<dyn Approvals>>,
     metrics: VoterMetrics,
+    /// How long it may be silent before calls that write are refused.
+    lag_max: Duration,
 }
 
 #[derive(Debug)]
@@ -108,7 +110,8 @@ impl Region {
     pub fn open(config: &Config, means: Means, runtime: &Handle) -> anyhow::Result<Self> {
         let (roster, metrics) = (Arc::clone(&means.roster), means.metrics.clone());
         let (kept, followed, defined, approvals) = (None, None, None, None);
-        let mut region = Self { roster, kept, followed, defined, approvals, metrics };
+        let lag_max = config.identity.revocation_lag_max;
+        let mut region = Self { roster, kept, followed, defined, approvals, metrics, lag_max };
         match &config.registry {
             None => {}
             Some(RegionRegistry::Kept(api)) => {
@@ -142,7 +145,8 @@ impl Region {
     pub fn run(self, runtime: &Handle) -> anyhow::Result<Running> {
         let _entered = runtime.enter();
         let voter = self.kept.as_ref().map(|kept| kept.voter.node.clone());
-        let mut tasks = vec![runtime.spawn(age(Arc::clone(&self.roster), self.followed, voter))];
+        let aging = age(Arc::clone(&self.roster), (self.followed, voter), self.lag_max);
+        let mut tasks = vec![runtime.spawn(aging)];
         let (mut node, mut exports, mut door) = (None, None, None);
         if let Some(kept) = self.kept {
             let Kept { control, voter, heard, chronicle, listener, serving, exporter, asks_as: _ } =
@@ -206,14 +210,41 @@ impl Drop for Running {
 }
 
 /// What is followed is followed for as long as this runs. A voter is believed for as long as a follower is.
-async fn age(roster: Arc<Roster>, followed: Option<Follower>, voter: Option<Node>) {
+async fn age(
+    roster: Arc<Roster>,
+    (followed, voter): (Option<Follower>, Option<Node>),
+    lag_max: Duration,
+) {
+    let mut before = Belief::Held;
     loop {
         tokio::time::sleep(AGE_EVERY).await;
         let now = clock::now();
-        let is_in_touch = |voter: &Node| voter.status().in_touch_ago <= BELIEVED;
-        let is_held = followed.as_ref().is_none_or(|followed| followed.is_believed(now))
-            && voter.as_ref().is_none_or(is_in_touch);
-        roster.age(now, if is_held { Belief::Held } else { Belief::Lost });
+        let silent = |voter: &Node| voter.status().in_touch_ago;
+        let unheard = |followed: &Follower| {
+            let heard_at = followed.heard_at().unwrap_or(Timestamp::from_unix_ns(0));
+            Duration::from_millis(now.since(heard_at).ms())
+        };
+        let lag =
+            followed.as_ref().map(unheard).max(voter.as_ref().map(silent)).unwrap_or_default();
+        let belief = match lag {
+            lag if lag >= BELIEVED => Belief::Lost,
+            lag if lag > lag_max => Belief::Stale,
+            _ => Belief::Held,
+        };
+        match (before, belief) {
+            (Belief::Held, Belief::Stale | Belief::Lost) => {
+                tracing::error!(
+                    silent_s = lag.as_secs(),
+                    "the region is silent: calls that write are refused"
+                );
+            }
+            (Belief::Stale | Belief::Lost, Belief::Held) => {
+                tracing::info!("the region is heard again")
+            }
+            (Belief::Held, Belief::Held) | (Belief::Stale | Belief::Lost, _) => {}
+        }
+        before = belief;
+        roster.age(now, belief);
     }
 }
 

@@ -250,6 +250,7 @@ fn status(reason: Reason) -> StatusCode {
         | Reason::AuditUnavailable
         | Reason::AuditBacklog
         | Reason::DefinitionUnusable
+        | Reason::ControlStateStale
         | Reason::PolicyEngine
         | Reason::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -279,6 +280,7 @@ fn proxy_error(reason: Reason) -> &'static str {
         | Reason::AuditUnavailable
         | Reason::AuditBacklog
         | Reason::DefinitionUnusable
+        | Reason::ControlStateStale
         | Reason::PolicyEngine
         | Reason::Unavailable => "proxy_internal_error",
         Reason::MalformedRequest

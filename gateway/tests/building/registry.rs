@@ -164,6 +164,44 @@ async fn a_gateway_that_heard_nothing_of_its_region_for_a_day_believes_its_keys_
 }
 
 #[tokio::test]
+async fn who_writes_must_be_known_not_to_have_been_taken_back_a_while_ago() {
+    let mut first = region().await;
+    let plan = Plan::new().await.following(&first).await.with_own_clock();
+    let plan = plan
+        .with("/identity/revocation_lag_max", json!("1m"))
+        .with("/tenants/acme/tools/plain/kind", json!("read"));
+    let second = plan.start(GATEWAY).await;
+    if !second.has_own_clock() {
+        println!("skipped: no clock of its own can be had");
+        return;
+    }
+    let region = first.region();
+    let token = region.token(&region.agent("rover", json!({})), false);
+    until(&second, &token, None).await;
+    let write = || second.agent("bot").post("/open/x").bearer(&token).send();
+    write().await.is_ok();
+    first.stop().await;
+    second.set_clock("+30");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    write().await.is_ok();
+    second.set_clock("+90");
+    let begun = Instant::now();
+    while write().await.refused_for() != Some(Reason::ControlStateStale) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it still writes");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    second.agent("bot").get("/plain/x").bearer(&token).send().await.is_ok();
+    // It is heard again.
+    second.set_clock("+0");
+    first.start_again().await;
+    let begun = Instant::now();
+    while write().await.refused_for().is_some() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it does not write again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
 async fn an_agents_mode_and_limits_are_those_of_its_registration() {
     let house = region().await;
     let region = house.region();
