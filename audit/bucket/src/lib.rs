@@ -94,6 +94,8 @@ pub enum BucketError {
         "the store wrote over {key}, though it was asked to create it only, and keeps no versions: what is there can be lost"
     )]
     Overwrites { key: String },
+    #[error("the store took {key} and does not list it, so nobody who reads the log would find it")]
+    Unlisted { key: String },
     #[error("{key} is longer than {OBJECT_BYTES_MAX} bytes")]
     TooLong { key: String },
     #[error("the store promises {found}, and {asked} was asked for")]
@@ -184,9 +186,15 @@ impl Bucket {
             // Whatever else went wrong, the object may be there: a reply was lost, or another try was ours.
             Err(error) => (None, Some(error)),
         };
-        let version = match (self.locks(), written) {
-            (Some(locks), None) => locks.oldest(&path).await?,
-            (_, written) => written,
+        let version = match self.locks() {
+            // Some take every put as a newer version. The oldest counts, for readers too, and may be somebody else's.
+            Some(locks) => match locks.oldest(&path).await? {
+                None if failed.is_none() => {
+                    return Err(BucketError::Unlisted { key: key.to_owned() });
+                }
+                oldest => oldest,
+            },
+            None => written,
         };
         let stored = match self.read_async(&path, version.as_deref()).await {
             // Nothing was written, so the first error says why.

@@ -57,6 +57,7 @@ impl ShipError {
                 | BucketError::Folder(_)
                 | BucketError::Store { .. }
                 | BucketError::Status { .. }
+                | BucketError::Unlisted { .. }
                 | BucketError::Ask { .. }
                 | BucketError::Answer { .. } => false,
             },

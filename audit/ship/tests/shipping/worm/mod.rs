@@ -14,7 +14,7 @@ use aegis_audit_verify::{Flaw, Verdict};
 use aegis_buckets::packages;
 
 use crate::address;
-use crate::s3::{ASKED, flaws, live};
+use crate::s3::{ASKED, flaws, live, the_oldest_version_counts};
 use crate::support::{Place, SHIPPED, verify, write_calls};
 
 struct Ceph {
@@ -88,6 +88,7 @@ fn unpacked() -> Option<PathBuf> {
 fn in_ceph_what_is_shipped_cannot_be_deleted_and_what_can_be_done_is_named() {
     let Some(ceph) = Ceph::start() else { return };
     a_bucket_that_promises_less_is_refused(&ceph);
+    of_two_writers_under_one_name_the_second_is_told(&ceph);
     under_compliance_nobody_deletes(&ceph);
     under_governance_whoever_has_the_right_deletes_and_it_is_missed(&ceph);
 }
@@ -110,6 +111,13 @@ fn a_bucket_that_promises_less_is_refused(ceph: &Ceph) {
         );
         assert!(is_weak, "{bucket}: {refused:?}");
     }
+}
+
+/// This Ceph takes every put as a newer version, whatever its condition.
+fn of_two_writers_under_one_name_the_second_is_told(ceph: &Ceph) {
+    ceph.ask("shared", &["make", "COMPLIANCE", "30"]);
+    let address = address::of_port(ceph.port, "shared");
+    the_oldest_version_counts(&address, &address);
 }
 
 fn under_compliance_nobody_deletes(ceph: &Ceph) {
