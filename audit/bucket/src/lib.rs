@@ -178,6 +178,24 @@ impl Bucket {
         self.runtime.block_on(self.create_async(key, bytes.into()))
     }
 
+    /// The same for one that was perhaps written before: where versions are kept it is looked for first, because some that
+    /// keep them know no conditions, and would take it as one more.
+    pub fn find_or_create(&self, key: &str, bytes: Vec<u8>) -> Result<Receipt, BucketError> {
+        self.runtime.block_on(async {
+            let (path, bytes) = (self.path(key), bytes::Bytes::from(bytes));
+            let first = match self.locks() {
+                Some(locks) => locks.oldest(&path).await?,
+                None => None,
+            };
+            if first.is_none() {
+                return self.create_async(key, bytes).await;
+            }
+            let stored = self.read_async(&path, first.as_deref()).await;
+            let stored = stored.map_err(store_error("reading back", key))?;
+            self.compared(key, (&stored, &bytes), first).await
+        })
+    }
+
     async fn create_async(&self, key: &str, bytes: bytes::Bytes) -> Result<Receipt, BucketError> {
         let path = self.path(key);
         let put = self.store.put_opts(&path, bytes.clone().into(), PutMode::Create.into()).await;
@@ -196,15 +214,25 @@ impl Bucket {
             },
             None => written,
         };
-        let stored = match self.read_async(&path, version.as_deref()).await {
+        let stored = match (self.read_async(&path, version.as_deref()).await, failed) {
             // Nothing was written, so the first error says why.
-            Err(Error::NotFound { .. }) if failed.is_some() => None,
-            read => Some(read.map_err(store_error("reading back", key))?),
+            (Err(Error::NotFound { .. }), Some(failed)) => Err(store_error("writing", key)(failed)),
+            (read, _) => read.map_err(store_error("reading back", key)),
         };
-        match (stored, failed) {
-            (Some(stored), _) if stored != bytes => Err(BucketError::Fork { key: key.to_owned() }),
-            (None, Some(failed)) => Err(store_error("writing", key)(failed)),
-            (Some(_) | None, _) => self.receipt(key, &bytes, version).await,
+        self.compared(key, (&stored?, &bytes), version).await
+    }
+
+    /// What is said of an object that was read back, if it is what was to be written.
+    async fn compared(
+        &self,
+        key: &str,
+        (stored, bytes): (&[u8], &[u8]),
+        version: Option<String>,
+    ) -> Result<Receipt, BucketError> {
+        if stored == bytes {
+            self.receipt(key, bytes, version).await
+        } else {
+            Err(BucketError::Fork { key: key.to_owned() })
         }
     }
 

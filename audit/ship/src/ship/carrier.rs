@@ -23,7 +23,10 @@ use super::spool::Spool;
 use super::{Shared, ShipConfig};
 use crate::pruned;
 use crate::stream_reader::names;
-use aegis_audit_bucket::{Bucket, BucketError, Retention};
+use aegis_audit_bucket::{Bucket, BucketError, Receipt, Retention};
+
+/// How an object is written: as a new one, or as one that a try before may have written.
+type Write = fn(&Bucket, &str, Vec<u8>) -> Result<Receipt, BucketError>;
 
 pub(crate) struct Carrier {
     dir: PathBuf,
@@ -125,8 +128,8 @@ impl Carrier {
         if reach.ended == Some(Ending::Closed) {
             let from = self.dir.join(layout::head_file(&reach.origin, reach.size));
             let note = fs::read(from).map_err(io_error("reading a final head"))?;
-            let receipt =
-                self.bucket.create(&layout::bucket_head(&reach.origin, reach.size), note)?;
+            let key = layout::bucket_head(&reach.origin, reach.size);
+            let receipt = self.bucket.find_or_create(&key, note)?;
             let noted = self.spool.note_receipts(&reach.origin, &[receipt]);
             noted.map_err(io_error("writing a receipt"))?;
         }
@@ -148,7 +151,8 @@ impl Carrier {
         for head in heads.filter(|head| unsent.contains(head)) {
             let from = self.dir.join(layout::witnessed_file(origin, head));
             let note = fs::read(from).map_err(io_error("reading a witnessed head"))?;
-            let receipt = self.bucket.create(&layout::bucket_witnessed(origin, head), note)?;
+            let receipt =
+                self.bucket.find_or_create(&layout::bucket_witnessed(origin, head), note)?;
             let noted = self.spool.note_receipts(origin, &[receipt]);
             noted.map_err(io_error("writing a receipt"))?;
             self.witnessed = head;
@@ -164,7 +168,7 @@ impl Carrier {
         let from = self.dir.join(layout::genesis_note(&reach.origin));
         let note = fs::read(from).map_err(io_error("reading a birth note"))?;
         let key = format!("{}/genesis.note", layout::bucket_dir(&reach.origin));
-        let receipt = match self.bucket.create(&key, note.clone()) {
+        let receipt = match self.bucket.find_or_create(&key, note.clone()) {
             Ok(receipt) => receipt,
             // Two gateways must not share a name in a bucket: each has a registry of its own.
             Err(BucketError::Fork { key }) => return Err(ShipError::OtherRegistry { key }),
@@ -231,7 +235,7 @@ impl Carrier {
             return self.spool.forget().map_err(io_error("clearing the spool"));
         }
         let segment = Segment { manifest, note, stored, index };
-        self.send(&segment)?;
+        self.send(&segment, Bucket::find_or_create)?;
         if let Some(sealer) = self.sealers.get_mut(&origin) {
             sealer.pass(&segment.manifest, hash)?;
         }
@@ -249,7 +253,7 @@ impl Carrier {
             let cut = sealer.cut(reach, (&self.region, registry));
             let sent = cut.and_then(|segment| {
                 self.spool.keep(&segment).map_err(io_error("writing the spool"))?;
-                self.send(&segment)
+                self.send(&segment, Bucket::create)
             });
             if let Err(error) = sent {
                 // It stands behind a segment that is not confirmed: the next round begins from the cursor.
@@ -260,16 +264,16 @@ impl Carrier {
     }
 
     /// Sends a segment that is in the spool; its manifest last, because that makes it count.
-    fn send(&self, segment: &Segment) -> Result<(), ShipError> {
+    fn send(&self, segment: &Segment, write: Write) -> Result<(), ShipError> {
         let Segment { manifest, note, stored, index } = segment;
-        let at = (manifest.first, manifest.size);
+        let (origin, at) = (&manifest.origin, (manifest.first, manifest.size));
+        let write = |key: String, bytes| write(&self.bucket, &key, bytes);
         let receipts = [
-            self.bucket.create(&layout::segment_records(&manifest.origin, at), stored.clone())?,
-            self.bucket.create(&layout::segment_index(&manifest.origin, at), index.clone())?,
-            self.bucket
-                .create(&layout::segment_manifest(&manifest.origin, at), note.clone().into())?,
+            write(layout::segment_records(origin, at), stored.clone())?,
+            write(layout::segment_index(origin, at), index.clone())?,
+            write(layout::segment_manifest(origin, at), note.clone().into())?,
         ];
-        let confirmed = self.spool.confirm(&manifest.origin, (note, &receipts));
+        let confirmed = self.spool.confirm(origin, (note, &receipts));
         confirmed.map_err(io_error("moving a cursor"))?;
         self.shared.is_shipped();
         if manifest.origin == self.shared.journal.origin {

@@ -90,6 +90,7 @@ fn in_ceph_what_is_shipped_cannot_be_deleted_and_what_can_be_done_is_named() {
     a_bucket_that_promises_less_is_refused(&ceph);
     of_two_writers_under_one_name_the_second_is_told(&ceph);
     under_compliance_nobody_deletes(&ceph);
+    what_is_sent_again_is_no_second_version(&ceph);
     under_governance_whoever_has_the_right_deletes_and_it_is_missed(&ceph);
 }
 
@@ -118,6 +119,17 @@ fn of_two_writers_under_one_name_the_second_is_told(ceph: &Ceph) {
     ceph.ask("shared", &["make", "COMPLIANCE", "30"]);
     let address = address::of_port(ceph.port, "shared");
     the_oldest_version_counts(&address, &address);
+}
+
+/// A start sends birth notes again, and must not cover them with versions that a verifier has to name.
+fn what_is_sent_again_is_no_second_version(ceph: &Ceph) {
+    ceph.ask("again", &["make", "COMPLIANCE", "30"]);
+    let (place, address) = (Place::new(), address::of_port(ceph.port, "again"));
+    for _ in 0..2 {
+        assert_eq!(live(&place, address.clone()).trouble, None);
+    }
+    let report = verify(&address);
+    assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
 }
 
 fn under_compliance_nobody_deletes(ceph: &Ceph) {
