@@ -17,9 +17,9 @@ use crate::address;
 use crate::s3::{ASKED, flaws, live, the_oldest_version_counts};
 use crate::support::{Place, SHIPPED, verify, write_calls};
 
-struct Ceph {
+pub(crate) struct Ceph {
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
     /// It runs until this is closed.
     stdin: Option<ChildStdin>,
     boto: PathBuf,
@@ -29,7 +29,7 @@ struct Ceph {
 impl Ceph {
     /// Starts it, or says that it is absent; where `CI` is set, absence is a failure.
     #[expect(clippy::print_stderr, reason = "a skipped test must say so")]
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let (Some(root), Some(boto)) = (unpacked(), packages()) else {
             assert!(std::env::var_os("CI").is_none(), "Ceph or boto3 is not there");
             eprintln!("skipped: Ceph is not there (`make ceph buckets` unpacks it)");
@@ -55,7 +55,7 @@ impl Ceph {
     }
 
     /// Asks by boto3, and hands out a status a line.
-    fn ask(&self, bucket: &str, words: &[&str]) -> String {
+    pub(crate) fn ask(&self, bucket: &str, words: &[&str]) -> String {
         let endpoint = format!("http://127.0.0.1:{}", self.port);
         let mut python = Command::new("python3");
         python.env("PYTHONPATH", &self.boto).arg(here("s3.py")).args([&endpoint, bucket]);
