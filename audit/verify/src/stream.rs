@@ -70,6 +70,7 @@ impl<'s> StreamCheck<'s> {
     }
 
     pub(crate) fn run(mut self, run: &mut Run<'_>, ahead: Ahead<'_>) {
+        run.beside(self.origin());
         self.anchor_signature(run);
         self.pruned(run);
         let Some(firsts) = self.present(run) else { return };
