@@ -5,6 +5,7 @@
 //! (<https://learn.microsoft.com/rest/api/storageservices/get-container-properties>).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use object_store::azure::{AzureAuthorizer, MicrosoftAzure};
 use object_store::client::{HttpRequest, HttpRequestBody};
@@ -23,6 +24,8 @@ pub(crate) struct AzureContainer {
     questions: Questions,
     account: String,
     url: Url,
+    /// It is asked again and again, and what it never says is told once.
+    is_said: AtomicBool,
 }
 
 impl AzureContainer {
@@ -35,7 +38,13 @@ impl AzureContainer {
         let endpoint = endpoint.unwrap_or(&own).trim_end_matches('/');
         let url = format!("{endpoint}/{container}?restype=container");
         let url = url.parse().map_err(|_| BucketError::Address(endpoint.to_owned()))?;
-        Ok(Self { store, questions: Questions::new()?, account, url })
+        Ok(Self {
+            store,
+            questions: Questions::new()?,
+            account,
+            url,
+            is_said: AtomicBool::new(false),
+        })
     }
 
     /// Makes sure that a policy holds what is in the container.
@@ -54,6 +63,9 @@ impl AzureContainer {
         let says = |name| answer.headers().get(name).is_some_and(|value| value == "true");
         if !says("x-ms-has-immutability-policy") {
             return asked.held_by(None);
+        }
+        if self.is_said.swap(true, Ordering::Relaxed) {
+            return Ok(());
         }
         tracing::warn!(
             "an immutability policy holds the audit container; its length, and whether it is locked, \

@@ -23,7 +23,7 @@ use object_store::signer::Url;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreScheme, PutMode};
 use tokio::runtime::Runtime;
 
-pub use lock::{LockMode, Retention};
+pub use lock::{KeptUntil, LockMode, Retention};
 pub use log::{BucketLog, Indexes};
 
 use kind::Kind;
@@ -94,10 +94,16 @@ pub enum BucketError {
         "the store wrote over {key}, though it was asked to create it only, and keeps no versions: what is there can be lost"
     )]
     Overwrites { key: String },
+    #[error("the store took {key} and does not list it, so nobody who reads the log would find it")]
+    Unlisted { key: String },
     #[error("{key} is longer than {OBJECT_BYTES_MAX} bytes")]
     TooLong { key: String },
     #[error("the store promises {found}, and {asked} was asked for")]
     Retention { found: String, asked: Retention },
+    #[error(
+        "the store keeps {key} by this lock: {found}, and {asked} was asked for; put a longer retention on that object"
+    )]
+    Kept { key: String, found: String, asked: Retention },
     #[error("this kind of store cannot show how long it keeps objects")]
     Unproven,
 }
@@ -110,8 +116,22 @@ pub struct Receipt {
     pub bytes: u64,
     /// The store's name for exactly this content, where it has one.
     pub version: Option<String>,
-    /// Until when it is kept, as the store words it.
-    pub kept_until: Option<String>,
+    /// Until when it is kept, where the store says so.
+    pub kept_until: Option<KeptUntil>,
+    /// When it was written, by the store's clock.
+    pub written_s: u64,
+}
+
+impl Receipt {
+    /// Compares how long the store keeps the object with what was asked for, counted from when it was written.
+    pub fn check_kept(&self, asked: Retention) -> Result<(), BucketError> {
+        let kept = self.kept_until.as_ref();
+        if kept.is_some_and(|kept| kept.is_as_asked(asked, self.written_s)) {
+            return Ok(());
+        }
+        let found = kept.map_or_else(|| "nothing".to_owned(), KeptUntil::to_string);
+        Err(BucketError::Kept { key: self.key.clone(), found, asked })
+    }
 }
 
 /// One bucket, or one folder of one.
@@ -176,6 +196,24 @@ impl Bucket {
         self.runtime.block_on(self.create_async(key, bytes.into()))
     }
 
+    /// The same for one that was perhaps written before: where versions are kept it is looked for first, because some that
+    /// keep them know no conditions, and would take it as one more.
+    pub fn find_or_create(&self, key: &str, bytes: Vec<u8>) -> Result<Receipt, BucketError> {
+        self.runtime.block_on(async {
+            let (path, bytes) = (self.path(key), bytes::Bytes::from(bytes));
+            let first = match self.locks() {
+                Some(locks) => locks.oldest(&path).await?,
+                None => None,
+            };
+            if first.is_none() {
+                return self.create_async(key, bytes).await;
+            }
+            let stored = self.read_async(&path, first.as_deref()).await;
+            let stored = stored.map_err(store_error("reading back", key))?;
+            self.compared(key, (stored, &bytes), first).await
+        })
+    }
+
     async fn create_async(&self, key: &str, bytes: bytes::Bytes) -> Result<Receipt, BucketError> {
         let path = self.path(key);
         let put = self.store.put_opts(&path, bytes.clone().into(), PutMode::Create.into()).await;
@@ -184,19 +222,35 @@ impl Bucket {
             // Whatever else went wrong, the object may be there: a reply was lost, or another try was ours.
             Err(error) => (None, Some(error)),
         };
-        let version = match (self.locks(), written) {
-            (Some(locks), None) => locks.oldest(&path).await?,
-            (_, written) => written,
+        let version = match self.locks() {
+            // Some take every put as a newer version. The oldest counts, for readers too, and may be somebody else's.
+            Some(locks) => match locks.oldest(&path).await? {
+                None if failed.is_none() => {
+                    return Err(BucketError::Unlisted { key: key.to_owned() });
+                }
+                oldest => oldest,
+            },
+            None => written,
         };
-        let stored = match self.read_async(&path, version.as_deref()).await {
+        let stored = match (self.read_async(&path, version.as_deref()).await, failed) {
             // Nothing was written, so the first error says why.
-            Err(Error::NotFound { .. }) if failed.is_some() => None,
-            read => Some(read.map_err(store_error("reading back", key))?),
+            (Err(Error::NotFound { .. }), Some(failed)) => Err(store_error("writing", key)(failed)),
+            (read, _) => read.map_err(store_error("reading back", key)),
         };
-        match (stored, failed) {
-            (Some(stored), _) if stored != bytes => Err(BucketError::Fork { key: key.to_owned() }),
-            (None, Some(failed)) => Err(store_error("writing", key)(failed)),
-            (Some(_) | None, _) => self.receipt(key, &bytes, version).await,
+        self.compared(key, (stored?, &bytes), version).await
+    }
+
+    /// What is said of an object that was read back, if it is what was to be written.
+    async fn compared(
+        &self,
+        key: &str,
+        (stored, bytes): (Stored, &[u8]),
+        version: Option<String>,
+    ) -> Result<Receipt, BucketError> {
+        if stored.bytes == bytes {
+            self.receipt(key, stored, version).await
+        } else {
+            Err(BucketError::Fork { key: key.to_owned() })
         }
     }
 
@@ -219,27 +273,29 @@ impl Bucket {
     async fn receipt(
         &self,
         key: &str,
-        bytes: &[u8],
+        stored: Stored,
         version: Option<String>,
     ) -> Result<Receipt, BucketError> {
+        let Stored { bytes, written_s } = stored;
         // A lock holds a version, so a bucket without them has none.
         let kept_until = match (self.locks(), version.as_deref()) {
             (Some(_), Some(UNVERSIONED)) | (None, _) => None,
             (Some(locks), version) => locks.kept_until(&self.path(key), version).await?,
         };
-        let (key, sha256) = (key.to_owned(), Hash::of(bytes));
+        let (key, sha256) = (key.to_owned(), Hash::of(&bytes));
         let bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        Ok(Receipt { key, sha256, bytes, version, kept_until })
+        Ok(Receipt { key, sha256, bytes, version, kept_until, written_s })
     }
 
-    async fn read_async(&self, path: &Path, version: Option<&str>) -> Result<bytes::Bytes, Error> {
+    async fn read_async(&self, path: &Path, version: Option<&str>) -> Result<Stored, Error> {
         let options = GetOptions { version: version.map(str::to_owned), ..GetOptions::default() };
         let got = self.store.get_opts(path, options).await?;
         if got.meta.size > OBJECT_BYTES_MAX {
             let source = format!("it is longer than {OBJECT_BYTES_MAX} bytes").into();
             return Err(Error::Generic { store: "audit", source });
         }
-        got.bytes().await
+        let written_s = u64::try_from(got.meta.last_modified.timestamp()).unwrap_or(0);
+        Ok(Stored { bytes: got.bytes().await?, written_s })
     }
 
     /// Some bytes of an object, in a version of it.
@@ -272,7 +328,7 @@ impl Bucket {
         let path = self.path(key);
         match self.runtime.block_on(self.read_async(&path, version)) {
             Err(Error::NotFound { .. }) => Ok(None),
-            read => Ok(Some(read.map_err(store_error("reading", key))?)),
+            read => Ok(Some(read.map_err(store_error("reading", key))?.bytes)),
         }
     }
 
@@ -330,6 +386,12 @@ impl Bucket {
         let rest = full.strip_prefix(prefix).unwrap_or(full);
         rest.strip_prefix('/').unwrap_or(rest).to_owned()
     }
+}
+
+/// An object as it was read back.
+struct Stored {
+    bytes: bytes::Bytes,
+    written_s: u64,
 }
 
 /// One key, as a store that keeps versions lists it.

@@ -16,7 +16,7 @@ use object_store::signer::{Method, SignedUrlOptions, Signer as _};
 use serde::Deserialize;
 
 use crate::questions::{Questions, good_answer, no_credentials, text};
-use crate::{BucketError, Listed};
+use crate::{BucketError, DAY_S, Listed};
 
 /// How long a signed address is good for.
 const SIGNED_FOR: Duration = Duration::from_secs(60);
@@ -26,6 +26,54 @@ const SIGNED_FOR: Duration = Duration::from_secs(60);
 pub enum LockMode {
     Governance,
     Compliance,
+}
+
+impl LockMode {
+    fn parse(word: &str) -> Option<Self> {
+        match word {
+            "COMPLIANCE" => Some(Self::Compliance),
+            "GOVERNANCE" => Some(Self::Governance),
+            _ => None,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Governance => "GOVERNANCE",
+            Self::Compliance => "COMPLIANCE",
+        }
+    }
+}
+
+/// Until when a store keeps an object, as it says itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptUntil {
+    mode: LockMode,
+    until_s: u64,
+    /// The store's own words for that instant.
+    until: String,
+}
+
+impl KeptUntil {
+    fn parse(mode: &str, until: &str) -> Option<Self> {
+        let instant: jiff::Timestamp = until.parse().ok()?;
+        let until_s = u64::try_from(instant.as_second()).ok()?;
+        Some(Self { mode: LockMode::parse(mode)?, until_s, until: until.to_owned() })
+    }
+
+    /// Whether that is as much as was asked for, of an object that was written then. Stores count the days from clocks of their
+    /// own, and some round them: a day less is as good, and of a short retention half of it.
+    pub(crate) fn is_as_asked(&self, asked: Retention, written_s: u64) -> bool {
+        let asked_s = u64::from(asked.days).saturating_mul(DAY_S);
+        let least_s = asked_s.saturating_sub(DAY_S).max(asked_s / 2);
+        self.mode >= asked.mode && self.until_s >= written_s.saturating_add(least_s)
+    }
+}
+
+impl fmt::Display for KeptUntil {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.mode.as_str(), self.until)
+    }
 }
 
 /// How long a store must keep an object.
@@ -48,11 +96,7 @@ impl Retention {
 
 impl fmt::Display for Retention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mode = match self.mode {
-            LockMode::Governance => "GOVERNANCE",
-            LockMode::Compliance => "COMPLIANCE",
-        };
-        write!(f, "{mode} for {} days", self.days)
+        write!(f, "{} for {} days", self.mode.as_str(), self.days)
     }
 }
 
@@ -85,11 +129,7 @@ struct DefaultRetention {
 
 impl DefaultRetention {
     fn retention(&self) -> Option<Retention> {
-        let mode = match self.mode.as_str() {
-            "COMPLIANCE" => LockMode::Compliance,
-            "GOVERNANCE" => LockMode::Governance,
-            _ => return None,
-        };
+        let mode = LockMode::parse(&self.mode)?;
         // S3 counts a year as 365 days.
         let years = self.years.unwrap_or(0).saturating_mul(365);
         Some(Retention { mode, days: self.days.unwrap_or(years) })
@@ -167,7 +207,7 @@ impl Locks {
         &self,
         path: &Path,
         version: Option<&str>,
-    ) -> Result<Option<String>, BucketError> {
+    ) -> Result<Option<KeptUntil>, BucketError> {
         let what = "an object's retention";
         let query = version.map(|id| ("versionId".to_owned(), id.to_owned()));
         let query = query.into_iter().collect();
@@ -176,7 +216,8 @@ impl Locks {
         let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
         let mode = header("x-amz-object-lock-mode");
         let until = header("x-amz-object-lock-retain-until-date");
-        Ok(mode.zip(until).map(|(mode, until)| format!("{mode} {until}")))
+        let (Some(mode), Some(until)) = (mode, until) else { return Ok(None) };
+        KeptUntil::parse(mode, until).map(Some).ok_or(BucketError::Answer { what })
     }
 
     /// The version of one object that was written first.
@@ -232,4 +273,37 @@ fn listed((key, (mut versions, markers)): (String, (Vec<Version>, usize))) -> Op
         (1.., _) => Some(SegmentError::DeleteMarker),
     };
     Some(Listed { key, bytes: oldest.size, oldest: Some(oldest.version_id), flaw })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASKED: Retention = Retention { mode: LockMode::Compliance, days: 30 };
+
+    /// 1970-01-02, when the object of these tests is written.
+    const WRITTEN_S: u64 = DAY_S;
+
+    fn is_as_asked(mode: &str, until: &str) -> bool {
+        KeptUntil::parse(mode, until).unwrap().is_as_asked(ASKED, WRITTEN_S)
+    }
+
+    #[test]
+    fn an_object_is_kept_as_asked_from_when_it_was_written_or_a_day_less() {
+        assert!(is_as_asked("COMPLIANCE", "1970-02-01T00:00:00Z"));
+        assert!(is_as_asked("COMPLIANCE", "1970-01-31T00:00:00.500824398Z"));
+        assert!(!is_as_asked("COMPLIANCE", "1970-01-30T23:59:59Z"));
+        assert!(!is_as_asked("GOVERNANCE", "1980-01-01T00:00:00Z"));
+        let day = Retention { days: 1, ..ASKED };
+        let kept = |until| KeptUntil::parse("COMPLIANCE", until).unwrap();
+        assert!(kept("1970-01-02T12:00:00Z").is_as_asked(day, WRITTEN_S));
+        assert!(!kept("1970-01-02T11:59:59Z").is_as_asked(day, WRITTEN_S));
+    }
+
+    #[test]
+    fn what_is_no_mode_or_no_instant_is_not_taken_for_a_lock() {
+        assert_eq!(KeptUntil::parse("FOREVER", "1970-02-01T00:00:00Z"), None);
+        assert_eq!(KeptUntil::parse("COMPLIANCE", "soon"), None);
+        assert_eq!(KeptUntil::parse("COMPLIANCE", "1969-02-01T00:00:00Z"), None);
+    }
 }

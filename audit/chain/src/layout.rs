@@ -71,6 +71,16 @@ pub fn pruned_note(origin: &Origin) -> String {
     format!("{}/pruned.note", stream_dir(origin))
 }
 
+/// Whether a log's directory has something of that name. Files are deleted of streams only, and witnesses see registries only.
+pub fn is_part(origin: &Origin, name: &str) -> bool {
+    match name {
+        "genesis.note" | "wal" | "heads" => true,
+        "witnessed" => origin.is_registry(),
+        "pruned.note" => !origin.is_registry(),
+        _ => false,
+    }
+}
+
 /// Everything in a bucket lies below this, so that a later layout can lie beside it.
 pub const BUCKET_ROOT: &str = "v1";
 

@@ -9,9 +9,15 @@ use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::layout;
 use aegis_audit_chain::source::{LogSource, SourceError};
+use aegis_audit_plain::Links;
 use aegis_audit_trust::Trust;
 
+use crate::FILE_BYTES;
 use aegis_audit_bucket::{Address, Bucket, BucketError, BucketLog, Indexes};
+
+/// No file of a log is longer: a log file has `FILE_BYTES`, or what one full queue of appends takes, which is less. Notes are
+/// short, but for a line for each tenant of the one that stands for deleted files.
+const READ_BYTES_MAX: u64 = 2 * FILE_BYTES;
 
 /// One log, opened.
 #[derive(Debug)]
@@ -120,7 +126,8 @@ impl LogSource for Directory {
     }
 
     fn read(&self, path: &str) -> Result<Option<Cow<'_, [u8]>>, SourceError> {
-        match fs::read(self.0.join(path)) {
+        // A copy that was handed over may hold anything in a file's place.
+        match aegis_audit_plain::read(&self.0.join(path), Links::Refused, READ_BYTES_MAX) {
             Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(unreadable(path, &error)),

@@ -125,6 +125,7 @@ struct Run<'r> {
 
 impl<'r> Run<'r> {
     fn region(&mut self, origin: &Origin, region: &Verifier) {
+        self.beside(origin);
         let Some(registry) = self.registry(origin, region) else { return };
         self.registry_heads(&registry, (origin, region));
         self.witnessed(&registry, (origin, region));
@@ -284,6 +285,17 @@ impl<'r> Run<'r> {
             }
         }
         Some(numbers)
+    }
+
+    /// Whatever stands in the directory of a log beside its own files and folders is a finding.
+    fn beside(&mut self, origin: &Origin) {
+        let dir = layout::stream_dir(origin);
+        for name in self.list(&dir).unwrap_or_default() {
+            // A draft is a note that a crash kept from getting its name.
+            if !layout::is_part(origin, &name) && !name.ends_with(".tmp") {
+                self.report.fail(Place::file(origin, &format!("{dir}/{name}")), Flaw::Stray);
+            }
+        }
     }
 
     fn list(&mut self, dir: &str) -> Option<Vec<String>> {

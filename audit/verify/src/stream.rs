@@ -70,6 +70,7 @@ impl<'s> StreamCheck<'s> {
     }
 
     pub(crate) fn run(mut self, run: &mut Run<'_>, ahead: Ahead<'_>) {
+        run.beside(self.origin());
         self.anchor_signature(run);
         self.pruned(run);
         let Some(firsts) = self.present(run) else { return };
@@ -117,7 +118,9 @@ impl<'s> StreamCheck<'s> {
     fn pruned(&mut self, run: &mut Run<'_>) {
         let (path, origin) = (layout::pruned_note(self.origin()), self.origin().clone());
         // Its absence is no flaw: whole streams have none.
-        let Ok(Some(_)) = run.source.read(&path) else { return };
+        if matches!(run.source.read(&path), Ok(None)) {
+            return;
+        }
         let Some(note) = run.read(&path, &origin) else { return };
         let note = std::str::from_utf8(&note).unwrap_or_default();
         match Pruned::open(note, self.region) {

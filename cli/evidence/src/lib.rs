@@ -13,6 +13,7 @@ mod follow;
 mod interrupt;
 mod joined;
 mod log;
+mod named;
 mod promise;
 mod prove;
 mod query;

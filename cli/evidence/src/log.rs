@@ -3,7 +3,7 @@
 //! Not here: reading records. Invariant: a trust file that holds nothing but one verifier key counts as a policy that trusts this
 //! one registry; whatever else is not understood is refused.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use aegis_audit_trust::Trust;
 use clap::Args;
 
 use crate::EvidenceError;
+use crate::named::{self, SMALL_BYTES_MAX};
 
 /// Something a bucket's client must be told.
 pub type StoreOption = (String, String);
@@ -60,7 +61,7 @@ pub fn open_log(from: &str, options: &[StoreOption]) -> Result<Log, EvidenceErro
 
 /// Reads which audit registries are believed, and by which keys.
 pub fn load_trust(path: &Path) -> Result<Trust, EvidenceError> {
-    let text = fs::read_to_string(path).map_err(EvidenceError::file("the trust file", path))?;
+    let text = named::read("the trust file", path, SMALL_BYTES_MAX)?;
     if let Some(trust) = Verifier::parse(text.trim()).ok().and_then(Trust::of) {
         return Ok(trust);
     }

@@ -3,7 +3,6 @@
 //! Not here: looking for the record (`audit/verify`). Invariant: a promise counts only under a key the caller brings, and
 //! only where a trusted registry is that of its log.
 
-use std::fs;
 use std::path::Path;
 
 use aegis_audit_chain::{Hash, Origin};
@@ -14,6 +13,7 @@ use aegis_identity::KeySet;
 use serde_json::Value;
 
 use crate::EvidenceError;
+use crate::named::{self, SMALL_BYTES_MAX};
 
 const TYPE: &str = "aegis-att+jwt";
 
@@ -24,8 +24,7 @@ pub fn promised(
     now: Timestamp,
 ) -> Result<Attested, EvidenceError> {
     let name = |path: &Path| path.display().to_string();
-    let read =
-        |what, path: &Path| fs::read_to_string(path).map_err(EvidenceError::file(what, path));
+    let read = |what, path: &Path| named::read(what, path, SMALL_BYTES_MAX);
     let key_set = KeySet::from_jwks(read("the key set", keys)?.as_bytes())
         .map_err(|error| EvidenceError::invalid(name(keys), error))?;
     let token = read("the attestation", file)?;

@@ -3,7 +3,6 @@
 //! Not here: the proof itself (`audit/proof`). Invariant: what `prove` writes has been checked as `check` would; `check`
 //! reads two files and nothing else.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::Cursor;
@@ -16,6 +15,7 @@ use serde_json::{Value, json};
 use crate::answer::{Answer, Table};
 use crate::disclose::check_disclosures;
 use crate::log::{LogArgs, load_trust, write_new};
+use crate::named::{self, PROOFS_BYTES_MAX};
 use crate::{EvidenceError, Progress};
 
 /// Write proofs that a decision and its outcome are in the log, one C2SP tlog-proof a record.
@@ -165,8 +165,7 @@ pub fn is_about(record: &Record, id: DecisionId) -> bool {
 impl CheckArgs {
     pub fn run(&self, root: &Path) -> Result<Answer, EvidenceError> {
         let trust = load_trust(&self.trust.clone().unwrap_or_else(|| root.join("trust.txt")))?;
-        let text = fs::read_to_string(&self.proof)
-            .map_err(EvidenceError::file("the proof", &self.proof))?;
+        let text = named::read("the proof", &self.proof, PROOFS_BYTES_MAX)?;
         if text.starts_with('{') {
             return check_disclosures(&text, &trust);
         }

@@ -12,12 +12,15 @@ use aegis_audit_chain::{Head, Origin};
 use aegis_audit_trust::Trust;
 
 use crate::EvidenceError;
+use crate::named::{self, SMALL_BYTES_MAX};
 
 /// The heads an earlier run kept: checkpoints of three lines each. The first run has nothing to remember.
 pub fn recall(path: &Path) -> Result<Vec<Head>, EvidenceError> {
-    let text = match fs::read_to_string(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        text => text.map_err(EvidenceError::file("the remembered head", path))?,
+    let text = match named::read("the remembered head", path, SMALL_BYTES_MAX) {
+        Err(EvidenceError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            return Ok(Vec::new());
+        }
+        text => text?,
     };
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let heads: Option<Vec<Head>> =
@@ -50,7 +53,7 @@ pub fn memorise(path: &Path, (before, read): (&[Head], &[Head])) -> Result<(), E
 
 /// The heads that `audit heads` printed: each by a log that is trusted, and cosigned by as many as the trust file asks for.
 pub fn cosigned_heads(path: &Path, trust: &Trust) -> Result<Vec<Head>, EvidenceError> {
-    let text = fs::read_to_string(path).map_err(EvidenceError::file("the heads", path))?;
+    let text = named::read("the heads", path, SMALL_BYTES_MAX)?;
     let name = path.display().to_string();
     let wrong = |why: String| EvidenceError::invalid(name.clone(), why);
     let mut heads = Vec::new();

@@ -3,7 +3,6 @@
 //!
 //! Not here: the package and its check (`audit/tenant`). Invariant: what is written was checked as its reader will check it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::Head;
@@ -16,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::answer::{Answer, Outcome, Table};
 use crate::log::{LogArgs, write_new};
+use crate::named::{self, PACKAGE_BYTES_MAX};
 use crate::{EvidenceError, Progress};
 
 /// Write a tenant's package: all its records, and the proof that they are all.
@@ -83,7 +83,7 @@ pub fn check_package(
     trust: &Trust,
     remembered: &[Head],
 ) -> Result<(Answer, Vec<Head>), EvidenceError> {
-    let text = fs::read_to_string(path).map_err(EvidenceError::file("the package", path))?;
+    let text = named::read("the package", path, PACKAGE_BYTES_MAX)?;
     let package = Package::parse(&text)
         .map_err(|error| EvidenceError::invalid(path.display().to_string(), error))?;
     let report = check(&package, trust, remembered);

@@ -11,12 +11,16 @@ use std::path::{Path, PathBuf};
 use aegis_audit_chain::frame::{FrameError, Frames};
 use aegis_audit_chain::link::Pruned;
 use aegis_audit_chain::{Origin, layout};
+use aegis_audit_plain::Links;
 use aegis_domain::Timestamp;
 
 use crate::JournalError;
 
 /// Enough for many records at once; a record and its frame are far smaller.
 const CHUNK: usize = 1 << 20;
+
+/// What was deleted here is told in a few lines, and one for each tenant.
+const NOTE_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
 /// Takes a record's stream and its bytes.
 type Each<'a, E> = dyn FnMut(&Origin, &[u8]) -> Result<(), E> + 'a;
@@ -86,7 +90,9 @@ impl Cursor {
 
     /// When the last record was written that was shipped and deleted here; `None` where none was.
     pub fn begins_after(&self) -> Option<Timestamp> {
-        let note = fs::read_to_string(self.wal.with_file_name("pruned.note")).ok()?;
+        let path = self.wal.with_file_name("pruned.note");
+        let note = aegis_audit_plain::read(&path, Links::Refused, NOTE_BYTES_MAX).ok()?;
+        let note = String::from_utf8(note).ok()?;
         Pruned::read_unverified(&note).map(|pruned| Timestamp::from_unix_ns(pruned.last_ts))
     }
 
@@ -116,7 +122,7 @@ impl Cursor {
         while let Some(first) = self.files.get(self.at).copied() {
             let path = self.path(first);
             let failure = |source| JournalError::File { path: path.clone(), source };
-            let file = File::open(&path).map_err(failure)?;
+            let file = aegis_audit_plain::open(&path, Links::Refused).map_err(failure)?;
             let end = loop {
                 match self.read_chunk(&file, each).map_err(|stop| stop.at(&path))? {
                     Chunk::Records => {}

@@ -17,9 +17,11 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::region::{Access, RegionError};
-use crate::{Told, files, pages};
+use crate::{FilesError, Told, files, pages};
 
 const COLUMNS: [&str; 5] = ["origin", "size", "anchored_at", "evidence", "key"];
+/// A line for each log and witness.
+const TRUST_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Where `add-checkpoint` is below a voter's URL.
 const PREFIX: &str = "/v1/audit/witness";
 
@@ -102,7 +104,8 @@ impl WitnessArgs {
     pub fn run(&self, data: &Path) -> Result<Told, RegionError> {
         let mut logs = self.logs.clone();
         if let Some(path) = &self.trust {
-            let text = files::read(path)?;
+            let text = aegis_audit_plain::read_text(path, TRUST_BYTES_MAX)
+                .map_err(|source| FilesError::File { path: path.clone(), source })?;
             let trust = Trust::parse(&text)
                 .map_err(|source| RegionError::Trust { path: path.clone(), source })?;
             logs.extend(trust.registries().map(|(_, key)| key.clone()));

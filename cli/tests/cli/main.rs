@@ -10,6 +10,7 @@ mod definition;
 mod disclose;
 mod export;
 mod fleet;
+mod foreign;
 mod guide;
 mod journal;
 mod ledger;

@@ -1,10 +1,14 @@
 //! What the tests of `aegisctl` share: a data directory of their own and the real program.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use tempfile::TempDir;
+
+/// A command that takes longer waits for something that never comes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Home(TempDir);
 
@@ -32,7 +36,7 @@ impl Home {
     pub(crate) fn run_with(&self, stdin: &str, arguments: &[&str]) -> Assert {
         let mut command = Command::cargo_bin("aegisctl").unwrap();
         command.env_remove("AEGIS_DATA").env_remove("NO_COLOR").write_stdin(stdin);
-        command.arg("--data").arg(self.path("")).args(arguments).assert()
+        command.timeout(PATIENCE).arg("--data").arg(self.path("")).args(arguments).assert()
     }
 }
 

@@ -17,13 +17,17 @@ use aegis_audit_chain::{Hash, Origin, layout};
 
 use super::error::{ShipError, io_error};
 use super::ledger::{Ledger, Reach};
+use super::promise::{Heard, Promise};
 use super::prune::Pruner;
 use super::sealer::{Sealer, Segment};
 use super::spool::Spool;
 use super::{Shared, ShipConfig};
 use crate::pruned;
 use crate::stream_reader::names;
-use aegis_audit_bucket::{Bucket, BucketError, Retention};
+use aegis_audit_bucket::{Bucket, BucketError, Receipt};
+
+/// How an object is written: as a new one, or as one that a try before may have written.
+type Write = fn(&Bucket, &str, Vec<u8>) -> Result<Receipt, BucketError>;
 
 pub(crate) struct Carrier {
     dir: PathBuf,
@@ -33,8 +37,7 @@ pub(crate) struct Carrier {
     spool: Spool,
     /// Streams that are under way.
     sealers: BTreeMap<Origin, Sealer>,
-    /// What the store has still to promise.
-    to_promise: Option<Retention>,
+    promise: Promise,
     /// Whether the store has shown that it keeps what it has when somebody writes over it.
     is_held: bool,
     pruner: Option<Pruner>,
@@ -47,7 +50,7 @@ pub(crate) struct Carrier {
 impl Carrier {
     pub(crate) fn open(
         config: ShipConfig,
-        (bucket, is_promised): (Bucket, bool),
+        (bucket, heard): (Bucket, Heard),
         shared: Arc<Shared>,
     ) -> Result<Self, ShipError> {
         let ShipConfig { dir, registry, region_key, disk, retention, keep, .. } = config;
@@ -55,7 +58,7 @@ impl Carrier {
         let ledger = Ledger::open(&dir, &registry, region.verifier())?;
         let spool = Spool::open(&dir, Arc::clone(&disk)).map_err(io_error("opening the spool"))?;
         let pruner = keep.map(|keep| Pruner { dir: dir.clone(), disk, keep });
-        let to_promise = retention.filter(|_| !is_promised);
+        let promise = Promise::new(retention, heard, shared.journal.now().wall);
         let sealers = BTreeMap::new();
         let carrier = Self {
             dir,
@@ -64,7 +67,7 @@ impl Carrier {
             ledger,
             spool,
             sealers,
-            to_promise,
+            promise,
             is_held: false,
             pruner,
             witnessed: 0,
@@ -80,10 +83,7 @@ impl Carrier {
     }
 
     pub(crate) fn round(&mut self) -> Result<(), ShipError> {
-        if let Some(asked) = self.to_promise {
-            self.bucket.check_retention(asked)?;
-            self.to_promise = None;
-        }
+        self.promise.ask(&self.bucket, self.shared.journal.now().wall)?;
         self.ledger.advance()?;
         let own = self.ledger.own().clone();
         self.birth(&own)?;
@@ -125,8 +125,8 @@ impl Carrier {
         if reach.ended == Some(Ending::Closed) {
             let from = self.dir.join(layout::head_file(&reach.origin, reach.size));
             let note = fs::read(from).map_err(io_error("reading a final head"))?;
-            let receipt =
-                self.bucket.create(&layout::bucket_head(&reach.origin, reach.size), note)?;
+            let key = layout::bucket_head(&reach.origin, reach.size);
+            let receipt = self.write(Bucket::find_or_create, &key, note)?;
             let noted = self.spool.note_receipts(&reach.origin, &[receipt]);
             noted.map_err(io_error("writing a receipt"))?;
         }
@@ -148,7 +148,8 @@ impl Carrier {
         for head in heads.filter(|head| unsent.contains(head)) {
             let from = self.dir.join(layout::witnessed_file(origin, head));
             let note = fs::read(from).map_err(io_error("reading a witnessed head"))?;
-            let receipt = self.bucket.create(&layout::bucket_witnessed(origin, head), note)?;
+            let key = layout::bucket_witnessed(origin, head);
+            let receipt = self.write(Bucket::find_or_create, &key, note)?;
             let noted = self.spool.note_receipts(origin, &[receipt]);
             noted.map_err(io_error("writing a receipt"))?;
             self.witnessed = head;
@@ -164,11 +165,12 @@ impl Carrier {
         let from = self.dir.join(layout::genesis_note(&reach.origin));
         let note = fs::read(from).map_err(io_error("reading a birth note"))?;
         let key = format!("{}/genesis.note", layout::bucket_dir(&reach.origin));
-        let receipt = match self.bucket.create(&key, note.clone()) {
-            Ok(receipt) => receipt,
+        let receipt = match self.write(Bucket::find_or_create, &key, note.clone()) {
             // Two gateways must not share a name in a bucket: each has a registry of its own.
-            Err(BucketError::Fork { key }) => return Err(ShipError::OtherRegistry { key }),
-            Err(error) => return Err(error.into()),
+            Err(ShipError::Bucket(BucketError::Fork { key })) => {
+                return Err(ShipError::OtherRegistry { key });
+            }
+            written => written?,
         };
         if !self.is_held {
             self.bucket.check_held(&receipt, note)?;
@@ -231,7 +233,7 @@ impl Carrier {
             return self.spool.forget().map_err(io_error("clearing the spool"));
         }
         let segment = Segment { manifest, note, stored, index };
-        self.send(&segment)?;
+        self.send(&segment, Bucket::find_or_create)?;
         if let Some(sealer) = self.sealers.get_mut(&origin) {
             sealer.pass(&segment.manifest, hash)?;
         }
@@ -249,7 +251,7 @@ impl Carrier {
             let cut = sealer.cut(reach, (&self.region, registry));
             let sent = cut.and_then(|segment| {
                 self.spool.keep(&segment).map_err(io_error("writing the spool"))?;
-                self.send(&segment)
+                self.send(&segment, Bucket::create)
             });
             if let Err(error) = sent {
                 // It stands behind a segment that is not confirmed: the next round begins from the cursor.
@@ -259,17 +261,23 @@ impl Carrier {
         }
     }
 
+    /// Has an object in the bucket, for as long as was asked for.
+    fn write(&mut self, how: Write, key: &str, bytes: Vec<u8>) -> Result<Receipt, ShipError> {
+        let receipt = how(&self.bucket, key, bytes)?;
+        self.promise.check(&receipt)?;
+        Ok(receipt)
+    }
+
     /// Sends a segment that is in the spool; its manifest last, because that makes it count.
-    fn send(&self, segment: &Segment) -> Result<(), ShipError> {
+    fn send(&mut self, segment: &Segment, how: Write) -> Result<(), ShipError> {
         let Segment { manifest, note, stored, index } = segment;
-        let at = (manifest.first, manifest.size);
+        let (origin, at) = (&manifest.origin, (manifest.first, manifest.size));
         let receipts = [
-            self.bucket.create(&layout::segment_records(&manifest.origin, at), stored.clone())?,
-            self.bucket.create(&layout::segment_index(&manifest.origin, at), index.clone())?,
-            self.bucket
-                .create(&layout::segment_manifest(&manifest.origin, at), note.clone().into())?,
+            self.write(how, &layout::segment_records(origin, at), stored.clone())?,
+            self.write(how, &layout::segment_index(origin, at), index.clone())?,
+            self.write(how, &layout::segment_manifest(origin, at), note.clone().into())?,
         ];
-        let confirmed = self.spool.confirm(&manifest.origin, (note, &receipts));
+        let confirmed = self.spool.confirm(origin, (note, &receipts));
         confirmed.map_err(io_error("moving a cursor"))?;
         self.shared.is_shipped();
         if manifest.origin == self.shared.journal.origin {

@@ -53,10 +53,13 @@ impl ShipError {
                 | BucketError::Unproven => true,
                 // The rule of a bucket can be mended while this runs, and until then nothing is sent there.
                 BucketError::Retention { .. } => false,
+                // Its lock can be lengthened.
+                BucketError::Kept { .. } => false,
                 BucketError::Runtime(_)
                 | BucketError::Folder(_)
                 | BucketError::Store { .. }
                 | BucketError::Status { .. }
+                | BucketError::Unlisted { .. }
                 | BucketError::Ask { .. }
                 | BucketError::Answer { .. } => false,
             },

@@ -6,6 +6,7 @@
 mod carrier;
 mod error;
 mod ledger;
+mod promise;
 mod prune;
 mod sealer;
 mod spool;
@@ -32,6 +33,7 @@ use crate::{Journal, JournalConfig, JournalError};
 use aegis_audit_bucket::{Address, Bucket, BucketError, Retention};
 use carrier::Carrier;
 use error::io_error;
+use promise::Heard;
 
 /// A segment with records ends after this long.
 pub const SHIP_EVERY: Duration = Duration::from_secs(10);
@@ -187,10 +189,10 @@ impl std::fmt::Debug for Shipper {
 /// again, and nothing is sent to it before it has promised.
 pub fn start(config: ShipConfig, journal: &Journal) -> Result<Shipper, ShipError> {
     let bucket = Bucket::open_to_write(&config.address)?;
-    let mut is_promised = config.retention.is_none();
+    let mut heard = Heard::Never;
     if let Some(asked) = config.retention {
         match bucket.check_retention(asked).map_err(ShipError::from) {
-            Ok(()) => is_promised = true,
+            Ok(()) => heard = Heard::Now,
             Err(error @ ShipError::Bucket(BucketError::Retention { .. })) => return Err(error),
             Err(error) if error.is_final() => return Err(error),
             Err(error) => tracing::warn!(%error, "audit bucket cannot be asked for its retention"),
@@ -207,7 +209,7 @@ pub fn start(config: ShipConfig, journal: &Journal) -> Result<Shipper, ShipError
         wake: Condvar::new(),
     });
     let every = config.every;
-    let carrier = Carrier::open(config, (bucket, is_promised), Arc::clone(&shared))?;
+    let carrier = Carrier::open(config, (bucket, heard), Arc::clone(&shared))?;
     let (end, ended) = channel();
     let loops = Arc::clone(&shared);
     let thread = thread::Builder::new().name("audit-ship".to_owned());

@@ -76,8 +76,9 @@ impl Spool {
         let path = self.path(origin, "receipts.jsonl");
         path.parent().map_or(Ok(()), |dir| self.disk.create_dir(dir))?;
         let mut lines = String::new();
-        for Receipt { key, sha256, bytes, version, kept_until } in receipts {
+        for Receipt { key, sha256, bytes, version, kept_until, written_s: _ } in receipts {
             let sha256 = sha256.to_string();
+            let kept_until = kept_until.as_ref().map(ToString::to_string);
             let line = json!({
                 "key": key, "sha256": sha256, "bytes": bytes,
                 "version": version, "kept_until": kept_until,

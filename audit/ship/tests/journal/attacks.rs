@@ -165,6 +165,25 @@ fn bytes_and_files_that_the_log_did_not_write_are_named() {
 }
 
 #[test]
+fn what_stands_beside_the_files_of_a_log_is_named_and_drafts_are_passed_over() {
+    for stray in [
+        format!("{STREAM}/decisions.jsonl"),
+        format!("{STREAM}/wal.old"),
+        format!("{STREAM}/witnessed"),
+        format!("{REGISTRY}/notes.txt"),
+        format!("{REGISTRY}/pruned.note"),
+    ] {
+        let found = first_finding(|dir| fs::write(dir.join(&stray), "x").unwrap());
+        assert_eq!((found.flaw, found.place.file.as_ref()), (Flaw::Stray, Some(&stray)));
+    }
+    let dir = closed_log();
+    for draft in [format!("{STREAM}/genesis.tmp"), format!("{REGISTRY}/heads/1.tmp")] {
+        fs::write(dir.path().join(draft), "x").unwrap();
+    }
+    assert_eq!(verify(dir.path()).verdict(), Verdict::Pass);
+}
+
+#[test]
 fn a_log_signed_anew_with_another_key_is_refused() {
     let forged = tempfile::tempdir().unwrap();
     let mut other = config(forged.path());

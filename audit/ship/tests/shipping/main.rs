@@ -20,6 +20,7 @@ mod indexes;
 mod on_its_way;
 mod prune;
 mod python;
+mod retention;
 mod rounds;
 mod s3;
 mod support;

@@ -142,6 +142,32 @@ fn another_object_under_our_name_stops_the_shipper() {
     assert!(trouble.contains("is there already and is another object"), "{trouble}");
 }
 
+/// Two gateways of one name write under one key, where the store takes whatever comes as a newer version.
+pub(crate) fn the_oldest_version_counts(first: &Address, second: &Address) {
+    let [first, second] = [first, second].map(|address| Bucket::open(address).unwrap());
+    let written = first.create("v1/taken", b"one".to_vec()).unwrap();
+    assert!(written.version.is_some() && written.kept_until.is_some(), "{written:?}");
+
+    let other = second.create("v1/taken", b"two".to_vec());
+    assert!(
+        matches!(&other, Err(BucketError::Fork { key }) if key == "v1/taken"),
+        "the second one reads what counts, which is not its own: {other:?}"
+    );
+    let same = second.create("v1/taken", b"one".to_vec()).unwrap();
+    assert_eq!(same, written, "the same bytes are no fork, and their receipt names what counts");
+    assert_eq!(first.read("v1/taken").unwrap().as_deref(), Some(&b"one"[..]));
+}
+
+#[test]
+fn of_two_that_write_under_one_name_the_second_is_told_though_the_store_takes_both() {
+    let Some(moto) = Moto::start() else { return };
+    moto.locked_bucket("audit", "COMPLIANCE", 30);
+    let proxy = Proxy::before(moto.own_port(), "PUT", &[Fault::Unconditional; 3]);
+    let behind = address::of_port(proxy.port(), "audit");
+    the_oldest_version_counts(&behind, &behind);
+    assert_eq!(proxy.left(), 0);
+}
+
 #[test]
 fn a_store_that_writes_over_what_is_there_and_keeps_no_versions_is_refused() {
     let Some(moto) = Moto::start() else { return };

@@ -14,12 +14,12 @@ use aegis_audit_verify::{Flaw, Verdict};
 use aegis_buckets::packages;
 
 use crate::address;
-use crate::s3::{ASKED, flaws, live};
+use crate::s3::{ASKED, flaws, live, the_oldest_version_counts};
 use crate::support::{Place, SHIPPED, verify, write_calls};
 
-struct Ceph {
+pub(crate) struct Ceph {
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
     /// It runs until this is closed.
     stdin: Option<ChildStdin>,
     boto: PathBuf,
@@ -29,7 +29,7 @@ struct Ceph {
 impl Ceph {
     /// Starts it, or says that it is absent; where `CI` is set, absence is a failure.
     #[expect(clippy::print_stderr, reason = "a skipped test must say so")]
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let (Some(root), Some(boto)) = (unpacked(), packages()) else {
             assert!(std::env::var_os("CI").is_none(), "Ceph or boto3 is not there");
             eprintln!("skipped: Ceph is not there (`make ceph buckets` unpacks it)");
@@ -55,7 +55,7 @@ impl Ceph {
     }
 
     /// Asks by boto3, and hands out a status a line.
-    fn ask(&self, bucket: &str, words: &[&str]) -> String {
+    pub(crate) fn ask(&self, bucket: &str, words: &[&str]) -> String {
         let endpoint = format!("http://127.0.0.1:{}", self.port);
         let mut python = Command::new("python3");
         python.env("PYTHONPATH", &self.boto).arg(here("s3.py")).args([&endpoint, bucket]);
@@ -88,7 +88,9 @@ fn unpacked() -> Option<PathBuf> {
 fn in_ceph_what_is_shipped_cannot_be_deleted_and_what_can_be_done_is_named() {
     let Some(ceph) = Ceph::start() else { return };
     a_bucket_that_promises_less_is_refused(&ceph);
+    of_two_writers_under_one_name_the_second_is_told(&ceph);
     under_compliance_nobody_deletes(&ceph);
+    what_is_sent_again_is_no_second_version(&ceph);
     under_governance_whoever_has_the_right_deletes_and_it_is_missed(&ceph);
 }
 
@@ -110,6 +112,24 @@ fn a_bucket_that_promises_less_is_refused(ceph: &Ceph) {
         );
         assert!(is_weak, "{bucket}: {refused:?}");
     }
+}
+
+/// This Ceph takes every put as a newer version, whatever its condition.
+fn of_two_writers_under_one_name_the_second_is_told(ceph: &Ceph) {
+    ceph.ask("shared", &["make", "COMPLIANCE", "30"]);
+    let address = address::of_port(ceph.port, "shared");
+    the_oldest_version_counts(&address, &address);
+}
+
+/// A start sends birth notes again, and must not cover them with versions that a verifier has to name.
+fn what_is_sent_again_is_no_second_version(ceph: &Ceph) {
+    ceph.ask("again", &["make", "COMPLIANCE", "30"]);
+    let (place, address) = (Place::new(), address::of_port(ceph.port, "again"));
+    for _ in 0..2 {
+        assert_eq!(live(&place, address.clone()).trouble, None);
+    }
+    let report = verify(&address);
+    assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
 }
 
 fn under_compliance_nobody_deletes(ceph: &Ceph) {

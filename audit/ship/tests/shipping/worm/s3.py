@@ -1,6 +1,8 @@
 """What somebody with the account's keys may ask of a bucket, by boto3; one status a line.
 
 Usage: s3.py <endpoint> <bucket> make <mode or none> <days>
+       s3.py <endpoint> <bucket> lock <mode or none> <days>
+       s3.py <endpoint> <bucket> lengthen <key>
        s3.py <endpoint> <bucket> attack <key>
        s3.py <endpoint> <bucket> bypass <key>
        s3.py <endpoint> <bucket> cover <key to hide> <key to write over>
@@ -33,6 +35,19 @@ def first(key):
     return s3.list_object_versions(Bucket=bucket, Prefix=key)["Versions"][-1]["VersionId"]
 
 
+def lock(mode, days):
+    """What the bucket does with objects from now on."""
+    rule = {"DefaultRetention": {"Mode": mode, "Days": int(days)}}
+    wish = {"ObjectLockEnabled": "Enabled"} | ({} if mode == "none" else {"Rule": rule})
+    s3.put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration=wish)
+
+
+def lengthen(key):
+    until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=400)
+    kept = {"Mode": "COMPLIANCE", "RetainUntilDate": until}
+    say("lengthen", s3.put_object_retention, Key=key, VersionId=first(key), Retention=kept)
+
+
 def attack(key):
     one = {"Key": key, "VersionId": first(key)}
     soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=60)
@@ -54,9 +69,11 @@ match command:
         mode, days = words
         s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=mode != "none")
         if mode != "none":
-            rule = {"DefaultRetention": {"Mode": mode, "Days": int(days)}}
-            lock = {"ObjectLockEnabled": "Enabled", "Rule": rule}
-            s3.put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration=lock)
+            lock(mode, days)
+    case "lock":
+        lock(*words)
+    case "lengthen":
+        lengthen(words[0])
     case "attack":
         attack(words[0])
     case "bypass":
