@@ -24,6 +24,7 @@ mod rounds;
 mod s3;
 mod support;
 mod syscalls;
+mod unsynced;
 mod verifiers;
 mod witnessed;
 mod worm;
