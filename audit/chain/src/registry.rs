@@ -118,8 +118,10 @@ pub struct Registry {
     walker: Walker,
     /// Where that is on disk: the file's first record, and the offset.
     end: (u64, u64),
-    /// What a crash left behind there. It is unsigned, so it does not count.
-    unsigned: Option<TornTail>,
+    /// What crashes left behind there, a file each. It is unsigned, so it does not count.
+    unsigned: Vec<TornTail>,
+    /// First record of the newest file, whether or not anything in it is a record.
+    last_file: u64,
 }
 
 impl Registry {
@@ -153,9 +155,14 @@ impl Registry {
         self.end
     }
 
-    /// What stands after the newest signed head: left by a crash, or being written right now.
-    pub fn unsigned(&self) -> Option<&TornTail> {
-        self.unsigned.as_ref()
+    /// What stands after the newest signed head: left by crashes, or being written right now.
+    pub fn unsigned(&self) -> &[TornTail] {
+        &self.unsigned
+    }
+
+    /// First record of the newest file, which may hold nothing yet.
+    pub fn last_file(&self) -> u64 {
+        self.last_file
     }
 
     /// Incarnation numbers are given out above this.
@@ -193,7 +200,8 @@ impl RegistryReader {
             heads: BTreeMap::new(),
             walker: Walker::new(origin),
             end: (0, 0),
-            unsigned: None,
+            unsigned: Vec::new(),
+            last_file: 0,
         };
         let (waiting, torn, gaps) = (Vec::new(), Vec::new(), Vec::new());
         Self { region, registry, waiting, newest: None, torn, gaps }
@@ -201,7 +209,7 @@ impl RegistryReader {
 
     /// Takes the next file; files come in the order of their names.
     pub fn file(&mut self, first: u64, bytes: &[u8]) -> Result<(), RegistryError> {
-        self.torn.extend(self.registry.unsigned.take());
+        self.registry.last_file = first;
         self.waiting.clear();
         if let Ok((_, frames)) = Frames::open(bytes) {
             self.registry.end = (first, u64::try_from(frames.offset()).unwrap_or(u64::MAX));
@@ -239,9 +247,12 @@ impl RegistryReader {
         }
         if let Some((walker, end)) = signed {
             (self.registry.walker, self.registry.end) = (walker, (first, end));
+            // Whoever signed on has seen what the files before this one end in, and has said so.
+            self.torn.append(&mut self.registry.unsigned);
         }
         let (file, used) = self.registry.end;
-        self.registry.unsigned = leftover(first, bytes, if file == first { used } else { 0 });
+        let rest = leftover(first, bytes, if file == first { used } else { 0 });
+        self.registry.unsigned.extend(rest);
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Where the journal's files are made. Reading needs no trait: a lost read is seen by its checksum.
 pub trait Disk: Send + Sync {
@@ -14,22 +14,45 @@ pub trait Disk: Send + Sync {
     fn create(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>>;
     /// Opens a file to go on writing it.
     fn reopen(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// Makes a directory and those above it, and makes their names durable.
-    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes one directory, in one that is there.
+    fn make_dir(&self, path: &Path) -> io::Result<()>;
+    /// Gives a file another name in its directory, in place of whatever has it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes a directory and those above it, and makes their names durable: also that of one that is there, because
+    /// whoever made it may have been killed before it was.
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        // A relative path begins with no name at all, which is where we are.
+        let is_there = |dir: &Path| dir.as_os_str().is_empty() || dir.exists();
+        let missing: Vec<&Path> = path.ancestors().take_while(|dir| !is_there(dir)).collect();
+        if let Some(above) = path.ancestors().nth(missing.len()).and_then(Path::parent) {
+            match self.sync_dir(above) {
+                // A directory that we may not even read is nobody's work of ours.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                synced => synced?,
+            }
+        }
+        for dir in missing.iter().rev() {
+            self.make_dir(dir)?;
+            dir.parent().map_or(Ok(()), |parent| self.sync_dir(parent))?;
+        }
+        Ok(())
+    }
 
     /// Writes a small file so that its name never stands for half of it: a crash leaves at most a `.tmp` beside it.
     fn write_whole(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let draft = path.with_extension("tmp");
-        match fs::remove_file(&draft) {
+        match self.remove(&draft) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
         let mut file = self.create(&draft, 0)?;
         file.write_at(bytes, 0)?;
         file.sync()?;
-        fs::rename(&draft, path)?;
+        self.rename(&draft, path)?;
         path.parent().map_or(Ok(()), |dir| self.sync_dir(dir))
     }
 }
@@ -63,14 +86,16 @@ impl Disk for RealDisk {
         Ok(Box::new(RealFile(file)))
     }
 
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        let missing: Vec<PathBuf> =
-            path.ancestors().take_while(|dir| !dir.exists()).map(Path::to_path_buf).collect();
-        fs::create_dir_all(path)?;
-        for parent in missing.iter().filter_map(|dir| dir.parent()) {
-            self.sync_dir(parent)?;
-        }
-        Ok(())
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

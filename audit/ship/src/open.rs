@@ -78,6 +78,7 @@ impl Journal {
             clock: Arc::clone(&config.clock),
             newest: newest.clone(),
             genesis: genesis(&config, &registry_origin, (signer.verifier().to_string(), None)),
+            file_bytes: config.file_bytes,
         })?;
         let found = match &known {
             Some(known) => recover::find(&*config.disk, (&config.dir, signer.verifier()), known)?,

@@ -105,10 +105,13 @@ fn scan(
             used = tail.offset.saturating_add(tail.bytes);
             torn = Some(tail);
         }
-        // A file whose whole rest is zero gives the room back; nothing that was ever written is cut.
+        // A dead process may have left bytes that only memory holds; what is signed for must be on the device. A file whose
+        // whole rest is zero gives the room back; nothing that was ever written is cut.
+        let mut file = disk.reopen(&path).map_err(io_error("reopening a stream"))?;
         if used > 0 && used < length && (whole || torn.is_some()) {
-            let mut file = disk.reopen(&path).map_err(io_error("reopening a stream"))?;
             file.trim(used).map_err(io_error("trimming a stream"))?;
+        } else {
+            file.sync().map_err(io_error("syncing a stream"))?;
         }
         if !whole {
             break;

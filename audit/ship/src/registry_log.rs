@@ -4,13 +4,14 @@
 //! all of it or an unsigned tail that does not count.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use aegis_audit_chain::link::{Reading, Sequencer};
 use aegis_audit_chain::note::{Signer, Verifier};
-use aegis_audit_chain::record::{Draft, GenesisEntry, HeadEntry};
+use aegis_audit_chain::record::{Draft, GenesisEntry, HeadEntry, TornTail};
 use aegis_audit_chain::registry::{Registry, RegistryFlaw, RegistryReader};
 use aegis_audit_chain::{Head, Origin, birth_note, frame, layout};
 
@@ -22,8 +23,8 @@ use crate::newest::NewestHead;
 use crate::stream_reader::{names, wal_firsts};
 use crate::wal::Wal;
 
-/// A registry grows by about a kilobyte a second.
-const FILE_BYTES: u64 = 4 * 1024 * 1024;
+/// Size its files are made with at most: a registry grows by about a kilobyte a second.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 pub(crate) struct RegistryLog {
     wal: Wal,
@@ -47,13 +48,31 @@ pub(crate) struct RegistrySetup<'a> {
     pub(crate) newest: NewestHead,
     /// The first record, where there is no registry yet.
     pub(crate) genesis: GenesisEntry,
+    /// What a stream's files are made with.
+    pub(crate) file_bytes: u64,
+}
+
+impl RegistrySetup<'_> {
+    fn file_bytes(&self) -> u64 {
+        self.file_bytes.min(FILE_BYTES_MAX)
+    }
 }
 
 impl RegistryLog {
     /// Opens the registry, or begins it; hands out what it says, if it says anything.
     pub(crate) fn open(setup: RegistrySetup<'_>) -> Result<(Self, Option<Registry>), JournalError> {
         let origin = setup.genesis.origin.clone();
-        match read_registry(setup.root, &origin, setup.signer.verifier())? {
+        let known = match read_registry(setup.root, &origin, setup.signer.verifier()) {
+            // A crash in the very first commit: nothing was promised yet, so begin again.
+            Err(JournalError::Registry(error))
+                if error.what == RegistryFlaw::Unsigned && !streams_exist(setup.root)? =>
+            {
+                set_aside(&*setup.disk, setup.root, (&origin, 0))?;
+                None
+            }
+            known => known?,
+        };
+        match known {
             Some(registry) => Self::resume(setup, &registry).map(|log| (log, Some(registry))),
             None => Self::begin(setup).map(|log| (log, None)),
         }
@@ -61,8 +80,9 @@ impl RegistryLog {
 
     fn begin(setup: RegistrySetup<'_>) -> Result<Self, JournalError> {
         let origin = setup.genesis.origin.clone();
-        let wal = Wal::create(Arc::clone(&setup.disk), setup.root, (&origin, 0), FILE_BYTES)
-            .map_err(io_error("creating the registry"))?;
+        let wal =
+            Wal::create(Arc::clone(&setup.disk), setup.root, (&origin, 0), setup.file_bytes())
+                .map_err(io_error("creating the registry"))?;
         let mut log = Self::new(wal, Sequencer::new(origin.clone()), &setup);
         // Before the first commit, so that a registry with anything signed in it has its note.
         let birth = birth_note(setup.signer.verifier(), &setup.signer);
@@ -78,23 +98,29 @@ impl RegistryLog {
         let origin = &setup.genesis.origin;
         let sequencer = Sequencer::resume(registry.walker().clone());
         let size = sequencer.size();
-        let (file, used) = registry.end();
-        let disk = Arc::clone(&setup.disk);
-        let Some(tail) = registry.unsigned() else {
-            let wal = Wal::reopen(disk, setup.root, (origin, file, used), FILE_BYTES)
+        let ((file, used), last) = (registry.end(), registry.last_file());
+        let (disk, file_bytes) = (Arc::clone(&setup.disk), setup.file_bytes());
+        let torn = registry.unsigned();
+        if torn.is_empty() && last == file {
+            let wal = Wal::reopen(disk, setup.root, (origin, file, used), file_bytes)
                 .map_err(io_error("reopening the registry"))?;
             return Ok(Self::new(wal, sequencer, &setup));
-        };
-        // Nothing in a file that begins at `size` is signed; it gives up its name to the one that goes on.
-        if tail.file == size {
-            let path = setup.root.join(layout::wal_file(origin, size));
-            fs::rename(&path, path.with_extension("torn"))
-                .map_err(io_error("setting the registry's torn tail aside"))?;
         }
-        let wal = Wal::create(disk, setup.root, (origin, size), FILE_BYTES)
+        for tail in torn {
+            settle(&*disk, &setup.root.join(layout::wal_file(origin, tail.file)))
+                .map_err(io_error("syncing the registry's torn tail"))?;
+        }
+        // Nothing in a file that begins at `size` is signed; it gives up its name to the one that goes on.
+        if last == size {
+            set_aside(&*disk, setup.root, (origin, size))?;
+        }
+        let wal = Wal::create(disk, setup.root, (origin, size), file_bytes)
             .map_err(io_error("going on with the registry"))?;
         let mut log = Self::new(wal, sequencer, &setup);
-        log.commit(vec![tail.draft()?])?;
+        let gaps: Result<Vec<Draft>, _> = torn.iter().map(TornTail::draft).collect();
+        if !torn.is_empty() {
+            log.commit(gaps?)?;
+        }
         Ok(log)
     }
 
@@ -168,15 +194,7 @@ pub(crate) fn read_registry(
             fs::read(root.join(layout::wal_file(origin, *first))).map_err(io_error(what))?;
         reader.file(*first, &bytes)?;
     }
-    let registry = match reader.finish() {
-        // A crash in the very first commit: nothing was promised yet, so begin again.
-        Err(error) if error.what == RegistryFlaw::Unsigned && !streams_exist(root)? => {
-            let path = root.join(layout::wal_file(origin, 0));
-            fs::rename(&path, path.with_extension("torn")).map_err(io_error(what))?;
-            return Ok(None);
-        }
-        result => result?,
-    };
+    let registry = reader.finish()?;
     let heads = root.join(layout::heads_dir(origin));
     let mut notes = names(&heads).map_err(io_error(what))?;
     notes.retain(|name| layout::parse_head_name(name).is_some());
@@ -188,6 +206,22 @@ pub(crate) fn read_registry(
         }
     }
     Ok(Some(registry))
+}
+
+/// Brings to the device what a process may have written and not synced, before anything is signed that speaks of it.
+fn settle(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    disk.reopen(path)?.sync()
+}
+
+/// Takes its name from a file in which nothing is signed.
+fn set_aside(
+    disk: &dyn Disk,
+    root: &Path,
+    (origin, first): (&Origin, u64),
+) -> Result<(), JournalError> {
+    let path = root.join(layout::wal_file(origin, first));
+    disk.rename(&path, &path.with_extension("torn"))
+        .map_err(io_error("setting the registry's torn tail aside"))
 }
 
 fn streams_exist(root: &Path) -> Result<bool, JournalError> {

@@ -45,6 +45,8 @@ impl Wal {
         file_bytes: u64,
     ) -> io::Result<Self> {
         let file = disk.reopen(&root.join(layout::wal_file(origin, first)))?;
+        // Whoever made the file may have been killed before its name was durable.
+        disk.sync_dir(&root.join(layout::wal_dir(origin)))?;
         let (root, origin) = (root.to_path_buf(), origin.clone());
         Ok(Self { disk, root, origin, file_bytes, file, used })
     }

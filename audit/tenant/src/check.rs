@@ -85,7 +85,7 @@ fn read_registry(part: &RegistryPart, region: &Verifier) -> Result<Registry, Reg
     reader.file(0, &file).map_err(|error| error.what)?;
     let registry = reader.finish().map_err(|error| error.what)?;
     // A package is made up to the newest signed head: what stands after it is nobody's word.
-    if registry.unsigned().is_some() { Err(RegistryFlaw::Torn) } else { Ok(registry) }
+    if registry.unsigned().is_empty() { Ok(registry) } else { Err(RegistryFlaw::Torn) }
 }
 
 fn stream_part(report: &mut Report, (stream, part): (&Stream, &StreamPart)) {

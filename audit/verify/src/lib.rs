@@ -167,7 +167,7 @@ impl<'r> Run<'r> {
         match reader.finish() {
             Ok(registry) => {
                 self.report.records = self.report.records.saturating_add(registry.walker().size());
-                if let Some(tail) = registry.unsigned() {
+                for tail in registry.unsigned() {
                     let from = registry.walker().size();
                     let bytes = tail.bytes;
                     self.report.gaps.push(Gap::Tail { origin: origin.clone(), from, bytes });

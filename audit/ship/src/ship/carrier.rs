@@ -84,7 +84,12 @@ impl Carrier {
 
     pub(crate) fn round(&mut self) -> Result<(), ShipError> {
         self.promise.ask(&self.bucket, self.shared.journal.now().wall)?;
-        self.ledger.advance()?;
+        let durable = self.shared.registry.get().map_or(0, |(size, _)| size.saturating_add(1));
+        // At the start it was read from the files, where a head may stand that is still on its way to the disk.
+        if self.ledger.own().size > durable {
+            return Ok(());
+        }
+        self.ledger.advance(durable)?;
         let own = self.ledger.own().clone();
         self.birth(&own)?;
         self.spooled()?;

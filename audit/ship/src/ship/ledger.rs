@@ -62,11 +62,11 @@ impl Ledger {
         &self.own
     }
 
-    /// Reads what was written since.
-    pub(crate) fn advance(&mut self) -> Result<(), ShipError> {
+    /// Reads what was written since, up to `durable` records: a power cut can take back what the disk does not hold yet.
+    pub(crate) fn advance(&mut self, durable: u64) -> Result<(), ShipError> {
         let Self { region, reader, walker, waiting, streams, own: newest } = self;
         let mut flawed = false;
-        let read = reader.read(u64::MAX, &mut |_, record| {
+        let read = reader.read(durable, &mut |_, record| {
             let Ok(checked) = walker.check(record) else {
                 flawed = true;
                 return Wants::Enough;

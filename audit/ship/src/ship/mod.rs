@@ -29,6 +29,7 @@ pub use prune::{IsRead, Keep};
 
 use crate::disk::Disk;
 use crate::journal::Shared as JournalShared;
+use crate::newest::NewestHead;
 use crate::{Journal, JournalConfig, JournalError};
 use aegis_audit_bucket::{Address, Bucket, BucketError, Retention};
 use carrier::Carrier;
@@ -98,6 +99,8 @@ pub struct Standing {
 /// What the carrying thread and its owner share.
 struct Shared {
     journal: Arc<JournalShared>,
+    /// The registry's newest head that is on disk; the record that bears it stands behind what it covers.
+    registry: NewestHead,
     /// Of this life: frames confirmed in the bucket.
     confirmed: AtomicU64,
     /// Of earlier lives: files with something unconfirmed.
@@ -200,6 +203,7 @@ pub fn start(config: ShipConfig, journal: &Journal) -> Result<Shipper, ShipError
     }
     let shared = Arc::new(Shared {
         journal: Arc::clone(&journal.shared),
+        registry: journal.newest_head(),
         confirmed: AtomicU64::new(0),
         older: AtomicU64::new(0),
         segments: AtomicU64::new(0),

@@ -66,8 +66,16 @@ impl Disk for FaultyDisk {
         RealDisk.reopen(path)
     }
 
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.create_dir(path)
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.make_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -157,8 +165,14 @@ fn a_bit_that_flips_on_the_way_to_disk_is_never_signed_over() {
         fn reopen(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
             self.0.reopen(path)
         }
-        fn create_dir(&self, path: &Path) -> io::Result<()> {
-            self.0.create_dir(path)
+        fn make_dir(&self, path: &Path) -> io::Result<()> {
+            self.0.make_dir(path)
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.0.rename(from, to)
+        }
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            self.0.remove(path)
         }
         fn sync_dir(&self, path: &Path) -> io::Result<()> {
             self.0.sync_dir(path)

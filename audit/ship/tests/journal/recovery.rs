@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use aegis_audit_chain::frame::{Frames, Header};
 use aegis_audit_chain::record::{Ending, Entry, Record};
 use aegis_audit_ship::{Journal, Tail};
 use aegis_audit_verify::{Flaw, Gap, Verdict};
@@ -128,6 +129,51 @@ fn a_registry_torn_at_any_byte_goes_on_from_its_last_signed_head() {
         journal.close().unwrap();
         let report = verify(copy.path());
         assert_eq!(report.verdict(), Verdict::Pass, "cut at {cut}: {report:#?}");
+    }
+}
+
+/// What a second crash may leave behind the first: the registry's next file, as far as it was written.
+#[test]
+fn a_registry_whose_next_file_was_never_signed_goes_on_also_behind_a_torn_one() {
+    let whole = crashed_log();
+    let wal = wals(whole.path(), REGISTRY).remove(0);
+    let bytes = fs::read(&wal).unwrap();
+    let (header, frames) = Frames::open(&bytes).unwrap();
+    let frames: Vec<_> = frames.map(|frame| frame.unwrap()).collect();
+    let is_head = |at: &usize| frames[*at].record.windows(10).any(|part| part == b"\"k\":\"head\"");
+    let heads: Vec<usize> = (0..frames.len()).filter(is_head).collect();
+    let [.., signed, newest] = heads[..] else { panic!("{heads:?}") };
+    let end = |at: usize| frames[at].offset + 8 + frames[at].record.len();
+    let next = |last: usize, more: &[u8]| {
+        let first = last as u64 + 1;
+        let mut file = Header { first, ..header.clone() }.encode();
+        file.extend_from_slice(more);
+        file.resize(4_096, 0);
+        (first, file)
+    };
+    for (last, torn) in [(newest, false), (signed, true)] {
+        let (first, empty) = next(last, b"");
+        let (_, half) = next(last, &bytes[frames[1].offset..frames[1].offset + 200]);
+        for file in [vec![], vec![0; 4_096], b"AEGISWAL".to_vec(), empty, half] {
+            let copy = tempfile::tempdir().unwrap();
+            copy_dir(whole.path(), copy.path());
+            let mut cut = bytes.clone();
+            cut[end(last) + if torn { 100 } else { 0 }..].fill(0);
+            fs::write(wals(copy.path(), REGISTRY).remove(0), &cut).unwrap();
+            let notes = fs::read_dir(copy.path().join(REGISTRY).join("heads")).unwrap();
+            notes.for_each(|entry| fs::remove_file(entry.unwrap().path()).unwrap());
+            let path = copy.path().join(REGISTRY).join("wal").join(format!("{first:020}.wal"));
+            fs::write(path, &file).unwrap();
+            let before = verify(copy.path());
+            assert_eq!(before.verdict(), Verdict::Incomplete, "{torn} {before:#?}");
+
+            let (journal, recovered) = Journal::open(config(copy.path())).unwrap();
+            assert_eq!(recovered.streams[0].how, Ending::Crashed);
+            write_calls(&journal, 1);
+            journal.close().unwrap();
+            let report = verify(copy.path());
+            assert_eq!(report.verdict(), Verdict::Pass, "{torn} {report:#?}");
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod rounds;
 mod s3;
 mod support;
 mod syscalls;
+mod unsynced;
 mod verifiers;
 mod witnessed;
 mod worm;
