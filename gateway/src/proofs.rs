@@ -54,7 +54,9 @@ pub enum NoProof {
     Unknown,
     #[error("no signed head covers the record yet; ask again in {wait_s} s")]
     Early { wait_s: u64 },
-    #[error("the gateway died before it signed a head over the record; the log itself has it")]
+    #[error(
+        "the log is not what was signed, and the record stands behind that; `aegisctl audit verify` says where"
+    )]
     Uncovered,
     #[error("the record was shipped and deleted here; prove it from the audit bucket")]
     Deleted,

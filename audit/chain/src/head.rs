@@ -36,6 +36,12 @@ impl Head {
         if head.origin.as_str() == verifier.name() { Ok(head) } else { Err(NoteError::Malformed) }
     }
 
+    /// The same of a stream whose own key is gone: under the key of the region that found its end.
+    pub fn open_of(origin: &Origin, note: &str, region: &Verifier) -> Result<Self, NoteError> {
+        let head = Self::parse(region.open(note)?).ok_or(NoteError::Malformed)?;
+        if head.origin == *origin { Ok(head) } else { Err(NoteError::Malformed) }
+    }
+
     /// Reads a checkpoint's text, exactly.
     pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.split('\n');
@@ -84,5 +90,13 @@ mod tests {
         }
         let elsewhere = Signer::new("d/r/gw-1/4", SecretKey::from_seed(&[1; 32]));
         assert!(Head::open(&head.note(&elsewhere), elsewhere.verifier()).is_err());
+
+        let region = Signer::new("d/r/gw-1", SecretKey::from_seed(&[2; 32]));
+        let by_region = head.note(&region);
+        assert_eq!(Head::open_of(&head.origin, &by_region, region.verifier()), Ok(head.clone()));
+        let other = Origin::parse("d/r/gw-1/4").unwrap();
+        assert!(Head::open_of(&other, &by_region, region.verifier()).is_err(), "of another stream");
+        assert!(Head::open_of(&head.origin, &by_region, elsewhere.verifier()).is_err());
+        assert!(Head::open_of(&head.origin, &head.note(&signer), region.verifier()).is_err());
     }
 }

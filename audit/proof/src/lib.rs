@@ -2,7 +2,8 @@
 //! without one.
 //!
 //! Pure: files come through `LogSource`. Not here: the whole log's verification (`audit/chain`). Invariant: a proof is believed
-//! only along one chain: trusted region key, birth note, stream key, checkpoint, path, the record's exact bytes.
+//! only along one chain: trusted region key, birth note, stream key, checkpoint, path, the record's exact bytes. Of a stream whose
+//! process died the region key signs the last checkpoint itself.
 
 mod disclosed;
 mod narrow;
@@ -63,7 +64,7 @@ pub struct Proof {
     pub index: u64,
     /// Siblings from the leaf to the root.
     pub path: Vec<Hash>,
-    /// The stream's head, under the stream's key.
+    /// The stream's head, under the stream's key; under the region's for what only the end of a crashed stream covers.
     pub checkpoint: String,
     /// The stream's key, under the region's.
     pub birth: String,
@@ -125,10 +126,12 @@ impl Proof {
         let born = trust.registries().find_map(|(registry, region)| {
             let stream = born_stream(region.open(&self.birth).ok()?)?;
             let origin = Origin::parse(stream.name()).ok()?;
-            registry.vouches_for(&origin).then(|| (registry.clone(), stream))
+            registry.vouches_for(&origin).then(|| (registry.clone(), region, (origin, stream)))
         });
-        let (registry, stream) = born.ok_or(ProofError::Birth)?;
-        let head = Head::open(&self.checkpoint, &stream).map_err(ProofError::Checkpoint)?;
+        let (registry, region, (origin, stream)) = born.ok_or(ProofError::Birth)?;
+        let head = Head::open(&self.checkpoint, &stream)
+            .or_else(|error| Head::open_of(&origin, &self.checkpoint, region).map_err(|_| error))
+            .map_err(ProofError::Checkpoint)?;
         let leaf = (self.index, Hash::leaf(&self.record));
         if !tree::includes(head.size, head.root, leaf, &self.path) {
             return Err(ProofError::Path);

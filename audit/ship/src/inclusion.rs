@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
-use aegis_audit_chain::note::Verifier;
-use aegis_audit_chain::record::AnchorEntry;
+use aegis_audit_chain::note::{Signer, Verifier};
+use aegis_audit_chain::record::{AnchorEntry, ClosedEntry, Ending};
 use aegis_audit_chain::tree::{Blocks, Frontier, includes};
 use aegis_audit_chain::{Hash, Head, Origin, layout};
 use parking_lot::Mutex;
@@ -25,7 +25,7 @@ pub struct Inclusion {
     pub index: u64,
     /// Siblings from the leaf to the root.
     pub path: Vec<Hash>,
-    /// The stream's head, under the stream's key.
+    /// The stream's head, under the stream's key; under the region's for what only the end of a crashed stream covers.
     pub checkpoint: String,
     /// The stream's key, under the region's.
     pub birth: String,
@@ -38,7 +38,7 @@ pub enum InclusionError {
     Unknown,
     #[error("no signed head covers the record yet")]
     Early,
-    #[error("the stream ended before a head of it was signed that covers the record")]
+    #[error("the stream is not what was signed, and the record stands behind that")]
     Uncovered,
     #[error("the record was shipped and deleted here; the audit bucket has it")]
     Deleted,
@@ -48,13 +48,48 @@ pub enum InclusionError {
     Io(#[from] io::Error),
 }
 
-/// The streams of earlier lives, by the hashes of their names, with the newest head that each one signed.
+/// A head and the note that says so.
+#[derive(Clone, Debug)]
+pub(crate) struct Signed {
+    head: Head,
+    note: String,
+}
+
+impl Signed {
+    pub(crate) fn by_stream(anchor: &AnchorEntry) -> Self {
+        let AnchorEntry { origin, size, root, sig, .. } = anchor;
+        let head = Head { origin: origin.clone(), size: *size, root: *root };
+        Self { note: head.note_with(sig), head }
+    }
+
+    /// The end of a stream whose process died: its key is gone, and the region vouches for what was found. Of one that is not
+    /// what was anchored nobody does.
+    pub(crate) fn by_region(closed: &ClosedEntry, region: &Signer) -> Option<Self> {
+        let ClosedEntry { origin, size, root, .. } = closed;
+        match closed.how {
+            Ending::Crashed | Ending::IoError => {}
+            Ending::Closed | Ending::RolledBack | Ending::Forked => return None,
+        }
+        let head = Head { origin: origin.clone(), size: *size, root: *root };
+        Some(Self { note: head.note(region), head })
+    }
+}
+
+/// The newest heads of a stream of an earlier life.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reaches {
+    /// That it signed.
+    pub(crate) anchored: Option<Signed>,
+    pub(crate) end: Option<Signed>,
+}
+
+/// The streams of earlier lives, by the hashes of their names.
 #[derive(Debug)]
 pub(crate) struct Earlier {
     pub(crate) region: Verifier,
-    pub(crate) heads: BTreeMap<Hash, AnchorEntry>,
+    pub(crate) heads: BTreeMap<Hash, Reaches>,
     /// The one that was asked about last: to make its blocks takes reading all of it.
-    pub(crate) last: Mutex<Option<(Origin, Blocks)>>,
+    pub(crate) last: Mutex<Option<(Origin, u64, Blocks)>>,
 }
 
 /// What the anchor thread knows of the stream being written: a hash for every 4,096 records, so it is cheap to copy.
@@ -78,26 +113,28 @@ impl Journal {
             let is_placed = seq < self.head().size;
             let Anchored { blocks, head } = self.shared.anchored.lock().clone();
             return match head.filter(|head| seq < head.size) {
-                Some(head) => self.prove(head, seq, &blocks),
+                Some(head) => self.prove(Signed::by_stream(&head), seq, &blocks),
                 None if is_placed => Err(InclusionError::Early),
                 None => Err(InclusionError::Unknown),
             };
         }
-        let head = self.earlier.heads.get(&stream).ok_or(InclusionError::Unknown)?.clone();
-        if seq >= head.size {
-            return Err(InclusionError::Uncovered);
-        }
+        let Reaches { anchored, end } =
+            self.earlier.heads.get(&stream).ok_or(InclusionError::Unknown)?;
+        let covers = |signed: &&Signed| seq < signed.head.size;
+        let signed = anchored.as_ref().filter(covers).or(end.as_ref().filter(covers));
+        let signed = signed.ok_or(InclusionError::Uncovered)?.clone();
+        let Head { origin, size, .. } = &signed.head;
         let mut last = self.earlier.last.lock();
-        let known = last.take().filter(|(origin, _)| *origin == head.origin);
-        let (_, blocks) = last.insert(match known {
+        let known = last.take().filter(|(of, upto, _)| (of, upto) == (origin, size));
+        let (_, _, blocks) = last.insert(match known {
             Some(known) => known,
-            None => (head.origin.clone(), self.blocks(&head)?),
+            None => (origin.clone(), *size, self.blocks(&signed.head)?),
         });
-        self.prove(head, seq, blocks)
+        self.prove(signed, seq, blocks)
     }
 
     /// The blocks of a stream that is not written any more.
-    fn blocks(&self, head: &AnchorEntry) -> Result<Blocks, InclusionError> {
+    fn blocks(&self, head: &Head) -> Result<Blocks, InclusionError> {
         let pruned = pruned::read(&self.dir, &head.origin, &self.earlier.region)?;
         let before = pruned.map_or_else(Frontier::new, |pruned| pruned.walker.tree().clone());
         let mut blocks = Blocks::after(before);
@@ -111,11 +148,11 @@ impl Journal {
 
     fn prove(
         &self,
-        head: AnchorEntry,
+        signed: Signed,
         seq: u64,
         blocks: &Blocks,
     ) -> Result<Inclusion, InclusionError> {
-        let AnchorEntry { origin, size, root, sig, .. } = head;
+        let Signed { head: Head { origin, size, root }, note: checkpoint } = signed;
         let (mut leaves, mut found) = (BTreeMap::new(), None);
         for (start, end) in blocks.needed(seq, size) {
             let mut reader = StreamReader::new(&self.dir, origin.clone(), start);
@@ -136,7 +173,6 @@ impl Journal {
             return Err(InclusionError::Changed);
         }
         let birth = fs::read_to_string(self.dir.join(layout::genesis_note(&origin)))?;
-        let checkpoint = Head { origin, size, root }.note_with(&sig);
         Ok(Inclusion { record, index: seq, path, checkpoint, birth })
     }
 }

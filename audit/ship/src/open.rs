@@ -3,6 +3,7 @@
 //! Not here: the running journal (`journal`). Invariant: the birth is durable in the registry before the first record is
 //! written, and earlier streams are closed only after their unknown outcomes are on disk.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use std::thread;
 
 use aegis_audit_chain::note::{SecretKey, Signer};
 use aegis_audit_chain::record::{
-    AnchorEntry, AnchorRefEntry, BornEntry, Draft, GenesisEntry, OutcomeEntry, Previous,
+    AnchorEntry, AnchorRefEntry, BornEntry, ClosedEntry, Draft, GenesisEntry, OutcomeEntry,
+    Previous,
 };
 use aegis_audit_chain::registry::{Registry, Stream};
 use aegis_audit_chain::{Hash, Head, Origin, birth_note, layout};
@@ -21,7 +23,7 @@ use crate::JournalError;
 use crate::anchor::{AnchorSlot, Anchorer, Rereader};
 use crate::disk::Disk;
 use crate::error::io_error;
-use crate::inclusion::Earlier;
+use crate::inclusion::{Earlier, Reaches, Signed};
 use crate::journal::{Journal, Shared, WallClock};
 use crate::newest::NewestHead;
 use crate::recover::{self, Found, Recovered, RecoveredStream};
@@ -95,7 +97,7 @@ impl Journal {
         life.shared.anchored.lock().head = Some(anchor);
         registry.write_head_note()?;
         let region = signer.verifier().clone();
-        let heads = known.iter().flat_map(Registry::streams).filter_map(last_head).collect();
+        let heads = reaches(known.as_ref(), &found.closed, &signer);
         let earlier = Earlier { region, heads, last: Mutex::default() };
         let recovered = Recovered {
             streams: found.closed.iter().map(RecoveredStream::of).collect(),
@@ -217,9 +219,21 @@ fn genesis(
 }
 
 /// The newest head a stream signed itself, by the hash of its name.
-fn last_head(stream: &Stream) -> Option<(Hash, AnchorEntry)> {
-    let head = stream.anchors.last()?.clone();
-    Some((Hash::of(head.origin.as_str().as_bytes()), head))
+/// The newest heads of all streams before this one, by the hashes of their names.
+fn reaches(
+    known: Option<&Registry>,
+    closed: &[ClosedEntry],
+    region: &Signer,
+) -> BTreeMap<Hash, Reaches> {
+    let of = |stream: &Stream| {
+        let origin = &stream.born.origin;
+        let found = || closed.iter().find(|closed| closed.origin == *origin);
+        let end = stream.closed.as_ref().or_else(found);
+        let end = end.and_then(|closed| Signed::by_region(closed, region));
+        let anchored = stream.anchors.last().map(Signed::by_stream);
+        (Hash::of(origin.as_str().as_bytes()), Reaches { anchored, end })
+    };
+    known.into_iter().flat_map(Registry::streams).map(of).collect()
 }
 
 /// The stream born last, and how far it is known to reach.

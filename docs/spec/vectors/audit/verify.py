@@ -475,7 +475,9 @@ def verify_proof(vkeys, text):
     need(vkey, f"no trusted registry speaks for {born}")
     title, origin, key, _ = open_note(vkey, birth.decode() + "\n").split("\n")
     need(title == "aegis.dev/audit/genesis@v1" and key_of(key)[0] == origin, "the birth note is none")
-    named, size, root, _ = open_note(key, note).split("\n")
+    # The end of a stream whose process died is signed by its region: the stream's own key is gone.
+    region = f"\n\u2014 {key_of(vkey)[0]} " in note
+    named, size, root, _ = open_note(vkey if region else key, note).split("\n")
     found = root_by_path(int(index[6:]), int(size), leaf(record), [b64(one) for one in path])
     need(named == origin and found == b64(root), "the path does not lead to the signed root")
     need(int(json.loads(record)["seq"]) == int(index[6:]), "the record stands elsewhere")
