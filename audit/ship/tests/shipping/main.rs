@@ -22,6 +22,7 @@ mod prune;
 mod python;
 mod rounds;
 mod s3;
+mod spooled;
 mod support;
 mod syscalls;
 mod unsynced;
