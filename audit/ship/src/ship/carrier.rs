@@ -235,10 +235,18 @@ impl Carrier {
         let origin = manifest.origin.clone();
         let confirmed = self.resume(&origin)?;
         if confirmed.size() >= manifest.size {
+            // It was sent, and the round ended before that was known here.
+            if let Some(sealer) = self.sealers.get_mut(&origin) {
+                *sealer = confirmed;
+            }
             return self.spool.forget().map_err(io_error("clearing the spool"));
         }
         let segment = Segment { manifest, note, stored, index };
-        self.send(&segment, Bucket::find_or_create)?;
+        if let Err(error) = self.send(&segment, Bucket::find_or_create) {
+            // It may be there all the same: the next round asks.
+            self.sealers.remove(&origin);
+            return Err(error);
+        }
         if let Some(sealer) = self.sealers.get_mut(&origin) {
             sealer.pass(&segment.manifest, hash)?;
         }

@@ -15,7 +15,7 @@ use aegis_audit_chain::{Hash, Head, Origin};
 use aegis_audit_ship::{Journal, JournalConfig, StreamReader, Tail, Wants};
 use aegis_audit_verify::{Flaw, Report, Verdict};
 
-use crate::power::{Deed, Dice, Fate, Image, Op, Power};
+use crate::power::{Deed, Dice, Fate, Image, Op, Power, Tears};
 use crate::support::{config, decision, outcome, region_key, verify, verify_with};
 
 const REGISTRY: &str = "aegis.example/eu-west-1/registry.gw-1/1";
@@ -69,6 +69,7 @@ struct World {
     promises: Promises,
     /// No two decisions are called alike.
     calls: u64,
+    file_bytes: u64,
 }
 
 fn settings(dir: &Path) -> JournalConfig {
@@ -79,13 +80,15 @@ impl World {
     fn begin(image: Image, promises: Promises, deed: fn(&Op) -> Deed) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let power = Power::on(dir.path(), image, deed);
-        Self { dir, power, promises, calls: 0 }
+        Self { dir, power, promises, calls: 0, file_bytes: FILE_BYTES }
     }
 
     /// One process from its start to its end, or to its death.
     fn live(&mut self, course: Course, dice: &mut Dice) {
         let disk = Arc::new(self.power.clone());
-        let opened = Journal::open(JournalConfig { disk, ..settings(self.dir.path()) });
+        let file_bytes = self.file_bytes;
+        let settings = JournalConfig { disk, file_bytes, ..config(self.dir.path()) };
+        let opened = Journal::open(settings);
         let journal = match opened {
             Ok((journal, _)) => journal,
             Err(error) => return assert!(self.power.is_dead(), "it does not open: {error:?}"),
@@ -100,7 +103,7 @@ impl World {
             let closed = journal.close();
             assert!(closed.is_ok() || self.power.is_dead(), "{closed:?}");
         } else {
-            self.power.dies_after(0);
+            self.power.dies_after(0, Tears::No);
         }
         drop(journal);
     }
@@ -260,7 +263,8 @@ fn history(seed: u64) -> Result<(), String> {
         for _ in 0..=dice.roll(3) {
             world.power.lives_again();
             if dice.roll(3) > 0 {
-                world.power.dies_after(dice.roll(60));
+                let tears = [Tears::Yes, Tears::No][dice.roll(2)];
+                world.power.dies_after(dice.roll(60), tears);
             }
             let course = Course { batches: dice.roll(6), rests: false, ends: dice.roll(2) == 0 };
             world.live(course, &mut dice);
@@ -285,19 +289,21 @@ fn whatever_is_left_by_power_cuts_and_kills_in_a_row_holds_what_was_promised() {
 #[test]
 fn a_process_killed_at_any_operation_leaves_nothing_that_a_later_power_cut_makes_untrue() {
     let mut dice = Dice(3);
-    let lives = |kill: usize, dice: &mut Dice| {
+    let lives = |kill: usize, tears: Tears, dice: &mut Dice| {
         let mut world = World::begin(Image::default(), Promises::default(), honest);
-        world.power.dies_after(kill);
-        world.live(Course { batches: 3, rests: false, ends: true }, dice);
+        // A life's first records fill a file to its last byte.
+        world.file_bytes = 1_024;
+        world.power.dies_after(kill, tears);
+        world.live(Course { batches: 2, rests: false, ends: true }, dice);
         let killed = world.power.done();
         world.power.lives_again();
-        world.live(Course { batches: 2, rests: false, ends: true }, dice);
+        world.live(Course { batches: 1, rests: false, ends: true }, dice);
         (world, killed)
     };
-    let whole = lives(usize::MAX, &mut dice).1;
-    for kill in 0..whole {
-        let (world, killed) = lives(kill, &mut dice);
-        for fate in fates(&mut dice, 2) {
+    let whole = lives(usize::MAX, Tears::No, &mut dice).1;
+    for (kill, tears) in (0..whole).flat_map(|kill| [(kill, Tears::Yes), (kill, Tears::No)]) {
+        let (world, killed) = lives(kill, tears, &mut dice);
+        for fate in fates(&mut dice, 1) {
             let done = killed + dice.roll(world.power.done() - killed + 1);
             let image = world.power.cut(done, fate);
             let held = holds(&image, &world.promises.by(done));

@@ -258,6 +258,13 @@ pub(crate) enum Deed {
     Late,
 }
 
+/// Whether a process that is killed leaves half a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tears {
+    Yes,
+    No,
+}
+
 /// What was done, in order.
 struct Log {
     begun: Image,
@@ -268,6 +275,8 @@ struct Log {
     next: usize,
     /// The process is dead when so much was done.
     dies_at: usize,
+    /// Whether it dies in the middle of its last operation, if that is a write.
+    tears: bool,
 }
 
 /// One device, however many processes write to it.
@@ -289,7 +298,7 @@ impl Power {
         let names = begun.names.iter().filter_map(numbers).collect();
         let next = begun.files.keys().next_back().map_or(0, |last| last + 1);
         let (ops, late) = (Vec::new(), Vec::new());
-        let log = Log { begun, ops, late, names, next, dies_at: usize::MAX };
+        let log = Log { begun, ops, late, names, next, dies_at: usize::MAX, tears: true };
         Self { root: root.to_path_buf(), log: Arc::new(Mutex::new(log)), deed }
     }
 
@@ -302,10 +311,11 @@ impl Power {
         self.log.lock().unwrap().ops.clone()
     }
 
-    /// Lets the process die after so many operations more, in the middle of the last one if that is a write.
-    pub(crate) fn dies_after(&self, more: usize) {
+    /// Lets the process die after so many operations more; where it tears, in the middle of the last one if that is a write.
+    pub(crate) fn dies_after(&self, more: usize, tears: Tears) {
         let mut log = self.log.lock().unwrap();
         log.dies_at = log.ops.len().saturating_add(more);
+        log.tears = tears == Tears::Yes;
     }
 
     /// The next process begins, on what the one before it wrote.
@@ -421,7 +431,7 @@ impl DiskFile for PowerFile {
         let (power, number) = (self.power.clone(), self.number);
         let mut log = power.log.lock().unwrap();
         log.lives()?;
-        let is_last = log.ops.len() + 1 == log.dies_at;
+        let is_last = log.tears && log.ops.len() + 1 == log.dies_at;
         let bytes = if is_last { &bytes[..bytes.len() / 2] } else { bytes };
         self.file.write_all_at(bytes, offset)?;
         log.note(Op::Write(number, offset, bytes.to_vec()), power.deed);

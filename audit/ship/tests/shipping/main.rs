@@ -23,6 +23,7 @@ mod python;
 mod retention;
 mod rounds;
 mod s3;
+mod spooled;
 mod support;
 mod syscalls;
 mod unsynced;

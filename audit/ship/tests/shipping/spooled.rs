@@ -1,0 +1,73 @@
+//! A disk that fails under the spool at a bad moment: what is in the bucket is not cut a second time.
+//!
+//! Not here: buckets that fail (`rounds`, `s3`). Invariant: the segments of a log stand one behind the other, whatever a round ended in.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use aegis_audit_ship::{Disk, DiskFile, RealDisk, ShipConfig, start};
+use aegis_audit_verify::Verdict;
+
+use crate::support::{Place, REGISTRY, wait_for, write_calls};
+
+/// Says no twice, of the registry's first segment: when it is in the spool all the same, and when it is sent and its cursor moves.
+#[derive(Clone, Default)]
+struct Twice(Arc<AtomicUsize>);
+
+impl Disk for Twice {
+    fn create(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
+        RealDisk.create(path, bytes)
+    }
+
+    fn reopen(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        RealDisk.reopen(path)
+    }
+
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.make_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let note = fs::read_to_string(from).unwrap_or_default();
+        let is_registry = note.lines().nth(1) == Some(REGISTRY);
+        let is_cursor = to.ends_with("cursor.man");
+        if !is_registry || self.0.load(Ordering::SeqCst) != usize::from(is_cursor) {
+            return RealDisk.rename(from, to);
+        }
+        match is_cursor {
+            // Until the registry has grown, so that another segment would be cut in its place.
+            true => std::thread::sleep(Duration::from_millis(1_500)),
+            false => RealDisk.rename(from, to)?,
+        }
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.sync_dir(path)
+    }
+}
+
+#[test]
+fn a_segment_that_was_sent_while_the_disk_failed_is_not_cut_again() {
+    let (place, disk) = (Place::new(), Twice::default());
+    let journal = place.open();
+    let shipping = ShipConfig { disk: Arc::new(disk.clone()), ..place.shipping() };
+    let shipper = start(shipping, &journal).unwrap();
+    wait_for(&shipper, |_| disk.0.load(Ordering::SeqCst) == 1);
+    write_calls(&journal, 2);
+    wait_for(&shipper, |_| disk.0.load(Ordering::SeqCst) == 2);
+    journal.close().unwrap();
+    let standing = shipper.stop(Duration::from_secs(30));
+    assert_eq!(standing.trouble, None);
+    let report = place.verify();
+    assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
+}
