@@ -218,7 +218,6 @@ fn genesis(
     GenesisEntry { origin: origin.clone(), vkey, build, config_sha256, previous }
 }
 
-/// The newest head a stream signed itself, by the hash of its name.
 /// The newest heads of all streams before this one, by the hashes of their names.
 fn reaches(
     known: Option<&Registry>,
