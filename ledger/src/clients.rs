@@ -30,7 +30,31 @@ pub(crate) enum Pressing {
 /// The last command of every client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Clients(#[serde(with = "pairs")] BTreeMap<ClientId, Last>);
+pub(crate) struct Clients {
+    #[serde(with = "pairs")]
+    last: BTreeMap<ClientId, Last>,
+    #[serde(skip)]
+    due: Due,
+}
+
+/// Before then no client gives way. Found by looking, so it is no part of the state: without it one would look again and find the
+/// same.
+#[derive(Clone, Copy, Debug)]
+struct Due(Timestamp);
+
+impl Default for Due {
+    fn default() -> Self {
+        Self(Timestamp::from_unix_ns(0))
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Due {}
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,7 +69,7 @@ struct Last {
 impl Clients {
     /// What came of the command, if it is one that was applied.
     pub(crate) fn answer(&self, origin: &Origin) -> Option<Answer> {
-        let last = self.0.get(&origin.client)?;
+        let last = self.last.get(&origin.client)?;
         match origin.serial.cmp(&last.serial) {
             std::cmp::Ordering::Greater => None,
             std::cmp::Ordering::Less => Some(Err(Refusal::Stale)),
@@ -58,13 +82,16 @@ impl Clients {
 
     /// Whether what becomes of a command can be remembered.
     pub(crate) fn have_room_for(&self, client: &ClientId) -> bool {
-        self.0.len() < CLIENTS_MAX || self.0.contains_key(client)
+        self.last.len() < CLIENTS_MAX || self.last.contains_key(client)
     }
 
     /// Forgets those that asked for nothing for the longest, but nobody before their time; one, whatever its time, where
     /// `is_pressing`.
     pub(crate) fn give_way(&mut self, now: Timestamp, is_pressing: Pressing) {
-        let mut by_age: Vec<_> = self.0.iter().map(|(client, last)| (last.at, client)).collect();
+        if is_pressing == Pressing::No && now < self.due.0 {
+            return;
+        }
+        let mut by_age: Vec<_> = self.last.iter().map(|(client, last)| (last.at, client)).collect();
         by_age.sort_unstable();
         let is_over = |at: Timestamp| at.plus(REMEMBERED_LEAST) <= now;
         let over = by_age.iter().take(GIVE_WAY).take_while(|(at, _)| is_over(*at)).count();
@@ -74,18 +101,21 @@ impl Clients {
         };
         let gone: Vec<_> =
             by_age.iter().take(over.max(least)).map(|(_, client)| (*client).clone()).collect();
+        if let (true, Some((oldest, _))) = (gone.is_empty(), by_age.first()) {
+            self.due = Due(oldest.plus(REMEMBERED_LEAST));
+        }
         for client in gone {
-            self.0.remove(&client);
+            self.last.remove(&client);
         }
     }
 
     pub(crate) fn remember(&mut self, origin: &Origin, answer: &Answer, at: Timestamp) {
         let Origin { client, serial, request } = origin.clone();
-        self.0.insert(client, Last { serial, request, answer: answer.clone(), at });
+        self.last.insert(client, Last { serial, request, answer: answer.clone(), at });
     }
 
     /// Looks at every client, so it is not called with every command.
     pub(crate) fn forget(&mut self, now: Timestamp) {
-        self.0.retain(|_, last| now < last.at.plus(REMEMBERED));
+        self.last.retain(|_, last| now < last.at.plus(REMEMBERED));
     }
 }

@@ -163,6 +163,11 @@ impl Ledger {
         let Self { latest, revision, .. } = *self;
         let desk = Desk { by: &command.by, at: latest, revision, level: self.voters.level() };
         match &command.action {
+            Action::Registry(_)
+                if desk.level < MAKES_ROOM && self.registry.is_crowded(&command.origin.client) =>
+            {
+                Err(Refusal::Registry(aegis_registry::Refusal::Full))
+            }
             Action::Registry(action) => {
                 let command = aegis_registry::Command {
                     origin: command.origin.clone(),

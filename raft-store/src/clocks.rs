@@ -21,6 +21,8 @@ use crate::state::Shared;
 use crate::wire::message::{Request, Response};
 use crate::wire::peers::Peers;
 
+type Members = openraft::Membership<u64, openraft::BasicNode>;
+
 /// The feature level from which on a voter tells its time.
 const TELLS_TIME: u32 = 4;
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -45,15 +47,17 @@ struct Heard {
 pub(crate) struct Tellers {
     pub(crate) tell: BTreeSet<u64>,
     pub(crate) silent: BTreeSet<u64>,
+    /// How many clocks are enough; while the voters change, a majority of those of before or of those to come.
+    pub(crate) quorum: usize,
 }
 
 impl Tellers {
-    pub(crate) fn of(
-        voters: impl Iterator<Item = u64>,
-        level: impl Fn(u64) -> Option<u32>,
-    ) -> Self {
-        let (tell, silent) = voters.partition(|id| level(*id).is_some_and(|it| it >= TELLS_TIME));
-        Self { tell, silent }
+    fn of(members: &Members, level: impl Fn(u64) -> Option<u32>) -> Self {
+        let can_tell = |id: &u64| level(*id).is_some_and(|it| it >= TELLS_TIME);
+        let (tell, silent) = members.voter_ids().partition(can_tell);
+        let majorities =
+            members.get_joint_config().iter().map(|voters| (voters.len() / 2).saturating_add(1));
+        Self { tell, silent, quorum: majorities.min().unwrap_or(1) }
     }
 }
 
@@ -87,8 +91,7 @@ impl Clocks {
     pub(crate) fn agreed(&self, own: (u64, Timestamp), tellers: &Tellers) -> Option<Timestamp> {
         let mut read: Vec<_> = self.read(own, tellers).into_values().collect();
         let silent = tellers.silent.iter().filter(|id| **id != own.0).count();
-        let voters = tellers.tell.len().saturating_add(tellers.silent.len());
-        if read.len().saturating_add(silent) <= voters / 2 {
+        if read.len().saturating_add(silent) < tellers.quorum {
             return None;
         }
         read.sort_unstable();
@@ -136,11 +139,18 @@ impl Shared {
         self.clocks().read(own, &tellers).into_iter().map(|(id, at)| (id, ahead(at))).collect()
     }
 
+    /// Whether the voters can find out among themselves whose state is another: each hears all others with their questions for
+    /// the time, and there are more than two.
+    pub(crate) fn can_be_settled(&self) -> bool {
+        let tellers = self.tellers();
+        tellers.silent.is_empty() && tellers.tell.len() > 2
+    }
+
     fn tellers(&self) -> Tellers {
         let state = self.read();
         let voters = state.ledger.voters();
         let level = |id| voters.get(id).map(|voter| voter.level);
-        Tellers::of(state.membership.membership().voter_ids(), level)
+        Tellers::of(state.membership.membership(), level)
     }
 
     fn others_that_tell(&self, own: u64) -> Vec<(u64, String)> {
@@ -161,7 +171,9 @@ mod tests {
     }
 
     fn tellers(tell: &[u64], silent: &[u64]) -> Tellers {
-        Tellers { tell: tell.iter().copied().collect(), silent: silent.iter().copied().collect() }
+        let quorum = (tell.len() + silent.len()) / 2 + 1;
+        let (tell, silent) = (tell.iter().copied().collect(), silent.iter().copied().collect());
+        Tellers { tell, silent, quorum }
     }
 
     fn heard(said: &[(u64, u64)]) -> Clocks {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aegis_domain::{Secret, Timestamp, Ttl, VoterUrls};
 use aegis_identity::{KeySet, TokenError, verify_jws_within};
@@ -93,6 +93,8 @@ struct Shown<V> {
     view: ArcSwap<V>,
     /// When the region last answered, by its own clock.
     heard_s: AtomicU64,
+    /// When it answered last in this life, by this machine's clock.
+    received_s: AtomicU64,
 }
 
 impl<V: Followed> fmt::Debug for Follower<V> {
@@ -127,7 +129,11 @@ impl<V: Followed> Follower<V> {
         }
         told(&held.view);
         let view = ArcSwap::from_pointee(held.view.clone());
-        let shown = Arc::new(Shown { view, heard_s: AtomicU64::new(held.heard_s) });
+        let shown = Arc::new(Shown {
+            view,
+            heard_s: AtomicU64::new(held.heard_s),
+            received_s: AtomicU64::new(0),
+        });
         let (stop, stopped) = channel();
         let told = Box::new(told);
         let voters = Arc::new(config.voters.clone());
@@ -147,6 +153,17 @@ impl<V: Followed> Follower<V> {
     /// for `SILENCE_MAX`.
     pub fn is_believed(&self, now: Timestamp) -> bool {
         self.heard_at().is_some_and(|heard_at| now < heard_at.plus(SILENCE_MAX))
+    }
+
+    /// How long ago that was, by this machine's own clock where it answered in this life: a voter's clock that is ahead must not
+    /// make it younger.
+    pub fn silent_for(&self, now: Timestamp) -> Duration {
+        let received_s = self.shown.received_s.load(Ordering::Relaxed);
+        let last = match received_s {
+            0 => self.heard_at().unwrap_or(Timestamp::from_unix_s(0)),
+            received_s => Timestamp::from_unix_s(received_s),
+        };
+        Duration::from_millis(now.since(last).ms())
     }
 
     /// When the region last answered, by its clock; `None` if it never did, now or in an earlier life.
@@ -261,6 +278,8 @@ impl<V: Followed> Thread<V> {
             self.shown.view.store(Arc::new(self.held.view.clone()));
         }
         self.shown.heard_s.store(self.held.heard_s, Ordering::Relaxed);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.shown.received_s.store(now.as_secs(), Ordering::Relaxed);
         Ok(())
     }
 }

@@ -12,9 +12,9 @@ use aegis_domain::{KeyId, Timestamp, Ttl};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Action, Agent, AgentKey, AgentName, Amendment, Change, Code, CodeHash, Command, Entry, Event,
-    KeyStanding, NewAgent, NewCode, PublicJwk, Registry, Retiring, Revocation, Standing,
-    TOKEN_LIFE_MAX, Target, TokenKey,
+    Action, Agent, AgentKey, AgentName, Amendment, Change, ClientId, Code, CodeHash, Command,
+    Entry, Event, KeyStanding, NewAgent, NewCode, PublicJwk, Registry, Retiring, Revocation,
+    Standing, TOKEN_LIFE_MAX, Target, TokenKey,
 };
 
 /// The most a region holds. Each is far above what its voters are made for; the bound keeps a mistake from filling them.
@@ -135,6 +135,11 @@ impl Registry {
         let changes = desk.changes(&command.action)?;
         let event = Event { serial, at, by: command.by.clone(), changes };
         Ok(Decided::Now(Box::new(Entry { origin: command.origin.clone(), event })))
+    }
+
+    /// Whether a client is one more than can be remembered, whatever gives way: what versions before refused.
+    pub fn is_crowded(&self, client: &ClientId) -> bool {
+        self.clients.len() >= CLIENTS_MAX && !self.clients.contains_key(client)
     }
 
     /// Whether one more client can be remembered, or another has had its time. What takes something back is not refused for it.

@@ -220,14 +220,11 @@ async fn age(
         tokio::time::sleep(AGE_EVERY).await;
         let now = clock::now();
         let silent = |voter: &Node| voter.status().in_touch_ago;
-        let unheard = |followed: &Follower| {
-            let heard_at = followed.heard_at().unwrap_or(Timestamp::from_unix_ns(0));
-            Duration::from_millis(now.since(heard_at).ms())
-        };
-        let lag =
-            followed.as_ref().map(unheard).max(voter.as_ref().map(silent)).unwrap_or_default();
+        let unheard = followed.as_ref().map(|followed| followed.silent_for(now));
+        let is_believed = followed.as_ref().is_none_or(|followed| followed.is_believed(now));
+        let lag = unheard.max(voter.as_ref().map(silent)).unwrap_or_default();
         let belief = match lag {
-            lag if lag >= BELIEVED => Belief::Lost,
+            lag if lag >= BELIEVED || !is_believed => Belief::Lost,
             lag if lag > lag_max => Belief::Stale,
             _ => Belief::Held,
         };

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aegis_authority::{Mandate, VoterCredentials, VoterFiles, VoterName};
 use aegis_config::{ClusterDoor, Config, ControlApi};
@@ -28,6 +28,8 @@ const ALONE: &str = "alone";
 const MACHINE: &str = "local machine";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often a ledger that is nearly full is folded into a snapshot.
+const SHRINK_EVERY: Duration = Duration::from_secs(60);
 const LOOK_AT_CERTIFICATE_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// A voter that runs, and the files that make it one.
@@ -116,7 +118,7 @@ impl Voter {
 
     /// Tells how this voter is, and makes room where the ledger's file grows large.
     pub(crate) async fn watch(self, metrics: VoterMetrics) {
-        let mut is_told = false;
+        let (mut is_told, mut shrunk) = (false, None);
         loop {
             let status = self.node.status();
             let (bytes, max) = (status.ledger_bytes, status.ledger_bytes_max);
@@ -133,11 +135,15 @@ impl Voter {
                 tracing::error!(
                     bytes,
                     max,
-                    "the ledger's file is nearly full; at its limit nothing new is taken"
+                    "the ledger is nearly full; at its limit nothing new is taken"
                 );
+            }
+            // Again and again: a snapshot may be under way just now, and later there may be more to give up.
+            if is_nearly_full && shrunk.is_none_or(|at: Instant| at.elapsed() >= SHRINK_EVERY) {
                 if let Err(error) = self.node.shrink().await {
                     tracing::error!(%error, "the ledger's log cannot be given up");
                 }
+                shrunk = Some(Instant::now());
             }
             is_told = is_nearly_full;
             tokio::time::sleep(LOOK_EVERY).await;

@@ -176,7 +176,7 @@ impl Disk {
             let mut gathered = Vec::new();
             let (mut jobs_max, mut lasts) = turn();
             loop {
-                if writer.is_drafting() {
+                if writer.has_more() {
                     gathered.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(jobs_max));
                 } else if queue.recv_many(&mut gathered, jobs_max).await == 0 {
                     break;
@@ -184,7 +184,7 @@ impl Disk {
                 tokio::time::sleep(lasts).await;
                 (jobs_max, lasts) = turn();
                 writer.write(gathered.drain(..));
-                writer.draft();
+                writer.go_on();
             }
         };
         Ok((disk, work))

@@ -26,7 +26,12 @@ const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const IMAGE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("image");
 /// A snapshot that is still being written, in the same form. A version before this one passes it over.
 const DRAFT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("draft");
-const PIECE_BYTES: usize = 1_024 * 1_024;
+/// What was the snapshot before, or was to become one; its room is given back piece by piece.
+const OLD: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("old");
+/// With its key and the page's head, a piece fits the page of a mebibyte that redb makes for it.
+const PIECE_BYTES: usize = 1_020 * 1_024;
+/// How many pieces are given back at a time: each is read for it.
+const SWEPT: usize = 8;
 
 const IDENTITY: &str = "identity";
 const VOTE: &str = "vote";
@@ -57,6 +62,8 @@ pub(crate) struct Found {
     /// The last entry of the snapshot.
     pub(crate) snapshot: Option<LogId>,
     pub(crate) used: Used,
+    /// Whether nothing is left of what no longer counts.
+    pub(crate) is_swept: bool,
 }
 
 /// What the file holds, in bytes. The file itself is longer: redb doubles it when it has no room, and keeps what became free.
@@ -75,7 +82,8 @@ impl Used {
     }
 
     pub(crate) fn bytes(self) -> u64 {
-        self.log.saturating_add(self.image).saturating_add(self.draft)
+        // A draft takes the place of what it is drafted beside.
+        self.log.saturating_add(self.image.max(self.draft))
     }
 }
 
@@ -100,8 +108,6 @@ pub(super) fn found(database: &Database, identity: &Identity) -> Result<Found, D
     {
         transaction.open_table(LOG).map_err(DiskError::redb)?;
         transaction.open_table(IMAGE).map_err(DiskError::redb)?;
-        // Of a draft that was not finished nothing is gone on with.
-        transaction.delete_table(DRAFT).map_err(DiskError::redb)?;
         let mut meta = transaction.open_table(META).map_err(DiskError::redb)?;
         match get::<Head>(&meta, IDENTITY)? {
             None => put(&mut meta, IDENTITY, &Head { format: FORMAT, identity: identity.clone() })?,
@@ -138,7 +144,8 @@ pub(super) fn found(database: &Database, identity: &Identity) -> Result<Found, D
     let image = held_in(&transaction.open_table(IMAGE).map_err(DiskError::redb)?)?;
     let used = Used { log: held_in(&log)?, image, draft: 0 };
     let (last, committed) = (last.max(purged), get(&meta, COMMITTED)?);
-    Ok(Found { purged, last, committed, snapshot, used })
+    let is_swept = left_over(database)?.is_none();
+    Ok(Found { purged, last, committed, snapshot, used, is_swept })
 }
 
 /// Whose file it is, if it is not new.
@@ -209,7 +216,9 @@ pub(super) fn write(
                     put(&mut meta, PURGED, upto)?;
                 }
                 Change::Adopt(about, sha256) => {
-                    transaction.delete_table(IMAGE).map_err(DiskError::redb)?;
+                    // Names alone: to delete a table, redb reads all of it. What has the name was swept.
+                    transaction.delete_table(OLD).map_err(DiskError::redb)?;
+                    transaction.rename_table(IMAGE, OLD).map_err(DiskError::redb)?;
                     transaction.rename_table(DRAFT, IMAGE).map_err(DiskError::redb)?;
                     let held = Held { meta: (**about).clone(), sha256: *sha256 };
                     put(&mut meta, SNAPSHOT, &held)?;
@@ -230,7 +239,45 @@ pub(super) fn write(
     Ok(used)
 }
 
-/// Writes bytes of a snapshot beside the one that counts; those at 0 begin another.
+/// A table with something in it that no longer counts.
+fn left_over(
+    database: &Database,
+) -> Result<Option<TableDefinition<'_, u64, &'static [u8]>>, DiskError> {
+    let transaction = database.begin_read().map_err(DiskError::redb)?;
+    for table in [OLD, DRAFT] {
+        match transaction.open_table(table) {
+            Err(redb::TableError::TableDoesNotExist(_)) => {}
+            opened => {
+                if opened.map_err(DiskError::redb)?.first().map_err(DiskError::redb)?.is_some() {
+                    return Ok(Some(table));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Gives back some of what no longer counts; says whether there is more.
+pub(super) fn sweep(database: &Database, mut used: Used) -> Result<(Used, bool), DiskError> {
+    let Some(table) = left_over(database)? else {
+        used.draft = 0;
+        return Ok((used, false));
+    };
+    let mut transaction = database.begin_write().map_err(DiskError::redb)?;
+    transaction.set_durability(Durability::Immediate).map_err(DiskError::redb)?;
+    {
+        let mut pieces = transaction.open_table(table).map_err(DiskError::redb)?;
+        for _ in 0..SWEPT {
+            if pieces.pop_first().map_err(DiskError::redb)?.is_none() {
+                break;
+            }
+        }
+    }
+    transaction.commit().map_err(DiskError::redb)?;
+    Ok((used, true))
+}
+
+/// Writes bytes of a snapshot beside the one that counts; before those at 0 all was swept.
 pub(super) fn draft(
     database: &Database,
     mut used: Used,
@@ -238,9 +285,6 @@ pub(super) fn draft(
 ) -> Result<Used, DiskError> {
     let mut transaction = database.begin_write().map_err(DiskError::redb)?;
     transaction.set_durability(Durability::Immediate).map_err(DiskError::redb)?;
-    if from == 0 {
-        transaction.delete_table(DRAFT).map_err(DiskError::redb)?;
-    }
     {
         let mut pieces = transaction.open_table(DRAFT).map_err(DiskError::redb)?;
         let mut number = u64::try_from(from).unwrap_or(u64::MAX);

@@ -77,6 +77,8 @@ pub(super) struct Writer {
     /// What came after it.
     held: VecDeque<Job>,
     drafts: VecDeque<Draft>,
+    /// Whether what no longer counts was given back; at a start, what the life before left.
+    is_swept: bool,
     draft_bytes: usize,
     committed: Arc<Mutex<Option<LogId>>>,
     used: Arc<Mutex<Used>>,
@@ -99,6 +101,7 @@ impl Writer {
             waiting: None,
             held: VecDeque::new(),
             drafts: VecDeque::new(),
+            is_swept: found.is_swept,
             draft_bytes: draft_bytes(),
             committed: Arc::clone(committed),
             used: Arc::clone(used),
@@ -113,23 +116,42 @@ impl Writer {
     pub(super) fn run(mut self, mut queue: UnboundedReceiver<Job>) {
         let mut gathered = Vec::new();
         loop {
-            if self.is_drafting() {
+            if self.has_more() {
                 gathered.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(JOBS_MAX));
             } else if queue.blocking_recv_many(&mut gathered, JOBS_MAX) == 0 {
                 break;
             }
             self.write(gathered.drain(..));
-            self.draft();
+            self.go_on();
+        }
+        while !self.drafts.is_empty() {
+            self.go_on();
         }
         self.write(std::iter::empty());
     }
 
-    pub(super) fn is_drafting(&self) -> bool {
-        !self.drafts.is_empty()
+    /// Whether there is something to do that nobody need send.
+    pub(super) fn has_more(&self) -> bool {
+        !self.is_broken && (!self.is_swept || !self.drafts.is_empty())
+    }
+
+    /// Does some of it.
+    pub(super) fn go_on(&mut self) {
+        if self.is_swept {
+            return self.draft();
+        }
+        let (database, used) = (Arc::clone(&self.database), self.used());
+        match self.watched(|| tables::sweep(&database, used)) {
+            Ok((used, is_more)) => {
+                self.set_used(used);
+                self.is_swept = !is_more;
+            }
+            Err(error) => self.fail(&error, Vec::new()),
+        }
     }
 
     /// Writes another piece of the snapshot that is being drafted, if one is; after the last it takes its place.
-    pub(super) fn draft(&mut self) {
+    fn draft(&mut self) {
         let Some(mut draft) = self.drafts.pop_front() else { return };
         let rest = draft.image.get(draft.written..).unwrap_or_default();
         if rest.is_empty() {
@@ -137,6 +159,8 @@ impl Writer {
             let (mut changes, mut waiters) = (Vec::new(), Vec::new());
             let job = Job { change: Change::Adopt(draft.meta, sha256), done: draft.done };
             self.sort(job, &mut changes, &mut waiters);
+            // Adopted or not, something is left over.
+            self.is_swept = false;
             return self.commit(&changes, waiters);
         }
         let (database, from) = (Arc::clone(&self.database), draft.written);
@@ -256,6 +280,8 @@ impl Writer {
         if !std::mem::replace(&mut self.is_broken, true) {
             (self.on_fatal)(&Fatal::Write(chain(error)));
         }
+        let drafts = self.drafts.drain(..).map(|draft| draft.done);
+        let waiters: Vec<_> = waiters.into_iter().chain(drafts).collect();
         waiters.into_iter().for_each(|done| done(Err(DiskError::Broken)));
     }
 }

@@ -123,6 +123,14 @@ impl Server {
                     (self.on_fatal)(&Fatal::Diverged { index: theirs.index });
                     return Err(Wrong::State);
                 }
+                // There is no majority to be found out, so a leader's state is the one to have.
+                Agreement::Undecided
+                    if matches!(envelope.request, Request::Append(_))
+                        && !self.shared.can_be_settled() =>
+                {
+                    (self.on_fatal)(&Fatal::Diverged { index: theirs.index });
+                    return Err(Wrong::State);
+                }
                 // Nobody is followed who may be wrong; those that agree elect another.
                 Agreement::Undecided if wants_to_lead(&envelope.request) => {
                     return Err(Wrong::State);
