@@ -253,7 +253,9 @@ pub(crate) fn checked(
 ) -> Result<Answer, ClientError> {
     match &answer {
         Ok(answer) => openapi::check(method, path, answer.status, Some(&answer.body)),
-        Err(ClientError::Refused { status, .. }) => openapi::check(method, path, *status, None),
+        Err(ClientError::Refused { status, problem, .. }) => {
+            openapi::check(method, path, *status, Some(problem));
+        }
         Err(ClientError::NonceWanted { .. }) => openapi::check(method, path, 400, None),
         Err(error) => panic!("{method} {path}: {error}"),
     }

@@ -40,48 +40,17 @@ fn item(path: &str) -> (&str, &Value) {
     (template, item)
 }
 
-/// As much of JSON Schema as the document uses.
+/// JSON Schema 2020-12, formats and all, beside the document's named schemas.
 fn fits(schema: &Value, value: &Value, place: &str) {
-    if let Some(name) = schema["$ref"].as_str() {
-        let schema = DOCUMENT.pointer(name.strip_prefix('#').unwrap()).unwrap();
-        return fits(schema, value, place);
-    }
-    if let Some(choices) = schema["anyOf"].as_array() {
-        let choice = choices.iter().find(|choice| (choice["type"] == "null") == value.is_null());
-        return fits(choice.unwrap_or_else(|| panic!("{place}: {value}")), value, place);
-    }
-    if let Some(names) = schema["enum"].as_array() {
-        assert!(names.contains(value), "{place}: {value}");
-    }
-    let kinds = match &schema["type"] {
-        Value::Array(kinds) => kinds.clone(),
-        kind => vec![kind.clone()],
-    };
-    let kind = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(_) => "integer",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    assert!(kinds.iter().any(|one| one == kind), "{place}: {value} is no {kinds:?}");
-    for item in value.as_array().into_iter().flatten() {
-        fits(&schema["items"], item, place);
-    }
-    let Some(members) = value.as_object() else { return };
-    for name in schema["required"].as_array().into_iter().flatten() {
-        assert!(members.contains_key(name.as_str().unwrap()), "{place}: {name} is missing");
-    }
-    for (name, member) in members {
-        let place = format!("{place} {name}");
-        match (&schema["properties"][name], &schema["additionalProperties"]) {
-            (Value::Null, Value::Bool(false)) => panic!("{place} is not in the document"),
-            (Value::Null, Value::Null) => {}
-            (Value::Null, more) => fits(more, member, &place),
-            (property, _) => fits(property, member, &place),
-        }
-    }
+    let mut whole = schema.clone();
+    whole["components"] = DOCUMENT["components"].clone();
+    let schema = jsonschema::draft202012::options().should_validate_formats(true).build(&whole);
+    let schema = schema.unwrap_or_else(|error| panic!("{place}: the document: {error}"));
+    let wrong: Vec<_> = schema
+        .iter_errors(value)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(wrong.is_empty(), "{place}: {wrong:?} in {value}");
 }
 
 /// A path of the document, for things that are not there.
