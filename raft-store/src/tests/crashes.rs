@@ -18,13 +18,13 @@ use crate::disk::{Change, Disk, DiskError, Fatal, Job, OnFatal};
 use crate::types::{Entry, LogId, SnapshotMeta, Vote};
 
 /// What may be left when the power goes: none of the unsynced writes, all, or some.
-fn images(synced: &[u8], unsynced: &[Unsynced], dice: &mut Dice) -> Vec<Vec<u8>> {
+pub(super) fn images(synced: &[u8], unsynced: &[Unsynced], dice: &mut Dice) -> Vec<Vec<u8>> {
     let mut images = vec![synced.to_vec(), reached(synced, unsynced)];
     images.extend((0..12).map(|_| torn(synced, unsynced, dice)));
     images
 }
 
-fn id(term: u64, index: u64) -> LogId {
+pub(super) fn id(term: u64, index: u64) -> LogId {
     LogId::new(CommittedLeaderId::new(term, 1), index)
 }
 
@@ -34,7 +34,7 @@ fn append(from: u64, to: u64) -> Change {
     Change::Append(rows.collect())
 }
 
-fn snapshot(upto: LogId) -> Change {
+pub(super) fn snapshot(upto: LogId) -> Change {
     let meta = SnapshotMeta {
         last_log_id: Some(upto),
         last_membership: crate::types::Membership::default(),
@@ -45,7 +45,7 @@ fn snapshot(upto: LogId) -> Change {
 }
 
 /// Hands a change over; the answer comes when it is on disk.
-fn send(disk: &Disk, change: Change) -> mpsc::Receiver<Result<(), DiskError>> {
+pub(super) fn send(disk: &Disk, change: Change) -> mpsc::Receiver<Result<(), DiskError>> {
     let (told, answer) = mpsc::channel();
     disk.send(Job { change, done: Box::new(move |result| drop(told.send(result))) });
     answer
@@ -57,30 +57,39 @@ fn write(disk: &Disk, change: Change) {
 
 /// What a file holds, in a form that can be compared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Held {
-    vote: Option<u64>,
-    purged: Option<u64>,
-    snapshot: Option<u64>,
-    entries: Vec<u64>,
+pub(super) struct Held {
+    pub(super) vote: Option<u64>,
+    pub(super) purged: Option<u64>,
+    pub(super) snapshot: Option<u64>,
+    /// Term and index of each.
+    pub(super) entries: Vec<(u64, u64)>,
 }
 
-fn held(disk: &Disk) -> Held {
+pub(super) fn held(disk: &Disk) -> Held {
     let entries = disk.entries(0.., usize::MAX).unwrap();
     let snapshot = disk.snapshot().unwrap().and_then(|snapshot| snapshot.meta.last_log_id);
     Held {
         vote: disk.vote().unwrap().map(|vote| vote.leader_id().term),
         purged: disk.bounds().purged.map(|id| id.index),
         snapshot: snapshot.map(|id| id.index),
-        entries: entries.iter().map(|entry| entry.log_id.index).collect(),
+        entries: entries.iter().map(|entry| term_and_index(&entry.log_id)).collect(),
     }
 }
 
-fn open(ram: &Ram) -> Disk {
+pub(super) fn open(ram: &Ram) -> Disk {
     Disk::open_on(ram.clone(), &identity(), never()).unwrap().0
 }
 
+fn term_and_index(id: &LogId) -> (u64, u64) {
+    (id.leader_id.term, id.index)
+}
+
 fn holding(vote: u64, purged: Option<u64>, snapshot: Option<u64>, entries: Range<u64>) -> Held {
-    Held { vote: Some(vote), purged, snapshot, entries: entries.collect() }
+    Held { vote: Some(vote), purged, snapshot, entries: first_term(entries) }
+}
+
+fn first_term(entries: Range<u64>) -> Vec<(u64, u64)> {
+    entries.map(|index| (1, index)).collect()
 }
 
 /// A day in the life of a voter, a step at a time, and what it holds after each.
@@ -156,13 +165,13 @@ fn a_purge_that_comes_before_its_snapshot_is_on_disk_only_together_with_it() {
     write(&disk, Change::Vote(Vote::new(3, 2)));
     assert!(follows.try_recv().is_err(), "an entry after a hole was acknowledged");
     let crashed = open(&Ram::holding(ram.0.lock().unwrap().synced.clone()));
-    let all = Held { vote: Some(3), purged: None, snapshot: None, entries: (0..10).collect() };
+    let all = Held { vote: Some(3), purged: None, snapshot: None, entries: first_term(0..10) };
     assert_eq!(held(&crashed), all);
 
     write(&disk, snapshot(id(1, 100)));
     follows.recv().unwrap().unwrap();
     let crashed = open(&Ram::holding(ram.0.lock().unwrap().synced.clone()));
-    let (purged, entries) = (Some(100), vec![101, 102]);
+    let (purged, entries) = (Some(100), first_term(101..103));
     assert_eq!(held(&crashed), Held { vote: Some(3), purged, snapshot: purged, entries });
 }
 
@@ -215,7 +224,7 @@ fn a_full_disk_or_a_failed_sync_ends_the_voter_and_acknowledges_nothing_more() {
         assert!(heard.try_recv().is_err(), "it is told of once");
         let crashed = open(&Ram::holding(ram.0.lock().unwrap().synced.clone()));
         let entries = 3 + wide(acknowledged.len()) * 100;
-        assert_eq!(held(&crashed).entries, (0..entries).collect::<Vec<_>>());
+        assert_eq!(held(&crashed).entries, first_term(0..entries));
     }
 }
 

@@ -5,6 +5,7 @@
 mod cluster;
 mod crashes;
 mod dice;
+mod histories;
 mod lead;
 mod ram;
 mod rescue;
