@@ -220,3 +220,35 @@ async fn a_full_ledger_takes_only_what_takes_something_back() {
     let wish = Wish { by: Actor::parse("tester").unwrap(), action, once: None };
     node.propose(wish).await.unwrap().unwrap();
 }
+
+/// The same tenant is placed again and again, so nearly all that fills the ledger is its log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_fills_warns_before_it_refuses_and_takes_writes_again_once_it_is_shrunk() {
+    let home = closed_dir();
+    let pace = Pace { ledger_bytes_max: 300_000, snapshot_every: 1_000_000, ..Pace::default() };
+    let (identity, directory) = (of(CLUSTER, 1), home.path().to_owned());
+    let settings = Settings { identity, directory, door: None, pace, on_fatal: never() };
+    let node = Node::start(settings).await.unwrap();
+    node.stand_alone("a:7400").await.unwrap();
+    let mut warned_after = None;
+    while let Ok(answer) = node.propose(place("acme", 0)).await {
+        drop(answer);
+        let status = node.status();
+        if status.is_nearly_full() {
+            warned_after = warned_after.or(status.last_entry);
+        }
+    }
+    let full = node.status();
+    assert!(full.is_full());
+    assert_eq!(node.propose(place("acme", 0)).await, Err(ProposeError::Full));
+    let room = full.last_entry.unwrap() - warned_after.unwrap();
+    assert!(room > full.last_entry.unwrap() / 10, "warned {room} entries before");
+
+    node.shrink().await.unwrap();
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while node.status().is_nearly_full() {
+        assert!(tokio::time::Instant::now() < until, "{:?}", node.status());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    write(&node, "after").await.unwrap();
+}
