@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Collected, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -73,13 +73,17 @@ impl Agent {
     /// Waits until the gateway takes connections.
     pub(crate) async fn until_ready(&self, metrics_port: u16) -> anyhow::Result<()> {
         let uri: http::Uri = format!("http://127.0.0.1:{metrics_port}/readyz").parse()?;
+        let mut why = "nobody answers its /readyz".to_owned();
         for _ in 0..200 {
-            let answer = self.client.get(uri.clone()).await;
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
-                return Ok(());
+            if let Ok(answer) = self.client.get(uri.clone()).await {
+                if answer.status().is_success() {
+                    return Ok(());
+                }
+                let text = answer.into_body().collect().await.map(Collected::to_bytes);
+                why = String::from_utf8_lossy(&text.unwrap_or_default()).trim().to_owned();
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        anyhow::bail!("the gateway was not ready within five seconds")
+        anyhow::bail!("the gateway was not ready within five seconds: {why}")
     }
 }

@@ -52,6 +52,8 @@ struct ShowTool {
 /// only by the name that gateways give it below `credentials`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Only gateways whose aegis.yaml says `definitions: { from: region }` go by what is defined here; `aegisctl fleet status` shows which of
+them cannot use it, and why.
 Whoever is no admin defines no tool with a price, a budget or a credential, and changes none that has one.
 
 Examples:
@@ -84,7 +86,7 @@ struct RemoveTool {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 What a gateway allows is the gateway's to say: its networks below `definitions`, its `credentials`. A tool that it may not use is
-refused with the reason DefinitionUnusable, and its log says why.
+refused with the reason DefinitionUnusable; `aegisctl fleet status` and the gateway's log say why.
 
 Example:
   aegisctl tool check acme crm crm.yaml")]
