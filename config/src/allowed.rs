@@ -1,34 +1,26 @@
-//! What a gateway lets the definitions of its region do: the networks they may reach, and the credentials it lends them.
+//! What a gateway lets the definitions of its region do: the networks they may reach, and what it lends them.
 //!
-//! Not here: what a definition says (`read_definition`), and which are in force (`corridor`). Invariant: a credential of the
-//! gateway's goes with a tool only to a host and for a tenant that stand beside it here, so that whoever defines tools cannot
-//! have it sent to a place of his own.
+//! Not here: what a definition says (`read_definition`), to whom what is lent (`lent`), and which are in force (`corridor`).
+//! Invariant: a definition reaches no network, and has nothing of the gateway's, but what its own file names.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use aegis_document::{Node, Position, Problems};
-use aegis_domain::{Host, Region, Scheme, TenantId};
+use aegis_domain::{Region, Scheme, TenantId};
 use ipnet::IpNet;
 
-use crate::read_tool::{self, Folder, network};
-use crate::{Credential, CredentialName, RegionRegistry, ToolBinding, ToolDefinition, Upstream};
+use crate::lent::{Borrowed, NotLent, Shelves};
+use crate::read_tool::network;
+use crate::{ClientCertificate, RegionRegistry, ToolBinding, ToolDefinition};
 
 /// The bounds of what a region may define for this gateway.
 #[derive(Debug, Default)]
 pub struct Allowed {
     /// Beside the public ones.
     addresses: Vec<IpNet>,
-    credentials: BTreeMap<CredentialName, Lent>,
-}
-
-/// A credential of this gateway, and for what it may be used.
-#[derive(Debug)]
-struct Lent {
-    credential: Arc<Credential>,
-    hosts: BTreeSet<Host>,
-    tenants: BTreeSet<TenantId>,
+    shelves: Shelves,
 }
 
 /// Why a gateway may not do what a definition says.
@@ -43,23 +35,19 @@ pub enum NotAllowed {
     )]
     Clear,
     #[error(
-        "this gateway's own file gives the tool a price, a budget or a credential, and the definition none: give it one, or take the tool out of the file"
+        "this gateway's own file gives the tool a price, a budget, a credential or a client certificate, and the definition none: give it one, or take the tool out of the file"
     )]
     Entrusted,
-    #[error("`credentials` has no `{0}`")]
-    CredentialUnknown(CredentialName),
-    #[error("the credential `{0}` is not for the tenant")]
-    CredentialTenant(CredentialName),
-    #[error("the credential `{0}` is not for {1}")]
-    CredentialHost(CredentialName, Host),
+    #[error(transparent)]
+    NotLent(#[from] NotLent),
 }
 
 impl Allowed {
-    /// The tool as calls made from `region` use it, with the credential that it names.
+    /// The tool as calls made from `region` use it, with what it borrows.
     pub fn bind(
         &self,
         (tenant, region): (&TenantId, &Region),
-        ToolDefinition { binding, credential }: ToolDefinition,
+        ToolDefinition { binding, borrows }: ToolDefinition,
     ) -> Result<ToolBinding, NotAllowed> {
         // In a region where it has none, calls are refused for that.
         let Some(upstream) = binding.upstream(region) else { return Ok(binding) };
@@ -79,26 +67,16 @@ impl Allowed {
                 return Err(NotAllowed::Clear);
             }
         }
-        let credential = credential.map(|name| self.lend(name, tenant, upstream)).transpose()?;
-        Ok(ToolBinding { credential, ..binding })
+        let lent = self.shelves.lend(borrows, (tenant, &upstream.host))?;
+        let Borrowed { credential, client_certificate, ca_file } = lent;
+        Ok(ToolBinding { credential, client_certificate, ca_file, ..binding })
     }
 
-    fn lend(
+    /// Whom upstreams of definitions may have to be signed by, and what they may be shown.
+    pub fn ways(
         &self,
-        name: CredentialName,
-        tenant: &TenantId,
-        upstream: &Upstream,
-    ) -> Result<Arc<Credential>, NotAllowed> {
-        let Some(lent) = self.credentials.get(&name) else {
-            return Err(NotAllowed::CredentialUnknown(name));
-        };
-        if !lent.tenants.contains(tenant) {
-            return Err(NotAllowed::CredentialTenant(name));
-        }
-        if !lent.hosts.contains(&upstream.host) {
-            return Err(NotAllowed::CredentialHost(name, upstream.host.clone()));
-        }
-        Ok(Arc::clone(&lent.credential))
+    ) -> impl Iterator<Item = (Option<&PathBuf>, Option<&Arc<ClientCertificate>>)> {
+        self.shelves.ways()
     }
 }
 
@@ -129,31 +107,10 @@ pub(super) fn definitions(node: &Node, problems: &mut Problems) -> Option<From> 
     }
 }
 
-/// `stripe-live: { file: stripe.key, prefix: "Bearer ", hosts: [api.stripe.com], tenants: [acme] }`
-pub(super) fn credentials(
-    node: &Node,
-    problems: &mut Problems,
-    folder: &Folder,
-) -> Option<Credentials> {
-    let name = |node: &Node, problems: &mut Problems| node.parsed::<CredentialName>(problems);
-    node.map(problems, name, |node, problems| {
-        let mut map = node.mapping(problems)?;
-        let hosts = map.required("hosts", problems, |n, p| n.list(p, Node::parsed::<Host>));
-        let tenants = map.required("tenants", problems, |n, p| n.list(p, Node::parsed::<TenantId>));
-        let credential = read_tool::credential_in(map, problems, folder);
-        let (hosts, tenants) = (BTreeSet::from_iter(hosts?), BTreeSet::from_iter(tenants?));
-        Some(Lent { credential: Arc::new(credential?), hosts, tenants })
-    })
-    .map(Credentials)
-}
-
-/// What this gateway has to lend, and to whom.
-pub(super) struct Credentials(BTreeMap<CredentialName, Lent>);
-
 /// Both as one, where there is a region to define anything.
 pub(super) fn allowed(
     from: Option<From>,
-    credentials: Option<Credentials>,
+    shelves: Shelves,
     registry: Option<&RegionRegistry>,
     problems: &mut Problems,
 ) -> Option<Allowed> {
@@ -164,27 +121,25 @@ pub(super) fn allowed(
                 let help = "keep the region's ledger with `control`, or follow it with `registry`";
                 problems.report_with_help(position, "no region defines anything here", help);
             }
-            let credentials = credentials.map(|Credentials(all)| all).unwrap_or_default();
-            Some(Allowed { addresses, credentials })
+            Some(Allowed { addresses, shelves })
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use aegis_document::Document;
     use aegis_domain::ToolName;
 
     use super::*;
+    use crate::read_tool::Folder;
 
     fn allow(text: &str) -> Result<Allowed, String> {
         let document = Document::parse("aegis.yaml", text).unwrap();
         let read = document.decode(|root, problems| {
             let mut map = root.mapping(problems)?;
             let folder = Folder(PathBuf::from("/nowhere"));
-            let lent = map.optional("credentials", problems, |n, p| credentials(n, p, &folder));
+            let lent = Shelves::read(&mut map, problems, &folder);
             let from = map.optional("definitions", problems, definitions);
             let there = map
                 .optional("registry", problems, |n, p| crate::read_region::registry(n, p, &folder));
@@ -200,7 +155,8 @@ mod tests {
     fn bound(text: &str, tenant: &str) -> Result<ToolBinding, NotAllowed> {
         let allowed = format!(
             "{REGION}definitions: {{ from: region, addresses: [10.1.0.0/16, 'fd00:1::/32'] }}\n\
-             credentials:\n  stripe:\n    env: PATH\n    hosts: [api.stripe.com]\n    tenants: [acme]\n"
+             credentials:\n  stripe:\n    env: PATH\n    hosts: [api.stripe.com]\n    tenants: [acme]\n\
+             authorities: {{ inside: {{ ca_file: ca.pem, hosts: [crm.inside], tenants: [acme] }} }}\n"
         );
         let name = ToolName::parse("pay").unwrap();
         let definition = ToolDefinition::read(&name, "pay.yaml", text).unwrap();
@@ -227,6 +183,24 @@ mod tests {
         assert!(bound(upstreams, "acme").unwrap().credential.is_some());
         let elsewhere = upstreams.replace("us-east-1", "x").replace("eu-west-1", "us-east-1");
         assert!(bound(&elsewhere, "acme").unwrap().credential.is_none());
+    }
+
+    #[test]
+    fn an_authority_is_believed_of_its_hosts_and_for_its_tenants_alone() {
+        let to = |host: &str| format!("upstream: https://{host}\nauthority: inside\n");
+        let file = bound(&to("crm.inside"), "acme").unwrap().ca_file.unwrap();
+        assert_eq!(file, PathBuf::from("/nowhere/ca.pem"));
+        for (host, tenant, told) in [
+            ("api.stripe.com", "acme", "the authority `inside` is not for api.stripe.com"),
+            ("crm.inside", "umbrella", "the authority `inside` is not for the tenant"),
+        ] {
+            assert_eq!(bound(&to(host), tenant).unwrap_err().to_string(), told);
+        }
+        let both = "upstream: https://api.stripe.com\ncredential: stripe\nauthority: inside\n";
+        assert!(bound(both, "acme").is_err(), "the secret would go to whom the authority signs");
+        let other = "upstream: https://crm.inside\nclient_certificate: inside\n";
+        let told = bound(other, "acme").unwrap_err().to_string();
+        assert_eq!(told, "`client_certificates` has no `inside`");
     }
 
     #[test]
@@ -264,6 +238,11 @@ mod tests {
             ("credentials: { x: { env: PATH, tenants: [a] } }", "2:19"),
             ("credentials: { x: { hosts: [a], tenants: [a] } }", "2:19"),
             ("credentials: { x: { file: none, hosts: [a], tenants: [a] } }", "2:27"),
+            ("authorities: { x: { ca_file: a, hosts: [a] } }", "2:19"),
+            ("authorities: { x: { hosts: [a], tenants: [a] } }", "2:19"),
+            ("authorities: { x: { ca_file: a, env: PATH, hosts: [a], tenants: [a] } }", "2:33"),
+            ("client_certificates: { x: { chain: a, hosts: [a], tenants: [a] } }", "2:27"),
+            ("client_certificates: { x: { chain: a, key: a, hosts: [a], tenants: [a] } }", "2:36"),
         ] {
             let mistakes = allow(&format!("{REGION}{text}\n")).unwrap_err();
             assert!(mistakes.contains(&format!("aegis.yaml:{told}")), "{text}\n{mistakes}");

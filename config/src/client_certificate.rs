@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use aegis_document::{Node, Problems};
+use aegis_document::{Mapping, Node, Problems};
 use aegis_domain::Secret;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use rustls::sign::CertifiedKey;
@@ -49,7 +49,16 @@ pub(super) fn client_certificate(
     problems: &mut Problems,
     folder: &Folder,
 ) -> Option<ClientCertificate> {
-    let mut map = node.mapping(problems)?;
+    client_certificate_in(node.mapping(problems)?, problems, folder)
+}
+
+/// The same where something else stood beside it and was taken out.
+pub(super) fn client_certificate_in(
+    mut map: Mapping<'_>,
+    problems: &mut Problems,
+    folder: &Folder,
+) -> Option<ClientCertificate> {
+    let position = map.position();
     let chain = map.required("chain", problems, |node, problems| {
         let path = folder.path(node, problems)?;
         chain(&path).map_err(|error| problems.report(node.position(), error.to_string())).ok()
@@ -69,7 +78,7 @@ pub(super) fn client_certificate(
     let (chain, key) = (chain?, key?);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     if let Err(error) = CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider) {
-        problems.report(node.position(), PairError::Mismatch(error).to_string());
+        problems.report(position, PairError::Mismatch(error).to_string());
         return None;
     }
     let mut sha256 = Sha256::new();

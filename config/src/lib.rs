@@ -5,6 +5,7 @@
 
 mod allowed;
 mod client_certificate;
+mod lent;
 mod read;
 mod read_audit;
 mod read_definition;
@@ -21,8 +22,9 @@ mod unusable;
 
 pub use allowed::{Allowed, NotAllowed};
 pub use client_certificate::ClientCertificate;
+pub use lent::{Borrows, LentKind, LentName, LentNameError, NotLent};
 pub use read_audit::{AuditShipping, OutsideWitness, RetentionMode, ShipRetention, ShipTo};
-pub use read_definition::{CredentialName, CredentialNameError, ToolDefinition, limits_definition};
+pub use read_definition::{ToolDefinition, limits_definition};
 pub use read_people::PeopleIssuer;
 pub use read_pull::{ExportTo, PolicyExport, Pull, SharedReleases};
 pub use read_region::{
@@ -295,7 +297,7 @@ pub struct ToolBinding {
     pub resolve: Vec<IpAddr>,
     pub ca_file: Option<PathBuf>,
     /// Shown to upstreams that ask who calls.
-    pub client_certificate: Option<ClientCertificate>,
+    pub client_certificate: Option<Arc<ClientCertificate>>,
     pub protocol: Protocol,
     pub credential: Option<Arc<Credential>>,
     pub price: Price,
@@ -409,8 +411,9 @@ impl ToolBinding {
         self.upstreams.get(&Some(region.clone())).or_else(|| self.upstreams.get(&None))
     }
 
-    /// Whether it costs something or carries a secret, so that not everybody who may define tools may define this one.
+    /// Whether it costs something or shows who we are, so that not everybody who may define tools may define this one.
     pub fn is_entrusted(&self) -> bool {
-        self.price != Price::Free || !self.limits.spend.is_empty() || self.credential.is_some()
+        let is_shown = self.credential.is_some() || self.client_certificate.is_some();
+        is_shown || self.price != Price::Free || !self.limits.spend.is_empty()
     }
 }

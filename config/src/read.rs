@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use aegis_identity::Modes;
 
+use crate::lent::Shelves;
 use crate::read_tool::{self, Folder};
 use crate::{
     Agent, AgentCertificate, CallLimits, Config, HEADERS_CEILING, IdentityConfig, IssuerConfig,
@@ -59,10 +60,9 @@ fn config(root: &Node, problems: &mut Problems, folder: &Folder) -> Option<Confi
     let control = map.optional("control", problems, |n, p| read_region::control(n, p, folder));
     let registry = map.optional("registry", problems, |n, p| read_region::registry(n, p, folder));
     let registry = read_region::one_of(control, registry, (root, problems));
-    let credentials =
-        map.optional("credentials", problems, |n, p| allowed::credentials(n, p, folder));
+    let lent = Shelves::read(&mut map, problems, folder);
     let definitions = map.optional("definitions", problems, allowed::definitions);
-    let definitions = allowed::allowed(definitions, credentials, registry.as_ref(), problems);
+    let definitions = allowed::allowed(definitions, lent, registry.as_ref(), problems);
     let place = (domain.as_deref(), region.as_ref().map(Region::as_str));
     let name = map.optional("name", problems, |n, p| gateway_name(n, place, p));
     let policy_export =

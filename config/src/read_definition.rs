@@ -3,11 +3,10 @@
 //! Not here: what both they and `aegis.yaml` may say (`read_tool`, `read_spending`), and what a gateway allows of it.
 //! Invariant: a definition names no file and no environment variable; it is read without either.
 
-use std::fmt;
-
 use aegis_document::{Diagnostics, Document, Mapping, Node, Problems};
 use aegis_domain::ToolName;
 
+use crate::lent::{Borrows, LentName};
 use crate::read_tool::{self, is_route};
 use crate::{CallLimits, ToolBinding, read_spending};
 
@@ -16,18 +15,9 @@ use crate::{CallLimits, ToolBinding, read_spending};
 pub struct ToolDefinition {
     /// Its own secret is never in it.
     pub binding: ToolBinding,
-    /// Which of a gateway's own credentials its calls carry.
-    pub credential: Option<CredentialName>,
+    /// What of a gateway's own its calls go with.
+    pub borrows: Borrows,
 }
-
-/// What gateways call one of their own credentials: 1 to 63 of a-z 0-9 - _.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CredentialName(Box<str>);
-
-/// The text is no credential's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the name of a credential is 1 to {} of a-z 0-9 - _", CredentialName::BYTES_MAX)]
-pub struct CredentialNameError;
 
 impl ToolDefinition {
     /// Reads what stands below a tool's name; mistakes are told as those of the file `file`.
@@ -37,16 +27,16 @@ impl ToolDefinition {
                 problems.report(root.position(), read_tool::NO_ROUTE);
             }
             let mut map = root.mapping(problems)?;
-            let credential = map.optional("credential", problems, credential);
-            own_files(&mut map, problems);
+            let borrows = borrows(&mut map, problems);
             let binding = read_tool::whole(map, problems)?;
-            Some(Self { binding, credential })
+            Some(Self { binding, borrows })
         })
     }
 
     /// Whether only who may entrust can have defined it.
     pub fn is_entrusted(&self) -> bool {
-        self.credential.is_some() || self.binding.is_entrusted()
+        let Borrows { credential, client_certificate, authority: _ } = &self.borrows;
+        credential.is_some() || client_certificate.is_some() || self.binding.is_entrusted()
     }
 }
 
@@ -61,47 +51,32 @@ pub fn limits_definition(file: &str, text: &str) -> Result<CallLimits, Diagnosti
 }
 
 /// Whoever may define a tool is not therefore let at a gateway's disk and environment.
-fn own_files(map: &mut Mapping<'_>, problems: &mut Problems) {
-    for name in ["ca_file", "client_certificate"] {
-        let Some(node) = map.get(name) else { continue };
-        let message = format!("`{name}` names files, and gateways of a region share none");
-        let help = "define a tool that needs it in `aegis.yaml`";
+fn borrows(map: &mut Mapping<'_>, problems: &mut Problems) -> Borrows {
+    if let Some(node) = map.get("ca_file") {
+        let help =
+            "keep the file on gateways, below `authorities`, and give its name as `authority`";
+        let message = "`ca_file` names a file, and gateways of a region share none";
         problems.report_with_help(node.position(), message, help);
     }
+    let credential = map.optional("credential", problems, |node, problems| {
+        let help = "keep the secret on gateways, below `credentials`, and give its name here";
+        lent(node, problems, help)
+    });
+    let client_certificate = map.optional("client_certificate", problems, |node, problems| {
+        let help = "keep the pair on gateways, below `client_certificates`, and give its name here";
+        lent(node, problems, help)
+    });
+    let authority = map.optional("authority", problems, Node::parsed);
+    Borrows { credential, client_certificate, authority }
 }
 
-fn credential(node: &Node, problems: &mut Problems) -> Option<CredentialName> {
+fn lent(node: &Node, problems: &mut Problems, help: &str) -> Option<LentName> {
     if node.is_mapping() {
-        let help = "keep the secret on gateways, below `credentials`, and give its name here";
         let message = "a definition holds no secret and names no file or variable that does";
         problems.report_with_help(node.position(), message, help);
         return None;
     }
     node.parsed(problems)
-}
-
-impl CredentialName {
-    const BYTES_MAX: usize = 63;
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::str::FromStr for CredentialName {
-    type Err = CredentialNameError;
-
-    fn from_str(text: &str) -> Result<Self, CredentialNameError> {
-        let is_plain = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
-        let is_name = (1..=Self::BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain);
-        if is_name { Ok(Self(text.into())) } else { Err(CredentialNameError) }
-    }
-}
-
-impl fmt::Display for CredentialName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 #[cfg(test)]
@@ -121,11 +96,16 @@ mod tests {
         let text = "upstream: https://api.stripe.com/v1\ncredential: stripe-live\n\
                     price: { per_call_usd: '0.02' }\nbudgets: { day_usd: '20' }\nkind: write\n";
         let tool = read(text).unwrap();
-        assert_eq!(tool.credential.unwrap().as_str(), "stripe-live");
+        assert_eq!(tool.borrows.credential.unwrap().as_str(), "stripe-live");
         assert!(tool.binding.credential.is_none());
         assert_eq!(tool.binding.price, Price::PerCall(MicroUsd::new(20_000)));
         assert_eq!(tool.binding.limits.spend.len(), 1);
-        assert!(read("upstream: https://api.stripe.com\n").unwrap().credential.is_none());
+        let text = "upstream: https://crm.inside\nauthority: inside\nclient_certificate: crm\n";
+        let tool = read(text).unwrap();
+        assert!(tool.is_entrusted() && tool.binding.client_certificate.is_none());
+        assert_eq!(tool.borrows.authority.unwrap().as_str(), "inside");
+        assert!(!read("upstream: https://crm.inside\nauthority: inside\n").unwrap().is_entrusted());
+        assert!(read("upstream: https://api.stripe.com\n").unwrap().borrows == Borrows::default());
     }
 
     #[test]
@@ -133,6 +113,9 @@ mod tests {
         for (line, told) in [
             ("ca_file: /etc/ssl/ca.pem", "2:10"),
             ("client_certificate: { chain: a.pem, key: a.key }", "2:21"),
+            ("client_certificate: A", "2:21"),
+            ("authority: { ca_file: /etc/ssl/ca.pem }", "2:12"),
+            ("authority: /etc/ssl/ca.pem", "2:12"),
             ("credential: { file: /etc/shadow }", "2:13"),
             ("credential: { env: HOME }", "2:13"),
             ("credential: ../stripe", "2:13"),

@@ -57,7 +57,7 @@ pub(super) fn direct(node: &Node, problems: &mut Problems, folder: &Folder) -> O
 /// What a tool takes from the machine's disk or environment.
 struct Own {
     ca_file: Option<PathBuf>,
-    client_certificate: Option<ClientCertificate>,
+    client_certificate: Option<Arc<ClientCertificate>>,
     credential: Option<Arc<Credential>>,
 }
 
@@ -70,8 +70,9 @@ impl Own {
 
 fn own(map: &mut Mapping<'_>, problems: &mut Problems, folder: &Folder) -> Own {
     let ca_file = map.optional("ca_file", problems, |n, p| folder.path(n, p));
-    let client_certificate =
-        map.optional("client_certificate", problems, |n, p| client_certificate(n, p, folder));
+    let client_certificate = map.optional("client_certificate", problems, |n, p| {
+        client_certificate(n, p, folder).map(Arc::new)
+    });
     let credential =
         map.optional("credential", problems, |n, p| credential(n, p, folder).map(Arc::new));
     Own { ca_file, client_certificate, credential }

@@ -291,12 +291,14 @@ fn trust(config: &Config) -> anyhow::Result<Upstreams> {
     let tenants = config.tenants.values();
     let bindings =
         tenants.flat_map(|tenant| tenant.tools.values().chain(std::iter::once(&tenant.direct)));
-    let wanted = bindings.map(|binding| {
-        let identity = binding.client_certificate.as_ref().map(|pair| ClientIdentity {
+    let own = bindings.map(|it| (it.ca_file.as_ref(), it.client_certificate.as_ref()));
+    let lent = config.definitions.iter().flat_map(|allowed| allowed.ways());
+    let wanted = own.chain(lent).map(|(ca_file, shown)| {
+        let identity = shown.map(|pair| ClientIdentity {
             chain: pair.chain.clone(),
             key: pair.key.expose().clone_key(),
         });
-        (forward::trusted(binding), identity)
+        (forward::way(ca_file, shown), identity)
     });
     Upstreams::load(wanted).context("upstreams cannot be verified")
 }

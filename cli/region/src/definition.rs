@@ -54,7 +54,7 @@ struct ShowTool {
 #[command(after_help = "\
 Only gateways whose aegis.yaml says `definitions: { from: region }` go by what is defined here; `aegisctl fleet status` shows which of
 them cannot use it, and why.
-Whoever is no admin defines no tool with a price, a budget or a credential, and changes none that has one.
+Whoever is no admin defines no tool with a price, a budget, a credential or a client certificate, and changes none that has one.
 
 Examples:
   aegisctl tool set acme crm crm.yaml
@@ -177,7 +177,9 @@ impl ToolArgs {
                 let checked = client.post(&path, &text.wish()?, &Conditions::default());
                 let checked = checked.map_err(|error| text.misread(error))?.body;
                 let who = match checked.get("entrusted").and_then(Value::as_bool) {
-                    Some(true) => "an admin may set it: it has a price, a budget or a credential",
+                    Some(true) => {
+                        "an admin may set it: it has a price, a budget, a credential or a client certificate"
+                    }
                     Some(false) | None => "an author may set it",
                 };
                 Ok(Told::thing(&checked).saying(who))

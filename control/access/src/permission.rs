@@ -48,7 +48,7 @@ pub enum Permission {
     ToolsRead,
     /// Defining tools.
     ToolsWrite,
-    /// Defining those that have a price, a budget or a credential.
+    /// Defining those that have a price, a budget, a credential or a client certificate.
     ToolsEntrust,
 }
 

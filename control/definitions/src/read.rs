@@ -6,7 +6,7 @@ use aegis_config::{ToolDefinition, limits_definition};
 use aegis_control_messages::problem::Problem;
 use aegis_registry::{Defined, DefinitionText, Part};
 
-/// Whether the tool has a price, a budget or a credential.
+/// Whether the tool has a price, a budget, a credential or a client certificate.
 pub(crate) fn tool(of: &Defined, text: &DefinitionText) -> Result<bool, Problem> {
     let Part::Tool(name) = &of.part else { return Err(Problem::NotFound) };
     let file = format!("tools/{name}");

@@ -5,11 +5,13 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_address::Dialable;
 use aegis_conduit::upstream::{Speak, Trusted};
-use aegis_config::{Protocol, ToolBinding};
+use aegis_config::{ClientCertificate, Protocol, ToolBinding};
 use aegis_corridor::context::{Identified, Read};
 use aegis_corridor::rooms::seal::Permit;
 use aegis_domain::{Reason, Scheme};
@@ -105,8 +107,11 @@ async fn address(
 
 /// Whom a tool's upstreams must be signed by, and what they are shown.
 pub fn trusted(binding: &ToolBinding) -> Trusted {
-    let identity = binding.client_certificate.as_ref().map(|pair| pair.sha256);
-    Trusted { ca_file: binding.ca_file.clone(), identity }
+    way(binding.ca_file.as_ref(), binding.client_certificate.as_ref())
+}
+
+pub fn way(ca_file: Option<&PathBuf>, shown: Option<&Arc<ClientCertificate>>) -> Trusted {
+    Trusted { ca_file: ca_file.cloned(), identity: shown.map(|pair| pair.sha256) }
 }
 
 /// Calls share a connection only when tenant, tool, CA and client certificate are the same, and so the credential is.

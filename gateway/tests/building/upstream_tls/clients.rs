@@ -135,3 +135,54 @@ async fn a_client_certificate_that_cannot_be_used_is_told_with_its_place() {
         assert!(failed.stderr.contains(what), "{}", failed.stderr);
     }
 }
+
+/// No file of the gateway names the tool: the region says which of the gateway's own things it goes with.
+#[tokio::test]
+async fn a_tool_of_the_region_goes_with_the_gateways_own_authority_and_certificate() {
+    const CRM: &str = "/v1/tenants/acme/tools/crm";
+    let (root, clients) = (Signer::root("the authority"), Signer::root("the clients"));
+    let folder = tempfile::tempdir().unwrap();
+    let mine = for_clients(&clients, "aegis");
+    let upstream = asking(&root, &clients, &TLS13).await;
+    let plan = Plan::new().await.keeping_the_registry().tool("crm", json!({}));
+    plan.file("inside.pem", &root.pem);
+    let mut lent = pair(&plan, folder.path(), "mine", &mine, 0o600);
+    lent["hosts"] = json!(["open.test"]);
+    lent["tenants"] = json!(["acme"]);
+    let inside = json!({ "ca_file": "inside.pem", "hosts": ["open.test"], "tenants": ["acme"] });
+    let plan = plan
+        .without("/tenants/acme/tools/crm")
+        .with("/definitions", json!({ "from": "region", "addresses": ["127.0.0.1/32"] }))
+        .with("/authorities", json!({ "inside": inside }))
+        .with("/client_certificates", json!({ "mine": lent }));
+    let house = plan.start(GATEWAY).await;
+    let define = |host: &str, more: &str| {
+        let to = format!("upstream: https://{host}:{}\nresolve: [127.0.0.1]\n", upstream.port());
+        let text = format!("{to}addresses: [127.0.0.1]\n{more}");
+        house.region().put(CRM, json!({ "text": text }));
+    };
+    let call = || async { house.agent("bot").get("/crm/x").send().await };
+
+    for protocol in ["http1", "http2", "auto"] {
+        let both = "authority: inside\nclient_certificate: mine\n";
+        define("open.test", &format!("{both}protocol: {protocol}\n"));
+        call().await.is_ok();
+        let shake = upstream.handshakes().pop().unwrap();
+        assert_eq!(shake.client.unwrap(), der(&mine).0[0].to_vec(), "{protocol}");
+    }
+    let before = upstream.count();
+    for (host, more, reason) in [
+        ("open.test", "client_certificate: mine\n", Reason::UpstreamTls),
+        ("open.test", "authority: inside\nprotocol: http1\n", Reason::UpstreamTls),
+        ("care.test", "client_certificate: mine\n", Reason::DefinitionUnusable),
+        ("care.test", "authority: inside\n", Reason::DefinitionUnusable),
+        ("open.test", "authority: outside\n", Reason::DefinitionUnusable),
+    ] {
+        define(host, more);
+        call().await.is_refused(reason);
+    }
+    assert_eq!(upstream.count(), before);
+    let told = house.stderr();
+    assert!(told.contains("the client certificate `mine` is not for care.test"), "{told}");
+    assert!(told.contains("`authorities` has no `outside`"), "{told}");
+}
