@@ -47,7 +47,7 @@ fn main() {
     );
     for busy in [false, true] {
         show("one write and fdatasync alone", busy, &load::disk(dir.path(), 1_000, busy));
-        for rate in [1_000, 10_000, 20_000] {
+        for rate in [1_000, 10_000, 20_000, 50_000] {
             show("journal", busy, &load::journal(dir.path(), Some(rate), busy));
         }
         show("journal, 256 at once", busy, &load::journal(dir.path(), None, busy));
