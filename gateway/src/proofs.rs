@@ -112,7 +112,7 @@ pub(crate) async fn prove(
     if !asker.may_see(&record) {
         return Err(NoProof::Unknown);
     }
-    Ok(Proof { index, path, checkpoint, birth, record }.to_text())
+    Ok(Proof { index, path, checkpoint, birth, record, end: None }.to_text())
 }
 
 fn told(error: InclusionError) -> NoProof {

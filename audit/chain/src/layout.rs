@@ -81,6 +81,24 @@ pub fn is_part(origin: &Origin, name: &str) -> bool {
     }
 }
 
+/// What a shipper keeps beside the logs.
+pub const SHIP_DIR: &str = "ship";
+
+/// Whether something of that name may stand beside the logs: the gateway's own, registries, and what a file system keeps there.
+pub fn is_top(name: &str) -> bool {
+    matches!(name, LOCK_FILE | STREAMS_DIR | SHIP_DIR | "lost+found") || is_registry_dir(name)
+}
+
+/// Whether a directory of that name holds the epochs of a registry.
+pub fn is_registry_dir(name: &str) -> bool {
+    name == "registry" || name.strip_prefix("registry.").is_some_and(|writer| !writer.is_empty())
+}
+
+/// Whether a registry's directory may bear this name.
+pub fn is_epoch(name: &str) -> bool {
+    name.parse::<u64>().is_ok_and(|epoch| epoch.to_string() == name)
+}
+
 /// Everything in a bucket lies below this, so that a later layout can lie beside it.
 pub const BUCKET_ROOT: &str = "v1";
 

@@ -3,14 +3,15 @@
 //!
 //! Pure: files come through `LogSource`. Not here: the whole log's verification (`audit/chain`). Invariant: a proof is believed
 //! only along one chain: trusted region key, birth note, stream key, checkpoint, path, the record's exact bytes. Of a stream whose
-//! process died the region key signs the last checkpoint itself.
+//! process died the region key signs the last checkpoint itself, or a head of the registry that tells of its end.
 
 mod disclosed;
+mod ended;
 mod narrow;
 
 use aegis_audit_chain::link::{Pruned, Walker};
 use aegis_audit_chain::note::{NoteError, Verifier};
-use aegis_audit_chain::record::{AnchorEntry, Kind, Record, RecordError};
+use aegis_audit_chain::record::{Kind, Record, RecordError};
 use aegis_audit_chain::registry::{RegistryError, RegistryReader, Stream};
 use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::tree::Blocks;
@@ -22,7 +23,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 pub use disclosed::{Disclosed, digests};
+pub use ended::End;
 
+use ended::Cover;
 use narrow::{Narrow, REACHES};
 
 const TITLE: &str = "c2sp.org/tlog-proof@v1";
@@ -44,6 +47,8 @@ pub enum ProofError {
     Record(#[from] RecordError),
     #[error("the record stands at another place than the proof says")]
     Misplaced,
+    #[error("no trusted registry tells there how far the stream was when it ended")]
+    End,
     #[error("a value is disclosed whose digest is not in the record")]
     Undisclosed,
     #[error(transparent)]
@@ -64,12 +69,15 @@ pub struct Proof {
     pub index: u64,
     /// Siblings from the leaf to the root.
     pub path: Vec<Hash>,
-    /// The stream's head, under the stream's key; under the region's for what only the end of a crashed stream covers.
+    /// The stream's head, under the stream's key; under the region's for what only the end of a crashed stream covers. With an
+    /// `end` that of the registry.
     pub checkpoint: String,
-    /// The stream's key, under the region's.
+    /// The stream's key, under the region's; empty with an `end`.
     pub birth: String,
     /// The record as it is stored.
     pub record: Vec<u8>,
+    /// What the registry says of the stream's end, where no signature over the stream itself covers the record.
+    pub end: Option<End>,
 }
 
 /// What a proof proves.
@@ -85,15 +93,15 @@ pub struct Proven {
 impl Proof {
     /// The proof as a file. Its `extra` holds the birth note and, behind it, the record.
     pub fn to_text(&self) -> String {
-        let extra = [self.birth.as_bytes(), &self.record].concat();
-        let mut text = format!("{TITLE}\nextra {}\nindex {}\n", STANDARD.encode(extra), self.index);
-        for hash in &self.path {
-            text.push_str(&hash.standard());
-            text.push('\n');
-        }
-        text.push('\n');
-        text.push_str(&self.checkpoint);
-        text
+        let (extra, index, path) = match &self.end {
+            Some(end) => ended::write(self, end),
+            None => {
+                let extra = [self.birth.as_bytes(), &self.record].concat();
+                (STANDARD.encode(extra), self.index, self.path.clone())
+            }
+        };
+        let lines = lines_of(&path);
+        format!("{TITLE}\nextra {extra}\nindex {index}\n{lines}\n{}", self.checkpoint)
     }
 
     pub fn parse(text: &str) -> Result<Self, ProofError> {
@@ -105,15 +113,20 @@ impl Proof {
         let mut lines = head.split('\n');
         let title = lines.next()?;
         let extra = STANDARD.decode(lines.next()?.strip_prefix("extra ")?).ok()?;
+        let index = lines.next()?.strip_prefix("index ")?.parse().ok()?;
+        let path = lines.map(Hash::parse_standard).collect::<Option<Vec<_>>>()?;
+        if title != TITLE || path.len() > PATH_MAX {
+            return None;
+        }
+        if let Some(proof) = ended::parse(&extra, (index, path.clone(), checkpoint)) {
+            return (proof.path.len() <= PATH_MAX).then_some(proof);
+        }
         // A record has no newline, and a note ends in one.
         let end = memchr::memrchr(b'\n', &extra)?.checked_add(1)?;
         let (birth, record) = extra.split_at_checked(end)?;
-        let index = lines.next()?.strip_prefix("index ")?.parse().ok()?;
-        let path = lines.map(Hash::parse_standard).collect::<Option<Vec<_>>>()?;
         let birth = String::from_utf8(birth.to_vec()).ok()?;
         let (checkpoint, record) = (checkpoint.to_owned(), record.to_vec());
-        let proof = Self { index, path, checkpoint, birth, record };
-        (title == TITLE && proof.path.len() <= PATH_MAX).then_some(proof)
+        Some(Self { index, path, checkpoint, birth, record, end: None })
     }
 
     /// What the record tells, as it says itself; `None` for a kind of a later version.
@@ -123,6 +136,9 @@ impl Proof {
 
     /// Checks it with nothing but a trust file.
     pub fn check(&self, trust: &Trust) -> Result<Proven, ProofError> {
+        if let Some(end) = &self.end {
+            return ended::check(self, end, trust);
+        }
         let born = trust.registries().find_map(|(registry, region)| {
             let stream = born_stream(region.open(&self.birth).ok()?)?;
             let origin = Origin::parse(stream.name()).ok()?;
@@ -153,7 +169,7 @@ pub fn prove(
     let mut proofs = Vec::new();
     for (origin, region) in trust.registries() {
         for stream in streams(source, (origin, region))? {
-            proofs.extend(stream_proofs(source, (&stream, region), wanted)?);
+            proofs.extend(stream_proofs(source, &stream, (origin, region), wanted)?);
         }
     }
     Ok(proofs)
@@ -179,7 +195,7 @@ pub fn prove_at(
         let mut all = streams(source, (registry, region))?.into_iter();
         let Some(stream) = all.find(|stream| stream.born.origin == *origin) else { continue };
         let is_it = &mut |_: &Origin, record: &Record| record.head.seq == seq;
-        return Ok(stream_proofs(source, (&stream, region), is_it)?.pop());
+        return Ok(stream_proofs(source, &stream, (registry, region), is_it)?.pop());
     }
     Ok(None)
 }
@@ -235,23 +251,35 @@ fn streams(
 /// A record's proof under a head that covers it, if the path leads there.
 fn assemble(
     source: &dyn LogSource,
-    head: &AnchorEntry,
+    cover: Cover,
     (seq, record): (u64, Vec<u8>),
     path: Option<Vec<Hash>>,
 ) -> Result<Proof, ProofError> {
-    let AnchorEntry { origin, size, root, sig, .. } = head.clone();
-    let changed = || ProofError::Changed { origin: origin.clone() };
-    let leads = |path: &Vec<Hash>| tree::includes(size, root, (seq, Hash::leaf(&record)), path);
+    let head = cover.head();
+    let changed = || ProofError::Changed { origin: head.origin.clone() };
+    let leaf = (seq, Hash::leaf(&record));
+    let leads = |path: &Vec<Hash>| tree::includes(head.size, head.root, leaf, path);
     let path = path.filter(leads).ok_or_else(changed)?;
-    let birth = read(source, &layout::genesis_note(&origin))?;
-    let birth = String::from_utf8_lossy(&birth).into_owned();
-    let checkpoint = Head { origin, size, root }.note_with(&sig);
-    Ok(Proof { index: seq, path, checkpoint, birth, record })
+    match cover {
+        Cover::Ended(ended) => Ok(ended.proof((seq, record), path)),
+        Cover::Anchor(anchor) => {
+            let birth = read(source, &layout::genesis_note(&head.origin))?;
+            let birth = String::from_utf8_lossy(&birth).into_owned();
+            let checkpoint = head.note_with(&anchor.sig);
+            Ok(Proof { index: seq, path, checkpoint, birth, record, end: None })
+        }
+    }
+}
+
+/// Hashes as lines of a proof.
+fn lines_of(path: &[Hash]) -> String {
+    path.iter().map(|hash| format!("{}\n", hash.standard())).collect()
 }
 
 fn stream_proofs(
     source: &dyn LogSource,
-    (stream, region): (&Stream, &Verifier),
+    stream: &Stream,
+    (registry, region): (&Origin, &Verifier),
     wanted: &mut dyn FnMut(&Origin, &Record) -> bool,
 ) -> Result<Vec<Proof>, ProofError> {
     let origin = &stream.born.origin;
@@ -272,15 +300,21 @@ fn stream_proofs(
     let mut proofs = Vec::new();
     for (seq, record) in found {
         let uncovered = || ProofError::Uncovered { origin: origin.clone(), seq };
-        let anchor = stream.anchors.iter().find(|anchor| anchor.size > seq);
-        let anchor = anchor.ok_or_else(uncovered)?;
+        let anchor = stream.anchors.iter().find(|anchor| anchor.size > seq).cloned();
+        let cover = match anchor {
+            Some(anchor) => Cover::Anchor(anchor),
+            None => ended::in_files(source, (registry, region), (origin, seq))?
+                .map(|ended| Cover::Ended(Box::new(ended)))
+                .ok_or_else(uncovered)?,
+        };
+        let size = cover.head().size;
         let of = |seq: u64| {
             let nth = usize::try_from(seq.checked_sub(begins)?).ok()?;
             Some((seq, *leaves.get(nth)?))
         };
-        let needed = blocks.needed(seq, anchor.size).into_iter().flat_map(|(from, end)| from..end);
-        let path = blocks.path(seq, anchor.size, &needed.filter_map(of).collect());
-        proofs.push(assemble(source, anchor, (seq, record), path)?);
+        let needed = blocks.needed(seq, size).into_iter().flat_map(|(from, end)| from..end);
+        let path = blocks.path(seq, size, &needed.filter_map(of).collect());
+        proofs.push(assemble(source, cover, (seq, record), path)?);
     }
     Ok(proofs)
 }

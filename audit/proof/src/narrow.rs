@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
-use aegis_audit_chain::record::{AnchorEntry, Entry, Mode, OutcomeDue, Record};
+use aegis_audit_chain::record::{Entry, HeadEntry, Mode, OutcomeDue, Record};
 use aegis_audit_chain::source::{LogSource, Piece, Pieces, SourceError};
 use aegis_audit_chain::{Origin, layout};
 use aegis_domain::DecisionId;
 
+use crate::ended::{Cover, Ended, told};
 use crate::{Proof, ProofError, assemble};
 
 /// How long after a call came in its decision is looked for: most are made at once, some wait for a body.
@@ -25,6 +26,47 @@ pub(crate) fn is_of(record: &Record, id: DecisionId) -> bool {
     }
     let is_own = |mode| mode != Mode::Shadow;
     matches!(&record.entry, Entry::Decision(decision) if decision.id == id && is_own(decision.mode))
+}
+
+/// How many of a life's first or last pieces are looked through: what no head covered when its process died is 4,096 records or a
+/// second's, and the next life begins with what became of its calls.
+const ENDS_MAX: usize = 3;
+
+fn ends_at(pieces: &[Piece]) -> u64 {
+    pieces.last().map_or(0, |(_, size)| *size)
+}
+
+/// What covers a record, as the registry is read.
+#[derive(Default)]
+struct Covering {
+    cover: Option<Cover>,
+    /// The registry's record that tells of the stream's end, and its number there.
+    end: Option<(u64, Vec<u8>)>,
+    /// The registry's first head over that.
+    over: Option<HeadEntry>,
+    /// Nothing more is to come.
+    is_over: bool,
+}
+
+impl Covering {
+    fn record(&mut self, (origin, seq): (&Origin, u64), (at, bytes): (u64, &[u8])) {
+        let Ok(Record { entry, .. }) = Record::parse(bytes) else { return };
+        let ends = told(&entry).is_some_and(|head| head.origin == *origin && head.size > seq);
+        if ends && self.end.is_none() {
+            self.end = Some((at, bytes.to_vec()));
+        }
+        match entry {
+            Entry::Anchor(anchor) if anchor.origin == *origin && anchor.size > seq => {
+                self.cover.get_or_insert(Cover::Anchor(anchor));
+            }
+            Entry::Head(head) if self.end.is_some() => {
+                self.over.get_or_insert(head);
+                self.is_over = true;
+            }
+            Entry::Closed(closed) if closed.origin == *origin => self.is_over |= !ends,
+            _ => {}
+        }
+    }
 }
 
 /// The logs that one registry speaks for, in pieces.
@@ -63,7 +105,18 @@ impl<'s> Narrow<'s> {
 
     /// A decision that came within `reach` of its id's time, and its outcome, proven.
     pub(crate) fn call(&self, id: DecisionId, reach: Duration) -> Result<Vec<Proof>, ProofError> {
-        let Some(decision) = self.decision(id, reach)? else { return Ok(Vec::new()) };
+        // The life after a crash tells what became of the call; the decision itself stands at the end of the one before.
+        let is_it =
+            |record: &Record| matches!(record.entry, Entry::Decision(_)) && is_of(record, id);
+        let is_any = |record: &Record| is_of(record, id);
+        let mut found = self.decision(id, reach, &is_it)?;
+        if found.is_none() {
+            found = self.at_an_end(id, reach, &is_it)?;
+        }
+        if found.is_none() {
+            found = self.decision(id, reach, &is_any)?;
+        }
+        let Some(decision) = found else { return Ok(Vec::new()) };
         let outcome = self.outcome(&decision, id)?;
         let (mut proofs, mut head) = (Vec::new(), None);
         for found in [Some(decision), outcome].into_iter().flatten() {
@@ -73,47 +126,43 @@ impl<'s> Narrow<'s> {
     }
 
     /// With the first head that covers the record; that of an earlier record may be it.
-    fn prove(
-        &self,
-        found: Found,
-        known: &mut Option<AnchorEntry>,
-    ) -> Result<Option<Proof>, ProofError> {
+    fn prove(&self, found: Found, known: &mut Option<Cover>) -> Result<Option<Proof>, ProofError> {
         let Found { origin, seq, bytes, record } = found;
-        let earlier = known.take().filter(|head| head.origin == origin && head.size > seq);
-        let head = match earlier {
-            Some(head) => Some(head),
+        let earlier = known.take().filter(|cover| {
+            let head = cover.head();
+            head.origin == origin && head.size > seq
+        });
+        let cover = match earlier {
+            Some(cover) => Some(cover),
             None => self.covering((&origin, seq), record.head.ts)?,
         };
-        let Some(head) = head else { return Ok(None) };
-        *known = Some(head.clone());
-        let path = self.pieces.path(&origin, (seq, head.size))?;
-        assemble(self.source, &head, (seq, bytes), path).map(Some)
+        let Some(cover) = cover else { return Ok(None) };
+        *known = Some(cover.clone());
+        let path = self.pieces.path(&origin, (seq, cover.head().size))?;
+        assemble(self.source, cover, (seq, bytes), path).map(Some)
     }
 
-    /// The first head of a stream that covers a record of that time.
+    /// The first head of a stream that covers a record of that time; the end that its registry tells of where there is none.
     fn covering(
         &self,
         (origin, seq): (&Origin, u64),
         ts: u64,
-    ) -> Result<Option<AnchorEntry>, SourceError> {
+    ) -> Result<Option<Cover>, SourceError> {
         let (pieces, from) = self.since(ts)?;
-        let mut head = None;
+        let mut found = Covering::default();
         for piece in pieces.into_iter().skip(from) {
-            let mut is_over = false;
-            self.pieces.records(self.registry, piece, 0..u64::MAX, &mut |_, bytes| {
-                match Record::parse(bytes).map(|record| record.entry) {
-                    Ok(Entry::Anchor(anchor)) if anchor.origin == *origin && anchor.size > seq => {
-                        head.get_or_insert(anchor);
-                    }
-                    Ok(Entry::Closed(closed)) if closed.origin == *origin => is_over = true,
-                    Ok(_) | Err(_) => {}
-                }
+            self.pieces.records(self.registry, piece, 0..u64::MAX, &mut |at, bytes| {
+                found.record((origin, seq), (at, bytes));
             })?;
-            if head.is_some() || is_over {
+            if found.cover.is_some() || found.is_over {
                 break;
             }
         }
-        Ok(head)
+        let Covering { cover, end, over, .. } = found;
+        let (None, Some(end), Some(over)) = (&cover, end, over) else { return Ok(cover) };
+        let path = self.pieces.path(self.registry, (end.0, over.size))?;
+        let ended = path.and_then(|path| Ended::under(self.registry, end, (&over, path)));
+        Ok(ended.map(|ended| Cover::Ended(Box::new(ended))))
     }
 
     /// The registry's pieces, and the first of them that ends at that time or later. A clock that was set back makes it miss.
@@ -141,7 +190,12 @@ impl<'s> Narrow<'s> {
     }
 
     /// Looks through what each stream wrote between two heads about that time.
-    fn decision(&self, id: DecisionId, reach: Duration) -> Result<Option<Found>, SourceError> {
+    fn decision(
+        &self,
+        id: DecisionId,
+        reach: Duration,
+        is_it: &dyn Fn(&Record) -> bool,
+    ) -> Result<Option<Found>, SourceError> {
         let time = id.unix_ms().saturating_mul(1_000_000);
         let until = time.saturating_add(u64::try_from(reach.as_nanos()).unwrap_or(u64::MAX));
         let (pieces, from) = self.since(time)?;
@@ -160,8 +214,7 @@ impl<'s> Narrow<'s> {
                     continue;
                 }
                 let before = before.unwrap_or_else(|| self.begin_of(&origin, size));
-                let is_it = |record: &Record| is_of(record, id);
-                if let Some(found) = self.find(&origin, before..size, &is_it)? {
+                if let Some(found) = self.find(&origin, before..size, is_it)? {
                     return Ok(Some(found));
                 }
                 if ts > until {
@@ -170,6 +223,57 @@ impl<'s> Narrow<'s> {
             }
         }
         Ok(None)
+    }
+
+    /// Looks at the ends of the lives that were going on at that time: where a process died, no head of its stream says when its
+    /// last records were written.
+    fn at_an_end(
+        &self,
+        id: DecisionId,
+        reach: Duration,
+        is_it: &dyn Fn(&Record) -> bool,
+    ) -> Result<Option<Found>, SourceError> {
+        let time = id.unix_ms().saturating_mul(1_000_000);
+        let until = time.saturating_add(u64::try_from(reach.as_nanos()).unwrap_or(u64::MAX));
+        for writer in self.writers()? {
+            for origin in self.lives_at(&writer, time)? {
+                for piece in self.pieces.of(&origin).into_iter().rev().take(ENDS_MAX) {
+                    let (from, to) = self.pieces.times(&origin, piece)?;
+                    if to < time || from > until {
+                        continue;
+                    }
+                    if let Some(found) = self.find(&origin, piece.0..piece.1, is_it)? {
+                        return Ok(Some(found));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whom the registry speaks for.
+    fn writers(&self) -> Result<Vec<String>, SourceError> {
+        match self.registry.writer().strip_prefix("registry.") {
+            Some(writer) => Ok(vec![writer.to_owned()]),
+            None => self.source.list(layout::STREAMS_DIR),
+        }
+    }
+
+    /// The first lives of a writer that wrote at that time or later. Two, because one may begin before the other's last record.
+    fn lives_at(&self, writer: &str, time: u64) -> Result<Vec<Origin>, SourceError> {
+        let lives = self.lives(writer, 0)?;
+        let (mut begin, mut end) = (0, lives.len());
+        while begin < end {
+            let middle = begin.midpoint(end);
+            let Some(life) = lives.get(middle) else { break };
+            let last = self.pieces.of(life).last().copied();
+            let wrote = last.map(|piece| self.pieces.times(life, piece)).transpose()?;
+            match wrote.is_none_or(|(_, to)| to < time) {
+                true => begin = middle.saturating_add(1),
+                false => end = middle,
+            }
+        }
+        Ok(lives.into_iter().skip(begin).take(2).collect())
     }
 
     /// Where the piece begins whose records a head is the first to cover.
@@ -190,8 +294,9 @@ impl<'s> Narrow<'s> {
             return Ok(Some(found));
         }
         for origin in self.later_lives(&decision.origin)? {
-            let first = self.pieces.of(&origin).first().map_or(0, |(_, size)| *size);
-            if let Some(found) = self.find(&origin, 0..first, &is_it)? {
+            // They stand behind its birth; the first piece may end amid them, or before.
+            let end = self.pieces.of(&origin).get(..ENDS_MAX).map_or(u64::MAX, ends_at);
+            if let Some(found) = self.find(&origin, 0..end, &is_it)? {
                 return Ok(Some(found));
             }
         }
@@ -199,13 +304,18 @@ impl<'s> Narrow<'s> {
     }
 
     fn later_lives(&self, origin: &Origin) -> Result<Vec<Origin>, SourceError> {
-        let lives = self.source.list(&format!("{}/{}", layout::STREAMS_DIR, origin.writer()))?;
+        self.lives(origin.writer(), origin.incarnation().saturating_add(1))
+    }
+
+    /// A writer's lives from that number on, in order.
+    fn lives(&self, writer: &str, from: u64) -> Result<Vec<Origin>, SourceError> {
+        let lives = self.source.list(&format!("{}/{writer}", layout::STREAMS_DIR))?;
         let numbers = lives.iter().filter_map(|name| layout::parse_incarnation_name(name));
-        let mut numbers: Vec<u64> = numbers.filter(|it| *it > origin.incarnation()).collect();
+        let mut numbers: Vec<u64> = numbers.filter(|it| *it >= from).collect();
         numbers.sort_unstable();
         let named = |number: u64| {
-            let (domain, region) = (origin.domain(), origin.region());
-            Origin::parse(&format!("{domain}/{region}/{}/{number}", origin.writer())).ok()
+            let (domain, region) = (self.registry.domain(), self.registry.region());
+            Origin::parse(&format!("{domain}/{region}/{writer}/{number}")).ok()
         };
         Ok(numbers.into_iter().filter_map(named).collect())
     }

@@ -4,6 +4,7 @@
 //! empty log, an unreadable file and an unsigned tail are never a pass.
 
 mod attested;
+mod beside;
 mod carried;
 mod report;
 mod schema;
@@ -92,6 +93,7 @@ pub fn verify_region_with(
         references: Vec::new(),
         registries: Vec::new(),
     };
+    run.beside_all();
     for (origin, region) in trust.registries() {
         run.region(origin, region);
     }
@@ -285,17 +287,6 @@ impl<'r> Run<'r> {
             }
         }
         Some(numbers)
-    }
-
-    /// Whatever stands in the directory of a log beside its own files and folders is a finding.
-    fn beside(&mut self, origin: &Origin) {
-        let dir = layout::stream_dir(origin);
-        for name in self.list(&dir).unwrap_or_default() {
-            // A draft is a note that a crash kept from getting its name.
-            if !layout::is_part(origin, &name) && !name.ends_with(".tmp") {
-                self.report.fail(Place::file(origin, &format!("{dir}/{name}")), Flaw::Stray);
-            }
-        }
     }
 
     fn list(&mut self, dir: &str) -> Option<Vec<String>> {

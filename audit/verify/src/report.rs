@@ -57,6 +57,8 @@ pub enum Flaw {
     Missing,
     #[error("a file stands here that the log did not write")]
     Stray,
+    #[error("this stands beside the logs, and no log wrote it")]
+    Guest,
     #[error("no registry names this stream")]
     Stranger,
     #[error("the stream is gone; it had at least {signed} records")]
@@ -118,6 +120,8 @@ impl Flaw {
             | Flaw::OutcomeAlone
             | Flaw::OutcomeOther
             | Flaw::Unclosed
+            // Nothing that was signed is touched by it; somebody still put it there.
+            | Flaw::Guest
             // The oldest version is read, and it is as signed; somebody still tried to hide it.
             | Flaw::Segment(SegmentError::Versions(_) | SegmentError::DeleteMarker)
             | Flaw::Sums => Severity::Suspect,

@@ -8,15 +8,13 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aegis_audit_chain::Origin;
+use aegis_audit_chain::{Origin, layout};
 use serde_json::json;
 
 use super::sealer::Segment;
 use crate::disk::Disk;
 use aegis_audit_bucket::Receipt;
 
-/// Below the journal's own directory.
-const SHIP_DIR: &str = "ship";
 const NEXT_NOTE: &str = "next.man";
 const NEXT_RECORDS: &str = "next.rec.gz";
 const NEXT_INDEX: &str = "next.idx";
@@ -28,7 +26,7 @@ pub(crate) struct Spool {
 
 impl Spool {
     pub(crate) fn open(root: &Path, disk: Arc<dyn Disk>) -> io::Result<Self> {
-        let dir = root.join(SHIP_DIR);
+        let dir = root.join(layout::SHIP_DIR);
         disk.create_dir(&dir)?;
         Ok(Self { dir, disk })
     }

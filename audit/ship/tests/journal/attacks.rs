@@ -184,6 +184,26 @@ fn what_stands_beside_the_files_of_a_log_is_named_and_drafts_are_passed_over() {
 }
 
 #[test]
+fn what_stands_beside_the_logs_is_suspect_and_what_belongs_there_is_not() {
+    for guest in ["decisions.jsonl", "registry.gw-1/notes.txt", "registry-2/x", "stream"] {
+        let dir = closed_log();
+        fs::create_dir_all(dir.path().join(guest).parent().unwrap()).unwrap();
+        fs::write(dir.path().join(guest), "x").unwrap();
+        let report = verify(dir.path());
+        assert_eq!(report.verdict(), Verdict::Suspect, "{guest}");
+        let found = &report.findings[0];
+        let named = if guest.starts_with("registry-2") { "registry-2" } else { guest };
+        assert_eq!((&found.flaw, found.place.file.as_deref()), (&Flaw::Guest, Some(named)));
+    }
+    let dir = closed_log();
+    for own in ["lost+found", "ship", "registry.gw-2/1"] {
+        fs::create_dir_all(dir.path().join(own)).unwrap();
+    }
+    fs::write(dir.path().join("ship/cursor.man"), "x").unwrap();
+    assert_eq!(verify(dir.path()).verdict(), Verdict::Pass);
+}
+
+#[test]
 fn a_log_signed_anew_with_another_key_is_refused() {
     let forged = tempfile::tempdir().unwrap();
     let mut other = config(forged.path());

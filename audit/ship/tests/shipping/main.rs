@@ -13,6 +13,7 @@ mod azure;
 mod bucket_attacks;
 mod contradicted;
 mod crashes;
+mod ended;
 mod faults;
 mod fleet;
 mod google;
