@@ -71,11 +71,21 @@ pub fn pruned_note(origin: &Origin) -> String {
     format!("{}/pruned.note", stream_dir(origin))
 }
 
+/// Where a registry's resume points lie.
+pub fn resume_dir(origin: &Origin) -> String {
+    format!("{}/resume", stream_dir(origin))
+}
+
+/// What a registry says in its first `size` records, without those that later ones supersede.
+pub fn resume_file(origin: &Origin, size: u64) -> String {
+    format!("{}/resume/{size:020}.note", stream_dir(origin))
+}
+
 /// Whether a log's directory has something of that name. Files are deleted of streams only, and witnesses see registries only.
 pub fn is_part(origin: &Origin, name: &str) -> bool {
     match name {
         "genesis.note" | "wal" | "heads" => true,
-        "witnessed" => origin.is_registry(),
+        "witnessed" | "resume" => origin.is_registry(),
         "pruned.note" => !origin.is_registry(),
         _ => false,
     }

@@ -132,6 +132,15 @@ impl Sequencer {
         Self { chain, mono_ns, clock, seal_first, tally, unsealed }
     }
 
+    pub fn origin(&self) -> &Origin {
+        &self.chain.origin
+    }
+
+    /// Stands where this one stands.
+    pub fn walker(&self) -> Walker {
+        Walker { chain: self.chain.clone(), mono_ns: self.mono_ns, clock: self.clock }
+    }
+
     /// The number the next record gets, which is also how many there are.
     pub fn size(&self) -> u64 {
         self.chain.tree.size()

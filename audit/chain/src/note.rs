@@ -15,6 +15,8 @@ use crate::Hash;
 const ED25519: u8 = 1;
 /// No checkpoint is longer; more is refused before it is looked at.
 const NOTE_MAX: usize = 65_536;
+/// The same, of one with a line for each tenant or each life of a gateway.
+const TABLE_MAX: usize = 64 * 1_024 * 1_024;
 
 /// Why a key or a note is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,7 +108,16 @@ impl Verifier {
 
     /// Checks that this key signed the note, and hands out its text.
     pub fn open<'n>(&self, note: &'n str) -> Result<&'n str, NoteError> {
-        let (text, signatures) = split(note)?;
+        self.open_within(NOTE_MAX, note)
+    }
+
+    /// The same of a note with a table in it, out of a file of one's own.
+    pub(crate) fn open_table<'n>(&self, note: &'n str) -> Result<&'n str, NoteError> {
+        self.open_within(TABLE_MAX, note)
+    }
+
+    fn open_within<'n>(&self, bytes: usize, note: &'n str) -> Result<&'n str, NoteError> {
+        let (text, signatures) = split_within(bytes, note)?;
         let mut found = None;
         for line in signatures.lines() {
             let signature = line.strip_prefix("\u{2014} ").ok_or(NoteError::Malformed)?;
@@ -217,8 +228,12 @@ pub fn assemble(text: &str, name: &str, sig: &str) -> String {
 
 /// The text of a note and its signature lines, none of them checked.
 pub fn split(note: &str) -> Result<(&str, &str), NoteError> {
+    split_within(NOTE_MAX, note)
+}
+
+fn split_within(bytes: usize, note: &str) -> Result<(&str, &str), NoteError> {
     let odd = |letter: char| letter.is_control() && letter != '\n';
-    if note.len() > NOTE_MAX || note.contains(odd) {
+    if note.len() > bytes || note.contains(odd) {
         return Err(NoteError::Malformed);
     }
     let at = note.rfind("\n\n").ok_or(NoteError::Malformed)?;

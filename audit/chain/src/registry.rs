@@ -3,13 +3,18 @@
 //! Pure: the caller brings the registry's files. Not here: the streams' own files (`verify`). Invariant: nothing
 //! counts that no signature of the region key covers.
 
+mod resume;
+mod streams;
+
 use std::collections::BTreeMap;
+
+pub use resume::{Newest, Resume};
+pub use streams::{Keeps, Stream, Streams};
 
 use crate::frame::Frames;
 use crate::link::Walker;
 use crate::note::Verifier;
-use crate::record::{AnchorEntry, BornEntry, ClosedEntry, Entry, FailedEntry, HeadEntry, TornTail};
-use crate::roster::Roster;
+use crate::record::{Entry, HeadEntry, TornTail};
 use crate::walk::{FileEnd, Step, leftover, walk_file};
 use crate::{Hash, Head, Origin};
 
@@ -54,66 +59,16 @@ pub enum RegistryFlaw {
     Unsigned,
 }
 
-/// One stream as the registry knows it.
-#[derive(Clone, Debug)]
-pub struct Stream {
-    pub born: BornEntry,
-    pub verifier: Verifier,
-    /// Sizes strictly rise.
-    pub anchors: Vec<AnchorEntry>,
-    pub failed: Option<FailedEntry>,
-    pub closed: Option<ClosedEntry>,
-}
-
-impl Stream {
-    /// Every root that was signed of it, by size. What it signed itself stands, whatever the registry says of its end.
-    pub fn signed_roots(&self) -> BTreeMap<u64, Hash> {
-        let failed = self.failed.iter().map(|failed| (failed.size, failed.root));
-        let closed = self.closed.iter().map(|closed| (closed.size, closed.root));
-        let anchors = self.anchors.iter().map(|anchor| (anchor.size, anchor.root));
-        closed.chain(failed).chain(anchors).collect()
-    }
-
-    /// What the registry says of the tenants at its sizes.
-    pub fn signed_rosters(&self) -> BTreeMap<u64, Option<Roster>> {
-        let closed = self.closed.iter().map(|closed| (closed.size, closed.tenants));
-        let anchors = self.anchors.iter().map(|anchor| (anchor.size, anchor.tenants));
-        closed.chain(anchors).collect()
-    }
-
-    fn anchor_at(&self, size: u64) -> Option<&AnchorEntry> {
-        let at = self.anchors.binary_search_by_key(&size, |anchor| anchor.size).ok()?;
-        self.anchors.get(at)
-    }
-
-    /// Whether an end says another thing than an anchor of its size. The region key alone signs it, the stream's the anchor.
-    fn is_denied_by(&self, closed: &ClosedEntry) -> bool {
-        let said = |anchor: &AnchorEntry| (anchor.root, anchor.tenants);
-        // One that was found broken fails for that, and its anchors stand.
-        !closed.how.is_broken()
-            && (self
-                .anchor_at(closed.size)
-                .is_some_and(|it| said(it) != (closed.root, closed.tenants))
-                || self
-                    .failed
-                    .as_ref()
-                    .is_some_and(|it| it.size == closed.size && it.root != closed.root))
-    }
-
-    /// The last head the registry holds of the stream.
-    pub fn last(&self) -> Option<(u64, Hash)> {
-        let closed = self.closed.as_ref().map(|closed| (closed.size, closed.root));
-        closed.or_else(|| self.anchors.last().map(|anchor| (anchor.size, anchor.root)))
-    }
-}
-
 /// The registry up to its newest signed head.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    streams: Vec<Stream>,
-    by_origin: BTreeMap<Origin, usize>,
-    /// Root at every size the registry signed.
+    streams: Streams,
+    /// Root at every size the registry signed, as far as heads are kept.
     heads: BTreeMap<u64, Hash>,
+    /// The newest signed head's record.
+    newest: Option<Newest>,
+    /// Number of the first record that was read, behind a resume point or at the beginning.
+    begins: u64,
     /// Stands behind the newest signed head's record: where the next one goes.
     walker: Walker,
     /// Where that is on disk: the file's first record, and the offset.
@@ -127,11 +82,26 @@ pub struct Registry {
 impl Registry {
     /// In the order of their births.
     pub fn streams(&self) -> &[Stream] {
-        &self.streams
+        self.streams.list()
     }
 
     pub fn stream(&self, origin: &Origin) -> Option<&Stream> {
-        self.by_origin.get(origin).and_then(|at| self.streams.get(*at))
+        self.streams.get(origin)
+    }
+
+    /// All that it says of streams, to go on with.
+    pub fn table(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// The newest signed head's record, and where the registry stood before it.
+    pub fn newest(&self) -> Option<&Newest> {
+        self.newest.as_ref()
+    }
+
+    /// Number of the first record that was read: 0, or behind a resume point.
+    pub fn begins(&self) -> u64 {
+        self.begins
     }
 
     /// The root that was signed at `size`.
@@ -167,7 +137,7 @@ impl Registry {
 
     /// Incarnation numbers are given out above this.
     pub fn last_incarnation(&self) -> u64 {
-        self.streams.iter().map(|stream| stream.born.origin.incarnation()).max().unwrap_or(0)
+        self.streams().iter().map(|stream| stream.born.origin.incarnation()).max().unwrap_or(0)
     }
 }
 
@@ -176,9 +146,11 @@ impl Registry {
 pub struct RegistryReader {
     region: Verifier,
     registry: Registry,
-    /// Entries that no head covers yet.
-    waiting: Vec<Entry>,
+    /// Entries that no head covers yet, with the bytes where these are kept.
+    waiting: Vec<(u64, Vec<u8>, Entry)>,
     newest: Option<(HeadEntry, Place)>,
+    /// The size of a head that is to be compared afterwards.
+    noted: Option<u64>,
     /// Tails that a `gap` record must explain.
     torn: Vec<TornTail>,
     gaps: Vec<TornTail>,
@@ -194,17 +166,42 @@ fn error((file, offset, seq): Place, what: impl Into<RegistryFlaw>) -> RegistryE
 impl RegistryReader {
     /// `region` must be named after the registry's origin.
     pub fn new(origin: Origin, region: Verifier) -> Self {
+        Self::of(Walker::new(origin), (Streams::new(Keeps::All), None), region)
+    }
+
+    /// For whoever goes on writing: of the heads only the newest is kept, and the one of the size `noted`.
+    pub fn newest(origin: Origin, region: Verifier, noted: Option<u64>) -> Self {
+        let kept = (Streams::new(Keeps::Newest), None);
+        Self { noted, ..Self::of(Walker::new(origin), kept, region) }
+    }
+
+    /// Goes on behind a resume point, as if all files before it had been read.
+    pub fn after(resume: Resume, (region, noted): (Verifier, Option<u64>), keeps: Keeps) -> Self {
+        let Resume { newest, head, behind, streams } = resume;
+        let kept = (streams.keeping(keeps), Some(newest));
+        let mut reader = Self { noted, ..Self::of(behind, kept, region) };
+        let registry = &mut reader.registry;
+        registry.begins = registry.walker.size();
+        (registry.end, registry.last_file) = ((registry.begins, 0), registry.begins);
+        registry.heads.insert(head.size, head.root);
+        let place = (registry.begins, 0, head.size);
+        reader.newest = Some((head, place));
+        reader
+    }
+
+    fn of(walker: Walker, (streams, newest): (Streams, Option<Newest>), region: Verifier) -> Self {
         let registry = Registry {
-            streams: Vec::new(),
-            by_origin: BTreeMap::new(),
+            streams,
             heads: BTreeMap::new(),
-            walker: Walker::new(origin),
+            newest,
+            begins: 0,
+            walker,
             end: (0, 0),
             unsigned: Vec::new(),
             last_file: 0,
         };
         let (waiting, torn, gaps) = (Vec::new(), Vec::new(), Vec::new());
-        Self { region, registry, waiting, newest: None, torn, gaps }
+        Self { region, registry, waiting, newest: None, noted: None, torn, gaps }
     }
 
     /// Takes the next file; files come in the order of their names.
@@ -216,16 +213,12 @@ impl RegistryReader {
         }
         let mut walker = self.registry.walker.clone();
         let mut signed = None;
-        let mut after_head = None;
         let mut flaw = None;
         let end = walk_file(&mut walker, (first, bytes), &mut |before, step| {
-            if let Some(end) = after_head.take() {
-                signed = Some((before.clone(), end));
-            }
             let place = (first, step.offset, step.head.seq);
             match self.record(before, step, place) {
                 _ if flaw.is_some() => {}
-                Ok(true) => after_head = Some(step.end),
+                Ok(true) => signed = Some((Newest::of(before, step.record), step.end)),
                 Ok(false) => {}
                 Err(what) => flaw = Some(error(place, what)),
             }
@@ -242,11 +235,12 @@ impl RegistryReader {
                 return Err(error((first, 0, seq), RegistryFlaw::Misplaced));
             }
         }
-        if let Some(end) = after_head {
-            signed = Some((walker, end));
-        }
-        if let Some((walker, end)) = signed {
-            (self.registry.walker, self.registry.end) = (walker, (first, end));
+        if let Some((newest, end)) = signed {
+            // It was let through a moment ago.
+            if let Some(walker) = newest.behind() {
+                self.registry.walker = walker;
+            }
+            (self.registry.newest, self.registry.end) = (Some(newest), (first, end));
             // Whoever signed on has seen what the files before this one end in, and has said so.
             self.torn.append(&mut self.registry.unsigned);
         }
@@ -281,82 +275,35 @@ impl RegistryReader {
     ) -> Result<bool, RegistryFlaw> {
         let entry = Entry::parse(step.record)?;
         let Entry::Head(head) = entry else {
-            self.waiting.push(entry);
+            let bytes = match self.registry.streams.keeps() {
+                Keeps::Newest => step.record.to_vec(),
+                Keeps::All => Vec::new(),
+            };
+            self.waiting.push((step.head.seq, bytes, entry));
             return Ok(false);
         };
         let known = before.head();
         if (head.size, head.root) != (known.size, known.root) {
             return Err(RegistryFlaw::Root);
         }
+        self.supersede();
         self.registry.heads.insert(head.size, head.root);
         self.newest = Some((head, place));
-        for entry in std::mem::take(&mut self.waiting) {
-            self.apply(entry)?;
+        for (seq, record, entry) in std::mem::take(&mut self.waiting) {
+            if let Entry::Gap(tail) = entry {
+                self.gaps.push(tail);
+                continue;
+            }
+            self.registry.streams.apply(&known.origin, (seq, &record), entry)?;
         }
         Ok(true)
     }
 
-    fn apply(&mut self, entry: Entry) -> Result<(), RegistryFlaw> {
-        match entry {
-            Entry::Born(born) => self.born(born),
-            Entry::Anchor(anchor) => {
-                let stream = self.living(&anchor.origin)?;
-                let rises = stream.anchors.last().is_none_or(|last| last.size < anchor.size);
-                stream.anchors.push(anchor);
-                if rises { Ok(()) } else { Err(RegistryFlaw::Life) }
-            }
-            Entry::Failed(failed) => {
-                let stream = self.living(&failed.origin)?;
-                if stream.anchor_at(failed.size).is_some_and(|anchor| anchor.root != failed.root) {
-                    return Err(RegistryFlaw::Contradiction(failed.origin));
-                }
-                stream.failed = Some(failed);
-                Ok(())
-            }
-            Entry::Closed(closed) => {
-                let stream = self.living(&closed.origin)?;
-                if stream.is_denied_by(&closed) {
-                    return Err(RegistryFlaw::Contradiction(closed.origin));
-                }
-                stream.closed = Some(closed);
-                Ok(())
-            }
-            Entry::Gap(tail) => {
-                self.gaps.push(tail);
-                Ok(())
-            }
-            Entry::Genesis(_) | Entry::Clock(_) | Entry::Head(_) => Ok(()),
-            Entry::Decision(_)
-            | Entry::Outcome(_)
-            | Entry::AnchorRef(_)
-            | Entry::Change(_)
-            | Entry::TenantSeal(_)
-            | Entry::Seal(_)
-            | Entry::Close => Err(RegistryFlaw::Kind),
+    /// Lets the newest head go where the next one is enough.
+    fn supersede(&mut self) {
+        let Some((head, _)) = &self.newest else { return };
+        if self.registry.streams.keeps() == Keeps::Newest && self.noted != Some(head.size) {
+            self.registry.heads.remove(&head.size);
         }
-    }
-
-    fn born(&mut self, born: BornEntry) -> Result<(), RegistryFlaw> {
-        let verifier = Verifier::parse(&born.vkey).map_err(|_| RegistryFlaw::Key)?;
-        if verifier.name() != born.origin.as_str() {
-            return Err(RegistryFlaw::Key);
-        }
-        if !self.registry.walker.origin().vouches_for(&born.origin) {
-            return Err(RegistryFlaw::Foreign(born.origin));
-        }
-        let at = self.registry.streams.len();
-        if self.registry.by_origin.insert(born.origin.clone(), at).is_some() {
-            return Err(RegistryFlaw::Life);
-        }
-        let anchors = Vec::new();
-        self.registry.streams.push(Stream { born, verifier, anchors, failed: None, closed: None });
-        Ok(())
-    }
-
-    /// The stream of that name, which must be born and not yet closed.
-    fn living(&mut self, origin: &Origin) -> Result<&mut Stream, RegistryFlaw> {
-        let at = self.registry.by_origin.get(origin).copied();
-        let stream = at.and_then(|at| self.registry.streams.get_mut(at));
-        stream.filter(|stream| stream.closed.is_none()).ok_or(RegistryFlaw::Life)
     }
 }

@@ -14,6 +14,7 @@ mod open;
 mod pruned;
 mod recover;
 mod registry_log;
+mod resume;
 mod ship;
 mod source;
 mod stream_reader;
@@ -33,6 +34,7 @@ pub use journal::{Journal, Pending, Position, Sealed, WallClock};
 pub use newest::NewestHead;
 pub use open::{FILE_BYTES, JournalConfig};
 pub use recover::{Recovered, RecoveredStream, Unsettled};
+pub use resume::resumed_tree;
 pub use ship::{
     BACKLOG_BYTES_MAX, IsRead, Keep, SHIP_EVERY, ShipConfig, ShipError, Shipper, Standing, start,
 };

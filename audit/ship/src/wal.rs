@@ -18,6 +18,8 @@ pub(crate) struct Wal {
     origin: Origin,
     file_bytes: u64,
     file: Box<dyn DiskFile>,
+    /// Number of the file's first record.
+    first: u64,
     /// How much of the file is used.
     used: u64,
 }
@@ -34,7 +36,7 @@ impl Wal {
         disk.create_dir(&root.join(layout::heads_dir(origin)))?;
         let (file, used) = begin(&*disk, root, (origin, first), file_bytes)?;
         let (root, origin) = (root.to_path_buf(), origin.clone());
-        Ok(Self { disk, root, origin, file_bytes, file, used })
+        Ok(Self { disk, root, origin, file_bytes, file, first, used })
     }
 
     /// Goes on in a file of which `used` bytes are valid and the rest is zero.
@@ -48,7 +50,7 @@ impl Wal {
         // Whoever made the file may have been killed before its name was durable.
         disk.sync_dir(&root.join(layout::wal_dir(origin)))?;
         let (root, origin) = (root.to_path_buf(), origin.clone());
-        Ok(Self { disk, root, origin, file_bytes, file, used })
+        Ok(Self { disk, root, origin, file_bytes, file, first, used })
     }
 
     /// Writes a batch of frames, the first of which is record `first`, and syncs it.
@@ -59,11 +61,17 @@ impl Wal {
             self.file.trim(self.used)?;
             let of = (&self.origin, first);
             (self.file, self.used) = begin(&*self.disk, &self.root, of, self.file_bytes)?;
+            self.first = first;
         }
         self.file.write_at(frames, self.used)?;
         self.file.sync()?;
         self.used = self.used.saturating_add(length);
         Ok(())
+    }
+
+    /// Number of the first record of the file that is written to.
+    pub(crate) fn first(&self) -> u64 {
+        self.first
     }
 
     /// Gives back the room that was not used.

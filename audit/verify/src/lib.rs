@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::record::AnchorRefEntry;
-use aegis_audit_chain::registry::{Registry, RegistryReader};
+use aegis_audit_chain::registry::{Registry, RegistryReader, Resume};
 use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::{Head, Origin, birth_text, layout};
 use aegis_audit_trust::Trust;
@@ -192,11 +192,28 @@ impl<'r> Run<'r> {
             let path = layout::head_file(origin, size);
             heads.extend(self.head_note(&path, size, (origin, region)));
         }
+        heads.extend(self.resume_points((origin, region)));
         let remembered = self.options.remembered.iter().filter(|head| head.origin == *origin);
         heads.extend(remembered.cloned());
         for head in heads {
             self.reached(registry, &head);
         }
+    }
+
+    /// The heads in the registry's resume points. Nothing here is believed because of them, and a wrong one is a finding.
+    fn resume_points(&mut self, (origin, region): (&Origin, &Verifier)) -> Vec<Head> {
+        let mut heads = Vec::new();
+        let dir = layout::resume_dir(origin);
+        for size in self.files(&dir, origin, layout::parse_head_name).unwrap_or_default() {
+            let path = layout::resume_file(origin, size);
+            let Some(bytes) = self.read(&path, origin) else { continue };
+            match Resume::open(std::str::from_utf8(&bytes).unwrap_or_default(), region) {
+                Ok(point) if point.size() == size => heads.push(point.head()),
+                Ok(_) => self.report.fail(Place::file(origin, &path), Flaw::Misplaced),
+                Err(why) => self.report.fail(Place::file(origin, &path), Flaw::Note(why)),
+            }
+        }
+        heads
     }
 
     /// Whether the registry still has a head that was seen elsewhere.

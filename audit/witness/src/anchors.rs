@@ -173,7 +173,7 @@ impl Anchoring {
         let AnchorConfig { dir, registry, key, newest, home, registrar, ca, known, disk, disown } =
             config;
         Self {
-            files: Files { dir, registry },
+            files: Files { dir, registry, key: key.clone() },
             key,
             newest,
             home: Asker::new(home),

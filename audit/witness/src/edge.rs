@@ -5,15 +5,18 @@
 use std::io;
 use std::path::PathBuf;
 
+use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::tree::{Frontier, growth_proof};
 use aegis_audit_chain::{Hash, Head, Origin};
-use aegis_audit_ship::{StreamReader, Wants};
+use aegis_audit_ship::{StreamReader, Wants, resumed_tree};
 
 /// Where the registry's files lie.
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
     pub(crate) dir: PathBuf,
     pub(crate) registry: Origin,
+    /// The key of its heads, and of its resume points.
+    pub(crate) key: Verifier,
 }
 
 impl Files {
@@ -31,10 +34,10 @@ impl Files {
 pub(crate) struct Edge(Frontier);
 
 impl Edge {
-    /// Reads the registry up to a size; `None` when its files do not reach that far.
+    /// Reads the registry up to a size, from the resume point before it; `None` when its files do not reach that far.
     pub(crate) fn read(files: &Files, size: u64) -> io::Result<Option<Self>> {
-        let mut edge = Self::default();
-        files.leaves((0, size), &mut |leaf| edge.0.push(leaf))?;
+        let mut edge = Self(resumed_tree(&files.dir, &files.key, size)?);
+        files.leaves((edge.size(), size), &mut |leaf| edge.0.push(leaf))?;
         Ok((edge.0.size() == size).then_some(edge))
     }
 
@@ -44,12 +47,17 @@ impl Edge {
 
     /// Proves that `head` extends this edge, and moves on to it; `None` when the files do not say so.
     pub(crate) fn grow(&mut self, files: &Files, head: &Head) -> io::Result<Option<Vec<Hash>>> {
+        if self.size() == 0 {
+            // Whoever has seen nothing is shown no proof.
+            let whole = Self::read(files, head.size)?.filter(|edge| edge.0.root() == head.root);
+            return Ok(whole.map(|edge| {
+                *self = edge;
+                Vec::new()
+            }));
+        }
         let mut newer = Vec::new();
         files.leaves((self.size(), head.size), &mut |leaf| newer.push(leaf))?;
-        let proof = match self.size() {
-            0 => Some(Vec::new()),
-            _ => growth_proof(&self.0, &newer),
-        };
+        let proof = growth_proof(&self.0, &newer);
         let mut grown = self.0.clone();
         newer.into_iter().for_each(|leaf| grown.push(leaf));
         if (grown.size(), grown.root()) != (head.size, head.root) {

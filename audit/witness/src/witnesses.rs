@@ -192,7 +192,8 @@ impl Rounds {
             (at.witness.clone(), Asker::new(Box::new(Http::new(&at.url, at.ca.clone()))))
         };
         let askers = config.witnesses.iter().map(asker).collect();
-        let files = Files { dir: config.dir.clone(), registry: config.registry.clone() };
+        let (registry, key) = (config.registry.clone(), config.region.clone());
+        let files = Files { dir: config.dir.clone(), registry, key };
         let quorum = config.quorum.take().map(|quorum| (quorum, Arc::default()));
         let (asked, refused, is_disowned) = (asked.unwrap_or(0), None, false);
         let rounds = Self { config, files, askers, quorum, asked, refused, is_disowned, standing };

@@ -34,7 +34,7 @@ impl Pruned {
 
     /// Reads a note that the region key signed.
     pub fn open(note: &str, region: &Verifier) -> Result<Self, NoteError> {
-        Self::parse(region.open(note)?).ok_or(NoteError::Malformed)
+        Self::parse(region.open_table(note)?).ok_or(NoteError::Malformed)
     }
 
     /// What a note says, whoever signed it: for reports that believe the files anyway.
@@ -44,14 +44,10 @@ impl Pruned {
     }
 
     fn text(&self) -> String {
-        let Walker { chain: Chain { origin, prev, tenants, tree }, mono_ns, clock } = &self.walker;
-        let peaks: Vec<String> = tree.peaks().iter().map(Hash::standard).collect();
-        let (size, prev, peaks) = (tree.size(), prev.leaf().standard(), peaks.join(" "));
-        let (clock, last_ts) = (clock.unwrap_or(0), self.last_ts);
-        let head =
-            format!("{TITLE}\n{origin}\n{size}\n{prev}\n{peaks}\n{mono_ns} {clock}\n{last_ts}\n");
+        let (stands, last_ts) = (self.walker.stands(), self.last_ts);
+        let head = format!("{TITLE}\n{stands}{last_ts}\n");
         let tenants: BTreeMap<&str, &Reached> =
-            tenants.iter().map(|one| (&*one.name, one)).collect();
+            self.walker.chain.tenants.iter().map(|one| (&*one.name, one)).collect();
         let line = |(name, one): (&str, &Reached)| {
             format!("{name} {} {}\n", one.next, one.last.leaf().standard())
         };
@@ -64,25 +60,40 @@ impl Pruned {
         if lines.next()? != TITLE {
             return None;
         }
+        let mut walker = Walker::standing(&mut lines)?;
+        let last_ts = lines.next()?.parse().ok()?;
+        for line in lines {
+            let (name, rest) = line.split_once(' ')?;
+            let (next, leaf) = rest.split_once(' ')?;
+            let last = Link::to(Hash::parse_standard(leaf)?);
+            walker.chain.tenants.advance((None, name), next.parse().ok()?, last);
+        }
+        let pruned = Self { walker, last_ts };
+        // One meaning has one text.
+        (pruned.size() > 0 && pruned.text() == text).then_some(pruned)
+    }
+}
+
+impl Walker {
+    /// Where it stands, but for tenants, in five lines.
+    pub(crate) fn stands(&self) -> String {
+        let Walker { chain: Chain { origin, prev, tree, .. }, mono_ns, clock } = self;
+        let peaks: Vec<String> = tree.peaks().iter().map(Hash::standard).collect();
+        let (size, prev, peaks) = (tree.size(), prev.leaf().standard(), peaks.join(" "));
+        let clock = clock.unwrap_or(0);
+        format!("{origin}\n{size}\n{prev}\n{peaks}\n{mono_ns} {clock}\n")
+    }
+
+    /// Reads these lines; whether each is in its one spelling is for the caller to see.
+    pub(crate) fn standing<'l>(lines: &mut impl Iterator<Item = &'l str>) -> Option<Self> {
         let origin = Origin::parse(lines.next()?).ok()?;
         let size = lines.next()?.parse().ok()?;
         let prev = Link::to(Hash::parse_standard(lines.next()?)?);
         let peaks = lines.next()?.split(' ').map(Hash::parse_standard).collect::<Option<_>>()?;
         let tree = Frontier::of(size, peaks)?;
         let (mono_ns, clock) = lines.next()?.split_once(' ')?;
-        let last_ts = lines.next()?.parse().ok()?;
-        let mut tenants = Tenants::default();
-        for line in lines {
-            let (name, rest) = line.split_once(' ')?;
-            let (next, leaf) = rest.split_once(' ')?;
-            let last = Link::to(Hash::parse_standard(leaf)?);
-            tenants.advance((None, name), next.parse().ok()?, last);
-        }
-        let chain = Chain { origin, prev, tenants, tree };
-        let (mono_ns, clock) = (mono_ns.parse().ok()?, Some(clock.parse().ok()?));
-        let pruned = Self { walker: Walker { chain, mono_ns, clock }, last_ts };
-        // One meaning has one text.
-        (size > 0 && pruned.text() == text).then_some(pruned)
+        let chain = Chain { origin, prev, tenants: Tenants::default(), tree };
+        Some(Self { chain, mono_ns: mono_ns.parse().ok()?, clock: Some(clock.parse().ok()?) })
     }
 }
 
@@ -94,6 +105,21 @@ mod tests {
     use crate::link::{Reading, Sequencer};
     use crate::note::SecretKey;
     use crate::record::Draft;
+
+    #[test]
+    fn a_note_with_a_line_for_each_of_many_tenants_opens_again() {
+        let origin = Origin::stream("d", "r", "gw", 1).unwrap();
+        let region = Signer::new("d/r/registry/1", SecretKey::from_seed(&[1; 32]));
+        let mut walker = Walker::new(origin);
+        walker.chain.push(Hash::ZERO, &walker.chain.due(None));
+        walker.clock = Some(1);
+        for n in 0..2_000 {
+            walker.chain.tenants.advance((None, &format!("t{n}")), 1, Link::to(Hash::ZERO));
+        }
+        let note = Pruned { walker, last_ts: 7 }.note(&region);
+        assert!(note.len() > 65_536);
+        assert_eq!(Pruned::open(&note, region.verifier()).unwrap().note(&region), note);
+    }
 
     #[test]
     fn a_walk_goes_on_behind_its_note_and_ends_at_the_same_root() {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aegis_audit_chain::frame::FRAME_OVERHEAD;
+use aegis_audit_chain::link::Walker;
 use aegis_audit_chain::note::Signer;
 use aegis_audit_chain::record::Ending;
 use aegis_audit_chain::segment::{Digest, Manifest};
@@ -23,6 +24,7 @@ use super::sealer::{Sealer, Segment};
 use super::spool::Spool;
 use super::{Shared, ShipConfig};
 use crate::pruned;
+use crate::resume;
 use crate::stream_reader::names;
 use aegis_audit_bucket::{Bucket, BucketError, Receipt};
 
@@ -188,16 +190,16 @@ impl Carrier {
 
     /// Stands where the stream was shipped to; where the disk does not say, the bucket does.
     fn resume(&self, origin: &Origin) -> Result<Sealer, ShipError> {
-        let pruned = pruned::read(&self.dir, origin, self.region.verifier());
-        let pruned = pruned.map_err(io_error("reading where a stream begins"))?;
-        let mut sealer = Sealer::new(&self.dir, origin, pruned);
+        let region = self.region.verifier();
         let cursor = self.spool.cursor(origin).map_err(io_error("reading a cursor"))?;
         let broken = |why| ShipError::Shipped { origin: origin.clone(), why };
         if let Some(note) = cursor {
-            let (manifest, hash) = Manifest::open(&note, self.region.verifier()).map_err(broken)?;
+            let (manifest, hash) = Manifest::open(&note, region).map_err(broken)?;
+            let mut sealer = Sealer::new(&self.dir, origin, self.before(origin, manifest.size)?);
             sealer.pass(&manifest, hash)?;
             return Ok(sealer);
         }
+        let mut sealer = Sealer::new(&self.dir, origin, self.before(origin, 0)?);
         let (mut size, mut previous) = (0, Hash::ZERO);
         for at in self.bucket.segments(origin)? {
             let key = layout::segment_manifest(origin, at);
@@ -218,6 +220,20 @@ impl Carrier {
             true => Err(ShipError::Gone { origin: origin.clone(), size: sealer.size() }),
             false => Ok(sealer),
         }
+    }
+
+    /// Where the log stands before its first record that is here or, of the registry, at a resume point of at most so many
+    /// records.
+    fn before(&self, origin: &Origin, most: u64) -> Result<Option<Walker>, ShipError> {
+        let region = self.region.verifier();
+        if origin.is_registry() {
+            let point = resume::newest(&self.dir, (origin, region), most);
+            let point = point.map_err(io_error("reading a resume point"))?;
+            return Ok(point.map(|point| point.walker().clone()));
+        }
+        let pruned = pruned::read(&self.dir, origin, region);
+        let pruned = pruned.map_err(io_error("reading where a stream begins"))?;
+        Ok(pruned.map(|pruned| pruned.walker))
     }
 
     /// Sends the segment that was on its way when the process before ended.

@@ -42,7 +42,7 @@ impl Ledger {
     /// Reads what is there; the journal has made sure that something is.
     pub(crate) fn open(root: &Path, origin: &Origin, region: &Verifier) -> Result<Self, ShipError> {
         let missing = || ShipError::Short { origin: origin.clone(), found: 0, signed: 1 };
-        let registry = read_registry(root, origin, region)?.ok_or_else(missing)?;
+        let (registry, _) = read_registry(root, origin, region)?.ok_or_else(missing)?;
         let mut streams = BTreeMap::new();
         for stream in registry.streams() {
             streams.insert(stream.born.origin.incarnation(), reach(stream));

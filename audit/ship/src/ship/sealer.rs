@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use aegis_audit_chain::link::{Pruned, Walker};
+use aegis_audit_chain::link::Walker;
 use aegis_audit_chain::note::Signer;
 use aegis_audit_chain::segment::{BYTES_MAX, Digest, Manifest, RECORDS_MAX};
 use aegis_audit_chain::{Hash, Origin, record};
@@ -35,9 +35,9 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
-    /// Stands before the stream's first record that is here.
-    pub(crate) fn new(root: &Path, origin: &Origin, pruned: Option<Pruned>) -> Self {
-        let walker = pruned.map_or_else(|| Walker::new(origin.clone()), |pruned| pruned.walker);
+    /// Stands before the stream's first record that is here, or at a resume point of the registry.
+    pub(crate) fn new(root: &Path, origin: &Origin, before: Option<Walker>) -> Self {
+        let walker = before.unwrap_or_else(|| Walker::new(origin.clone()));
         let reader = StreamReader::new(root, origin.clone(), walker.size());
         Self { reader, walker, previous: Hash::ZERO }
     }

@@ -16,4 +16,5 @@ mod faults;
 mod plain_chain;
 mod power;
 mod recovery;
+mod resume;
 mod support;
