@@ -66,6 +66,21 @@ pub trait DiskFile: Send {
     fn trim(&mut self, bytes: u64) -> io::Result<()>;
 }
 
+/// Writes what a file shows once more, from `since` up to the last byte that is not zero, and syncs it.
+///
+/// What a dead process wrote may be in memory only, and after a sync that failed Linux calls such pages clean: whoever reads them sees
+/// them, the next sync has nothing to do and succeeds, and a power cut takes them (Rebello et al., "Can Applications Recover from fsync
+/// Failures?", USENIX ATC 2020: "pages are always marked clean"; for the same reason PostgreSQL ends at such an error, and writes
+/// again from its log). A write makes a page dirty whatever is in it. A direct read would tell more, but not every file system has it.
+pub(crate) fn write_again(file: &mut dyn DiskFile, (shown, since): (&[u8], u64)) -> io::Result<()> {
+    let since = usize::try_from(since).unwrap_or(usize::MAX);
+    let end = shown.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
+    if let Some(again) = shown.get(since..end).filter(|again| !again.is_empty()) {
+        file.write_at(again, u64::try_from(since).unwrap_or(u64::MAX))?;
+    }
+    file.sync()
+}
+
 /// The disk itself.
 #[derive(Clone, Copy, Debug)]
 pub struct RealDisk;

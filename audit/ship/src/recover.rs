@@ -1,7 +1,7 @@
 //! What an earlier life of this process left behind: how far its stream reaches, and what it never finished.
 //!
-//! Not here: putting that on record (`open`). Invariant: nothing is changed but the unused room after the last byte; a
-//! stream that is not what was anchored is never taken for a crash.
+//! Not here: putting that on record (`open`). Invariant: nothing is changed but the unused room after the last byte; what is found
+//! is on the device before anyone signs for it; a stream that is not what was anchored is never taken for a crash.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ use aegis_audit_chain::{Origin, layout};
 use aegis_domain::Effect;
 
 use crate::JournalError;
-use crate::disk::Disk;
+use crate::disk::{Disk, write_again};
 use crate::error::io_error;
 use crate::pruned;
 use crate::stream_reader::wal_firsts;
@@ -85,18 +85,23 @@ fn scan(
     let mut walker = pruned.map_or_else(|| Walker::new(origin.clone()), |pruned| pruned.walker);
     let begins = walker.size();
     let mut anchors = stream.anchors.iter().peekable();
+    // Anchored was what a sync had answered for.
+    let anchored = stream.anchors.last().map_or(0, |anchor| anchor.size);
     let (mut forked, mut torn) = (false, None);
     let firsts = wal_firsts(root, origin).map_err(io_error("listing a stream"))?;
     for first in firsts.into_iter().filter(|first| *first >= begins) {
         let path = root.join(layout::wal_file(origin, first));
         let bytes = fs::read(&path).map_err(io_error("reading a stream"))?;
-        let mut used = 0;
+        let (mut used, mut since) = (0, 0);
         let end = walk_file(&mut walker, (first, &bytes), &mut |before, step| {
             while anchors.next_if(|anchor| anchor.size < before.size()).is_some() {}
             if let Some(anchor) = anchors.next_if(|anchor| anchor.size == before.size()) {
                 forked |= anchor.root != before.head().root;
             }
             used = step.end;
+            if step.head.seq < anchored {
+                since = step.end;
+            }
             follow(open, origin, (step.head.seq, step.record));
         });
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -105,13 +110,12 @@ fn scan(
             used = tail.offset.saturating_add(tail.bytes);
             torn = Some(tail);
         }
-        // A dead process may have left bytes that only memory holds; what is signed for must be on the device. A file whose
-        // whole rest is zero gives the room back; nothing that was ever written is cut.
+        // What is signed for must be on the device. A file whose whole rest is zero gives the room back; nothing that was ever
+        // written is cut.
         let mut file = disk.reopen(&path).map_err(io_error("reopening a stream"))?;
+        write_again(&mut *file, (&bytes, since)).map_err(io_error("writing a stream again"))?;
         if used > 0 && used < length && (whole || torn.is_some()) {
             file.trim(used).map_err(io_error("trimming a stream"))?;
-        } else {
-            file.sync().map_err(io_error("syncing a stream"))?;
         }
         if !whole {
             break;

@@ -18,7 +18,7 @@ use aegis_audit_chain::registry::{
 use aegis_audit_chain::{Head, Origin, birth_note, frame, layout};
 
 use crate::JournalError;
-use crate::disk::Disk;
+use crate::disk::{Disk, write_again};
 use crate::error::io_error;
 use crate::journal::WallClock;
 use crate::newest::NewestHead;
@@ -118,14 +118,14 @@ impl RegistryLog {
         let ((file, used), last) = (registry.end(), registry.last_file());
         let (disk, file_bytes) = (Arc::clone(&setup.disk), setup.file_bytes());
         let torn = registry.unsigned();
+        for first in torn.iter().map(|tail| tail.file).chain([file]) {
+            settle(&*disk, &setup.root.join(layout::wal_file(origin, first)))
+                .map_err(io_error("writing the end of the registry again"))?;
+        }
         if torn.is_empty() && last == file && files <= READ_FILES_MAX {
             let wal = Wal::reopen(disk, setup.root, (origin, file, used), file_bytes)
                 .map_err(io_error("reopening the registry"))?;
             return Ok(Self::new(wal, (sequencer, Some(registry)), &setup));
-        }
-        for tail in torn {
-            settle(&*disk, &setup.root.join(layout::wal_file(origin, tail.file)))
-                .map_err(io_error("syncing the registry's torn tail"))?;
         }
         // Nothing in a file that begins at `size` is signed; it gives up its name to the one that goes on.
         if last == size {
@@ -294,9 +294,10 @@ fn newest_note(
     Head::open(&note, region).map(Some).map_err(|_| JournalError::RegistryRolledBack)
 }
 
-/// Brings to the device what a process may have written and not synced, before anything is signed that speaks of it.
+/// Brings to the device what a process may have written and not synced, before anything is signed that speaks of it. Nothing tells
+/// from when on that is so, and a file is small.
 fn settle(disk: &dyn Disk, path: &Path) -> io::Result<()> {
-    disk.reopen(path)?.sync()
+    write_again(&mut *disk.reopen(path)?, (&fs::read(path)?, 0))
 }
 
 /// Takes its name from a file in which nothing is signed.

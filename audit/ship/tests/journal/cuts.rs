@@ -15,7 +15,7 @@ use aegis_audit_chain::{Hash, Head, Origin};
 use aegis_audit_ship::{Journal, JournalConfig, StreamReader, Tail, Wants};
 use aegis_audit_verify::{Flaw, Report, Verdict};
 
-use crate::power::{Deed, Dice, Fate, Image, Op, Power, Tears};
+use crate::power::{Deed, Dice, Failing, Fate, Image, Op, Power, Tears};
 use crate::support::{config, decision, outcome, region_key, verify, verify_with};
 
 const REGISTRY: &str = "aegis.example/eu-west-1/registry.gw-1/1";
@@ -91,7 +91,7 @@ impl World {
         let opened = Journal::open(settings);
         let journal = match opened {
             Ok((journal, _)) => journal,
-            Err(error) => return assert!(self.power.is_dead(), "it does not open: {error:?}"),
+            Err(error) => return assert!(self.is_over(), "it does not open: {error:?}"),
         };
         for batch in 0..course.batches {
             if course.rests && batch == course.batches / 2 {
@@ -101,11 +101,16 @@ impl World {
         }
         if course.ends {
             let closed = journal.close();
-            assert!(closed.is_ok() || self.power.is_dead(), "{closed:?}");
+            assert!(closed.is_ok() || self.is_over(), "{closed:?}");
         } else {
             self.power.dies_after(0, Tears::No);
         }
         drop(journal);
+    }
+
+    /// Whether something happened that ends a life.
+    fn is_over(&self) -> bool {
+        self.power.is_dead() || self.power.has_failed()
     }
 
     /// Some records at once, and then what is known to be promised.
@@ -116,7 +121,7 @@ impl World {
         let pending: Vec<_> = calls.into_iter().map(|n| (n, place(n))).collect();
         for (n, pending) in pending {
             let Ok(sealed) = pending.and_then(|pending| pending.durable_blocking()) else {
-                return assert!(self.power.is_dead());
+                return assert!(self.is_over());
             };
             let place = sealed.position();
             let what = (place.origin.incarnation(), place.seq, place.leaf);
@@ -311,6 +316,61 @@ fn a_process_killed_at_any_operation_leaves_nothing_that_a_later_power_cut_makes
         }
     }
     assert!(whole > 60, "{whole}");
+}
+
+/// Lets each sync of a life fail, alone or with all after it, then lets the next life find what that left, and cuts the power while
+/// it does or after; hands out how many cuts were tried, and what was wrong first.
+fn fail_everywhere(forgets: Option<&'static str>) -> (usize, Result<(), String>) {
+    let (mut dice, mut tried) = (Dice(5), 0);
+    let lives = |failure: Option<(usize, Failing, Fate)>, dice: &mut Dice| {
+        let mut world = World::begin(Image::default(), Promises::default(), honest);
+        forgets.into_iter().for_each(|part| world.power.forgets(part));
+        if let Some((nth, failing, fate)) = failure {
+            world.power.fails_after(nth, failing, fate);
+        }
+        world.live(Course { batches: 4, rests: false, ends: true }, dice);
+        let found = world.power.done();
+        world.power.lives_again();
+        world.live(Course { batches: 1, rests: false, ends: true }, dice);
+        (world, found)
+    };
+    let whole = lives(None, &mut dice).1;
+    for nth in 0..whole {
+        let torn = Fate::Some(Dice(nth as u64));
+        for (failing, fate) in [(Failing::One, Fate::Nothing), (Failing::All, torn)] {
+            let (world, found) = lives(Some((nth, failing, fate.clone())), &mut dice);
+            if !world.power.has_failed() {
+                // Nothing was synced any more.
+                continue;
+            }
+            for cut in fates(&mut dice, 1) {
+                let done = found + dice.roll(world.power.done() - found + 1);
+                let image = world.power.cut(done, cut);
+                if let Err(why) = holds(&image, &world.promises.by(done)) {
+                    let what =
+                        format!("sync {nth} failed ({failing:?}, {fate:?}), cut after {done}");
+                    return (tried, Err(format!("{what}: {why}")));
+                }
+                tried += 1;
+            }
+        }
+    }
+    (tried, Ok(()))
+}
+
+#[test]
+fn what_a_failed_sync_left_in_memory_alone_is_written_again_before_it_is_signed_for() {
+    let (tried, result) = fail_everywhere(None);
+    result.unwrap();
+    assert!(tried > 200, "{tried}");
+}
+
+#[test]
+fn a_recovery_that_believes_what_memory_shows_is_found_out() {
+    for part in ["streams/gw-1/", "registry.gw-1/1/wal/"] {
+        let (_, result) = fail_everywhere(Some(part));
+        assert!(result.is_err(), "{part} is not written again, and nothing was missed");
+    }
 }
 
 fn is_synced(op: &Op, part: &str) -> bool {

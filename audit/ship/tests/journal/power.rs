@@ -1,10 +1,11 @@
 //! A disk whose power can fail: it writes into a real directory, where the journal reads, and notes every operation, so that
-//! what a platter may hold after any of them can be built elsewhere.
+//! what a platter may hold after any of them can be built elsewhere. A sync of it can fail, as Linux lets it: what was to be written is
+//! still shown, is called clean, and gets to the platter only if somebody writes it again.
 //!
 //! Not here: what is written, and what must be left of it (`cuts`). Invariant: what a sync answered for is in every image; of
 //! what came after, any part may be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use aegis_audit_ship::{Disk, DiskFile};
 
-/// What a device writes at once, or not at all.
+/// What a device writes at once, or not at all. Also what is dirty or clean: the kernel's pages are larger, and take more along.
 const SECTOR_BYTES: usize = 512;
 
 /// Chance that comes out the same for the same seed (splitmix64).
@@ -46,6 +47,8 @@ pub(crate) enum Op {
     Write(usize, u64, Vec<u8>),
     /// The name is that by which the file was opened.
     Sync(usize, PathBuf),
+    /// What got there all the same.
+    SyncFailed(usize, Fate),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +105,52 @@ struct Platter {
     synced: Vec<u8>,
     /// Lengths and writes since.
     unsynced: Vec<Op>,
+    /// What a process sees.
+    shown: Vec<u8>,
+    /// Sectors that are called clean and were never written.
+    lost: BTreeSet<usize>,
 }
 
 impl Platter {
+    fn holding(synced: Vec<u8>) -> Self {
+        Self { shown: synced.clone(), synced, ..Self::default() }
+    }
+
+    fn take(&mut self, op: &Op) {
+        reach(op, &mut self.shown);
+        self.unsynced.push(op.clone());
+        let Op::Write(file, at, data) = op else { return };
+        for (at, part) in sectors(usize::try_from(*at).unwrap(), data) {
+            let sector = at / SECTOR_BYTES;
+            // Whoever writes a part of it writes what it shows.
+            if self.lost.remove(&sector) && part.len() < SECTOR_BYTES {
+                let from = sector * SECTOR_BYTES;
+                let to = self.shown.len().min(from + SECTOR_BYTES);
+                let whole = self.shown[from..to].to_vec();
+                self.unsynced.push(Op::Write(*file, from as u64, whole));
+            }
+        }
+    }
+
+    fn sync(&mut self) {
+        self.synced = self.seen();
+        self.unsynced.clear();
+    }
+
+    fn fail(&mut self, fate: &Fate) {
+        self.synced = self.torn(&mut fate.clone());
+        // A file's length is kept elsewhere.
+        let (lengths, writes) = std::mem::take(&mut self.unsynced)
+            .into_iter()
+            .partition(|op| matches!(op, Op::Length(..)));
+        self.unsynced = lengths;
+        for write in writes {
+            let Op::Write(_, at, data) = write else { continue };
+            let parts = sectors(usize::try_from(at).unwrap(), &data);
+            self.lost.extend(parts.iter().map(|(at, _)| at / SECTOR_BYTES));
+        }
+    }
+
     fn seen(&self) -> Vec<u8> {
         let mut bytes = self.synced.clone();
         self.unsynced.iter().for_each(|op| reach(op, &mut bytes));
@@ -183,9 +229,8 @@ struct State {
 
 impl State {
     fn of(image: &Image) -> Self {
-        let platter = |(file, synced): (&usize, &Vec<u8>)| {
-            (*file, Platter { synced: synced.clone(), unsynced: Vec::new() })
-        };
+        let platter =
+            |(file, synced): (&usize, &Vec<u8>)| (*file, Platter::holding(synced.clone()));
         Self {
             names: image.names.clone(),
             durable: image.names.clone(),
@@ -212,12 +257,10 @@ impl State {
                 }
             }
             Op::Length(file, _) | Op::Write(file, ..) => {
-                self.files.get_mut(file).unwrap().unsynced.push(op.clone());
+                self.files.get_mut(file).unwrap().take(op);
             }
-            Op::Sync(file, _) => {
-                let platter = self.files.get_mut(file).unwrap();
-                *platter = Platter { synced: platter.seen(), unsynced: Vec::new() };
-            }
+            Op::Sync(file, _) => self.files.get_mut(file).unwrap().sync(),
+            Op::SyncFailed(file, fate) => self.files.get_mut(file).unwrap().fail(fate),
         }
     }
 
@@ -265,6 +308,14 @@ pub(crate) enum Tears {
     No,
 }
 
+/// Which syncs fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failing {
+    One,
+    /// All of this process.
+    All,
+}
+
 /// What was done, in order.
 struct Log {
     begun: Image,
@@ -277,6 +328,11 @@ struct Log {
     dies_at: usize,
     /// Whether it dies in the middle of its last operation, if that is a write.
     tears: bool,
+    /// A sync fails when so much was done, and this gets there all the same.
+    fails: Option<(usize, Failing, Fate)>,
+    has_failed: bool,
+    /// Part of the names of files in which nothing is written that they show already: a mistake to be found.
+    forgets: Option<&'static str>,
 }
 
 /// One device, however many processes write to it.
@@ -298,7 +354,9 @@ impl Power {
         let names = begun.names.iter().filter_map(numbers).collect();
         let next = begun.files.keys().next_back().map_or(0, |last| last + 1);
         let (ops, late) = (Vec::new(), Vec::new());
-        let log = Log { begun, ops, late, names, next, dies_at: usize::MAX, tears: true };
+        let (dies_at, tears) = (usize::MAX, true);
+        let (fails, has_failed, forgets) = (None, false, None);
+        let log = Log { begun, ops, late, names, next, dies_at, tears, fails, has_failed, forgets };
         Self { root: root.to_path_buf(), log: Arc::new(Mutex::new(log)), deed }
     }
 
@@ -318,9 +376,26 @@ impl Power {
         log.tears = tears == Tears::Yes;
     }
 
-    /// The next process begins, on what the one before it wrote.
+    /// Lets a sync fail after so many operations more.
+    pub(crate) fn fails_after(&self, more: usize, failing: Failing, fate: Fate) {
+        let mut log = self.log.lock().unwrap();
+        log.fails = Some((log.ops.len() + more, failing, fate));
+    }
+
+    /// Never writes again what such a file shows already.
+    pub(crate) fn forgets(&self, part: &'static str) {
+        self.log.lock().unwrap().forgets = Some(part);
+    }
+
+    /// The next process begins, on what the one before it wrote; the disk is well again.
     pub(crate) fn lives_again(&self) {
-        self.log.lock().unwrap().dies_at = usize::MAX;
+        let mut log = self.log.lock().unwrap();
+        (log.dies_at, log.fails) = (usize::MAX, None);
+    }
+
+    /// Whether a sync has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.log.lock().unwrap().has_failed
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -355,6 +430,17 @@ impl Log {
         if self.ops.len() >= self.dies_at { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 
+    /// What this sync leaves, if it fails.
+    fn failure(&mut self) -> Option<Fate> {
+        let (at, failing, fate) = self.fails.take()?;
+        let is_due = self.ops.len() >= at;
+        if !is_due || failing == Failing::All {
+            self.fails = Some((at, failing, fate.clone()));
+        }
+        self.has_failed |= is_due;
+        is_due.then_some(fate)
+    }
+
     fn note(&mut self, op: Op, deed: fn(&Op) -> Deed) {
         match &op {
             Op::Create(path, file) => drop(self.names.insert(path.clone(), *file)),
@@ -364,7 +450,11 @@ impl Log {
                 self.names.insert(to.clone(), file);
             }
             Op::Write(..) => self.ops.append(&mut self.late),
-            Op::MakeDir(_) | Op::SyncDir(_) | Op::Length(..) | Op::Sync(..) => {}
+            Op::MakeDir(_)
+            | Op::SyncDir(_)
+            | Op::Length(..)
+            | Op::Sync(..)
+            | Op::SyncFailed(..) => {}
         }
         match deed(&op) {
             Deed::Done => self.ops.push(op),
@@ -386,7 +476,7 @@ impl Disk for Power {
         let name = self.below(path);
         let mut log = self.log.lock().unwrap();
         log.lives()?;
-        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
         file.set_len(bytes)?;
         let number = log.next;
         log.next += 1;
@@ -400,7 +490,8 @@ impl Disk for Power {
         let name = self.below(path);
         let log = self.log.lock().unwrap();
         log.lives()?;
-        let (file, number) = (OpenOptions::new().write(true).open(path)?, log.names[&name]);
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let number = log.names[&name];
         drop(log);
         Ok(Box::new(PowerFile { power: self.clone(), file, number, name }))
     }
@@ -431,6 +522,12 @@ impl DiskFile for PowerFile {
         let (power, number) = (self.power.clone(), self.number);
         let mut log = power.log.lock().unwrap();
         log.lives()?;
+        if log.forgets.is_some_and(|part| self.name.to_string_lossy().contains(part)) {
+            let mut shown = vec![0; bytes.len()];
+            if self.file.read_exact_at(&mut shown, offset).is_ok() && shown == bytes {
+                return Ok(());
+            }
+        }
         let is_last = log.tears && log.ops.len() + 1 == log.dies_at;
         let bytes = if is_last { &bytes[..bytes.len() / 2] } else { bytes };
         self.file.write_all_at(bytes, offset)?;
@@ -440,6 +537,13 @@ impl DiskFile for PowerFile {
 
     /// No real sync: the machine that runs the test keeps its power.
     fn sync(&mut self) -> io::Result<()> {
+        let mut log = self.power.log.lock().unwrap();
+        log.lives()?;
+        if let Some(fate) = log.failure() {
+            log.note(Op::SyncFailed(self.number, fate), self.power.deed);
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        drop(log);
         self.power.act(Op::Sync(self.number, self.name.clone()), || Ok(()))
     }
 
