@@ -5,7 +5,8 @@
 //! would stay a day ahead after the clock was set right. Of an even number the earlier of the middle two counts, because time
 //! that was missed is made up for and time that was skipped is not.
 //! Not here: what the time is for (`ledger`). Invariant: as long as too few clocks are known there is no time, and nothing is
-//! written; a voter of a version before this one, which cannot be asked, is not waited for.
+//! written; a voter of a version before this one, which cannot be asked, is not waited for. That it is of one is in the ledger,
+//! or it says so itself while without a time nothing can be written there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,7 +35,11 @@ const COUNTS_FOR: Duration = Duration::from_secs(30);
 
 /// What the other voters' clocks said last.
 #[derive(Debug, Default)]
-pub(crate) struct Clocks(Mutex<BTreeMap<u64, Heard>>);
+pub(crate) struct Clocks {
+    heard: Mutex<BTreeMap<u64, Heard>>,
+    /// When voters last said of themselves that they cannot be asked.
+    silent: Mutex<BTreeMap<u64, Instant>>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Heard {
@@ -66,7 +71,32 @@ impl Clocks {
     fn note(&self, voter: u64, said: Timestamp, asked: Instant) {
         let under_way = asked.elapsed().checked_div(2).unwrap_or_default();
         let heard = Heard { said: later(said, under_way), at: Instant::now() };
-        self.0.lock().insert(voter, heard);
+        self.silent.lock().remove(&voter);
+        self.heard.lock().insert(voter, heard);
+    }
+
+    /// A voter wants the ledger to know what it can read; it says so again until it does. What it said counts as long as what a
+    /// clock said, because the ledger may come to know better elsewhere.
+    pub(crate) fn note_level(&self, voter: u64, level: u32) {
+        let mut silent = self.silent.lock();
+        if level >= TELLS_TIME {
+            silent.remove(&voter);
+        } else {
+            self.heard.lock().remove(&voter);
+            silent.insert(voter, Instant::now());
+        }
+    }
+
+    /// Takes those who said that they cannot tell for silent.
+    fn without_silent(&self, mut tellers: Tellers) -> Tellers {
+        let silent = self.silent.lock();
+        let counts = silent.iter().filter(|(_, at)| at.elapsed() <= COUNTS_FOR);
+        for (voter, _) in counts {
+            if tellers.tell.remove(voter) {
+                tellers.silent.insert(*voter);
+            }
+        }
+        tellers
     }
 
     /// What each of them says now, as far as it is known.
@@ -75,7 +105,7 @@ impl Clocks {
         own: (u64, Timestamp),
         tellers: &Tellers,
     ) -> BTreeMap<u64, Timestamp> {
-        let heard = self.0.lock();
+        let heard = self.heard.lock();
         let of = |id: &u64| {
             let Heard { said, at } = heard.get(id).filter(|it| it.at.elapsed() <= COUNTS_FOR)?;
             Some((*id, later(*said, at.elapsed())))
@@ -128,11 +158,11 @@ pub(crate) async fn compare(own: u64, peers: Peers, shared: Arc<Shared>) {
 impl Shared {
     /// The region's time, by this voter's clock and what it heard of the others'.
     pub(crate) fn time(&self, own: u64) -> Option<Timestamp> {
-        self.clocks().agreed((own, now()), &self.tellers())
+        self.clocks().agreed((own, now()), &self.counted())
     }
 
     pub(crate) fn clocks_ahead_ms(&self, own: u64) -> BTreeMap<u64, i64> {
-        let (own, tellers) = ((own, now()), self.tellers());
+        let (own, tellers) = ((own, now()), self.counted());
         let Some(agreed) = self.clocks().agreed(own, &tellers) else { return BTreeMap::new() };
         let ms = |at: Timestamp| i64::try_from(at.unix_ms()).unwrap_or(i64::MAX);
         let ahead = |at: Timestamp| ms(at).saturating_sub(ms(agreed));
@@ -146,6 +176,12 @@ impl Shared {
         tellers.silent.is_empty() && tellers.tell.len() > 2
     }
 
+    /// Whose clocks count. Who says that it cannot be asked is asked all the same, in case it was of a version since.
+    fn counted(&self) -> Tellers {
+        self.clocks().without_silent(self.tellers())
+    }
+
+    /// As the ledger knows them.
     fn tellers(&self) -> Tellers {
         let state = self.read();
         let voters = state.ledger.voters();
@@ -195,6 +231,29 @@ mod tests {
         assert_eq!(agreed(900, &[], tellers(&[1], &[2, 3])), Some(900), "nobody can be asked");
         assert_eq!(agreed(900, &[], tellers(&[1, 4, 5], &[2, 3])), Some(900));
         assert_eq!(agreed(900, &[(9, 1)], tellers(&[1, 2, 3], &[])), None, "9 is no voter");
+    }
+
+    /// Of three one is away for longer than its clock counts, and another comes back as a version that knows no such question:
+    /// without a time it cannot have the ledger know that.
+    #[tokio::test(start_paused = true)]
+    async fn a_voter_that_says_it_cannot_be_asked_is_not_waited_for() {
+        let (clocks, tellers) = (heard(&[(2, 100), (3, 101)]), tellers(&[1, 2, 3], &[]));
+        let agreed =
+            |clocks: &Clocks| clocks.agreed((1, at(900)), &clocks.without_silent(tellers.clone()));
+        tokio::time::advance(COUNTS_FOR + Duration::from_secs(1)).await;
+        assert_eq!(agreed(&clocks), None);
+        clocks.note_level(2, TELLS_TIME);
+        assert_eq!(agreed(&clocks), None, "who can be asked has to be");
+        clocks.note_level(2, TELLS_TIME - 1);
+        assert_eq!(agreed(&clocks), Some(at(900)), "as once the ledger knows it");
+        clocks.note(3, at(50), Instant::now());
+        assert_eq!(agreed(&clocks), Some(at(50)), "whoever tells counts as ever");
+        clocks.note(2, at(70), Instant::now());
+        assert_eq!(agreed(&clocks), Some(at(70)), "and so does one that tells again");
+        clocks.note_level(2, TELLS_TIME - 1);
+        assert_eq!(agreed(&clocks), Some(at(50)), "what it said before is no clock of its own");
+        tokio::time::advance(COUNTS_FOR + Duration::from_secs(1)).await;
+        assert_eq!(agreed(&clocks), None, "it says so no more");
     }
 
     #[tokio::test(start_paused = true)]

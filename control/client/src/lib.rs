@@ -54,6 +54,8 @@ pub struct Answer {
     pub etag: Option<String>,
     /// What the next DPoP proof must carry.
     pub nonce: Option<String>,
+    /// Whether it holds all that was acknowledged before it was asked for (`agreed`), where that is said.
+    pub read: Option<String>,
     pub body: Value,
 }
 
@@ -265,14 +267,14 @@ fn read(url: &str, answer: Response<ureq::Body>) -> Result<Answer, ClientError> 
     let status = answer.status().as_u16();
     let header =
         |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let (etag, nonce) = (header("etag"), header("dpop-nonce"));
+    let (etag, nonce, read) = (header("etag"), header("dpop-nonce"), header("aegis-read"));
     let mut bytes = Vec::new();
     let mut body = answer.into_body().into_reader().take(ANSWER_BYTES_MAX);
     let not_json = || ClientError::NotJson { url: url.to_owned() };
     body.read_to_end(&mut bytes).map_err(|_| not_json())?;
     let body: Value = serde_json::from_slice(&bytes).map_err(|_| not_json())?;
     if (200..300).contains(&status) {
-        return Ok(Answer { status, etag, nonce, body });
+        return Ok(Answer { status, etag, nonce, read, body });
     }
     let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
     let kind = text("type").and_then(|kind| kind.rsplit('/').next().map(str::to_owned));

@@ -15,7 +15,7 @@ use aegis_control_messages::problem::Problem;
 use aegis_control_messages::read::{Asked, tenant};
 use aegis_control_messages::{clock, shapes};
 use aegis_domain::ToolName;
-use aegis_registry::{Action, Change, Defined, Definition, DefinitionText, Part};
+use aegis_registry::{Action, Change, Defined, Definition, DefinitionText, Part, Refusal};
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -137,8 +137,13 @@ fn trusted(
     if becomes_entrusted || before.as_ref().is_some_and(is_entrusted) {
         return Err(unpermitted.into());
     }
-    // Somebody may entrust it meanwhile, or define what is not there yet.
-    Ok(asked.seen().or_else(|| Some(before.map_or(0, |it| it.changed))))
+    // Somebody may entrust it meanwhile, or define what is not there yet; and of what the sender saw and this voter has not
+    // heard of, it cannot say what it is trusted with.
+    let known = before.map_or(0, |it| it.changed);
+    match asked.seen() {
+        Some(seen) if seen > known => Err(Problem::Refused(Refusal::Changed)),
+        seen => Ok(Some(seen.unwrap_or(known))),
+    }
 }
 
 async fn propose(
@@ -204,3 +209,6 @@ fn tool(of: &str, name: &str) -> Result<Defined, Problem> {
 fn limits(of: &str) -> Result<Defined, Problem> {
     Ok(Defined { tenant: tenant(of)?, part: Part::Limits })
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::reads::Known;
 use crate::page::Page;
 use crate::problem::Problem;
 use crate::read::Asked;
@@ -128,7 +129,7 @@ pub(super) async fn list(
 ) -> Answer {
     let Wanted { tenant, standing, limit, cursor } = page::query(wanted)?;
     let page: Page<ApprovalKey> = Page::read(limit, cursor.as_deref())?;
-    let now = clock::now();
+    let (known, now) = (Known::of(&control).await, clock::now());
     let ledger = control.node.ledger();
     let is_wanted = |(key, approval): &(&ApprovalKey, &Approval)| {
         who.sees(Some(&key.tenant))
@@ -138,11 +139,13 @@ pub(super) async fn list(
     let all = ledger.approvals().iter(page.after.as_ref()).filter(is_wanted);
     let (approvals, next) = page.cut(all, |(key, _)| (*key).clone());
     let approvals: Vec<_> = approvals.into_iter().map(|(key, it)| shape(key, it, now)).collect();
-    Ok(shapes::answer(StatusCode::OK, json!({ "approvals": approvals, "next": next })))
+    let body = json!({ "approvals": approvals, "next": next });
+    known.mark(Ok(shapes::answer(StatusCode::OK, body)))
 }
 
 pub(super) async fn show(State(control): Shared, Path(path): Path<(String, String)>) -> Answer {
-    told(StatusCode::OK, &control, &key(path)?)
+    let (key, known) = (key(path)?, Known::of(&control).await);
+    known.mark(told(StatusCode::OK, &control, &key))
 }
 
 /// A call waits for a person.

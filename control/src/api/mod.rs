@@ -11,6 +11,7 @@ mod guard;
 mod keys;
 mod pointer;
 mod policies;
+mod reads;
 mod residency;
 mod revocations;
 mod sessions;

@@ -4,6 +4,8 @@
 //! was seen, and who was too late is told what the pointer is; nothing that is enforced stops being enforced but by
 //! `downgrade` or by going back to what decided before.
 
+use std::cmp::Ordering;
+
 use aegis_ledger::{Choice, Line, LineKey, Pointer, ReleaseAct, ReleaseRefusal, Rollout};
 use aegis_policy_rollout::{Limit, Observed, Progress, Stage};
 use axum::Extension;
@@ -14,6 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::policies::{Answer, Shared, line, told};
+use super::reads::Known;
 use crate::problem::Problem;
 use crate::read::Asked;
 use crate::rollouts::Watched;
@@ -48,11 +51,16 @@ fn seen(control: &Control, key: &LineKey, asked: &Asked) -> Result<u64, Problem>
     if !asked.headers.contains_key(IF_MATCH) {
         return Err(Problem::NoIfMatch);
     }
-    let now = || Ok(current(control, key)?.0.map_or(0, |pointer| pointer.epoch));
+    let now = || Ok(epoch(current(control, key)?.0.as_ref()));
     asked.seen().map_or_else(now, Ok)
 }
 
-/// What is known of a line's pointer; before the first, its epoch is zero.
+/// Before the first pointer it is zero.
+fn epoch(pointer: Option<&Pointer>) -> u64 {
+    pointer.map_or(0, |pointer| pointer.epoch)
+}
+
+/// What is known of a line's pointer.
 fn current(control: &Control, key: &LineKey) -> Result<(Option<Pointer>, Vec<u32>), Problem> {
     let ledger = control.node().ledger();
     let line: &Line = ledger.releases().line(key).ok_or(Problem::NotFound)?;
@@ -61,7 +69,7 @@ fn current(control: &Control, key: &LineKey) -> Result<(Option<Pointer>, Vec<u32
 
 async fn shape(control: &Control, key: &LineKey) -> Result<(u64, Value), Problem> {
     let (pointer, past) = current(control, key)?;
-    let epoch = pointer.as_ref().map_or(0, |pointer| pointer.epoch);
+    let epoch = epoch(pointer.as_ref());
     let observed = match pointer.as_ref().and_then(|pointer| Watched::of(key, pointer)) {
         Some(watched) => control.observations.observed(&watched).await,
         None => None,
@@ -106,8 +114,9 @@ fn rollout_shape(rollout: &Rollout, observed: Option<Observed>) -> Value {
 }
 
 pub(super) async fn show(State(control): Shared, Path(path): Path<(String, String)>) -> Answer {
-    let (epoch, value) = shape(&control, &line(path)?).await?;
-    Ok(shapes::tagged(StatusCode::OK, epoch, value))
+    let (line, known) = (line(path)?, Known::of(&control).await);
+    let shown = shape(&control, &line).await;
+    known.mark(shown.map(|(epoch, value)| shapes::tagged(StatusCode::OK, epoch, value)))
 }
 
 /// Proposes, and answers with the pointer as it is then; who lost hears against what.
@@ -144,12 +153,27 @@ fn line_of(act: &ReleaseAct) -> Option<&LineKey> {
     }
 }
 
-/// Refuses a version that stops enforcing something that the active one enforces.
-async fn keeps_enforcing(control: &Control, key: &LineKey, to: u32) -> Result<(), Problem> {
-    let Some(pointer) = current(control, key)?.0 else { return Ok(()) };
-    if pointer.choice.active == to {
-        return Ok(());
+/// Refuses a version that stops enforcing something that the one which its sender saw active enforces. The ledger takes the
+/// command at that epoch alone, so at any other it is held against nothing: an earlier one is refused there, and of a later
+/// one this voter must hear first.
+async fn keeps_enforcing(
+    control: &Control,
+    key: &LineKey,
+    (seen, to): (u64, u32),
+) -> Result<(), Problem> {
+    let mut pointer = current(control, key)?.0;
+    if epoch(pointer.as_ref()) < seen {
+        control.node.catch_up().await?;
+        pointer = current(control, key)?.0;
     }
+    match epoch(pointer.as_ref()).cmp(&seen) {
+        Ordering::Less => return Err(Problem::Moved(Box::new(shape(control, key).await?.1))),
+        Ordering::Greater => return Ok(()),
+        Ordering::Equal => {}
+    }
+    let Some(pointer) = pointer.filter(|pointer| pointer.choice.active != to) else {
+        return Ok(());
+    };
     let mut changes = control.changes(key, (pointer.choice.active, to)).await?;
     changes.retain(|change| change.downgrade);
     if changes.is_empty() { Ok(()) } else { Err(Problem::Downgrade(Box::new(told(&changes)))) }
@@ -163,7 +187,7 @@ pub(super) async fn activate(
 ) -> Answer {
     let (line, Activation { active, shadow }) = (line(path)?, asked.json()?);
     let seen = seen(&control, &line, &asked)?;
-    keeps_enforcing(&control, &line, active).await?;
+    keeps_enforcing(&control, &line, (seen, active)).await?;
     let choice = Choice { active, shadow };
     turn(&control, &who, &asked, ReleaseAct::Activate { line, seen, choice }).await
 }
@@ -189,7 +213,7 @@ pub(super) async fn start(
 ) -> Answer {
     let (line, Start { candidate, stages }) = (line(path)?, asked.json()?);
     let seen = seen(&control, &line, &asked)?;
-    keeps_enforcing(&control, &line, candidate).await?;
+    keeps_enforcing(&control, &line, (seen, candidate)).await?;
     turn(&control, &who, &asked, ReleaseAct::Start { line, seen, candidate, stages }).await
 }
 

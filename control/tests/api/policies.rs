@@ -249,6 +249,24 @@ fn what_is_enforced_stops_being_enforced_by_a_route_of_its_own_only() {
     node.activate(1);
 }
 
+/// A command counts at the epoch that its sender saw, and may be held against the pointer of that epoch alone.
+#[test]
+fn a_version_is_held_against_the_pointer_that_was_seen_and_no_other() {
+    let node = Node::start();
+    node.pushed(2);
+    node.push(&policy(100, "shadow"), None).unwrap();
+    node.activate(1);
+    for (seen, wish) in [("\"2\"", 2), ("\"2\"", 3), ("\"0\"", 3)] {
+        let (status, told) =
+            problem(node.turn(("put", "pointer"), Some(seen), json!({ "active": wish })));
+        assert_eq!((status, &told["pointer"]["epoch"]), (412, &json!(1)), "{seen} {wish} {told}");
+    }
+    let stages = json!([{ "share": "100%" }]);
+    let start = json!({ "candidate": 3, "stages": stages });
+    let late = node.turn(("post", "rollout"), Some("\"2\""), start);
+    assert_eq!(refusal(late), (412, "changed".into()));
+}
+
 #[test]
 fn a_diff_says_what_changes_and_which_way() {
     let node = Node::start();

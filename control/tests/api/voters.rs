@@ -221,6 +221,35 @@ fn a_rollout_goes_on_when_its_leader_is_gone_in_the_middle_of_a_stage() {
     );
 }
 
+#[test]
+fn a_read_holds_all_that_was_acknowledged_or_says_that_it_may_not() {
+    let mut region = Region::of(3);
+    let leader = region.leader().unwrap();
+    let path = format!("{LINE}/pointer");
+    let body = json!({ "files": [{ "name": "a.yaml", "text": policy(100, "enforce") }] });
+    let writer = &region.voters[leader].admin;
+    writer.post(&format!("{LINE}/versions"), &body, &Conditions::default()).unwrap();
+    for epoch in 0..20 {
+        let seen = format!("\"{epoch}\"");
+        let sent = Conditions { version: Some(&seen), once: None };
+        let writer = &region.voters[(leader + epoch) % 3].admin;
+        writer.put(&path, &json!({ "active": 1 }), &sent).unwrap();
+        for voter in &region.voters {
+            let shown = voter.admin.get(&path).unwrap();
+            assert_eq!(shown.read.as_deref(), Some("agreed"));
+            assert_eq!(shown.body["epoch"], epoch + 1, "it was answered before");
+        }
+    }
+    let alone = region.voters.remove(leader);
+    region.voters.iter().for_each(|gone| region.runtime.block_on(gone.node.stop()).unwrap());
+    let shown = alone.admin.get(&path).unwrap();
+    assert_eq!((shown.read.as_deref(), &shown.body["epoch"]), (Some("own"), &json!(20)));
+    let unknown = alone.admin.get("/v1/policies/acme/other/pointer");
+    assert_eq!(crate::node::refusal(unknown), (503, "no-quorum".into()), "it may be elsewhere");
+    let page = alone.admin.get("/v1/approvals").unwrap();
+    assert_eq!(page.read.as_deref(), Some("own"));
+}
+
 /// Status of an answer, and whether the connection ends with it.
 fn asked(voter: &Voter, path: &str) -> (u16, bool) {
     let agent: ureq::Agent =

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use aegis_domain::{DecisionId, Jti, Timestamp, Ttl};
+use aegis_domain::{AgentId, DecisionId, Jti, TenantId, Timestamp, Ttl};
 use aegis_identity::{Claims, SigningKey, mint};
 use aegis_testkit::Building;
 use serde_json::{Value, json};
@@ -95,6 +95,13 @@ pub(crate) struct Minter {
 impl Minter {
     pub(crate) fn of(house: &Building) -> Self {
         Self { issuer: house.issuer().clone(), claims: house.agent("bot").identity().clone() }
+    }
+
+    /// The same for another agent.
+    pub(crate) fn named(mut self, tenant: &str, agent: &str) -> Self {
+        self.claims.tenant = TenantId::parse(tenant).unwrap();
+        self.claims.agent = AgentId::parse(agent).unwrap();
+        self
     }
 
     pub(crate) fn token(&self) -> String {

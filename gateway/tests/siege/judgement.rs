@@ -9,14 +9,19 @@ use aegis_audit_chain::record::DecisionEntry;
 use aegis_audit_verify::{Gap, Verdict};
 use aegis_domain::{DecisionId, Effect};
 use aegis_linear::{
-    Grant, GrantCall, GrantReply, Of, Pointer, PointerCall, PointerReply, check, check_by,
+    Grant, GrantCall, GrantReply, LineCall, Of, Pointer, PointerCall, PointerReply, check, check_by,
 };
 use aegis_testkit::Building;
 
 use crate::agents::Diary;
+use crate::lines::Chronicle;
 use crate::overrides::Overrides;
 use crate::people::Pointers;
+use crate::reads::Counts;
 use crate::revocations::Out;
+use crate::roamers::Roamed;
+use crate::rollouts::{self, Lines};
+use crate::served::{self, Served};
 use crate::town::{PATIENCE, Town};
 
 const CONFIGURATIONS_MAX: usize = 5_000_000;
@@ -26,6 +31,11 @@ pub(crate) struct Seen {
     pub(crate) pointers: Pointers,
     pub(crate) overrides: Overrides,
     pub(crate) revoked: Out,
+    /// What was seen of the line whose versions come by stages.
+    pub(crate) lines: Lines,
+    /// What its agents were answered, by gateway.
+    pub(crate) roamed: Vec<Vec<Roamed>>,
+    pub(crate) reads: Counts,
     /// Of the pointer, once all voters knew the same.
     pub(crate) epoch: u64,
 }
@@ -36,9 +46,13 @@ pub(crate) async fn judge(town: &mut Town, seen: Seen) {
     every_call_was_answered(&seen.calls);
     who_was_revoked_stays_out(town, &seen.revoked);
     gateways_end_where_the_ledger_does(town, &seen.pointers).await;
+    rollouts_end_where_the_ledger_does(town, &seen.lines.chronicle).await;
     let epochs = Epochs::of(&seen.pointers, seen.epoch);
+    reads_were_of_what_was(&epochs, &seen.pointers, seen.reads);
     histories_have_an_order(seen.pointers.history, &seen.overrides);
+    rollouts_have_an_order(&seen.lines);
     let decisions = logs(town).await;
+    rollouts_decided_as_agreed(&seen.lines.chronicle, &seen.roamed, &decisions);
     every_call_sent_is_on_record(town, &decisions);
     no_override_let_two_calls_out(town, &seen.overrides);
     for diary in &seen.calls {
@@ -83,7 +97,8 @@ async fn gateways_end_where_the_ledger_does(town: &Town, seen: &Pointers) {
     let client = town.voters[0].client();
     let pointer = client.get(&format!("{}/pointer", crate::people::LINE)).unwrap();
     let active = pointer.body["active"].as_u64().unwrap();
-    assert!(seen.history.len() > 1, "the pointer was never swung");
+    let swung = seen.history.iter().filter(|it| it.call != PointerCall::Read);
+    assert!(swung.count() > 1, "the pointer was never swung");
     for house in &town.gateways {
         let begun = std::time::Instant::now();
         while house.metric("aegis_policy_version{tenant=\"acme\"}").await != active {
@@ -91,6 +106,78 @@ async fn gateways_end_where_the_ledger_does(town: &Town, seen: &Pointers) {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     }
+}
+
+/// What decides on each gateway once nothing is under way any more is what is active.
+async fn rollouts_end_where_the_ledger_does(town: &Town, chronicle: &Chronicle) {
+    let (_, last) = chronicle.views.last_key_value().unwrap();
+    for house in &town.gateways {
+        let begun = std::time::Instant::now();
+        let active = u64::from(last.active);
+        while house.metric("aegis_policy_version{tenant=\"other\"}").await != active {
+            assert!(begun.elapsed() < PATIENCE, "a gateway does not get to {last:?}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+}
+
+fn reads_were_of_what_was(epochs: &Epochs, pointers: &Pointers, Counts { agreed, own }: Counts) {
+    for (epoch, version) in &pointers.perhaps_old {
+        let versions = epochs.0.get(epoch);
+        let is_known = versions.is_some_and(|versions| versions.contains(version));
+        assert!(is_known, "a voter shows {version} at epoch {epoch}, which never was");
+    }
+    assert!(agreed > 0, "no read was agreed");
+    eprintln!("{agreed} reads that a quorum agreed to, {own} of what one voter knew");
+}
+
+fn rollouts_have_an_order(lines: &Lines) {
+    let drives = served::drives(&lines.chronicle);
+    let history: Vec<_> = lines.history.iter().cloned().chain(drives).collect();
+    let commands = lines.history.iter().filter(|it| it.call != LineCall::Look).count();
+    eprintln!("{commands} calls on rollouts and {} looks", lines.history.len() - commands);
+    let verdict = check(&rollouts::model(), &history, CONFIGURATIONS_MAX);
+    if let aegis_linear::Verdict::Violated(violation) = &verdict {
+        let explained: Vec<_> = violation.explained.iter().rev().take(12).collect();
+        let explained: Vec<_> = explained.into_iter().rev().map(|it| &history[*it]).collect();
+        panic!("{explained:#?} and then {:#?}", history[violation.unexplained]);
+    }
+    assert!(matches!(verdict, aegis_linear::Verdict::Linear(_)), "{verdict:?}");
+}
+
+/// Every call of the line's agents was decided by what decided for its agent at some epoch of then.
+fn rollouts_decided_as_agreed(
+    chronicle: &Chronicle,
+    roamed: &[Vec<Roamed>],
+    decisions: &[Decisions],
+) {
+    let driven = served::stages_lasted(chronicle).unwrap_or_else(|error| panic!("{error}"));
+    let (mut by_candidates, mut latest, mut calls) = (0, 0, 0);
+    for (gateway, roamed) in roamed.iter().enumerate() {
+        let served: Vec<_> = roamed.iter().map(|it| served_by(it, &decisions[gateway])).collect();
+        let late = u64::try_from(PATIENCE.as_nanos()).unwrap();
+        let told = served::explain(chronicle, &served, late);
+        let told = told.unwrap_or_else(|error| panic!("gateway {gateway}: {error}"));
+        by_candidates += told.by_candidates;
+        latest = latest.max(told.latest);
+        calls += served.len();
+    }
+    assert!(by_candidates > 0, "no candidate decided anything");
+    let epochs = chronicle.views.len();
+    let latest = std::time::Duration::from_nanos(latest);
+    eprintln!(
+        "{calls} calls by {epochs} epochs of rollouts, {by_candidates} of them by candidates; {driven:?}; \
+         the longest that one decided which was over was {latest:?}"
+    );
+}
+
+fn served_by(call: &Roamed, decisions: &Decisions) -> Served {
+    let decision = &decisions[&call.decision];
+    let policy = decision.policy.as_ref().unwrap_or_else(|| panic!("{decision:?}"));
+    let version = u32::try_from(policy.version).unwrap();
+    let is_denied = decision.decision == Effect::Deny;
+    assert_eq!(call.status, if is_denied { 403 } else { 200 }, "{decision:?}");
+    Served { agent: call.agent.clone(), at: call.at, version, is_denied }
 }
 
 fn histories_have_an_order(pointers: Vec<Of<Pointer>>, overrides: &Overrides) {

@@ -19,9 +19,14 @@ mod doors;
 mod figures;
 mod gatehouse;
 mod judgement;
+mod lines;
 mod overrides;
 mod people;
+mod reads;
 mod revocations;
+mod roamers;
+mod rollouts;
+mod served;
 mod stage;
 mod storms;
 mod town;
@@ -38,6 +43,11 @@ fn first_build() -> String {
     std::env::var("AEGIS_GATEWAY_BEFORE").unwrap_or_else(|_| GATEWAY.to_owned())
 }
 
+/// Whether somebody is of another build than this one, at first.
+fn begins_before() -> bool {
+    first_build() != GATEWAY
+}
+
 /// Lays siege, and judges what everybody saw.
 async fn besieged(voters: usize, storms: &[Storm]) {
     let storms = storms::named(storms);
@@ -51,10 +61,20 @@ async fn besieged(voters: usize, storms: &[Storm]) {
     let pointers = people::start(&stage, &town);
     let overrides = overrides::start(&stage, &town);
     let revocations = revocations::start(&stage, &town);
+    let (roamers, rollers) = (roamers::start(&stage, &town), rollouts::start(&stage, &town));
+    let (pointed, granted) = (Arc::clone(&pointers.seen), Arc::clone(&overrides.seen));
+    let read =
+        reads::Read { pointers: pointed, overrides: granted, lines: Arc::clone(&rollers.seen) };
+    let readers = reads::start(&stage, &town, &read);
     storms::pass(&mut town, &storms).await;
     let epoch = town.settled().await;
     stage.end();
+    let reads = readers.join();
+    let lines = rollers.join(&town).await;
     let seen = judgement::Seen {
+        reads,
+        lines,
+        roamed: roamers.join(),
         calls: agents.join(),
         pointers: pointers.join(),
         overrides: overrides.join(&town),

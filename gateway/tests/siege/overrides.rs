@@ -33,7 +33,7 @@ pub(crate) struct Overrides {
 }
 
 pub(crate) struct Granters {
-    seen: Arc<Mutex<Overrides>>,
+    pub(crate) seen: Arc<Mutex<Overrides>>,
     stage: Arc<Stage>,
     thread: JoinHandle<()>,
 }

@@ -3,7 +3,7 @@
 //! Not here: whether one order of these calls explains the answers (`judgement`). Invariant: an answer that did not come, or that
 //! says so, is unknown; one that says nothing was sent is no call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -24,9 +24,13 @@ const PAUSE: Duration = Duration::from_millis(900);
 
 /// A policy that allows the same as every other, and is another.
 pub(crate) fn policy(number: u32) -> String {
+    policy_of("acme", number)
+}
+
+pub(crate) fn policy_of(tenant: &str, number: u32) -> String {
     let tool =
         include_str!("../../../testkit/src/policy-open-tool.yaml").replace("@route@", "plain");
-    let head = include_str!("../../../testkit/src/policy.yaml").replace("@tenant@", "acme");
+    let head = include_str!("../../../testkit/src/policy.yaml").replace("@tenant@", tenant);
     head.replace("name: building", &format!("name: building-{number}")) + &tool
 }
 
@@ -74,10 +78,12 @@ pub(crate) struct Pointers {
     pub(crate) history: Vec<Of<Pointer>>,
     /// The digests of what was published, by version.
     pub(crate) digests: BTreeMap<u32, String>,
+    /// Epochs and versions that were read where nobody could say whether they are the last.
+    pub(crate) perhaps_old: BTreeSet<(u64, u32)>,
 }
 
 pub(crate) struct People {
-    seen: Arc<Mutex<Pointers>>,
+    pub(crate) seen: Arc<Mutex<Pointers>>,
     threads: Vec<JoinHandle<()>>,
 }
 

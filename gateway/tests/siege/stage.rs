@@ -18,6 +18,13 @@ pub(crate) struct Stage {
     answered: Mutex<BTreeMap<(usize, usize), u64>>,
 }
 
+/// When something was asked and when its answer was heard.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Instants {
+    pub(crate) called: u64,
+    pub(crate) heard: u64,
+}
+
 impl Stage {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {

@@ -19,8 +19,9 @@ use tokio::time::Instant;
 
 use crate::doors::{Doors, Street};
 use crate::gatehouse::Gatehouse;
-use crate::people::{LINE, policy};
+use crate::people::{LINE, policy, policy_of};
 use crate::stage::Stage;
+use crate::{roamers, rollouts};
 
 /// What the region's tokens name as their issuer, on whichever voter they were asked for.
 const ISSUER: &str = "https://control.siege.test";
@@ -266,6 +267,18 @@ impl Town {
         client.post(&format!("{LINE}/versions"), &files, &Default::default()).unwrap();
         let first = aegis_control_client::Conditions { version: Some("\"0\""), once: None };
         client.put(&format!("{LINE}/pointer"), &json!({ "active": 1 }), &first).unwrap();
+        for number in 1..=rollouts::UNFIT {
+            let mut text = policy_of(roamers::TENANT, number);
+            if number == rollouts::UNFIT {
+                let rule = "{ id: unfit, effect: deny, when: { param: text, eq: ";
+                text += &format!("    - {rule}{} }} }}\n", roamers::TEXT);
+            }
+            let files = json!({ "files": [{ "name": "other.policy.yaml", "text": text }] });
+            let path = format!("{}/versions", rollouts::LINE);
+            client.post(&path, &files, &Default::default()).unwrap();
+        }
+        let path = format!("{}/pointer", rollouts::LINE);
+        client.put(&path, &json!({ "active": 1 }), &first).unwrap();
     }
 
     async fn follower(&mut self, nth: usize) -> Building {
@@ -277,8 +290,9 @@ impl Town {
         let plan = plan
             // Callers that were on their way when it was announced to go are still let in.
             .with("/limits/drain", json!("2s"))
-            .without("/tenants/other")
             .without("/tenants/abroad")
+            .with("/tenants/other/agents", roamers::known())
+            .with("/tenants/other/policy", json!({ "release": "test" }))
             .with("/name", json!(format!("gateway-{nth}")))
             .with("/tenants/acme/policy", json!({ "release": "test" }))
             .with(

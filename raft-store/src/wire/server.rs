@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegis_ledger::{Action, VoterAct};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
@@ -138,7 +139,20 @@ impl Server {
                 Agreement::Undecided => {}
             }
         }
+        self.hear(envelope.from, &envelope.request);
         Ok(self.answer(envelope.request, tail).await)
+    }
+
+    /// What a voter says of itself counts before the ledger knows it: where its clock is missed, the ledger learns nothing more.
+    fn hear(&self, from: u64, request: &Request) {
+        let Request::Propose(commands) = request else { return };
+        for command in commands {
+            if let Action::Voter(VoterAct::Reads { id, level }) = &command.action
+                && *id == from
+            {
+                self.shared.clocks().note_level(from, *level);
+            }
+        }
     }
 
     fn refusal(&self, envelope: &Envelope, peer: &Identity) -> Option<Wrong> {

@@ -7,6 +7,7 @@
 mod bits;
 mod history;
 mod models;
+mod rollouts;
 mod search;
 
 #[cfg(test)]
@@ -17,3 +18,4 @@ pub use models::{
     Grant, GrantCall, GrantReply, Pointer, PointerCall, PointerReply, Register, RegisterCall,
     RegisterReply,
 };
+pub use rollouts::{Candidate, Drive, Line, LineCall, LineReply, Pointed, Stand, Why};

@@ -5,6 +5,7 @@
 mod known;
 mod planted;
 mod random;
+mod rollouts;
 
 use crate::*;
 

@@ -2,7 +2,10 @@
 //!
 //! Not here: the steps of clocks in a storm (`faults`). Invariant: as long as most voters have the right time, so has the ledger.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use aegis_ledger::{FEATURE_LEVEL, VoterAct};
 
 use super::host::{Host, MORNING_S};
 use super::world::{Heard, World};
@@ -68,4 +71,41 @@ fn a_leader_whose_clock_is_wrong_does_not_take_the_ledger_with_it() {
         let behind = planned(None, wrong(voters, |host| host.set_clock(Duration::ZERO, HOUR)));
         assert!(behind.broken.is_empty(), "{behind:#?}");
     }
+}
+
+/// One of three is away for longer than its clock counts, and another comes back meanwhile as the version before, which knows no
+/// question for the time. The ledger can learn that only once there is a time again.
+#[test]
+fn a_voter_of_the_version_before_is_not_missed_while_another_is_away() {
+    let report = planned(None, async {
+        let world = World::new(17);
+        world.found(3).await;
+        let leader = world.leader().unwrap().host.node();
+        let mut others = (1..=3).filter(|id| *id != leader);
+        let (older, away) = (others.next().unwrap(), others.next().unwrap());
+        world.crash(older);
+        world.crash(away);
+        world.network.set_older(BTreeSet::from([older]));
+        tokio::time::sleep(Duration::from_secs(40)).await;
+        world.start(older).await;
+        let says = VoterAct::Reads { id: older, level: FEATURE_LEVEL - 1 };
+        let begun = tokio::time::Instant::now();
+        loop {
+            let (node, says) = (world.life(older).unwrap().node.clone(), says.clone());
+            let said = world.on(older, async move { node.command(says).await }).await;
+            if matches!(said, Some(Ok(_))) {
+                break;
+            }
+            if begun.elapsed() > Duration::from_secs(60) {
+                world.oracle.object("a voter of the version before can say so");
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        write(&world, "together").await;
+        world.network.set_older(BTreeSet::new());
+        world.heal().await;
+        judge(&world, &History::default())
+    });
+    assert!(report.broken.is_empty(), "{report:#?}");
 }

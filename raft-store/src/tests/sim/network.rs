@@ -48,6 +48,8 @@ struct Inner {
     weather: Weather,
     /// From whom nothing reaches whom.
     cuts: BTreeSet<(u64, u64)>,
+    /// Those of a version that knows no question for the time, and hangs up.
+    older: BTreeSet<u64>,
     doors: BTreeMap<u64, (Host, Server)>,
     oracle: Oracle,
 }
@@ -77,10 +79,10 @@ fn silent() -> PeerError {
 
 impl Network {
     pub(crate) fn new(dice: Dice, oracle: Oracle) -> Self {
-        let (cuts, doors) = (BTreeSet::new(), BTreeMap::new());
+        let (cuts, older, doors) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         let clock_dice = Dice(dice.0 ^ CLOCK_LUCK);
         let weather = Weather::FAIR;
-        Self(Arc::new(Mutex::new(Inner { dice, clock_dice, weather, cuts, doors, oracle })))
+        Self(Arc::new(Mutex::new(Inner { dice, clock_dice, weather, cuts, older, doors, oracle })))
     }
 
     pub(crate) fn open(&self, host: &Host, server: Server) {
@@ -97,6 +99,10 @@ impl Network {
 
     pub(crate) fn set_cuts(&self, cuts: BTreeSet<(u64, u64)>) {
         self.0.lock().cuts = cuts;
+    }
+
+    pub(crate) fn set_older(&self, older: BTreeSet<u64>) {
+        self.0.lock().older = older;
     }
 
     /// Brings a message over and its answer back. A voter that was asked may ask another in turn; naming the type of what is
@@ -143,6 +149,9 @@ impl Network {
         let envelope: Envelope = serde_json::from_slice(&message).unwrap();
         let (from, to) = (envelope.from, envelope.to);
         let door = self.0.lock().doors.get(&to).cloned();
+        if asks_clock(&envelope) && self.0.lock().older.contains(&to) {
+            return;
+        }
         let luck = if asks_clock(&envelope) { Luck::OfClocks } else { Luck::OfAll };
         let (delay, arrives) = self.leg((from, to), luck);
         sleep(delay).await;
