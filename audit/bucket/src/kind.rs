@@ -2,6 +2,7 @@
 //!
 //! Not here: the questions (`lock`, `google`, `azure`). Invariant: making a client sends nothing.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
 /// What can be asked besides objects.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    Folder,
+    Folder(PathBuf),
     S3(Locks),
     Google(GoogleBucket),
     Azure(AzureContainer),
@@ -51,8 +52,8 @@ pub(crate) fn open(
 
 fn folder(url: &Url, address: &Address) -> Result<Opened, BucketError> {
     let dir = url.to_file_path().map_err(|()| BucketError::Address(address.url.clone()))?;
-    let store = LocalFileSystem::new_with_prefix(dir).map_err(BucketError::Client)?;
-    Ok((Arc::new(store.with_fsync(true)), Kind::Folder))
+    let store = LocalFileSystem::new_with_prefix(&dir).map_err(BucketError::Client)?;
+    Ok((Arc::new(store.with_fsync(true)), Kind::Folder(dir)))
 }
 
 fn s3(url: &Url, address: &Address) -> Result<Opened, BucketError> {

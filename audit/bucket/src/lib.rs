@@ -162,7 +162,7 @@ impl Bucket {
         let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|_| unknown())?;
         let (store, kind) = kind::open(&scheme, &url, address)?;
         // A folder's client stands in it, and needs no prefix.
-        let prefix = if matches!(kind, Kind::Folder) { Path::default() } else { prefix };
+        let prefix = if matches!(kind, Kind::Folder(_)) { Path::default() } else { prefix };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         Ok(Self { runtime: runtime.map_err(BucketError::Runtime)?, store, kind, prefix })
     }
@@ -171,7 +171,7 @@ impl Bucket {
     fn locks(&self) -> Option<&Locks> {
         match &self.kind {
             Kind::S3(locks) => Some(locks),
-            Kind::Folder | Kind::Google(_) | Kind::Azure(_) => None,
+            Kind::Folder(_) | Kind::Google(_) | Kind::Azure(_) => None,
         }
     }
 
@@ -183,7 +183,7 @@ impl Bucket {
     pub fn check_retention(&self, asked: Retention) -> Result<(), BucketError> {
         self.runtime.block_on(async {
             match &self.kind {
-                Kind::Folder => Err(BucketError::Unproven),
+                Kind::Folder(_) => Err(BucketError::Unproven),
                 Kind::S3(locks) => locks.check_default(asked).await,
                 Kind::Google(bucket) => bucket.check_policy(asked).await,
                 Kind::Azure(container) => container.check_policy(asked).await,
@@ -222,6 +222,9 @@ impl Bucket {
             // Whatever else went wrong, the object may be there: a reply was lost, or another try was ours.
             Err(error) => (None, Some(error)),
         };
+        if let (Kind::Folder(dir), Some(Error::AlreadyExists { .. })) = (&self.kind, &failed) {
+            settle(dir, path.as_ref()).map_err(BucketError::Folder)?;
+        }
         let version = match self.locks() {
             // Some take every put as a newer version. The oldest counts, for readers too, and may be somebody else's.
             Some(locks) => match locks.oldest(&path).await? {
@@ -403,6 +406,13 @@ struct Listed {
     oldest: Option<String>,
     /// What was done to it since.
     flaw: Option<SegmentError>,
+}
+
+/// Brings a file and its name to the disk. Whoever made it may have been killed between the two.
+fn settle(dir: &std::path::Path, key: &str) -> std::io::Result<()> {
+    let path = dir.join(key);
+    let places = path.ancestors().take_while(|place| place.starts_with(dir));
+    places.map(|place| std::fs::File::open(place)?.sync_all()).collect()
 }
 
 fn store_error(what: &'static str, key: &str) -> impl FnOnce(Error) -> BucketError {

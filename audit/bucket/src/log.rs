@@ -83,8 +83,12 @@ impl<'b> BucketLog<'b> {
         let Some(first) = registries.first() else { return Ok(log) };
         let (mut listed, mut dirs) = (Vec::new(), Vec::new());
         for registry in &registries {
-            let dir = layout::bucket_dir(registry);
-            listed.extend(bucket.list(&dir)?);
+            let (dir, witnessed) =
+                (layout::bucket_dir(registry), layout::bucket_witnessed_dir(registry));
+            // What witnesses saw was shipped before, so the listing after has the records.
+            listed.extend(bucket.list(&witnessed)?);
+            let is_record = |one: &Listed| !one.key.starts_with(&witnessed);
+            listed.extend(bucket.list(&dir)?.into_iter().filter(is_record));
             dirs.push(format!("{dir}/"));
         }
         let all = bucket.list(&format!("{}/{}", layout::BUCKET_ROOT, first.region()))?;

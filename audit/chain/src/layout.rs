@@ -125,7 +125,11 @@ pub fn bucket_head(origin: &Origin, size: u64) -> String {
 
 /// The same with the cosignatures of witnesses, in a bucket.
 pub fn bucket_witnessed(origin: &Origin, size: u64) -> String {
-    format!("{}/wit/{size:020}.note", bucket_dir(origin))
+    format!("{}/{size:020}.note", bucket_witnessed_dir(origin))
+}
+
+pub fn bucket_witnessed_dir(origin: &Origin) -> String {
+    format!("{}/wit", bucket_dir(origin))
 }
 
 /// The records `first` to `size` (exclusive), compressed, in a bucket.

@@ -16,15 +16,23 @@ use crate::Run;
 use crate::report::{Flaw, Gap, Place};
 
 impl Run<'_> {
-    /// Streams that no registry names.
-    pub(crate) fn strangers(&mut self) {
+    /// What stands where streams do: writer, life, and where.
+    pub(crate) fn lives(&mut self) -> Vec<(String, String, String)> {
+        let mut lives = Vec::new();
         for writer in self.list(layout::STREAMS_DIR).unwrap_or_default() {
             let dir = format!("{}/{writer}", layout::STREAMS_DIR);
             for life in self.list(&dir).unwrap_or_default() {
                 let path = format!("{dir}/{life}");
-                if self.known.contains(&path) {
-                    continue;
-                }
+                lives.push((writer.clone(), life, path));
+            }
+        }
+        lives
+    }
+
+    /// Streams that no registry names.
+    pub(crate) fn strangers(&mut self, lives: Vec<(String, String, String)>) {
+        for (writer, life, path) in lives {
+            if !self.known.contains(&path) {
                 match self.newborn(&writer, &life) {
                     Ok(Some((origin, records))) => {
                         self.report.records = self.report.records.saturating_add(records);

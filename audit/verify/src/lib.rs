@@ -94,10 +94,13 @@ pub fn verify_region_with(
         registries: Vec::new(),
     };
     run.beside_all();
+    // A log grows while it is read. A stream is named before it has a file, and a head is signed before it has a note: so both are
+    // looked for before the registry is read that must know them.
+    let lives = run.lives();
     for (origin, region) in trust.registries() {
         run.region(origin, region);
     }
-    run.strangers();
+    run.strangers(lives);
     run.registries_reach();
     run.pairs.finish(&mut run.report);
     let mut report = run.report;
@@ -106,6 +109,13 @@ pub fn verify_region_with(
         report.fail(Place { file: Some(file), ..Place::default() }, Flaw::Segment(why));
     }
     report
+}
+
+/// Sizes of heads of a registry that are kept in notes.
+struct Noted {
+    heads: Vec<u64>,
+    points: Vec<u64>,
+    witnessed: Vec<u64>,
 }
 
 struct Run<'r> {
@@ -128,9 +138,10 @@ struct Run<'r> {
 impl<'r> Run<'r> {
     fn region(&mut self, origin: &Origin, region: &Verifier) {
         self.beside(origin);
+        let noted = self.noted(origin);
         let Some(registry) = self.registry(origin, region) else { return };
-        self.registry_heads(&registry, (origin, region));
-        self.witnessed(&registry, (origin, region));
+        self.registry_heads(&registry, &noted, (origin, region));
+        self.witnessed(&registry, &noted.witnessed, (origin, region));
         let (source, depth) = (self.source, self.options.depth);
         let surveys = Surveys::of(source, &registry);
         let errand = |turn: usize| surveys.make(source, turn, depth);
@@ -183,16 +194,31 @@ impl<'r> Run<'r> {
         }
     }
 
+    /// Which heads of the registry are kept beside it.
+    fn noted(&mut self, origin: &Origin) -> Noted {
+        let mut sizes =
+            |dir: String| self.files(&dir, origin, layout::parse_head_name).unwrap_or_default();
+        Noted {
+            heads: sizes(layout::heads_dir(origin)),
+            points: sizes(layout::resume_dir(origin)),
+            witnessed: sizes(layout::witnessed_dir(origin)),
+        }
+    }
+
     /// Compares the registry with heads of it that are kept elsewhere.
-    fn registry_heads(&mut self, registry: &Registry, (origin, region): (&Origin, &Verifier)) {
+    fn registry_heads(
+        &mut self,
+        registry: &Registry,
+        noted: &Noted,
+        (origin, region): (&Origin, &Verifier),
+    ) {
         self.birth_note(origin, (region, region));
-        let dir = layout::heads_dir(origin);
         let mut heads = Vec::new();
-        for size in self.files(&dir, origin, layout::parse_head_name).unwrap_or_default() {
+        for size in noted.heads.iter().copied() {
             let path = layout::head_file(origin, size);
             heads.extend(self.head_note(&path, size, (origin, region)));
         }
-        heads.extend(self.resume_points((origin, region)));
+        heads.extend(self.resume_points(&noted.points, (origin, region)));
         let remembered = self.options.remembered.iter().filter(|head| head.origin == *origin);
         heads.extend(remembered.cloned());
         for head in heads {
@@ -201,10 +227,13 @@ impl<'r> Run<'r> {
     }
 
     /// The heads in the registry's resume points. Nothing here is believed because of them, and a wrong one is a finding.
-    fn resume_points(&mut self, (origin, region): (&Origin, &Verifier)) -> Vec<Head> {
+    fn resume_points(
+        &mut self,
+        sizes: &[u64],
+        (origin, region): (&Origin, &Verifier),
+    ) -> Vec<Head> {
         let mut heads = Vec::new();
-        let dir = layout::resume_dir(origin);
-        for size in self.files(&dir, origin, layout::parse_head_name).unwrap_or_default() {
+        for size in sizes.iter().copied() {
             let path = layout::resume_file(origin, size);
             let Some(bytes) = self.read(&path, origin) else { continue };
             match Resume::open(std::str::from_utf8(&bytes).unwrap_or_default(), region) {
@@ -321,6 +350,16 @@ impl<'r> Run<'r> {
 
     /// Reads a file that must be there.
     fn read(&mut self, path: &str, origin: &Origin) -> Option<Cow<'r, [u8]>> {
+        self.read_unless(path, origin, |_| false)
+    }
+
+    /// The same, where something may excuse that it is not there.
+    fn read_unless(
+        &mut self,
+        path: &str,
+        origin: &Origin,
+        is_excused: impl FnOnce(&mut Self) -> bool,
+    ) -> Option<Cow<'r, [u8]>> {
         match self.source.read(path) {
             Ok(Some(bytes)) => {
                 let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -330,7 +369,9 @@ impl<'r> Run<'r> {
                 Some(bytes)
             }
             Ok(None) => {
-                self.report.fail(Place::file(origin, path), Flaw::Missing);
+                if !is_excused(self) {
+                    self.report.fail(Place::file(origin, path), Flaw::Missing);
+                }
                 None
             }
             Err(SourceError::Broken { path, why }) => {

@@ -72,8 +72,11 @@ impl<'s> StreamCheck<'s> {
     pub(crate) fn run(mut self, run: &mut Run<'_>, ahead: Ahead<'_>) {
         run.beside(self.origin());
         self.anchor_signature(run);
+        let dir = layout::wal_dir(self.origin());
+        let Some(firsts) = run.files(&dir, self.origin(), layout::parse_wal_name) else { return };
+        // After that, because a file is deleted after its note was written.
         self.pruned(run);
-        let Some(firsts) = self.present(run) else { return };
+        let Some(firsts) = self.present(run, firsts) else { return };
         self.signed_heads(run);
         self.expected = self.expected.split_off(&self.begins);
         let mut schema = run.pairs.begin(self.origin(), self.begins);
@@ -126,6 +129,11 @@ impl<'s> StreamCheck<'s> {
         match Pruned::open(note, self.region) {
             Ok(pruned) if *pruned.walker.origin() == origin => {
                 let to = pruned.size();
+                if to <= self.walker.size() {
+                    return;
+                }
+                let gaps = &mut run.report.gaps;
+                gaps.retain(|gap| !matches!(gap, Gap::Pruned { origin: of, .. } if *of == origin));
                 let is_vouched_for = self.expected.range(to..).next().is_some();
                 self.agreed = if is_vouched_for { to } else { 0 };
                 (self.begins, self.walker) = (to, pruned.walker);
@@ -136,10 +144,20 @@ impl<'s> StreamCheck<'s> {
         }
     }
 
+    /// Goes on behind what was deleted since the note was read, as a gateway does that is still there.
+    fn deleted_meanwhile(&mut self, run: &mut Run<'_>, schema: &mut Schema) -> bool {
+        let (before, at) = (self.begins, self.walker.size());
+        self.pruned(run);
+        let is_ahead = self.begins > before.max(at);
+        if is_ahead {
+            self.expected = self.expected.split_off(&self.begins);
+            *schema = run.pairs.begin(self.origin(), self.begins);
+        }
+        is_ahead
+    }
+
     /// The stream's files; `None` when there are none, which is judged here.
-    fn present(&mut self, run: &mut Run<'_>) -> Option<Vec<u64>> {
-        let dir = layout::wal_dir(self.origin());
-        let mut firsts = run.files(&dir, self.origin(), layout::parse_wal_name)?;
+    fn present(&mut self, run: &mut Run<'_>, mut firsts: Vec<u64>) -> Option<Vec<u64>> {
         // A crash may have kept some of them from being deleted.
         firsts.retain(|first| *first >= self.begins);
         if !firsts.is_empty() || self.begins > 0 {
@@ -184,13 +202,25 @@ impl<'s> StreamCheck<'s> {
     ) -> bool {
         let last = firsts.last().copied();
         for first in firsts.iter().copied() {
+            if first < self.begins {
+                continue;
+            }
             let path = layout::wal_file(self.origin(), first);
             let survey = surveys.take(&path, wait);
             if survey.is_some_and(|survey| self.follow(run, (schema, &path), survey)) {
                 run.walked(self.walker.size());
                 continue;
             }
-            let Some(bytes) = run.read(&path, self.origin()) else { return false };
+            let origin = self.origin().clone();
+            let mut is_gone = false;
+            let bytes = run.read_unless(&path, &origin, |run| {
+                is_gone = self.deleted_meanwhile(run, schema);
+                is_gone
+            });
+            if is_gone {
+                continue;
+            }
+            let Some(bytes) = bytes else { return false };
             let mut walker = self.walker.clone();
             let depth = run.options.depth;
             let mut before_offset = None;

@@ -15,11 +15,11 @@ impl Run<'_> {
     pub(crate) fn witnessed(
         &mut self,
         registry: &Registry,
+        sizes: &[u64],
         (origin, region): (&Origin, &Verifier),
     ) {
-        let dir = layout::witnessed_dir(origin);
         let mut newest = None;
-        for size in self.files(&dir, origin, layout::parse_head_name).unwrap_or_default() {
+        for size in sizes.iter().copied() {
             let path = layout::witnessed_file(origin, size);
             let Some(head) = self.head_note(&path, size, (origin, region)) else { continue };
             self.reached(registry, &head);

@@ -31,6 +31,9 @@ use aegis_audit_bucket::{Bucket, BucketError, Receipt};
 /// How an object is written: as a new one, or as one that a try before may have written.
 type Write = fn(&Bucket, &str, Vec<u8>) -> Result<Receipt, BucketError>;
 
+/// So many witnessed heads go in a round: records that are new do not wait for a day's.
+const WITNESSED_MAX: usize = 32;
+
 pub(crate) struct Carrier {
     dir: PathBuf,
     bucket: Bucket,
@@ -43,9 +46,6 @@ pub(crate) struct Carrier {
     /// Whether the store has shown that it keeps what it has when somebody writes over it.
     is_held: bool,
     pruner: Option<Pruner>,
-    /// The size of the last witnessed head of the registry that is in the bucket; a start sends them all again, which
-    /// changes nothing.
-    witnessed: u64,
     shared: Arc<Shared>,
 }
 
@@ -72,7 +72,6 @@ impl Carrier {
             promise,
             is_held: false,
             pruner,
-            witnessed: 0,
             shared,
         };
         carrier.measure_older();
@@ -123,7 +122,7 @@ impl Carrier {
         if self.spool.is_finished(&reach.origin) {
             return Ok(());
         }
-        let is_lost = matches!(reach.ended, Some(Ending::RolledBack | Ending::Forked));
+        let is_lost = is_lost(reach);
         match self.birth(reach).and_then(|()| self.segments(reach)) {
             // The registry says so already; what was shipped before stands against what is here now.
             Err(ShipError::Changed { .. }) if is_lost => {}
@@ -150,18 +149,21 @@ impl Carrier {
         let confirmed = self.sealers.get(origin).map_or(0, Sealer::size).min(*size);
         let dir = self.dir.join(layout::witnessed_dir(origin));
         let heads = names(&dir).map_err(io_error("listing witnessed heads"))?;
-        let unsent = self.witnessed.saturating_add(1)..=confirmed;
+        let sent = self.spool.witnessed(origin).map_err(io_error("reading how many were sent"))?;
+        let unsent = sent.saturating_add(1)..=confirmed;
         let heads = heads.iter().filter_map(|name| layout::parse_head_name(name));
-        for head in heads.filter(|head| unsent.contains(head)) {
+        let mut last = None;
+        for head in heads.filter(|head| unsent.contains(head)).take(WITNESSED_MAX) {
             let from = self.dir.join(layout::witnessed_file(origin, head));
             let note = fs::read(from).map_err(io_error("reading a witnessed head"))?;
             let key = layout::bucket_witnessed(origin, head);
             let receipt = self.write(Bucket::find_or_create, &key, note)?;
             let noted = self.spool.note_receipts(origin, &[receipt]);
             noted.map_err(io_error("writing a receipt"))?;
-            self.witnessed = head;
+            last = Some(head);
         }
-        Ok(())
+        let moved = last.map_or(Ok(()), |head| self.spool.witnessed_to(origin, head));
+        moved.map_err(io_error("writing how many were sent"))
     }
 
     /// Ships the birth note of a stream of which nothing was shipped yet.
@@ -249,7 +251,14 @@ impl Carrier {
             return self.spool.forget().map_err(io_error("clearing the spool"));
         };
         let origin = manifest.origin.clone();
-        let confirmed = self.resume(&origin)?;
+        let confirmed = match self.resume(&origin) {
+            Err(ShipError::Changed { .. })
+                if self.ledger.streams().any(|it| it.origin == origin && is_lost(it)) =>
+            {
+                return self.spooled_of_lost(&Segment { manifest, note, stored, index });
+            }
+            confirmed => confirmed?,
+        };
         if confirmed.size() >= manifest.size {
             // It was sent, and the round ended before that was known here.
             if let Some(sealer) = self.sealers.get_mut(&origin) {
@@ -267,6 +276,20 @@ impl Carrier {
             sealer.pass(&segment.manifest, hash)?;
         }
         Ok(())
+    }
+
+    /// Sends the segment of a stream whose records are not here any more: it was signed for, and may be the last copy.
+    fn spooled_of_lost(&mut self, segment: &Segment) -> Result<(), ShipError> {
+        let Manifest { origin, first, previous, .. } = &segment.manifest;
+        let cursor = self.spool.cursor(origin).map_err(io_error("reading a cursor"))?;
+        let broken = |why| ShipError::Shipped { origin: origin.clone(), why };
+        let reached = cursor.map(|note| Manifest::open(&note, self.region.verifier())).transpose();
+        let reached = reached.map_err(broken)?.map(|(manifest, hash)| (manifest.size, hash));
+        match reached.unwrap_or((0, Hash::ZERO)) == (*first, *previous) {
+            true => self.send(segment, Bucket::find_or_create),
+            // It is behind the cursor: confirmed, and not let go of.
+            false => self.spool.forget().map_err(io_error("clearing the spool")),
+        }
     }
 
     /// Cuts and sends segments until the stream's reach is met.
@@ -328,6 +351,11 @@ impl Carrier {
         });
         self.shared.older.store(bytes.fold(0, u64::saturating_add), Ordering::Relaxed);
     }
+}
+
+/// Whether the registry says that what is here of it is not what was signed for.
+fn is_lost(reach: &Reach) -> bool {
+    matches!(reach.ended, Some(Ending::RolledBack | Ending::Forked))
 }
 
 /// What a segment's records take in the journal, whose frames have eight bytes where bundles have two.

@@ -5,6 +5,7 @@
 //! the bucket covers all of it.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -56,6 +57,9 @@ impl Pruner {
         now: Timestamp,
     ) -> Result<usize, ShipError> {
         let origin = &reach.origin;
+        if reach.size == 0 {
+            return self.leave(origin);
+        }
         let firsts = wal_firsts(&self.dir, origin).map_err(io_error("listing a stream"))?;
         if firsts.is_empty() {
             return Ok(0);
@@ -77,6 +81,18 @@ impl Pruner {
             .map_err(io_error("writing where a stream begins"))?;
         self.delete(origin, &gone)?;
         Ok(gone.len())
+    }
+
+    /// A stream that ended before its first record has nothing to begin behind. Earlier builds wrote a note all the same,
+    /// which no reader takes.
+    fn leave(&self, origin: &Origin) -> Result<usize, ShipError> {
+        let path = self.dir.join(layout::pruned_note(origin));
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(io_error("deleting a note of nothing")(error))
+            }
+            Ok(()) | Err(_) => Ok(0),
+        }
     }
 
     /// The files at the stream's beginning that may go.

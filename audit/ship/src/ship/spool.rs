@@ -18,6 +18,7 @@ use aegis_audit_bucket::Receipt;
 const NEXT_NOTE: &str = "next.man";
 const NEXT_RECORDS: &str = "next.rec.gz";
 const NEXT_INDEX: &str = "next.idx";
+const WITNESSED: &str = "witnessed";
 
 pub(crate) struct Spool {
     dir: PathBuf,
@@ -103,6 +104,20 @@ impl Spool {
 
     pub(crate) fn is_finished(&self, origin: &Origin) -> bool {
         self.path(origin, "done").exists()
+    }
+
+    /// How large the last witnessed head of a registry is that is in the bucket for sure.
+    pub(crate) fn witnessed(&self, origin: &Origin) -> io::Result<u64> {
+        let bytes = read(&self.path(origin, WITNESSED))?.unwrap_or_default();
+        // What cannot be read makes them all be sent again, which changes nothing there.
+        Ok(std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| text.trim_end().parse().ok())
+            .unwrap_or(0))
+    }
+
+    pub(crate) fn witnessed_to(&self, origin: &Origin, size: u64) -> io::Result<()> {
+        self.disk.write_whole(&self.path(origin, WITNESSED), format!("{size}\n").as_bytes())
     }
 
     fn cursor_path(&self, origin: &Origin) -> PathBuf {

@@ -17,6 +17,7 @@ mod ended;
 mod faults;
 mod fleet;
 mod google;
+mod growing;
 mod indexes;
 mod on_its_way;
 mod prune;

@@ -2,7 +2,8 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,9 @@ use std::time::Duration;
 use aegis_audit_chain::link::Pruned;
 use aegis_audit_chain::note::{SecretKey, Signer};
 use aegis_audit_chain::{Origin, layout};
-use aegis_audit_ship::{Journal, JournalConfig, Keep, ShipConfig, Shipper, Tail, start};
+use aegis_audit_ship::{
+    Disk, DiskFile, Journal, JournalConfig, Keep, RealDisk, ShipConfig, Shipper, Tail, start,
+};
 use aegis_audit_verify::{Gap, Report, Verdict};
 
 use crate::support::{
@@ -20,7 +23,7 @@ use crate::support::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A journal of small files.
-fn journal(place: &Place) -> JournalConfig {
+pub(crate) fn journal(place: &Place) -> JournalConfig {
     JournalConfig { file_bytes: 8 * 1024, ..place.journal() }
 }
 
@@ -28,7 +31,7 @@ fn keep(at_least: Duration, is_read: fn(&Origin, u64) -> bool) -> Option<Keep> {
     Some(Keep { at_least, is_read: Arc::new(is_read) })
 }
 
-fn nothing() -> Option<Keep> {
+pub(crate) fn nothing() -> Option<Keep> {
     keep(Duration::ZERO, |_, _| true)
 }
 
@@ -222,4 +225,56 @@ fn a_kill_at_any_moment_deletes_nothing_that_the_bucket_does_not_have() {
     let ends: Vec<_> =
         remote.streams.iter().filter_map(|one| one.ended).map(|end| end.as_str()).collect();
     assert!(ends.iter().all(|end| ["crashed", "closed"].contains(end)), "{ends:?}");
+}
+
+/// Ends as one does that finds the disk full: when its file is there and nothing in it.
+#[derive(Clone, Copy)]
+struct FullAtBirth;
+
+impl Disk for FullAtBirth {
+    fn create(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
+        RealDisk.create(path, bytes)
+    }
+
+    fn reopen(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        RealDisk.reopen(path)
+    }
+
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.make_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match to.ends_with("00000000000000000002/genesis.note") {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => RealDisk.rename(from, to),
+        }
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.sync_dir(path)
+    }
+}
+
+/// Of nothing a note was signed, which no reader takes: the log was FAIL for good.
+#[test]
+fn a_life_that_ended_before_its_first_record_leaves_nothing_to_begin_behind() {
+    let place = Place::new();
+    place.live(3);
+    let full = JournalConfig { disk: Arc::new(FullAtBirth), ..place.journal() };
+    assert!(Journal::open(full).is_err());
+    let empty = "streams/gw-1/00000000000000000002";
+    assert!(place.dir.path().join(empty).join("wal").exists(), "it came as far as its file");
+    // As the version before did.
+    fs::write(place.dir.path().join(empty).join("pruned.note"), "of nothing").unwrap();
+    live(&place, 60, nothing());
+    assert!(!place.dir.path().join(empty).join("pruned.note").exists());
+    let report = verify_local(place.dir.path());
+    assert!(is_pruned_only(&report), "{report:#?}");
+    let report = place.verify();
+    assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
 }

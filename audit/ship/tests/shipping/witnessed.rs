@@ -166,3 +166,22 @@ fn a_cosignature_that_was_changed_is_found() {
     assert!(matches!(report.findings[0].flaw, Flaw::Note(_)), "{report:#?}");
     assert_eq!(report.verdict(), Verdict::Fail);
 }
+
+/// Each start sent every note since the registry began, all in one round, and asked the store about each.
+#[test]
+fn a_start_sends_no_witnessed_head_again_and_many_go_in_many_rounds() {
+    let place = Place::new();
+    (0..40).for_each(|_| drop(place.live(1)));
+    let seen = place.dir.path().join(SEEN);
+    fs::create_dir_all(&seen).unwrap();
+    (1..=120).for_each(|size| fs::write(seen.join(format!("{size:020}.note")), "seen").unwrap());
+    let receipts = place.dir.path().join("ship/registry.gw-1/00000000000000000001/receipts.jsonl");
+    let count = || fs::read_to_string(&receipts).unwrap().matches("/wit/").count();
+    let journal = place.open();
+    let shipper = start(place.shipping(), &journal).unwrap();
+    crate::support::wait_for(&shipper, |_| count() == 120);
+    journal.close().unwrap();
+    assert_eq!(shipper.stop(std::time::Duration::from_secs(30)).trouble, None);
+    place.live(1);
+    assert_eq!(count(), 120);
+}
