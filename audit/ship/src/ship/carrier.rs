@@ -43,8 +43,7 @@ pub(crate) struct Carrier {
     /// Whether the store has shown that it keeps what it has when somebody writes over it.
     is_held: bool,
     pruner: Option<Pruner>,
-    /// The size of the last witnessed head of the registry that is in the bucket; a start sends them all again, which
-    /// changes nothing.
+    /// The size of the last witnessed head of the registry that is in the bucket.
     witnessed: u64,
     shared: Arc<Shared>,
 }
@@ -62,6 +61,8 @@ impl Carrier {
         let pruner = keep.map(|keep| Pruner { dir: dir.clone(), disk, keep });
         let promise = Promise::new(retention, heard, shared.journal.now().wall);
         let sealers = BTreeMap::new();
+        let witnessed = spool.witnessed(&registry);
+        let witnessed = witnessed.map_err(io_error("reading how far witnesses' words went"))?;
         let carrier = Self {
             dir,
             bucket,
@@ -72,7 +73,7 @@ impl Carrier {
             promise,
             is_held: false,
             pruner,
-            witnessed: 0,
+            witnessed,
             shared,
         };
         carrier.measure_older();
@@ -150,9 +151,11 @@ impl Carrier {
         let confirmed = self.sealers.get(origin).map_or(0, Sealer::size).min(*size);
         let dir = self.dir.join(layout::witnessed_dir(origin));
         let heads = names(&dir).map_err(io_error("listing witnessed heads"))?;
-        let unsent = self.witnessed.saturating_add(1)..=confirmed;
-        let heads = heads.iter().filter_map(|name| layout::parse_head_name(name));
-        for head in heads.filter(|head| unsent.contains(head)) {
+        let before = self.witnessed;
+        let unsent = before.saturating_add(1)..=confirmed;
+        let heads: Vec<u64> =
+            heads.iter().filter_map(|name| layout::parse_head_name(name)).collect();
+        for head in heads.iter().copied().filter(|head| unsent.contains(head)) {
             let from = self.dir.join(layout::witnessed_file(origin, head));
             let note = fs::read(from).map_err(io_error("reading a witnessed head"))?;
             let key = layout::bucket_witnessed(origin, head);
@@ -161,7 +164,13 @@ impl Carrier {
             noted.map_err(io_error("writing a receipt"))?;
             self.witnessed = head;
         }
-        Ok(())
+        if self.witnessed > before {
+            let noted = self.spool.note_witnessed(origin, self.witnessed);
+            noted.map_err(io_error("writing how far witnesses' words went"))?;
+        }
+        let Some(pruner) = &self.pruner else { return Ok(()) };
+        let now = self.shared.journal.now().wall;
+        pruner.prune_witnessed(origin, (&heads, self.witnessed), now)
     }
 
     /// Ships the birth note of a stream of which nothing was shipped yet.

@@ -20,6 +20,7 @@ const SHIP_DIR: &str = "ship";
 const NEXT_NOTE: &str = "next.man";
 const NEXT_RECORDS: &str = "next.rec.gz";
 const NEXT_INDEX: &str = "next.idx";
+const WITNESSED: &str = "witnessed";
 
 pub(crate) struct Spool {
     dir: PathBuf,
@@ -94,6 +95,17 @@ impl Spool {
     pub(crate) fn cursor(&self, origin: &Origin) -> io::Result<Option<String>> {
         let bytes = read(&self.cursor_path(origin))?;
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// The largest witnessed head of a registry that is in the bucket for sure; 0 where that is not known.
+    pub(crate) fn witnessed(&self, registry: &Origin) -> io::Result<u64> {
+        let bytes = read(&self.path(registry, WITNESSED))?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&bytes).trim_end().parse().unwrap_or(0))
+    }
+
+    pub(crate) fn note_witnessed(&self, registry: &Origin, size: u64) -> io::Result<()> {
+        let path = self.path(registry, WITNESSED);
+        self.disk.write_whole(&path, format!("{size}\n").as_bytes())
     }
 
     /// Marks a stream of which nothing more is to come.
