@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 pub use resume::{Newest, Resume};
 pub use streams::{Keeps, Stream, Streams};
 
-use crate::frame::Frames;
+use crate::frame::{FRAME_OVERHEAD, Frames};
 use crate::link::Walker;
 use crate::note::Verifier;
 use crate::record::{Entry, HeadEntry, TornTail};
@@ -163,6 +163,13 @@ fn error((file, offset, seq): Place, what: impl Into<RegistryFlaw>) -> RegistryE
     RegistryError { file, offset, seq, what: what.into() }
 }
 
+/// The record in the frame between two offsets of a file.
+fn framed(bytes: &[u8], (offset, end): (u64, u64)) -> &[u8] {
+    let (offset, end) = (usize::try_from(offset), usize::try_from(end));
+    let (Ok(offset), Ok(end)) = (offset, end) else { return &[] };
+    bytes.get(offset.saturating_add(FRAME_OVERHEAD)..end).unwrap_or_default()
+}
+
 impl RegistryReader {
     /// `region` must be named after the registry's origin.
     pub fn new(origin: Origin, region: Verifier) -> Self {
@@ -218,7 +225,7 @@ impl RegistryReader {
             let place = (first, step.offset, step.head.seq);
             match self.record(before, step, place) {
                 _ if flaw.is_some() => {}
-                Ok(true) => signed = Some((Newest::of(before, step.record), step.end)),
+                Ok(true) => signed = Some((before.clone(), step.offset, step.end)),
                 Ok(false) => {}
                 Err(what) => flaw = Some(error(place, what)),
             }
@@ -235,7 +242,8 @@ impl RegistryReader {
                 return Err(error((first, 0, seq), RegistryFlaw::Misplaced));
             }
         }
-        if let Some((newest, end)) = signed {
+        if let Some((before, offset, end)) = signed {
+            let newest = Newest::of(before, framed(bytes, (offset, end)));
             // It was let through a moment ago.
             if let Some(walker) = newest.behind() {
                 self.registry.walker = walker;

@@ -47,7 +47,7 @@ pub(crate) struct RegistryLog {
     streams: Option<Streams>,
     last: Option<Newest>,
     /// The file that has a resume point where it begins, or needs none.
-    pointed: u64,
+    pointed: Option<u64>,
 }
 
 /// Everything a registry needs that is not in its files.
@@ -148,7 +148,10 @@ impl RegistryLog {
     ) -> Self {
         let mono_base_ns = sequencer.mono_ns();
         let streams = known.map(Registry::table).cloned();
-        let pointed = known.map_or(wal.first(), |known| known.end().0);
+        // A file in which nothing is signed yet is one that begins.
+        let begins = sequencer.size();
+        let pointed = known.map(|known| known.end().0).filter(|file| *file < begins);
+        let pointed = if known.is_some() { pointed } else { Some(wal.first()) };
         Self {
             disk: Arc::clone(&setup.disk),
             root: setup.root.to_path_buf(),
@@ -184,7 +187,7 @@ impl RegistryLog {
         self.newest.put(head.size, &head.note_with(&sig));
         let begun = self.begun();
         self.follow(&said);
-        self.last = Some(Newest::of(&before, &newest.bytes));
+        self.last = Some(Newest::of(before, &newest.bytes));
         self.signed = Some((head.clone(), sig));
         if let Some(point) = begun {
             resume::write(&*self.disk, &self.root, (&point, &self.signer))
@@ -196,7 +199,7 @@ impl RegistryLog {
     /// Where the registry stood when it began the file whose first records it has just written.
     fn begun(&mut self) -> Option<Resume> {
         let file = self.wal.first();
-        if std::mem::replace(&mut self.pointed, file) == file {
+        if self.pointed.replace(file) == Some(file) {
             return None;
         }
         let point = Resume::new(self.last.clone()?, self.streams.clone()?)?;

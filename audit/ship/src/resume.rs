@@ -86,3 +86,37 @@ fn thin(disk: &dyn Disk, root: &Path, origin: &Origin) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+
+    #[test]
+    fn the_oldest_points_go_and_the_notes_before_all_that_are_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let origin = Origin::registry("d", "r", "gw", 1).unwrap();
+        let (points, heads) = (layout::resume_dir(&origin), layout::heads_dir(&origin));
+        for of in [&points, &heads] {
+            fs::create_dir_all(dir.path().join(of)).unwrap();
+        }
+        let count = POINTS_MAX as u64 + 3;
+        for n in 1..=count {
+            let (point, head) = (n * 100, n * 100 - 1);
+            fs::write(dir.path().join(layout::resume_file(&origin, point)), b"").unwrap();
+            fs::write(dir.path().join(layout::head_file(&origin, head)), b"").unwrap();
+            fs::write(dir.path().join(layout::head_file(&origin, head - 7)), b"").unwrap();
+        }
+        thin(&RealDisk, dir.path(), &origin);
+        assert_eq!(
+            sizes(dir.path(), &origin).unwrap(),
+            (4..=count).map(|n| n * 100).collect::<Vec<_>>()
+        );
+        let left = names(&dir.path().join(heads)).unwrap();
+        let left: Vec<u64> = left.iter().filter_map(|name| layout::parse_head_name(name)).collect();
+        // The note of the oldest point's own head is left.
+        assert_eq!((left[0], left.len()), (399, 2 * POINTS_MAX - 1));
+        thin(&RealDisk, dir.path(), &origin);
+        assert_eq!(sizes(dir.path(), &origin).unwrap().len(), POINTS_MAX);
+    }
+}

@@ -46,6 +46,8 @@ pub(crate) struct Carrier {
     /// Whether the store has shown that it keeps what it has when somebody writes over it.
     is_held: bool,
     pruner: Option<Pruner>,
+    /// The size of the last witnessed head of the registry that is in the bucket.
+    witnessed: u64,
     shared: Arc<Shared>,
 }
 
@@ -62,6 +64,8 @@ impl Carrier {
         let pruner = keep.map(|keep| Pruner { dir: dir.clone(), disk, keep });
         let promise = Promise::new(retention, heard, shared.journal.now().wall);
         let sealers = BTreeMap::new();
+        let witnessed = spool.witnessed(&registry);
+        let witnessed = witnessed.map_err(io_error("reading how far witnesses' words went"))?;
         let carrier = Self {
             dir,
             bucket,
@@ -72,6 +76,7 @@ impl Carrier {
             promise,
             is_held: false,
             pruner,
+            witnessed,
             shared,
         };
         carrier.measure_older();
@@ -149,21 +154,27 @@ impl Carrier {
         let confirmed = self.sealers.get(origin).map_or(0, Sealer::size).min(*size);
         let dir = self.dir.join(layout::witnessed_dir(origin));
         let heads = names(&dir).map_err(io_error("listing witnessed heads"))?;
-        let sent = self.spool.witnessed(origin).map_err(io_error("reading how many were sent"))?;
-        let unsent = sent.saturating_add(1)..=confirmed;
-        let heads = heads.iter().filter_map(|name| layout::parse_head_name(name));
-        let mut last = None;
-        for head in heads.filter(|head| unsent.contains(head)).take(WITNESSED_MAX) {
+        let before = self.witnessed;
+        let unsent = before.saturating_add(1)..=confirmed;
+        let heads: Vec<u64> =
+            heads.iter().filter_map(|name| layout::parse_head_name(name)).collect();
+        let due = heads.iter().copied().filter(|head| unsent.contains(head));
+        for head in due.take(WITNESSED_MAX) {
             let from = self.dir.join(layout::witnessed_file(origin, head));
             let note = fs::read(from).map_err(io_error("reading a witnessed head"))?;
             let key = layout::bucket_witnessed(origin, head);
             let receipt = self.write(Bucket::find_or_create, &key, note)?;
             let noted = self.spool.note_receipts(origin, &[receipt]);
             noted.map_err(io_error("writing a receipt"))?;
-            last = Some(head);
+            self.witnessed = head;
         }
-        let moved = last.map_or(Ok(()), |head| self.spool.witnessed_to(origin, head));
-        moved.map_err(io_error("writing how many were sent"))
+        if self.witnessed > before {
+            let noted = self.spool.note_witnessed(origin, self.witnessed);
+            noted.map_err(io_error("writing how far witnesses' words went"))?;
+        }
+        let Some(pruner) = &self.pruner else { return Ok(()) };
+        let now = self.shared.journal.now().wall;
+        pruner.prune_witnessed(origin, (&heads, self.witnessed), now)
     }
 
     /// Ships the birth note of a stream of which nothing was shipped yet.

@@ -1,6 +1,6 @@
 //! Deletes files of the journal that are not needed here any more: confirmed in the bucket, old enough, read by everybody.
 //!
-//! Not here: the registry, which every start and every verifier needs whole. Invariant: the note that says where the chain
+//! Not here: the registry's files, which every verifier needs whole; of what witnesses said of it, only the newest word. Invariant: the note that says where the chain
 //! stood behind a file is durable before the file goes, and a file goes only when the newest manifest that was read back from
 //! the bucket covers all of it.
 
@@ -93,6 +93,23 @@ impl Pruner {
             }
             Ok(()) | Err(_) => Ok(0),
         }
+    }
+
+    /// Deletes witnessed heads of the registry that are in the bucket and old enough, but for the newest of them.
+    pub(crate) fn prune_witnessed(
+        &self,
+        registry: &Origin,
+        (heads, sent): (&[u64], u64),
+        now: Timestamp,
+    ) -> Result<(), ShipError> {
+        for head in heads.iter().copied().take_while(|head| *head < sent) {
+            let path = self.dir.join(layout::witnessed_file(registry, head));
+            if !is_older(&path, self.keep.at_least, now) {
+                break;
+            }
+            fs::remove_file(path).map_err(io_error("deleting a shipped head"))?;
+        }
+        Ok(())
     }
 
     /// The files at the stream's beginning that may go.

@@ -95,6 +95,17 @@ impl Spool {
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
+    /// The largest witnessed head of a registry that is in the bucket for sure; 0 where that is not known.
+    pub(crate) fn witnessed(&self, registry: &Origin) -> io::Result<u64> {
+        let bytes = read(&self.path(registry, WITNESSED))?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&bytes).trim_end().parse().unwrap_or(0))
+    }
+
+    pub(crate) fn note_witnessed(&self, registry: &Origin, size: u64) -> io::Result<()> {
+        let path = self.path(registry, WITNESSED);
+        self.disk.write_whole(&path, format!("{size}\n").as_bytes())
+    }
+
     /// Marks a stream of which nothing more is to come.
     pub(crate) fn finish(&self, origin: &Origin) -> io::Result<()> {
         let path = self.path(origin, "done");
@@ -104,20 +115,6 @@ impl Spool {
 
     pub(crate) fn is_finished(&self, origin: &Origin) -> bool {
         self.path(origin, "done").exists()
-    }
-
-    /// How large the last witnessed head of a registry is that is in the bucket for sure.
-    pub(crate) fn witnessed(&self, origin: &Origin) -> io::Result<u64> {
-        let bytes = read(&self.path(origin, WITNESSED))?.unwrap_or_default();
-        // What cannot be read makes them all be sent again, which changes nothing there.
-        Ok(std::str::from_utf8(&bytes)
-            .ok()
-            .and_then(|text| text.trim_end().parse().ok())
-            .unwrap_or(0))
-    }
-
-    pub(crate) fn witnessed_to(&self, origin: &Origin, size: u64) -> io::Result<()> {
-        self.disk.write_whole(&self.path(origin, WITNESSED), format!("{size}\n").as_bytes())
     }
 
     fn cursor_path(&self, origin: &Origin) -> PathBuf {

@@ -5,6 +5,7 @@
 //! finds the record after.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use aegis_audit_chain::record::Ending;
 use aegis_audit_chain::registry::RegistryFlaw;
 use aegis_audit_chain::{Hash, Head, Origin};
-use aegis_audit_ship::{Journal, JournalConfig, StreamReader, Tail, Wants};
+use aegis_audit_ship::{Disk as _, Journal, JournalConfig, StreamReader, Tail, Wants};
 use aegis_audit_verify::{Flaw, Report, Verdict};
 
 use crate::power::{Deed, Dice, Failing, Fate, Image, Op, Power, Tears};
@@ -111,6 +112,17 @@ impl World {
     /// Whether something happened that ends a life.
     fn is_over(&self) -> bool {
         self.power.is_dead() || self.power.has_failed()
+    }
+
+    /// Deletes every resume point of the registry, as anybody may.
+    fn forget_points(&self) {
+        let dir = self.dir.path().join("registry.gw-1/1/resume");
+        for entry in fs::read_dir(&dir).into_iter().flatten() {
+            self.power.remove(&entry.unwrap().path()).unwrap();
+        }
+        if dir.exists() {
+            self.power.sync_dir(&dir).unwrap();
+        }
     }
 
     /// Some records at once, and then what is known to be promised.
@@ -371,6 +383,38 @@ fn a_recovery_that_believes_what_memory_shows_is_found_out() {
         let (_, result) = fail_everywhere(Some(part));
         assert!(result.is_err(), "{part} is not written again, and nothing was missed");
     }
+}
+
+/// Such a start begins a file of the registry, and may not leave the last one to chance.
+#[test]
+fn a_start_without_resume_points_loses_nothing_in_a_later_power_cut() {
+    let mut dice = Dice(5);
+    let lives = |kill: usize, dice: &mut Dice| {
+        let mut world = World::begin(Image::default(), Promises::default(), honest);
+        // A file of the registry for each of its commits, or nearly.
+        world.file_bytes = 1_024;
+        let course = Course { batches: 1, rests: false, ends: true };
+        world.live(course, dice);
+        world.power.dies_after(kill, Tears::No);
+        world.live(course, dice);
+        let killed = world.power.done();
+        world.power.lives_again();
+        world.forget_points();
+        world.live(course, dice);
+        (world, killed)
+    };
+    let (whole, _) = lives(usize::MAX, &mut dice);
+    let third = whole.power.done() / 3;
+    for kill in 0..third + 10 {
+        let (world, killed) = lives(kill, &mut dice);
+        for fate in fates(&mut dice, 1) {
+            let done = killed + dice.roll(world.power.done() - killed + 1);
+            let image = world.power.cut(done, fate);
+            let held = holds(&image, &world.promises.by(done));
+            held.unwrap_or_else(|why| panic!("killed after {kill}, cut after {done}: {why}"));
+        }
+    }
+    assert!(third > 30, "{third}");
 }
 
 fn is_synced(op: &Op, part: &str) -> bool {

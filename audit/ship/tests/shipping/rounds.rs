@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use aegis_audit_ship::{Address, Journal, LockMode, Retention, ShipConfig, ShipError, start};
+use aegis_audit_ship::{
+    Address, Journal, JournalConfig, LockMode, Retention, ShipConfig, ShipError, start,
+};
 use aegis_audit_verify::{Finding, Flaw, Gap, Verdict};
 
 use crate::support::{
@@ -237,4 +239,29 @@ fn a_shipper_killed_at_any_moment_ships_every_record_exactly_once() {
     kept.retain(|(_, records)| *records > 0);
     assert_eq!(shipped, kept);
     assert!(!kept.is_empty());
+}
+
+#[test]
+fn a_shipper_finds_its_place_in_the_registry_from_a_resume_point() {
+    let place = Place::new();
+    let live = || {
+        let settings = JournalConfig { file_bytes: 2_048, ..place.journal() };
+        let (journal, _) = Journal::open(settings).unwrap();
+        let shipper = start(place.shipping(), &journal).unwrap();
+        write_calls(&journal, 2);
+        journal.close().unwrap();
+        assert_eq!(shipper.stop(Duration::from_secs(30)).trouble, None);
+    };
+    (0..4).for_each(|_| live());
+    // Whoever read the first file would not come to where it was shipped to.
+    let file = wals(place.dir.path(), "registry.gw-1/1").remove(0);
+    let whole = fs::read(&file).unwrap();
+    let mut spoiled = whole.clone();
+    spoiled[400] ^= 1;
+    fs::write(&file, spoiled).unwrap();
+    (0..2).for_each(|_| live());
+    assert_eq!(place.verify().verdict(), Verdict::Pass);
+    assert_eq!(place.verify().streams.len(), 6);
+    fs::write(&file, whole).unwrap();
+    assert_eq!(verify_local(place.dir.path()).verdict(), Verdict::Pass);
 }

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use aegis_audit_chain::cosignature::Witness as Key;
-use aegis_audit_ship::{Directory, Journal, RealDisk, start};
+use aegis_audit_ship::{Directory, Journal, JournalConfig, Keep, RealDisk, ShipConfig, start};
 use aegis_audit_trust::Trust;
 use aegis_audit_verify::{Depth, Flaw, Gap, Options, Report, Verdict, verify_region};
 use aegis_audit_witness::{WitnessAt, WitnessConfig, WitnessStanding, Witnesses};
 use aegis_domain::Timestamp;
 
-use crate::support::{Place, REGISTRY, config, copy_dir, region_key, write_calls};
+use crate::support::{Place, REGISTRY, config, copy_dir, region_key, wals, write_calls};
 use crate::verifiers::witness::Witness;
 
 const SEEN: &str = "registry.gw-1/1/witnessed";
@@ -34,7 +34,12 @@ fn asking(journal: &Journal, dir: &Path, witness: &Witness) -> WitnessConfig {
 
 /// One life of a journal, after which the witness was shown its last head; what it said.
 fn live(dir: &Path, witness: &Witness, calls: u64) -> WitnessStanding {
-    let journal = Journal::open(config(dir)).unwrap().0;
+    live_with(config(dir), witness, calls)
+}
+
+fn live_with(settings: JournalConfig, witness: &Witness, calls: u64) -> WitnessStanding {
+    let dir = &settings.dir.clone();
+    let journal = Journal::open(settings).unwrap().0;
     let witnesses = Witnesses::start(asking(&journal, dir, witness)).unwrap();
     write_calls(&journal, calls);
     journal.close().unwrap();
@@ -90,6 +95,85 @@ fn a_witness_sees_each_life_and_its_word_is_shipped() {
     let [shipped] = <[Report; 1]>::try_from(reports.unwrap()).unwrap();
     assert_eq!(shipped.verdict(), Verdict::Pass, "{shipped:#?}");
     assert_eq!(shipped.witnessed, report.witnessed);
+}
+
+/// Files of two or three records, so that the registry has resume points.
+fn small(dir: &Path) -> JournalConfig {
+    JournalConfig { file_bytes: 2_048, ..config(dir) }
+}
+
+#[test]
+fn a_witness_that_is_new_or_lags_is_shown_what_follows_from_a_resume_point() {
+    let Some(witness) = Witness::start(REGISTRY, &region_vkey()) else { return };
+    let place = Place::new();
+    let alone = || {
+        for _ in 0..4 {
+            Journal::open(small(place.dir.path())).unwrap().0.close().unwrap();
+        }
+    };
+    alone();
+    // Whoever read the first file would not come to the head.
+    let file = wals(place.dir.path(), "registry.gw-1/1").remove(0);
+    let whole = fs::read(&file).unwrap();
+    let mut spoiled = whole.clone();
+    spoiled[400] ^= 1;
+    fs::write(&file, spoiled).unwrap();
+    let new = live_with(small(place.dir.path()), &witness, 1);
+    assert_eq!(new.trouble, None);
+    alone();
+    let lagging = live_with(small(place.dir.path()), &witness, 1);
+    assert_eq!(lagging.trouble, None);
+    assert!(lagging.size > new.size + 20, "{new:?} {lagging:?}");
+    fs::write(&file, whole).unwrap();
+    let report = verify(place.dir.path(), &quorum(&witness), None);
+    assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(place.dir.path(), copy.path());
+
+    // A directory that is put back, with its points, is refused as ever.
+    alone();
+    assert_eq!(live_with(small(place.dir.path()), &witness, 1).trouble, None);
+    let refused = live_with(small(copy.path()), &witness, 1).trouble.unwrap();
+    assert!(refused.contains("rolled back") || refused.contains("forked"), "{refused}");
+}
+
+#[test]
+fn what_witnesses_said_is_sent_once_and_only_the_newest_word_stays_here() {
+    let Some(witness) = Witness::start(REGISTRY, &region_vkey()) else { return };
+    let place = Place::new();
+    for _ in 0..3 {
+        live(place.dir.path(), &witness, 1);
+    }
+    let all = notes(place.dir.path());
+    assert_eq!(all.len(), 3);
+    let ship = |keep: Option<Keep>| {
+        let journal = place.open();
+        let shipper = start(ShipConfig { keep, ..place.shipping() }, &journal).unwrap();
+        journal.close().unwrap();
+        assert_eq!(shipper.stop(std::time::Duration::from_secs(30)).trouble, None);
+    };
+    let ever = |_: &aegis_audit_chain::Origin, _| false;
+    let young = std::time::Duration::from_secs(3_600);
+    ship(None);
+    ship(Some(Keep { at_least: young, is_read: std::sync::Arc::new(ever) }));
+    assert_eq!(notes(place.dir.path()), all, "kept, or too young");
+    let at_least = std::time::Duration::ZERO;
+    ship(Some(Keep { at_least, is_read: std::sync::Arc::new(ever) }));
+    assert_eq!(notes(place.dir.path()), all[2..]);
+    let receipts = place.dir.path().join("ship/registry.gw-1/00000000000000000001/receipts.jsonl");
+    let receipts = fs::read_to_string(receipts).unwrap();
+    let sent = receipts.lines().filter(|line| line.contains("/wit/")).count();
+    assert_eq!(sent, 3, "{receipts}");
+    assert_eq!(
+        fs::read_dir(
+            place.bucket.path().join("v1/eu-west-1/registry.gw-1/00000000000000000001/wit")
+        )
+        .unwrap()
+        .count(),
+        3
+    );
+    let report = verify(place.dir.path(), &quorum(&witness), None);
+    assert_eq!(report.verdict(), Verdict::Pass, "{report:#?}");
 }
 
 #[test]
