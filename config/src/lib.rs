@@ -153,6 +153,8 @@ pub struct Limits {
     pub head_deadline: Duration,
     pub body_bytes_max: usize,
     pub body_deadline: Duration,
+    /// What a call may wait for its record to be on disk.
+    pub record_deadline: Duration,
     /// What all bodies in memory may take together.
     pub bodies_bytes_max: usize,
     pub connections_max: usize,
@@ -174,6 +176,7 @@ impl Default for Limits {
             head_deadline: Duration::from_secs(10),
             body_bytes_max: 8 * 1_024 * 1_024,
             body_deadline: Duration::from_secs(30),
+            record_deadline: Duration::from_secs(5),
             bodies_bytes_max: 512 * 1_024 * 1_024,
             connections_max: 20_000,
             policies_kept: 5,

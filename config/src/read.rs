@@ -178,6 +178,7 @@ fn limits(node: &Node, problems: &mut Problems) -> Option<Limits> {
     };
     limits.head_deadline = span("head_deadline", problems, limits.head_deadline);
     limits.body_deadline = span("body_deadline", problems, limits.body_deadline);
+    limits.record_deadline = span("record_deadline", problems, limits.record_deadline);
     limits.idle = span("idle", problems, limits.idle);
     limits.drain = span("drain", problems, limits.drain);
     limits.grace = span("grace", problems, limits.grace);

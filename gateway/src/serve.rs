@@ -1,7 +1,7 @@
 //! Runs a built gateway: listeners up, signals watched, drained on the way out.
 //!
 //! Not here: building it (`wire`) and what a drain means to a connection (`drain`). Invariant: readiness goes before
-//! anything else, the process ends only when every call under way is settled, and the journal is closed once nothing is changed or called any more.
+//! anything else, a disk that failed ends the process, the process ends only when every call under way is settled, and the journal is closed once nothing is changed or called any more.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -45,6 +45,8 @@ const REAP_MAX: usize = 1_024;
 pub enum StoppedBy {
     Signal,
     Request,
+    /// What must be on disk cannot be put there, and only the next start tells what was.
+    Failure,
 }
 
 /// Serves until told to stop, then drains.
@@ -90,7 +92,12 @@ pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
     }
     drop(follower);
     closed.context("the audit journal could not be closed in order")?;
-    Ok(by.get().copied().unwrap_or(StoppedBy::Signal))
+    match by.get().copied().unwrap_or(StoppedBy::Signal) {
+        StoppedBy::Failure => {
+            anyhow::bail!("the disk of the hot state failed; the next start finds what reached it")
+        }
+        by => Ok(by),
+    }
 }
 
 /// Shows the head that the journal closed with: the voter of this process hears it last of all, and what is said of it is shipped.
@@ -134,8 +141,15 @@ async fn stopped(gateway: &Gateway, stop: &Stop) -> StoppedBy {
         _ = terminate.recv() => StoppedBy::Signal,
         _ = interrupt.recv() => StoppedBy::Signal,
         () = stop.requested() => StoppedBy::Request,
+        () = gateway.corridor.journal.disk_failed() => StoppedBy::Failure,
+        () = gateway.corridor.state.failed() => StoppedBy::Failure,
     };
-    tracing::info!("draining");
+    match by {
+        StoppedBy::Failure => {
+            tracing::error!("the disk has failed: draining, to end and be started again")
+        }
+        StoppedBy::Signal | StoppedBy::Request => tracing::info!("draining"),
+    }
     gateway.corridor.drain.start();
     tokio::time::sleep(gateway.corridor.config.limits.drain).await;
     gateway.corridor.drain.close();

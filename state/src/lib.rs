@@ -84,6 +84,11 @@ pub trait HotState: Send + Sync {
 
     /// Whether a decision made now could be kept.
     async fn health(&self) -> Result<(), StateError>;
+
+    /// Returns once nothing can be kept until the process is started again; never, where that cannot be.
+    async fn failed(&self) {
+        std::future::pending().await
+    }
 }
 
 /// What a settlement did.

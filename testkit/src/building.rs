@@ -78,7 +78,10 @@ impl Plan {
 
 impl Building {
     fn spawn(&mut self) -> Child {
-        let mut child = Command::from(self.plan.host.command(Path::new(&self.binary)))
+        let mut whole = self.plan.under.iter().chain([&self.binary]);
+        let first = whole.next().unwrap();
+        let mut child = Command::from(self.plan.host.command(Path::new(first)))
+            .args(whole)
             .args(["run", "--config", "aegis.yaml"])
             .current_dir(self.plan.data.path())
             .envs(self.plan.clock.iter().flat_map(|clock| clock.environment()))

@@ -34,6 +34,8 @@ pub struct Plan {
     /// Where the gateway runs, and others find it.
     pub(crate) host: Host,
     pub(crate) clock: Option<Clock>,
+    /// A program, and what it is told, that starts the gateway.
+    pub(crate) under: Vec<String>,
     config: Value,
 }
 
@@ -83,8 +85,9 @@ impl Plan {
         };
         let config = standard(&ports, (&upstream, &plain), &host);
         let data = tempfile::tempdir().unwrap();
+        let (clock, under) = (None, Vec::new());
         let plan =
-            Self { data, authority, issuer, ports, upstream, plain, host, clock: None, config };
+            Self { data, authority, issuer, ports, upstream, plain, host, clock, under, config };
         plan.lay_out();
         plan
     }
@@ -194,6 +197,12 @@ impl Plan {
     /// Has a wall clock of its own, as far as one can be had.
     pub fn with_own_clock(mut self) -> Self {
         self.clock = Clock::new(&self.path("clock"));
+        self
+    }
+
+    /// Is started by another program, which becomes the gateway.
+    pub fn under(mut self, program: &[&str]) -> Self {
+        self.under = program.iter().map(|part| (*part).to_owned()).collect();
         self
     }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aegis_audit_chain::link::{Reading, Sequencer};
 use aegis_audit_chain::record::Draft;
@@ -139,6 +139,10 @@ pub(crate) struct Shared {
     pub(crate) work: Condvar,
     pub(crate) room: Semaphore,
     pub(crate) durable: watch::Sender<u64>,
+    /// Since when the disk has been at a batch.
+    writing: Mutex<Option<Instant>>,
+    /// What ended the stream, for those who wait for that.
+    ended: watch::Sender<Option<Failure>>,
     /// Bytes of frames on disk, of this life.
     pub(crate) durable_bytes: AtomicU64,
     /// What is signed for by now.
@@ -169,6 +173,8 @@ impl Shared {
             work: Condvar::new(),
             room: Semaphore::new(QUEUE_BYTES_MAX),
             durable: watch::Sender::new(0),
+            writing: Mutex::default(),
+            ended: watch::Sender::new(None),
             durable_bytes: AtomicU64::new(0),
             anchored: Mutex::default(),
             clock,
@@ -245,6 +251,16 @@ impl Shared {
         drop(state);
         self.room.close();
         self.work.notify_one();
+        self.ended.send_if_modified(|ended| {
+            let is_first = ended.is_none();
+            ended.get_or_insert(failure);
+            is_first
+        });
+    }
+
+    /// Notes that the disk is given a batch now, or that it has answered.
+    pub(crate) fn is_writing(&self, since: Option<Instant>) {
+        *self.writing.lock() = since;
     }
 
     /// Says that a batch is on disk.
@@ -331,6 +347,19 @@ impl Journal {
             None if state.closing => Err(JournalError::Closed),
             None => Ok(()),
         }
+    }
+
+    /// How long the disk has been at what it was given last; zero while it has nothing to do.
+    pub fn writing_for(&self) -> Duration {
+        self.shared.writing.lock().map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Returns once the disk has failed: only the next life takes records again.
+    pub async fn disk_failed(&self) {
+        let mut ended = self.shared.ended.subscribe();
+        let failed = ended.wait_for(|ended| matches!(ended, Some(Failure::Disk(_)))).await;
+        // The sender lives as long as `self`, so this cannot fail.
+        drop(failed);
     }
 
     /// Head over everything placed so far, durable or not.

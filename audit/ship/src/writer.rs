@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::anchor::AnchorSlot;
 use crate::journal::{Batch, Failure, Shared};
@@ -65,7 +65,10 @@ impl Writer {
                 return self.wal.finish();
             }
             let first = *self.shared.durable.borrow();
-            if let Err(error) = self.wal.append(first, &spare.frames) {
+            self.shared.is_writing(Some(Instant::now()));
+            let written = self.wal.append(first, &spare.frames);
+            self.shared.is_writing(None);
+            if let Err(error) = written {
                 // Before the waiters are let go, so that they learn why.
                 self.shared.fail(Failure::Disk(error.kind()));
                 return Err(error);

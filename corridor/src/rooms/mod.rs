@@ -13,3 +13,4 @@ pub mod prepare;
 pub mod read;
 pub mod seal;
 pub mod settle;
+mod unsent;

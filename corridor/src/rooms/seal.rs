@@ -1,25 +1,26 @@
 //! Room 5: the decision becomes a durable record and, if it lets the call through, a `Permit`.
 //!
 //! Not here: the journal (`audit/ship`) and the record's bytes (`audit/chain`). Invariant: this is the only maker of a
-//! `Permit`, and it makes one only after the record is on disk.
+//! `Permit`, and it makes one only after the record is on disk. Nobody waits longer for that than `limits.record_deadline`.
 
 use aegis_audit_chain::disclosure::{Disclosure, INPUT};
 use aegis_audit_chain::record::{
     BodyDigest, BudgetHold, DecisionEntry, Dest, Of, OutcomeEntry, Redaction, Usage as TokensUsed,
 };
 use aegis_audit_chain::{Hash, Origin};
-use aegis_audit_ship::{JournalError, Position, Sealed as OnDisk};
+use aegis_audit_ship::{Journal, JournalError, Position, Sealed as OnDisk};
 use aegis_decide::Usage;
 use aegis_domain::{
     AgentId, BudgetKey, Decision, DecisionId, MicroUsd, Reason, RuleId, TenantId, ToolName, Verdict,
 };
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
 
 use crate::Corridor;
 use crate::clock;
 use crate::context::{Arrival, CallContext, Decoding, Read};
-use crate::rooms::read;
+use crate::rooms::{read, unsent};
 
 /// Proof that an allowing decision is on record. Only `seal` can build one; only `forward` spends it.
 #[must_use]
@@ -72,6 +73,8 @@ const MERGE_DELAY_S: u64 = 60;
 /// How long an attestation is worth showing to anyone.
 const ATTESTATION_LIFE_S: u64 = 24 * 60 * 60;
 
+const TOO_LATE: &str = "the disk did not answer in time";
+
 /// Records a judged call; sets `ctx.permit` when it may go.
 pub async fn seal(
     corridor: &Corridor,
@@ -79,6 +82,8 @@ pub async fn seal(
     decision: Decision,
     arrival: &Arrival,
 ) -> Result<(), Reason> {
+    // Before anything else is written to the same disk.
+    is_answering(corridor, decision.id)?;
     let mut entry = DecisionEntry::of(&decision, corridor.config.region.clone());
     let mut told = Vec::new();
     describe_caller(&mut entry, ctx, &mut told)?;
@@ -101,8 +106,18 @@ pub async fn seal_unread(
     ctx: &mut CallContext,
     decision: Decision,
 ) -> Result<(), Reason> {
+    is_answering(corridor, decision.id)?;
     let entry = DecisionEntry::of(&decision, corridor.config.region.clone());
     record(corridor, ctx, decision, entry).await
+}
+
+/// While the disk is at what it was given for longer than anybody may wait, who comes now would only wait behind that.
+fn is_answering(corridor: &Corridor, id: DecisionId) -> Result<(), Reason> {
+    if corridor.journal.writing_for() <= corridor.config.limits.record_deadline {
+        return Ok(());
+    }
+    tracing::error!(decision = %id, error = TOO_LATE, "a decision could not be recorded");
+    Err(Reason::AuditUnavailable)
 }
 
 async fn record(
@@ -115,22 +130,42 @@ async fn record(
     entry.eval_us = ctx.clock.decision_us();
     entry.att_kid = Some(corridor.region_key.key_id().clone());
     let draft = entry.draft().map_err(|_| Reason::AuditUnavailable)?;
-    let unavailable = |error: JournalError| {
+    let unrecorded = |error: &dyn std::fmt::Display| {
         tracing::error!(decision = %decision.id, %error, "a decision could not be recorded");
         Reason::AuditUnavailable
     };
-    let pending = corridor.journal.append(draft).await.map_err(unavailable)?;
+    let deadline = Instant::now() + corridor.config.limits.record_deadline;
+    let pending = match timeout_at(deadline, corridor.journal.append(draft)).await {
+        Ok(placed) => placed.map_err(|error| unrecorded(&error))?,
+        Err(_) => return Err(unrecorded(&TOO_LATE)),
+    };
     // Signed while the disk syncs, so it costs no time.
     let attestation = attest(corridor, &entry, &decision, pending.position());
-    let proof = pending.durable().await.map_err(unavailable)?;
     let sealed = Sealed {
-        seq: proof.position().seq,
+        seq: pending.position().seq,
         tenant: entry.tenant,
         agent: entry.agent,
         tool: entry.tool.or(entry.route),
     };
+    let lets_through = decision.verdict.lets_through();
+    let proof = match timeout_at(deadline, pending.durable()).await {
+        Ok(Ok(proof)) => proof,
+        Ok(Err(error)) => {
+            if lets_through && matches!(error, JournalError::Failed(_)) {
+                // The record may be on disk all the same: the next start looks, and settles the hold by what it finds.
+                ctx.hold = None;
+            }
+            return Err(unrecorded(&error));
+        }
+        Err(_) => {
+            if lets_through {
+                unsent::settle(corridor, ctx, (&decision, sealed));
+            }
+            return Err(unrecorded(&TOO_LATE));
+        }
+    };
     ctx.sealed = Some(Held { sealed, attestation: Some(attestation) });
-    ctx.permit = decision.verdict.lets_through().then_some(Permit(proof));
+    ctx.permit = lets_through.then_some(Permit(proof));
     ctx.decision = Some(decision);
     Ok(())
 }
@@ -266,7 +301,7 @@ fn attest(
 
 /// Records how a call ended; returns once that is on disk.
 pub async fn outcome(
-    corridor: &Corridor,
+    journal: &Journal,
     sealed: &Sealed,
     outcome: &Outcome,
 ) -> Result<(), JournalError> {
@@ -290,5 +325,5 @@ pub async fn outcome(
         sd: Vec::new(),
     };
     let draft = entry.draft().map_err(JournalError::from)?;
-    corridor.journal.append_unhurried(draft).await?.durable().await.map(drop)
+    journal.append_unhurried(draft).await?.durable().await.map(drop)
 }

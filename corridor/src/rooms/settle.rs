@@ -174,7 +174,7 @@ async fn settle(corridor: Arc<Corridor>, mut open: Open, end: End) {
         usage,
         duration_us: open.clock.total_us(),
     };
-    match seal::outcome(&corridor, &open.sealed, &outcome).await {
+    match seal::outcome(&corridor.journal, &open.sealed, &outcome).await {
         Ok(()) => {
             if let Some(hold) = &open.hold {
                 charge(&corridor, hold, cost).await;

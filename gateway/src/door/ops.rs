@@ -12,6 +12,7 @@ use aegis_audit_witness::{Anchors, Witnesses};
 use aegis_corridor::clock;
 use aegis_decide::BacklogRule;
 use aegis_domain::Timestamp;
+use aegis_state::StateError;
 use aegis_telemetry::{Anchored, Readiness, Shipped, Witnessed};
 use async_trait::async_trait;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
@@ -66,6 +67,15 @@ impl Ops {
         })
     }
 
+    /// Whether the disk has been at the records of calls for longer than a call may wait.
+    fn stalled(&self) -> Option<String> {
+        let corridor = &self.gateway.corridor;
+        let writing = corridor.journal.writing_for();
+        let seconds = writing.as_secs();
+        (writing > corridor.config.limits.record_deadline)
+            .then(|| format!("the disk of the audit log has not answered for {seconds} s"))
+    }
+
     /// Whether the region could not tell that this log is gone. Who brings releases along may start with nobody reachable.
     fn unknown_log(&self) -> Option<String> {
         let corridor = &self.gateway.corridor;
@@ -92,16 +102,25 @@ impl Ops {
     }
 
     async fn ask_readiness(&self) -> (StatusCode, String) {
+        // First of all, for a gateway whose disk has failed drains because of that.
+        if let Err(error) = self.gateway.corridor.journal.health() {
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n"));
+        }
         if self.gateway.corridor.drain.is_draining() {
-            return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
+            let why = match self.gateway.corridor.state.health().await {
+                Err(error @ StateError::SyncFailed) => format!("not ready: {error}\n"),
+                Ok(()) | Err(_) => "draining\n".to_owned(),
+            };
+            return (StatusCode::SERVICE_UNAVAILABLE, why);
         }
         if !self.agents_can_call().await {
             return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
         }
-        if let Err(error) = self.gateway.corridor.journal.health() {
-            return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n"));
-        }
-        let why = self.unreleased().or_else(|| self.unknown_log()).or_else(|| self.unasked());
+        let why = self
+            .stalled()
+            .or_else(|| self.unreleased())
+            .or_else(|| self.unknown_log())
+            .or_else(|| self.unasked());
         if let Some(why) = why {
             return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n"));
         }

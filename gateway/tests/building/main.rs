@@ -12,6 +12,7 @@ mod changes;
 mod clients;
 mod conversations;
 mod definitions;
+mod disks;
 mod evidence;
 mod floods;
 mod followers;

@@ -320,11 +320,11 @@ async fn a_gateway_that_is_no_voter_yet_says_what_to_do() {
 }
 
 /// A small disk of its own below a directory, for as long as it lives.
-struct SmallDisk(std::path::PathBuf);
+pub(crate) struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
     /// `None` where this user may mount nothing.
-    fn at(path: std::path::PathBuf) -> Option<Self> {
+    pub(crate) fn at(path: std::path::PathBuf) -> Option<Self> {
         std::fs::create_dir_all(&path).unwrap();
         let mut mount = std::process::Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=16m,mode=0700", "none"]).arg(&path);
@@ -333,13 +333,13 @@ impl SmallDisk {
         is_mounted.then_some(Self(path))
     }
 
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         use std::io::Write as _;
         let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
         while file.write_all(&[7; 4_096]).is_ok() {}
     }
 
-    fn clear(&self) {
+    pub(crate) fn clear(&self) {
         std::fs::remove_file(self.0.join("filler")).unwrap();
     }
 }

@@ -35,6 +35,9 @@ struct Offer {
     first_use: Option<FirstUse>,
 }
 
+/// Longer together than any change, and than what is left of the file's last block: where they have room, a decision has.
+const PROBES: usize = 1_024;
+
 impl Core {
     pub(super) fn new(ledger: Ledger, journal: Journal, limits: Limits) -> Self {
         let pace = Pace::new(limits.paced_max);
@@ -182,7 +185,7 @@ impl Core {
     /// Whether a decision could be kept; an append that failed is tried again.
     pub(super) fn health(&mut self) -> Result<(), StateError> {
         if !self.journal.is_sound() {
-            self.append([&Record::Probe])?;
+            self.append(std::iter::repeat_n(&Record::Probe, PROBES))?;
         }
         if self.ledger.tokens.len() >= self.limits.tokens_max {
             return Err(StateError::Full);

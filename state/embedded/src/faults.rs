@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aegis_domain::{
@@ -21,31 +21,41 @@ use super::*;
 use aegis_state::{Binding, Budget, Budgets, Change, Counted, InFlight, Overrun, TokenCheck};
 
 /// A disk with so many bytes left whose syncs fail when told to.
+#[derive(Clone)]
 struct Faulty {
     left: Arc<AtomicU64>,
     sync_fails: Arc<AtomicBool>,
+    /// How long the files really are of which a sync has failed.
+    lost: Arc<Mutex<BTreeMap<PathBuf, u64>>>,
 }
 
 struct FaultySink {
     file: Arc<dyn Sink>,
-    left: Arc<AtomicU64>,
-    sync_fails: Arc<AtomicBool>,
+    path: PathBuf,
+    synced: AtomicU64,
+    disk: Faulty,
 }
 
 impl Disk for Faulty {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn Sink>> {
-        let (left, sync_fails) = (Arc::clone(&self.left), Arc::clone(&self.sync_fails));
-        Ok(Arc::new(FaultySink { file: Files.open(path)?, left, sync_fails }))
+        let (file, path, disk) = (Files.open(path)?, path.to_path_buf(), self.clone());
+        Ok(Arc::new(FaultySink { file, path, synced: AtomicU64::new(0), disk }))
+    }
+
+    fn write_again(&self, path: &Path, len: u64) -> io::Result<()> {
+        Files.write_again(path, len)?;
+        self.lost.lock().remove(path);
+        Ok(())
     }
 }
 
 impl Sink for FaultySink {
     /// Writes what fits before it fails, as a full disk does.
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        let left = usize::try_from(self.left.load(Ordering::Relaxed)).unwrap();
+        let left = usize::try_from(self.disk.left.load(Ordering::Relaxed)).unwrap();
         let fits = left.min(bytes.len());
         self.file.append(&bytes[..fits])?;
-        self.left.fetch_sub(fits as u64, Ordering::Relaxed);
+        self.disk.left.fetch_sub(fits as u64, Ordering::Relaxed);
         if fits < bytes.len() { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
@@ -54,21 +64,31 @@ impl Sink for FaultySink {
     }
 
     fn sync(&self) -> io::Result<()> {
-        if self.sync_fails.load(Ordering::Relaxed) {
+        let synced = self.synced.load(Ordering::Relaxed);
+        if self.disk.sync_fails.load(Ordering::Relaxed) {
+            self.disk.lost.lock().entry(self.path.clone()).or_insert(synced);
             return Err(io::Error::other("no medium"));
         }
+        self.synced.store(fs::metadata(&self.path)?.len(), Ordering::Relaxed);
         self.file.sync()
     }
 }
 
 impl Faulty {
     fn new() -> Self {
-        Self { left: Arc::new(AtomicU64::new(1 << 30)), sync_fails: Arc::default() }
+        let left = Arc::new(AtomicU64::new(1 << 30));
+        Self { left, sync_fails: Arc::default(), lost: Arc::default() }
+    }
+
+    /// Takes what only memory held.
+    fn cut_power(&self) {
+        for (path, len) in self.lost.lock().iter() {
+            fs::File::options().write(true).open(path).unwrap().set_len(*len).unwrap();
+        }
     }
 
     fn open(&self, config: EmbeddedConfig) -> EmbeddedState {
-        let (left, sync_fails) = (Arc::clone(&self.left), Arc::clone(&self.sync_fails));
-        EmbeddedState::open_on(config, Arc::new(Faulty { left, sync_fails })).unwrap()
+        EmbeddedState::open_on(config, Arc::new(self.clone())).unwrap()
     }
 }
 
@@ -209,6 +229,8 @@ fn a_full_disk_refuses_loses_nothing_and_recovers() {
         let before = view(&state, 120);
         assert_eq!(run(state.decide(&ask(n))), HotAnswer::Unanswered(Outage::Storage));
         assert!(run(state.health()).is_err(), "a full disk is not healthy");
+        disk.left.store(n, Ordering::Relaxed);
+        assert!(run(state.health()).is_err(), "nor is one with room for a probe alone");
         assert_eq!(view(&state, 120), before, "a failed append changed something");
         disk.left.store(1 << 30, Ordering::Relaxed);
         run(state.health()).unwrap();
@@ -258,6 +280,32 @@ fn after_a_failed_sync_nothing_is_granted_until_a_restart() {
     drop(state);
     let reopened = EmbeddedState::open(config).unwrap();
     assert!(matches!(run(reopened.decide(&ask(3))), HotAnswer::Granted(_)));
+}
+
+#[test]
+fn what_a_failed_sync_left_in_memory_alone_is_written_again_before_it_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Faulty::new();
+    let config = EmbeddedConfig {
+        durability: Durability::Strict,
+        ..EmbeddedConfig::new(directory.path().into())
+    };
+    let state = disk.open(config.clone());
+    assert!(matches!(run(state.decide(&ask(1))), HotAnswer::Granted(_)));
+    disk.sync_fails.store(true, Ordering::Relaxed);
+    assert_eq!(run(state.decide(&ask(2))), HotAnswer::Unanswered(Outage::Storage));
+    run(state.failed());
+    disk.sync_fails.store(false, Ordering::Relaxed);
+    drop(state);
+    assert_eq!(disk.lost.lock().len(), 1);
+
+    let state = disk.open(config.clone());
+    assert!(matches!(run(state.decide(&ask(3))), HotAnswer::Granted(_)));
+    let answered = view(&state, 4);
+    drop(state);
+    disk.cut_power();
+    let state = disk.open(config);
+    assert_eq!(view(&state, 4), answered);
 }
 
 /// The horizon of what was forgotten outlives the process and a compaction.

@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +18,9 @@ use aegis_state::StateError;
 pub(super) trait Disk: Send + Sync {
     /// Opens the file for appending and makes it if it is not there.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn Sink>>;
+    /// Writes the first bytes that a file shows once more, and syncs them. After a sync that failed they may be in memory only, where
+    /// the next sync passes them by: it has been told that they are clean (see `Journal::sync_has_failed`).
+    fn write_again(&self, path: &Path, len: u64) -> io::Result<()>;
 }
 
 /// One file, as far as a journal needs it.
@@ -33,6 +37,17 @@ impl Disk for Files {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn Sink>> {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         Ok(Arc::new(file))
+    }
+
+    fn write_again(&self, path: &Path, len: u64) -> io::Result<()> {
+        let shown = match std::fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            shown => shown?,
+        };
+        let again = usize::try_from(len).ok().and_then(|len| shown.get(..len));
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.write_all_at(again.unwrap_or(&shown), 0)?;
+        file.sync_data()
     }
 }
 

@@ -98,7 +98,12 @@ impl EmbeddedState {
         let files::Recovered { ledger, base, generation, len } =
             files::recover(&config.directory, u64::MAX)?;
         files::remove_before(&config.directory, base).map_err(io)?;
+        for earlier in base..generation {
+            let path = files::journal_path(&config.directory, earlier);
+            disk.write_again(&path, u64::MAX).map_err(io)?;
+        }
         let path = files::journal_path(&config.directory, generation);
+        disk.write_again(&path, len).map_err(io)?;
         let (sink, len) = journal::open_at(&*disk, &path, len).map_err(io)?;
         journal::sync_directory(&config.directory).map_err(io)?;
         let core = Core::new(ledger, Journal::new(sink, len), config.limits);
@@ -220,6 +225,11 @@ impl HotState for EmbeddedState {
 
     async fn health(&self) -> Result<(), StateError> {
         self.locked(|core| core.health()).0
+    }
+
+    async fn failed(&self) {
+        // The sender lives as long as `self`, so this cannot fail.
+        drop(self.shared.synced.subscribe().wait_for(|synced| synced.failed).await);
     }
 }
 

@@ -234,6 +234,10 @@ impl HotState for Leased {
     async fn health(&self) -> Result<(), StateError> {
         self.shared.inner.health().await
     }
+
+    async fn failed(&self) {
+        self.shared.inner.failed().await;
+    }
 }
 
 /// A decision of its own over the very budgets of `like`, with a token nobody else has; its hold outlives those of all
