@@ -112,8 +112,8 @@ impl Stream {
 pub struct Registry {
     streams: Vec<Stream>,
     by_origin: BTreeMap<Origin, usize>,
-    /// Root at every size the registry signed.
-    heads: BTreeMap<u64, Hash>,
+    /// Root at every size the registry signed, and the wall clock of the record that bears the signature.
+    heads: BTreeMap<u64, (Hash, u64)>,
     /// Stands behind the newest signed head's record: where the next one goes.
     walker: Walker,
     /// Where that is on disk: the file's first record, and the offset.
@@ -136,12 +136,23 @@ impl Registry {
 
     /// The root that was signed at `size`.
     pub fn root_at(&self, size: u64) -> Option<Hash> {
-        self.heads.get(&size).copied()
+        self.heads.get(&size).map(|(root, _)| *root)
+    }
+
+    /// When the head of `size` was signed, and when the next one, each by the registry's own clock.
+    pub fn signed_at(&self, size: u64) -> (Option<u64>, Option<u64>) {
+        let ts = |(_, (_, ts)): (&u64, &(Hash, u64))| *ts;
+        let mut from = self.heads.range(size..);
+        let first = from.next();
+        match first {
+            Some((at, _)) if *at == size => (first.map(ts), from.next().map(ts)),
+            _ => (None, first.map(ts)),
+        }
     }
 
     /// The newest head that is signed.
     pub fn signed_head(&self) -> Option<Head> {
-        let (size, root) = self.heads.last_key_value()?;
+        let (size, (root, _)) = self.heads.last_key_value()?;
         Some(Head { origin: self.walker.origin().clone(), size: *size, root: *root })
     }
 
@@ -288,7 +299,7 @@ impl RegistryReader {
         if (head.size, head.root) != (known.size, known.root) {
             return Err(RegistryFlaw::Root);
         }
-        self.registry.heads.insert(head.size, head.root);
+        self.registry.heads.insert(head.size, (head.root, step.head.ts));
         self.newest = Some((head, place));
         for entry in std::mem::take(&mut self.waiting) {
             self.apply(entry)?;
