@@ -2,7 +2,6 @@
 //!
 //! Not here: what is in the files. Invariant: this layout is the gateway's; it is spelled out only here.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use aegis_domain::TenantId;
@@ -70,7 +69,11 @@ impl Home {
     }
 }
 
-/// Reads a file as text; `what` names it for people.
+/// More than any configuration, policy, key set or file of calls.
+const FILE_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
+
+/// Reads a file, or a pipe, as text; `what` names it for people.
 pub(crate) fn read(what: &'static str, path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path).map_err(|error| Failure::file(what, path, error))
+    aegis_audit_plain::read_given_text(path, FILE_BYTES_MAX)
+        .map_err(|error| Failure::file(what, path, error))
 }

@@ -3,7 +3,6 @@
 //! Not here: the checks themselves (`identity`). Invariant: a token is read from a file or stdin, never from the command
 //! line, where every process on the machine could see it.
 
-use std::io::Read as _;
 use std::path::PathBuf;
 
 use aegis_cli_region::GetArgs;
@@ -281,12 +280,8 @@ fn read_token(file: Option<&PathBuf>) -> Result<String, Failure> {
     const BYTES_MAX: u64 = 64 * 1_024;
     let text = match file {
         Some(path) => home::read("the token", path)?,
-        None => {
-            let mut text = String::new();
-            let mut stdin = std::io::stdin().lock().take(BYTES_MAX);
-            stdin.read_to_string(&mut text).map_err(Failure::Stdin)?;
-            text
-        }
+        None => aegis_audit_plain::read_open(std::io::stdin().lock(), BYTES_MAX)
+            .map_err(Failure::Stdin)?,
     };
     Ok(text.trim().to_owned())
 }

@@ -78,6 +78,10 @@ impl Pieces for BucketLog<'_> {
         Ok(())
     }
 
+    fn leaves(&self, log: &Origin, piece: Piece) -> Result<Vec<Hash>, SourceError> {
+        Ok(self.indexed(log, piece)?.index.leaves.clone())
+    }
+
     fn path(
         &self,
         log: &Origin,

@@ -63,8 +63,8 @@ pub enum RegistryFlaw {
 #[derive(Clone, Debug)]
 pub struct Registry {
     streams: Streams,
-    /// Root at every size the registry signed, as far as heads are kept.
-    heads: BTreeMap<u64, Hash>,
+    /// Root at every size the registry signed, as far as heads are kept, and the wall clock of the record that bears the signature.
+    heads: BTreeMap<u64, (Hash, u64)>,
     /// The newest signed head's record.
     newest: Option<Newest>,
     /// Number of the first record that was read, behind a resume point or at the beginning.
@@ -106,12 +106,23 @@ impl Registry {
 
     /// The root that was signed at `size`.
     pub fn root_at(&self, size: u64) -> Option<Hash> {
-        self.heads.get(&size).copied()
+        self.heads.get(&size).map(|(root, _)| *root)
+    }
+
+    /// When the head of `size` was signed, and when the next one, each by the registry's own clock.
+    pub fn signed_at(&self, size: u64) -> (Option<u64>, Option<u64>) {
+        let ts = |(_, (_, ts)): (&u64, &(Hash, u64))| *ts;
+        let mut from = self.heads.range(size..);
+        let first = from.next();
+        match first {
+            Some((at, _)) if *at == size => (first.map(ts), from.next().map(ts)),
+            _ => (None, first.map(ts)),
+        }
     }
 
     /// The newest head that is signed.
     pub fn signed_head(&self) -> Option<Head> {
-        let (size, root) = self.heads.last_key_value()?;
+        let (size, (root, _)) = self.heads.last_key_value()?;
         Some(Head { origin: self.walker.origin().clone(), size: *size, root: *root })
     }
 
@@ -295,7 +306,7 @@ impl RegistryReader {
             return Err(RegistryFlaw::Root);
         }
         self.supersede();
-        self.registry.heads.insert(head.size, head.root);
+        self.registry.heads.insert(head.size, (head.root, step.head.ts));
         self.newest = Some((head, place));
         for (seq, record, entry) in std::mem::take(&mut self.waiting) {
             if let Entry::Gap(tail) = entry {

@@ -51,6 +51,9 @@ pub trait Pieces {
         take: &mut Take<'_>,
     ) -> Result<(), SourceError>;
 
+    /// The leaf hashes of a piece's records, in order.
+    fn leaves(&self, log: &Origin, piece: Piece) -> Result<Vec<Hash>, SourceError>;
+
     /// The path of a record, by its number, in the tree of a size; `None` where the pieces do not reach that far.
     fn path(&self, log: &Origin, at: (u64, u64)) -> Result<Option<Vec<Hash>>, SourceError>;
 }
@@ -62,6 +65,19 @@ pub trait LogSource: Sync {
 
     /// A whole file, or that there is none; a log file has 64 MiB and rarely more.
     fn read(&self, path: &str) -> Result<Option<Cow<'_, [u8]>>, SourceError>;
+
+    /// A file's bytes from an offset on, at most so many; fewer where it ends before.
+    fn part(
+        &self,
+        path: &str,
+        (offset, bytes_max): (u64, u64),
+    ) -> Result<Option<Cow<'_, [u8]>>, SourceError> {
+        let Some(bytes) = self.read(path)? else { return Ok(None) };
+        let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        let most = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let end = begin.saturating_add(most).min(bytes.len());
+        Ok(Some(Cow::Owned(bytes.get(begin..end).unwrap_or_default().to_vec())))
+    }
 
     /// What a file is called where it really lies.
     fn place(&self, path: &str) -> String {

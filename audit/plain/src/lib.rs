@@ -29,6 +29,8 @@ pub enum NotPlain {
     Kind(&'static str),
     #[error("it is longer than {bytes_max} bytes, and so is no file of this kind; ask for it anew")]
     TooLong { bytes_max: u64 },
+    #[error("it has {bytes} bytes, and no file of this kind is longer than {bytes_max} bytes")]
+    Larger { bytes: u64, bytes_max: u64 },
 }
 
 /// Opens a plain file, without waiting for anybody.
@@ -64,18 +66,48 @@ pub fn read(path: &Path, links: Links, bytes_max: u64) -> io::Result<Vec<u8>> {
     within(file, bytes, bytes_max)
 }
 
+/// What a person gave by its path: a file, whatever leads to it, or a pipe, which is waited for.
+pub fn read_given(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let found = std::fs::metadata(path)?;
+    if found.is_file() && found.len() > bytes_max {
+        return Err(refused(NotPlain::Larger { bytes: found.len(), bytes_max }));
+    }
+    if is_handed(path) || found.file_type().is_fifo() {
+        return within(File::open(path)?, Vec::new(), bytes_max);
+    }
+    read(path, Links::Followed, bytes_max)
+}
+
+/// The same as text.
+pub fn read_given_text(path: &Path, bytes_max: u64) -> io::Result<String> {
+    text(read_given(path, bytes_max)?)
+}
+
+/// All that comes out of something open, if it is no more than so many bytes.
+pub fn read_open(open: impl io::Read, bytes_max: u64) -> io::Result<String> {
+    text(within(open, Vec::new(), bytes_max)?)
+}
+
+/// What this process was handed open, such as its stdin.
+fn is_handed(path: &Path) -> bool {
+    path == Path::new("/dev/stdin") || path.starts_with("/dev/fd")
+}
+
+fn text(bytes: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(bytes).map_err(|error| Error::new(ErrorKind::InvalidData, error.utf8_error()))
+}
+
 /// The text of a file that a person named; it may be what this process was handed open, such as its stdin.
 pub fn read_text(path: &Path, bytes_max: u64) -> io::Result<String> {
-    let is_handed = path == Path::new("/dev/stdin") || path.starts_with("/dev/fd");
-    let bytes = if is_handed {
+    let bytes = if is_handed(path) {
         within(File::open(path)?, Vec::new(), bytes_max)?
     } else {
         read(path, Links::Followed, bytes_max)?
     };
-    String::from_utf8(bytes).map_err(|error| Error::new(ErrorKind::InvalidData, error.utf8_error()))
+    text(bytes)
 }
 
-fn within(file: File, mut bytes: Vec<u8>, bytes_max: u64) -> io::Result<Vec<u8>> {
+fn within(file: impl io::Read, mut bytes: Vec<u8>, bytes_max: u64) -> io::Result<Vec<u8>> {
     let read = file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
     match u64::try_from(read) {
         Ok(read) if read <= bytes_max => Ok(bytes),
@@ -136,6 +168,38 @@ mod tests {
         symlink(&path, &link).unwrap();
         assert_eq!(read(&link, Links::Followed, 4).unwrap(), b"four");
         assert_eq!(why(read(&link, Links::Refused, 4)), NotPlain::Link);
+    }
+
+    #[test]
+    fn what_a_person_gives_is_a_file_behind_links_or_a_pipe_and_no_more_than_is_allowed() {
+        let dir = tempfile::tempdir().unwrap();
+        // As Kubernetes mounts a secret: a link to a file below a link to a folder.
+        let (folder, data) = (dir.path().join("2026"), dir.path().join("..data"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("key"), b"four").unwrap();
+        symlink("2026", &data).unwrap();
+        let key = dir.path().join("key");
+        symlink("..data/key", &key).unwrap();
+        assert_eq!(read_given(&key, 4).unwrap(), b"four");
+        assert_eq!(why(read_given(&key, 3)), NotPlain::Larger { bytes: 4, bytes_max: 3 });
+        assert_eq!(why(read_given(dir.path(), 9)), NotPlain::Kind("a folder"));
+        assert_eq!(why(read_given(Path::new("/dev/zero"), 9)), NotPlain::Kind("a device"));
+
+        let pipe = dir.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let give = |bytes: &'static [u8]| {
+            let pipe = pipe.clone();
+            std::thread::spawn(move || fs::write(pipe, bytes).ok())
+        };
+        let writer = give(b"four");
+        assert_eq!(read_given_text(&pipe, 4).unwrap(), "four");
+        writer.join().unwrap();
+        let writer = give(b"five and more");
+        assert_eq!(why(read_given(&pipe, 4)), NotPlain::TooLong { bytes_max: 4 });
+        writer.join().unwrap();
+        assert_eq!(read_open(&b"four"[..], 4).unwrap(), "four");
+        assert!(read_open(&b"fives"[..], 4).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::layout;
@@ -134,11 +134,31 @@ impl LogSource for Directory {
         }
     }
 
+    fn part(
+        &self,
+        path: &str,
+        (offset, bytes_max): (u64, u64),
+    ) -> Result<Option<Cow<'_, [u8]>>, SourceError> {
+        match part(&self.0.join(path), offset, bytes_max.min(READ_BYTES_MAX)) {
+            Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unreadable(path, &error)),
+        }
+    }
+
     fn bytes(&self) -> u64 {
         below(&self.0)
     }
 }
 
-fn unreadable(path: &str, error: &std::io::Error) -> SourceError {
+fn part(path: &Path, offset: u64, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut file = aegis_audit_plain::open(path, Links::Refused)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn unreadable(path: &str, error: &io::Error) -> SourceError {
     SourceError::Unreadable { path: path.to_owned(), why: error.to_string() }
 }

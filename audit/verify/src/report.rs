@@ -57,6 +57,10 @@ pub enum Flaw {
     Missing,
     #[error("a file stands here that the log did not write")]
     Stray,
+    #[error(
+        "the head of {size} records was seen by witnesses at {seen_s} s, and what stands there or behind it bears a time that cannot be"
+    )]
+    Dated { size: u64, seen_s: u64 },
     #[error("this stands beside the logs, and no log wrote it")]
     Guest,
     #[error("no registry names this stream")]
@@ -122,6 +126,7 @@ impl Flaw {
             | Flaw::Unclosed
             // Nothing that was signed is touched by it; somebody still put it there.
             | Flaw::Guest
+            | Flaw::Dated { .. }
             // The oldest version is read, and it is as signed; somebody still tried to hide it.
             | Flaw::Segment(SegmentError::Versions(_) | SegmentError::DeleteMarker)
             | Flaw::Sums => Severity::Suspect,

@@ -7,9 +7,13 @@ use aegis_audit_chain::note::{NoteError, Verifier, split};
 use aegis_audit_chain::registry::Registry;
 use aegis_audit_chain::{Origin, layout};
 use aegis_audit_trust::Witnessed;
+use aegis_domain::Timestamp;
 
 use crate::Run;
 use crate::report::{Flaw, Gap, Place, WitnessedHead};
+
+/// How far two clocks may be apart, with the time that a witness took to answer.
+const CLOCKS_APART_NS: u64 = 600 * 1_000_000_000;
 
 impl Run<'_> {
     pub(crate) fn witnessed(
@@ -25,12 +29,27 @@ impl Run<'_> {
             self.reached(registry, &head);
             match self.by_quorum(&path) {
                 Ok(None) => {}
-                Ok(Some(Witnessed { by, at })) => newest = Some(WitnessedHead { head, by, at }),
+                Ok(Some(Witnessed { by, at })) => {
+                    self.dated(registry, (&path, size), at);
+                    newest = Some(WitnessedHead { head, by, at });
+                }
                 Err(why) => self.report.fail(Place::file(origin, &path), Flaw::Note(why)),
             }
         }
         if self.trust.asks_for_witnesses() {
             self.judge(registry, origin, newest);
+        }
+    }
+
+    /// Holds the registry's own clock against the witnesses': what they saw was signed before, and what it signed next after that.
+    fn dated(&mut self, registry: &Registry, (path, size): (&str, u64), seen: Timestamp) {
+        let (signed, next) = registry.signed_at(size);
+        let (seen_ns, seen_s) = (seen.unix_ns(), seen.unix_s());
+        let is_late = signed.is_some_and(|ts| ts > seen_ns.saturating_add(CLOCKS_APART_NS));
+        let is_early = next.is_some_and(|ts| ts.saturating_add(CLOCKS_APART_NS) < seen_ns);
+        if is_late || is_early {
+            let place = Place { seq: Some(size), ..Place::file(registry.walker().origin(), path) };
+            self.report.fail(place, Flaw::Dated { size, seen_s });
         }
     }
 

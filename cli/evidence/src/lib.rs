@@ -10,6 +10,7 @@ mod error;
 mod export;
 mod filter;
 mod follow;
+mod groups;
 mod interrupt;
 mod joined;
 mod log;

@@ -86,6 +86,6 @@ pub(crate) fn changed(origin: &Origin) -> EvidenceError {
     EvidenceError::invalid("the audit log", message)
 }
 
-fn unreadable(error: FileError) -> EvidenceError {
+pub(crate) fn unreadable(error: FileError) -> EvidenceError {
     EvidenceError::invalid("the audit log", error)
 }

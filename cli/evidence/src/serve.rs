@@ -12,23 +12,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aegis_audit_chain::source::LogSource;
-use aegis_audit_chain::{Hash, Head, Origin, tree};
-use aegis_audit_ship::Log;
+use aegis_audit_chain::{Head, Origin};
+use aegis_audit_ship::{Log, Staying};
 use aegis_audit_trust::Trust;
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::EvidenceError;
+use crate::groups::Groups;
 use crate::log::LogArgs;
-use crate::records::{changed, stream_records, streams};
+use crate::records::streams;
 use crate::tiles::{Asked, View};
 
 const CONNECTIONS_MAX: usize = 32;
 const PEER_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 8 * 1_024;
-/// Streams held in memory.
-const VIEWS_MAX: usize = 4;
+/// What is held of streams; the one that was asked for last is held whatever it takes.
+const VIEWS_BYTES_MAX: usize = 64 * 1_024 * 1_024;
+/// Listings are held with them.
+const VIEWS_MAX: usize = 16;
 /// A stream that is being written is read again after this long.
 const VIEW_AGE_MAX: Duration = Duration::from_secs(10);
 
@@ -37,7 +39,11 @@ const VIEW_AGE_MAX: Duration = Duration::from_secs(10);
 #[command(after_help = "\
 Below http://<listen>/<log>/ lie `checkpoint`, `tile/<level>/<index>` and `tile/entries/<index>`, as
 https://c2sp.org/tlog-tiles has them; / lists the logs. A checkpoint is signed by the stream's own key, which its birth
-note and the registry name. A stream that is asked for is held in memory, four at most.
+note and the registry name.
+
+A stream that is asked for is gone through once, a file or an index at a time; then 48 bytes are held of each 256 records, of all
+streams 64 MiB at most (one that takes more is held alone), and records are read when they are asked for. A bucket's names are
+held as well. Peers are 32 at a time, with four megabytes each at most.
 
 There is no TLS and no login, and entries hold the records of all tenants: listen where only auditors are.
 
@@ -56,15 +62,25 @@ pub struct ServeArgs {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
-    shelf: Arc<Shelf>,
-}
-
-#[derive(Debug)]
-struct Shelf {
     log: Log,
     trust: Trust,
-    views: Mutex<BTreeMap<Origin, (Instant, Arc<View>)>>,
+}
+
+struct Shelf<'l> {
+    log: &'l Log,
+    trust: &'l Trust,
+    views: Mutex<BTreeMap<Origin, Shelved<'l>>>,
     connections: AtomicUsize,
+}
+
+/// A stream, and where its records are read.
+type Book<'l> = (View, Staying<'l>);
+
+#[derive(Clone)]
+struct Shelved<'l> {
+    read_at: Instant,
+    used_at: Instant,
+    book: Arc<Book<'l>>,
 }
 
 impl ServeArgs {
@@ -76,8 +92,7 @@ impl ServeArgs {
             EvidenceError::File { what: "the address", path, source }
         };
         let listener = TcpListener::bind(self.listen).map_err(failed)?;
-        let (views, connections) = (Mutex::new(BTreeMap::new()), AtomicUsize::new(0));
-        Ok(Server { listener, shelf: Arc::new(Shelf { log, trust, views, connections }) })
+        Ok(Server { listener, log, trust })
     }
 }
 
@@ -88,25 +103,28 @@ impl Server {
 
     /// Answers until the process ends.
     pub fn run(&self) {
-        for peer in self.listener.incoming().flatten() {
-            let shelf = Arc::clone(&self.shelf);
-            if shelf.connections.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
-                shelf.connections.fetch_sub(1, Ordering::Relaxed);
-                continue;
+        let (views, connections) = (Mutex::new(BTreeMap::new()), AtomicUsize::new(0));
+        let shelf = &Shelf { log: &self.log, trust: &self.trust, views, connections };
+        thread::scope(|scope| {
+            for peer in self.listener.incoming().flatten() {
+                if shelf.connections.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
+                    shelf.connections.fetch_sub(1, Ordering::Relaxed);
+                    continue;
+                }
+                scope.spawn(move || {
+                    // A peer that went away is no concern of ours.
+                    shelf.converse(peer).ok();
+                    shelf.connections.fetch_sub(1, Ordering::Relaxed);
+                });
             }
-            thread::spawn(move || {
-                // A peer that went away is no concern of ours.
-                shelf.converse(peer).ok();
-                shelf.connections.fetch_sub(1, Ordering::Relaxed);
-            });
-        }
+        });
     }
 }
 
 /// Status line and body.
 type Answer = (&'static str, Vec<u8>);
 
-impl Shelf {
+impl<'l> Shelf<'l> {
     fn converse(&self, mut peer: TcpStream) -> io::Result<()> {
         peer.set_read_timeout(Some(PEER_TIMEOUT))?;
         peer.set_write_timeout(Some(PEER_TIMEOUT))?;
@@ -136,7 +154,7 @@ impl Shelf {
 
     fn names(&self) -> Result<Vec<u8>, EvidenceError> {
         let mut names = Vec::new();
-        self.log.each(&self.trust, &mut |source, trust| {
+        self.log.each(self.trust, &mut |source, trust| {
             for registry in trust.registries() {
                 let all = streams(source, registry)?;
                 names.extend(all.iter().map(|stream| Value::from(stream.born.origin.as_str())));
@@ -155,59 +173,69 @@ impl Shelf {
         };
         let asked = Asked::parse(below.strip_prefix('/').unwrap_or_default());
         let (Some(asked), Ok(origin)) = (asked, Origin::parse(name)) else { return Ok(None) };
-        Ok(self.view(&origin)?.and_then(|view| view.answer(asked)))
+        let Some(book) = self.book(&origin)? else { return Ok(None) };
+        let (view, log) = book.as_ref();
+        view.answer(log.source(), asked)
     }
 
-    fn view(&self, origin: &Origin) -> Result<Option<Arc<View>>, EvidenceError> {
+    fn book(&self, origin: &Origin) -> Result<Option<Arc<Book<'l>>>, EvidenceError> {
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((read_at, view)) = views.get(origin)
-            && read_at.elapsed() < VIEW_AGE_MAX
+        let now = Instant::now();
+        let known = views.get_mut(origin).map(|shelved| {
+            shelved.used_at = now;
+            shelved.clone()
+        });
+        if let Some(shelved) = &known
+            && shelved.read_at.elapsed() < VIEW_AGE_MAX
         {
-            return Ok(Some(Arc::clone(view)));
+            return Ok(Some(Arc::clone(&shelved.book)));
         }
-        let mut found = None;
-        self.log.each(&self.trust, &mut |source, trust| {
-            found = found.take().or(load(source, trust, origin)?);
-            Ok::<(), EvidenceError>(())
-        })?;
-        let Some(view) = found.map(Arc::new) else { return Ok(None) };
-        if views.len() >= VIEWS_MAX && !views.contains_key(origin) {
-            views.pop_first();
+        let known = known.map(|shelved| shelved.book);
+        let Some(book) = self.read(origin, known)? else { return Ok(None) };
+        let shelved = Shelved { read_at: now, used_at: now, book: Arc::clone(&book) };
+        views.insert(origin.clone(), shelved);
+        make_room(&mut views);
+        Ok(Some(book))
+    }
+
+    /// A stream up to its newest anchor; `None` where no registry names it, or nothing of it is signed.
+    fn read(
+        &self,
+        origin: &Origin,
+        known: Option<Arc<Book<'l>>>,
+    ) -> Result<Option<Arc<Book<'l>>>, EvidenceError> {
+        for log in self.log.stay(self.trust)? {
+            for registry in self.trust.registries().filter(|(it, _)| it.vouches_for(origin)) {
+                let all = streams(log.source(), registry)?;
+                let stream = all.into_iter().find(|stream| stream.born.origin == *origin);
+                let Some(anchor) = stream.and_then(|it| it.anchors.into_iter().next_back()) else {
+                    continue;
+                };
+                let (size, root) = (anchor.size, anchor.root);
+                let head = Head { origin: anchor.origin, size, root };
+                if let Some(known) = known.as_ref().filter(|known| known.0.head == head) {
+                    return Ok(Some(Arc::clone(known)));
+                }
+                let groups = Groups::of(log.source(), &head)?;
+                let view = View { checkpoint: head.note_with(&anchor.sig), head, groups };
+                return Ok(Some(Arc::new((view, log))));
+            }
         }
-        views.insert(origin.clone(), (Instant::now(), Arc::clone(&view)));
-        Ok(Some(view))
+        Ok(None)
     }
 }
 
-/// A stream up to its newest anchor; `None` where no registry names it, or nothing of it is signed.
-fn load(
-    source: &dyn LogSource,
-    trust: &Trust,
-    origin: &Origin,
-) -> Result<Option<View>, EvidenceError> {
-    let mut anchor = None;
-    for registry in trust.registries() {
-        let all = streams(source, registry)?;
-        let stream = all.into_iter().find(|stream| stream.born.origin == *origin);
-        anchor = anchor.or(stream.and_then(|stream| stream.anchors.into_iter().next_back()));
+/// Lets go what was asked for longest ago, until the rest fits.
+fn make_room(views: &mut BTreeMap<Origin, Shelved<'_>>) {
+    let bytes = |views: &BTreeMap<Origin, Shelved<'_>>| {
+        views.values().map(|it| it.book.0.groups.bytes()).fold(0, usize::saturating_add)
+    };
+    while views.len() > 1 && (views.len() > VIEWS_MAX || bytes(views) > VIEWS_BYTES_MAX) {
+        let oldest = views.iter().min_by_key(|(_, shelved)| shelved.used_at);
+        if let Some(origin) = oldest.map(|(origin, _)| origin.clone()) {
+            views.remove(&origin);
+        }
     }
-    let Some(anchor) = anchor else { return Ok(None) };
-    let mut records = Vec::new();
-    stream_records(
-        source,
-        (origin, Some((anchor.size, anchor.root))),
-        (&mut |_| {}, &mut |_, it| {
-            records.push(it.to_vec());
-            Ok(())
-        }),
-    )?;
-    records.truncate(usize::try_from(anchor.size).unwrap_or(usize::MAX));
-    let leaves: Vec<Hash> = records.iter().map(|record| Hash::leaf(record)).collect();
-    if tree::root(&leaves) != anchor.root {
-        return Err(changed(origin));
-    }
-    let head = Head { origin: anchor.origin, size: anchor.size, root: anchor.root };
-    Ok(Some(View { checkpoint: head.note_with(&anchor.sig), leaves, records }))
 }
 
 /// A request's head; `None` when it does not end, or is longer than any of ours.

@@ -1,22 +1,25 @@
 //! One stream as tiles of hashes and bundles of entries (<https://c2sp.org/tlog-tiles>), for other people's verifiers.
 //!
-//! Not here: HTTP (`serve`). Invariant: every tile is part of the tree under the checkpoint that is served beside it.
+//! Not here: HTTP (`serve`), reading a stream (`groups`). Invariant: every tile is part of the tree under the checkpoint that is
+//! served beside it, because a group that is read again is held against the root that was kept of it.
 
 use aegis_audit_chain::segment::push_entry;
-use aegis_audit_chain::{Hash, tree};
+use aegis_audit_chain::source::LogSource;
+use aegis_audit_chain::{Hash, Head, tree};
 
-/// Hashes, or entries, in a full tile.
-const WIDTH: u64 = 256;
+use crate::EvidenceError;
+use crate::groups::{Groups, WIDTH};
+
 /// A tree of 64-bit size has no higher tiles.
 const LEVEL_MAX: u32 = 7;
 
 /// A stream up to a signed head.
 #[derive(Debug)]
 pub(crate) struct View {
+    pub(crate) head: Head,
     /// The head as a signed note.
     pub(crate) checkpoint: String,
-    pub(crate) leaves: Vec<Hash>,
-    pub(crate) records: Vec<Vec<u8>>,
+    pub(crate) groups: Groups,
 }
 
 /// What is asked for, below a log's prefix.
@@ -73,28 +76,45 @@ fn number(text: &str) -> Option<u64> {
 
 impl View {
     /// The bytes asked for; `None` where the tree has no such tile, or not that many in it.
-    pub(crate) fn answer(&self, asked: Asked) -> Option<Vec<u8>> {
+    pub(crate) fn answer(
+        &self,
+        source: &dyn LogSource,
+        asked: Asked,
+    ) -> Result<Option<Vec<u8>>, EvidenceError> {
         match asked {
-            Asked::Checkpoint => Some(self.checkpoint.clone().into_bytes()),
-            Asked::Tile { level, index, width } => {
-                let span = usize::try_from(WIDTH.checked_pow(level)?).ok()?;
-                let first = usize::try_from(index.checked_mul(WIDTH)?).ok()?;
-                let mut bytes = Vec::new();
-                for at in first..first.checked_add(usize::try_from(width).ok()?)? {
-                    let begin = at.checked_mul(span)?;
-                    let below = self.leaves.get(begin..begin.checked_add(span)?)?;
-                    bytes.extend_from_slice(tree::root(below).as_bytes());
-                }
-                Some(bytes)
+            Asked::Checkpoint => Ok(Some(self.checkpoint.clone().into_bytes())),
+            Asked::Tile { level: 0, index, width } => {
+                let Some(records) = self.groups.read(source, &self.head, (index, width))? else {
+                    return Ok(None);
+                };
+                Ok(Some(records.iter().flat_map(|it| *Hash::leaf(it).as_bytes()).collect()))
             }
+            Asked::Tile { level, index, width } => Ok(self.tile(level, (index, width))),
             Asked::Entries { index, width } => {
-                let first = usize::try_from(index.checked_mul(WIDTH)?).ok()?;
-                let end = first.checked_add(usize::try_from(width).ok()?)?;
+                let Some(records) = self.groups.read(source, &self.head, (index, width))? else {
+                    return Ok(None);
+                };
                 let mut bytes = Vec::new();
-                self.records.get(first..end)?.iter().for_each(|it| push_entry(&mut bytes, it));
-                Some(bytes)
+                records.iter().for_each(|it| push_entry(&mut bytes, it));
+                Ok(Some(bytes))
             }
         }
+    }
+
+    /// A tile above the leaves, out of the groups' roots.
+    fn tile(&self, level: u32, (index, width): (u64, u64)) -> Option<Vec<u8>> {
+        // Only whole subtrees have a place in a tile.
+        let whole = usize::try_from(self.head.size / WIDTH).ok()?;
+        let roots = self.groups.roots().get(..whole)?;
+        let span = usize::try_from(WIDTH.checked_pow(level.checked_sub(1)?)?).ok()?;
+        let first = usize::try_from(index.checked_mul(WIDTH)?).ok()?;
+        let mut bytes = Vec::new();
+        for at in first..first.checked_add(usize::try_from(width).ok()?)? {
+            let begin = at.checked_mul(span)?;
+            let below = roots.get(begin..begin.checked_add(span)?)?;
+            bytes.extend_from_slice(tree::root(below).as_bytes());
+        }
+        Some(bytes)
     }
 }
 

@@ -9,9 +9,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use aegis_audit_chain::note::SecretKey;
-use aegis_audit_chain::record::ClockEntry;
-use aegis_audit_chain::{Hash, Origin, tree};
+use aegis_audit_chain::frame::{Header, push_frame};
+use aegis_audit_chain::link::{Reading, Sequencer};
+use aegis_audit_chain::note::{SecretKey, Signer};
+use aegis_audit_chain::record::{
+    AnchorEntry, BornEntry, ClockEntry, Draft, GenesisEntry, HeadEntry,
+};
+use aegis_audit_chain::{Hash, Head, Origin, birth_note, layout, tree};
 use aegis_audit_ship::{Journal, JournalConfig, RealDisk};
 use aegis_audit_trust::Trust;
 use aegis_cli_evidence::{LogArgs, ServeArgs};
@@ -166,4 +170,150 @@ fn their_client_proves_every_entry_and_the_growth_of_the_tree_from_our_tiles() {
     let mut answer = String::new();
     peer.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+}
+
+/// How many records the long log has, where not `LONG`. Two million take a gigabyte of disk for a while.
+const LONG_ASKED: &str = "AEGIS_SERVED_RECORDS";
+/// Where it is left, to be served by other versions.
+const LONG_KEPT: &str = "AEGIS_SERVED_KEPT";
+const LONG: u64 = 20_000;
+/// Records of a file of the long log.
+const FILE_RECORDS: u64 = 200_000;
+
+/// Places drafts and keeps their frames.
+struct Written {
+    sequencer: Sequencer,
+    signer: Signer,
+    file: Vec<u8>,
+    first: u64,
+}
+
+impl Written {
+    fn new(name: &str, seed: u8) -> Self {
+        let (origin, key) = (Origin::parse(name).unwrap(), SecretKey::from_seed(&[seed; 32]));
+        let file = Header { origin: origin.clone(), first: 0 }.encode();
+        let (signer, sequencer) = (Signer::new(name, key), Sequencer::new(origin.clone()));
+        let mut written = Self { sequencer, signer, file, first: 0 };
+        let vkey = written.signer.verifier().to_string();
+        let (build, config_sha256, previous) = ("test".to_owned(), Hash::ZERO, None);
+        let genesis = GenesisEntry { origin, vkey, build, config_sha256, previous };
+        written.put(genesis.draft().unwrap());
+        written
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::parse(self.signer.verifier().name()).unwrap()
+    }
+
+    fn put(&mut self, draft: Draft) {
+        let mono_ns = self.sequencer.size();
+        let now =
+            Reading { wall: Timestamp::from_unix_ns(1_790_000_000_000_000_000 + mono_ns), mono_ns };
+        push_frame(&mut self.file, &self.sequencer.place(draft, now).bytes);
+    }
+
+    fn sign(&mut self) {
+        let Head { size, root, .. } = self.sequencer.head();
+        let sig = self.signer.sign(&self.sequencer.head().checkpoint());
+        self.put(HeadEntry { size, root, sig }.draft().unwrap());
+    }
+
+    /// Ends the file and begins the next.
+    fn end_file(&mut self, dir: &Path) {
+        let (origin, size) = (self.origin(), self.sequencer.size());
+        let next = Header { origin: origin.clone(), first: size }.encode();
+        let path = dir.join(layout::wal_file(&origin, self.first));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, std::mem::replace(&mut self.file, next)).unwrap();
+        self.first = size;
+    }
+}
+
+/// A log of so many records, in several files.
+fn long_log(dir: &Path, records: u64) -> (Origin, Trust) {
+    let mut registry = Written::new("aegis.example/eu-west-1/registry.gw-1/1", 1);
+    let mut stream = Written::new("aegis.example/eu-west-1/gw-1/1", 2);
+    let origin = stream.origin();
+    let vkey = stream.signer.verifier().to_string();
+    registry.put(BornEntry { origin: origin.clone(), vkey, previous: None }.draft().unwrap());
+    registry.sign();
+    while stream.sequencer.size() < records {
+        stream.put(ClockEntry { step_ns: 0 }.draft().unwrap());
+        if stream.sequencer.size().is_multiple_of(FILE_RECORDS.min(records / 3)) {
+            stream.end_file(dir);
+        }
+    }
+    stream.end_file(dir);
+    let Head { size, root, .. } = stream.sequencer.head();
+    let sig = stream.signer.sign(&stream.sequencer.head().checkpoint());
+    let anchor = AnchorEntry { origin: origin.clone(), size, root, tenants: None, sig };
+    registry.put(anchor.draft().unwrap());
+    registry.sign();
+    registry.end_file(dir);
+    let note = birth_note(stream.signer.verifier(), &registry.signer);
+    std::fs::write(dir.join(layout::genesis_note(&origin)), note).unwrap();
+    (origin, Trust::of(registry.signer.verifier().clone()).unwrap())
+}
+
+/// A figure of this process' memory, in bytes.
+fn memory(name: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1_024
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a long run says what it took")]
+fn a_log_of_any_length_is_served_in_the_memory_of_one_file() {
+    let records = std::env::var(LONG_ASKED).map_or(LONG, |records| records.parse().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let kept = std::env::var_os(LONG_KEPT).map(std::path::PathBuf::from);
+    let root = kept.as_deref().unwrap_or(dir.path());
+    let (origin, trust) = long_log(&root.join("audit"), records);
+    std::fs::write(root.join("trust.txt"), trust.to_string()).unwrap();
+    let log = LogArgs { from: None, store_option: Vec::new(), trust: None };
+    let args = ServeArgs { listen: "127.0.0.1:0".parse().unwrap(), log };
+    let server = args.bind(root).unwrap();
+    let address = server.address().unwrap();
+    thread::spawn(move || server.run());
+    let before = memory("VmRSS");
+
+    let (_, note) = get(address, &format!("/{origin}/checkpoint"));
+    let text = String::from_utf8(note).unwrap();
+    let text = &text[..=text.find("\n\n").unwrap()];
+    let head = Checkpoint::from_bytes(text.as_bytes()).unwrap();
+    assert_eq!(head.size(), records);
+    let remote = Remote { address, log: origin.to_string() };
+    let hashes = TileHashReader::new(head.size(), *head.hash(), &remote);
+    let step = usize::try_from((records / 40).max(1)).unwrap();
+    for index in (0..records).step_by(step).chain([records - 1]) {
+        let proof = prove_record(head.size(), index, &hashes).unwrap();
+        let (_, bundle) = get(address, &format!("/{origin}/{}", entries(index / 256, records)));
+        let leaf = record_hash(nth(&bundle, index % 256));
+        assert!(check_record(&proof, head.size(), *head.hash(), index, leaf).is_ok(), "{index}");
+    }
+    let took = memory("VmRSS").saturating_sub(before);
+    eprintln!(
+        "{records} records: {} KiB more after serving, {} KiB at most",
+        took / 1_024,
+        memory("VmHWM") / 1_024
+    );
+    assert!(took < 160 << 20, "{took}");
+}
+
+/// The path of a bundle.
+fn entries(index: u64, records: u64) -> String {
+    let width = (records - index * 256).min(256);
+    let part = if width < 256 { format!(".p/{width}") } else { String::new() };
+    let (high, low) = (index / 1_000, index % 1_000);
+    let index = if high > 0 { format!("x{high:03}/{low:03}") } else { format!("{low:03}") };
+    format!("tile/entries/{index}{part}")
+}
+
+/// An entry of a bundle.
+fn nth(mut bundle: &[u8], nth: u64) -> &[u8] {
+    for _ in 0..nth {
+        bundle = &bundle[2 + usize::from(u16::from_be_bytes([bundle[0], bundle[1]]))..];
+    }
+    &bundle[2..2 + usize::from(u16::from_be_bytes([bundle[0], bundle[1]]))]
 }

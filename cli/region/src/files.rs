@@ -3,7 +3,7 @@
 //! Not here: what is in them. Invariant: a key file is whole or not there.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,8 @@ use crate::RegionError;
 
 /// More than any code, token or certificate.
 const STDIN_BYTES_MAX: u64 = 64 * 1_024;
+/// More than any key set, policy or definition.
+pub(crate) const FILE_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -26,8 +28,10 @@ pub enum FilesError {
     Stdin(#[source] io::Error),
 }
 
+/// A file that a person named, or a pipe.
 pub(crate) fn read(path: &Path) -> Result<String, FilesError> {
-    fs::read_to_string(path).map_err(|source| FilesError::File { path: path.to_owned(), source })
+    aegis_audit_plain::read_given_text(path, FILE_BYTES_MAX)
+        .map_err(|source| FilesError::File { path: path.to_owned(), source })
 }
 
 pub(crate) fn read_secret(path: &Path) -> Result<String, FilesError> {
@@ -71,13 +75,7 @@ pub(crate) fn read_or_stdin(path: Option<&Path>) -> Result<String, FilesError> {
     if let Some(path) = path {
         return read(path);
     }
-    let mut text = String::new();
-    io::stdin()
-        .lock()
-        .take(STDIN_BYTES_MAX)
-        .read_to_string(&mut text)
-        .map_err(FilesError::Stdin)?;
-    Ok(text)
+    aegis_audit_plain::read_open(io::stdin().lock(), STDIN_BYTES_MAX).map_err(FilesError::Stdin)
 }
 
 pub(crate) fn read_key(path: &Path) -> Result<SigningKey, RegionError> {
@@ -135,4 +133,23 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], RegionError> {
 pub(crate) fn jti(now: Timestamp) -> Result<Jti, RegionError> {
     let ulid = DecisionId::new(now.unix_ms(), random()?);
     Jti::parse(ulid.as_str()).map_err(|_| RegionError::Input { what: "a new proof's name" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_no_end_is_refused_by_its_name_and_a_secret_behind_links_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("key.pem"), dir.path().join("mounted.pem"));
+        fs::File::create(&file).unwrap().set_len(1 << 40).unwrap();
+        let FilesError::File { path, source } = read(&file).unwrap_err() else { panic!() };
+        assert!(path == file && source.to_string().contains("1099511627776 bytes"), "{source}");
+        assert!(read(Path::new("/dev/zero")).is_err());
+        fs::remove_file(&file).unwrap();
+        new_secret(&file, "secret").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert_eq!(read_secret(&link).unwrap(), "secret");
+    }
 }

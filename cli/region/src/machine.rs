@@ -3,7 +3,7 @@
 //! Not here: what a running voter is asked (`cluster`), and the ledger itself, which no command opens. Invariant: nothing is
 //! done to the files of a gateway that runs, and nothing that is there is written over.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{DirBuilder, File};
 use std::io::{self, BufReader, ErrorKind};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -245,7 +245,8 @@ impl Machine {
     fn region_keys(&self, named: Option<&Path>) -> Result<KeySet, MachineError> {
         let path = named.map_or_else(|| self.data.join("keys/jwks.json"), Path::to_owned);
         let missing = || MachineError::NoKeys { path: path.clone() };
-        let text = fs::read(&path).map_err(|_| missing())?;
+        let text = aegis_audit_plain::read_given(&path, files::FILE_BYTES_MAX);
+        let text = text.map_err(|_| missing())?;
         KeySet::from_jwks(&text).map_err(|_| missing())
     }
 
@@ -288,7 +289,7 @@ enum Taken {
 }
 
 fn take(path: &Path, secret: &str) -> Result<Taken, RegionError> {
-    match fs::read_to_string(path) {
+    match aegis_audit_plain::read_given_text(path, files::FILE_BYTES_MAX) {
         Ok(own) if own.trim() == secret.trim() => Ok(Taken::Shared),
         Ok(_) => Ok(Taken::Own),
         Err(error) if error.kind() == ErrorKind::NotFound => {

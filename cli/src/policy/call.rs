@@ -3,7 +3,6 @@
 //! Not here: calls of the audit log (`recorded`). Invariant: all ways go through the language's own reader, so a call means
 //! the same as in a test.
 
-use std::io::Read as _;
 use std::path::Path;
 
 use aegis_document::Document;
@@ -149,12 +148,13 @@ fn described(name: &str, text: &str, policy: &Policy) -> Result<Scene, Failure> 
     Scene::described(&policy.set, &call).map_err(|error| Failure::invalid(name, error))
 }
 
+/// More than any file of calls.
+const STDIN_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
+
 /// The file's text; `-` is stdin.
 fn read(path: &Path) -> Result<String, Failure> {
     if path != Path::new("-") {
         return home::read("the call", path);
     }
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).map_err(Failure::Stdin)?;
-    Ok(text)
+    aegis_audit_plain::read_open(std::io::stdin().lock(), STDIN_BYTES_MAX).map_err(Failure::Stdin)
 }

@@ -8,7 +8,7 @@ mod judge;
 pub(super) mod recorded;
 
 use std::collections::BTreeSet;
-use std::io::BufReader;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -185,6 +185,9 @@ impl Sender {
     }
 }
 
+/// A record has 16,384 bytes at most; other people's lines may have spaces.
+const LINE_BYTES_MAX: u64 = 1_024 * 1_024;
+
 fn feed(from: &Path, screen: &Screen, sender: &mut Sender) -> Result<(), Failure> {
     if from.is_dir() {
         let mut streams = journal::open(from)?;
@@ -217,8 +220,13 @@ fn feed_lines(
     let mut line = Vec::new();
     loop {
         line.clear();
-        let read = lines.by_ref().read_until(b'\n', &mut line);
-        let length = read.map_err(|error| Failure::file("the file of records", from, error))?;
+        let read = lines.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+        let failure = |error| Failure::file("the file of records", from, error);
+        let length = read.map_err(failure)?;
+        if u64::try_from(length).is_ok_and(|length| length >= LINE_BYTES_MAX) {
+            let why = format!("a line has {LINE_BYTES_MAX} bytes or more, and no record has");
+            return Err(failure(std::io::Error::new(std::io::ErrorKind::InvalidData, why)));
+        }
         if length == 0 {
             progress.done();
             return Ok(());

@@ -3,11 +3,12 @@
 //! Not here: the checks themselves (`policies/engine`, `identity`). Invariant: PASS is said only when signature, source and
 //! tests all hold.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use aegis_identity::{KeySet, verify_jws_within};
-use aegis_policy::{Bundle, SIGNATURE_BYTES_MAX, SIGNATURE_TYPE, Snapshot, cases};
+use aegis_policy::{
+    BUNDLE_BYTES_MAX, Bundle, SIGNATURE_BYTES_MAX, SIGNATURE_TYPE, Snapshot, cases,
+};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -38,8 +39,9 @@ pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exi
     let jwks = home::read("the key set", &path)?;
     let keys = KeySet::from_jwks(jwks.as_bytes())
         .map_err(|error| Failure::invalid(path.display().to_string(), error))?;
-    let bytes =
-        fs::read(&args.bundle).map_err(|error| Failure::file("the bundle", &args.bundle, error))?;
+    let bytes_max = u64::try_from(BUNDLE_BYTES_MAX).unwrap_or(u64::MAX);
+    let bytes = aegis_audit_plain::read_given(&args.bundle, bytes_max)
+        .map_err(|error| Failure::file("the bundle", &args.bundle, error))?;
     let judged = judge(&bytes, &keys);
     show(&args.bundle, &judged, screen)?;
     Ok(if judged.is_ok() { Exit::Ok } else { Exit::CheckFailed })

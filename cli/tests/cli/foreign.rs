@@ -177,3 +177,29 @@ fn a_link_to_a_file_is_as_good_as_the_file_and_so_is_stdin() {
     let text = fs::read_to_string(trust).unwrap();
     home.run_with(&text, &["audit", "verify", "--trust", "/dev/stdin"]).success();
 }
+
+#[test]
+fn what_a_person_gives_by_its_path_is_read_so_far_and_a_mounted_secret_is_as_good_as_a_file() {
+    let home = Home::empty();
+    let (bundle, jwks) = (home.path("bundle.tar.gz"), home.path("mounted/keys.json"));
+    let key = SigningKey::from_seed([3; 32]).public_key().clone();
+    // As Kubernetes mounts a secret: a link through a link to a folder.
+    fs::create_dir_all(home.path("mounted/..2026")).unwrap();
+    let keys = KeySet::default().with(key).unwrap().to_jwks_json();
+    fs::write(home.path("mounted/..2026/keys.json"), keys).unwrap();
+    std::os::unix::fs::symlink("..2026", home.path("mounted/..data")).unwrap();
+    std::os::unix::fs::symlink("..data/keys.json", &jwks).unwrap();
+    let words = ["policy", "verify", bundle.to_str().unwrap(), "--key", jwks.to_str().unwrap()];
+    let larger = "has 1099511627776 bytes, and no file of this kind is longer than 67108864 bytes";
+    for (trap, said) in [(sparse as fn(&Path), larger), (endless, "a device"), (folder, "a folder")]
+    {
+        in_place_of(&bundle, trap, || {
+            let told = stderr(&home.run(&words).failure());
+            assert!(told.contains(said) && told.contains("bundle.tar.gz"), "{told}");
+        });
+    }
+    // A pipe with nothing of a bundle in it is judged as the file would be.
+    let given = ["policy", "verify", "/dev/stdin", "--key", jwks.to_str().unwrap()];
+    let told = home.run_with("no bundle", &given).failure();
+    assert!(stdout(&told).contains("FAIL"), "{}", stdout(&told));
+}

@@ -7,15 +7,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
+use aegis_audit_chain::cosignature::Cosigner;
 use aegis_audit_chain::frame::Frames;
 use aegis_audit_chain::note::SecretKey;
-use aegis_audit_chain::{Hash, Head};
-use aegis_audit_ship::Journal;
-use aegis_audit_verify::{Flaw, Report, Verdict};
+use aegis_audit_chain::{Hash, Head, layout};
+use aegis_audit_ship::{Journal, JournalConfig};
+use aegis_audit_trust::Trust;
+use aegis_audit_verify::{Depth, Finding, Flaw, Options, Report, Verdict, verify_region};
+use aegis_domain::Timestamp;
 use serde_json::Value;
 
-use crate::support::{config, copy_dir, rewrite, verify, verify_with, wals, write_calls};
+use crate::support::{
+    DirSource, config, copy_dir, rewrite, trust, verify, verify_with, wals, write_calls,
+};
 
 const STREAM: &str = "streams/gw-1/00000000000000000001";
 const REGISTRY: &str = "registry.gw-1/1";
@@ -379,6 +385,50 @@ fn each_of_the_twenty_eight_attacks_is_beside_a_plain_chain_or_says_why_not() {
     assert!(elsewhere.clone().all(|number| !both.contains(&number)));
     let all: BTreeSet<u8> = beside.chain(elsewhere).collect();
     assert_eq!(all, (1..=28).collect());
+}
+
+#[test]
+fn a_clock_set_back_between_two_lives_is_valid_to_a_plain_chain_and_suspect_beside_what_witnesses_saw()
+ {
+    // Attack 19: each life tells the truth of its own clock, so no record contradicts another.
+    let dir = log(7, CALLS);
+    let registry = verify(dir.path()).registries.remove(0);
+    let note = fs::read_dir(dir.path().join(REGISTRY).join("heads")).unwrap();
+    let newest = note.map(|entry| entry.unwrap().path()).max().unwrap();
+    let note = fs::read_to_string(newest).unwrap();
+    let head = Head::open(&note, trust().registries().next().unwrap().1).unwrap();
+    assert_eq!(head.size, registry.size);
+    let witness = Cosigner::new("w.example", SecretKey::from_seed(&[9; 32])).unwrap();
+    let seen = dir.path().join(layout::witnessed_file(&head.origin, head.size));
+    fs::create_dir_all(seen.parent().unwrap()).unwrap();
+    let now = (config(dir.path()).clock)();
+    fs::write(seen, note + &witness.line(&head.checkpoint(), now)).unwrap();
+
+    let asks = format!("witness W {}\nquorum W\n", witness.witness());
+    let asked = Trust::parse(&trust().to_string().replace("quorum none\n", &asks)).unwrap();
+    let judged = |dir: &Path| {
+        let options =
+            Options { depth: Depth::Schema, remembered: Vec::new(), witnessed_since: None };
+        verify_region(&DirSource(dir.to_path_buf()), &asked, &options, &mut |_| {})
+    };
+    assert_eq!(judged(dir.path()).verdict(), Verdict::Pass);
+
+    let back = Timestamp::from_unix_ns(now.unix_ns() - 7_200 * 1_000_000_000);
+    let set_back = JournalConfig { clock: Arc::new(move || back), ..config(dir.path()) };
+    Journal::open(set_back).unwrap().0.close().unwrap();
+    let second = "streams/gw-1/00000000000000000002";
+    let bytes = fs::read(&wals(dir.path(), second)[0]).unwrap();
+    let frames = Frames::open(&bytes).unwrap().1;
+    let lines: Lines = frames.map(|frame| frame.unwrap().record.to_vec()).collect();
+    assert!(plain_chain_is_valid(&chained(&lines)));
+    assert_eq!(verify(dir.path()).verdict(), Verdict::Pass, "without a witness nobody can tell");
+    let report = judged(dir.path());
+    assert_eq!(report.verdict(), Verdict::Suspect, "{report:#?}");
+    let dated = |one: &Finding| {
+        matches!(one.flaw, Flaw::Dated { size, .. } if size == head.size)
+            && one.place.seq == Some(head.size)
+    };
+    assert!(report.findings.iter().any(dated), "{report:#?}");
 }
 
 #[test]

@@ -216,7 +216,12 @@ fn witness(seed: u8) -> Cosigner {
 }
 
 fn cosigned(head: &Head, by: &[u8]) -> String {
-    let at = |seed: u8| Timestamp::from_unix_s(START_S + u64::from(seed));
+    cosigned_since(START_S, head, by)
+}
+
+/// Each witness a second after the one before.
+fn cosigned_since(unix_s: u64, head: &Head, by: &[u8]) -> String {
+    let at = |seed: u8| Timestamp::from_unix_s(unix_s + u64::from(seed));
     by.iter().map(|seed| witness(*seed).line(&head.checkpoint(), at(*seed))).collect()
 }
 
@@ -230,6 +235,15 @@ pub(crate) fn witnessed_trust(groups: &str, quorum: &str) -> Trust {
 
 /// A registry that witnesses saw twice: the first and the third, then the second.
 pub(crate) fn witnessed() -> Files {
+    witnessed_since(START_S)
+}
+
+/// The same by witnesses whose clocks are two hours behind the registry's, or before it.
+pub(crate) fn dated() -> [(&'static str, Files); 2] {
+    [("late", witnessed_since(START_S - 7_200)), ("early", witnessed_since(START_S + 7_200))]
+}
+
+fn witnessed_since(unix_s: u64) -> Files {
     let mut registry = registry();
     let mut stream = stream(&mut registry, 0, None);
     call(&mut stream, 0, "acme");
@@ -238,7 +252,7 @@ pub(crate) fn witnessed() -> Files {
     close(&mut registry, &mut stream);
     let mut files = with_heads(directory(&registry, &[&stream]), &[&stream]);
     for (head, by) in [(&early, &[1, 3][..]), (&first_head(&registry), &[2])] {
-        let note = head.note(&registry.signer) + &cosigned(head, by);
+        let note = head.note(&registry.signer) + &cosigned_since(unix_s, head, by);
         files.insert(layout::witnessed_file(&registry.origin, head.size), note.into());
     }
     files

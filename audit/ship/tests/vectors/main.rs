@@ -167,6 +167,13 @@ fn folders() -> Vec<Vector> {
     all.extend(
         lies.map(|(name, files)| (format!("lies/{name}"), directory, vec!["gw-1.policy"], files)),
     );
+    let policies = vec!["witnessed.policy", "gw-1.policy"];
+    let dated = logs::dated().into_iter();
+    all.extend(
+        dated.map(|(name, files)| {
+            (format!("lies/dated-{name}"), directory, policies.clone(), files)
+        }),
+    );
     let mut vectors_ = Vec::new();
     for (name, way, policies, files) in all {
         assert_published(&name, &files);

@@ -863,7 +863,7 @@ class Registry:
 
     def __init__(self, vkey):
         self.vkey, self.origin = vkey, name_of(vkey)
-        self.streams, self.heads, self.walker = {}, {}, Walker(self.origin)
+        self.streams, self.heads, self.times, self.walker = {}, {}, {}, Walker(self.origin)
         self.waiting, self.newest, self.end, self.unsigned, self.torn, self.gaps = [], None, (0, 0), [], [], []
 
     def file(self, first, data):
@@ -901,7 +901,7 @@ class Registry:
             return False
         root = before.tree.root()
         need((int(fields["size"]), fields["root"]) == (before.size, url64(root)), f"{self.origin}: a head's root")
-        self.heads[before.size], self.newest = root, fields
+        self.heads[before.size], self.times[before.size], self.newest = root, step.ts, fields
         for one in self.waiting:
             self.apply(one)
         self.waiting = []
@@ -1107,7 +1107,14 @@ class Run:
                 continue
             self.reached(registry, size, root)
             at = self.note(path, self.trust.cosigned)
-            newest = (size, at) if at is not None else newest
+            if at is None:
+                continue
+            newest = (size, at)
+            # What witnesses saw was signed before, and what the registry signed next after that.
+            behind = min((one for one in registry.times if one > size), default=None)
+            late = size in registry.times and registry.times[size] > at * 10**9 + CLOCKS_APART
+            if late or behind is not None and registry.times[behind] + CLOCKS_APART < at * 10**9:
+                self.suspect(f"{path}: witnesses saw it at {at} s, and the registry's own times cannot be")
         if self.trust.quorum and newest is None:
             self.gaps.append(f"{registry.origin}: no quorum of the trust file's witnesses saw it")
         elif newest:
@@ -1371,6 +1378,7 @@ class StreamCheck:
             run.gaps.append(f"{self.origin}: no signed head covers records {self.agreed} to {found} yet")
 
 
+CLOCKS_APART = 600 * 10**9
 EFFECTS = ("allow", "sanitize", "approval_needed", "deny")
 
 
