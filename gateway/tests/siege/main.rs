@@ -29,6 +29,7 @@ mod rollouts;
 mod served;
 mod stage;
 mod storms;
+mod tenants;
 mod town;
 
 use std::sync::Arc;

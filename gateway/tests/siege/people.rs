@@ -13,6 +13,7 @@ use aegis_linear::{Of, Operation, Pointer, PointerCall, PointerReply};
 use serde_json::{Value, json};
 
 use crate::doors::Street;
+use crate::reads;
 use crate::stage::Stage;
 use crate::town::Town;
 
@@ -187,9 +188,21 @@ impl Person {
             Some(PointerReply::Swung(epoch)) => self.epoch = *epoch,
             Some(_) | None => self.look(),
         }
+        let is_swung = matches!(reply, Some(PointerReply::Swung(_)));
         let reply = reply.map(|reply| (reply, self.stage.instant()));
         let call = PointerCall::Swing { seen, to };
         self.seen.lock().unwrap().history.push(Operation { call, called_at, reply });
+        if is_swung {
+            self.look_elsewhere();
+        }
+    }
+
+    /// What the other voters know at once of what one of them answered.
+    fn look_elsewhere(&self) {
+        let own = usize::try_from(self.turn * 7 + self.number * 3).unwrap();
+        for other in [own + 1, own + 2] {
+            reads::look(&self.stage, &self.street.pick(other).client, &self.seen);
+        }
     }
 
     /// What a voter knows, which may be old: good enough to try the next.

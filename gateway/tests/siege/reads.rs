@@ -26,6 +26,8 @@ const READERS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(150);
 /// A voter that stands still says nothing.
 const WITHIN: Duration = Duration::from_secs(4);
+/// Whoever commands waits no longer for one that is cut off.
+const AT_ONCE: Duration = Duration::from_millis(700);
 /// Of how many overrides, from the newest, it is asked how they stand.
 const LOOKED_BACK: usize = 6;
 
@@ -87,6 +89,27 @@ pub(crate) fn is_agreed(answer: &Answer) -> bool {
     answer.read.as_deref() == Some("agreed")
 }
 
+/// The pointer at a voter that was not told of the last change by whoever asks; a follower hears of it a moment later.
+pub(crate) fn look(stage: &Stage, voter: &Client, seen: &Mutex<Pointers>) {
+    let called = stage.instant();
+    let Ok(answer) = voter.within(AT_ONCE).get(&format!("{}/pointer", people::LINE)) else {
+        return;
+    };
+    let asked = Instants { called, heard: stage.instant() };
+    note(&mut seen.lock().unwrap(), &answer, asked);
+}
+
+fn note(seen: &mut Pointers, answer: &Answer, asked: Instants) {
+    let Some(View { epoch, active: version, .. }) = View::of(&answer.body) else { return };
+    if is_agreed(answer) {
+        let reply = Some((PointerReply::At { epoch, version }, asked.heard));
+        let (call, called_at) = (PointerCall::Read, asked.called);
+        seen.history.push(Operation { call, called_at, reply });
+    } else {
+        seen.perhaps_old.insert((epoch, version));
+    }
+}
+
 impl Reader {
     fn run(mut self) -> Counts {
         let mut turn = 0;
@@ -119,15 +142,7 @@ impl Reader {
         let (Ok(answer), asked) = self.ask(voter, &format!("{}/pointer", people::LINE)) else {
             return;
         };
-        let Some(View { epoch, active: version, .. }) = View::of(&answer.body) else { return };
-        let mut seen = self.pointers.lock().unwrap();
-        if is_agreed(&answer) {
-            let reply = Some((PointerReply::At { epoch, version }, asked.heard));
-            let (call, called_at) = (PointerCall::Read, asked.called);
-            seen.history.push(Operation { call, called_at, reply });
-        } else {
-            seen.perhaps_old.insert((epoch, version));
-        }
+        note(&mut self.pointers.lock().unwrap(), &answer, asked);
     }
 
     fn line(&mut self, voter: &Client) {

@@ -282,30 +282,34 @@ impl Town {
     }
 
     async fn follower(&mut self, nth: usize) -> Building {
-        let host = self.next_host();
-        let first = &self.voters[0].house;
-        let plan = Plan::beside(first.plan(), host);
-        plan.file("follower.token", self.follower_token());
-        plan.file("region.jwks.json", &first.published_keys().await.to_jwks_json());
+        let plan = self.following(&format!("gateway-{nth}")).await;
         let plan = plan
             // Callers that were on their way when it was announced to go are still let in.
             .with("/limits/drain", json!("2s"))
             .without("/tenants/abroad")
             .with("/tenants/other/agents", roamers::known())
             .with("/tenants/other/policy", json!({ "release": "test" }))
-            .with("/name", json!(format!("gateway-{nth}")))
-            .with("/tenants/acme/policy", json!({ "release": "test" }))
-            .with(
-                "/registry",
-                json!({
-                    "url": self.gatehouse_url(),
-                    "issuer": ISSUER,
-                    "token": { "file": "follower.token" },
-                    "ca_file": "ca.pem",
-                    "region_keys": "region.jwks.json",
-                }),
-            );
+            .with("/tenants/acme/policy", json!({ "release": "test" }));
         plan.start(&self.build).await
+    }
+
+    /// A gateway on a host of its own that follows the region.
+    pub(crate) async fn following(&mut self, name: &str) -> Plan {
+        let host = self.next_host();
+        let first = &self.voters[0].house;
+        let plan = Plan::beside(first.plan(), host);
+        plan.file("follower.token", self.follower_token());
+        plan.file("region.jwks.json", &first.published_keys().await.to_jwks_json());
+        plan.with("/name", json!(name)).with(
+            "/registry",
+            json!({
+                "url": self.gatehouse_url(),
+                "issuer": ISSUER,
+                "token": { "file": "follower.token" },
+                "ca_file": "ca.pem",
+                "region_keys": "region.jwks.json",
+            }),
+        )
     }
 
     /// The place of the voter that leads.

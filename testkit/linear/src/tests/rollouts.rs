@@ -119,7 +119,7 @@ fn a_refusal_that_nobody_caused_is_found() {
     assert!(passes(2, &[lost(LineCall::Pause, 3), refused(LineCall::Pause, Why::NothingToDo)]));
     assert!(passes(2, &[lost(LineCall::Abort, 3), refused(LineCall::Abort, Why::NoRollout)]));
     let moved = told(LineCall::Start { seen: 2, candidate: 3 }, LineReply::Moved, (4, 5));
-    assert!(!passes(2, &[moved.clone()]));
+    assert!(!passes(2, std::slice::from_ref(&moved)));
     assert!(passes(2, &[lost(LineCall::Pause, 3), moved]));
 }
 
