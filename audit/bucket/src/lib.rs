@@ -411,8 +411,8 @@ struct Listed {
 /// Brings a file and its name to the disk. Whoever made it may have been killed between the two.
 fn settle(dir: &std::path::Path, key: &str) -> std::io::Result<()> {
     let path = dir.join(key);
-    let places = path.ancestors().take_while(|place| place.starts_with(dir));
-    places.map(|place| std::fs::File::open(place)?.sync_all()).collect()
+    let mut places = path.ancestors().take_while(|place| place.starts_with(dir));
+    places.try_for_each(|place| std::fs::File::open(place)?.sync_all())
 }
 
 fn store_error(what: &'static str, key: &str) -> impl FnOnce(Error) -> BucketError {

@@ -195,13 +195,14 @@ impl RegistryReader {
 
     /// Goes on behind a resume point, as if all files before it had been read.
     pub fn after(resume: Resume, (region, noted): (Verifier, Option<u64>), keeps: Keeps) -> Self {
+        let ts = resume.newest.ts();
         let Resume { newest, head, behind, streams } = resume;
         let kept = (streams.keeping(keeps), Some(newest));
         let mut reader = Self { noted, ..Self::of(behind, kept, region) };
         let registry = &mut reader.registry;
         registry.begins = registry.walker.size();
         (registry.end, registry.last_file) = ((registry.begins, 0), registry.begins);
-        registry.heads.insert(head.size, head.root);
+        registry.heads.insert(head.size, (head.root, ts));
         let place = (registry.begins, 0, head.size);
         reader.newest = Some((head, place));
         reader

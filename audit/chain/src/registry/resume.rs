@@ -19,6 +19,11 @@ pub struct Newest {
 }
 
 impl Newest {
+    /// When it was written, by the registry's own clock.
+    pub(super) fn ts(&self) -> u64 {
+        Record::parse(&self.record).map_or(0, |record| record.head.ts)
+    }
+
     pub fn of(before: Walker, record: &[u8]) -> Self {
         Self { before, record: record.to_vec() }
     }
