@@ -13,7 +13,6 @@ pub mod link;
 pub mod note;
 mod origin;
 pub mod record;
-pub mod registry;
 pub mod roster;
 pub mod segment;
 pub mod source;

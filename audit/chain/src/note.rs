@@ -112,7 +112,7 @@ impl Verifier {
     }
 
     /// The same of a note with a table in it, out of a file of one's own.
-    pub(crate) fn open_table<'n>(&self, note: &'n str) -> Result<&'n str, NoteError> {
+    pub fn open_table<'n>(&self, note: &'n str) -> Result<&'n str, NoteError> {
         self.open_within(TABLE_MAX, note)
     }
 

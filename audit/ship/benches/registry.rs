@@ -21,9 +21,9 @@ use aegis_audit_chain::note::{SecretKey, Signer};
 use aegis_audit_chain::record::{
     AnchorEntry, BornEntry, ClosedEntry, Draft, Ending, GenesisEntry, HeadEntry,
 };
-use aegis_audit_chain::registry::RegistryReader;
 use aegis_audit_chain::roster::Roster;
 use aegis_audit_chain::{Hash, Origin, birth_note, layout};
+use aegis_audit_registry::RegistryReader;
 use aegis_audit_ship::{FILE_BYTES, Journal, JournalConfig, RealDisk};
 use aegis_domain::{Region, Timestamp};
 
@@ -164,7 +164,7 @@ fn make(dir: &Path, records: u64) -> u64 {
         let (origin, root) = (stream.clone(), Hash::of(&size.to_be_bytes()));
         let sig = maker.sig.clone();
         let anchor = AnchorEntry { origin, size, root, tenants, sig };
-        maker.commit(&[anchor.draft().unwrap()], size % (10 * NOTED) == 0);
+        maker.commit(&[anchor.draft().unwrap()], size.is_multiple_of(10 * NOTED));
     }
     let root = Hash::of(&size.to_be_bytes());
     let (how, torn) = (Ending::Closed, None);

@@ -7,7 +7,7 @@ use std::io;
 
 use aegis_audit_chain::OriginError;
 use aegis_audit_chain::record::RecordError;
-use aegis_audit_chain::registry::RegistryError;
+use aegis_audit_registry::RegistryError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {

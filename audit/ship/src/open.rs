@@ -14,8 +14,8 @@ use aegis_audit_chain::record::{
     AnchorEntry, AnchorRefEntry, BornEntry, ClosedEntry, Draft, GenesisEntry, OutcomeEntry,
     Previous,
 };
-use aegis_audit_chain::registry::{Registry, Stream};
 use aegis_audit_chain::{Hash, Head, Origin, birth_note, layout};
+use aegis_audit_registry::{Registry, Stream};
 use aegis_domain::Region;
 use parking_lot::Mutex;
 

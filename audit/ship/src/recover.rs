@@ -12,9 +12,9 @@ use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::record::{
     ClosedEntry, DecisionEntry, Ending, Entry, OutcomeDue, OutcomeEntry, TornTail,
 };
-use aegis_audit_chain::registry::{Registry, Stream};
 use aegis_audit_chain::walk::{FileEnd, walk_file};
 use aegis_audit_chain::{Origin, layout};
+use aegis_audit_registry::{Registry, Stream};
 use aegis_domain::Effect;
 
 use crate::JournalError;

@@ -12,10 +12,10 @@ use std::time::Instant;
 use aegis_audit_chain::link::{Placed, Reading, Sequencer};
 use aegis_audit_chain::note::{Signer, Verifier};
 use aegis_audit_chain::record::{Draft, Entry, GenesisEntry, HeadEntry, TornTail};
-use aegis_audit_chain::registry::{
+use aegis_audit_chain::{Head, Origin, birth_note, frame, layout};
+use aegis_audit_registry::{
     Keeps, Newest, Registry, RegistryFlaw, RegistryReader, Resume, Streams,
 };
-use aegis_audit_chain::{Head, Origin, birth_note, frame, layout};
 
 use crate::JournalError;
 use crate::disk::{Disk, write_again};

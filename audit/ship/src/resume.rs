@@ -9,9 +9,9 @@ use std::io;
 use std::path::Path;
 
 use aegis_audit_chain::note::{Signer, Verifier};
-use aegis_audit_chain::registry::Resume;
 use aegis_audit_chain::tree::Frontier;
 use aegis_audit_chain::{Origin, layout};
+use aegis_audit_registry::Resume;
 
 use crate::disk::Disk;
 use crate::stream_reader::names;

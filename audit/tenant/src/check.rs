@@ -6,9 +6,9 @@
 use aegis_audit_chain::frame::{Header, push_frame};
 use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::record::{self, Entry, Record};
-use aegis_audit_chain::registry::{Registry, RegistryFlaw, RegistryReader, Stream};
 use aegis_audit_chain::roster::{Line, Roster};
 use aegis_audit_chain::{Hash, Head, tree};
+use aegis_audit_registry::{Registry, RegistryFlaw, RegistryReader, Stream};
 use aegis_audit_trust::Trust;
 use aegis_domain::TenantId;
 

@@ -9,11 +9,11 @@ use aegis_audit_chain::frame::Frames;
 use aegis_audit_chain::link::Walker;
 use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::record;
-use aegis_audit_chain::registry::{Registry, RegistryError, RegistryReader, Stream};
 use aegis_audit_chain::roster::{Lines, Reach};
 use aegis_audit_chain::source::{FileError, LogSource, log_files, required_file};
 use aegis_audit_chain::walk::walk_file;
 use aegis_audit_chain::{Hash, Origin, layout, tree};
+use aegis_audit_registry::{Registry, RegistryError, RegistryReader, Stream};
 use aegis_audit_trust::Trust;
 use aegis_domain::TenantId;
 

@@ -5,8 +5,8 @@
 
 use aegis_audit_chain::note::NoteError;
 use aegis_audit_chain::record::{Ending, RecordError};
-use aegis_audit_chain::registry::RegistryFlaw;
 use aegis_audit_chain::{Head, Origin};
+use aegis_audit_registry::RegistryFlaw;
 use aegis_audit_verify::Verdict;
 use aegis_domain::TenantId;
 use serde_json::{Value, json};

@@ -7,10 +7,10 @@
 use aegis_audit_chain::link::Walker;
 use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::record::{AnchorRefEntry, Entry};
-use aegis_audit_chain::registry::Registry;
 use aegis_audit_chain::source::SourceError;
 use aegis_audit_chain::walk::{FileEnd, Step, walk_file};
 use aegis_audit_chain::{Origin, born_stream, layout};
+use aegis_audit_registry::Registry;
 
 use crate::Run;
 use crate::report::{Flaw, Gap, Place};

@@ -17,9 +17,9 @@ use std::collections::BTreeSet;
 
 use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::record::AnchorRefEntry;
-use aegis_audit_chain::registry::{Registry, RegistryReader, Resume};
 use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::{Head, Origin, birth_text, layout};
+use aegis_audit_registry::{Registry, RegistryReader, Resume};
 use aegis_audit_trust::Trust;
 use aegis_domain::Timestamp;
 

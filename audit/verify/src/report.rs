@@ -7,10 +7,10 @@ use aegis_audit_chain::frame::FrameError;
 use aegis_audit_chain::link::LinkError;
 use aegis_audit_chain::note::NoteError;
 use aegis_audit_chain::record::{Ending, RecordError};
-use aegis_audit_chain::registry::{RegistryError, RegistryFlaw};
 use aegis_audit_chain::segment::SegmentError;
 use aegis_audit_chain::source::SourceError;
 use aegis_audit_chain::{Head, Origin};
+use aegis_audit_registry::{RegistryError, RegistryFlaw};
 use aegis_domain::{DecisionId, Timestamp};
 use serde_json::{Value, json};
 

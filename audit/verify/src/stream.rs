@@ -9,10 +9,10 @@ use aegis_audit_chain::frame::FrameError;
 use aegis_audit_chain::link::{LinkError, Pruned, Walker};
 use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::record::{AnchorRefEntry, Ending, Entry, Kind, TornTail};
-use aegis_audit_chain::registry::{Registry, Stream};
 use aegis_audit_chain::roster::Roster;
 use aegis_audit_chain::walk::{FileEnd, Follow as _, Step, walk_file};
 use aegis_audit_chain::{Hash, Head, Origin, layout};
+use aegis_audit_registry::{Registry, Stream};
 
 use crate::report::{Flaw, Gap, Place, StreamReport};
 use crate::schema::Schema;

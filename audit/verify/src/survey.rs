@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aegis_audit_chain::layout;
 use aegis_audit_chain::link::Amid;
 use aegis_audit_chain::record::{AnchorRefEntry, BornEntry, Entry, Kind};
-use aegis_audit_chain::registry::{Registry, Stream};
 use aegis_audit_chain::source::{LogSource, log_files};
 use aegis_audit_chain::walk::{FileEnd, Step, walk_file};
+use aegis_audit_registry::{Registry, Stream};
 
 use crate::Depth;
 use crate::schema::{Pairs, Schema};

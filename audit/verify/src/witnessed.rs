@@ -4,8 +4,8 @@
 //! where the trust file asks for no witness; only one that a trusted quorum cosigned speaks for what comes before it.
 
 use aegis_audit_chain::note::{NoteError, Verifier, split};
-use aegis_audit_chain::registry::Registry;
 use aegis_audit_chain::{Origin, layout};
+use aegis_audit_registry::Registry;
 use aegis_audit_trust::Witnessed;
 use aegis_domain::Timestamp;
 

@@ -4,10 +4,10 @@
 //! records before it hold; a stream in which one does not is an error.
 
 use aegis_audit_chain::link::Walker;
-use aegis_audit_chain::registry::{RegistryReader, Stream};
 use aegis_audit_chain::source::{FileError, LogSource, log_files, required_file};
 use aegis_audit_chain::walk::{FileEnd, walk_file};
 use aegis_audit_chain::{Hash, Origin, layout, note};
+use aegis_audit_registry::{RegistryReader, Stream};
 use aegis_audit_ship::Log;
 use aegis_audit_trust::Trust;
 

@@ -76,7 +76,7 @@ impl Pruned {
 
 impl Walker {
     /// Where it stands, but for tenants, in five lines.
-    pub(crate) fn stands(&self) -> String {
+    pub fn stands(&self) -> String {
         let Walker { chain: Chain { origin, prev, tree, .. }, mono_ns, clock } = self;
         let peaks: Vec<String> = tree.peaks().iter().map(Hash::standard).collect();
         let (size, prev, peaks) = (tree.size(), prev.leaf().standard(), peaks.join(" "));
@@ -85,7 +85,7 @@ impl Walker {
     }
 
     /// Reads these lines; whether each is in its one spelling is for the caller to see.
-    pub(crate) fn standing<'l>(lines: &mut impl Iterator<Item = &'l str>) -> Option<Self> {
+    pub fn standing<'l>(lines: &mut impl Iterator<Item = &'l str>) -> Option<Self> {
         let origin = Origin::parse(lines.next()?).ok()?;
         let size = lines.next()?.parse().ok()?;
         let prev = Link::to(Hash::parse_standard(lines.next()?)?);

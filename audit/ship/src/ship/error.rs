@@ -6,8 +6,8 @@
 use std::io;
 
 use aegis_audit_chain::Origin;
-use aegis_audit_chain::registry::RegistryError;
 use aegis_audit_chain::segment::SegmentError;
+use aegis_audit_registry::RegistryError;
 
 use crate::JournalError;
 use aegis_audit_bucket::BucketError;

@@ -8,8 +8,8 @@ use std::path::Path;
 use aegis_audit_chain::link::Walker;
 use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::record::{Ending, Entry, Kind};
-use aegis_audit_chain::registry::Stream;
 use aegis_audit_chain::{Hash, Head, Origin};
+use aegis_audit_registry::Stream;
 
 use super::error::{ShipError, io_error};
 use crate::registry_log::read_registry;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_audit_chain::record::Ending;
-use aegis_audit_chain::registry::RegistryFlaw;
 use aegis_audit_chain::{Hash, Head, Origin};
+use aegis_audit_registry::RegistryFlaw;
 use aegis_audit_ship::{Disk as _, Journal, JournalConfig, StreamReader, Tail, Wants};
 use aegis_audit_verify::{Flaw, Report, Verdict};
 

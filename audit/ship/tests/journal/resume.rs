@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::note::{SecretKey, Signer};
 use aegis_audit_chain::record::Ending;
-use aegis_audit_chain::registry::Resume;
 use aegis_audit_chain::{Hash, layout};
+use aegis_audit_registry::Resume;
 use aegis_audit_ship::{Journal, JournalConfig, JournalError, resumed_tree};
 use aegis_audit_verify::Verdict;
 
@@ -196,6 +196,11 @@ fn a_registry_set_back_behind_its_point_is_refused() {
     for file in behind {
         fs::remove_file(file).unwrap();
     }
+    // Its own head is the newest that the notes know: that one, the point alone would lead to.
+    let own = dir.path().join(REGISTRY).join(format!("heads/{:020}.note", size_of(&newest) - 1));
+    let newer = notes(dir.path(), "heads").into_iter().filter(|note| *note > own);
+    newer.for_each(|note| fs::remove_file(note).unwrap());
+    assert!(own.exists());
     let refused = Journal::open(settings(dir.path())).err();
     assert!(matches!(refused, Some(JournalError::RegistryRolledBack)), "{refused:?}");
     assert_eq!(verify(dir.path()).verdict(), Verdict::Fail);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use aegis_audit_chain::link::Walker;
 use aegis_audit_chain::note::Signer;
 use aegis_audit_chain::record::{ClosedEntry, Draft, Ending, FailedEntry};
-use aegis_audit_chain::registry::RegistryFlaw;
+use aegis_audit_registry::RegistryFlaw;
 use aegis_audit_verify::{Flaw, Verdict};
 
 use crate::python::Python;

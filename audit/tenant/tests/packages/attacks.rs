@@ -4,11 +4,11 @@
 
 use aegis_audit_chain::link::Walker;
 use aegis_audit_chain::note::SecretKey;
-use aegis_audit_chain::registry::RegistryFlaw;
 use aegis_audit_chain::roster::Lines;
 use aegis_audit_chain::source::{LogSource as _, log_files};
 use aegis_audit_chain::walk::walk_file;
 use aegis_audit_chain::{Hash, layout, record, tree};
+use aegis_audit_registry::RegistryFlaw;
 use aegis_audit_ship::Directory;
 use aegis_audit_tenant::{Flaw, Package, Standing, StreamPart, check};
 use aegis_audit_trust::Trust;

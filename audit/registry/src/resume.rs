@@ -3,11 +3,11 @@
 //! Pure. Not here: where points lie and when they are written (`audit/ship`). Invariant: a point that opens leads to the head in it:
 //! the subtrees give the root that the region key signed, and the head's record stands at its place behind them.
 
-use super::{Keeps, Streams};
-use crate::link::Walker;
-use crate::note::{NoteError, Signer, Verifier};
-use crate::record::{Entry, HeadEntry, Record};
-use crate::{Head, Origin};
+use crate::{Keeps, Streams};
+use aegis_audit_chain::link::Walker;
+use aegis_audit_chain::note::{NoteError, Signer, Verifier};
+use aegis_audit_chain::record::{Entry, HeadEntry, Record};
+use aegis_audit_chain::{Head, Origin};
 
 const TITLE: &str = "aegis.dev/audit/resume@v1";
 
@@ -29,7 +29,7 @@ impl Newest {
     }
 
     /// Where the registry stands behind the record; `None` where it does not stand at its place.
-    pub(super) fn behind(&self) -> Option<Walker> {
+    pub(crate) fn behind(&self) -> Option<Walker> {
         let mut walker = self.before.clone();
         let checked = walker.check(&self.record).ok()?;
         walker.accept(&self.record, &checked);
@@ -40,10 +40,10 @@ impl Newest {
 /// A registry behind one of its signed heads.
 #[derive(Clone, Debug)]
 pub struct Resume {
-    pub(super) newest: Newest,
-    pub(super) head: HeadEntry,
-    pub(super) behind: Walker,
-    pub(super) streams: Streams,
+    pub(crate) newest: Newest,
+    pub(crate) head: HeadEntry,
+    pub(crate) behind: Walker,
+    pub(crate) streams: Streams,
 }
 
 impl Resume {
@@ -133,12 +133,14 @@ mod tests {
     use aegis_domain::Timestamp;
 
     use super::*;
-    use crate::Hash;
-    use crate::frame::{Header, push_frame};
-    use crate::link::{Reading, Sequencer};
-    use crate::note::SecretKey;
-    use crate::record::{AnchorEntry, BornEntry, ClosedEntry, Draft, Ending, GenesisEntry};
-    use crate::registry::{Registry, RegistryReader};
+    use crate::{Registry, RegistryReader};
+    use aegis_audit_chain::Hash;
+    use aegis_audit_chain::frame::{Header, push_frame};
+    use aegis_audit_chain::link::{Reading, Sequencer};
+    use aegis_audit_chain::note::SecretKey;
+    use aegis_audit_chain::record::{
+        AnchorEntry, BornEntry, ClosedEntry, Draft, Ending, GenesisEntry,
+    };
 
     const NAME: &str = "d/r/registry.gw/1";
 
@@ -245,7 +247,7 @@ mod tests {
         assert_eq!((behind.end(), behind.walker().head()), (every.end(), every.walker().head()));
         assert_eq!((behind.begins(), every.begins()), (begins, 0));
         let said = |of: &Registry| {
-            let one = |it: &crate::registry::Stream| {
+            let one = |it: &crate::Stream| {
                 (it.born.clone(), it.anchors.last().cloned(), it.closed.clone())
             };
             of.streams().iter().map(one).collect::<Vec<_>>()
@@ -284,11 +286,7 @@ mod tests {
         let wrong_peaks = [&[other.as_str()], &peaks[1..]].concat().join(" ");
         let size: u64 = lines[2].parse().unwrap();
         let last = lines.len() - 1;
-        let sig = HeadEntry { sig: region().sign("another text"), ..point.head.clone() };
-        let sig = sig.draft().unwrap();
-        let body = |bytes: &[u8]| String::from_utf8(bytes[crate::record::HEAD_BYTES..].to_vec());
-        let head = &lines[last][..crate::record::HEAD_BYTES];
-        let sig = format!("{head}{}", body(&sig.bytes).unwrap());
+        let sig = lines[last].replace(&point.head.sig, &region().sign("another text"));
         let swapped = [&lines[..6], &[lines[7], lines[6]], &lines[8..]].concat().join("\n") + "\n";
         let twice = [&lines[..7], &lines[6..]].concat().join("\n") + "\n";
         for (what, bad) in [

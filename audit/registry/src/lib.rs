@@ -1,6 +1,6 @@
 //! What the registry says: every stream that was ever born, its key, its anchored heads, its end.
 //!
-//! Pure: the caller brings the registry's files. Not here: the streams' own files (`verify`). Invariant: nothing
+//! Pure: the caller brings the registry's files. Not here: the streams' own files (`audit/verify`). Invariant: nothing
 //! counts that no signature of the region key covers.
 
 mod resume;
@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 pub use resume::{Newest, Resume};
 pub use streams::{Keeps, Stream, Streams};
 
-use crate::frame::{FRAME_OVERHEAD, Frames};
-use crate::link::Walker;
-use crate::note::Verifier;
-use crate::record::{Entry, HeadEntry, TornTail};
-use crate::walk::{FileEnd, Step, leftover, walk_file};
-use crate::{Hash, Head, Origin};
+use aegis_audit_chain::frame::{FRAME_OVERHEAD, Frames};
+use aegis_audit_chain::link::Walker;
+use aegis_audit_chain::note::Verifier;
+use aegis_audit_chain::record::{Entry, HeadEntry, TornTail};
+use aegis_audit_chain::walk::{FileEnd, Step, leftover, walk_file};
+use aegis_audit_chain::{Hash, Head, Origin};
 
 /// Why a registry cannot be believed, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,9 +32,9 @@ pub struct RegistryError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryFlaw {
     #[error(transparent)]
-    Link(#[from] crate::link::LinkError),
+    Link(#[from] aegis_audit_chain::link::LinkError),
     #[error(transparent)]
-    Record(#[from] crate::record::RecordError),
+    Record(#[from] aegis_audit_chain::record::RecordError),
     #[error("the file belongs elsewhere, or a file before it is missing")]
     Misplaced,
     #[error("bytes that are no record stand between records")]

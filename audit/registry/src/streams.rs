@@ -1,15 +1,15 @@
 //! The table of a registry: every stream with its key, its heads and its end.
 //!
-//! Pure. Not here: where the records come from, and whether anything signs for them (`registry`). Invariant: a record that
+//! Pure. Not here: where the records come from, and whether anything signs for them (`lib`). Invariant: a record that
 //! contradicts those before it is refused.
 
 use std::collections::BTreeMap;
 
-use super::RegistryFlaw;
-use crate::note::Verifier;
-use crate::record::{AnchorEntry, BornEntry, ClosedEntry, Entry, FailedEntry};
-use crate::roster::Roster;
-use crate::{Hash, Origin};
+use crate::RegistryFlaw;
+use aegis_audit_chain::note::Verifier;
+use aegis_audit_chain::record::{AnchorEntry, BornEntry, ClosedEntry, Entry, FailedEntry};
+use aegis_audit_chain::roster::Roster;
+use aegis_audit_chain::{Hash, Origin};
 
 /// One stream as the registry knows it.
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ impl Streams {
     }
 
     /// The same, to be gone on with in another way.
-    pub(super) fn keeping(mut self, keeps: Keeps) -> Self {
+    pub(crate) fn keeping(mut self, keeps: Keeps) -> Self {
         self.keeps = keeps;
         if keeps == Keeps::All {
             self.records.clear();
@@ -115,7 +115,7 @@ impl Streams {
     }
 
     /// The records that say all this, in order.
-    pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn records(&self) -> impl Iterator<Item = &[u8]> {
         self.records.values().map(Vec::as_slice)
     }
 
