@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ops::{ControlFlow, Range};
+use std::ops::{ControlFlow, Range, RangeInclusive};
 use std::time::Duration;
 
 use aegis_audit_chain::record::{Entry, HeadEntry, Mode, OutcomeDue, Record};
@@ -237,15 +237,28 @@ impl<'s> Narrow<'s> {
         let until = time.saturating_add(u64::try_from(reach.as_nanos()).unwrap_or(u64::MAX));
         for writer in self.writers()? {
             for origin in self.lives_at(&writer, time)? {
-                for piece in self.pieces.of(&origin).into_iter().rev().take(ENDS_MAX) {
-                    let (from, to) = self.pieces.times(&origin, piece)?;
-                    if to < time || from > until {
-                        continue;
-                    }
-                    if let Some(found) = self.find(&origin, piece.0..piece.1, is_it)? {
-                        return Ok(Some(found));
-                    }
+                let found = self.at_the_end_of(&origin, time..=until, is_it)?;
+                if found.is_some() {
+                    return Ok(found);
                 }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks through the last pieces of a life that were written between two times.
+    fn at_the_end_of(
+        &self,
+        origin: &Origin,
+        times: RangeInclusive<u64>,
+        is_it: &dyn Fn(&Record) -> bool,
+    ) -> Result<Option<Found>, SourceError> {
+        for piece in self.pieces.of(origin).into_iter().rev().take(ENDS_MAX) {
+            let (from, to) = self.pieces.times(origin, piece)?;
+            let is_near = to >= *times.start() && from <= *times.end();
+            let found = if is_near { self.find(origin, piece.0..piece.1, is_it)? } else { None };
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(None)

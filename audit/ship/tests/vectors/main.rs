@@ -2,7 +2,11 @@
 //! this verifier, which the second one (`verify.py`) must share. Run with `AEGIS_BLESS=1` to write them anew after a deliberate
 //! change of the format.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly, also in its fixtures"
+)]
 
 mod changes;
 mod judge;
