@@ -12,7 +12,6 @@ mod narrow;
 use aegis_audit_chain::link::{Pruned, Walker};
 use aegis_audit_chain::note::{NoteError, Verifier};
 use aegis_audit_chain::record::{Kind, Record, RecordError};
-use aegis_audit_registry::{RegistryError, RegistryReader, Stream};
 use aegis_audit_chain::source::{LogSource, SourceError};
 use aegis_audit_chain::tree::Blocks;
 use aegis_audit_chain::walk::walk_file;

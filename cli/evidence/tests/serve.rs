@@ -312,8 +312,10 @@ fn entries(index: u64, records: u64) -> String {
 
 /// An entry of a bundle.
 fn nth(mut bundle: &[u8], nth: u64) -> &[u8] {
-    for _ in 0..nth {
-        bundle = &bundle[2 + usize::from(u16::from_be_bytes([bundle[0], bundle[1]]))..];
+    let mut entry = bundle;
+    for _ in 0..=nth {
+        let (length, rest) = bundle.split_first_chunk().unwrap();
+        (entry, bundle) = rest.split_at(usize::from(u16::from_be_bytes(*length)));
     }
-    &bundle[2..2 + usize::from(u16::from_be_bytes([bundle[0], bundle[1]]))]
+    entry
 }

@@ -122,13 +122,8 @@ fn fill(town: &Town) {
             let client = town.voters[number % town.voters.len()].client();
             let (writer, next) = (Writer { client, issuer: issuer.to_owned() }, &next);
             scope.spawn(move || {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= tenants() {
-                        break;
-                    }
-                    writer.make(number);
-                }
+                let numbers = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+                numbers.take_while(|number| *number < tenants()).for_each(|it| writer.make(it));
             });
         }
     });
