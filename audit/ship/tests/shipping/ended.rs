@@ -80,7 +80,7 @@ fn prove_all(source: &dyn LogSource, told: &[(u64, DecisionId)]) -> Proof {
         let read = Proof::parse(&proof.to_text()).unwrap();
         let proven = read.check(&trust()).unwrap();
         assert_eq!((&read, proven.record.head.seq, proven.head.origin), (&proof, *seq, origin()));
-        let Entry::Decision(known) = proven.record.entry else { panic!("{proof:?}") };
+        let Entry::Decision(known) = proven.record.entry else { unreachable!("{proof:?}") };
         assert_eq!(known.id, *id);
         last = Some(proof);
     }

@@ -134,6 +134,6 @@ fn carry_out(root: &Path, change: &str) {
             fs::rename(place(path), &aside).unwrap();
             std::os::unix::fs::symlink(&aside, place(path)).unwrap();
         }
-        _ => panic!("{change}"),
+        _ => unreachable!("{change}"),
     }
 }

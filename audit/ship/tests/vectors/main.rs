@@ -208,7 +208,7 @@ fn texts() -> BTreeMap<String, String> {
     let by_region =
         Proof { checkpoint: signed, birth: early.birth.clone(), end: None, ..late.clone() };
     let Ok(Record { entry: Entry::Decision(_), .. }) = Record::parse(&late.record) else {
-        panic!()
+        unreachable!()
     };
     let disclosures = vec![disclosure()];
     let disclosed = Disclosed { proof: late.clone(), disclosures };
