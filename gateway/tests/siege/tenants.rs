@@ -67,6 +67,11 @@ impl Writer {
         answer.unwrap_or_else(|error| panic!("{path}: {error}")).body
     }
 
+    fn run(&self, next: &AtomicUsize) {
+        let numbers = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+        numbers.take_while(|number| *number < tenants()).for_each(|number| self.make(number));
+    }
+
     fn make(&self, number: usize) {
         let tenant = name(number);
         for version in 1..=2 {
@@ -116,15 +121,11 @@ impl Writer {
 fn fill(town: &Town) {
     let next = AtomicUsize::new(0);
     let region = town.voters[0].house.region();
-    let issuer = region.url();
     std::thread::scope(|scope| {
         for number in 0..WRITERS {
             let client = town.voters[number % town.voters.len()].client();
-            let (writer, next) = (Writer { client, issuer: issuer.to_owned() }, &next);
-            scope.spawn(move || {
-                let numbers = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
-                numbers.take_while(|number| *number < tenants()).for_each(|it| writer.make(it));
-            });
+            let (writer, next) = (Writer { client, issuer: region.url().to_owned() }, &next);
+            scope.spawn(move || writer.run(next));
         }
     });
 }
@@ -154,7 +155,9 @@ async fn followed_by(town: &mut Town, count: usize) {
     let tenants: Map<_, _> = (0..count)
         .map(|number| {
             let policy = json!({ "release": "prod" });
-            let of = json!({ "org": "acme", "region": "eu-west-1", "policy": policy, "tools": {} });
+            let of = json!({
+                "org": "acme", "region": "eu-west-1", "policy": policy, "agents": {}, "tools": {},
+            });
             (name(number), of)
         })
         .collect();
@@ -189,8 +192,9 @@ async fn figures_of_a_thousand_tenants() {
     let begun = Instant::now();
     let backup = town.voters[leader].house.region().bytes("/v1/cluster/backup");
     eprintln!("the state is {} KiB, written down in {:.2?}", backup.len() / 1_024, begun.elapsed());
-    let kept = town.voters[leader].house.metric("aegis_voter_ledger_bytes").await;
-    eprintln!("log and snapshot take {} KiB", kept / 1_024);
+    let files = std::fs::read_dir(town.voters[leader].house.data().join("control/ledger")).unwrap();
+    let kept: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    eprintln!("the ledger's files take {} KiB", kept / 1_024);
     for nth in 0..town.voters.len() {
         let begun = Instant::now();
         town.voters[nth].house.stop().await;
