@@ -3,7 +3,7 @@
 //! Not here: whole logs (`lib`), and where pieces lie (`audit/ship`). Invariant: a record that is not found here may be in the log all
 //! the same; what is proved holds by itself, so nothing need be known of the registry but the head it took from there.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range, RangeInclusive};
 use std::time::Duration;
@@ -74,8 +74,8 @@ pub(crate) struct Narrow<'s> {
     source: &'s dyn LogSource,
     pieces: &'s dyn Pieces,
     registry: &'s Origin,
-    /// When pieces of the registry begin and end, as far as it was asked.
-    times: RefCell<BTreeMap<Piece, (u64, u64)>>,
+    /// When pieces of logs begin and end, as far as it was asked.
+    times: RefCell<BTreeMap<(Origin, Piece), (u64, u64)>>,
 }
 
 /// A record, and where it stands.
@@ -106,14 +106,19 @@ impl<'s> Narrow<'s> {
     /// A decision that came within `reach` of its id's time, and its outcome, proven.
     pub(crate) fn call(&self, id: DecisionId, reach: Duration) -> Result<Vec<Proof>, ProofError> {
         // The life after a crash tells what became of the call; the decision itself stands at the end of the one before.
-        let is_it =
-            |record: &Record| matches!(record.entry, Entry::Decision(_)) && is_of(record, id);
+        let has_outcome = Cell::new(false);
         let is_any = |record: &Record| is_of(record, id);
+        let is_it = |record: &Record| {
+            let is_decision = matches!(record.entry, Entry::Decision(_));
+            let is_ours = is_any(record);
+            has_outcome.set(has_outcome.get() || is_ours && !is_decision);
+            is_ours && is_decision
+        };
         let mut found = self.decision(id, reach, &is_it)?;
         if found.is_none() {
             found = self.at_an_end(id, reach, &is_it)?;
         }
-        if found.is_none() {
+        if found.is_none() && has_outcome.get() {
             found = self.decision(id, reach, &is_any)?;
         }
         let Some(decision) = found else { return Ok(Vec::new()) };
@@ -172,7 +177,7 @@ impl<'s> Narrow<'s> {
         while begin < end {
             let middle = begin.midpoint(end);
             let Some(piece) = pieces.get(middle) else { break };
-            match self.times(*piece)?.1 < ts {
+            match self.times(self.registry, *piece)?.1 < ts {
                 true => begin = middle.saturating_add(1),
                 false => end = middle,
             }
@@ -180,12 +185,13 @@ impl<'s> Narrow<'s> {
         Ok((pieces, begin))
     }
 
-    fn times(&self, piece: Piece) -> Result<(u64, u64), SourceError> {
-        if let Some(known) = self.times.borrow().get(&piece) {
+    fn times(&self, log: &Origin, piece: Piece) -> Result<(u64, u64), SourceError> {
+        let at = (log.clone(), piece);
+        if let Some(known) = self.times.borrow().get(&at) {
             return Ok(*known);
         }
-        let times = self.pieces.times(self.registry, piece)?;
-        self.times.borrow_mut().insert(piece, times);
+        let times = self.pieces.times(log, piece)?;
+        self.times.borrow_mut().insert(at, times);
         Ok(times)
     }
 
@@ -254,8 +260,11 @@ impl<'s> Narrow<'s> {
         is_it: &dyn Fn(&Record) -> bool,
     ) -> Result<Option<Found>, SourceError> {
         for piece in self.pieces.of(origin).into_iter().rev().take(ENDS_MAX) {
-            let (from, to) = self.pieces.times(origin, piece)?;
-            let is_near = to >= *times.start() && from <= *times.end();
+            let (from, to) = self.times(origin, piece)?;
+            if to < *times.start() {
+                break;
+            }
+            let is_near = from <= *times.end();
             let found = if is_near { self.find(origin, piece.0..piece.1, is_it)? } else { None };
             if found.is_some() {
                 return Ok(found);
@@ -280,7 +289,7 @@ impl<'s> Narrow<'s> {
             let middle = begin.midpoint(end);
             let Some(life) = lives.get(middle) else { break };
             let last = self.pieces.of(life).last().copied();
-            let wrote = last.map(|piece| self.pieces.times(life, piece)).transpose()?;
+            let wrote = last.map(|piece| self.times(life, piece)).transpose()?;
             match wrote.is_none_or(|(_, to)| to < time) {
                 true => begin = middle.saturating_add(1),
                 false => end = middle,

@@ -196,6 +196,7 @@ fn a_registry_set_back_behind_its_point_is_refused() {
     for file in behind {
         fs::remove_file(file).unwrap();
     }
+    let noted = copy_of(dir.path());
     // Its own head is the newest that the notes know: that one, the point alone would lead to.
     let own = dir.path().join(REGISTRY).join(format!("heads/{:020}.note", size_of(&newest) - 1));
     let newer = notes(dir.path(), "heads").into_iter().filter(|note| *note > own);
@@ -205,8 +206,8 @@ fn a_registry_set_back_behind_its_point_is_refused() {
     assert!(matches!(refused, Some(JournalError::RegistryRolledBack)), "{refused:?}");
     assert_eq!(verify(dir.path()).verdict(), Verdict::Fail);
     // Also where its points went with the files: the notes say so, as ever.
-    fs::remove_file(&newest).unwrap();
-    let refused = Journal::open(settings(dir.path())).err();
+    fs::remove_file(points(noted.path()).pop().unwrap()).unwrap();
+    let refused = Journal::open(settings(noted.path())).err();
     assert!(matches!(refused, Some(JournalError::RegistryRolledBack)), "{refused:?}");
 }
 
