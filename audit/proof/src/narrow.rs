@@ -69,6 +69,12 @@ impl Covering {
     }
 }
 
+/// From when to when what is looked for may have been written.
+fn span(id: DecisionId, reach: Duration) -> (u64, u64) {
+    let time = id.unix_ms().saturating_mul(1_000_000);
+    (time, time.saturating_add(u64::try_from(reach.as_nanos()).unwrap_or(u64::MAX)))
+}
+
 /// The logs that one registry speaks for, in pieces.
 pub(crate) struct Narrow<'s> {
     source: &'s dyn LogSource,
@@ -202,8 +208,7 @@ impl<'s> Narrow<'s> {
         reach: Duration,
         is_it: &dyn Fn(&Record) -> bool,
     ) -> Result<Option<Found>, SourceError> {
-        let time = id.unix_ms().saturating_mul(1_000_000);
-        let until = time.saturating_add(u64::try_from(reach.as_nanos()).unwrap_or(u64::MAX));
+        let (time, until) = span(id, reach);
         let (pieces, from) = self.since(time)?;
         let mut sizes: BTreeMap<Origin, u64> = BTreeMap::new();
         // The piece before says how far each stream was.
@@ -239,8 +244,7 @@ impl<'s> Narrow<'s> {
         reach: Duration,
         is_it: &dyn Fn(&Record) -> bool,
     ) -> Result<Option<Found>, SourceError> {
-        let time = id.unix_ms().saturating_mul(1_000_000);
-        let until = time.saturating_add(u64::try_from(reach.as_nanos()).unwrap_or(u64::MAX));
+        let (time, until) = span(id, reach);
         for writer in self.writers()? {
             for origin in self.lives_at(&writer, time)? {
                 let found = self.at_the_end_of(&origin, time..=until, is_it)?;

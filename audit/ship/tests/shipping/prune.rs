@@ -12,12 +12,12 @@ use aegis_audit_chain::link::Pruned;
 use aegis_audit_chain::note::{SecretKey, Signer};
 use aegis_audit_chain::{Origin, layout};
 use aegis_audit_ship::{
-    Disk, DiskFile, Journal, JournalConfig, Keep, RealDisk, ShipConfig, Shipper, Tail, start,
+    Disk as _, Journal, JournalConfig, Keep, RealDisk, ShipConfig, Shipper, Tail, start,
 };
 use aegis_audit_verify::{Gap, Report, Verdict};
 
 use crate::support::{
-    Place, STREAM, address, copy_dir, verify, verify_local, wait_for, wals, write_calls,
+    Place, Renames, STREAM, address, copy_dir, verify, verify_local, wait_for, wals, write_calls,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -227,36 +227,11 @@ fn a_kill_at_any_moment_deletes_nothing_that_the_bucket_does_not_have() {
     assert!(ends.iter().all(|end| ["crashed", "closed"].contains(end)), "{ends:?}");
 }
 
-/// Ends as one does that finds the disk full: when its file is there and nothing in it.
-#[derive(Clone, Copy)]
-struct FullAtBirth;
-
-impl Disk for FullAtBirth {
-    fn create(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
-        RealDisk.create(path, bytes)
-    }
-
-    fn reopen(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        RealDisk.reopen(path)
-    }
-
-    fn make_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.make_dir(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        match to.ends_with("00000000000000000002/genesis.note") {
-            true => Err(io::ErrorKind::StorageFull.into()),
-            false => RealDisk.rename(from, to),
-        }
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.sync_dir(path)
+/// The disk is full when the second stream's file is there and nothing in it.
+fn full_at_birth(from: &Path, to: &Path) -> io::Result<()> {
+    match to.ends_with("00000000000000000002/genesis.note") {
+        true => Err(io::ErrorKind::StorageFull.into()),
+        false => RealDisk.rename(from, to),
     }
 }
 
@@ -265,7 +240,7 @@ impl Disk for FullAtBirth {
 fn a_life_that_ended_before_its_first_record_leaves_nothing_to_begin_behind() {
     let place = Place::new();
     place.live(3);
-    let full = JournalConfig { disk: Arc::new(FullAtBirth), ..place.journal() };
+    let full = JournalConfig { disk: Arc::new(Renames(full_at_birth)), ..place.journal() };
     assert!(Journal::open(full).is_err());
     let empty = "streams/gw-1/00000000000000000002";
     assert!(place.dir.path().join(empty).join("wal").exists(), "it came as far as its file");

@@ -10,62 +10,39 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aegis_audit_chain::record::Ending;
-use aegis_audit_ship::{Disk, DiskFile, RealDisk, ShipConfig, start};
+use aegis_audit_ship::{Disk as _, RealDisk, ShipConfig, start};
 use aegis_audit_verify::Verdict;
 
-use crate::support::{Place, REGISTRY, STREAM, copy_dir, wait_for, wals, write_calls};
+use crate::support::{Place, REGISTRY, Renames, STREAM, copy_dir, wait_for, wals, write_calls};
 
 /// Says no twice, of the registry's first segment: when it is in the spool all the same, and when it is sent and its cursor moves.
-#[derive(Clone, Default)]
-struct Twice(Arc<AtomicUsize>);
-
-impl Disk for Twice {
-    fn create(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
-        RealDisk.create(path, bytes)
+fn twice(said: &AtomicUsize, (from, to): (&Path, &Path)) -> io::Result<()> {
+    let note = fs::read_to_string(from).unwrap_or_default();
+    let is_registry = note.lines().nth(1) == Some(REGISTRY);
+    let is_cursor = to.ends_with("cursor.man");
+    if !is_registry || said.load(Ordering::SeqCst) != usize::from(is_cursor) {
+        return RealDisk.rename(from, to);
     }
-
-    fn reopen(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        RealDisk.reopen(path)
+    match is_cursor {
+        // Until the registry has grown, so that another segment would be cut in its place.
+        true => std::thread::sleep(Duration::from_millis(1_500)),
+        false => RealDisk.rename(from, to)?,
     }
-
-    fn make_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.make_dir(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let note = fs::read_to_string(from).unwrap_or_default();
-        let is_registry = note.lines().nth(1) == Some(REGISTRY);
-        let is_cursor = to.ends_with("cursor.man");
-        if !is_registry || self.0.load(Ordering::SeqCst) != usize::from(is_cursor) {
-            return RealDisk.rename(from, to);
-        }
-        match is_cursor {
-            // Until the registry has grown, so that another segment would be cut in its place.
-            true => std::thread::sleep(Duration::from_millis(1_500)),
-            false => RealDisk.rename(from, to)?,
-        }
-        self.0.fetch_add(1, Ordering::SeqCst);
-        Err(io::ErrorKind::StorageFull.into())
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.sync_dir(path)
-    }
+    said.fetch_add(1, Ordering::SeqCst);
+    Err(io::ErrorKind::StorageFull.into())
 }
 
 #[test]
 fn a_segment_that_was_sent_while_the_disk_failed_is_not_cut_again() {
-    let (place, disk) = (Place::new(), Twice::default());
+    let (place, said) = (Place::new(), Arc::new(AtomicUsize::new(0)));
     let journal = place.open();
-    let shipping = ShipConfig { disk: Arc::new(disk.clone()), ..place.shipping() };
+    let counted = Arc::clone(&said);
+    let disk = Renames(move |from: &Path, to: &Path| twice(&counted, (from, to)));
+    let shipping = ShipConfig { disk: Arc::new(disk), ..place.shipping() };
     let shipper = start(shipping, &journal).unwrap();
-    wait_for(&shipper, |_| disk.0.load(Ordering::SeqCst) == 1);
+    wait_for(&shipper, |_| said.load(Ordering::SeqCst) == 1);
     write_calls(&journal, 2);
-    wait_for(&shipper, |_| disk.0.load(Ordering::SeqCst) == 2);
+    wait_for(&shipper, |_| said.load(Ordering::SeqCst) == 2);
     journal.close().unwrap();
     let standing = shipper.stop(Duration::from_secs(30));
     assert_eq!(standing.trouble, None);

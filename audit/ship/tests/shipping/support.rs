@@ -1,6 +1,7 @@
 //! What the shipping tests share: a journal with calls in it, a folder it is shipped to, and the verifier over that.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,8 @@ use aegis_audit_chain::note::Signer;
 use aegis_audit_chain::record::{Draft, HeadEntry};
 use aegis_audit_chain::{Head, Origin};
 use aegis_audit_ship::{
-    Address, Bucket, BucketLog, Indexes, Journal, JournalConfig, ShipConfig, Shipper, Standing,
-    start,
+    Address, Bucket, BucketLog, Disk, DiskFile, Indexes, Journal, JournalConfig, RealDisk,
+    ShipConfig, Shipper, Standing, start,
 };
 use aegis_audit_trust::Trust;
 use aegis_audit_verify::{Depth, Options, Report};
@@ -86,6 +87,35 @@ impl Place {
         paths.retain(|path| path.to_str().unwrap().ends_with(ending));
         paths.sort();
         paths
+    }
+}
+
+/// A real disk, but for how files are renamed.
+pub(crate) struct Renames<F>(pub(crate) F);
+
+impl<F: Fn(&Path, &Path) -> io::Result<()> + Send + Sync + 'static> Disk for Renames<F> {
+    fn create(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
+        RealDisk.create(path, bytes)
+    }
+
+    fn reopen(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        RealDisk.reopen(path)
+    }
+
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.make_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        (self.0)(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.sync_dir(path)
     }
 }
 
