@@ -1,7 +1,7 @@
 //! Runs a built gateway: listeners up, signals watched, drained on the way out.
 //!
-//! Not here: building it (`wire`) and what a drain means to a connection (`drain`). Invariant: readiness goes before
-//! anything else, a disk that failed ends the process, the process ends only when every call under way is settled, and the journal is closed once nothing is changed or called any more.
+//! Not here: building it (`wire`), what a drain means to a connection (`drain`) and what is closed after it (`closing`). Invariant:
+//! readiness goes before anything else, and a disk that failed ends the process.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::closing::{self, Open};
 use crate::door::Listeners;
 use crate::wire::{Built, Gateway};
 use aegis_corridor::shadow::ShadowThread;
@@ -33,10 +34,6 @@ impl Stop {
 const REAP_EVERY: Duration = Duration::from_secs(5);
 /// What the kernel gets to take the last bytes.
 const FLUSH: Duration = Duration::from_millis(50);
-/// What the last settlements get once nothing moves any more.
-const LAST_SETTLEMENTS: Duration = Duration::from_secs(5);
-/// What the last segments get to reach their bucket; the next start ships what is left.
-const LAST_SHIPMENT: Duration = Duration::from_secs(10);
 /// How many holds one round charges at most.
 const REAP_MAX: usize = 1_024;
 
@@ -65,7 +62,7 @@ pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
     let by = Arc::new(OnceLock::new());
     let told = Arc::clone(&by);
     let listeners = Listeners::new(&gateway)?;
-    let mut region = region.run(control.handle())?;
+    let region = region.run(control.handle())?;
     listeners.run_until(async move {
         let by = stopped(&drained, &stop).await;
         told.get_or_init(|| by);
@@ -73,41 +70,12 @@ pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
     reaper.abort();
     reloader.abort();
     drop(shadow);
-    // Calls that were cut have been handed to this runtime; their ends are still to be written down.
-    let settled = control
-        .block_on(async { timeout(LAST_SETTLEMENTS, gateway.corridor.drain.settled()).await });
-    if settled.is_err() {
-        tracing::error!("some calls could not be settled; the next start does it");
-    }
-    let state = &gateway.corridor.state;
-    if let Err(error) = control.block_on(state.close(aegis_corridor::clock::now())) {
-        tracing::error!(%error, "the hot state could not be closed; the next start settles what is held");
-    }
-    control.block_on(region.close_door());
-    let closed = gateway.corridor.journal.close();
-    witness_last(&gateway);
-    control.block_on(region.stop());
-    if let Some(shipper) = &gateway.corridor.shipper {
-        shipper.stop(LAST_SHIPMENT);
-    }
-    drop(follower);
-    closed.context("the audit journal could not be closed in order")?;
+    closing::close(Open { gateway, control, region, follower })?;
     match by.get().copied().unwrap_or(StoppedBy::Signal) {
         StoppedBy::Failure => {
             anyhow::bail!("the disk of the hot state failed; the next start finds what reached it")
         }
         by => Ok(by),
-    }
-}
-
-/// Shows the head that the journal closed with: the voter of this process hears it last of all, and what is said of it is shipped.
-fn witness_last(gateway: &Gateway) {
-    let corridor = &gateway.corridor;
-    if let Some(anchors) = &corridor.anchors {
-        anchors.stop();
-    }
-    if let Some(witnesses) = &corridor.witnesses {
-        witnesses.stop();
     }
 }
 

@@ -13,6 +13,8 @@ use crate::Building;
 
 /// How long attaching to a process may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long letting go of one may take.
+const LETS_GO_WITHIN: Duration = Duration::from_secs(10);
 
 /// What happens to some calls of one process, until it is dropped.
 pub struct Fault {
@@ -75,7 +77,14 @@ impl Fault {
             // SIGTERM lets go of the process; SIGKILL would leave it stopped.
             let id = self.strace.id().to_string();
             Command::new("kill").arg(&id).status().unwrap();
-            self.strace.wait().unwrap();
+            let begun = Instant::now();
+            while self.strace.try_wait().unwrap().is_none() {
+                // It waits for ever for a process that ended while a call of it was held up.
+                if begun.elapsed() > LETS_GO_WITHIN {
+                    self.strace.kill().unwrap();
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
         }
     }
 }

@@ -105,6 +105,7 @@ impl Anchorer {
             }
             let Some(tree) = tree else { continue };
             anchored = tree.size();
+            self.shared.is_anchoring(Some(Instant::now()));
             let registry = self.anchor(&tree)?;
             anchored_at = Instant::now();
             if referred_at.elapsed() >= REFER_EVERY {
@@ -112,6 +113,7 @@ impl Anchorer {
                 self.registry.write_head_note()?;
                 self.refer(&registry);
             }
+            self.shared.is_anchoring(None);
         }
     }
 

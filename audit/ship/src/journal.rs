@@ -141,6 +141,8 @@ pub(crate) struct Shared {
     pub(crate) durable: watch::Sender<u64>,
     /// Since when the disk has been at a batch.
     writing: Mutex<Option<Instant>>,
+    /// Since when the disk has been at an anchor of what was written.
+    anchoring: Mutex<Option<Instant>>,
     /// What ended the stream, for those who wait for that.
     ended: watch::Sender<Option<Failure>>,
     /// Bytes of frames on disk, of this life.
@@ -174,6 +176,7 @@ impl Shared {
             room: Semaphore::new(QUEUE_BYTES_MAX),
             durable: watch::Sender::new(0),
             writing: Mutex::default(),
+            anchoring: Mutex::default(),
             ended: watch::Sender::new(None),
             durable_bytes: AtomicU64::new(0),
             anchored: Mutex::default(),
@@ -263,6 +266,11 @@ impl Shared {
         *self.writing.lock() = since;
     }
 
+    /// Notes that the disk is asked for an anchor now, or that it has answered.
+    pub(crate) fn is_anchoring(&self, since: Option<Instant>) {
+        *self.anchoring.lock() = since;
+    }
+
     /// Says that a batch is on disk.
     pub(crate) fn is_durable(&self, size: u64, frames: &[u8]) {
         let bytes = u64::try_from(frames.len()).unwrap_or(u64::MAX);
@@ -349,9 +357,10 @@ impl Journal {
         }
     }
 
-    /// How long the disk has been at what it was given last; zero while it has nothing to do.
+    /// How long the disk has been at what it was given last, records or their anchor; zero while it has nothing to do.
     pub fn writing_for(&self) -> Duration {
-        self.shared.writing.lock().map_or(Duration::ZERO, |since| since.elapsed())
+        let began = [*self.shared.writing.lock(), *self.shared.anchoring.lock()];
+        began.into_iter().flatten().min().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Returns once the disk has failed: only the next life takes records again.

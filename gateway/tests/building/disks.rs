@@ -6,9 +6,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aegis_audit_chain::layout;
 use aegis_audit_chain::record::{DecisionEntry, Entry};
 use aegis_audit_verify::Verdict;
 use aegis_domain::{DecisionId, Effect, MicroUsd, Reason, Timestamp};
@@ -161,6 +163,19 @@ fn logs(house: &Building) -> Vec<PathBuf> {
     found
 }
 
+fn is_of_registry(path: &Path) -> bool {
+    let names = path.iter().filter_map(OsStr::to_str);
+    names.into_iter().any(layout::is_registry_dir)
+}
+
+fn streams(house: &Building) -> Vec<PathBuf> {
+    logs(house).into_iter().filter(|path| !is_of_registry(path)).collect()
+}
+
+fn registries(house: &Building) -> Vec<PathBuf> {
+    logs(house).into_iter().filter(|path| is_of_registry(path)).collect()
+}
+
 /// The gateway that has ended, or ends now, is started again, serves, and ends in order; then everything is compared.
 async fn goes_on(mut house: Building, heard: &Heard) {
     house.start_again().await;
@@ -280,10 +295,10 @@ async fn a_sync_of_the_hot_state_that_fails_ends_the_gateway_and_the_next_start_
     ends_by("fdatasync", journal, (Reason::StateUnavailable, says)).await;
 }
 
-/// Lets calls hang until somebody lets them go on.
-async fn hangs(calls: &str, files: fn(&Building) -> Vec<PathBuf>) {
+/// Lets calls hang until somebody lets them go on; how many were let through and not sent.
+async fn hangs(calls: &str, files: fn(&Building) -> Vec<PathBuf>) -> Option<usize> {
     if !Fault::is_possible() {
-        return;
+        return None;
     }
     let (mut house, heard) = (plan().await.start(GATEWAY).await, Heard::default());
     under_calls(&house, &heard, async {
@@ -303,18 +318,59 @@ async fn hangs(calls: &str, files: fn(&Building) -> Vec<PathBuf>) {
     house.stop().await;
     let unsent = house.journal().outcomes().into_values().flatten();
     let unsent = unsent.filter(|outcome| outcome.reason == Reason::AuditUnavailable).count();
-    assert!(unsent > 0, "nobody waited for the disk");
     adds_up(&house, &heard).await;
+    Some(unsent)
 }
 
 #[tokio::test]
 async fn while_the_log_hangs_calls_are_refused_in_time_and_go_on_by_themselves() {
-    hangs("fdatasync", logs).await;
+    let unsent = hangs("fdatasync", streams).await;
+    assert!(unsent.is_none_or(|unsent| unsent > 0), "nobody waited for the disk");
+}
+
+/// Records get to disk all the while; what is missing is a head that is signed for them.
+#[tokio::test]
+async fn while_the_registry_hangs_calls_are_refused_and_go_on_by_themselves() {
+    hangs("fdatasync", registries).await;
 }
 
 #[tokio::test]
 async fn while_the_whole_disk_hangs_calls_are_refused_in_time_and_go_on_by_themselves() {
-    hangs("fdatasync,fsync", |_| Vec::new()).await;
+    let unsent = hangs("fdatasync,fsync", |_| Vec::new()).await;
+    assert!(unsent.is_none_or(|unsent| unsent > 0), "nobody waited for the disk");
+}
+
+/// Waits for the process to end by itself: whoever traces it holds back the news of that.
+async fn has_exited(house: &Building) {
+    let (begun, status) = (Instant::now(), format!("/proc/{}/status", house.process()));
+    while !std::fs::read_to_string(&status).unwrap().contains("State:\tZ") {
+        assert!(begun.elapsed() < PATIENCE, "the gateway does not end");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn who_is_told_to_stop_while_the_log_hangs_ends_and_the_next_start_goes_on() {
+    if !Fault::is_possible() {
+        return;
+    }
+    let plan = plan().await.with("/limits/drain", json!("100ms"));
+    let plan = plan.with("/limits/grace", json!("1s"));
+    let (mut house, heard) = (plan.start(GATEWAY).await, Heard::default());
+    let hanging = Cell::new(None);
+    under_calls(&house, &heard, async {
+        hanging.set(Some(Fault::begin(&house, ("fdatasync", FOR_EVER), &logs(&house)).await));
+        nothing_leaves(&house, &heard, Reason::AuditUnavailable).await;
+        house.terminate();
+        heard.each(End::Gone).await;
+    })
+    .await;
+    has_exited(&house).await;
+    assert!(!hanging.take().unwrap().end().is_empty());
+    assert_eq!(house.ended().await.code(), Some(1));
+    let says = "closing the audit journal has taken more than";
+    assert!(house.stderr().contains(says), "{}", house.stderr());
+    goes_on(house, &heard).await;
 }
 
 #[tokio::test]
