@@ -260,14 +260,15 @@ fn a_full_disk_during_compaction_keeps_the_journals() {
     assert_eq!(view(&reopened, 20), before);
 }
 
+fn strict(directory: &Path) -> EmbeddedConfig {
+    EmbeddedConfig { durability: Durability::Strict, ..EmbeddedConfig::new(directory.into()) }
+}
+
 #[test]
 fn after_a_failed_sync_nothing_is_granted_until_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let disk = Faulty::new();
-    let config = EmbeddedConfig {
-        durability: Durability::Strict,
-        ..EmbeddedConfig::new(directory.path().into())
-    };
+    let config = strict(directory.path());
     let state = disk.open(config.clone());
     assert!(matches!(run(state.decide(&ask(1))), HotAnswer::Granted(_)));
     disk.sync_fails.store(true, Ordering::Relaxed);
@@ -286,10 +287,7 @@ fn after_a_failed_sync_nothing_is_granted_until_a_restart() {
 fn what_a_failed_sync_left_in_memory_alone_is_written_again_before_it_counts() {
     let directory = tempfile::tempdir().unwrap();
     let disk = Faulty::new();
-    let config = EmbeddedConfig {
-        durability: Durability::Strict,
-        ..EmbeddedConfig::new(directory.path().into())
-    };
+    let config = strict(directory.path());
     let state = disk.open(config.clone());
     assert!(matches!(run(state.decide(&ask(1))), HotAnswer::Granted(_)));
     disk.sync_fails.store(true, Ordering::Relaxed);

@@ -16,7 +16,8 @@ use aegis_audit_registry::RegistryFlaw;
 use aegis_audit_ship::{Disk as _, Journal, JournalConfig, StreamReader, Tail, Wants};
 use aegis_audit_verify::{Flaw, Report, Verdict};
 
-use crate::power::{Deed, Dice, Failing, Fate, Image, Op, Power, Tears};
+use crate::platter::{Dice, Fate, Image, Op};
+use crate::power::{Deed, Failing, Power, Tears};
 use crate::support::{config, decision, outcome, region_key, verify, verify_with};
 
 const REGISTRY: &str = "aegis.example/eu-west-1/registry.gw-1/1";

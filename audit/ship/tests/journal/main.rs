@@ -14,6 +14,7 @@ mod crash;
 mod cuts;
 mod faults;
 mod plain_chain;
+mod platter;
 mod power;
 mod recovery;
 mod resume;
