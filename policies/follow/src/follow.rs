@@ -21,6 +21,7 @@ use aegis_policy_rollout::Observed;
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
+use crate::at_once::{at_once, cores};
 use crate::export::{Export, ExportError};
 use crate::keep::Keep;
 use crate::release::{Release, ReleaseError};
@@ -210,20 +211,11 @@ struct Thread {
 impl Thread {
     /// What was kept, line by line: the newest that checks out and is cleared. Then the export, where it is newer.
     fn begin(&mut self) -> Result<(), FollowError> {
-        for line in &self.config.lines {
-            for kept in self.keep.of(line).map_err(|error| self.file(error))? {
-                let text = kept.read().map_err(|error| self.file(error))?;
-                match self.resumed(line, &text) {
-                    Ok(()) => break,
-                    Err(Unfit::Damaged(cause)) => {
-                        let epoch = kept.epoch;
-                        warn!(?line, epoch, %cause, "a kept release does not check out; the one before is tried");
-                        kept.set_aside().map_err(|error| self.file(error))?;
-                    }
-                    Err(Unfit::Refused) => {}
-                }
-            }
-        }
+        let lines: Vec<_> = self.config.lines.iter().collect();
+        // Nobody calls yet, and each is compiled and tested.
+        at_once(&lines, cores(), |line| self.resume(line))
+            .into_iter()
+            .collect::<Result<(), _>>()?;
         // A file is at hand; a store is asked only by who has nothing else to begin with.
         if matches!(self.config.export, Some(Export::File(_))) || self.lacks() {
             self.import();
@@ -260,6 +252,23 @@ impl Thread {
         if is_due && self.lacks() {
             self.import();
         }
+    }
+
+    /// Takes up the newest of what was kept that is still fit.
+    fn resume(&self, line: &LineKey) -> Result<(), FollowError> {
+        for kept in self.keep.of(line).map_err(|error| self.file(error))? {
+            let text = kept.read().map_err(|error| self.file(error))?;
+            match self.resumed(line, &text) {
+                Ok(()) => break,
+                Err(Unfit::Damaged(cause)) => {
+                    let epoch = kept.epoch;
+                    warn!(?line, epoch, %cause, "a kept release does not check out; the one before is tried");
+                    kept.set_aside().map_err(|error| self.file(error))?;
+                }
+                Err(Unfit::Refused) => {}
+            }
+        }
+        Ok(())
     }
 
     fn resumed(&self, line: &LineKey, text: &str) -> Result<(), Unfit> {
@@ -327,16 +336,22 @@ impl Thread {
         let signed = self.source.page(&self.scope, self.revision)?;
         let page = self.page(&signed)?;
         let (mut done, mut is_legible) = (Ok(()), true);
-        let mut listed = BTreeSet::new();
+        let (mut listed, mut told) = (BTreeSet::new(), Vec::new());
         for signed in &page.releases {
             match Statement::read(signed, &self.config.region_keys, &self.config.region) {
                 Ok(statement) => {
                     listed.insert(statement.line.clone());
-                    done = self.take((statement, signed), page.at_s).and(done);
+                    told.push((statement, signed));
                 }
                 Err(error) => (done, is_legible) = (Err(error.into()), false),
             }
         }
+        // Calls come first, but where some are still without a release. Two of one line go by their order.
+        let is_waited_for = self.lacks() && listed.len() == told.len();
+        let threads = if is_waited_for { cores() } else { 1 };
+        let take =
+            |(statement, signed): &(Statement, &String)| self.take((statement, signed), page.at_s);
+        done = at_once(&told, threads, take).into_iter().fold(done, |done, taken| taken.and(done));
         // A line that cannot be taken is named all the same. Where one cannot be read, nobody knows which is left out.
         let is_gone = |line: &LineKey| match page.after {
             None => is_legible && !listed.contains(line),
@@ -366,10 +381,10 @@ impl Thread {
         Ok(page)
     }
 
-    fn take(&self, (statement, signed): (Statement, &str), at_s: u64) -> Result<(), FollowError> {
-        if self.config.lines.contains(&statement.line) && self.is_news(&statement)? {
-            let bundles = self.bundles(&statement)?;
-            self.install(&Release::new((statement, signed), at_s, bundles)?)?;
+    fn take(&self, (statement, signed): (&Statement, &str), at_s: u64) -> Result<(), FollowError> {
+        if self.config.lines.contains(&statement.line) && self.is_news(statement)? {
+            let bundles = self.bundles(statement)?;
+            self.install(&Release::new((statement.clone(), signed), at_s, bundles)?)?;
         }
         Ok(())
     }

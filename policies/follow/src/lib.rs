@@ -5,6 +5,7 @@
 //! counts only when the region signed it for this region, each bundle has the digest it was named by, and its epoch is not
 //! older than what is held.
 
+mod at_once;
 mod export;
 mod follow;
 mod http;
