@@ -6,6 +6,7 @@
 mod attested;
 mod beside;
 mod carried;
+mod kept;
 mod report;
 mod schema;
 mod stream;
@@ -24,6 +25,7 @@ use aegis_audit_trust::Trust;
 use aegis_domain::Timestamp;
 
 pub use attested::{Attested, Due};
+pub use kept::{KeptReport, check_kept};
 pub use report::{
     Finding, Flaw, Gap, Place, Report, Severity, StreamReport, UNSETTLED_LISTED, Unsettled,
     Verdict, WitnessedHead,
