@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use aegis_audit_chain::Origin;
 use aegis_audit_chain::retention::Retention;
 use aegis_audit_verify::{
-    Depth, Finding, Gap, KeptReport, Options, Place, Report, Severity, Verdict, WitnessedHead,
-    check_kept, verify_region_with,
+    Depth, Finding, Gap, Options, Place, Report, Severity, Verdict, WitnessedHead, check_kept,
+    verify_region_with,
 };
 use aegis_cli_evidence::{
-    StoreOption, Threads, check_package, cosigned_heads, load_trust, memorise, open_log, promised,
-    recall, store_option,
+    StoreOption, Threads, check_package, cosigned_heads, kept_line, load_trust, memorise, open_log,
+    promised, recall, store_option,
 };
 use aegis_domain::Timestamp;
 use clap::{Args, ValueEnum};
@@ -210,23 +210,6 @@ fn show(report: &Report, screen: &Screen) -> Result<(), Failure> {
         ));
     }
     Ok(())
-}
-
-fn kept_line(kept: &KeptReport) -> String {
-    let KeptReport { asked, objects, weaker, unknown, earliest_s } = kept;
-    let as_asked = kept.as_asked();
-    let mut line = format!("{as_asked} of {objects} objects are kept as asked ({asked})");
-    if *weaker > 0 {
-        line += &format!(", {weaker} for less");
-    }
-    if *unknown > 0 {
-        line += &format!(", {unknown} nobody knows how long");
-    }
-    if let Some(earliest_s) = earliest_s {
-        let until = Timestamp::from_unix_ns(earliest_s.saturating_mul(1_000_000_000));
-        line += &format!("; the first until {}", clock::show(until));
-    }
-    line
 }
 
 fn problems(report: &Report) -> Sheet {
