@@ -8,6 +8,7 @@ mod beside;
 mod carried;
 mod kept;
 mod report;
+mod revoked;
 mod schema;
 mod stream;
 mod survey;
@@ -31,6 +32,7 @@ pub use report::{
     Verdict, WitnessedHead,
 };
 
+pub use revoked::stands;
 pub use survey::{Alone, Crew, Lead};
 
 use schema::Pairs;
@@ -103,6 +105,7 @@ pub fn verify_region_with(
         run.region(origin, region);
     }
     run.strangers(lives);
+    run.revoked_are_named();
     run.registries_reach();
     run.pairs.finish(&mut run.report);
     let mut report = run.report;

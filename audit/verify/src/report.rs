@@ -52,6 +52,14 @@ pub enum Severity {
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
+    #[error(
+        "the stream's key was revoked: records {from} to {to} stand behind the last head before that, and may be somebody else's"
+    )]
+    Revoked { from: u64, to: u64 },
+    #[error(
+        "the stream's key was revoked behind {stands} records, and it signed a head of {signed}"
+    )]
+    RevokedHead { stands: u64, signed: u64 },
     #[error("there is no log here, and an empty log is never valid")]
     Empty,
     #[error("the registry does not hold: {0}")]
@@ -132,10 +140,13 @@ impl Flaw {
             // Nothing that was signed is touched by it; somebody still put it there.
             | Flaw::Guest
             | Flaw::Dated { .. }
+            // The writer's, or a thief's: nobody can tell.
+            | Flaw::Revoked { .. }
             // The oldest version is read, and it is as signed; somebody still tried to hide it.
             | Flaw::Segment(SegmentError::Versions(_) | SegmentError::DeleteMarker)
             | Flaw::Sums => Severity::Suspect,
             Flaw::Empty
+            | Flaw::RevokedHead { .. }
             | Flaw::Registry(_)
             | Flaw::Missing
             | Flaw::Stray
