@@ -87,3 +87,16 @@ fn a_stream_that_stood_and_is_named_by_no_registry_is_missed() {
     let report = home.run(&["audit", "verify", "--trust", &file.display().to_string()]).code(1);
     assert!(stdout(&report).contains("the stream is gone"), "{}", stdout(&report));
 }
+
+#[test]
+fn a_gateway_is_told_by_a_line_in_its_data_directory() {
+    let home = log();
+    let reason = "a copy of its memory was sold";
+    home.run(&["audit", "revoke", FIRST, "--end", reason]).success();
+    home.run(&["audit", "revoke", &FIRST.replace("gw-1/1", "gw-1/2"), "--end", "again"]).success();
+    let told = fs::read_to_string(home.path("revoked.txt")).unwrap();
+    assert_eq!(told, format!("{FIRST} {reason}\naegis.localhost/local/gw-1/2 again\n"));
+    home.run(&["audit", "revoke", FIRST, "--end", "two\nlines"]).code(2);
+    home.run(&["audit", "revoke", FIRST]).code(2);
+    home.run(&["audit", "revoke", FIRST, "--end", reason, "--out", "file"]).code(2);
+}

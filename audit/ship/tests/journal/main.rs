@@ -17,4 +17,5 @@ mod plain_chain;
 mod power;
 mod recovery;
 mod resume;
+mod revoked;
 mod support;
