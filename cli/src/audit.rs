@@ -8,7 +8,7 @@ mod verify;
 
 use aegis_cli_evidence::{
     Answer, CheckArgs, DiscloseArgs, EraseArgs, EvidenceError, ExportArgs, Progress, ProveArgs,
-    QueryArgs, ServeArgs, TenantArgs, TrustArgs,
+    QueryArgs, RevokeArgs, ServeArgs, TenantArgs, TrustArgs,
 };
 use aegis_cli_region::{HeadsArgs, LedgerTrustArgs, LogsArgs, WitnessArgs};
 use clap::{Args, Subcommand};
@@ -39,6 +39,7 @@ enum AuditCommand {
     Logs(LogsArgs),
     Heads(HeadsArgs),
     Witness(WitnessArgs),
+    Revoke(RevokeArgs),
     Disclose(DiscloseArgs),
     Erase(EraseArgs),
     Export(ExportArgs),
@@ -65,6 +66,7 @@ pub(crate) fn run(args: &AuditArgs, home: &Home, screen: &Screen) -> Result<Exit
         AuditCommand::Logs(args) => region::show(args.run(home.root()), screen),
         AuditCommand::Heads(args) => region::show(args.run(home.root()), screen),
         AuditCommand::Witness(args) => region::show(args.run(home.root()), screen),
+        AuditCommand::Revoke(args) => evidence::show(args.run(home.root()), screen),
         AuditCommand::Disclose(args) => {
             with_progress(screen, |progress| args.run(home.root(), progress))
         }

@@ -163,6 +163,7 @@ impl Ledger {
             | Entry::Born(_)
             | Entry::Anchor(_)
             | Entry::Failed(_)
+            | Entry::Revoked(_)
             | Entry::Closed(_)
             | Entry::Head(_)
             | Entry::Gap(_) => {}

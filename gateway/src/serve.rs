@@ -15,6 +15,7 @@ use crate::closing::{self, Open};
 use crate::door::Listeners;
 use crate::wire::{Built, Gateway};
 use aegis_corridor::shadow::ShadowThread;
+use aegis_gateway_region::evidence;
 
 /// Asks a running gateway to drain and stop, as SIGTERM does.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +33,8 @@ impl Stop {
 
 /// How often overdue holds are charged.
 const REAP_EVERY: Duration = Duration::from_secs(5);
+/// How soon a revoked stream ends.
+const REVOKED_EVERY: Duration = Duration::from_secs(1);
 /// What the kernel gets to take the last bytes.
 const FLUSH: Duration = Duration::from_millis(50);
 /// How many holds one round charges at most.
@@ -57,6 +60,7 @@ pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
         let hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
         control.spawn(reload_on_hangup(Arc::clone(&gateway), hangup))
     };
+    let revoking = control.spawn(end_if_revoked(Arc::clone(&gateway)));
     let shadow = ShadowThread::start(Arc::clone(&gateway.corridor), shadow_jobs)?;
     let drained = Arc::clone(&gateway);
     let by = Arc::new(OnceLock::new());
@@ -69,6 +73,7 @@ pub fn run(built: Built) -> anyhow::Result<StoppedBy> {
     });
     reaper.abort();
     reloader.abort();
+    revoking.abort();
     drop(shadow);
     closing::close(Open { gateway, control, region, follower })?;
     match by.get().copied().unwrap_or(StoppedBy::Signal) {
@@ -97,6 +102,19 @@ async fn reload_on_hangup(gateway: Arc<Gateway>, mut hangup: Signal) {
     }
 }
 
+/// Ends this life once its operator says that somebody else may have the key of its audit stream; the next one has another.
+async fn end_if_revoked(gateway: Arc<Gateway>) {
+    let journal = &gateway.corridor.journal;
+    loop {
+        tokio::time::sleep(REVOKED_EVERY).await;
+        let reason = evidence::revoked(&gateway.corridor.config.data_dir, journal.origin());
+        if let Some(reason) = reason {
+            tracing::error!(stream = %journal.origin(), reason, "the audit stream's key was revoked");
+            return journal.revoke(&reason);
+        }
+    }
+}
+
 /// Returns when the listeners may close: a signal came, others had time to see "not ready", and every call is settled.
 async fn stopped(gateway: &Gateway, stop: &Stop) -> StoppedBy {
     let (Ok(mut terminate), Ok(mut interrupt)) =
@@ -114,7 +132,9 @@ async fn stopped(gateway: &Gateway, stop: &Stop) -> StoppedBy {
     };
     match by {
         StoppedBy::Failure => {
-            tracing::error!("the disk has failed: draining, to end and be started again")
+            tracing::error!(
+                "what was told before is final for this life: draining, to end and be started again"
+            )
         }
         StoppedBy::Signal | StoppedBy::Request => tracing::info!("draining"),
     }

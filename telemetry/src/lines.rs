@@ -103,6 +103,7 @@ fn write_line(out: &mut Vec<u8>, event: &Event) -> io::Result<()> {
         | Entry::Born(_)
         | Entry::Anchor(_)
         | Entry::Failed(_)
+        | Entry::Revoked(_)
         | Entry::Closed(_)
         | Entry::Head(_)
         | Entry::Gap(_) => return Ok(()),

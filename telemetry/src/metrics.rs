@@ -258,6 +258,7 @@ impl Inner {
             Entry::Born(_) => Kind::Born,
             Entry::Anchor(_) => Kind::Anchor,
             Entry::Failed(_) => Kind::Failed,
+            Entry::Revoked(_) => Kind::Revoked,
             Entry::Closed(_) => Kind::Closed,
             Entry::Head(_) => Kind::Head,
             Entry::Gap(_) => Kind::Gap,

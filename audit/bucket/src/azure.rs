@@ -7,12 +7,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use aegis_audit_chain::retention::Retention;
 use object_store::azure::{AzureAuthorizer, MicrosoftAzure};
 use object_store::client::{HttpRequest, HttpRequestBody};
 use object_store::signer::{Method, Url};
 
 use crate::BucketError;
-use crate::lock::Retention;
+use crate::lock::held_by;
 use crate::questions::{Questions, good_answer, no_credentials};
 
 const WHAT: &str = "its immutability policy";
@@ -49,6 +50,21 @@ impl AzureContainer {
 
     /// Makes sure that a policy holds what is in the container.
     pub(crate) async fn check_policy(&self, asked: Retention) -> Result<(), BucketError> {
+        if !self.has_policy().await? {
+            return held_by(asked, None);
+        }
+        if self.is_said.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        tracing::warn!(
+            "an immutability policy holds the audit container; its length, and whether it is locked, \
+             are not known here: Azure shows them on its management plane"
+        );
+        Ok(())
+    }
+
+    /// Whether any policy holds what is in the container.
+    pub(crate) async fn has_policy(&self) -> Result<bool, BucketError> {
         let credential = self.store.credentials().get_credential().await;
         let credential = credential.map_err(no_credentials(WHAT))?;
         let mut request = HttpRequest::new(HttpRequestBody::empty());
@@ -61,16 +77,6 @@ impl AzureContainer {
         let question = self.questions.to(Method::GET, &uri).headers(headers);
         let answer = good_answer(WHAT, question).await?;
         let says = |name| answer.headers().get(name).is_some_and(|value| value == "true");
-        if !says("x-ms-has-immutability-policy") {
-            return asked.held_by(None);
-        }
-        if self.is_said.swap(true, Ordering::Relaxed) {
-            return Ok(());
-        }
-        tracing::warn!(
-            "an immutability policy holds the audit container; its length, and whether it is locked, \
-             are not known here: Azure shows them on its management plane"
-        );
-        Ok(())
+        Ok(says("x-ms-has-immutability-policy"))
     }
 }

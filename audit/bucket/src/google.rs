@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
+use aegis_audit_chain::retention::{LockMode, Retention};
 use object_store::gcp::GoogleCloudStorage;
 use object_store::signer::Method;
 use serde::Deserialize;
 
-use crate::lock::{LockMode, Retention};
+use crate::lock::held_by;
 use crate::questions::{Questions, no_credentials, text};
 use crate::{BucketError, DAY_S};
 
@@ -63,13 +64,17 @@ impl GoogleBucket {
 
     /// Compares the bucket's policy with what was asked for.
     pub(crate) async fn check_policy(&self, asked: Retention) -> Result<(), BucketError> {
+        held_by(asked, self.policy().await?)
+    }
+
+    /// The bucket's policy, which holds every object that is in it.
+    pub(crate) async fn policy(&self) -> Result<Option<Retention>, BucketError> {
         let credential = self.store.credentials().get_credential().await;
         let credential = credential.map_err(no_credentials(WHAT))?;
         let question = self.questions.to(Method::GET, &self.url).bearer_auth(&credential.bearer);
         let answer = text(WHAT, question).await?;
         let broken = || BucketError::Answer { what: WHAT };
         let resource: Resource = serde_json::from_str(&answer).map_err(|_| broken())?;
-        let policy = resource.retention_policy.map(|policy| policy.retention().ok_or_else(broken));
-        asked.held_by(policy.transpose()?)
+        resource.retention_policy.map(|policy| policy.retention().ok_or_else(broken)).transpose()
     }
 }

@@ -5,6 +5,7 @@
 
 mod azure;
 mod google;
+mod kept;
 mod kind;
 mod lock;
 mod log;
@@ -23,7 +24,8 @@ use object_store::signer::Url;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreScheme, PutMode};
 use tokio::runtime::Runtime;
 
-pub use lock::{KeptUntil, LockMode, Retention};
+pub use aegis_audit_chain::retention::{LockMode, Retention};
+pub use lock::KeptUntil;
 pub use log::{BucketLog, Indexes};
 
 use kind::Kind;
@@ -361,6 +363,7 @@ impl Bucket {
                 key: self.key(meta.location.as_ref()),
                 bytes: meta.size,
                 oldest: None,
+                written_s: u64::try_from(meta.last_modified.timestamp()).ok(),
                 flaw: None,
             };
             Ok(found.into_iter().map(one).collect())
@@ -404,6 +407,8 @@ struct Listed {
     bytes: u64,
     /// The version that was written first.
     oldest: Option<String>,
+    /// When that was, where the store says so.
+    written_s: Option<u64>,
     /// What was done to it since.
     flaw: Option<SegmentError>,
 }

@@ -9,41 +9,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegis_audit_chain::retention::{LockMode, Retention};
 use aegis_audit_chain::segment::SegmentError;
 use object_store::aws::AmazonS3;
 use object_store::path::Path;
 use object_store::signer::{Method, SignedUrlOptions, Signer as _};
 use serde::Deserialize;
 
-use crate::questions::{Questions, good_answer, no_credentials, text};
-use crate::{BucketError, DAY_S, Listed};
+use crate::questions::{Questions, any_text, good_answer, no_credentials, text};
+use crate::{BucketError, Listed};
 
+const KEPT: &str = "an object's retention";
 /// How long a signed address is good for.
 const SIGNED_FOR: Duration = Duration::from_secs(60);
-
-/// Who may shorten a retention: nobody, or whoever has the right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LockMode {
-    Governance,
-    Compliance,
-}
-
-impl LockMode {
-    fn parse(word: &str) -> Option<Self> {
-        match word {
-            "COMPLIANCE" => Some(Self::Compliance),
-            "GOVERNANCE" => Some(Self::Governance),
-            _ => None,
-        }
-    }
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Governance => "GOVERNANCE",
-            Self::Compliance => "COMPLIANCE",
-        }
-    }
-}
 
 /// Until when a store keeps an object, as it says itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,17 +34,17 @@ pub struct KeptUntil {
 
 impl KeptUntil {
     fn parse(mode: &str, until: &str) -> Option<Self> {
-        let instant: jiff::Timestamp = until.parse().ok()?;
-        let until_s = u64::try_from(instant.as_second()).ok()?;
+        let until_s = instant_s(until)?;
         Some(Self { mode: LockMode::parse(mode)?, until_s, until: until.to_owned() })
     }
 
-    /// Whether that is as much as was asked for, of an object that was written then. Stores count the days from clocks of their
-    /// own, and some round them: a day less is as good, and of a short retention half of it.
+    /// Whether that is as much as was asked for, of an object that was written then.
     pub(crate) fn is_as_asked(&self, asked: Retention, written_s: u64) -> bool {
-        let asked_s = u64::from(asked.days).saturating_mul(DAY_S);
-        let least_s = asked_s.saturating_sub(DAY_S).max(asked_s / 2);
-        self.mode >= asked.mode && self.until_s >= written_s.saturating_add(least_s)
+        asked.is_met((self.mode, self.until_s), written_s)
+    }
+
+    pub(crate) const fn until_s(&self) -> u64 {
+        self.until_s
     }
 }
 
@@ -76,27 +54,30 @@ impl fmt::Display for KeptUntil {
     }
 }
 
-/// How long a store must keep an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    pub mode: LockMode,
-    pub days: u32,
-}
-
-impl Retention {
-    /// Compares what was asked for with what a store keeps.
-    pub(crate) fn held_by(self, found: Option<Self>) -> Result<(), BucketError> {
-        match found {
-            Some(found) if found.mode >= self.mode && found.days >= self.days => Ok(()),
-            Some(found) => Err(BucketError::Retention { found: found.to_string(), asked: self }),
-            None => Err(BucketError::Retention { found: "nothing".to_owned(), asked: self }),
-        }
+/// Compares what was asked for with what a store keeps.
+pub(crate) fn held_by(asked: Retention, found: Option<Retention>) -> Result<(), BucketError> {
+    match found {
+        Some(found) if found.mode >= asked.mode && found.days >= asked.days => Ok(()),
+        Some(found) => Err(BucketError::Retention { found: found.to_string(), asked }),
+        None => Err(BucketError::Retention { found: "nothing".to_owned(), asked }),
     }
 }
 
-impl fmt::Display for Retention {
+/// What holds one version of an object.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    pub(crate) kept: Option<KeptUntil>,
+    /// Holds it until somebody with the right lifts it, whenever that is.
+    pub(crate) is_on_hold: bool,
+}
+
+impl fmt::Display for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} for {} days", self.mode.as_str(), self.days)
+        match (&self.kept, self.is_on_hold) {
+            (Some(kept), _) => kept.fmt(f),
+            (None, true) => f.write_str("nothing but a legal hold"),
+            (None, false) => f.write_str("nothing"),
+        }
     }
 }
 
@@ -136,6 +117,14 @@ impl DefaultRetention {
     }
 }
 
+/// The lock of one version.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct OwnRetention {
+    mode: String,
+    retain_until_date: String,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Versions {
@@ -154,6 +143,7 @@ struct Versions {
 struct Version {
     key: String,
     version_id: String,
+    last_modified: String,
     size: u64,
 }
 
@@ -194,30 +184,77 @@ impl Locks {
         let what = "its default retention";
         let text = match self.text(what, vec![("object-lock".to_owned(), String::new())]).await {
             // A bucket without a lock has no such configuration.
-            Err(BucketError::Status { status: 404, .. }) => return asked.held_by(None),
+            Err(BucketError::Status { status: 404, .. }) => return held_by(asked, None),
             text => text?,
         };
         let answer: LockConfiguration =
             quick_xml::de::from_str(&text).map_err(|_| BucketError::Answer { what })?;
-        asked.held_by(answer.rule.and_then(|rule| rule.default_retention.retention()))
+        held_by(asked, answer.rule.and_then(|rule| rule.default_retention.retention()))
     }
 
-    /// Until when a version is kept, in the store's words.
+    /// Until when a version is kept, as far as the store tells of it beside the object.
     pub(crate) async fn kept_until(
         &self,
         path: &Path,
         version: Option<&str>,
     ) -> Result<Option<KeptUntil>, BucketError> {
-        let what = "an object's retention";
-        let query = version.map(|id| ("versionId".to_owned(), id.to_owned()));
-        let query = query.into_iter().collect();
-        let question = self.question(what, (Method::HEAD, path), query).await?;
-        let answer = good_answer(what, question).await?;
+        Ok(self.told(path, version).await?.kept)
+    }
+
+    /// What holds a version, or an error where the store does not say. It tells nothing beside the object to whoever may not know,
+    /// which is no sign that nothing holds it: then it is asked for the lock itself.
+    pub(crate) async fn lock(
+        &self,
+        path: &Path,
+        version: Option<&str>,
+    ) -> Result<Lock, BucketError> {
+        let mut lock = self.told(path, version).await?;
+        if lock.kept.is_none() {
+            lock.kept = self.retention(path, version).await?;
+        }
+        Ok(lock)
+    }
+
+    async fn told(&self, path: &Path, version: Option<&str>) -> Result<Lock, BucketError> {
+        let question = self.question(KEPT, (Method::HEAD, path), of_version(version)).await?;
+        let answer = good_answer(KEPT, question).await?;
         let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let is_on_hold = header("x-amz-object-lock-legal-hold") == Some("ON");
         let mode = header("x-amz-object-lock-mode");
         let until = header("x-amz-object-lock-retain-until-date");
-        let (Some(mode), Some(until)) = (mode, until) else { return Ok(None) };
-        KeptUntil::parse(mode, until).map(Some).ok_or(BucketError::Answer { what })
+        let (Some(mode), Some(until)) = (mode, until) else {
+            return Ok(Lock { kept: None, is_on_hold });
+        };
+        let kept = KeptUntil::parse(mode, until).ok_or(BucketError::Answer { what: KEPT })?;
+        Ok(Lock { kept: Some(kept), is_on_hold })
+    }
+
+    async fn retention(
+        &self,
+        path: &Path,
+        version: Option<&str>,
+    ) -> Result<Option<KeptUntil>, BucketError> {
+        let mut query = of_version(version);
+        query.push(("retention".to_owned(), String::new()));
+        let question = self.question(KEPT, (Method::GET, path), query).await?;
+        let (status, text) = any_text(KEPT, question).await?;
+        // The object has none, as S3 says it and as Ceph does, or its bucket has no lock at all
+        // (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html).
+        let is_none = |code| text.contains(&format!("<Code>{code}</Code>"));
+        match status {
+            200 => {}
+            404 if is_none("NoSuchObjectLockConfiguration")
+                || is_none("ObjectLockConfigurationNotFoundError") =>
+            {
+                return Ok(None);
+            }
+            400 if is_none("InvalidRequest") => return Ok(None),
+            status => return Err(BucketError::Status { what: KEPT, status }),
+        }
+        let broken = || BucketError::Answer { what: KEPT };
+        let OwnRetention { mode, retain_until_date } =
+            quick_xml::de::from_str(&text).map_err(|_| broken())?;
+        KeptUntil::parse(&mode, &retain_until_date).map(Some).ok_or_else(broken)
     }
 
     /// The version of one object that was written first.
@@ -272,12 +309,24 @@ fn listed((key, (mut versions, markers)): (String, (Vec<Version>, usize))) -> Op
         (0, _) => Some(SegmentError::Versions(count)),
         (1.., _) => Some(SegmentError::DeleteMarker),
     };
-    Some(Listed { key, bytes: oldest.size, oldest: Some(oldest.version_id), flaw })
+    let written_s = instant_s(&oldest.last_modified);
+    Some(Listed { key, bytes: oldest.size, oldest: Some(oldest.version_id), written_s, flaw })
+}
+
+/// A store's words for an instant, in seconds since 1970.
+fn instant_s(text: &str) -> Option<u64> {
+    let instant: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(instant.as_second()).ok()
+}
+
+fn of_version(version: Option<&str>) -> Vec<(String, String)> {
+    version.map(|id| ("versionId".to_owned(), id.to_owned())).into_iter().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::DAY_S;
 
     const ASKED: Retention = Retention { mode: LockMode::Compliance, days: 30 };
 

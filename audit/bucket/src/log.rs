@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use aegis_audit_chain::note::NoteError;
+use aegis_audit_chain::retention::{Kept, Retention};
 use aegis_audit_chain::segment::{Digest, Manifest, SegmentError};
 use aegis_audit_chain::source::{LogSource, Pieces, SourceError};
 use aegis_audit_chain::{Hash, Origin, layout};
@@ -33,8 +34,8 @@ pub struct BucketLog<'b> {
     /// By their paths in the journal's own directory.
     files: BTreeMap<String, File>,
     names: BTreeMap<String, BTreeSet<String>>,
-    /// All keys, and the version of each that was written first.
-    objects: BTreeMap<String, Option<String>>,
+    /// All keys.
+    objects: BTreeMap<String, First>,
     found: Mutex<Vec<(String, SegmentError)>>,
     indexes: Indexes,
     /// How far each registry reached when a segment was carried here, by the registry's name.
@@ -44,6 +45,14 @@ pub struct BucketLog<'b> {
     /// The indexes read last: who reads some records of a segment mostly asks for their path next.
     pub(crate) indexed: Mutex<VecDeque<Arc<Indexed>>>,
     bytes: u64,
+}
+
+/// What was written first under a key.
+#[derive(Clone, Debug)]
+pub(crate) struct First {
+    /// Where the store keeps versions.
+    pub(crate) version: Option<String>,
+    pub(crate) written_s: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,6 +68,21 @@ struct Segment {
     size: u64,
     /// Where the segment before begins and ends.
     before: Option<(u64, u64)>,
+}
+
+impl File {
+    /// The objects that are read for it.
+    fn keys(&self) -> Vec<String> {
+        match self {
+            Self::Note(key) => vec![key.clone()],
+            Self::Segment(Segment { origin, first, size, .. }) => {
+                let at = (*first, *size);
+                let parts =
+                    [layout::segment_records, layout::segment_index, layout::segment_manifest];
+                parts.map(|key| key(origin, at)).to_vec()
+            }
+        }
+    }
 }
 
 impl<'b> BucketLog<'b> {
@@ -143,7 +167,7 @@ impl<'b> BucketLog<'b> {
     }
 
     fn take(&mut self, registry: &Origin, listed: Listed) {
-        let Listed { key, bytes, oldest, flaw } = listed;
+        let Listed { key, bytes, oldest: version, written_s, flaw } = listed;
         self.bytes = self.bytes.saturating_add(bytes);
         self.found.get_mut().extend(flaw.map(|flaw| (key.clone(), flaw)));
         match file_of(registry, &key) {
@@ -155,7 +179,7 @@ impl<'b> BucketLog<'b> {
             Some((path, Some(file))) => drop(self.files.insert(path, file)),
             None => self.found.get_mut().push((key.clone(), SegmentError::Stray)),
         }
-        self.objects.insert(key, oldest);
+        self.objects.insert(key, First { version, written_s });
     }
 
     /// Tells each segment which one stands before it, and each directory what is in it.
@@ -189,7 +213,7 @@ impl<'b> BucketLog<'b> {
 
     /// Which version of an object was written first, where its store keeps versions.
     pub(crate) fn version(&self, key: &str) -> Result<Option<&str>, SourceError> {
-        self.objects.get(key).map(Option::as_deref).ok_or_else(|| gone(key))
+        self.objects.get(key).map(|first| first.version.as_deref()).ok_or_else(|| gone(key))
     }
 
     pub(crate) fn bucket(&self) -> &Bucket {
@@ -368,6 +392,12 @@ impl LogSource for BucketLog<'_> {
 
     fn carried(&self, registry: &Origin) -> Option<u64> {
         Some(self.carried.lock().get(registry.as_str()).copied().unwrap_or(0))
+    }
+
+    fn kept(&self, asked: Retention) -> Kept {
+        let objects = self.files.values().flat_map(File::keys);
+        let first = |key: String| self.objects.get(&key).map(|first| (key, first));
+        self.bucket.kept(objects.filter_map(first).collect(), asked)
     }
 
     fn found(&self) -> Vec<(String, SegmentError)> {

@@ -53,6 +53,17 @@ pub(crate) async fn text(
     text.map_err(|source| BucketError::Ask { what, source: source.without_url() })
 }
 
+/// Status and text of whatever is answered.
+pub(crate) async fn any_text(
+    what: &'static str,
+    question: RequestBuilder,
+) -> Result<(u16, String), BucketError> {
+    let asked = |source: reqwest::Error| BucketError::Ask { what, source: source.without_url() };
+    let answer = question.send().await.map_err(asked)?;
+    let status = answer.status().as_u16();
+    Ok((status, answer.text().await.map_err(asked)?))
+}
+
 /// Credentials that were not to be had: they may be at the next try.
 pub(crate) fn no_credentials(
     what: &'static str,

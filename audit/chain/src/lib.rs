@@ -13,6 +13,7 @@ pub mod link;
 pub mod note;
 mod origin;
 pub mod record;
+pub mod retention;
 pub mod roster;
 pub mod segment;
 pub mod source;

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::retention::{Kept, Retention, Said};
 use crate::segment::SegmentError;
 use crate::{Hash, Origin, layout};
 
@@ -98,6 +99,13 @@ pub trait LogSource: Sync {
     /// streams come before the registry that names them; `None` where one hand writes both.
     fn carried(&self, _registry: &Origin) -> Option<u64> {
         None
+    }
+
+    /// How long the objects are kept that this log is read from, each in the version that is read.
+    fn kept(&self, _asked: Retention) -> Kept {
+        let what = "nobody can be asked how long files are kept".to_owned();
+        let said = Said { of: "the log".to_owned(), objects: 0, what };
+        Kept { unknown: vec![said], ..Kept::default() }
     }
 
     /// What was found while the files were listed, each with the name it has there.

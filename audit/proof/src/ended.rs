@@ -189,6 +189,7 @@ pub(crate) fn check(
     }
     let head = told(&said.entry).filter(|head| registry.vouches_for(&head.origin));
     let head = head.ok_or(ProofError::End)?;
+    crate::believed(trust, &head)?;
     if !tree::includes(head.size, head.root, (proof.index, Hash::leaf(&proof.record)), &proof.path)
     {
         return Err(ProofError::Path);

@@ -49,6 +49,10 @@ pub enum ProofError {
     Misplaced,
     #[error("no trusted registry tells there how far the stream was when it ended")]
     End,
+    #[error(
+        "the stream's key was revoked behind {size} records, and the head that covers this one is not believed"
+    )]
+    Revoked { size: u64 },
     #[error("a value is disclosed whose digest is not in the record")]
     Undisclosed,
     #[error(transparent)]
@@ -148,6 +152,7 @@ impl Proof {
         let head = Head::open(&self.checkpoint, &stream)
             .or_else(|error| Head::open_of(&origin, &self.checkpoint, region).map_err(|_| error))
             .map_err(ProofError::Checkpoint)?;
+        believed(trust, &head)?;
         let leaf = (self.index, Hash::leaf(&self.record));
         if !tree::includes(head.size, head.root, leaf, &self.path) {
             return Err(ProofError::Path);
@@ -157,6 +162,16 @@ impl Proof {
             return Err(ProofError::Misplaced);
         }
         Ok(Proven { head, registry, record })
+    }
+}
+
+/// Refuses a head of a stream whose key was revoked before.
+pub(crate) fn believed(trust: &Trust, head: &Head) -> Result<(), ProofError> {
+    match trust.revoked(&head.origin) {
+        Some(revoked) if !revoked.believes(head.size, head.root) => {
+            Err(ProofError::Revoked { size: revoked.head().size })
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

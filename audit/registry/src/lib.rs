@@ -45,7 +45,9 @@ pub enum RegistryFlaw {
     Root,
     #[error("the newest signed head bears no valid signature of the region key")]
     Signature,
-    #[error("a stream is named twice, before its birth or after its end")]
+    #[error(
+        "a stream is named twice, before its birth, after its end or after its key was revoked"
+    )]
     Life,
     #[error("a stream's key is not an Ed25519 verifier key in its own name")]
     Key,

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use crate::RegistryFlaw;
 use aegis_audit_chain::note::Verifier;
-use aegis_audit_chain::record::{AnchorEntry, BornEntry, ClosedEntry, Entry, FailedEntry};
+use aegis_audit_chain::record::{
+    AnchorEntry, BornEntry, ClosedEntry, Entry, FailedEntry, RevokedEntry,
+};
 use aegis_audit_chain::roster::Roster;
 use aegis_audit_chain::{Hash, Origin};
 
@@ -19,6 +21,8 @@ pub struct Stream {
     /// Sizes strictly rise.
     pub anchors: Vec<AnchorEntry>,
     pub failed: Option<FailedEntry>,
+    /// Its key signs nothing more that counts.
+    pub revoked: Option<RevokedEntry>,
     pub closed: Option<ClosedEntry>,
 }
 
@@ -130,13 +134,14 @@ impl Streams {
             Entry::Born(born) => self.born(registry, born),
             Entry::Anchor(anchor) => return self.anchor(anchor, (seq, record)),
             Entry::Failed(failed) => {
-                let stream = self.living(&failed.origin)?;
+                let stream = self.believed(&failed.origin)?;
                 if stream.anchor_at(failed.size).is_some_and(|anchor| anchor.root != failed.root) {
                     return Err(RegistryFlaw::Contradiction(failed.origin));
                 }
                 stream.failed = Some(failed);
                 Ok(())
             }
+            Entry::Revoked(revoked) => self.revoked(revoked),
             Entry::Closed(closed) => {
                 let stream = self.living(&closed.origin)?;
                 if stream.is_denied_by(&closed) {
@@ -166,7 +171,7 @@ impl Streams {
         (seq, record): (u64, &[u8]),
     ) -> Result<(), RegistryFlaw> {
         let (keeps, at) = (self.keeps, self.by_origin.get(&anchor.origin).copied());
-        let stream = self.living(&anchor.origin)?;
+        let stream = self.believed(&anchor.origin)?;
         if stream.anchors.last().is_some_and(|last| last.size >= anchor.size) {
             return Err(RegistryFlaw::Life);
         }
@@ -195,8 +200,34 @@ impl Streams {
             return Err(RegistryFlaw::Life);
         }
         let anchors = Vec::new();
-        self.list.push(Stream { born, verifier, anchors, failed: None, closed: None });
+        self.list.push(Stream {
+            born,
+            verifier,
+            anchors,
+            failed: None,
+            revoked: None,
+            closed: None,
+        });
         Ok(())
+    }
+
+    /// A key may also be known to be stolen once its stream has ended. What was anchored before stands, and no more.
+    fn revoked(&mut self, revoked: RevokedEntry) -> Result<(), RegistryFlaw> {
+        let at = self.by_origin.get(&revoked.origin).copied();
+        let stream = at.and_then(|at| self.list.get_mut(at));
+        let stream = stream.filter(|stream| stream.revoked.is_none()).ok_or(RegistryFlaw::Life)?;
+        let anchored = stream.anchors.last().map(|anchor| (anchor.size, anchor.root));
+        if anchored.unwrap_or((0, Hash::empty_root())) != (revoked.size, revoked.root) {
+            return Err(RegistryFlaw::Contradiction(revoked.origin));
+        }
+        stream.revoked = Some(revoked);
+        Ok(())
+    }
+
+    /// The same stream, if its key is believed as well.
+    fn believed(&mut self, origin: &Origin) -> Result<&mut Stream, RegistryFlaw> {
+        let stream = self.living(origin)?;
+        if stream.revoked.is_some() { Err(RegistryFlaw::Life) } else { Ok(stream) }
     }
 
     /// The stream of that name, which must be born and not yet closed.

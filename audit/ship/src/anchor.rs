@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 
 use aegis_audit_chain::link::Walker;
 use aegis_audit_chain::note::Signer;
-use aegis_audit_chain::record::{AnchorEntry, AnchorRefEntry, ClosedEntry, Ending, FailedEntry};
+use aegis_audit_chain::record::{
+    AnchorEntry, AnchorRefEntry, ClosedEntry, Ending, FailedEntry, RevokedEntry,
+};
 use aegis_audit_chain::roster::Roster;
 use aegis_audit_chain::tree::Frontier;
-use aegis_audit_chain::{Head, layout};
+use aegis_audit_chain::{Hash, Head, layout};
 use parking_lot::{Condvar, Mutex};
 
 use crate::JournalError;
@@ -195,6 +197,10 @@ impl Anchorer {
 
     /// Says in the registry how far the stream was durable, if the disk still takes that.
     fn abandon(&mut self, tree: Option<Frontier>, kind: io::ErrorKind) -> Result<(), JournalError> {
+        let reason = self.shared.revoked.lock().take();
+        if let Some(reason) = reason {
+            return self.revoke(reason);
+        }
         let head = match tree {
             Some(tree) => {
                 self.rereader.read_to(tree.size()).map_err(io_error("reading back the journal"))?
@@ -204,6 +210,16 @@ impl Anchorer {
         let error = format!("{kind:?}");
         let failed = FailedEntry { origin: head.origin, size: head.size, root: head.root, error };
         self.registry.commit(vec![failed.draft()?]).map(|_| ())
+    }
+
+    /// Says in the registry that the key is not believed behind what was anchored last.
+    fn revoke(&mut self, reason: String) -> Result<(), JournalError> {
+        let origin = self.shared.origin.clone();
+        let anchored = self.shared.anchored.lock().head.clone();
+        let (size, root) = anchored.map_or((0, Hash::empty_root()), |head| (head.size, head.root));
+        let revoked = RevokedEntry { origin, size, root, reason };
+        self.registry.commit(vec![revoked.draft()?])?;
+        self.registry.write_head_note()
     }
 
     fn write_head_note(&self, head: &Head) -> Result<(), JournalError> {

@@ -44,6 +44,10 @@ pub enum JournalError {
          folder `audit` aside and give this gateway a new `name`"
     )]
     Disowned,
+    #[error(
+        "the stream's key was revoked, and the stream takes no more records: start the gateway again"
+    )]
+    Revoked,
     #[error("the journal's queue is full")]
     Full,
     #[error("the journal is closed")]

@@ -102,6 +102,8 @@ pub(crate) enum Failure {
     Disk(io::ErrorKind),
     /// Its registry's witnesses know another history, or more of this one.
     Disowned,
+    /// Somebody else may have its key.
+    Revoked,
 }
 
 impl Failure {
@@ -109,6 +111,7 @@ impl Failure {
         match self {
             Failure::Disk(kind) => kind,
             Failure::Disowned => io::ErrorKind::InvalidData,
+            Failure::Revoked => io::ErrorKind::PermissionDenied,
         }
     }
 }
@@ -118,6 +121,7 @@ impl From<Failure> for JournalError {
         match failure {
             Failure::Disk(kind) => JournalError::Failed(kind),
             Failure::Disowned => JournalError::Disowned,
+            Failure::Revoked => JournalError::Revoked,
         }
     }
 }
@@ -147,6 +151,8 @@ pub(crate) struct Shared {
     ended: watch::Sender<Option<Failure>>,
     /// Bytes of frames on disk, of this life.
     pub(crate) durable_bytes: AtomicU64,
+    /// Why its key is not believed any more.
+    pub(crate) revoked: Mutex<Option<String>>,
     /// What is signed for by now.
     pub(crate) anchored: Mutex<Anchored>,
     clock: WallClock,
@@ -179,6 +185,7 @@ impl Shared {
             anchoring: Mutex::default(),
             ended: watch::Sender::new(None),
             durable_bytes: AtomicU64::new(0),
+            revoked: Mutex::default(),
             anchored: Mutex::default(),
             clock,
             started,
@@ -309,6 +316,13 @@ impl Journal {
         self.shared.fail(Failure::Disowned);
     }
 
+    /// Ends the stream, because somebody else may have its key, and says so in the registry, at the head that was anchored last. Only
+    /// the next life takes records again, under a key of its own.
+    pub fn revoke(&self, reason: &str) {
+        *self.shared.revoked.lock() = Some(reason.to_owned());
+        self.shared.fail(Failure::Revoked);
+    }
+
     /// Gives a record its place; waits only when the queue is full. What is not yet placed when the future is
     /// dropped is not written.
     pub async fn append(&self, draft: Draft) -> Result<Pending, JournalError> {
@@ -363,10 +377,12 @@ impl Journal {
         began.into_iter().flatten().min().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Returns once the disk has failed: only the next life takes records again.
+    /// Returns once the disk has failed, or the key was revoked: only the next life takes records again.
     pub async fn disk_failed(&self) {
         let mut ended = self.shared.ended.subscribe();
-        let failed = ended.wait_for(|ended| matches!(ended, Some(Failure::Disk(_)))).await;
+        let is_over =
+            |ended: &Option<Failure>| matches!(ended, Some(Failure::Disk(_) | Failure::Revoked));
+        let failed = ended.wait_for(is_over).await;
         // The sender lives as long as `self`, so this cannot fail.
         drop(failed);
     }

@@ -9,7 +9,8 @@ use aegis_audit_chain::record::{self, Entry, Record};
 use aegis_audit_chain::roster::{Line, Roster};
 use aegis_audit_chain::{Hash, Head, tree};
 use aegis_audit_registry::{Registry, RegistryFlaw, RegistryReader, Stream};
-use aegis_audit_trust::Trust;
+use aegis_audit_trust::{Revoked, Trust};
+use aegis_audit_verify::stands;
 use aegis_domain::TenantId;
 
 use crate::make::target;
@@ -23,7 +24,7 @@ pub fn check(package: &Package, trust: &Trust, remembered: &[Head]) -> Report {
         let mut parts = package.registries.iter().filter(|part| part.origin == *origin);
         match parts.next() {
             None => report.gaps.push(Gap::NoRegistry(origin.clone())),
-            Some(part) => region_part(&mut report, part, (region, remembered)),
+            Some(part) => region_part(&mut report, part, (region, trust, remembered)),
         }
         if parts.next().is_some() {
             report.fail(origin, None, Flaw::Stranger);
@@ -40,7 +41,7 @@ pub fn check(package: &Package, trust: &Trust, remembered: &[Head]) -> Report {
 fn region_part(
     report: &mut Report,
     part: &RegistryPart,
-    (region, remembered): (&Verifier, &[Head]),
+    (region, trust, remembered): (&Verifier, &Trust, &[Head]),
 ) {
     let origin = &part.origin;
     let registry = match read_registry(part, region) {
@@ -62,6 +63,15 @@ fn region_part(
         match part.streams.iter().find(|part| part.origin == *origin) {
             Some(found) => stream_part(report, (stream, found)),
             None => report.fail(origin, None, Flaw::LeftOut),
+        }
+        if let Some(stands) = stands(stream, trust) {
+            key_holds(report, stream, &stands);
+        }
+    }
+    let stood = trust.all_revoked().map(Revoked::head).filter(|head| head.size > 0);
+    for Head { origin, .. } in stood.filter(|head| part.origin.vouches_for(&head.origin)) {
+        if registry.stream(origin).is_none() {
+            report.fail(origin, None, Flaw::LeftOut);
         }
     }
     for (at, found) in part.streams.iter().enumerate() {
@@ -113,6 +123,23 @@ fn stream_part(report: &mut Report, (stream, part): (&Stream, &StreamPart)) {
     let is_empty = leaves.is_empty() && part.path.is_empty();
     if !is_empty && tree::subset_root(signed, &leaves, &part.path) != Some(root) {
         report.fail(origin, None, Flaw::Root { size: signed });
+    }
+}
+
+/// Of a stream whose key was revoked: whether it ends at the head that stands.
+fn key_holds(report: &mut Report, stream: &Stream, stands: &Head) {
+    let origin = &stream.born.origin;
+    let signed = stream.anchors.last().map_or(0, |anchor| anchor.size);
+    let (end, root) = target(stream).unwrap_or((0, Hash::empty_root()));
+    let size = stands.size;
+    if signed > size {
+        report.fail(origin, Some(size), Flaw::Revoked { stands: size, signed });
+    } else if end > size {
+        report.gaps.push(Gap::Revoked(origin.clone()));
+    } else if end < size {
+        report.fail(origin, None, Flaw::Stale { found: end, signed: size });
+    } else if root != stands.root {
+        report.fail(origin, None, Flaw::Root { size });
     }
 }
 

@@ -56,6 +56,10 @@ pub enum Flaw {
     Last,
     #[error("the roster's lines do not show that this tenant has no records")]
     NotAbsent,
+    #[error(
+        "the stream's key was revoked behind {stands} records, and it signed a head of {signed}"
+    )]
+    Revoked { stands: u64, signed: u64 },
     #[error("the records do not lead to the root of the head of {size} records")]
     Root { size: u64 },
 }
@@ -76,11 +80,15 @@ pub enum Gap {
     NoRegistry(Origin),
     #[error("the stream was born, and no head of it is signed yet")]
     Unsigned(Origin),
+    #[error(
+        "the stream's key was revoked, and records behind its last head may be somebody else's"
+    )]
+    Revoked(Origin),
 }
 
 impl Gap {
     pub fn origin(&self) -> &Origin {
-        let (Gap::NoRegistry(origin) | Gap::Unsigned(origin)) = self;
+        let (Gap::NoRegistry(origin) | Gap::Unsigned(origin) | Gap::Revoked(origin)) = self;
         origin
     }
 }

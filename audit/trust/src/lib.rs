@@ -5,6 +5,7 @@
 //! version cannot honour is an error, never a line passed over (<https://c2sp.org/tlog-policy>).
 
 mod quorum;
+mod revoked;
 
 use std::fmt;
 
@@ -12,6 +13,8 @@ use aegis_audit_chain::Origin;
 use aegis_audit_chain::cosignature::Witness;
 use aegis_audit_chain::note::{NoteError, Verifier};
 use aegis_domain::Timestamp;
+
+pub use revoked::Revoked;
 
 use quorum::{Member, Roll};
 
@@ -34,6 +37,12 @@ pub enum TrustError {
     Threshold(usize),
     #[error("line {0} is a second quorum")]
     SecondQuorum(usize),
+    #[error(
+        "line {0} revokes nothing: a stream's name, a number of records and the root over these"
+    )]
+    Revoked(usize),
+    #[error("line {0} revokes a stream that no registry in the file speaks for, or a second time")]
+    RevokedTwice(usize),
     #[error("line {0} is not understood")]
     Line(usize),
     #[error("the file names no registry")]
@@ -51,6 +60,8 @@ pub enum JoinError {
         "a key of it stands under another name in a file before it; each gateway has a key of its own"
     )]
     Key,
+    #[error("it revokes a stream at another head than a file before it")]
+    Revoked,
 }
 
 /// The registries a verifier trusts, each by its key, and who must have seen their heads.
@@ -60,6 +71,7 @@ pub struct Trust {
     roll: Roll,
     /// `None` asks for no witness.
     quorum: Option<Member>,
+    revoked: Vec<Revoked>,
 }
 
 /// What witnesses say of a head.
@@ -75,12 +87,14 @@ impl Trust {
     /// Trusts one registry and asks for no witness; `None` when the key is not named after one.
     pub fn of(region: Verifier) -> Option<Self> {
         let origin = registry_of(&region)?;
-        Some(Self { registries: vec![(origin, region)], roll: Roll::default(), quorum: None })
+        let (roll, revoked) = (Roll::default(), Vec::new());
+        Some(Self { registries: vec![(origin, region)], roll, quorum: None, revoked })
     }
 
-    /// Reads lines `log`, `witness`, `group` and `quorum`; `#` begins a comment line.
+    /// Reads lines `log`, `witness`, `group`, `quorum` and `revoke`; `#` begins a comment line.
     pub fn parse(text: &str) -> Result<Self, TrustError> {
         let (mut registries, mut roll, mut quorum) = (Vec::new(), Roll::default(), None);
+        let mut revoked: Vec<(usize, Revoked)> = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
             let words = line.split([' ', '\t']).filter(|word| !word.is_empty());
             let words: Vec<&str> = words.collect();
@@ -110,13 +124,43 @@ impl Trust {
                         return Err(TrustError::SecondQuorum(number));
                     }
                 }
+                ["revoke", origin, size, root] => {
+                    revoked.push((number, Revoked::parse(number, (origin, size, root))?));
+                }
                 _ => return Err(TrustError::Line(number)),
             }
         }
         if registries.is_empty() {
             return Err(TrustError::Empty);
         }
-        Ok(Self { registries, roll, quorum: quorum.ok_or(TrustError::NoQuorum)? })
+        let quorum = quorum.ok_or(TrustError::NoQuorum)?;
+        let mut trust = Self { registries, roll, quorum, revoked: Vec::new() };
+        for (line, revoked) in revoked {
+            let trusted = trust.revoke(revoked).ok_or(TrustError::RevokedTwice(line));
+            trust = trusted?;
+        }
+        Ok(trust)
+    }
+
+    /// Believes a stream up to a head only; `None` where no registry here speaks for it, or it was said before.
+    pub fn revoke(mut self, revoked: Revoked) -> Option<Self> {
+        let origin = &revoked.head().origin;
+        let is_ours = self.registries.iter().any(|(registry, _)| registry.vouches_for(origin));
+        let is_new = self.revoked(origin).is_none();
+        (is_ours && is_new).then(|| {
+            self.revoked.push(revoked);
+            self
+        })
+    }
+
+    /// How far a stream is believed, where its key was revoked.
+    pub fn revoked(&self, origin: &Origin) -> Option<&Revoked> {
+        self.revoked.iter().find(|revoked| revoked.head().origin == *origin)
+    }
+
+    /// All streams whose keys were revoked.
+    pub fn all_revoked(&self) -> impl Iterator<Item = &Revoked> {
+        self.revoked.iter()
     }
 
     /// The same for each region of a deployment alone: its registries lie in one place.
@@ -153,6 +197,13 @@ impl Trust {
                 None => self.registries.push((origin, region)),
                 Some((known, _)) if *known == origin => {}
                 Some(_) => return Err(JoinError::Key),
+            }
+        }
+        for revoked in other.revoked {
+            match self.revoked(&revoked.head().origin) {
+                None => self.revoked.push(revoked),
+                Some(known) if *known == revoked => {}
+                Some(_) => return Err(JoinError::Revoked),
             }
         }
         Ok(self)
@@ -197,7 +248,8 @@ impl fmt::Display for Trust {
             writeln!(f, "log {verifier}")?;
         }
         write!(f, "{}", self.roll)?;
-        writeln!(f, "quorum {}", self.quorum.map_or("none", |member| self.roll.name(member)))
+        writeln!(f, "quorum {}", self.quorum.map_or("none", |member| self.roll.name(member)))?;
+        self.revoked.iter().try_for_each(|revoked| writeln!(f, "{revoked}"))
     }
 }
 
@@ -229,6 +281,29 @@ mod tests {
     /// The lines of those who cosigned, each a hundred seconds after the one before.
     fn lines(by: &[u8]) -> String {
         by.iter().map(|n| cosigner(*n).line(TEXT, s(u64::from(*n) * 100))).collect()
+    }
+
+    #[test]
+    fn a_stream_is_revoked_once_by_whom_a_registry_here_speaks_for() {
+        let stands = "d/r/gw-1/7 3 CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=";
+        let with = |lines: &str| Trust::parse(&format!("{}quorum none\n{lines}", log()));
+        let trust = with(&format!("revoke {stands}\n")).unwrap();
+        assert_eq!(Trust::parse(&trust.to_string()).unwrap(), trust);
+        let origin = Origin::parse("d/r/gw-1/7").unwrap();
+        let revoked = trust.revoked(&origin).unwrap();
+        assert_eq!(revoked.head().size, 3);
+        assert!(trust.by_region()[0].revoked(&origin).is_some());
+        let twice = with(&format!("revoke {stands}\nrevoke {stands}\n"));
+        assert_eq!(twice, Err(TrustError::RevokedTwice(4)));
+        let foreign = with(&format!("revoke {}\n", stands.replace("d/r", "d/other")));
+        assert_eq!(foreign, Err(TrustError::RevokedTwice(3)));
+        for (right, wrong) in [(" 3 ", " 03 "), (" 3 ", " 0 "), ("=", ""), ("gw-1", "registry")] {
+            let line = stands.replace(right, wrong);
+            assert_eq!(with(&format!("revoke {line}\n")), Err(TrustError::Revoked(3)), "{line}");
+        }
+        let other = with(&format!("revoke {}\n", stands.replace(" 3 ", " 4 "))).unwrap();
+        assert_eq!(trust.clone().join(other), Err(JoinError::Revoked));
+        assert_eq!(with("").unwrap().join(trust.clone()), Ok(trust));
     }
 
     #[test]

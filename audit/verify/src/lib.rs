@@ -6,7 +6,9 @@
 mod attested;
 mod beside;
 mod carried;
+mod kept;
 mod report;
+mod revoked;
 mod schema;
 mod stream;
 mod survey;
@@ -24,11 +26,13 @@ use aegis_audit_trust::Trust;
 use aegis_domain::Timestamp;
 
 pub use attested::{Attested, Due};
+pub use kept::{KeptReport, check_kept};
 pub use report::{
     Finding, Flaw, Gap, Place, Report, Severity, StreamReport, UNSETTLED_LISTED, Unsettled,
     Verdict, WitnessedHead,
 };
 
+pub use revoked::stands;
 pub use survey::{Alone, Crew, Lead};
 
 use schema::Pairs;
@@ -101,6 +105,7 @@ pub fn verify_region_with(
         run.region(origin, region);
     }
     run.strangers(lives);
+    run.revoked_are_named();
     run.registries_reach();
     run.pairs.finish(&mut run.report);
     let mut report = run.report;

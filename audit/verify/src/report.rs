@@ -7,12 +7,15 @@ use aegis_audit_chain::frame::FrameError;
 use aegis_audit_chain::link::LinkError;
 use aegis_audit_chain::note::NoteError;
 use aegis_audit_chain::record::{Ending, RecordError};
+use aegis_audit_chain::retention::Retention;
 use aegis_audit_chain::segment::SegmentError;
 use aegis_audit_chain::source::SourceError;
 use aegis_audit_chain::{Head, Origin};
 use aegis_audit_registry::{RegistryError, RegistryFlaw};
 use aegis_domain::{DecisionId, Timestamp};
 use serde_json::{Value, json};
+
+use crate::kept::KeptReport;
 
 /// Unsettled decisions are all counted, and this many listed.
 pub const UNSETTLED_LISTED: usize = 10_000;
@@ -49,6 +52,14 @@ pub enum Severity {
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
+    #[error(
+        "the stream's key was revoked: records {from} to {to} stand behind the last head before that, and may be somebody else's"
+    )]
+    Revoked { from: u64, to: u64 },
+    #[error(
+        "the stream's key was revoked behind {stands} records, and it signed a head of {signed}"
+    )]
+    RevokedHead { stands: u64, signed: u64 },
     #[error("there is no log here, and an empty log is never valid")]
     Empty,
     #[error("the registry does not hold: {0}")]
@@ -113,6 +124,8 @@ pub enum Flaw {
     Roster { size: u64 },
     #[error("{0}")]
     Segment(SegmentError),
+    #[error("the store keeps this by {found}, and {asked} was asked for")]
+    Kept { found: String, asked: Retention },
 }
 
 impl Flaw {
@@ -127,10 +140,13 @@ impl Flaw {
             // Nothing that was signed is touched by it; somebody still put it there.
             | Flaw::Guest
             | Flaw::Dated { .. }
+            // The writer's, or a thief's: nobody can tell.
+            | Flaw::Revoked { .. }
             // The oldest version is read, and it is as signed; somebody still tried to hide it.
             | Flaw::Segment(SegmentError::Versions(_) | SegmentError::DeleteMarker)
             | Flaw::Sums => Severity::Suspect,
             Flaw::Empty
+            | Flaw::RevokedHead { .. }
             | Flaw::Registry(_)
             | Flaw::Missing
             | Flaw::Stray
@@ -151,6 +167,7 @@ impl Flaw {
             | Flaw::TenantSeal
             | Flaw::Roster { .. }
             | Flaw::Segment(_)
+            | Flaw::Kept { .. }
             | Flaw::FoundBroken(_) => Severity::Broken,
         }
     }
@@ -210,6 +227,12 @@ pub enum Gap {
         at: Timestamp,
         from: u64,
         to: u64,
+    },
+    /// So many objects whose store did not say how long they are kept.
+    Kept {
+        objects: u64,
+        first: String,
+        why: String,
     },
 }
 
@@ -277,6 +300,8 @@ pub struct Report {
     pub registries: Vec<Head>,
     pub witnessed: Vec<WitnessedHead>,
     pub records: u64,
+    /// Where somebody asked how long the log's objects are kept.
+    pub kept: Option<KeptReport>,
 }
 
 impl Report {
@@ -311,6 +336,7 @@ impl Report {
             registries,
             witnessed,
             records,
+            kept,
         } = other;
         self.findings.extend(findings);
         self.gaps.extend(gaps);
@@ -321,6 +347,11 @@ impl Report {
         self.registries.extend(registries);
         self.witnessed.extend(witnessed);
         self.records = self.records.saturating_add(records);
+        match (&mut self.kept, kept) {
+            (Some(ours), Some(theirs)) => ours.absorb(&theirs),
+            (ours @ None, theirs) => *ours = theirs,
+            (Some(_), None) => {}
+        }
     }
 
     /// Replaces paths below the log's directory by the names that files have where they lie.
@@ -364,6 +395,7 @@ impl Report {
             "streams": streams,
             "registry_heads": heads,
             "witnessed": witnessed,
+            "retention": self.kept.as_ref().map(kept_json),
         })
     }
 }
@@ -410,6 +442,9 @@ fn gap_json(gap: &Gap) -> Value {
             "what": "witnessed long ago", "origin": origin.as_str(),
             "at_s": at.unix_s(), "from": from, "to": to,
         }),
+        Gap::Kept { objects, first, why } => {
+            json!({"what": "retention unknown", "objects": objects, "file": first, "why": why})
+        }
     }
 }
 
@@ -417,6 +452,17 @@ fn witnessed_json(witnessed: &WitnessedHead) -> Value {
     let WitnessedHead { head, by, at } = witnessed;
     json!({
         "origin": head.origin.as_str(), "size": head.size, "by": by, "at_s": at.unix_s(),
+    })
+}
+
+fn kept_json(kept: &KeptReport) -> Value {
+    json!({
+        "asked": kept.asked.to_string(),
+        "objects": kept.objects,
+        "as_asked": kept.as_asked(),
+        "weaker": kept.weaker,
+        "unknown": kept.unknown,
+        "earliest_s": kept.earliest_s,
     })
 }
 

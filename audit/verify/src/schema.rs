@@ -234,6 +234,7 @@ impl Schema {
             Entry::Born(_)
             | Entry::Anchor(_)
             | Entry::Failed(_)
+            | Entry::Revoked(_)
             | Entry::Closed(_)
             | Entry::Head(_)
             | Entry::Gap(_) => Err(Flaw::Kind),

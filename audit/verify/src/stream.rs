@@ -15,6 +15,7 @@ use aegis_audit_chain::{Hash, Head, Origin, layout};
 use aegis_audit_registry::{Registry, Stream};
 
 use crate::report::{Flaw, Gap, Place, StreamReport};
+use crate::revoked;
 use crate::schema::Schema;
 use crate::survey::{Survey, Surveys, is_birth};
 use crate::{Depth, Run};
@@ -41,6 +42,10 @@ pub(crate) struct StreamCheck<'s> {
     last_is_close: bool,
     /// The first record that was not deleted here.
     begins: u64,
+    /// Where the stream's key was revoked, the head up to which it is believed.
+    stands: Option<Head>,
+    /// The largest head that the stream's key signed.
+    signed: u64,
 }
 
 impl<'s> StreamCheck<'s> {
@@ -62,6 +67,8 @@ impl<'s> StreamCheck<'s> {
             references: Vec::new(),
             last_is_close: false,
             begins: 0,
+            stands: None,
+            signed: stream.anchors.last().map_or(0, |anchor| anchor.size),
         }
     }
 
@@ -72,11 +79,18 @@ impl<'s> StreamCheck<'s> {
     pub(crate) fn run(mut self, run: &mut Run<'_>, ahead: Ahead<'_>) {
         run.beside(self.origin());
         self.anchor_signature(run);
+        self.stands = revoked::stands(self.stream, run.trust);
+        if let Some(stands) = &self.stands {
+            self.findings.extend(revoked::expect(stands, (&mut self.expected, self.agreed)));
+        }
         let dir = layout::wal_dir(self.origin());
         let Some(firsts) = run.files(&dir, self.origin(), layout::parse_wal_name) else { return };
         // After that, because a file is deleted after its note was written.
         self.pruned(run);
-        let Some(firsts) = self.present(run, firsts) else { return };
+        let Some(firsts) = self.present(run, firsts) else {
+            self.findings.into_iter().for_each(|(place, flaw)| run.report.fail(place, flaw));
+            return;
+        };
         self.signed_heads(run);
         self.expected = self.expected.split_off(&self.begins);
         let mut schema = run.pairs.begin(self.origin(), self.begins);
@@ -92,6 +106,9 @@ impl<'s> StreamCheck<'s> {
         let (records, ended) = (self.walker.size(), self.stream.closed.as_ref().map(|end| end.how));
         let here = records.saturating_sub(self.begins);
         run.report.records = run.report.records.saturating_add(here);
+        if let Some(stands) = &self.stands {
+            self.findings.extend(revoked::behind(stands, (self.signed, records)));
+        }
         let anchored = self.agreed;
         let origin = self.origin().clone();
         run.report.streams.push(StreamReport { origin, records, anchored, ended });
@@ -181,6 +198,7 @@ impl<'s> StreamCheck<'s> {
             let Some(head) = run.head_note(&path, size, (origin, &self.stream.verifier)) else {
                 continue;
             };
+            self.signed = self.signed.max(size);
             if self.expected.insert(size, head.root).is_some_and(|known| known != head.root) {
                 let agreed = self.agreed;
                 run.report.fail(Place::file(origin, &path), Flaw::Root { size, agreed });

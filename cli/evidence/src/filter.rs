@@ -79,7 +79,7 @@ pub(crate) fn cost(row: &Row) -> MicroUsd {
 }
 
 /// An instant, or how long ago it was.
-fn instant(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn instant(text: &str) -> Result<Timestamp, String> {
     const WANTED: &str = "expected 90s, 15m, 24h, 7d or an instant such as 2026-11-22T00:00:00Z";
     let parsed = match text.parse::<jiff::SignedDuration>() {
         Ok(ago) => jiff::Timestamp::now().checked_sub(ago).map_err(|_| WANTED)?,

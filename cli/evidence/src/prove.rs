@@ -156,6 +156,7 @@ pub fn is_about(record: &Record, id: DecisionId) -> bool {
         | Entry::Born(_)
         | Entry::Anchor(_)
         | Entry::Failed(_)
+        | Entry::Revoked(_)
         | Entry::Closed(_)
         | Entry::Head(_)
         | Entry::Gap(_) => false,

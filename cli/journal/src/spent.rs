@@ -76,6 +76,7 @@ impl Spent {
                     | Entry::Born(_)
                     | Entry::Anchor(_)
                     | Entry::Failed(_)
+                    | Entry::Revoked(_)
                     | Entry::Closed(_)
                     | Entry::Head(_)
                     | Entry::Gap(_) => {}

@@ -272,6 +272,7 @@ fn row(sheet: &mut Sheet, record: &Record) {
         | Entry::Born(_)
         | Entry::Anchor(_)
         | Entry::Failed(_)
+        | Entry::Revoked(_)
         | Entry::Closed(_)
         | Entry::Head(_)
         | Entry::Gap(_) => {}

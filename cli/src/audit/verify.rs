@@ -7,13 +7,14 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use aegis_audit_chain::Origin;
+use aegis_audit_chain::retention::Retention;
 use aegis_audit_verify::{
-    Depth, Finding, Gap, Options, Place, Report, Severity, Verdict, WitnessedHead,
+    Depth, Finding, Gap, Options, Place, Report, Severity, Verdict, WitnessedHead, check_kept,
     verify_region_with,
 };
 use aegis_cli_evidence::{
-    StoreOption, Threads, check_package, cosigned_heads, load_trust, memorise, open_log, promised,
-    recall, store_option,
+    StoreOption, Threads, check_package, cosigned_heads, kept_line, load_trust, memorise, open_log,
+    promised, recall, store_option,
 };
 use aegis_domain::Timestamp;
 use clap::{Args, ValueEnum};
@@ -42,6 +43,9 @@ An auditor brings a trust file of their own, and remembers how far the log reach
 A fleet's log must reach what the region's voters saw last, though nobody verified it before:
   aegisctl audit trust --out region.txt; aegisctl audit heads > heads.txt
   aegisctl audit verify --from s3://audit/eu-west-1 --trust region.txt --heads heads.txt
+
+Whoever must know that nobody can delete the log yet has the lock of each of its objects read back; less is FAIL:
+  aegisctl audit verify --from s3://audit --trust region.txt --retention compliance:365d
 
 A tenant brings the package it was handed:
   aegisctl audit verify --tenant-package acme.tenant-package --trust registry.txt
@@ -81,6 +85,11 @@ pub(super) struct VerifyArgs {
     /// The log must extend the head in this file, and a new head is kept there for the next run.
     #[arg(long, value_name = "FILE")]
     remember: Option<PathBuf>,
+    /// The store must keep every object of the log like that, counted from when it was written: MODE:DAYSd, with the words of the
+    /// gateway's `ship.retention`. S3 is asked for each object's lock in the version that is read, Google for the bucket's policy;
+    /// what a store does not say is INCOMPLETE.
+    #[arg(long, value_name = "MODE:DAYSd", value_parser = Retention::parse)]
+    retention: Option<Retention>,
     /// The log must have the record that this attestation promises: the value of an Aegis-Attestation header.
     #[arg(long, value_name = "FILE")]
     attestation: Option<PathBuf>,
@@ -89,7 +98,7 @@ pub(super) struct VerifyArgs {
     #[arg(long, value_name = "FILE", requires = "attestation")]
     keys: Option<PathBuf>,
     /// Check a tenant's package, as `audit tenant` makes it, instead of a log: are these all its records?
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["log", "from", "store_option", "depth", "threads"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["log", "from", "store_option", "depth", "threads", "retention"])]
     tenant_package: Option<PathBuf>,
 }
 
@@ -135,14 +144,25 @@ pub(super) fn run(args: &VerifyArgs, home: &Home, screen: &Screen) -> Result<Exi
         for attested in attested.iter().filter(|one| one.is_of(trust)) {
             attested.check(source, &mut report);
         }
+        if let Some(asked) = args.retention {
+            check_kept(asked, source, &mut report);
+        }
         Ok::<_, Failure>(report)
     })?;
     found.into_iter().for_each(|one| report.absorb(one));
     show(&report, screen)?;
+    if report.kept.is_none() && is_bucket(&from) && !screen.is_json() {
+        screen.say("how long the bucket keeps the log was not asked (--retention)");
+    }
     if let (Some(path), true) = (&args.remember, report.findings.is_empty()) {
         memorise(path, (&before, &report.registries))?;
     }
     Ok(exit(report.verdict()))
+}
+
+/// Whether a store that may keep what it holds was named, and not files.
+fn is_bucket(from: &str) -> bool {
+    from.contains("://") && !from.starts_with("file://")
 }
 
 /// 2 is taken: it says that the command line is wrong.
@@ -179,6 +199,9 @@ fn show(report: &Report, screen: &Screen) -> Result<(), Failure> {
     for WitnessedHead { head, by, at } in &report.witnessed {
         let (origin, size, at) = (&head.origin, head.size, clock::show(*at));
         screen.say(&format!("{} saw {origin} to record {size} until {at}", by.join(", ")));
+    }
+    if let Some(kept) = &report.kept {
+        screen.say(&kept_line(kept));
     }
     if report.unsettled_count > 0 {
         screen.say(&format!(
@@ -243,6 +266,11 @@ fn describe(gap: &Gap) -> (String, Option<String>) {
             let at = clock::show(*at);
             let what = format!("witnesses saw it until {at}; records {from} to {to} are unseen");
             (what, of(origin))
+        }
+        Gap::Kept { objects, first, why } => {
+            let others = objects.saturating_sub(1);
+            let more = if others > 0 { format!(" and {others} more") } else { String::new() };
+            (format!("how long it is kept is not known: {why}"), Some(format!("{first}{more}")))
         }
     }
 }

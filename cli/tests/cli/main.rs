@@ -19,6 +19,7 @@ mod recorder;
 mod region;
 mod releases;
 mod replay;
+mod revoked;
 mod setup;
 mod support;
 mod tenant;

@@ -42,6 +42,23 @@ fn a_log_that_is_whole_passes() {
 }
 
 #[test]
+fn a_directory_cannot_be_asked_how_long_it_keeps_the_log() {
+    let home = whole();
+    let asked = ["audit", "verify", "--retention", "compliance:365d"];
+    let run = home.run(&asked).code(3);
+    assert!(stdout(&run).contains("nobody can be asked how long"), "{}", stdout(&run));
+    assert!(stderr(&run).contains("0 of 0 objects are kept as asked (COMPLIANCE for 365 days)"));
+    let seen = json(&home.run(&[&asked[..], &["-o", "json"]].concat()).code(3));
+    assert_eq!(seen["gaps"][0]["what"], "retention unknown");
+    assert_eq!(seen["retention"]["asked"], "COMPLIANCE for 365 days");
+    let unasked = json(&home.run(&["audit", "verify", "-o", "json"]).success());
+    assert!(unasked["retention"].is_null());
+    for wrong in ["365d", "compliance", "compliance:0d", "strict:1d"] {
+        home.run(&["audit", "verify", "--retention", wrong]).code(2);
+    }
+}
+
+#[test]
 fn threads_change_nothing_that_is_said() {
     let home = whole();
     let says = |threads: &str| {

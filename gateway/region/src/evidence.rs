@@ -3,6 +3,7 @@
 //! Not here: the journal and the shipper themselves (`audit/ship`). Invariant: a store that promises less than was asked for
 //! keeps the gateway down; one that cannot be reached does not.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -43,6 +44,16 @@ pub fn open(config: &Config) -> anyhow::Result<(JournalConfig, Journal, Recovere
         .context("the verifiers' trust file cannot be written")?;
     let opened = Journal::open(log.clone()).context("the audit journal cannot be opened");
     opened.map(|(journal, recovered)| (log, journal, recovered))
+}
+
+/// Why a stream's key is not to be believed any more, where `aegisctl audit revoke --end` has said so of it.
+pub fn revoked(data_dir: &Path, stream: &Origin) -> Option<String> {
+    let told = std::fs::read_to_string(data_dir.join("revoked.txt")).ok()?;
+    let of = |line: &str| {
+        let (name, reason) = line.split_once(' ')?;
+        (name == stream.as_str()).then(|| reason.to_owned())
+    };
+    told.lines().find_map(of)
 }
 
 /// Whether what earlier lives left open is settled by their records; until then none of these is deleted.

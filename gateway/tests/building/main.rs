@@ -37,6 +37,7 @@ mod regions;
 mod registry;
 mod releases;
 mod replays;
+mod revoked;
 mod slow;
 mod streams;
 mod unopened;

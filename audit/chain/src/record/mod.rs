@@ -22,7 +22,9 @@ pub(crate) use head::BYTES as HEAD_BYTES;
 pub use head::Head;
 pub(crate) use head::{Fields, hash};
 pub use outcome::{Of, OutcomeEntry, Usage};
-pub use registry::{AnchorEntry, BornEntry, ClosedEntry, Ending, FailedEntry, HeadEntry, TornTail};
+pub use registry::{
+    AnchorEntry, BornEntry, ClosedEntry, Ending, FailedEntry, HeadEntry, RevokedEntry, TornTail,
+};
 pub use skim::{Skimmed, skim};
 pub use stream::{
     AnchorRefEntry, ClockEntry, GenesisEntry, Previous, SealEntry, Tally, TenantSealEntry,
@@ -92,6 +94,8 @@ kinds! {
     Anchor = "anchor",
     /// Registry: a stream could not be written any more.
     Failed = "stream_failed",
+    /// Registry: a stream's key is not believed from here on.
+    Revoked = "stream_revoked",
     /// Registry: the final size and root of a stream.
     Closed = "stream_closed",
     /// Registry: the region key's signature over everything before.
@@ -145,6 +149,7 @@ pub enum Entry {
     Born(BornEntry),
     Anchor(AnchorEntry),
     Failed(FailedEntry),
+    Revoked(RevokedEntry),
     Closed(ClosedEntry),
     Head(HeadEntry),
     Gap(TornTail),
@@ -185,6 +190,7 @@ impl Entry {
             Kind::Born => Entry::Born(BornEntry::read(&mut reader)?),
             Kind::Anchor => Entry::Anchor(AnchorEntry::read(&mut reader)?),
             Kind::Failed => Entry::Failed(FailedEntry::read(&mut reader)?),
+            Kind::Revoked => Entry::Revoked(RevokedEntry::read(&mut reader)?),
             Kind::Closed => Entry::Closed(ClosedEntry::read(&mut reader)?),
             Kind::Head => Entry::Head(HeadEntry::read(&mut reader)?),
             Kind::Gap => Entry::Gap(TornTail::read(&mut reader)?),

@@ -41,6 +41,17 @@ pub struct FailedEntry {
     pub error: String,
 }
 
+/// The body of a `stream_revoked` record: the stream's key is not believed from here on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevokedEntry {
+    pub origin: Origin,
+    /// How far it is believed: its newest anchor, or nothing.
+    pub size: u64,
+    pub root: Hash,
+    /// What somebody said of it.
+    pub reason: String,
+}
+
 /// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ending {
@@ -164,6 +175,23 @@ impl FailedEntry {
             size: r.wide("size")?,
             root: r.parsed("root", Hash::parse)?,
             error: r.text("error")?.into_owned(),
+        })
+    }
+}
+
+impl RevokedEntry {
+    pub fn draft(&self) -> Result<Draft, RecordError> {
+        let mut w = Writer::new(Kind::Revoked);
+        write_head(&mut w, &self.origin, (self.size, &self.root)).text("reason", &self.reason);
+        w.finish(Draft::empty(Kind::Revoked))
+    }
+
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, RecordError> {
+        Ok(Self {
+            origin: read_origin(r)?,
+            size: r.wide("size")?,
+            root: r.parsed("root", Hash::parse)?,
+            reason: r.text("reason")?.into_owned(),
         })
     }
 }

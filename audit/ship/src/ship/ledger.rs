@@ -128,6 +128,8 @@ fn apply(streams: &mut BTreeMap<u64, Reach>, entry: Entry) {
         | Entry::Clock(_)
         | Entry::Head(_)
         | Entry::Gap(_)
+        // It says nothing of how far the stream goes that an anchor did not.
+        | Entry::Revoked(_)
         | Entry::Decision(_)
         | Entry::Outcome(_)
         | Entry::AnchorRef(_)

@@ -18,4 +18,5 @@ mod platter;
 mod power;
 mod recovery;
 mod resume;
+mod revoked;
 mod support;

@@ -19,6 +19,7 @@ mod fleet;
 mod google;
 mod growing;
 mod indexes;
+mod kept;
 mod on_its_way;
 mod prune;
 mod python;

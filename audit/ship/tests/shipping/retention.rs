@@ -14,6 +14,7 @@ use aegis_buckets::{Fault, Moto, Proxy};
 use aegis_domain::Timestamp;
 
 use crate::address;
+use crate::kept::the_verifier_names_what_is_kept_for_less;
 use crate::s3::ASKED;
 use crate::support::{Place, verify, wait_for, write_calls};
 use crate::worm::Ceph;
@@ -78,6 +79,7 @@ fn in_ceph_what_is_kept_for_less_than_was_asked_for_does_not_count() {
     an_object_that_is_kept_for_less_does_not_count_until_its_lock_is_lengthened(&ceph);
     an_object_without_a_lock_where_others_have_one_does_not_count(&ceph);
     what_was_written_on_an_earlier_day_is_held_to_what_was_asked_for_then(&ceph);
+    the_verifier_names_what_is_kept_for_less(&ceph);
 }
 
 fn a_promise_that_is_weakened_later_stops_the_shipping_until_it_is_mended(ceph: &Ceph) {

@@ -110,6 +110,17 @@ impl Life {
         ClosedEntry { origin, how, size, root, tenants: self.roster(), torn }
     }
 
+    /// Its key was revoked, at the head that it has now.
+    pub(crate) fn revoked(&self) -> RevokedEntry {
+        let Head { origin, size, root } = self.head();
+        RevokedEntry {
+            origin,
+            size,
+            root,
+            reason: "a copy of the machine's memory was sold".into(),
+        }
+    }
+
     fn roster(&self) -> Option<aegis_audit_chain::roster::Roster> {
         self.walker.roster_lines().roster()
     }

@@ -5,7 +5,7 @@ use aegis_audit_chain::frame::push_frame;
 use aegis_audit_chain::note::{SecretKey, Signer};
 use aegis_audit_chain::record::*;
 use aegis_audit_chain::{Hash, Head, layout};
-use aegis_audit_trust::Trust;
+use aegis_audit_trust::{Revoked, Trust};
 use aegis_domain::Timestamp;
 
 use crate::life::{Files, Life, START_S, decision, outcome, refusal};
@@ -19,6 +19,15 @@ fn region() -> Signer {
 
 pub(crate) fn trust() -> Trust {
     Trust::of(region().verifier().clone()).unwrap()
+}
+
+/// Believes the first stream of all these logs up to so many records.
+pub(crate) fn revoking(size: usize) -> Trust {
+    let Crash { first, .. } = crash();
+    let leaves: Vec<Hash> = first.records[..size].iter().map(|it| Hash::leaf(it)).collect();
+    let (origin, root) = (first.origin, aegis_audit_chain::tree::root(&leaves));
+    let head = Head { origin, size: size as u64, root };
+    trust().revoke(Revoked::new(head)).unwrap()
 }
 
 fn registry() -> Life {
@@ -283,6 +292,61 @@ pub(crate) fn fleet() -> (Files, Trust) {
     (files, trust().join(second).unwrap())
 }
 
+/// A stream whose key was revoked while its gateway lived, at its newest head, and the life after it under a key of its own.
+pub(crate) fn revoked() -> Files {
+    revoked_and(|_, _| {})
+}
+
+/// The same, and what somebody did with the key behind that.
+fn revoked_and(then: fn(&mut Life, &mut Life)) -> Files {
+    let mut registry = registry();
+    let mut first = stream(&mut registry, 0, None);
+    call(&mut first, 0, "acme");
+    registry.put(first.anchor());
+    registry.put(first.revoked().draft().unwrap());
+    registry.sign();
+    then(&mut registry, &mut first);
+    let mut second = stream(&mut registry, 1, Some(first.previous()));
+    registry.put(first.closed(Ending::Crashed, None).draft().unwrap());
+    registry.sign();
+    call(&mut second, 3, "globex");
+    close(&mut registry, &mut second);
+    with_heads(directory(&registry, &[&first, &second]), &[&second])
+}
+
+/// Logs of which a key was revoked, and of which somebody has that key, or the registry's.
+fn after_revocations() -> [(&'static str, Files); 5] {
+    let unsigned = |_: &mut Life, first: &mut Life| call(first, 1, "acme");
+    let anchored = |registry: &mut Life, first: &mut Life| {
+        call(first, 1, "acme");
+        registry.put(first.anchor());
+        registry.sign();
+    };
+    let failed = |registry: &mut Life, first: &mut Life| {
+        let Head { origin, size, root } = first.head();
+        let error = "StorageFull".to_owned();
+        registry.put(FailedEntry { origin, size, root, error }.draft().unwrap());
+        registry.sign();
+    };
+    let twice = |registry: &mut Life, first: &mut Life| {
+        registry.put(first.revoked().draft().unwrap());
+        registry.sign();
+    };
+    let elsewhere = |registry: &mut Life, _: &mut Life| {
+        let mut other = stream(registry, 1, None);
+        call(&mut other, 7, "acme");
+        registry.put(other.revoked().draft().unwrap());
+        registry.sign();
+    };
+    [
+        ("revoked-unsigned", revoked_and(unsigned)),
+        ("revoked-anchored", revoked_and(anchored)),
+        ("revoked-failed", revoked_and(failed)),
+        ("revoked-twice", revoked_and(twice)),
+        ("revoked-elsewhere", revoked_and(elsewhere)),
+    ]
+}
+
 /// Logs whose writer signed for what cannot be, each by its name.
 pub(crate) fn contradictions() -> Vec<(&'static str, Files)> {
     type Lie = fn(&mut Life);
@@ -332,6 +396,7 @@ pub(crate) fn contradictions() -> Vec<(&'static str, Files)> {
     logs.push(("unclosed", ended(|closed| closed)));
     logs.push(("rolled-back", ended(|closed| ClosedEntry { how: Ending::RolledBack, ..closed })));
     logs.push(("denied", ended(|closed| ClosedEntry { root: Hash::ZERO, ..closed })));
+    logs.extend(after_revocations());
     logs.push(("roster", ended(|closed| ClosedEntry { tenants: None, ..closed })));
     logs
 }

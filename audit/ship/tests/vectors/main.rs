@@ -90,6 +90,9 @@ fn assert_published_text(name: &str, text: &str) {
     assert!(published == text, "{name} is not what this version writes");
 }
 
+/// The key alone, and with a line that believes the first stream up to its newest head, or not as far.
+const REVOKING: [&str; 3] = ["gw-1.policy", "revoked.policy", "revoked-early.policy"];
+
 /// Each vector, how it is read, the trust files it is judged under, and what is done to it.
 type Vector = (String, Way, Vec<&'static str>, Vec<String>);
 
@@ -104,7 +107,7 @@ fn what_is_published_is_what_is_written_and_both_verifiers_say_the_same_of_it_an
     let mut all: Vec<Vector> = folders();
     for (name, text) in &texts {
         let way = if name.ends_with("package") { Way::Package } else { Way::Proof };
-        all.push((name.clone(), way, vec!["gw-1.policy"], of_text(text)));
+        all.push((name.clone(), way, REVOKING.to_vec(), of_text(text)));
     }
     let published = ["decision-2.tlog-proof", "acme.tenant-package", "region"];
     for (name, way) in published.into_iter().zip([Way::Proof, Way::Package, Way::Directory]) {
@@ -154,6 +157,8 @@ fn trusts() -> Vec<(String, String)> {
     [
         ("gw-1.policy", logs::trust()),
         ("fleet.policy", fleet),
+        ("revoked.policy", logs::revoking(4)),
+        ("revoked-early.policy", logs::revoking(2)),
         ("witnessed.policy", logs::witnessed_trust(nested, "both")),
         ("unwitnessed.policy", logs::witnessed_trust("group pair 2 W1 W2", "pair")),
     ]
@@ -165,7 +170,13 @@ fn trusts() -> Vec<(String, String)> {
 fn folders() -> Vec<Vector> {
     let (directory, bucket) = (Way::Directory, Way::Bucket);
     let mut all: Vec<(String, Way, Vec<&'static str>, Files)> = vec![
-        ("torn".into(), directory, vec!["gw-1.policy", "trust.policy"], logs::crash().files),
+        (
+            "torn".into(),
+            directory,
+            [&REVOKING[..], &["trust.policy"]].concat(),
+            logs::crash().files,
+        ),
+        ("revoked".into(), directory, REVOKING.to_vec(), logs::revoked()),
         ("alive".into(), directory, vec!["gw-1.policy"], logs::alive()),
         ("pruned".into(), directory, vec!["gw-1.policy"], logs::pruned()),
         (

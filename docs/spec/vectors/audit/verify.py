@@ -200,7 +200,7 @@ class Trust:
 
     def __init__(self, text):
         self.logs, self.witnesses, self.groups, quorums, grouped = {}, {}, {}, [], set()
-        keys = set()
+        keys, revoked = set(), []
         for line in text.split("\n"):
             words = re.split("[ \t]+", line.removesuffix("\r").strip(" \t"))
             if words == [""] or words[0].startswith("#"):
@@ -230,14 +230,28 @@ class Trust:
             elif kind == "quorum" and len(rest) == 1:
                 need(rest[0] in ("none", *self.witnesses, *self.groups), f"{rest[0]} is not known")
                 quorums.append(rest[0])
+            elif kind == "revoke" and len(rest) == 3:
+                revoked.append(rest)
             else:
                 raise Bad("a line of the trust file is not understood")
         need(self.logs and len(quorums) == 1, "the trust file names no registry, or not one quorum")
         self.quorum = None if quorums == ["none"] else quorums[0]
+        # How far the streams are believed whose keys were revoked.
+        self.revoked = {}
+        for origin, size, root in revoked:
+            parse_origin(origin)
+            need(any(vouches(name, origin) for name in self.logs) and origin not in self.revoked, f"{origin} is revoked in vain")
+            self.revoked[origin] = number(size), hash_of(root)
+            need(number(size) or hash_of(root) == sha(b""), f"{origin}: nothing has another root")
 
     def keys_for(self, origin):
         """Of the registries that may speak for this log."""
         return [vkey for name, vkey in self.logs.items() if name == origin or vouches(name, origin)]
+
+    def believes(self, origin, size, root):
+        """Whether a head of this stream is believed, as far as heads alone show it."""
+        stands = self.revoked.get(origin)
+        return not stands or size < stands[0] or (size, root) == stands
 
     def regions(self):
         return sorted({tuple(name.split("/")[:2]) for name in self.logs})
@@ -406,13 +420,14 @@ KINDS = {
     "stream_born": {"origin": ORIGIN, "vkey": TEXT, "previous?": PREVIOUS},
     "anchor": {**HEAD_OF, "tenants?": ROSTER, "sig": TEXT},
     "stream_failed": {**HEAD_OF, "error": TEXT},
+    "stream_revoked": {**HEAD_OF, "reason": TEXT},
     "stream_closed": {
         **HEAD_OF, "tenants?": ROSTER, "how": one_of("closed", "crashed", "io_error", "rolled_back", "forked"), "torn?": TAIL,
     },
     "gap": TAIL,
     "head": {"size": WIDE, "root": HASH, "sig": TEXT},
 }
-OF_REGISTRY = ("stream_born", "anchor", "stream_failed", "stream_closed", "gap", "head")
+OF_REGISTRY = ("stream_born", "anchor", "stream_failed", "stream_revoked", "stream_closed", "gap", "head")
 PLACE = ("v", "seq", "prev", "tseq", "tprev", "ts", "mono", "k")
 
 
@@ -844,6 +859,7 @@ def check_index(index, packed, records, end):
 class Stream:
     def __init__(self, born):
         self.origin, self.key, self.anchors, self.failed, self.closed = born["origin"], born["vkey"], [], None, None
+        self.revoked = None
 
     def anchor_at(self, size):
         return next((one for one in self.anchors if one["size"] == size), None)
@@ -852,6 +868,12 @@ class Stream:
         """Every root that was signed of it. What it signed itself stands, whatever the registry says of its end."""
         said = [one for one in (self.closed, self.failed) if one] + self.anchors
         return {int(one["size"]): of_url64(one["root"]) for one in said}
+
+    def stands(self, trust):
+        """The head up to which it is believed where its key was revoked, by its registry or by whoever verifies."""
+        own = [(int(self.revoked["size"]), of_url64(self.revoked["root"]))] if self.revoked else []
+        given = [trust.revoked[self.origin]] if self.origin in trust.revoked else []
+        return min(own + given, key=lambda head: head[0], default=None)
 
     def rosters(self):
         said = [one for one in (self.closed,) if one] + self.anchors
@@ -917,9 +939,16 @@ class Registry:
             self.streams[name] = Stream(one)
         elif kind == "gap":
             self.gaps.append({field: one[field] for field in TAIL})
+        elif kind == "stream_revoked":
+            stream = self.streams.get(name)
+            need(stream and not stream.revoked, f"{name}: is not born, or was revoked before")
+            newest = stream.anchors[-1] if stream.anchors else {"size": "0" * 20, "root": url64(sha(b""))}
+            need((newest["size"], newest["root"]) == (one["size"], one["root"]), f"{name}: is revoked at another head")
+            stream.revoked = one
         elif kind in ("anchor", "stream_failed", "stream_closed"):
             stream = self.streams.get(name)
             need(stream and not stream.closed, f"{name}: is not born, or has ended")
+            need(kind == "stream_closed" or not stream.revoked, f"{name}: its key was revoked")
             anchored = stream.anchor_at(one["size"])
             if kind == "anchor":
                 rises = not stream.anchors or stream.anchors[-1]["size"] < one["size"]
@@ -973,6 +1002,10 @@ class Run:
         for vkey in self.trust.logs.values():
             self.region(vkey)
         self.strangers()
+        for origin, (size, _) in self.trust.revoked.items():
+            speak = [one for one in self.registries if vouches(one.origin, origin)]
+            if size and speak and not any(origin in one.streams for one in speak):
+                self.broken(f"{origin}: the stream is gone; it had at least {size} records")
         if self.source.is_bucket:
             for registry in self.registries:
                 found, least = registry.walker.size, self.source.carried.get(registry.origin, 0)
@@ -1194,6 +1227,7 @@ class StreamCheck:
         self.expected, self.rosters = stream.roots(), stream.rosters()
         self.walker, self.agreed, self.begins, self.last = Walker(stream.origin), 0, 0, None
         self.waiting, self.seal_first, self.tally = {}, 0, [0] * 7 + [None, 0]
+        self.newest = max((int(one["size"]) for one in stream.anchors), default=0)
 
     def run(self):
         run, stream, folder = self.is_run, self.stream, folder_of(self.origin)
@@ -1202,6 +1236,9 @@ class StreamCheck:
             self.signed(stream.anchors[-1])
         if stream.closed and stream.closed["how"] in ("rolled_back", "forked"):
             run.broken(f"{self.origin}: was found {stream.closed['how']}")
+        stands = stream.stands(run.trust)
+        if stands and stands[0] and self.expected.setdefault(*stands) != stands[1]:
+            run.broken(f"{self.origin}: the head of {stands[0]} records that stands is another")
         self.pruned(f"{folder}/pruned.note")
         firsts = run.numbers(f"{folder}/wal", ".wal", False)
         if firsts is None:
@@ -1225,6 +1262,10 @@ class StreamCheck:
             run.birth_note(self.origin, stream.key, self.registry.vkey)
         if whole:
             self.ends()
+        if stands and self.newest > stands[0]:
+            run.broken(f"{self.origin}: its key was revoked behind {stands[0]} records, and signed a head of {self.newest}")
+        if stands and self.walker.size > stands[0]:
+            run.suspect(f"{self.origin}: its key was revoked: records {stands[0]} to {self.walker.size} may be somebody else's")
         run.streams += 1
         run.lines.append(f"{self.origin}: {self.walker.size} records")
 
@@ -1252,6 +1293,7 @@ class StreamCheck:
         for size in run.numbers(f"{folder}/heads", ".note", False) or ():
             root = run.head_note(f"{folder}/heads/{'%020d' % size}.note", size, self.stream.key)
             if root is not None:
+                self.newest = max(self.newest, size)
                 if self.expected.get(size, root) != root:
                     run.broken(f"{self.origin}: a signed head of {size} records is another")
                 self.expected[size] = root
@@ -1448,6 +1490,7 @@ def verify_proof(trust, text):
         size, root = open_head(key, note)
     except Bad:
         size, root = open_head(vkey, note, born)
+    need(trust.believes(born, size, root), f"{born}: its key was revoked before that head")
     need(root_by_path(index, size, leaf(record), path) == root, "the path does not lead to the signed root")
     return proven(born, index, size, record)
 
@@ -1475,6 +1518,7 @@ def verify_end(trust, extra, index, path, note):
     need(fields.get("how") not in ("rolled_back", "forked"), f"it was found {fields.get('how')}")
     origin, size, place = fields["origin"], int(fields["size"]), number(place[6:])
     need(vouches(registry, origin), f"{registry} does not speak for {origin}")
+    need(trust.believes(origin, size, of_url64(fields["root"])), f"{origin}: its key was revoked before that head")
     found = root_by_path(place, size, leaf(record), [hash_of(one) for one in inner])
     need(url64(found) == fields["root"], "the path does not lead to the root of the stream's end")
     return proven(origin, place, size, record)
@@ -1554,16 +1598,18 @@ def package_verdict(trust, text):
         registry.finish()
         need(not registry.unsigned, f"{origin}: records that nothing signs for")
         streams = dict(registry.streams)
+        for origin, (size, _) in trust.revoked.items():
+            need(not size or not vouches(registry.origin, origin) or origin in streams, f"{origin}: left out")
         for origin, size, count in iter(lambda: lines.word("stream"), None):
             need(origin in streams, f"{origin}: unknown to the registry, or twice")
-            said += verify_part(tenant, streams.pop(origin), number(size), lines, number(count), gaps)
+            said += verify_part(trust, tenant, streams.pop(origin), number(size), lines, number(count), gaps)
         need(not streams, f"{', '.join(streams)}: left out")
     need(not lines.rest, "lines are left over")
     gaps += [f"{origin}: is not in the package" for origin in left]
     return "INCOMPLETE" if gaps else "PASS", [f"gap: {one}" for one in gaps] + said
 
 
-def verify_part(tenant, stream, size, lines, count, gaps):
+def verify_part(trust, tenant, stream, size, lines, count, gaps):
     origin, records = stream.origin, lines.take(count)
     path = [hash_of(hash_) for (hash_,) in lines.words("path")]
     reach = lines.word("reach")
@@ -1575,6 +1621,13 @@ def verify_part(tenant, stream, size, lines, count, gaps):
         shown = [(index, before_tenant(origin, tenant), sha(struct.pack(">Q", many) + last))]
     head = stream.closed or (stream.anchors[-1] if stream.anchors else None)
     signed = int(head["size"]) if head else 0
+    if stands := stream.stands(trust):
+        anchored = int(stream.anchors[-1]["size"]) if stream.anchors else 0
+        need(anchored <= stands[0], f"{origin}: its key was revoked behind {stands[0]} records, and signed a head of {anchored}")
+        need(signed >= stands[0], f"{origin}: the package goes up to {signed}, and {stands[0]} stand")
+        root = of_url64(head["root"]) if head else sha(b"")
+        need(signed > stands[0] or root == stands[1], f"{origin}: the head that stands is another")
+        gaps += [f"{origin}: its key was revoked; what is behind record {stands[0]} may be somebody else's"] if signed > stands[0] else []
     if signed == 0:
         need(not records, f"{origin}: records that nothing signs for")
         gaps += [] if stream.closed else [f"{origin}: was born, and nothing of it is signed"]

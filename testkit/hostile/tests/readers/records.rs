@@ -27,6 +27,7 @@ fn draft(entry: &Entry) -> Result<Draft, RecordError> {
         Entry::Born(entry) => entry.draft(),
         Entry::Anchor(entry) => entry.draft(),
         Entry::Failed(entry) => entry.draft(),
+        Entry::Revoked(entry) => entry.draft(),
         Entry::Closed(entry) => entry.draft(),
         Entry::Head(entry) => entry.draft(),
         Entry::Gap(entry) => entry.draft(),

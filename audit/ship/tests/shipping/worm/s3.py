@@ -3,6 +3,9 @@
 Usage: s3.py <endpoint> <bucket> make <mode or none> <days>
        s3.py <endpoint> <bucket> lock <mode or none> <days>
        s3.py <endpoint> <bucket> lengthen <key>
+       s3.py <endpoint> <bucket> shorten <key>
+       s3.py <endpoint> <bucket> hold <key>
+       s3.py <endpoint> <bucket> relock <key>
        s3.py <endpoint> <bucket> attack <key>
        s3.py <endpoint> <bucket> bypass <key>
        s3.py <endpoint> <bucket> cover <key to hide> <key to write over>
@@ -48,6 +51,21 @@ def lengthen(key):
     say("lengthen", s3.put_object_retention, Key=key, VersionId=first(key), Retention=kept)
 
 
+def shorten(key):
+    until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)
+    kept = {"Mode": "GOVERNANCE", "RetainUntilDate": until}
+    one = {"Key": key, "VersionId": first(key)}
+    say("shorten", s3.put_object_retention, **one, Retention=kept, BypassGovernanceRetention=True)
+
+
+def relock(key):
+    """Covers an object by a version of its own under the best of locks."""
+    until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=4000)
+    kept = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}
+    body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    say("write over", s3.put_object, Key=key, Body=body, **kept)
+
+
 def attack(key):
     one = {"Key": key, "VersionId": first(key)}
     soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=60)
@@ -74,6 +92,13 @@ match command:
         lock(*words)
     case "lengthen":
         lengthen(words[0])
+    case "shorten":
+        shorten(words[0])
+    case "hold":
+        one = {"Key": words[0], "VersionId": first(words[0])}
+        say("hold", s3.put_object_legal_hold, **one, LegalHold={"Status": "ON"})
+    case "relock":
+        relock(words[0])
     case "attack":
         attack(words[0])
     case "bypass":

@@ -1,0 +1,57 @@
+//! A gateway whose audit stream's key is revoked while it takes calls.
+//!
+//! Not here: what a verifier makes of what the key signs afterwards (`audit/verify`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aegis_audit_verify::{Flaw, Verdict};
+
+use crate::house;
+
+#[tokio::test]
+async fn it_ends_says_so_on_record_and_begins_another_life_under_another_key() {
+    let mut house = house().await;
+    house.agent("bot").get("/open/x").send().await.is_ok();
+    // Another life's is none of its business.
+    let report = house.verify();
+    let stream = report.streams[0].origin.clone();
+    let told = house.data().join("revoked.txt");
+    let other = format!("{stream}0 not this one\n");
+    fs::write(&told, &other).unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+    house.agent("bot").get("/open/x").send().await.is_ok();
+
+    fs::write(&told, format!("{other}{stream} a copy of its memory was sold\n")).unwrap();
+    let status = house.ended().await;
+    assert_eq!(status.code(), Some(1), "{}", house.stderr());
+    assert!(house.stderr().contains("the stream's key was revoked"), "{}", house.stderr());
+
+    house.start_again().await;
+    house.agent("bot").get("/open/x").send().await.is_ok();
+    house.stop().await;
+    let report = house.verify();
+    // What came within the second before may be a thief's; nothing else is wrong.
+    let is_tail = |flaw: &Flaw| matches!(flaw, Flaw::Revoked { .. });
+    assert!(report.findings.iter().all(|one| is_tail(&one.flaw)), "{report:#?}");
+    let wanted = if report.findings.is_empty() { Verdict::Pass } else { Verdict::Suspect };
+    assert_eq!(report.verdict(), wanted, "{report:#?}");
+    assert_eq!(report.streams.len(), 2, "{report:#?}");
+    assert_ne!(report.streams[1].origin, stream);
+    let said = "\"reason\":\"a copy of its memory was sold\"";
+    let registry = registry(&house.data().join("audit"));
+    assert_eq!(
+        (registry.matches("stream_revoked").count(), registry.matches(said).count()),
+        (1, 1)
+    );
+}
+
+/// The text of all records of the registry.
+fn registry(audit: &Path) -> String {
+    let is_one = |path: &PathBuf| path.to_string_lossy().contains("/registry.");
+    let entries = fs::read_dir(audit).unwrap().map(|entry| entry.unwrap().path());
+    let logs = entries.filter(is_one).map(|path| path.join("1/wal"));
+    let files = logs.flat_map(|wal| fs::read_dir(wal).unwrap());
+    let bytes = files.flat_map(|file| fs::read(file.unwrap().path()).unwrap());
+    String::from_utf8_lossy(&bytes.collect::<Vec<u8>>()).into_owned()
+}
