@@ -248,9 +248,9 @@ fn push(args: &PushArgs, data: &Path) -> Result<Told, RegionError> {
 fn list(line: &LineArgs, data: &Path) -> Result<Told, RegionError> {
     let client = line.client(data)?;
     let mut versions = pages::all(&client, &line.path("versions"), "versions")?;
-    let pointer = match client.get(&line.path("pointer")) {
-        Ok(answer) => answer.body,
-        Err(ClientError::Refused { status: 404, .. }) => Value::Null,
+    let (pointer, read) = match client.get(&line.path("pointer")) {
+        Ok(answer) => (answer.body, answer.read),
+        Err(ClientError::Refused { status: 404, .. }) => (Value::Null, None),
         Err(error) => return Err(error.into()),
     };
     for version in &mut versions {
@@ -259,7 +259,7 @@ fn list(line: &LineArgs, data: &Path) -> Result<Told, RegionError> {
             members.insert("decides".to_owned(), decides.into());
         }
     }
-    Ok(Told::list(&versions, &COLUMNS))
+    Ok(Told::list(&versions, &COLUMNS).read_as(read.as_deref()))
 }
 
 /// In which way a version decides now, in a word.

@@ -88,6 +88,42 @@ async fn who_hands_over_removes_and_recovers_is_on_record_where_it_was_done() {
     assert_verified(&houses[1]);
 }
 
+#[tokio::test]
+async fn who_asks_a_voter_that_is_out_of_touch_is_told_what_the_answer_is_worth() {
+    let houses = three().await;
+    let policy = "apiVersion: aegis.dev/v1\nkind: PolicySet\n\
+        metadata: { name: t, tenant: acme, env: prod }\ntools: {}\n";
+    let files = json!({ "files": [{ "name": "t.yaml", "text": policy }] });
+    houses[0].region().post("/v1/policies/acme/prod/versions", files);
+    let Some(done) = typed(&houses[0], "policy activate 1 --tenant acme --env prod") else {
+        return;
+    };
+    assert!(done.status.success(), "{done:?}");
+    let lines = [
+        ("approval list", false),
+        ("policy list --tenant acme --env prod", false),
+        ("policy rollout status --tenant acme --env prod", true),
+    ];
+    let asked = |line: &str| {
+        let told = typed(&houses[0], &format!("-o json {line}")).unwrap();
+        assert!(told.status.success(), "{told:?}");
+        let value: Value = serde_json::from_slice(&told.stdout).unwrap();
+        (value["read"].clone(), String::from_utf8(told.stderr).unwrap())
+    };
+    eventually("it is in touch", || asked(lines[2].0).0 == "agreed").await;
+    for (line, is_thing) in lines {
+        let (read, said) = asked(line);
+        assert!(!said.contains("one voter knew last"), "{line}: {said}");
+        assert_eq!(read, if is_thing { json!("agreed") } else { Value::Null }, "{line}");
+    }
+    houses[1..].iter().for_each(Building::shoot);
+    for (line, is_thing) in lines {
+        let (read, said) = asked(line);
+        assert!(said.contains("one voter knew last"), "{line}: {said}");
+        assert_eq!(read, if is_thing { json!("own") } else { Value::Null }, "{line}");
+    }
+}
+
 /// A voter of the version before, in this process: it takes part as every other does, and reads less.
 async fn older(plan: &Plan) -> Node {
     let own = VoterFiles::at(&plan.path("control/cluster")).read().unwrap().unwrap();
