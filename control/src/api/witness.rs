@@ -55,7 +55,7 @@ pub(super) async fn register(
     asked: Asked,
 ) -> Answer {
     let Wish { key } = asked.json()?;
-    control.witness.register_others_log(&who.actor, &key, control.chronicle.as_deref()).await?;
+    control.witness.register_others_log(&who.actor, &key, control.chronicle.as_ref()).await?;
     Ok(shapes::answer(StatusCode::OK, json!({ "key": key, "witnesses": witnesses(&control) })))
 }
 

@@ -4,6 +4,7 @@
 //! was found signed by the log's own key, and nothing is cosigned that is not the newest head in the ledger.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_audit_chain::cosignature::Cosigner;
@@ -82,7 +83,7 @@ impl Witness {
         &self,
         by: &Actor,
         key: &str,
-        chronicle: Option<&dyn Chronicle>,
+        chronicle: Option<&Arc<dyn Chronicle>>,
     ) -> Result<(), LogError> {
         match (chronicle, self.is_new_log(key)?) {
             (_, false) => Ok(()),
