@@ -324,6 +324,7 @@ fn release(refusal: &ReleaseRefusal) -> (StatusCode, &'static str) {
         ReleaseRefusal::RolloutRuns => (StatusCode::CONFLICT, "rollout-runs"),
         ReleaseRefusal::NoRollout => (StatusCode::CONFLICT, "no-rollout"),
         ReleaseRefusal::NothingToDo => (StatusCode::CONFLICT, "nothing-to-do"),
+        ReleaseRefusal::TooFar => (StatusCode::UNPROCESSABLE_ENTITY, "epoch-too-far"),
         ReleaseRefusal::NeverActive => (StatusCode::CONFLICT, "never-active"),
         ReleaseRefusal::Pinned => (StatusCode::CONFLICT, "pinned"),
         ReleaseRefusal::NotPinned => (StatusCode::CONFLICT, "not-pinned"),

@@ -124,6 +124,77 @@ async fn who_asks_a_voter_that_is_out_of_touch_is_told_what_the_answer_is_worth(
     }
 }
 
+#[tokio::test]
+async fn after_a_restore_a_gateway_says_that_it_is_ahead_and_follows_again_once_it_is_told_to() {
+    let plan = Plan::new().await.keeping_the_registry();
+    let text = plan.text("acme.policy.yaml");
+    let stricter = text.replace("eq: forbidden", "eq: harmless");
+    let mut house =
+        plan.with("/tenants/acme/policy", json!({ "release": "test" })).launch(GATEWAY).await;
+    assert!(house.readiness().await.contains("no release of acme/test is at hand"));
+    let line = "--tenant acme --env test";
+    let push = |house: &Building, text: &str| {
+        let files = json!({ "files": [{ "name": "acme.policy.yaml", "text": text }] });
+        house.region().post("/v1/policies/acme/test/versions", files);
+    };
+    let run = |house: &Building, line: &str| {
+        let done = typed(house, line).unwrap();
+        assert!(done.status.success(), "{line}: {done:?}");
+        [done.stdout, done.stderr].map(|said| String::from_utf8(said).unwrap())
+    };
+    push(&house, &text);
+    let Some(done) = typed(&house, &format!("policy activate 1 {line}")) else { return };
+    assert!(done.status.success(), "{done:?}");
+    house.plan().file("region.backup", "");
+    std::fs::write(house.plan().path("region.backup"), house.region().bytes("/v1/cluster/backup"))
+        .unwrap();
+    push(&house, &stricter);
+    for command in ["policy activate 2 --downgrade", "policy pin", "policy unpin"] {
+        run(&house, &format!("{command} {line}"));
+    }
+    lives(&house, 2).await;
+    house.stop().await;
+
+    // The machine's ledger is lost; what its gateway decides by is not.
+    std::fs::remove_dir_all(house.data().join("control/ledger")).unwrap();
+    let told = run(&house, "cluster restore region.backup --accept-unverified");
+    assert!(told[1].contains("aegisctl policy overtake --tenant TENANT --env ENV"), "{}", told[1]);
+    let address = house.plan().voter_address();
+    house.reconfigure("/control/cluster", json!({ "listen": address, "address": address }));
+    house.start_again().await;
+    let fleet = || run(&house, "fleet status");
+    eventually("it says that it is ahead", || fleet()[0].contains("ahead")).await;
+    let [table, words] = fleet();
+    let command = format!("policy overtake {line}");
+    assert!(words.contains(&format!("aegisctl {command}")), "{words}");
+    assert!(table.contains("epoch 1, not 4") && table.contains(&command), "{table}");
+    assert!(house.stderr().contains(&command), "{}", house.stderr());
+    lives(&house, 2).await;
+
+    let [_, words] = run(&house, &command);
+    assert!(words.contains("epoch 5: version 1 decides"), "{words}");
+    lives(&house, 1).await;
+    eventually("it is current", || fleet()[0].contains("current")).await;
+    assert!(!fleet()[1].contains("overtake"), "{}", fleet()[1]);
+    let again = typed(&house, &command).unwrap();
+    assert!(again.status.success(), "it may be said again: {again:?}");
+    assert_eq!(deeds_of(&house, "release.overtake"), 2);
+    house.stop().await;
+}
+
+/// Waits until a version decides for `acme`.
+async fn lives(house: &Building, version: u64) {
+    let begun = std::time::Instant::now();
+    while house.metric("aegis_policy_version{tenant=\"acme\"}").await != version {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", house.stderr());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn deeds_of(house: &Building, act: &str) -> usize {
+    changes(house).into_iter().filter(|change| change.act == act).count()
+}
+
 /// A voter of the version before, in this process: it takes part as every other does, and reads less.
 async fn older(plan: &Plan) -> Node {
     let own = VoterFiles::at(&plan.path("control/cluster")).read().unwrap().unwrap();

@@ -191,6 +191,21 @@ impl Follower {
     }
 }
 
+/// What whoever runs the region is told of a gateway that outlived an older state of it.
+fn set_back(line: &LineKey, error: &FollowError) -> String {
+    let (tenant, env) = (&line.tenant, &line.environment);
+    let what = match error {
+        FollowError::Older { epoch, held, .. } => {
+            format!("the region is at epoch {epoch}, not {held}")
+        }
+        other => other.to_string(),
+    };
+    format!(
+        "{what}: it was set back, as by a restore, and this gateway goes on with what it holds; see what the region \
+         releases, then run `aegisctl policy overtake --tenant {tenant} --env {env}`"
+    )
+}
+
 struct Thread {
     config: FollowConfig,
     scope: Scope,
@@ -367,18 +382,29 @@ impl Thread {
     }
 
     fn take(&self, (statement, signed): (Statement, &str), at_s: u64) -> Result<(), FollowError> {
-        if self.config.lines.contains(&statement.line) && self.is_news(&statement)? {
-            let bundles = self.bundles(&statement)?;
-            self.install(&Release::new((statement, signed), at_s, bundles)?)?;
+        if !self.config.lines.contains(&statement.line) {
+            return Ok(());
         }
-        Ok(())
+        match self.is_news(&statement) {
+            Ok(true) => {
+                let bundles = self.bundles(&statement)?;
+                self.install(&Release::new((statement, signed), at_s, bundles)?)
+            }
+            Ok(false) => Ok(()),
+            // Asked again, the region would say the same. It is told of, so that somebody sees to it.
+            Err(error @ (FollowError::Older { .. } | FollowError::Forked { .. })) => {
+                self.refused(&statement, set_back(&statement.line, &error));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether a statement says something that is not known here already.
     fn is_news(&self, statement: &Statement) -> Result<bool, FollowError> {
         let (line, epoch) = (&statement.line, statement.pointer.epoch);
-        let standings = self.standings.lock();
-        let Some(standing) = standings.get(line) else { return Ok(true) };
+        let mut standings = self.standings.lock();
+        let Some(standing) = standings.get_mut(line) else { return Ok(true) };
         if standing.refused.as_ref().is_some_and(|refused| refused.epoch == epoch) {
             return Ok(false);
         }
@@ -386,7 +412,11 @@ impl Thread {
         let is_same = (&held.pointer, &held.bundles) == (&statement.pointer, &statement.bundles);
         match epoch.cmp(&held.pointer.epoch) {
             std::cmp::Ordering::Greater => Ok(true),
-            std::cmp::Ordering::Equal if is_same => Ok(false),
+            std::cmp::Ordering::Equal if is_same => {
+                // The region is where this gateway is, so what it said before is over.
+                standing.refused.take_if(|refused| refused.epoch < epoch);
+                Ok(false)
+            }
             std::cmp::Ordering::Equal => Err(FollowError::Forked { line: line.clone(), epoch }),
             std::cmp::Ordering::Less => {
                 Err(FollowError::Older { line: line.clone(), epoch, held: held.pointer.epoch })
