@@ -191,21 +191,6 @@ impl Follower {
     }
 }
 
-/// What whoever runs the region is told of a gateway that outlived an older state of it.
-fn set_back(line: &LineKey, error: &FollowError) -> String {
-    let (tenant, env) = (&line.tenant, &line.environment);
-    let what = match error {
-        FollowError::Older { epoch, held, .. } => {
-            format!("the region is at epoch {epoch}, not {held}")
-        }
-        other => other.to_string(),
-    };
-    format!(
-        "{what}: it was set back, as by a restore, and this gateway goes on with what it holds; see what the region \
-         releases, then run `aegisctl policy overtake --tenant {tenant} --env {env}`"
-    )
-}
-
 struct Thread {
     config: FollowConfig,
     scope: Scope,
@@ -393,7 +378,7 @@ impl Thread {
             Ok(false) => Ok(()),
             // Asked again, the region would say the same. It is told of, so that somebody sees to it.
             Err(error @ (FollowError::Older { .. } | FollowError::Forked { .. })) => {
-                self.refused(&statement, set_back(&statement.line, &error));
+                self.refused(&statement, report::set_back(&statement.line, &error));
                 Ok(())
             }
             Err(error) => Err(error),
