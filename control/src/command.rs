@@ -41,7 +41,7 @@ impl Control {
         let deed = Deed { by: who.actor.clone(), act, target };
         match &self.chronicle {
             None => work.await,
-            Some(chronicle) => done(chronicle.as_ref(), &self.node, deed, work).await,
+            Some(chronicle) => done(chronicle, &self.node, deed, work).await,
         }
     }
 
@@ -53,7 +53,7 @@ impl Control {
     ) -> Result<T, Problem> {
         match &self.chronicle {
             None => propose.await,
-            Some(chronicle) => chronicled(chronicle.as_ref(), &self.node, what, propose).await,
+            Some(chronicle) => chronicled(chronicle, &self.node, what, propose).await,
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aegis_domain::Timestamp;
+use aegis_ledger::LineKey;
 use aegis_policy_follow::{LineReport, Report, RolloutReport};
 use aegis_policy_rollout::{Counts, Observed};
 use aegis_raft_store::Node;
@@ -57,6 +58,14 @@ impl Fleet {
         let board = Arc::new(Board::default());
         node.answer_with(Arc::<Board>::clone(&board));
         Self { node, board, asked: AsyncMutex::default() }
+    }
+
+    /// The latest epoch that any gateway said it decides by; of those that fell silent, too, for they come back with it.
+    pub(crate) async fn newest_epoch(&self, line: &LineKey) -> u64 {
+        self.gather().await;
+        let fleet = self.board.all();
+        let lines = fleet.values().flat_map(|heard| &heard.report.lines);
+        lines.filter(|told| told.line == *line).map(|told| told.epoch).max().unwrap_or(0)
     }
 
     /// Hears what gateways told the other voters since these were last asked. How long ago each told, in the end.
@@ -193,6 +202,8 @@ impl Control {
             (Some(Ordering::Greater), Some(_)) => "refused",
             (Some(Ordering::Greater), None) => "behind",
             (Some(Ordering::Less), _) => "ahead",
+            // Of the same epoch it holds another release.
+            (Some(Ordering::Equal), Some(refused)) if refused.epoch == told.epoch => "ahead",
             (Some(Ordering::Equal) | None, _) => "current",
         };
         json!({

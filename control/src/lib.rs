@@ -41,8 +41,8 @@ pub use access::AccessError;
 pub use aegis_access::{Permission, Principal, Reach, Role};
 pub use aegis_control_budgets::{HotPurse, Purse};
 pub use aegis_control_commands::{
-    Begun, Changed, Chronicle, ChronicleError, Deed, Ledger, LedgerError, Proposal, Reading,
-    Replicated, UnderWay,
+    Begun, Changed, Chronicle, ChronicleError, Deed, Ledger, LedgerError, Proposal, RECORD_WITHIN,
+    Reading, Replicated, UnderWay,
 };
 pub use aegis_control_connection::{Serving, TlsError, tls_config};
 pub use aegis_control_messages::problem::{KeyError, LogError, ReleasesError};

@@ -7,6 +7,7 @@ use aegis_domain::Timestamp;
 use aegis_registry::{Actor, Event, Origin};
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::OVERTAKES;
 use crate::wire::instant;
 use crate::{
     ApprovalAct, ApprovalRefusal, ReleaseAct, ReleaseRefusal, SessionAct, SessionRefusal,
@@ -51,6 +52,7 @@ impl Action {
     pub fn level(&self) -> u32 {
         match self {
             Action::Registry(act) if matches!(**act, aegis_registry::Action::Define { .. }) => 3,
+            Action::Release(ReleaseAct::Overtake { .. }) => OVERTAKES,
             Action::Registry(_)
             | Action::Release(_)
             | Action::Approval(_)

@@ -18,10 +18,15 @@ use crate::{
 /// What this version of the ledger can do. A command that an older voter could not read waits until the level is raised.
 ///
 /// 2: takes the releases of another region. 3: takes definitions of tools and of limits. 4: clients give way to others, and
-/// approvals of one tenant leave room for those of the next.
-pub const FEATURE_LEVEL: u32 = 4;
+/// approvals of one tenant leave room for those of the next. 5: keeps audit heads of unequal size that contradict
+/// each other, and lets epochs overtake those that gateways hold.
+pub const FEATURE_LEVEL: u32 = 5;
 /// From here on what is full makes room by itself.
 pub(crate) const MAKES_ROOM: u32 = 4;
+/// From here on the proof that comes with an audit head is evidence too.
+pub const WEIGHS_PROOFS: u32 = 5;
+/// From here on a line's epoch may be stepped past those that gateways hold.
+pub(crate) const OVERTAKES: u32 = 5;
 /// How many commands lie between two looks for clients that may be forgotten.
 const FORGET_EVERY: u64 = 1_024;
 

@@ -26,12 +26,12 @@ pub use approvals::{
     Approval, ApprovalAct, ApprovalKey, ApprovalRefusal, ApprovalState, Approvals, WaitingCall,
 };
 pub use command::{Action, Answer, Batch, Command, Outcome, Refusal};
-pub use ledger::{Checkpoint, FEATURE_LEVEL, Ledger};
+pub use ledger::{Checkpoint, FEATURE_LEVEL, Ledger, WEIGHS_PROOFS};
 pub use releases::{
     Author, Brought, CONTENT_BYTES_MAX, Choice, Content, Environment, Line, LineKey, Pointer,
     ReleaseAct, ReleaseRefusal, Releases, Rollout, Taking, Version,
 };
 pub use sessions::{Session, SessionAct, SessionRefusal, Sessions};
-pub use streams::{Evidence, Stream, StreamAct, StreamRefusal, Streams};
+pub use streams::{Doubt, Evidence, Stream, StreamAct, StreamRefusal, Streams};
 pub use tenants::{Residency, Tenant, TenantAct, TenantRefusal, Tenants};
 pub use voters::{Cosigner, Voter, VoterAct, VoterRefusal, Voters};

@@ -73,6 +73,9 @@ pub enum ReleaseAct {
     Pin { line: LineKey, seen: Option<u64> },
     /// In a line of another region, also what was taken back here is let go of.
     Unpin { line: LineKey, seen: Option<u64> },
+    /// Says again what the pointer says, at an epoch past the one that is named: some gateways outlived an older state of this
+    /// ledger, and hold epochs that it does not remember.
+    Overtake { line: LineKey, seen: Option<u64>, past: u64 },
     /// Brings what another region releases in a line. Its contents were stored before.
     Take(Box<Taking>),
     /// Another region releases a line here no more; its contents are deleted.
@@ -134,6 +137,8 @@ pub enum ReleaseRefusal {
     AuthorSetBack { epoch: u64, held: u64 },
     #[error("the author's epoch {epoch} was another release before")]
     AuthorForked { epoch: u64 },
+    #[error("that epoch is further ahead than any that can have been given out")]
+    TooFar,
     #[error("the region holds all it can of this kind")]
     Full,
 }
@@ -216,6 +221,9 @@ impl Releases {
             }
             ReleaseAct::Pin { line, seen } => self.line_mut(line)?.pin(*seen, desk),
             ReleaseAct::Unpin { line, seen } => self.line_mut(line)?.unpin(*seen, desk),
+            ReleaseAct::Overtake { line, seen, past } => {
+                self.line_mut(line)?.overtake(*seen, *past, desk)
+            }
             ReleaseAct::Take(taking) => self.take(taking, desk),
             ReleaseAct::Withdraw { line, author, revision } => {
                 let epoch = self.line_mut(line)?.withdraw((author, *revision), desk);

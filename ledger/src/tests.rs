@@ -57,6 +57,19 @@ impl Desk {
     }
 }
 
+/// A ledger of one voter, which is all there is, at the newest level.
+pub(crate) fn founded() -> Desk {
+    founded_at(FEATURE_LEVEL)
+}
+
+pub(crate) fn founded_at(level: u32) -> Desk {
+    let mut desk = Desk::default();
+    desk.act(Action::Voter(VoterAct::Admit { address: "a:7400".into() }), at(1)).unwrap();
+    desk.act(Action::Voter(VoterAct::Reads { id: 1, level }), at(1)).unwrap();
+    desk.act(Action::Voter(VoterAct::Raise { level }), at(1)).unwrap();
+    desk
+}
+
 pub(crate) fn key(number: u64) -> ApprovalKey {
     ApprovalKey { tenant: tenant(), id: DecisionId::new(number, [0; 10]) }
 }

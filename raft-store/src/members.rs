@@ -162,7 +162,11 @@ impl Node {
         let leader = metrics.current_leader.ok_or(ProposeError::NoQuorum)?;
         if leader == metrics.id {
             let Running { raft, shared, peers, within, .. } = running;
-            return Members { raft, shared, peers, within: *within }.act(act).await;
+            let members = Members { raft, shared, peers, within: *within };
+            // Each step has its time, but for those that wait until most voters have written something.
+            let done =
+                tokio::time::timeout(LEARNING.saturating_add(*within), members.act(act)).await;
+            return done.map_err(|_| NodeError::Propose(ProposeError::Unknown))?;
         }
         let members = metrics.membership_config.membership();
         let node = members.get_node(&leader).ok_or(ProposeError::NoQuorum)?;

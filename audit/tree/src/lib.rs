@@ -292,23 +292,35 @@ pub fn includes(size: u64, root: Hash, (index, leaf): (u64, Hash), proof: &[Hash
 
 /// Whether `proof` shows that the tree `new` extends the tree `old`, both (size, root); RFC 9162 §2.1.4.2.
 pub fn extends(old: (u64, Hash), new: (u64, Hash), proof: &[Hash]) -> bool {
-    let ((old_size, old_root), (new_size, new_root)) = (old, new);
-    if old_size == new_size {
-        return old_root == new_root && proof.is_empty();
+    if old.0 == new.0 {
+        return old.1 == new.1 && proof.is_empty();
     }
-    if old_size == 0 || old_size > new_size {
-        return false;
+    led_to(old, new.0, proof) == Some((old.1, new.1))
+}
+
+/// Whether `proof` shows that the tree `new` does *not* extend the tree `old`: it leads to the new root, and so tells what the first
+/// records of that tree are, and they are others. A proof that leads elsewhere shows nothing. Nor does any where the old size is a
+/// power of two, for then it leaves the old root to be filled in by whoever reads it.
+pub fn contradicts(old: (u64, Hash), new: (u64, Hash), proof: &[Hash]) -> bool {
+    led_to(old, new.0, proof).is_some_and(|(seen, leads)| leads == new.1 && seen != old.1)
+}
+
+/// The roots of the smaller tree and of the larger that a proof leads to; RFC 9162 §2.1.4.2.
+fn led_to(old: (u64, Hash), new_size: u64, proof: &[Hash]) -> Option<(Hash, Hash)> {
+    let (old_size, old_root) = old;
+    if old_size == 0 || old_size >= new_size {
+        return None;
     }
     let mut hashes = proof.iter().copied();
     let first = if old_size.is_power_of_two() { Some(old_root) } else { hashes.next() };
-    let Some(first) = first else { return false };
+    let first = first?;
     let (mut at, mut last) = (old_size - 1, new_size - 1);
     let shift = at.trailing_ones();
     (at, last) = (at >> shift, last >> shift);
     let (mut seen_old, mut seen_new) = (first, first);
     for hash in hashes {
         if last == 0 {
-            return false;
+            return None;
         }
         if at & 1 == 1 || at == last {
             seen_old = Hash::node(hash, seen_old);
@@ -323,7 +335,7 @@ pub fn extends(old: (u64, Hash), new: (u64, Hash), proof: &[Hash]) -> bool {
         at >>= 1;
         last >>= 1;
     }
-    last == 0 && seen_old == old_root && seen_new == new_root
+    (last == 0).then_some((seen_old, seen_new))
 }
 
 #[cfg(test)]
@@ -491,6 +503,11 @@ mod tests {
             assert!(extends(before, head, &good));
             assert!(!extends((before.0, flip(before.1)), head, &good));
             assert!(!extends(before, (head.0, flip(head.1)), &good));
+            assert!(!contradicts(before, head, &good));
+            // Of another history it tells so, except where the proof leaves the old root out.
+            let tells = !old.is_power_of_two() && old < size;
+            assert_eq!(contradicts((before.0, flip(before.1)), head, &good), tells);
+            assert!(!contradicts((before.0, flip(before.1)), (head.0, flip(head.1)), &good));
             let mut longer = good.clone();
             longer.push(head.1);
             assert!(!extends(before, head, &longer));

@@ -22,6 +22,8 @@ const COLUMNS: [&str; 7] = ["tenant", "id", "standing", "agent", "tool", "rules"
 #[command(after_help = "\
 A grant lets one exact call through, once, until it expires. Nobody answers what they asked themselves.
 
+What a voter shows that is out of touch with the others is said to be its own (`read` is `own` in the JSON of `show`).
+
 Examples:
   aegisctl approval list --standing open
   aegisctl approval show acme/01J9ZK3V5QD6Y8M2W4C7N0R1TB
@@ -117,11 +119,13 @@ impl ApprovalArgs {
                     true => "/v1/approvals".to_owned(),
                     false => format!("/v1/approvals?{}", query.join("&")),
                 };
-                let approvals = pages::all(&args.access.admin(data)?, &path, "approvals")?;
-                Ok(Told::list(&approvals, &COLUMNS))
+                let client = args.access.admin(data)?;
+                let (approvals, read) = pages::read(&client, &path, "approvals")?;
+                Ok(Told::list(&approvals, &COLUMNS).read_as(read.as_deref()))
             }
             ApprovalCommand::Show(args) => {
-                Ok(Told::thing(&args.access.admin(data)?.get(&args.name.path())?.body))
+                let shown = args.access.admin(data)?.get(&args.name.path())?;
+                Ok(Told::thing(&shown.body).read_as(shown.read.as_deref()))
             }
             ApprovalCommand::Grant(args) => answer(args, "grant", data),
             ApprovalCommand::Deny(args) => answer(args, "deny", data),

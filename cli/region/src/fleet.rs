@@ -3,6 +3,7 @@
 //! Not here: what gateways report (`policies/follow`). Invariant: what is shown is what gateways said of themselves to any
 //! voter; one that does not tell what it heard is named, and a gateway that says nothing any more is shown as silent, not left out.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ enum FleetCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A line is `current`, `behind` (a later release has not decided yet), `refused` (it never will, and why), `ahead` (it decides by
-a later release than the region knows, as after a restore, and takes none until the region's epoch is past its own), or `silent`:
+another release than the region knows, as after a restore, and takes none until `aegisctl policy overtake` was run), or `silent`:
 nothing was heard of that gateway for 15 seconds. `unusable` is a tool, or a tenant's limits, that the region defines and that gateway
 may not or cannot use: calls for it are refused. Ask any voter: each tells the others what gateways report to it.
 
@@ -71,6 +72,7 @@ impl FleetArgs {
                 let mut list =
                     unheard(&body).into_iter().fold(Told::list(&lines, &COLUMNS), Told::saying);
                 list = author(&body).into_iter().fold(list, Told::saying);
+                list = ahead(&lines).into_iter().fold(list, Told::saying);
                 if lines.is_empty() {
                     list = list.saying(NOBODY.to_owned());
                 }
@@ -101,6 +103,20 @@ fn lines(told: &Value) -> Result<Vec<Value>, RegionError> {
         }
     }
     Ok(lines)
+}
+
+/// What to do where the region was set back, a line of a tenant's each.
+fn ahead(lines: &[Value]) -> BTreeSet<String> {
+    let text = |line: &Value, name| line.get(name).and_then(Value::as_str).map(str::to_owned);
+    let ahead = lines.iter().filter(|line| line.get("state") == Some(&json!("ahead")));
+    let words = ahead.filter_map(|line| {
+        let (tenant, env) = (text(line, "tenant")?, text(line, "env")?);
+        Some(format!(
+            "gateways hold another release of {tenant}/{env} than the region knows, which was set back; to have them follow it: \
+             aegisctl policy overtake --tenant {tenant} --env {env}"
+        ))
+    });
+    words.collect()
 }
 
 /// How the region is heard that authors releases here.

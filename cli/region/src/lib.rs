@@ -48,6 +48,9 @@ pub use rollout::line as rollout_line;
 pub use token::GetArgs;
 pub use witnessed::{HeadsArgs, LedgerTrustArgs, LogsArgs, WitnessArgs};
 
+/// Under `Aegis-Read: own`.
+const OWN: &str = "this is what one voter knew last (read: own): it is out of touch with the others, who may know more by now";
+
 /// What a command has to say.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
@@ -89,6 +92,17 @@ impl Told {
     /// One text.
     pub(crate) fn text(value: Value, text: &str) -> Self {
         Self { value, text: Some(text.to_owned()), ..Self::default() }
+    }
+
+    /// Says what the answer is worth: all that was acknowledged before the question, or what one voter knew last.
+    pub(crate) fn read_as(mut self, read: Option<&str>) -> Self {
+        if let (Some(read), Some(members)) = (read, self.value.as_object_mut()) {
+            members.insert("read".to_owned(), read.into());
+        }
+        match read {
+            Some("own") => self.saying(OWN),
+            Some(_) | None => self,
+        }
     }
 
     pub(crate) fn saying(mut self, words: impl Into<String>) -> Self {

@@ -18,6 +18,12 @@ use crate::backup::{Copied, Trust, copy_checked};
 use crate::files::{self, FilesError};
 use crate::{RegionError, Told};
 
+/// What came after is lost here, and not where it was taken to.
+const GATEWAYS_AHEAD: &str = "\
+gateways that hold policy releases which were made after that keep these, and take none from the region, until they are told to:
+  aegisctl fleet status                                     # they are `ahead`
+  aegisctl policy overtake --tenant TENANT --env ENV        # each such line then follows the region again";
+
 /// Why a machine's files were not made or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
@@ -238,7 +244,8 @@ impl Machine {
              Approvals that were open or granted then are denied, and every session has ended.\n\
              next: start the gateway",
             manifest.cluster, manifest.at
-        )))
+        ))
+        .saying(GATEWAYS_AHEAD))
     }
 
     /// Who signs for the region, as it is known here.
@@ -269,7 +276,8 @@ impl Machine {
         Ok(told(&name).saying(
             "what the others agreed on and this machine never heard of is LOST, and they must never come back.\n\
              next: start the gateway, look with `aegisctl cluster status`, and invite new voters",
-        ))
+        )
+        .saying(GATEWAYS_AHEAD))
     }
 
     /// A cluster's name that no cluster had: no voter of another counts in it.

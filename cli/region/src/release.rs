@@ -38,6 +38,7 @@ pub enum ReleaseCommand {
     Pin(TurnArgs),
     /// Let a pinned policy move again.
     Unpin(TurnArgs),
+    Overtake(OvertakeArgs),
 }
 
 /// Whose policy, and where that is known.
@@ -149,6 +150,27 @@ pub struct RollbackArgs {
     line: LineArgs,
 }
 
+/// Have gateways that hold a later release than the region knows, as after a restore, take what the region says.
+///
+/// What the pointer says stays as it is; its epoch is stepped past the latest that any gateway reports, or past the one that is named.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A gateway never takes an older epoch than it holds, and a region that was restored or recovered knows only older ones: such a gateway is
+`ahead` in `aegisctl fleet status`, and goes on with what it has. Look first at what the region would have it decide by (`aegisctl policy
+list`), and activate another version where that is not the one you want. It may enforce less than what the gateways have, so it
+takes the permission `policy:downgrade`.
+
+Examples:
+  aegisctl policy overtake --tenant acme --env prod
+  aegisctl policy overtake --past 12 --tenant acme --env prod    # for a gateway that reports to nobody now")]
+pub struct OvertakeArgs {
+    /// The epoch that some gateway holds; the latest that any reports unless given.
+    #[arg(long, value_name = "EPOCH")]
+    past: Option<u64>,
+    #[command(flatten)]
+    line: LineArgs,
+}
+
 #[derive(Debug, Args)]
 pub struct TurnArgs {
     #[command(flatten)]
@@ -190,6 +212,9 @@ impl ReleaseCommand {
             }
             ReleaseCommand::Pin(args) => turn(&args.line, data, "pin", &json!({})),
             ReleaseCommand::Unpin(args) => turn(&args.line, data, "unpin", &json!({})),
+            ReleaseCommand::Overtake(args) => {
+                turn(&args.line, data, "overtake", &json!({ "past": args.past }))
+            }
         }
     }
 
@@ -248,9 +273,9 @@ fn push(args: &PushArgs, data: &Path) -> Result<Told, RegionError> {
 fn list(line: &LineArgs, data: &Path) -> Result<Told, RegionError> {
     let client = line.client(data)?;
     let mut versions = pages::all(&client, &line.path("versions"), "versions")?;
-    let pointer = match client.get(&line.path("pointer")) {
-        Ok(answer) => answer.body,
-        Err(ClientError::Refused { status: 404, .. }) => Value::Null,
+    let (pointer, read) = match client.get(&line.path("pointer")) {
+        Ok(answer) => (answer.body, answer.read),
+        Err(ClientError::Refused { status: 404, .. }) => (Value::Null, None),
         Err(error) => return Err(error.into()),
     };
     for version in &mut versions {
@@ -259,7 +284,7 @@ fn list(line: &LineArgs, data: &Path) -> Result<Told, RegionError> {
             members.insert("decides".to_owned(), decides.into());
         }
     }
-    Ok(Told::list(&versions, &COLUMNS))
+    Ok(Told::list(&versions, &COLUMNS).read_as(read.as_deref()))
 }
 
 /// In which way a version decides now, in a word.

@@ -76,7 +76,7 @@ impl RolloutArgs {
             RolloutCommand::Start(args) => start(args, data),
             RolloutCommand::Status(args) => {
                 let answer = args.line.client(data)?.get(&args.line.path("pointer"))?;
-                Ok(status(&answer.body))
+                Ok(status(&answer.body).read_as(answer.read.as_deref()))
             }
         }
     }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::region::{Access, RegionError};
 use crate::{FilesError, Told, files, pages};
 
-const COLUMNS: [&str; 5] = ["origin", "size", "anchored_at", "evidence", "key"];
+const COLUMNS: [&str; 6] = ["origin", "size", "anchored_at", "evidence", "doubts", "key"];
 /// A line for each log and witness.
 const TRUST_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Where `add-checkpoint` is below a voter's URL.
@@ -28,8 +28,15 @@ const PREFIX: &str = "/v1/audit/witness";
 /// List the audit logs that the region's voters witness.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-`evidence` counts heads that contradict one the voters had anchored before: two of one size under one key. Both notes are in the
-JSON, and whoever has the log's key can check them without asking anybody. `-o json` also shows the voters' keys.
+`evidence` counts heads that contradict one the voters had anchored before: two of one size under one key, or two of different sizes
+with a proof that the larger one's first records are others. The notes and the proof are in the JSON, and whoever has the log's key can
+check them without asking anybody: whoever signs with that key has two histories.
+
+`doubts` counts heads that the log's key signed and that came with a proof that shows nothing. That is a fork, or a mistake of whoever
+brought them, and convicts nobody: hold the log itself against such a head, with `audit verify --heads` and a trust file that asks
+for no witnesses. A doubt goes once the very head is anchored.
+
+`-o json` also shows the voters' keys.
 
 Examples:
   aegisctl audit logs
@@ -127,22 +134,28 @@ impl LogsArgs {
         let region = Witnessed::ask(&self.access, data)?;
         let row = |log: &Value| {
             let cell = |column: &&str| match (*column, log.get(*column)) {
-                ("evidence", Some(Value::Array(found))) => found.len().into(),
+                ("evidence" | "doubts", Some(Value::Array(found))) => found.len().into(),
                 (_, value) => value.cloned().unwrap_or_default(),
             };
             COLUMNS.iter().map(cell).collect()
         };
         let rows = region.logs.iter().map(row).collect();
-        let contradicted = region.logs.iter().filter(|log| log.get("evidence") != Some(&json!([])));
-        let contradicted = contradicted.count();
+        let having = |what: &str| {
+            let has = |log: &&Value| log.get(what).is_some_and(|found| *found != json!([]));
+            region.logs.iter().filter(has).count()
+        };
+        let (contradicted, doubted) = (having("evidence"), having("doubts"));
         let value = json!({ "logs": region.logs, "witnesses": region.witnesses });
-        let told = Told { value, columns: COLUMNS.to_vec(), rows, ..Told::default() };
-        Ok(match contradicted {
-            0 => told,
-            count => {
-                told.saying(format!("{count} of them show different people different records"))
-            }
-        })
+        let mut told = Told { value, columns: COLUMNS.to_vec(), rows, ..Told::default() };
+        if contradicted > 0 {
+            let words = "of them show different people different records";
+            told = told.saying(format!("{contradicted} {words}"));
+        }
+        if doubted > 0 {
+            let words = "of them signed a head that nobody proved to extend what the voters saw: a fork, or a mistake of its bringer";
+            told = told.saying(format!("{doubted} {words}"));
+        }
+        Ok(told)
     }
 }
 

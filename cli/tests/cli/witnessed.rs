@@ -7,7 +7,8 @@ use std::fs;
 use std::time::Duration;
 
 use aegis_audit_chain::note::{SecretKey, Signer, Verifier};
-use aegis_audit_chain::{Hash, Head, Origin};
+use aegis_audit_chain::submission::{Answer, Submission};
+use aegis_audit_chain::{Hash, Head, Origin, tree};
 use aegis_audit_witness::{Anchors, Channel as _, Http};
 use aegis_domain::Effect;
 
@@ -200,4 +201,41 @@ fn heads_that_the_trusted_voters_did_not_cosign_are_not_believed() {
     let words = ["audit", "verify", "--from", &bucket, "--trust", &trust, "--heads", &heads];
     let refused = seen.desk.run(&words).failure();
     assert!(stderr(&refused).contains("too few"), "{}", stderr(&refused));
+}
+
+#[test]
+fn a_fork_of_another_length_is_shown_as_evidence_and_what_nobody_can_tell_as_a_doubt() {
+    let region = Region::start();
+    let name = "audit.example.com/eu-west-1/registry/1";
+    let signer = Signer::new(name, SecretKey::from_seed(&[9; 32]));
+    region.says("", &format!("audit witness {}", signer.verifier()));
+    let logs = || stdout(&region.run("", "audit logs").success());
+    let tree_of = |kind: &str| {
+        (0..30).map(|number| Hash::leaf(format!("{kind} {number}").as_bytes())).collect::<Vec<_>>()
+    };
+    let (own, fork) = (tree_of("own"), tree_of("fork"));
+    let mut voter = Http::new(&format!("{}/v1/audit/witness", region.url), None);
+    let mut show = |all: &[Hash], (old, size): (usize, usize), proof: Option<Vec<Hash>>| {
+        let (origin, root) = (Origin::parse(name).unwrap(), tree::root(&all[..size]));
+        let note = Head { origin, size: size as u64, root }.note(&signer);
+        let proof = proof.or_else(|| tree::consistency_proof(&all[..size], old));
+        let body = Submission { old: old as u64, proof: proof.unwrap_or_default(), note: &note };
+        voter.add_checkpoint(&body.to_string()).unwrap()
+    };
+    assert!(matches!(show(&own, (0, 11), Some(Vec::new())), Answer::Cosigned(_)));
+    assert!(!stderr(&region.run("", "audit logs").success()).contains("of them"), "{}", logs());
+    assert_eq!(show(&fork, (11, 20), None), Answer::NotProven);
+    let said = stderr(&region.run("", "audit logs").success());
+    assert!(said.contains("1 of them show different people different records"), "{said}");
+    assert!(!said.contains("a fork, or a mistake"), "{said}");
+    assert_eq!(show(&own, (11, 13), Some(vec![Hash::ZERO])), Answer::NotProven);
+    let told = region.run("", "audit logs").success();
+    assert!(
+        stderr(&told).contains("1 of them signed a head that nobody proved"),
+        "{}",
+        stderr(&told)
+    );
+    let row =
+        logs().lines().last().unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!([&*row[1], &*row[3], &*row[4]], ["11", "1", "1"], "{row:?}");
 }

@@ -1,10 +1,12 @@
 //! The seam between changes and the audit log: who changed what, on record before it is answered.
 //!
 //! Not here: the log (`audit/ship`), and the changes themselves (`ledger`). Invariant: where a log is kept, nothing is
-//! proposed that it could not take, and nothing is answered as done that it did not.
+//! proposed that it could not take, and nothing is answered as done that it did not. A disk that hangs keeps nobody waiting for
+//! longer than `RECORD_WITHIN`, and what was begun is written when it goes on.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aegis_domain::TenantId;
 use aegis_ledger::{Action, ApprovalAct, SessionAct};
@@ -17,6 +19,10 @@ use tokio::sync::watch;
 
 use crate::ledger::{Ledger, LedgerError, Proposal, Reading};
 use crate::under_way::Begun;
+
+/// How long a change that was made waits for its record before its sender is told that nobody knows. Together with what a proposal
+/// waits for a quorum it is well below what clients wait for an answer.
+pub const RECORD_WITHIN: Duration = Duration::from_secs(5);
 
 /// One change, as it is put on record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +57,7 @@ pub trait Chronicle: Send + Sync + fmt::Debug {
 
 /// Proposes nothing that could not be put on record, and puts on record what came of it.
 pub async fn chronicled<T, E, F>(
-    chronicle: &dyn Chronicle,
+    chronicle: &Arc<dyn Chronicle>,
     node: &Node,
     (by, action): (Actor, Action),
     propose: F,
@@ -84,7 +90,7 @@ impl Deed {
 
 /// Does nothing that could not be put on record, and puts it there once it is done.
 pub async fn done<T, E, F>(
-    chronicle: &dyn Chronicle,
+    chronicle: &Arc<dyn Chronicle>,
     node: &Node,
     deed: Deed,
     work: F,
@@ -97,7 +103,7 @@ where
 }
 
 async fn recorded<T, E, F>(
-    (chronicle, node): (&dyn Chronicle, &Node),
+    (chronicle, node): (&Arc<dyn Chronicle>, &Node),
     change: impl FnOnce(u64) -> Changed,
     work: F,
 ) -> Result<T, E>
@@ -105,11 +111,31 @@ where
     E: From<LedgerError>,
     F: Future<Output = Result<T, E>>,
 {
-    let _begun = chronicle.begin().map_err(LedgerError::NoRecord)?;
+    let begun = chronicle.begin().map_err(LedgerError::NoRecord)?;
     let done = work.await?;
     let change = change(node.ledger().revision());
-    chronicle.note(change).await.map_err(LedgerError::Unrecorded)?;
+    note(chronicle, begun, change).await?;
     Ok(done)
+}
+
+/// The record is waited for so long, and written also after that: the change is under way until it is.
+async fn note(
+    chronicle: &Arc<dyn Chronicle>,
+    begun: Begun,
+    change: Changed,
+) -> Result<(), LedgerError> {
+    let chronicle = Arc::clone(chronicle);
+    let noting = tokio::spawn(async move {
+        let noted = chronicle.note(change).await;
+        drop(begun);
+        noted
+    });
+    match tokio::time::timeout(RECORD_WITHIN, noting).await {
+        Ok(Ok(noted)) => noted.map_err(LedgerError::Unrecorded),
+        // It ended half-way, as when the process does.
+        Ok(Err(_)) => Err(LedgerError::Unrecorded(ChronicleError)),
+        Err(_) => Err(LedgerError::RecordUnknown),
+    }
 }
 
 fn describe(by: Actor, action: &Action, revision: u64) -> Changed {
@@ -217,7 +243,7 @@ impl Ledger for Chronicled {
         let action = Action::Registry(Box::new(proposal.action.clone()));
         let what = (proposal.by.clone(), action);
         let done = self.ledger.propose(proposal);
-        chronicled(self.chronicle.as_ref(), &self.node, what, done).await
+        chronicled(&self.chronicle, &self.node, what, done).await
     }
 
     fn read(&self) -> Reading<'_> {

@@ -42,6 +42,10 @@ pub enum LedgerError {
     Crowded,
     #[error("nothing was changed")]
     NoRecord(#[source] ChronicleError),
+    #[error(
+        "the change was made, and it is not known whether it will be on record: the audit log's disk does not answer; the same request under the same Idempotency-Key tells"
+    )]
+    RecordUnknown,
     #[error("the change was made, but it is not on record")]
     Unrecorded(#[source] ChronicleError),
 }

@@ -8,7 +8,9 @@ mod ledger;
 mod replicated;
 mod under_way;
 
-pub use chronicle::{Changed, Chronicle, ChronicleError, Chronicled, Deed, chronicled, done};
+pub use chronicle::{
+    Changed, Chronicle, ChronicleError, Chronicled, Deed, RECORD_WITHIN, chronicled, done,
+};
 pub use ledger::{Ledger, LedgerError, Proposal, Reading};
 pub use replicated::Replicated;
 pub use under_way::{Begun, UnderWay};

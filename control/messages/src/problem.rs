@@ -87,7 +87,7 @@ pub enum Problem {
     Ledger(LedgerError),
     #[error("this voter stops, so nothing was changed; ask another")]
     Stopping,
-    #[error("the audit log takes no record, so nothing was changed")]
+    #[error("the audit log takes no record now, so nothing was changed by this request")]
     NoRecord(#[source] ChronicleError),
     #[error(
         "the change was made, but the audit log did not take its record; send it again under the same Idempotency-Key"
@@ -152,6 +152,7 @@ impl From<LedgerError> for Problem {
             LedgerError::Gone
             | LedgerError::NoQuorum
             | LedgerError::Unknown
+            | LedgerError::RecordUnknown
             | LedgerError::TooLarge
             | LedgerError::Full
             | LedgerError::Level
@@ -282,7 +283,7 @@ impl Problem {
 fn unwritten(error: &LedgerError) -> &'static str {
     match error {
         LedgerError::NoQuorum => "no-quorum",
-        LedgerError::Unknown => "unknown",
+        LedgerError::Unknown | LedgerError::RecordUnknown => "unknown",
         LedgerError::Full => "ledger-full",
         LedgerError::Level => "level",
         LedgerError::Crowded => "crowded",
@@ -323,6 +324,7 @@ fn release(refusal: &ReleaseRefusal) -> (StatusCode, &'static str) {
         ReleaseRefusal::RolloutRuns => (StatusCode::CONFLICT, "rollout-runs"),
         ReleaseRefusal::NoRollout => (StatusCode::CONFLICT, "no-rollout"),
         ReleaseRefusal::NothingToDo => (StatusCode::CONFLICT, "nothing-to-do"),
+        ReleaseRefusal::TooFar => (StatusCode::UNPROCESSABLE_ENTITY, "epoch-too-far"),
         ReleaseRefusal::NeverActive => (StatusCode::CONFLICT, "never-active"),
         ReleaseRefusal::Pinned => (StatusCode::CONFLICT, "pinned"),
         ReleaseRefusal::NotPinned => (StatusCode::CONFLICT, "not-pinned"),

@@ -141,6 +141,7 @@ fn policies(guarded: Guarded) -> Guarded {
         .post(&of("rollback"), PoliciesActivate, pointer::roll_back)
         .post(&of("pin"), PoliciesActivate, pointer::pin)
         .post(&of("unpin"), PoliciesActivate, pointer::unpin)
+        .post(&of("overtake"), PolicyDowngrade, pointer::overtake)
 }
 
 async fn openapi() -> Response {

@@ -46,6 +46,12 @@ struct Back {
     to: Option<u32>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Overtaking {
+    past: Option<u64>,
+}
+
 /// The epoch that the sender saw; `*` is whatever there is (RFC 9110 §13.1.1).
 fn seen(control: &Control, key: &LineKey, asked: &Asked) -> Result<u64, Problem> {
     if !asked.headers.contains_key(IF_MATCH) {
@@ -148,6 +154,7 @@ fn line_of(act: &ReleaseAct) -> Option<&LineKey> {
         | ReleaseAct::Rollback { line, .. }
         | ReleaseAct::Pin { line, .. }
         | ReleaseAct::Unpin { line, .. }
+        | ReleaseAct::Overtake { line, .. }
         | ReleaseAct::Withdraw { line, .. } => Some(line),
         ReleaseAct::Take(taking) => Some(&taking.line),
     }
@@ -225,6 +232,23 @@ pub(super) async fn roll_back(
 ) -> Answer {
     let (line, Back { to }) = (line(path)?, asked.json()?);
     let act = ReleaseAct::Rollback { line, seen: asked.seen(), to };
+    turn(&control, &who, &asked, act).await
+}
+
+/// Has gateways that hold a later epoch than the region, as after a restore, take what it says. They may go back to a version
+/// that enforces less, so it takes `policy:downgrade`.
+pub(super) async fn overtake(
+    State(control): Shared,
+    Extension(who): Extension<Principal>,
+    Path(path): Path<(String, String)>,
+    asked: Asked,
+) -> Answer {
+    let (line, Overtaking { past }) = (line(path)?, asked.json()?);
+    let past = match past {
+        Some(past) => past,
+        None => control.fleet.newest_epoch(&line).await,
+    };
+    let act = ReleaseAct::Overtake { line, seen: asked.seen(), past };
     turn(&control, &who, &asked, act).await
 }
 

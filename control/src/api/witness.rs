@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use aegis_access::Principal;
+use aegis_audit_chain::Hash;
 use aegis_audit_chain::submission::Answer as Said;
 use aegis_ledger::Stream;
 use axum::Extension;
@@ -54,7 +55,7 @@ pub(super) async fn register(
     asked: Asked,
 ) -> Answer {
     let Wish { key } = asked.json()?;
-    control.witness.register_others_log(&who.actor, &key, control.chronicle.as_deref()).await?;
+    control.witness.register_others_log(&who.actor, &key, control.chronicle.as_ref()).await?;
     Ok(shapes::answer(StatusCode::OK, json!({ "key": key, "witnesses": witnesses(&control) })))
 }
 
@@ -80,8 +81,12 @@ fn shown(control: &Control, origin: &str, log: &Stream) -> Value {
         json!({
             "anchored": found.anchored,
             "conflicting": found.conflicting,
+            "proof": found.proof.iter().map(Hash::standard).collect::<Vec<_>>(),
             "at": show(found.at),
         })
+    });
+    let doubts = log.doubts().iter().map(|doubt| {
+        json!({ "anchored": doubt.anchored, "doubted": doubt.doubted, "at": show(doubt.at) })
     });
     json!({
         "origin": origin,
@@ -91,6 +96,7 @@ fn shown(control: &Control, origin: &str, log: &Stream) -> Value {
         "anchored_at": log.newest().map(|(_, at)| show(at)),
         "has_ended": log.has_ended(),
         "evidence": evidence.collect::<Vec<_>>(),
+        "doubts": doubts.collect::<Vec<_>>(),
     })
 }
 

@@ -190,6 +190,32 @@ fn a_change_whose_record_was_lost_is_not_answered_as_done_and_is_recorded_when_s
 }
 
 #[test]
+fn while_the_log_hangs_a_change_is_answered_in_time_as_unknown_and_goes_on_record_by_itself() {
+    let (node, log) = node();
+    log.news();
+    let hold = log.hold();
+    let body = json!({ "tenant": "acme", "id": "bot", "org": "acme" });
+    let once = Conditions { version: None, once: Some("register-bot") };
+    let unknown = node.admin.post("/v1/agents", &body, &once);
+    assert_eq!(refusal(unknown), (503, "unknown".into()));
+    // What is done beside the ledger, too.
+    assert_eq!(refusal(node.post("/v1/cluster/finish", json!({}))), (503, "unknown".into()));
+    assert_eq!(node.get("/v1/agents").body["agents"][0]["id"], "bot", "it was made");
+    assert_eq!(log.news(), []);
+    hold.let_go();
+    let mut acts = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while acts.len() < 2 {
+        assert!(Instant::now() < deadline, "on record are only {acts:?}");
+        acts.extend(log.news().into_iter().map(|news| news.1));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    acts.sort_unstable();
+    assert_eq!(acts, ["registry.register", "voter.finish"]);
+    assert_eq!(node.admin.post("/v1/agents", &body, &once).unwrap().status, 201);
+}
+
+#[test]
 fn a_change_whose_caller_hung_up_is_on_record_as_well() {
     let (node, log) = node();
     log.news();

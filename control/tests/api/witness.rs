@@ -175,6 +175,45 @@ fn two_histories_under_one_key_are_kept_as_evidence_that_a_third_party_can_check
 }
 
 #[test]
+fn two_histories_of_different_length_are_evidence_by_the_proof_they_were_shown_with() {
+    let (node, log, fork) = (started(), Log::of(40, "a"), Log::of(40, "b"));
+    for (old, size) in [(0, 7), (7, 12)] {
+        assert_eq!(status(&node, &log.body(old, size)), 200);
+    }
+    // As a gateway shows them whose key and disk somebody copied: with the proof of its own history.
+    for _ in 0..2 {
+        assert_eq!(status(&node, &fork.body(12, 30)), 422);
+        assert_eq!(show(&node, &fork.body(7, 9)), seen(12));
+    }
+    // Nobody can tell what this is: a true head, brought with a proof that shows nothing.
+    let bad = Submission { old: 12, proof: vec![Hash::ZERO], note: &log.note(20) }.to_string();
+    assert_eq!(status(&node, &bad), 422);
+    let listed = node.get("/v1/audit/logs").body["logs"][0].clone();
+    let found = listed["evidence"].as_array().unwrap();
+    assert_eq!(found.len(), 2, "said again, kept once: {listed}");
+    let (key, wanted) = (signer(1).verifier().clone(), [(12, 30), (7, 9)]);
+    for (evidence, (size, larger)) in found.iter().zip(wanted) {
+        let opened = |name: &str| Head::open(evidence[name].as_str().unwrap(), &key).unwrap();
+        assert_eq!(
+            (opened("anchored"), opened("conflicting")),
+            (log.head(size), fork.head(larger))
+        );
+        let proof = tree::consistency_proof(&fork.0[..larger], size).unwrap();
+        let shown: Vec<_> = proof.iter().map(Hash::standard).collect();
+        assert_eq!(evidence["proof"], json!(shown));
+    }
+    let doubt = &listed["doubts"][0];
+    assert_eq!(
+        (doubt["anchored"].as_str(), doubt["doubted"].as_str()),
+        (Some(&*log.note(12)), Some(&*log.note(20)))
+    );
+
+    assert_eq!(status(&node, &log.body(12, 20)), 200, "the log itself goes on");
+    let listed = node.get("/v1/audit/logs").body["logs"][0].clone();
+    assert_eq!((&listed["size"], &listed["doubts"]), (&json!(20), &json!([])));
+}
+
+#[test]
 fn a_log_is_registered_by_those_who_may_and_its_name_has_one_key() {
     let node = Node::start();
     let put = |client: &aegis_control_client::Client, key: &str| {

@@ -4,6 +4,7 @@
 //! was found signed by the log's own key, and nothing is cosigned that is not the newest head in the ledger.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_audit_chain::cosignature::Cosigner;
@@ -13,7 +14,7 @@ use aegis_audit_chain::{Head, Origin, tree};
 use aegis_control_commands::{Chronicle, LedgerError, chronicled};
 use aegis_control_messages::clock;
 use aegis_control_messages::problem::LogError;
-use aegis_ledger::{Action, Refusal, Stream, StreamAct, StreamRefusal, VoterAct};
+use aegis_ledger::{Action, Refusal, Stream, StreamAct, StreamRefusal, VoterAct, WEIGHS_PROOFS};
 use aegis_raft_store::{Node, Wish};
 use aegis_registry::Actor;
 
@@ -82,7 +83,7 @@ impl Witness {
         &self,
         by: &Actor,
         key: &str,
-        chronicle: Option<&dyn Chronicle>,
+        chronicle: Option<&Arc<dyn Chronicle>>,
     ) -> Result<(), LogError> {
         match (chronicle, self.is_new_log(key)?) {
             (_, false) => Ok(()),
@@ -187,7 +188,8 @@ impl Witness {
         let Some(log) = ledger.streams().get(origin) else { return Step::Say(Answer::UnknownLog) };
         let (old, proof) = (submission.old, submission.proof.as_slice());
         // What shows that the key signs two histories is put where nobody can lose it, whatever else is wrong.
-        if log.is_news_against(head) {
+        let weighs = ledger.voters().level() >= WEIGHS_PROOFS;
+        if log.is_news_against(head, if weighs { proof } else { &[] }) {
             return Step::Propose;
         }
         let (size, root) = log.reaches();
@@ -204,6 +206,7 @@ impl Witness {
         let is_first = size == 0 && proof.is_empty();
         match is_first || (size > 0 && tree::extends((size, root), (head.size, head.root), proof)) {
             true => Step::Propose,
+            false if weighs && log.is_new_doubt(head, proof, ledger.latest()) => Step::Propose,
             false => Step::Say(Answer::NotProven),
         }
     }

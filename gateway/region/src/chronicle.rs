@@ -8,7 +8,7 @@ use std::time::Duration;
 use aegis_audit_chain::Hash;
 use aegis_audit_chain::record::ChangeEntry;
 use aegis_audit_ship::Journal;
-use aegis_control::{Begun, Changed, Chronicle, ChronicleError, UnderWay};
+use aegis_control::{Begun, Changed, Chronicle, ChronicleError, RECORD_WITHIN, UnderWay};
 use async_trait::async_trait;
 
 /// As long as a proposal waits for a quorum, and a little more.
@@ -43,7 +43,9 @@ impl Chronicle for Journalled {
     fn begin(&self) -> Result<Begun, ChronicleError> {
         let begun = self.under_way.begin()?;
         self.journal.health().map_err(|_| ChronicleError)?;
-        Ok(begun)
+        // On a disk that hangs changes would be made whose records wait, more and more of them.
+        let hangs = self.journal.writing_for() >= RECORD_WITHIN;
+        if hangs { Err(ChronicleError) } else { Ok(begun) }
     }
 
     async fn note(&self, change: Changed) -> Result<(), ChronicleError> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use aegis_audit_chain::layout;
 use aegis_audit_chain::record::{DecisionEntry, Entry};
 use aegis_audit_verify::Verdict;
+use aegis_control_client::ClientError;
 use aegis_domain::{DecisionId, Effect, MicroUsd, Reason, Timestamp};
 use aegis_state::{BudgetWindow, HotState as _};
 use aegis_testkit::{Building, Fault, Plan};
@@ -21,6 +22,8 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::GATEWAY;
+use crate::changes::changes;
+use crate::evidence::assert_verified;
 use crate::voters::SmallDisk;
 
 const CALLERS: usize = 4;
@@ -371,6 +374,47 @@ async fn who_is_told_to_stop_while_the_log_hangs_ends_and_the_next_start_goes_on
     let says = "closing the audit journal has taken more than";
     assert!(house.stderr().contains(says), "{}", house.stderr());
     goes_on(house, &heard).await;
+}
+
+/// How a change of the region is answered, and whether it was made.
+fn change(house: &Building, number: u32) -> Result<(), String> {
+    let wish = json!({ "tenant": "acme", "id": format!("late-{number}"), "org": "acme" });
+    match house.region().try_post("/v1/agents", wish) {
+        Ok(_) => Ok(()),
+        Err(ClientError::Refused { status: 503, kind, .. }) => Err(kind),
+        Err(error) => unreachable!("{error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_log_hangs_changes_are_answered_in_time_and_none_that_was_made_is_off_the_record()
+{
+    if !Fault::is_possible() {
+        return;
+    }
+    let mut house = plan().await.keeping_the_registry().start(GATEWAY).await;
+    change(&house, 0).unwrap();
+    let fault = Fault::begin(&house, ("fdatasync", FOR_EVER), &logs(&house)).await;
+    let asked = Instant::now();
+    assert_eq!(change(&house, 1), Err("unknown".to_owned()));
+    assert!(asked.elapsed() < PATIENCE);
+    // By now the disk is known to hang, and nothing more is made.
+    assert_eq!(change(&house, 2), Err("no-record".to_owned()));
+    let agents = house.region().get("/v1/agents").to_string();
+    assert!(agents.contains("late-1") && !agents.contains("late-2"), "{agents}");
+    assert!(!fault.end().is_empty());
+    is_ready(&house).await;
+    let begun = Instant::now();
+    while change(&house, 3).is_err() {
+        assert!(begun.elapsed() < PATIENCE);
+        sleep(Duration::from_millis(50)).await;
+    }
+    house.stop().await;
+    let targets: Vec<_> = changes(&house).into_iter().filter_map(|change| change.target).collect();
+    let of = |number: u32| format!("agent acme/late-{number}");
+    assert!([0, 1, 3].iter().all(|number| targets.contains(&of(*number))), "{targets:?}");
+    assert!(!targets.contains(&of(2)), "{targets:?}");
+    assert_verified(&house);
 }
 
 #[tokio::test]

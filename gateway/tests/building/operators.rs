@@ -88,6 +88,113 @@ async fn who_hands_over_removes_and_recovers_is_on_record_where_it_was_done() {
     assert_verified(&houses[1]);
 }
 
+#[tokio::test]
+async fn who_asks_a_voter_that_is_out_of_touch_is_told_what_the_answer_is_worth() {
+    let houses = three().await;
+    let policy = "apiVersion: aegis.dev/v1\nkind: PolicySet\n\
+        metadata: { name: t, tenant: acme, env: prod }\ntools: {}\n";
+    let files = json!({ "files": [{ "name": "t.yaml", "text": policy }] });
+    houses[0].region().post("/v1/policies/acme/prod/versions", files);
+    let Some(done) = typed(&houses[0], "policy activate 1 --tenant acme --env prod") else {
+        return;
+    };
+    assert!(done.status.success(), "{done:?}");
+    let lines = [
+        ("approval list", false),
+        ("policy list --tenant acme --env prod", false),
+        ("policy rollout status --tenant acme --env prod", true),
+    ];
+    let asked = |line: &str| {
+        let told = typed(&houses[0], &format!("-o json {line}")).unwrap();
+        assert!(told.status.success(), "{told:?}");
+        let value: Value = serde_json::from_slice(&told.stdout).unwrap();
+        (value["read"].clone(), String::from_utf8(told.stderr).unwrap())
+    };
+    eventually("it is in touch", || asked(lines[2].0).0 == "agreed").await;
+    for (line, is_thing) in lines {
+        let (read, said) = asked(line);
+        assert!(!said.contains("one voter knew last"), "{line}: {said}");
+        assert_eq!(read, if is_thing { json!("agreed") } else { Value::Null }, "{line}");
+    }
+    houses[1..].iter().for_each(Building::shoot);
+    for (line, is_thing) in lines {
+        let (read, said) = asked(line);
+        assert!(said.contains("one voter knew last"), "{line}: {said}");
+        assert_eq!(read, if is_thing { json!("own") } else { Value::Null }, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn after_a_restore_a_gateway_says_that_it_is_ahead_and_follows_again_once_it_is_told_to() {
+    let plan = Plan::new().await.keeping_the_registry();
+    let text = plan.text("acme.policy.yaml");
+    let stricter = text.replace("eq: forbidden", "eq: harmless");
+    let mut house =
+        plan.with("/tenants/acme/policy", json!({ "release": "test" })).launch(GATEWAY).await;
+    assert!(house.readiness().await.contains("no release of acme/test is at hand"));
+    let line = "--tenant acme --env test";
+    let push = |house: &Building, text: &str| {
+        let files = json!({ "files": [{ "name": "acme.policy.yaml", "text": text }] });
+        house.region().post("/v1/policies/acme/test/versions", files);
+    };
+    let run = |house: &Building, line: &str| {
+        let done = typed(house, line).unwrap();
+        assert!(done.status.success(), "{line}: {done:?}");
+        [done.stdout, done.stderr].map(|said| String::from_utf8(said).unwrap())
+    };
+    push(&house, &text);
+    let Some(done) = typed(&house, &format!("policy activate 1 {line}")) else { return };
+    assert!(done.status.success(), "{done:?}");
+    house.plan().file("region.backup", "");
+    std::fs::write(house.plan().path("region.backup"), house.region().bytes("/v1/cluster/backup"))
+        .unwrap();
+    push(&house, &stricter);
+    for command in ["policy activate 2 --downgrade", "policy pin", "policy unpin"] {
+        run(&house, &format!("{command} {line}"));
+    }
+    lives(&house, 2).await;
+    house.stop().await;
+
+    // The machine's ledger is lost; what its gateway decides by is not.
+    std::fs::remove_dir_all(house.data().join("control/ledger")).unwrap();
+    let told = run(&house, "cluster restore region.backup --accept-unverified");
+    assert!(told[1].contains("aegisctl policy overtake --tenant TENANT --env ENV"), "{}", told[1]);
+    let address = house.plan().voter_address();
+    house.reconfigure("/control/cluster", json!({ "listen": address, "address": address }));
+    house.start_again().await;
+    let fleet = || run(&house, "fleet status");
+    eventually("it says that it is ahead", || fleet()[0].contains("ahead")).await;
+    let [table, words] = fleet();
+    let command = format!("policy overtake {line}");
+    assert!(words.contains(&format!("aegisctl {command}")), "{words}");
+    assert!(table.contains("epoch 1, not 4") && table.contains(&command), "{table}");
+    assert!(house.stderr().contains(&command), "{}", house.stderr());
+    lives(&house, 2).await;
+
+    let [_, words] = run(&house, &command);
+    assert!(words.contains("epoch 5: version 1 decides"), "{words}");
+    lives(&house, 1).await;
+    eventually("it is current", || fleet()[0].contains("current")).await;
+    assert!(!fleet()[1].contains("overtake"), "{}", fleet()[1]);
+    let again = typed(&house, &command).unwrap();
+    assert!(again.status.success(), "it may be said again: {again:?}");
+    assert_eq!(deeds_of(&house, "release.overtake"), 2);
+    house.stop().await;
+}
+
+/// Waits until a version decides for `acme`.
+async fn lives(house: &Building, version: u64) {
+    let begun = std::time::Instant::now();
+    while house.metric("aegis_policy_version{tenant=\"acme\"}").await != version {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", house.stderr());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn deeds_of(house: &Building, act: &str) -> usize {
+    changes(house).into_iter().filter(|change| change.act == act).count()
+}
+
 /// A voter of the version before, in this process: it takes part as every other does, and reads less.
 async fn older(plan: &Plan) -> Node {
     let own = VoterFiles::at(&plan.path("control/cluster")).read().unwrap().unwrap();

@@ -16,6 +16,9 @@ use crate::wire::instant;
 /// How many versions back a rollback may lead.
 const PAST_MAX: usize = 5;
 
+/// More changes than a line can have seen since any backup. A gateway that lies of its epoch must not use them up.
+const OVERTAKEN_MAX: u64 = 1_000_000_000;
+
 /// Which versions decide for everyone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -324,6 +327,23 @@ impl Line {
         })?;
         self.forgive();
         self.follow(desk)
+    }
+
+    /// The pointer as it is, at the epoch after the one that is named.
+    pub(super) fn overtake(
+        &mut self,
+        seen: Option<u64>,
+        past: u64,
+        desk: &Desk<'_>,
+    ) -> Result<u64, ReleaseRefusal> {
+        self.turn(seen, desk, |pointer| {
+            let ahead = past.checked_sub(pointer.epoch).ok_or(ReleaseRefusal::NothingToDo)?;
+            if ahead > OVERTAKEN_MAX {
+                return Err(ReleaseRefusal::TooFar);
+            }
+            pointer.epoch = past;
+            Ok(())
+        })
     }
 
     /// Changes the pointer, whole or not at all, and gives it its next epoch.

@@ -187,3 +187,24 @@ fn the_contents_that_a_rollback_leads_to_are_kept() {
     desk.act(roll_back(None), at(7_201)).unwrap();
     assert_eq!(desk.decider(), 1);
 }
+
+#[test]
+fn a_pointer_overtakes_the_epochs_that_gateways_hold_and_stays_what_it_is() {
+    let overtake = |seen, past| Action::Release(ReleaseAct::Overtake { line: line(), seen, past });
+    let mut desk = published(2);
+    assert_eq!(desk.act(overtake(None, 9), at(0)), refused(ReleaseRefusal::NothingActive));
+    desk.act(activate(0, 1), at(1)).unwrap();
+    desk.act(start(1, 2), at(2)).unwrap();
+    let before = desk.pointer().clone();
+    assert_eq!(desk.act(overtake(Some(1), 9), at(3)), refused(ReleaseRefusal::Moved { epoch: 2 }));
+    assert_eq!(desk.act(overtake(None, 1), at(3)), refused(ReleaseRefusal::NothingToDo));
+    let far = overtake(None, u64::MAX);
+    assert_eq!(desk.act(far, at(3)), refused(ReleaseRefusal::TooFar), "none would come after it");
+    assert_eq!(desk.pointer(), &before);
+    desk.act(overtake(Some(2), 12), at(4)).unwrap();
+    let by = desk.pointer().by.clone();
+    assert_eq!(desk.pointer(), &Pointer { epoch: 13, at: at(4), by, ..before });
+    assert_eq!(overtake(None, 12).level(), 5, "voters of before cannot read it");
+    desk.act(activate(13, 2), at(5)).unwrap();
+    assert_eq!(desk.pointer().epoch, 14);
+}

@@ -271,14 +271,6 @@ fn a_voter_cosigns_with_one_key_at_a_time_and_none_is_forgotten() {
     assert!(desk.ledger.voters().cosigner(2).is_none());
 }
 
-fn founded() -> Desk {
-    let mut desk = Desk::default();
-    desk.act(Action::Voter(VoterAct::Admit { address: "a:7400".into() }), at(1)).unwrap();
-    desk.act(Action::Voter(VoterAct::Reads { id: 1, level: FEATURE_LEVEL }), at(1)).unwrap();
-    desk.act(Action::Voter(VoterAct::Raise { level: FEATURE_LEVEL }), at(1)).unwrap();
-    desk
-}
-
 fn crowd(desk: &mut Desk, now: u64) {
     for number in 0..crate::clients::CLIENTS_MAX {
         desk.send(command(&format!("{now}/{number}"), 1, grant(9)), at(now)).unwrap_err();

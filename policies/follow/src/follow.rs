@@ -22,42 +22,18 @@ use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
 use crate::at_once::{at_once, cores};
-use crate::export::{Export, ExportError};
+use crate::error::FollowError;
+use crate::export::Export;
 use crate::keep::Keep;
-use crate::release::{Release, ReleaseError};
+use crate::release::Release;
 use crate::report;
-use crate::source::{Scope, Source, SourceError};
+use crate::source::{Scope, Source};
 use crate::wire::{Page, Refused, Statement, UnusableReport};
 
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// How often an export is looked for by who has nothing to decide by.
 const IMPORT_EVERY: Duration = Duration::from_secs(10);
-
-/// Why a page or a release of it does not count.
-#[derive(Debug, thiserror::Error)]
-pub enum FollowError {
-    #[error("the region's voter gives nothing")]
-    Source(#[from] SourceError),
-    #[error("the page does not count")]
-    Page(#[source] ReleaseError),
-    #[error("the page leads on from {after:?}, not from {held:?}")]
-    Gap { after: Option<u64>, held: Option<u64> },
-    #[error("the page is older than what is held: {revision}, not {held}")]
-    OlderPage { revision: u64, held: u64 },
-    #[error("a release does not check out")]
-    Release(#[from] ReleaseError),
-    #[error("the release of {line:?} is older than what is held: epoch {epoch}, not {held}")]
-    Older { line: LineKey, epoch: u64, held: u64 },
-    #[error("epoch {epoch} of {line:?} was another release before")]
-    Forked { line: LineKey, epoch: u64 },
-    #[error("the voter gives other bytes than {0} names")]
-    Digest(Hash),
-    #[error("the export of releases is not taken")]
-    Export(#[from] ExportError),
-    #[error("{} cannot be used", path.display())]
-    File { path: PathBuf, source: io::Error },
-}
 
 /// What a release that was cleared does once it is kept: from then on it decides.
 pub type Ready = Box<dyn FnOnce() + Send>;
@@ -382,18 +358,29 @@ impl Thread {
     }
 
     fn take(&self, (statement, signed): (&Statement, &str), at_s: u64) -> Result<(), FollowError> {
-        if self.config.lines.contains(&statement.line) && self.is_news(statement)? {
-            let bundles = self.bundles(statement)?;
-            self.install(&Release::new((statement.clone(), signed), at_s, bundles)?)?;
+        if !self.config.lines.contains(&statement.line) {
+            return Ok(());
         }
-        Ok(())
+        match self.is_news(statement) {
+            Ok(true) => {
+                let bundles = self.bundles(statement)?;
+                self.install(&Release::new((statement.clone(), signed), at_s, bundles)?)
+            }
+            Ok(false) => Ok(()),
+            // Asked again, the region would say the same. It is told of, so that somebody sees to it.
+            Err(error @ (FollowError::Older { .. } | FollowError::Forked { .. })) => {
+                self.refused(statement, report::set_back(&statement.line, &error));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether a statement says something that is not known here already.
     fn is_news(&self, statement: &Statement) -> Result<bool, FollowError> {
         let (line, epoch) = (&statement.line, statement.pointer.epoch);
-        let standings = self.standings.lock();
-        let Some(standing) = standings.get(line) else { return Ok(true) };
+        let mut standings = self.standings.lock();
+        let Some(standing) = standings.get_mut(line) else { return Ok(true) };
         if standing.refused.as_ref().is_some_and(|refused| refused.epoch == epoch) {
             return Ok(false);
         }
@@ -401,7 +388,11 @@ impl Thread {
         let is_same = (&held.pointer, &held.bundles) == (&statement.pointer, &statement.bundles);
         match epoch.cmp(&held.pointer.epoch) {
             std::cmp::Ordering::Greater => Ok(true),
-            std::cmp::Ordering::Equal if is_same => Ok(false),
+            std::cmp::Ordering::Equal if is_same => {
+                // The region is where this gateway is, so what it said before is over.
+                standing.refused.take_if(|refused| refused.epoch < epoch);
+                Ok(false)
+            }
             std::cmp::Ordering::Equal => Err(FollowError::Forked { line: line.clone(), epoch }),
             std::cmp::Ordering::Less => {
                 Err(FollowError::Older { line: line.clone(), epoch, held: held.pointer.epoch })

@@ -6,6 +6,7 @@
 //! older than what is held.
 
 mod at_once;
+mod error;
 mod export;
 mod follow;
 mod http;
@@ -18,8 +19,9 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use error::FollowError;
 pub use export::{Export, ExportError, Generations};
-pub use follow::{FollowConfig, FollowError, Follower, Installer, Lack, Ready};
+pub use follow::{FollowConfig, Follower, Installer, Lack, Ready};
 pub use http::Http;
 pub use release::{Release, ReleaseError, written};
 pub use source::{Scope, Source, SourceError};

@@ -12,6 +12,7 @@ use aegis_ledger::{LineKey, Pointer, Rollout};
 use aegis_policy_rollout::{Observed, Progress};
 use tracing::warn;
 
+use crate::error::FollowError;
 use crate::follow::{Installer, Standing, Standings};
 use crate::source::Source;
 use crate::wire::{LineReport, Report, RolloutReport};
@@ -71,6 +72,21 @@ impl Teller {
             line,
         }
     }
+}
+
+/// What whoever runs the region is told of a gateway that outlived an older state of it.
+pub(crate) fn set_back(line: &LineKey, error: &FollowError) -> String {
+    let (tenant, env) = (&line.tenant, &line.environment);
+    let what = match error {
+        FollowError::Older { epoch, held, .. } => {
+            format!("the region is at epoch {epoch}, not {held}")
+        }
+        other => other.to_string(),
+    };
+    format!(
+        "{what}: it was set back, as by a restore, and this gateway goes on with what it holds; see what the region \
+         releases, then run `aegisctl policy overtake --tenant {tenant} --env {env}`"
+    )
 }
 
 /// A stage and what was seen in it.
