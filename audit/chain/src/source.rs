@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::link::Pruned;
+use crate::note::Verifier;
 use crate::retention::{Kept, Retention, Said};
 use crate::segment::SegmentError;
 use crate::{Hash, Origin, layout};
@@ -121,6 +123,11 @@ pub enum FileError {
     Source(#[from] SourceError),
     #[error("{0} is missing")]
     Missing(String),
+    /// Under the region's signature, so that nothing is wrong with what is left.
+    #[error(
+        "records of {origin} before {to} were shipped and deleted here; the audit bucket has them (--from)"
+    )]
+    Deleted { origin: Origin, to: u64 },
 }
 
 /// The first records of a log's files, in order.
@@ -130,6 +137,34 @@ pub fn log_files(source: &dyn LogSource, origin: &Origin) -> Result<Vec<u64>, Fi
         names.iter().filter_map(|name| layout::parse_wal_name(name)).collect();
     firsts.sort_unstable();
     Ok(firsts)
+}
+
+/// The same of a stream that must be here from its first record on. Where it is not, and the region says that it was shipped and
+/// deleted, that is the error; without the region's word what is missing is missing, and for the reader to find.
+pub fn whole_log_files(
+    source: &dyn LogSource,
+    (origin, region): (&Origin, &Verifier),
+) -> Result<Vec<u64>, FileError> {
+    let firsts = log_files(source, origin)?;
+    if firsts.first() == Some(&0) {
+        return Ok(firsts);
+    }
+    // A note is there before the first of its files goes.
+    match deleted_here(source, (origin, region))? {
+        0 => Ok(firsts),
+        to => Err(FileError::Deleted { origin: origin.clone(), to }),
+    }
+}
+
+/// How many records of a stream were shipped and deleted here, by a note that holds under the region's key.
+pub fn deleted_here(
+    source: &dyn LogSource,
+    (origin, region): (&Origin, &Verifier),
+) -> Result<u64, SourceError> {
+    let Some(note) = source.read(&layout::pruned_note(origin))? else { return Ok(0) };
+    let pruned = Pruned::open(std::str::from_utf8(&note).unwrap_or_default(), region).ok();
+    let own = pruned.filter(|pruned| pruned.walker.origin() == origin);
+    Ok(own.map_or(0, |pruned| pruned.size()))
 }
 
 /// A whole file that must be there.

@@ -10,7 +10,7 @@ use aegis_audit_chain::link::Walker;
 use aegis_audit_chain::note::Verifier;
 use aegis_audit_chain::record;
 use aegis_audit_chain::roster::{Lines, Reach};
-use aegis_audit_chain::source::{FileError, LogSource, log_files, required_file};
+use aegis_audit_chain::source::{FileError, LogSource, log_files, required_file, whole_log_files};
 use aegis_audit_chain::walk::walk_file;
 use aegis_audit_chain::{Hash, Origin, layout, tree};
 use aegis_audit_registry::{Registry, RegistryError, RegistryReader, Stream};
@@ -50,7 +50,7 @@ pub fn make(
         let (registry, records) = registry(source, (origin, region), progress)?;
         let mut streams = Vec::new();
         for stream in registry.streams() {
-            streams.push(part(source, (stream, tenant), progress)?);
+            streams.push(part(source, (stream, region, tenant), progress)?);
         }
         registries.push(RegistryPart { origin: origin.clone(), records, streams });
     }
@@ -82,14 +82,14 @@ fn registry(
 /// What a stream holds of the tenant, up to its newest signed head.
 fn part(
     source: &dyn LogSource,
-    (stream, tenant): (&Stream, &TenantId),
+    (stream, region, tenant): (&Stream, &Verifier, &TenantId),
     progress: &mut dyn FnMut(usize),
 ) -> Result<StreamPart, MakeError> {
     let origin = &stream.born.origin;
     let Some((size, root)) = target(stream) else { return Ok(unsigned(origin)) };
     let mut walker = Walker::new(origin.clone());
     let (mut leaves, mut own, mut lines) = (Vec::new(), Vec::new(), None::<Lines>);
-    for first in log_files(source, origin)? {
+    for first in whole_log_files(source, (origin, region))? {
         let bytes = required_file(source, &layout::wal_file(origin, first))?;
         progress(bytes.len());
         walk_file(&mut walker, (first, &bytes), &mut |before, step| {

@@ -6,7 +6,8 @@
 
 use aegis_audit_chain::frame::Frames;
 use aegis_audit_chain::link::Walker;
-use aegis_audit_chain::source::{LogSource, Pieces, SourceError, log_files, required_file};
+use aegis_audit_chain::note::Verifier;
+use aegis_audit_chain::source::{LogSource, Pieces, SourceError, required_file, whole_log_files};
 use aegis_audit_chain::tree::Frontier;
 use aegis_audit_chain::walk::walk_file;
 use aegis_audit_chain::{Hash, Head, Origin, layout, tree};
@@ -34,11 +35,14 @@ pub(crate) struct Groups {
 
 impl Groups {
     /// Goes through a stream up to a head of it, which must be its root.
-    pub(crate) fn of(source: &dyn LogSource, head: &Head) -> Result<Self, EvidenceError> {
+    pub(crate) fn of(
+        source: &dyn LogSource,
+        (head, region): (&Head, &Verifier),
+    ) -> Result<Self, EvidenceError> {
         let mut groups = Self::default();
         match source.pieces() {
             Some(pieces) => groups.pieces(pieces, head).map_err(invalid)?,
-            None => groups.files(source, head)?,
+            None => groups.files(source, (head, region))?,
         }
         groups.end_group();
         let is_whole = (groups.all.size(), groups.all.root()) == (head.size, head.root);
@@ -68,9 +72,14 @@ impl Groups {
         Ok(())
     }
 
-    fn files(&mut self, source: &dyn LogSource, head: &Head) -> Result<(), EvidenceError> {
+    fn files(
+        &mut self,
+        source: &dyn LogSource,
+        (head, region): (&Head, &Verifier),
+    ) -> Result<(), EvidenceError> {
         let mut walker = Walker::new(head.origin.clone());
-        for first in log_files(source, &head.origin).map_err(unreadable)? {
+        let firsts = whole_log_files(source, (&head.origin, region)).map_err(unreadable)?;
+        for first in firsts {
             if walker.size() >= head.size {
                 break;
             }

@@ -5,8 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use aegis_audit_chain::Cursor;
 use aegis_audit_chain::record::{Entry, Kind, Record};
+use aegis_audit_chain::{Cursor, Origin};
 use aegis_audit_proof::{Proof, Proven, Search, prove_at, prove_call};
 use aegis_domain::DecisionId;
 use clap::Args;
@@ -16,6 +16,7 @@ use crate::answer::{Answer, Table};
 use crate::disclose::check_disclosures;
 use crate::log::{LogArgs, load_trust, write_new};
 use crate::named::{self, PROOFS_BYTES_MAX};
+use crate::records::is_deleted;
 use crate::{EvidenceError, Progress};
 
 /// Write proofs that a decision and its outcome are in the log, one C2SP tlog-proof a record.
@@ -91,15 +92,9 @@ impl ProveArgs {
         })?;
         let proofs: Vec<Proof> = proofs.into_iter().flatten().collect();
         if proofs.is_empty() {
-            let message = match (&wanted, search) {
-                (Wanted::Decision(_), Search::AboutItsTime) if is_in_pieces => format!(
-                    "no record of {wanted} within five minutes of the time that it names; --everywhere reads the whole log"
-                ),
-                (Wanted::Decision(_) | Wanted::Record(_), _) => {
-                    format!("no record of {wanted} in this log")
-                }
-            };
-            return Err(EvidenceError::Unknown { message });
+            let is_deleted = is_deleted((&log, &trust), &|origin, to| wanted.may_be(origin, to))?;
+            let is_narrow = is_in_pieces && search == Search::AboutItsTime;
+            return Err(wanted.not_found(is_deleted, is_narrow));
         }
         let (mut table, mut value) = (Table::new(&["file", "log", "record", "head"]), Vec::new());
         for proof in proofs {
@@ -121,6 +116,28 @@ impl ProveArgs {
 }
 
 impl Wanted {
+    /// Whether it may be among the records of a stream before this one.
+    fn may_be(&self, origin: &Origin, to: u64) -> bool {
+        match self {
+            Self::Decision(_) => true,
+            Self::Record(place) => place.origin == *origin && place.seq < to,
+        }
+    }
+
+    /// Where to look, if it may be elsewhere.
+    fn not_found(&self, is_deleted: bool, is_narrow: bool) -> EvidenceError {
+        let message = match self {
+            Self::Decision(_) | Self::Record(_) if is_deleted => format!(
+                "no record of {self} is here; older ones were shipped and deleted here, and the audit bucket has them (--from)"
+            ),
+            Self::Decision(_) if is_narrow => format!(
+                "no record of {self} within five minutes of the time that it names; --everywhere reads the whole log"
+            ),
+            Self::Decision(_) | Self::Record(_) => format!("no record of {self} in this log"),
+        };
+        EvidenceError::Unknown { message }
+    }
+
     /// What its files are called.
     fn file(&self) -> String {
         match self {

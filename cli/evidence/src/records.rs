@@ -4,9 +4,11 @@
 //! records before it hold; a stream in which one does not is an error.
 
 use aegis_audit_chain::link::Walker;
-use aegis_audit_chain::source::{FileError, LogSource, log_files, required_file};
+use aegis_audit_chain::source::{
+    FileError, LogSource, deleted_here, log_files, required_file, whole_log_files,
+};
 use aegis_audit_chain::walk::{FileEnd, walk_file};
-use aegis_audit_chain::{Hash, Origin, layout, note};
+use aegis_audit_chain::{Origin, layout, note};
 use aegis_audit_registry::{RegistryReader, Stream};
 use aegis_audit_ship::Log;
 use aegis_audit_trust::Trust;
@@ -25,7 +27,7 @@ pub(crate) fn each_record(
     log.each(trust, &mut |source, trust| {
         for (origin, region) in trust.registries() {
             for stream in streams(source, (origin, region))? {
-                stream_records(source, (&stream.born.origin, stream.last()), (progress, show))?;
+                stream_records(source, (&stream, region), (progress, show))?;
             }
         }
         Ok::<(), EvidenceError>(())
@@ -54,11 +56,12 @@ pub(crate) fn streams(
 /// Shows the records of one stream, which must reach as far as is signed.
 pub(crate) fn stream_records(
     source: &dyn LogSource,
-    (origin, signed): (&Origin, Option<(u64, Hash)>),
+    (stream, region): (&Stream, &note::Verifier),
     (progress, show): (Progress<'_>, Show<'_>),
 ) -> Result<(), EvidenceError> {
+    let (origin, signed) = (&stream.born.origin, stream.last());
     let mut walker = Walker::new(origin.clone());
-    for first in log_files(source, origin).map_err(unreadable)? {
+    for first in whole_log_files(source, (origin, region)).map_err(unreadable)? {
         let path = layout::wal_file(origin, first);
         let bytes = required_file(source, &path).map_err(unreadable)?;
         progress(bytes.len());
@@ -81,11 +84,41 @@ pub(crate) fn stream_records(
     }
 }
 
+/// Whether records of a stream were shipped and deleted here, and were among those that are asked for; in a bucket none are.
+pub(crate) fn is_deleted(
+    (log, trust): (&Log, &Trust),
+    is_asked: &dyn Fn(&Origin, u64) -> bool,
+) -> Result<bool, EvidenceError> {
+    let found = log.each(trust, &mut |source, trust| {
+        if source.pieces().is_some() {
+            return Ok(false);
+        }
+        for (origin, region) in trust.registries() {
+            for stream in streams(source, (origin, region))? {
+                let origin = &stream.born.origin;
+                let to = deleted_here(source, (origin, region));
+                let to = to.map_err(|error| unreadable(error.into()))?;
+                if to > 0 && is_asked(origin, to) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok::<_, EvidenceError>(false)
+    })?;
+    Ok(found.contains(&true))
+}
+
 pub(crate) fn changed(origin: &Origin) -> EvidenceError {
     let message = format!("{origin} is not what was signed; `aegisctl audit verify` says where");
     EvidenceError::invalid("the audit log", message)
 }
 
 pub(crate) fn unreadable(error: FileError) -> EvidenceError {
-    EvidenceError::invalid("the audit log", error)
+    match error {
+        // Nothing is wrong with this log: what is asked for is elsewhere.
+        FileError::Deleted { .. } => EvidenceError::Unknown { message: error.to_string() },
+        FileError::Source(_) | FileError::Missing(_) => {
+            EvidenceError::invalid("the audit log", error)
+        }
+    }
 }

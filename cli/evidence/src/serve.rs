@@ -216,7 +216,7 @@ impl<'l> Shelf<'l> {
                 if let Some(known) = known.as_ref().filter(|known| known.0.head == head) {
                     return Ok(Some(Arc::clone(known)));
                 }
-                let groups = Groups::of(log.source(), &head)?;
+                let groups = Groups::of(log.source(), (&head, registry.1))?;
                 let view = View { checkpoint: head.note_with(&anchor.sig), head, groups };
                 return Ok(Some(Arc::new((view, log))));
             }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::answer::{Answer, Outcome, Table};
 use crate::log::{LogArgs, write_new};
 use crate::named::{self, PACKAGE_BYTES_MAX};
+use crate::records::unreadable;
 use crate::{EvidenceError, Progress};
 
 /// Write a tenant's package: all its records, and the proof that they are all.
@@ -73,7 +74,12 @@ impl TenantArgs {
 
 impl From<MakeError> for EvidenceError {
     fn from(error: MakeError) -> Self {
-        Self::invalid("the audit log", error)
+        match error {
+            MakeError::File(error) => unreadable(error),
+            MakeError::Registry(_) | MakeError::Changed { .. } => {
+                Self::invalid("the audit log", error)
+            }
+        }
     }
 }
 

@@ -10,11 +10,12 @@ use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aegis_audit_chain::frame::{Header, push_frame};
-use aegis_audit_chain::link::{Reading, Sequencer};
+use aegis_audit_chain::link::{Pruned, Reading, Sequencer, Walker};
 use aegis_audit_chain::note::{SecretKey, Signer};
 use aegis_audit_chain::record::{
     AnchorEntry, BornEntry, ClockEntry, Draft, GenesisEntry, HeadEntry,
 };
+use aegis_audit_chain::walk::walk_file;
 use aegis_audit_chain::{Hash, Head, Origin, birth_note, layout, tree};
 use aegis_audit_ship::{Journal, JournalConfig, RealDisk};
 use aegis_audit_trust::Trust;
@@ -170,6 +171,33 @@ fn their_client_proves_every_entry_and_the_growth_of_the_tree_from_our_tiles() {
     let mut answer = String::new();
     peer.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+}
+
+#[test]
+fn tiles_that_need_deleted_records_are_refused_by_the_regions_word_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let origin = journal(dir.path(), "gw-1");
+    std::fs::write(dir.path().join("trust.txt"), trust("gw-1").to_string()).unwrap();
+    // As a shipper does: the note, and then the file goes.
+    let first = dir.path().join("audit").join(layout::wal_file(&origin, 0));
+    let mut walker = Walker::new(origin.clone());
+    walk_file(&mut walker, (0, &std::fs::read(&first).unwrap()), &mut |_, _| {});
+    let pruned = Pruned { walker, last_ts: 1 };
+    std::fs::remove_file(first).unwrap();
+    for (writer, is_deleted) in [("gw-1", true), ("gw-2", false)] {
+        let by = Signer::new("aegis.example/eu-west-1/registry.gw-1/1", key(writer));
+        let note = dir.path().join("audit").join(layout::pruned_note(&origin));
+        std::fs::write(note, pruned.note(&by)).unwrap();
+        let log = LogArgs { from: None, store_option: Vec::new(), trust: None };
+        let args = ServeArgs { listen: "127.0.0.1:0".parse().unwrap(), log };
+        let server = args.bind(dir.path()).unwrap();
+        let address = server.address().unwrap();
+        thread::spawn(move || server.run());
+        let (status, body) = get(address, &format!("/{origin}/checkpoint"));
+        let body = String::from_utf8(body).unwrap();
+        assert_eq!(status, "HTTP/1.1 500 Internal Server Error", "{body}");
+        assert_eq!(body.contains("were shipped and deleted here"), is_deleted, "{body}");
+    }
 }
 
 /// How many records the long log has, where not `LONG`. Two million take a gigabyte of disk for a while.

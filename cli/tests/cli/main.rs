@@ -7,6 +7,7 @@ mod ca;
 mod calls;
 mod cluster;
 mod definition;
+mod deleted;
 mod disclose;
 mod export;
 mod fleet;
