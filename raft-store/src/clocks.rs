@@ -25,7 +25,7 @@ use crate::wire::peers::Peers;
 type Members = openraft::Membership<u64, openraft::BasicNode>;
 
 /// The feature level from which on a voter tells its time.
-const TELLS_TIME: u32 = 4;
+pub(crate) const TELLS_TIME: u32 = 4;
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// As long as too few are known.
 const ASK_AGAIN: Duration = Duration::from_millis(100);

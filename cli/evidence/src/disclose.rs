@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::answer::{Answer, Outcome, Table};
 use crate::log::{LogArgs, write_new};
+use crate::records::is_deleted;
 use crate::{EvidenceError, Progress};
 
 /// Write some of what the digests of a tenant's records stand for, with the proof that the records are in the log.
@@ -63,6 +64,10 @@ impl DiscloseArgs {
         let mut all = Vec::new();
         for proof in proofs.into_iter().flatten() {
             all.extend(self.disclosed(proof, &opened)?);
+        }
+        if all.is_empty() && is_deleted((&log, &trust), &|_, _| true)? {
+            let message = "nothing of these calls is here; older records were shipped and deleted here, and the audit bucket has them (--from)";
+            return Err(EvidenceError::Unknown { message: message.to_owned() });
         }
         if self.field.is_empty() {
             return Ok(fields(&all));

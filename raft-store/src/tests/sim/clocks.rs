@@ -5,11 +5,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aegis_ledger::{FEATURE_LEVEL, VoterAct};
+use aegis_ledger::VoterAct;
 
 use super::host::{Host, MORNING_S};
 use super::world::{Heard, World};
 use super::{Report, judge, planned, wishes};
+use crate::clocks::TELLS_TIME;
 use crate::tests::sim::history::History;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -73,10 +74,10 @@ fn a_leader_whose_clock_is_wrong_does_not_take_the_ledger_with_it() {
     }
 }
 
-/// One of three is away for longer than its clock counts, and another comes back meanwhile as the version before, which knows no
-/// question for the time. The ledger can learn that only once there is a time again.
+/// One of three is away for longer than its clock counts, and another comes back meanwhile as a version that knows no question
+/// for the time. The ledger can learn that only once there is a time again.
 #[test]
-fn a_voter_of_the_version_before_is_not_missed_while_another_is_away() {
+fn a_voter_that_knows_no_question_for_the_time_is_not_missed_while_another_is_away() {
     let report = planned(None, async {
         let world = World::new(17);
         world.found(3).await;
@@ -88,7 +89,7 @@ fn a_voter_of_the_version_before_is_not_missed_while_another_is_away() {
         world.network.set_older(BTreeSet::from([older]));
         tokio::time::sleep(Duration::from_secs(40)).await;
         world.start(older).await;
-        let says = VoterAct::Reads { id: older, level: FEATURE_LEVEL - 1 };
+        let says = VoterAct::Reads { id: older, level: TELLS_TIME - 1 };
         let begun = tokio::time::Instant::now();
         loop {
             let (node, says) = (world.life(older).unwrap().node.clone(), says.clone());
@@ -97,7 +98,7 @@ fn a_voter_of_the_version_before_is_not_missed_while_another_is_away() {
                 break;
             }
             if begun.elapsed() > Duration::from_secs(60) {
-                world.oracle.object("a voter of the version before can say so");
+                world.oracle.object("a voter of an older version can say so");
                 break;
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
