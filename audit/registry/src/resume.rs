@@ -139,7 +139,7 @@ mod tests {
     use aegis_audit_chain::link::{Reading, Sequencer};
     use aegis_audit_chain::note::SecretKey;
     use aegis_audit_chain::record::{
-        AnchorEntry, BornEntry, ClosedEntry, Draft, Ending, GenesisEntry,
+        AnchorEntry, BornEntry, ClosedEntry, Draft, Ending, GenesisEntry, RevokedEntry,
     };
 
     const NAME: &str = "d/r/registry.gw/1";
@@ -164,6 +164,12 @@ mod tests {
         AnchorEntry { origin: stream(n), size, root, tenants: None, sig }.draft().unwrap()
     }
 
+    /// That its key was stolen may be learned after its end.
+    fn revoked(n: u64, size: u64) -> Draft {
+        let (root, reason) = (Hash::of(&size.to_be_bytes()), "stolen".to_owned());
+        RevokedEntry { origin: stream(n), size, root, reason }.draft().unwrap()
+    }
+
     fn closed(n: u64, size: u64) -> Draft {
         let (root, how) = (Hash::of(&size.to_be_bytes()), Ending::Closed);
         let (tenants, torn) = (None, None);
@@ -186,7 +192,7 @@ mod tests {
             vec![born(1)],
             vec![anchor(1, 3), anchor(1, 9)],
             vec![closed(1, 9), born(2)],
-            vec![anchor(2, 4)],
+            vec![anchor(2, 4), revoked(1, 9)],
             vec![anchor(2, 6)],
         ];
         let mut sequencer = Sequencer::new(origin);
@@ -248,12 +254,13 @@ mod tests {
         assert_eq!((behind.begins(), every.begins()), (begins, 0));
         let said = |of: &Registry| {
             let one = |it: &crate::Stream| {
-                (it.born.clone(), it.anchors.last().cloned(), it.closed.clone())
+                (it.born.clone(), it.anchors.last().cloned(), it.closed.clone(), it.revoked.clone())
             };
             of.streams().iter().map(one).collect::<Vec<_>>()
         };
         assert_eq!(said(&behind), said(&every));
         assert_eq!(said(&whole), said(&every));
+        assert!(behind.streams().iter().any(|stream| stream.revoked.is_some()));
         let next = |of: &Registry| {
             let newest = of.newest().unwrap().clone();
             Resume::new(newest, of.table().clone()).unwrap().note(&region())
@@ -269,8 +276,8 @@ mod tests {
         let (text, key) = (point.text(), region().verifier().clone());
         assert!(Resume::open(&region().note(&text), &key).is_ok());
         let lines: Vec<&str> = text.lines().collect();
-        // Three of the first stream, two of the second, the head; the superseded anchors are left out.
-        assert_eq!(lines.len(), 6 + 3 + 2 + 1);
+        // Four of the first stream, two of the second, the head; the superseded anchors are left out.
+        assert_eq!(lines.len(), 6 + 4 + 2 + 1);
         let with = |at: usize, line: &str| {
             let mut lines = lines.clone();
             lines[at] = line;
