@@ -97,31 +97,40 @@ def with_anthropic_overrun(url):
 
 
 def with_websockets(url):
+    """Its asyncio client: the threaded one reads and writes one TLS socket from two threads, which Python's `ssl` does not
+    bear, and about one opening handshake in 300 then waits for ever on a busy machine, with no gateway between."""
+    from websockets.asyncio.client import connect
     from websockets.exceptions import ConnectionClosed
-    from websockets.sync.client import connect
 
     trusted = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
     options = {"ssl": trusted, "max_size": None, "subprotocols": ["probe.v1"]}
     large = bytes(range(256)) * 16_384
-    with connect(url, **options) as socket:
-        extensions = [extension.name for extension in socket.protocol.extensions]
-        for message in ["hello", large, "again"]:
-            socket.send(message)
-            assert socket.recv(timeout=20) == message
-        socket.send(["in ", "three ", "frames"])
-        assert socket.recv(timeout=20) == "in three frames"
-        assert socket.ping().wait(20)
-        socket.send("ping me")
-        assert socket.recv(timeout=20) == "ponged"
-        subprotocol = socket.subprotocol
-    ours = socket.close_code
-    with connect(url, **options) as socket:
-        socket.send("end it")
-        try:
-            socket.recv(timeout=20)
-        except ConnectionClosed as closed:
-            theirs = f"{closed.rcvd.code} {closed.rcvd.reason}"
-    return f"{extensions} {subprotocol}, closed here {ours}, closed there {theirs}"
+
+    async def heard(socket):
+        return await asyncio.wait_for(socket.recv(), 20)
+
+    async def talk():
+        async with connect(url, **options) as socket:
+            extensions = [extension.name for extension in socket.protocol.extensions]
+            for message in ["hello", large, "again"]:
+                await socket.send(message)
+                assert await heard(socket) == message
+            await socket.send(["in ", "three ", "frames"])
+            assert await heard(socket) == "in three frames"
+            await asyncio.wait_for(await socket.ping(), 20)
+            await socket.send("ping me")
+            assert await heard(socket) == "ponged"
+            subprotocol = socket.subprotocol
+        ours = socket.close_code
+        async with connect(url, **options) as socket:
+            await socket.send("end it")
+            try:
+                await heard(socket)
+            except ConnectionClosed as closed:
+                theirs = f"{closed.rcvd.code} {closed.rcvd.reason}"
+        return f"{extensions} {subprotocol}, closed here {ours}, closed there {theirs}"
+
+    return asyncio.run(talk())
 
 
 def with_aiohttp_websocket(url):
