@@ -119,6 +119,7 @@ fn config(dir: &Path) -> JournalConfig {
         }),
         disk: Arc::new(RealDisk),
         file_bytes: FILE_BYTES,
+        revoked: Vec::new(),
     }
 }
 

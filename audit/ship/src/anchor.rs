@@ -15,7 +15,7 @@ use aegis_audit_chain::record::{
 };
 use aegis_audit_chain::roster::Roster;
 use aegis_audit_chain::tree::Frontier;
-use aegis_audit_chain::{Hash, Head, layout};
+use aegis_audit_chain::{Head, layout};
 use parking_lot::{Condvar, Mutex};
 
 use crate::JournalError;
@@ -216,8 +216,7 @@ impl Anchorer {
     fn revoke(&mut self, reason: String) -> Result<(), JournalError> {
         let origin = self.shared.origin.clone();
         let anchored = self.shared.anchored.lock().head.clone();
-        let (size, root) = anchored.map_or((0, Hash::empty_root()), |head| (head.size, head.root));
-        let revoked = RevokedEntry { origin, size, root, reason };
+        let revoked = RevokedEntry::of((origin, anchored.as_ref()), reason);
         self.registry.commit(vec![revoked.draft()?])?;
         self.registry.write_head_note()
     }

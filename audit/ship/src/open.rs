@@ -12,7 +12,7 @@ use std::thread;
 use aegis_audit_chain::note::{SecretKey, Signer};
 use aegis_audit_chain::record::{
     AnchorEntry, AnchorRefEntry, BornEntry, ClosedEntry, Draft, GenesisEntry, OutcomeEntry,
-    Previous,
+    Previous, RevokedEntry,
 };
 use aegis_audit_chain::{Hash, Head, Origin, birth_note, layout};
 use aegis_audit_registry::{Registry, Stream};
@@ -55,6 +55,9 @@ pub struct JournalConfig {
     pub disk: Arc<dyn Disk>,
     /// `FILE_BYTES`, but for tests.
     pub file_bytes: u64,
+    /// Streams whose keys somebody else may have, each with what was said of it. What their own lives did not get to put on record
+    /// the next one does.
+    pub revoked: Vec<(Origin, String)>,
 }
 
 impl JournalConfig {
@@ -92,6 +95,9 @@ impl Journal {
         let mut drafts = vec![anchor.draft()?];
         for closed in &found.closed {
             drafts.push(closed.draft()?);
+        }
+        for revoked in revoked(known.as_ref(), &config.revoked) {
+            drafts.push(revoked.draft()?);
         }
         registry.commit(drafts)?;
         life.shared.anchored.lock().head = Some(anchor);
@@ -216,6 +222,16 @@ fn genesis(
 ) -> GenesisEntry {
     let (build, config_sha256) = (config.build.clone(), config.config_sha256);
     GenesisEntry { origin: origin.clone(), vkey, build, config_sha256, previous }
+}
+
+/// What is not on record yet of earlier streams whose keys were revoked.
+fn revoked(known: Option<&Registry>, told: &[(Origin, String)]) -> Vec<RevokedEntry> {
+    let of = |stream: &Stream| {
+        let (origin, reason) = told.iter().find(|(origin, _)| *origin == stream.born.origin)?;
+        Some(RevokedEntry::of((origin.clone(), stream.anchors.last()), reason.clone()))
+    };
+    let streams = known.into_iter().flat_map(Registry::streams);
+    streams.filter(|stream| stream.revoked.is_none()).filter_map(of).collect()
 }
 
 /// The newest heads of all streams before this one, by the hashes of their names.

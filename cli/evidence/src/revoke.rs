@@ -36,6 +36,7 @@ the key can sign for records that the gateway never wrote.
 
 First end the stream: with --end its gateway, which is told through a file in its data directory, writes into its registry that the key is
 revoked, takes no more calls, and ends within seconds; whatever starts it again begins a life with another key. Stopping it does as well.
+Of a stream that has ended already, the gateway's next start puts it on record.
 
 Then write a trust file that believes the stream up to the newest head that its registry bears, or the newest from before the key was
 stolen. Under that file records behind the head are SUSPECT, and a head that the key signed behind it is FAIL, also one of a gateway that

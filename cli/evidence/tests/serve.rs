@@ -54,6 +54,7 @@ fn journal(root: &Path, writer: &str) -> Origin {
         }),
         disk: Arc::new(RealDisk),
         file_bytes: 64 * 1_024,
+        revoked: Vec::new(),
     };
     let (journal, _) = Journal::open(config).unwrap();
     for _ in 0..RECORDS {

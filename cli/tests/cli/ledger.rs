@@ -47,6 +47,7 @@ impl Ledger {
             clock: Arc::new(now),
             disk: Arc::new(RealDisk),
             file_bytes: 16 * 1_024,
+            revoked: Vec::new(),
         };
         let (journal, _) = Journal::open(config.clone()).unwrap();
         Self { journal, config, next }

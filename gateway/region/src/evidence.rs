@@ -36,6 +36,7 @@ pub fn open(config: &Config) -> anyhow::Result<(JournalConfig, Journal, Recovere
         clock: Arc::new(clock::now),
         disk: Arc::new(RealDisk),
         file_bytes: FILE_BYTES,
+        revoked: revocations(&config.data_dir),
     };
     let registry = log.registry()?;
     let trust =
@@ -48,12 +49,18 @@ pub fn open(config: &Config) -> anyhow::Result<(JournalConfig, Journal, Recovere
 
 /// Why a stream's key is not to be believed any more, where `aegisctl audit revoke --end` has said so of it.
 pub fn revoked(data_dir: &Path, stream: &Origin) -> Option<String> {
-    let told = std::fs::read_to_string(data_dir.join("revoked.txt")).ok()?;
+    let told = revocations(data_dir).into_iter();
+    told.filter(|(origin, _)| origin == stream).map(|(_, reason)| reason).next()
+}
+
+/// All that was said so, the oldest first.
+fn revocations(data_dir: &Path) -> Vec<(Origin, String)> {
+    let told = std::fs::read_to_string(data_dir.join("revoked.txt")).unwrap_or_default();
     let of = |line: &str| {
         let (name, reason) = line.split_once(' ')?;
-        (name == stream.as_str()).then(|| reason.to_owned())
+        Some((Origin::parse(name).ok()?, reason.to_owned()))
     };
-    told.lines().find_map(of)
+    told.lines().filter_map(of).collect()
 }
 
 /// Whether what earlier lives left open is settled by their records; until then none of these is deleted.

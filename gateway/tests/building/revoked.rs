@@ -46,6 +46,30 @@ async fn it_ends_says_so_on_record_and_begins_another_life_under_another_key() {
     );
 }
 
+/// A life that was killed before it heard, or had ended before anybody knew, puts nothing on record; the next one does, and once.
+#[tokio::test]
+async fn what_a_killed_life_did_not_get_to_say_the_next_one_says() {
+    let mut house = house().await;
+    house.agent("bot").get("/open/x").send().await.is_ok();
+    let stream = house.verify().streams[0].origin.clone();
+    house.shoot();
+    house.ended().await;
+    let word = format!("no name\n{stream} found on a laptop\n");
+    fs::write(house.data().join("revoked.txt"), word).unwrap();
+    for lives in 2..4 {
+        house.start_again().await;
+        house.agent("bot").get("/open/x").send().await.is_ok();
+        house.stop().await;
+        let report = house.verify();
+        let is_tail = |flaw: &Flaw| matches!(flaw, Flaw::Revoked { .. });
+        assert!(report.findings.iter().all(|one| is_tail(&one.flaw)), "{report:#?}");
+        assert_eq!(report.streams.len(), lives, "{report:#?}");
+        let registry = registry(&house.data().join("audit"));
+        assert_eq!(registry.matches("stream_revoked").count(), 1);
+        assert!(registry.contains("\"reason\":\"found on a laptop\""));
+    }
+}
+
 /// The text of all records of the registry.
 fn registry(audit: &Path) -> String {
     let is_one = |path: &PathBuf| path.to_string_lossy().contains("/registry.");

@@ -180,6 +180,12 @@ impl FailedEntry {
 }
 
 impl RevokedEntry {
+    /// At the newest anchor of the stream, or before its first record.
+    pub fn of((origin, newest): (Origin, Option<&AnchorEntry>), reason: String) -> Self {
+        let (size, root) = newest.map_or((0, Hash::empty_root()), |it| (it.size, it.root));
+        Self { origin, size, root, reason }
+    }
+
     pub fn draft(&self) -> Result<Draft, RecordError> {
         let mut w = Writer::new(Kind::Revoked);
         write_head(&mut w, &self.origin, (self.size, &self.root)).text("reason", &self.reason);

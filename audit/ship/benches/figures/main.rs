@@ -89,6 +89,7 @@ fn config(dir: &std::path::Path) -> JournalConfig {
         }),
         disk: Arc::new(RealDisk),
         file_bytes: FILE_BYTES,
+        revoked: Vec::new(),
     }
 }
 

@@ -39,6 +39,7 @@ pub(crate) fn config(dir: &Path) -> JournalConfig {
         }),
         disk: Arc::new(RealDisk),
         file_bytes: 256 * 1024,
+        revoked: Vec::new(),
     }
 }
 

@@ -39,6 +39,7 @@ pub(crate) fn open(dir: &Path) -> Journal {
         }),
         disk: Arc::new(RealDisk),
         file_bytes: 16 * 1024,
+        revoked: Vec::new(),
     };
     Journal::open(config).unwrap().0
 }
