@@ -85,9 +85,9 @@ pub(super) struct VerifyArgs {
     /// The log must extend the head in this file, and a new head is kept there for the next run.
     #[arg(long, value_name = "FILE")]
     remember: Option<PathBuf>,
-    /// The store must keep every object of the log like that, counted from when it was written: MODE:DAYSd, with the words of the
-    /// gateway's `ship.retention`. S3 is asked for each object's lock in the version that is read, Google for the bucket's policy;
-    /// what a store does not say is INCOMPLETE.
+    /// The store must keep every object of the log like that, counted from when it was written (a day less will do): MODE:DAYSd, with
+    /// the words of the gateway's `ship.retention`. S3 is asked for each object's lock in the version that is read, Google for the
+    /// bucket's policy; what a store does not say is INCOMPLETE.
     #[arg(long, value_name = "MODE:DAYSd", value_parser = Retention::parse)]
     retention: Option<Retention>,
     /// The log must have the record that this attestation promises: the value of an Aegis-Attestation header.

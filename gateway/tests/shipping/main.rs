@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 #![expect(clippy::print_stderr, reason = "the numbers are part of the evidence")]
 
+mod auditors;
 mod backlog;
 mod exports;
 mod kills;
