@@ -8,7 +8,7 @@ use aegis_audit_chain::record::Record;
 use aegis_audit_chain::{Hash, Origin};
 use aegis_audit_disclosures::Kept;
 use aegis_cli_evidence::is_about;
-use aegis_domain::{DecisionId, TenantId};
+use aegis_domain::{DecisionId, TenantId, Timestamp};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -50,8 +50,8 @@ pub(super) fn run(args: &ShowArgs, home: &Home, screen: &Screen) -> Result<Exit,
         disclose(value, home, args.id);
     }
     if found.is_empty() {
-        let message = format!("no record of decision {} in this journal", args.id);
-        return Err(Failure::Unknown { message });
+        let shipped = streams.iter().filter_map(journal::Cursor::begins_after).max();
+        return Err(Failure::Unknown { message: missing(args.id, shipped) });
     }
     let mut sheet = Sheet::new(&["record", "name", "value"]);
     for value in &found {
@@ -59,6 +59,17 @@ pub(super) fn run(args: &ShowArgs, home: &Home, screen: &Screen) -> Result<Exit,
     }
     screen.thing(&Value::Array(found), &sheet)?;
     Ok(Exit::Ok)
+}
+
+/// What is said of a decision that is not here, where records up to an instant were shipped and deleted.
+fn missing(id: DecisionId, shipped: Option<Timestamp>) -> String {
+    let mut message = format!("no record of decision {id} in this journal");
+    if shipped.is_some_and(|last| id.unix_ms() <= last.unix_ms()) {
+        message.push_str(&format!(
+            "; records of its time were shipped and deleted here, and the audit bucket has them (aegisctl audit prove {id} --from BUCKET)"
+        ));
+    }
+    message
 }
 
 fn describe(origin: &Origin, record: &Record, bytes: &[u8]) -> Result<Value, Failure> {

@@ -63,7 +63,11 @@ fn what_was_shipped_and_deleted_is_not_taken_for_a_change_and_the_bucket_has_it(
     }
     let told = stderr(&home.run(&["audit", "disclose", "--tenant", "acme", id.as_str()]).code(3));
     assert!(told.contains("were shipped and deleted here"), "{told}");
+    let told = stderr(&home.run(&["audit", "show", id.as_str()]).code(3));
+    assert!(told.contains("were shipped and deleted here"), "{told}");
     // What is asked for and never was is not said to be there.
+    let told = stderr(&home.run(&["audit", "show", "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"]).code(3));
+    assert!(!told.contains("deleted"), "{told}");
     let words = prove(&["--record", "aegis.localhost/local/gw-1/1#99999"]);
     let told = stderr(&run(&home, &words, &[]).code(3));
     assert!(!told.contains("deleted"), "{told}");
