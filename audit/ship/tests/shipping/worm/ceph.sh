@@ -44,6 +44,12 @@ osd_pool_default_pgp_num = 4
 osd_pool_default_pg_autoscale_mode = off
 osd_crush_chooseleaf_type = 0
 mon_allow_pool_size_one = true
+# A monitor ends where a twentieth of the disk is free, however large that is.
+mon_data_avail_warn = 0
+mon_data_avail_crit = 0
+# Who finds no monitor says so before anybody takes the test for one that hangs.
+client_mount_timeout = 60
+err_to_stderr = true
 rgw_frontends = beast endpoint=127.0.0.1:$s3
 CONF
 printf '[client.rgw]\n\tkey = AQBSdFhRcBrxHBAAQ5n6sTzDAM1Zh1BGOS2d5w==\n' >"$dir/keyring"

@@ -2,6 +2,7 @@
 //!
 //! Ceph is unpacked from Debian's packages by `make ceph`, not installed, and runs for this test alone.
 
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ use aegis_buckets::packages;
 use crate::address;
 use crate::s3::{ASKED, flaws, live, the_oldest_version_counts};
 use crate::support::{Place, SHIPPED, verify, write_calls};
+
+const STARTS_MAX: u32 = 3;
 
 pub(crate) struct Ceph {
     child: Child,
@@ -35,23 +38,37 @@ impl Ceph {
             eprintln!("skipped: Ceph is not there (`make ceph buckets` unpacks it)");
             return None;
         };
+        // A port that was free a moment ago may be somebody else's by now.
+        let mut said = String::new();
+        for _ in 0..STARTS_MAX {
+            match Self::on_free_ports(&root, &boto) {
+                Ok(ceph) => return Some(ceph),
+                Err(last) => said = last,
+            }
+        }
+        unreachable!("Ceph ended while it started: {said}")
+    }
+
+    /// Starts it, or hands out what it said.
+    fn on_free_ports(root: &Path, boto: &Path) -> Result<Self, String> {
         let dir = tempfile::tempdir().unwrap();
         let free = || TcpListener::bind("127.0.0.1:0").unwrap();
         let ports = [free(), free()].map(|socket| socket.local_addr().unwrap().port());
+        let said = dir.path().join("said");
         let mut child = Command::new("bash")
             .arg(here("ceph.sh"))
-            .args([root.as_path(), dir.path()])
+            .args([root, dir.path()])
             .args(ports.map(|port| port.to_string()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(File::create(&said).unwrap())
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let is_up = lines.map_while(Result::ok).any(|line| line == "ready");
-        assert!(is_up, "Ceph ended while it started");
         let stdin = child.stdin.take();
-        Some(Self { child, port: ports[1], stdin, boto, _dir: dir })
+        let ceph = Self { child, port: ports[1], stdin, boto: boto.to_owned(), _dir: dir };
+        if is_up { Ok(ceph) } else { Err(fs::read_to_string(said).unwrap()) }
     }
 
     /// Asks by boto3, and hands out a status a line.
