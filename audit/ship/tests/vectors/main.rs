@@ -195,9 +195,11 @@ fn folders() -> Vec<Vector> {
         ("fleet".into(), directory, vec!["fleet.policy", "gw-1.policy"], logs::fleet().0),
     ];
     let lies = logs::contradictions().into_iter();
-    all.extend(
-        lies.map(|(name, files)| (format!("lies/{name}"), directory, vec!["gw-1.policy"], files)),
-    );
+    all.extend(lies.map(|(name, files)| {
+        let is_revoked = name.starts_with("revoked");
+        let policies = if is_revoked { &REVOKING[..] } else { &REVOKING[..1] };
+        (format!("lies/{name}"), directory, policies.to_vec(), files)
+    }));
     let policies = vec!["witnessed.policy", "gw-1.policy"];
     let dated = logs::dated().into_iter();
     all.extend(
@@ -245,6 +247,7 @@ fn texts() -> BTreeMap<String, String> {
     };
     BTreeMap::from([
         ("anchored.tlog-proof", early.to_text()),
+        ("forged.tlog-proof", logs::forged(&early).to_text()),
         ("end.tlog-proof", late.to_text()),
         ("end-by-region.tlog-proof", by_region.to_text()),
         ("end.disclosure", Disclosed::to_text(&[disclosed])),
