@@ -5,7 +5,7 @@
 //! before the key was stolen stands; neither the log nor the trust file that was read is changed.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::link::Walker;
@@ -95,8 +95,14 @@ impl RevokeArgs {
     /// Leaves word for the gateway, which looks for it every second.
     fn tell(&self, path: &Path, reason: &str) -> Result<Answer, EvidenceError> {
         let failed = || EvidenceError::file("the word to the gateway", path);
+        let known = match std::fs::read(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            known => known.map_err(failed())?,
+        };
+        // Somebody may have written it by hand, without an end of the last line.
+        let end = if known.last().is_none_or(|last| *last == b'\n') { "" } else { "\n" };
         let file = OpenOptions::new().append(true).create(true).open(path);
-        let line = format!("{} {reason}\n", self.stream);
+        let line = format!("{end}{} {reason}\n", self.stream);
         let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
         written.map_err(failed())?;
         let value = json!({ "stream": self.stream.as_str(), "reason": reason, "told": path });
@@ -131,24 +137,46 @@ impl RevokeArgs {
         let Some(stream) = known.iter().find(|it| it.born.origin == self.stream) else {
             return Ok(None);
         };
-        let signed = stream.anchors.last().map_or(0, |anchor| anchor.size);
-        let origin = self.stream.clone();
-        let mut head = Head { origin, size: 0, root: Hash::empty_root() };
-        let mut walker = Walker::new(registry.clone());
+        let last = match self.before {
+            Some(time) => self.before(source, registry, time)?,
+            None => stream.anchors.last().map(|anchor| (anchor.size, anchor.root)),
+        };
+        let (size, root) = last.unwrap_or((0, Hash::empty_root()));
+        Ok(Some(Head { origin: self.stream.clone(), size, root }))
+    }
+
+    /// The newest head of the stream that the registry bears from before a time, under a head of its own: what a crash left behind
+    /// that was never signed, and the next file begins in its place.
+    fn before(
+        &self,
+        source: &dyn LogSource,
+        registry: &Origin,
+        time: Timestamp,
+    ) -> Result<Option<(u64, Hash)>, EvidenceError> {
+        let (mut signed, mut found) = (Walker::new(registry.clone()), None);
         for first in log_files(source, registry).map_err(unreadable)? {
             let path = layout::wal_file(registry, first);
             let bytes = required_file(source, &path).map_err(unreadable)?;
-            walk_file(&mut walker, (first, &bytes), &mut |_, step| {
-                let is_before = self.before.is_none_or(|time| step.head.ts < time.unix_ns());
-                if let (true, Ok(Entry::Anchor(anchor))) = (is_before, Entry::parse(step.record))
-                    && anchor.origin == head.origin
-                    && (head.size..=signed).contains(&anchor.size)
-                {
-                    (head.size, head.root) = (anchor.size, anchor.root);
+            let (mut walker, mut is_signed, mut newest) = (signed.clone(), false, found);
+            walk_file(&mut walker, (first, &bytes), &mut |before, step| {
+                if std::mem::take(&mut is_signed) {
+                    signed = before.clone();
+                }
+                match Entry::parse(step.record) {
+                    Ok(Entry::Anchor(anchor)) if anchor.origin == self.stream => {
+                        if step.head.ts < time.unix_ns() {
+                            newest = Some((anchor.size, anchor.root));
+                        }
+                    }
+                    Ok(Entry::Head(_)) => (is_signed, found) = (true, newest),
+                    _ => {}
                 }
             });
+            if is_signed {
+                signed = walker;
+            }
         }
-        Ok(Some(head))
+        Ok(found)
     }
 }
 

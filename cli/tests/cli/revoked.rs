@@ -1,7 +1,9 @@
 //! `audit revoke`: a trust file that no longer believes a stream's key, and what that file says of logs, proofs and packages.
 
 use std::fs;
+use std::path::Path;
 
+use aegis_audit_chain::frame::Frames;
 use aegis_domain::Effect;
 
 use crate::ledger::Ledger;
@@ -65,6 +67,42 @@ fn what_the_key_signed_since_it_was_stolen_fails_and_nothing_else() {
     assert!(stdout(&refused).contains("revoked") || stderr(&refused).contains("revoked"));
 }
 
+/// A process that died while its registry took an anchor and the head over that: the head alone is torn.
+#[test]
+fn what_a_crash_left_unsigned_in_the_registry_does_not_hide_the_heads_behind_it() {
+    let home = Home::empty();
+    for life in 0..2 {
+        let mut ledger = Ledger::open(&home);
+        ledger.call("one", Effect::Allow, 150);
+        ledger.close();
+        if life == 0 {
+            tear(&home.path("audit/registry.gw-1/1"));
+        }
+    }
+    home.run(&["audit", "verify"]).success();
+    let file = home.path("revoked.txt").display().to_string();
+    let second = FIRST.replace("gw-1/1", "gw-1/2");
+    let said =
+        json(&home.run(&["audit", "revoke", &second, "--out", &file, "-o", "json"]).success());
+    assert!(said["size"].as_u64() > Some(2), "{said}");
+    home.run(&["audit", "verify", "--trust", &file]).success();
+    let dated = home.path("dated.txt").display().to_string();
+    let at = ["--before", "2100-01-01T00:00:00Z", "--out", &dated];
+    home.run(&[&["audit", "revoke", &second][..], &at].concat()).success();
+    assert_eq!(fs::read_to_string(&dated).unwrap(), fs::read_to_string(&file).unwrap());
+}
+
+fn tear(registry: &Path) {
+    for of_end in ["heads", "resume"] {
+        fs::remove_dir_all(registry.join(of_end)).ok();
+    }
+    let wal = fs::read_dir(registry.join("wal")).unwrap().next().unwrap().unwrap().path();
+    let bytes = fs::read(&wal).unwrap();
+    let (_, frames) = Frames::open(&bytes).unwrap();
+    let last = frames.map_while(Result::ok).last().unwrap().offset;
+    fs::write(&wal, &bytes[..last + 20]).unwrap();
+}
+
 #[test]
 fn a_stream_that_nobody_knows_cannot_be_revoked() {
     let home = log();
@@ -96,6 +134,11 @@ fn a_gateway_is_told_by_a_line_in_its_data_directory() {
     home.run(&["audit", "revoke", &FIRST.replace("gw-1/1", "gw-1/2"), "--end", "again"]).success();
     let told = fs::read_to_string(home.path("revoked.txt")).unwrap();
     assert_eq!(told, format!("{FIRST} {reason}\naegis.localhost/local/gw-1/2 again\n"));
+    // A file that was written by hand may lack the end of its last line.
+    fs::write(home.path("revoked.txt"), "another one").unwrap();
+    home.run(&["audit", "revoke", FIRST, "--end", reason]).success();
+    let told = fs::read_to_string(home.path("revoked.txt")).unwrap();
+    assert_eq!(told, format!("another one\n{FIRST} {reason}\n"));
     home.run(&["audit", "revoke", FIRST, "--end", "two\nlines"]).code(2);
     home.run(&["audit", "revoke", FIRST]).code(2);
     home.run(&["audit", "revoke", FIRST, "--end", reason, "--out", "file"]).code(2);
