@@ -142,14 +142,13 @@ fn key_holds(report: &mut Report, stream: &Stream, stands: &Head) {
     }
 }
 
-/// Whether a stream goes as far as a head that stands, and ends with that root if it ends there.
+/// Whether a stream goes as far as a head that stands, and has that root there as far as its registry shows it.
 fn stood(report: &mut Report, stream: &Stream, stands: &Head) {
     let origin = &stream.born.origin;
-    let (end, root) = target(stream).unwrap_or((0, Hash::empty_root()));
-    let size = stands.size;
+    let (size, end) = (stands.size, target(stream).map_or(0, |(end, _)| end));
     if end < size {
         report.fail(origin, None, Flaw::Stale { found: end, signed: size });
-    } else if end == size && root != stands.root {
+    } else if stream.signed_roots().get(&size).is_some_and(|root| *root != stands.root) {
         report.fail(origin, None, Flaw::Root { size });
     }
 }

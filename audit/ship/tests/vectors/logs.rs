@@ -31,6 +31,12 @@ pub(crate) fn revoking(size: usize) -> Trust {
     trust().revoke(Revoked::new(head)).unwrap()
 }
 
+/// Believes it as far, with another root.
+pub(crate) fn revoking_other() -> Trust {
+    let head = Head { root: Hash::of(b"other"), ..crash().first.head() };
+    trust().revoke(Revoked::new(Head { size: 4, ..head })).unwrap()
+}
+
 fn registry() -> Life {
     let mut registry = Life::new(REGISTRY, 1, None);
     registry.sign();

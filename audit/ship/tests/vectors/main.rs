@@ -90,8 +90,9 @@ fn assert_published_text(name: &str, text: &str) {
     assert!(published == text, "{name} is not what this version writes");
 }
 
-/// The key alone, and with a line that believes the first stream up to its newest head, or not as far.
-const REVOKING: [&str; 3] = ["gw-1.policy", "revoked.policy", "revoked-early.policy"];
+/// The key alone, and with a line that believes the first stream up to its newest head, not as far, or at another root.
+const REVOKING: [&str; 4] =
+    ["gw-1.policy", "revoked.policy", "revoked-early.policy", "revoked-other.policy"];
 
 /// Each vector, how it is read, the trust files it is judged under, and what is done to it.
 type Vector = (String, Way, Vec<&'static str>, Vec<String>);
@@ -159,6 +160,7 @@ fn trusts() -> Vec<(String, String)> {
         ("fleet.policy", fleet),
         ("revoked.policy", logs::revoking(4)),
         ("revoked-early.policy", logs::revoking(2)),
+        ("revoked-other.policy", logs::revoking_other()),
         ("witnessed.policy", logs::witnessed_trust(nested, "both")),
         ("unwitnessed.policy", logs::witnessed_trust("group pair 2 W1 W2", "pair")),
     ]

@@ -201,8 +201,8 @@ class Trust:
     def __init__(self, text):
         self.logs, self.witnesses, self.groups, quorums, grouped = {}, {}, {}, [], set()
         keys, revoked = set(), []
-        for line in text.split("\n"):
-            words = re.split("[ \t]+", line.removesuffix("\r").strip(" \t"))
+        for line in re.split("\r?\n", text):
+            words = re.split("[ \t]+", line.strip(" \t"))
             if words == [""] or words[0].startswith("#"):
                 continue
             kind, rest = words[0], words[1:]
@@ -1626,8 +1626,8 @@ def verify_part(trust, tenant, stream, size, lines, count, gaps):
     stands = stream.stands(trust)
     for least, stood in stands:
         need(signed >= least, f"{origin}: the package goes up to {signed}, and {least} stand")
-        root = of_url64(head["root"]) if head else sha(b"")
-        need(signed > least or root == stood, f"{origin}: the head that stands is another")
+        known = {0: sha(b""), **stream.roots()}
+        need(known.get(least, stood) == stood, f"{origin}: the head that stands is another")
     if stands:
         anchored, believed = int(stream.anchors[-1]["size"]) if stream.anchors else 0, stands[0][0]
         need(anchored <= believed, f"{origin}: its key was revoked behind {believed} records, and signed a head of {anchored}")
@@ -1718,7 +1718,7 @@ def judge_vectors(folder):
             vector = folder / name
             shutil.copytree(vector, copy) if vector.is_dir() else shutil.copyfile(vector, copy)
             change(copy, operation)
-            trust = Trust((folder / policy).read_text())
+            trust = Trust((folder / policy).read_bytes().decode())
             found, said = judged(WAYS[way], trust, copy)
         count += 1
         if found != verdict:
@@ -1741,7 +1741,7 @@ def main(first, *rest):
     if first == "--vectors":
         return judge_vectors(rest[0])
     ways = {"--bucket": verify_bucket, "--proof": verify_file, "--tenant-package": verify_package}
-    trust = Trust(pathlib.Path(first).read_text())
+    trust = Trust(pathlib.Path(first).read_bytes().decode())
     if rest[0] in ways:
         return judged(ways[rest[0]], trust, rest[1])
     return judged(verify_directory, trust, rest[0])
