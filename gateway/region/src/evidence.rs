@@ -3,6 +3,7 @@
 //! Not here: the journal and the shipper themselves (`audit/ship`). Invariant: a store that promises less than was asked for
 //! keeps the gateway down; one that cannot be reached does not.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,14 +47,19 @@ pub fn open(config: &Config) -> anyhow::Result<(JournalConfig, Journal, Recovere
     opened.map(|(journal, recovered)| (log, journal, recovered))
 }
 
-/// Why a stream's key is not to be believed any more, where `aegisctl audit revoke --end` has said so of it.
-pub fn revoked(data_dir: &Path, stream: &Origin) -> Option<String> {
-    let told = std::fs::read_to_string(data_dir.join("revoked.txt")).ok()?;
-    let of = |line: &str| {
-        let (name, reason) = line.split_once(' ')?;
-        (name == stream.as_str()).then(|| reason.to_owned())
+/// Why a stream's key is not to be believed any more, where `aegisctl audit revoke --end` has said so of it. Whoever writes the file by
+/// hand means it no less, so of a line nothing but the name has to be right.
+pub fn revoked(data_dir: &Path, stream: &Origin) -> io::Result<Option<String>> {
+    let told = match std::fs::read(data_dir.join("revoked.txt")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        told => told?,
     };
-    told.lines().find_map(of)
+    let of = |line: &str| {
+        let line = line.trim();
+        let (name, reason) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        (name == stream.as_str()).then(|| reason.trim_start().to_owned())
+    };
+    Ok(String::from_utf8_lossy(&told).lines().find_map(of))
 }
 
 /// Whether what earlier lives left open is settled by their records; until then none of these is deleted.
