@@ -83,7 +83,7 @@ fn reason(text: &str) -> Result<String, String> {
 impl RevokeArgs {
     pub fn run(&self, root: &Path) -> Result<Answer, EvidenceError> {
         match (&self.end, &self.out) {
-            (Some(reason), _) => self.tell(&root.join("revoked.txt"), reason),
+            (Some(reason), _) => self.tell(root, reason),
             (None, Some(out)) => self.revoke(root, out),
             (None, None) => {
                 let message = "name a file with --out, or a reason with --end".to_owned();
@@ -93,7 +93,19 @@ impl RevokeArgs {
     }
 
     /// Leaves word for the gateway, which looks for it every second.
-    fn tell(&self, path: &Path, reason: &str) -> Result<Answer, EvidenceError> {
+    fn tell(&self, root: &Path, reason: &str) -> Result<Answer, EvidenceError> {
+        // A name that is no stream of that gateway would never be heeded, and nobody would know.
+        let birth = root.join("audit").join(layout::genesis_note(&self.stream));
+        let birth = std::fs::read_to_string(birth).unwrap_or_default();
+        if !birth.lines().any(|line| line == self.stream.as_str()) {
+            let message = format!(
+                "no gateway with {} as its data directory writes {}; `audit verify` names its streams",
+                root.display(),
+                self.stream
+            );
+            return Err(EvidenceError::Unknown { message });
+        }
+        let path = &root.join("revoked.txt");
         let failed = || EvidenceError::file("the word to the gateway", path);
         let known = match std::fs::read(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
@@ -184,7 +196,12 @@ fn write((trust, head): (Trust, Head), out: &Path) -> Result<Answer, EvidenceErr
     let revoked = Revoked::new(head);
     let line = revoked.to_string();
     let Head { origin, size, root } = revoked.head().clone();
-    let again = || EvidenceError::Usage { message: format!("{origin} is revoked already") };
+    let again = || {
+        let message = format!(
+            "{origin} is revoked already; to believe it no further than another head, take its line out of a copy of the trust file first"
+        );
+        EvidenceError::Usage { message }
+    };
     let trust = trust.revoke(revoked).ok_or_else(again)?;
     write_new(out, trust.to_string().as_bytes())?;
     let value = json!({

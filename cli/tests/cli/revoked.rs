@@ -35,7 +35,7 @@ fn a_key_that_is_revoked_at_its_newest_head_takes_nothing_away() {
     // Once is enough, and no file is written over.
     let again = home.path("again.txt").display().to_string();
     let twice = home.run(&["audit", "revoke", FIRST, "--trust", &file, "--out", &again]).code(2);
-    assert!(stderr(&twice).contains("is revoked already"), "{}", stderr(&twice));
+    assert!(stderr(&twice).contains("is revoked already; "), "{}", stderr(&twice));
     home.run(&run).code(4);
 }
 
@@ -134,6 +134,10 @@ fn a_gateway_is_told_by_a_line_in_its_data_directory() {
     home.run(&["audit", "revoke", &FIRST.replace("gw-1/1", "gw-1/2"), "--end", "again"]).success();
     let told = fs::read_to_string(home.path("revoked.txt")).unwrap();
     assert_eq!(told, format!("{FIRST} {reason}\naegis.localhost/local/gw-1/2 again\n"));
+    for (of, other) in [("gw-1/1", "gw-1/11"), ("/local/", "/lokal/")] {
+        let unknown = home.run(&["audit", "revoke", &FIRST.replace(of, other), "--end", reason]);
+        assert!(stderr(&unknown.code(3)).contains("as its data directory"));
+    }
     // A file that was written by hand may lack the end of its last line.
     fs::write(home.path("revoked.txt"), "another one").unwrap();
     home.run(&["audit", "revoke", FIRST, "--end", reason]).success();
