@@ -174,11 +174,10 @@ impl RevokeArgs {
                 if std::mem::take(&mut is_signed) {
                     signed = before.clone();
                 }
+                let is_before = step.head.ts < time.unix_ns();
                 match Entry::parse(step.record) {
-                    Ok(Entry::Anchor(anchor)) if anchor.origin == self.stream => {
-                        if step.head.ts < time.unix_ns() {
-                            newest = Some((anchor.size, anchor.root));
-                        }
+                    Ok(Entry::Anchor(anchor)) if is_before && anchor.origin == self.stream => {
+                        newest = Some((anchor.size, anchor.root));
                     }
                     Ok(Entry::Head(_)) => (is_signed, found) = (true, newest),
                     _ => {}
