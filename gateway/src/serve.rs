@@ -105,12 +105,21 @@ async fn reload_on_hangup(gateway: Arc<Gateway>, mut hangup: Signal) {
 /// Ends this life once its operator says that somebody else may have the key of its audit stream; the next one has another.
 async fn end_if_revoked(gateway: Arc<Gateway>) {
     let journal = &gateway.corridor.journal;
+    let mut is_told = false;
     loop {
         tokio::time::sleep(REVOKED_EVERY).await;
-        let reason = evidence::revoked(&gateway.corridor.config.data_dir, journal.origin());
-        if let Some(reason) = reason {
-            tracing::error!(stream = %journal.origin(), reason, "the audit stream's key was revoked");
-            return journal.revoke(&reason);
+        match evidence::revoked(&gateway.corridor.config.data_dir, journal.origin()) {
+            Ok(Some(reason)) => {
+                tracing::error!(stream = %journal.origin(), reason, "the audit stream's key was revoked");
+                return journal.revoke(&reason);
+            }
+            Ok(None) => is_told = false,
+            // Whoever wrote it may be another user, and believes that the stream ends.
+            Err(error) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::error!(%error, "revoked.txt is there and cannot be read, so no revocation is heeded");
+                }
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use aegis_audit_chain::{Hash, Head, Origin, layout, tree};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::{Proof, ProofError, Proven, firsts, lines_of, read};
+use crate::{Proof, ProofError, Proven, Within, firsts, lines_of, read};
 
 /// How a proof's `extra` begins where it holds the registry's word in place of a birth note.
 const TITLE: &str = "aegis.dev/audit/stream-end@v1\n";
@@ -92,7 +92,7 @@ pub(crate) fn told(entry: &Entry) -> Option<Head> {
 pub(crate) fn in_files(
     source: &dyn LogSource,
     (registry, region): (&Origin, &Verifier),
-    (origin, seq): (&Origin, u64),
+    within: &Within<'_>,
 ) -> Result<Option<Ended>, ProofError> {
     let (mut signed, mut leaves) = (Walker::new(registry.clone()), Vec::new());
     for first in firsts(source, registry)? {
@@ -113,7 +113,7 @@ pub(crate) fn in_files(
                     }
                 }
                 Ok(entry) => {
-                    let covers = |head: &Head| head.origin == *origin && head.size > seq;
+                    let covers = |head: &Head| within.is_covered_by(head);
                     if end.is_none() && told(&entry).as_ref().is_some_and(covers) {
                         end = Some((step.head.seq, step.record.to_vec()));
                     }

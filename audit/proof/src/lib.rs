@@ -50,7 +50,7 @@ pub enum ProofError {
     #[error("no trusted registry tells there how far the stream was when it ended")]
     End,
     #[error(
-        "the stream's key was revoked behind {size} records, and the head that covers this one is not believed"
+        "the stream's key was revoked: only proofs under its head of {size} records are believed, as `aegisctl audit prove --trust` makes them with this trust file"
     )]
     Revoked { size: u64 },
     #[error("a value is disclosed whose digest is not in the record")]
@@ -165,13 +165,35 @@ impl Proof {
     }
 }
 
-/// Refuses a head of a stream whose key was revoked before.
+/// Refuses any head but the one that stands, of a stream whose key was revoked.
 pub(crate) fn believed(trust: &Trust, head: &Head) -> Result<(), ProofError> {
     match trust.revoked(&head.origin) {
-        Some(revoked) if !revoked.believes(head.size, head.root) => {
+        Some(revoked) if !revoked.believes(head) => {
             Err(ProofError::Revoked { size: revoked.head().size })
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// A record for which a head is looked for that proves it.
+#[derive(Clone, Copy)]
+pub(crate) struct Within<'w> {
+    pub(crate) trust: &'w Trust,
+    pub(crate) origin: &'w Origin,
+    pub(crate) seq: u64,
+}
+
+impl Within<'_> {
+    pub(crate) fn is_covered_by(&self, head: &Head) -> bool {
+        head.origin == *self.origin && head.size > self.seq && believed(self.trust, head).is_ok()
+    }
+
+    /// Why there is none.
+    pub(crate) fn uncovered(&self) -> ProofError {
+        match self.trust.revoked(self.origin) {
+            Some(revoked) => ProofError::Revoked { size: revoked.head().size },
+            None => ProofError::Uncovered { origin: self.origin.clone(), seq: self.seq },
+        }
     }
 }
 
@@ -184,7 +206,7 @@ pub fn prove(
     let mut proofs = Vec::new();
     for (origin, region) in trust.registries() {
         for stream in streams(source, (origin, region))? {
-            proofs.extend(stream_proofs(source, &stream, (origin, region), wanted)?);
+            proofs.extend(stream_proofs(source, &stream, (trust, origin, region), wanted)?);
         }
     }
     Ok(proofs)
@@ -197,7 +219,7 @@ pub fn prove_at(
     (origin, seq): (&Origin, u64),
 ) -> Result<Option<Proof>, ProofError> {
     for (registry, region) in trust.registries().filter(|(it, _)| it.vouches_for(origin)) {
-        let narrow = Narrow::of(source, registry);
+        let narrow = Narrow::of(source, (trust, registry));
         if let Some(narrow) = narrow {
             if let Some(proof) = narrow.at(origin, seq)? {
                 return Ok(Some(proof));
@@ -210,7 +232,7 @@ pub fn prove_at(
         let mut all = streams(source, (registry, region))?.into_iter();
         let Some(stream) = all.find(|stream| stream.born.origin == *origin) else { continue };
         let is_it = &mut |_: &Origin, record: &Record| record.head.seq == seq;
-        return Ok(stream_proofs(source, &stream, (registry, region), is_it)?.pop());
+        return Ok(stream_proofs(source, &stream, (trust, registry, region), is_it)?.pop());
     }
     Ok(None)
 }
@@ -230,8 +252,8 @@ pub fn prove_call(
     trust: &Trust,
     (id, search): (DecisionId, Search),
 ) -> Result<Vec<Proof>, ProofError> {
-    let narrows: Vec<Narrow<'_>> =
-        trust.registries().filter_map(|(registry, _)| Narrow::of(source, registry)).collect();
+    let narrow = |(registry, _)| Narrow::of(source, (trust, registry));
+    let narrows: Vec<Narrow<'_>> = trust.registries().filter_map(narrow).collect();
     for reach in REACHES {
         for narrow in &narrows {
             let proofs = narrow.call(id, reach)?;
@@ -294,7 +316,7 @@ fn lines_of(path: &[Hash]) -> String {
 fn stream_proofs(
     source: &dyn LogSource,
     stream: &Stream,
-    (registry, region): (&Origin, &Verifier),
+    (trust, registry, region): (&Trust, &Origin, &Verifier),
     wanted: &mut dyn FnMut(&Origin, &Record) -> bool,
 ) -> Result<Vec<Proof>, ProofError> {
     let origin = &stream.born.origin;
@@ -314,14 +336,14 @@ fn stream_proofs(
     }
     let mut proofs = Vec::new();
     for (seq, record) in found {
-        let uncovered = || ProofError::Uncovered { origin: origin.clone(), seq };
-        let anchor = stream.anchors.iter().find(|anchor| anchor.size > seq).cloned();
-        let cover = match anchor {
-            Some(anchor) => Cover::Anchor(anchor),
-            None => ended::in_files(source, (registry, region), (origin, seq))?
-                .map(|ended| Cover::Ended(Box::new(ended)))
-                .ok_or_else(uncovered)?,
+        let within = Within { trust, origin, seq };
+        let mut anchors = stream.anchors.iter().cloned().map(Cover::Anchor);
+        let cover = match anchors.find(|cover| within.is_covered_by(&cover.head())) {
+            Some(anchor) => Some(anchor),
+            None => ended::in_files(source, (registry, region), &within)?
+                .map(|ended| Cover::Ended(Box::new(ended))),
         };
+        let cover = cover.ok_or_else(|| within.uncovered())?;
         let size = cover.head().size;
         let of = |seq: u64| {
             let nth = usize::try_from(seq.checked_sub(begins)?).ok()?;

@@ -11,10 +11,11 @@ use std::time::Duration;
 use aegis_audit_chain::record::{Entry, HeadEntry, Mode, OutcomeDue, Record};
 use aegis_audit_chain::source::{LogSource, Piece, Pieces, SourceError};
 use aegis_audit_chain::{Origin, layout};
+use aegis_audit_trust::Trust;
 use aegis_domain::DecisionId;
 
 use crate::ended::{Cover, Ended, told};
-use crate::{Proof, ProofError, assemble};
+use crate::{Proof, ProofError, Within, assemble};
 
 /// How long after a call came in its decision is looked for: most are made at once, some wait for a body.
 pub(crate) const REACHES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(300)];
@@ -49,21 +50,23 @@ struct Covering {
 }
 
 impl Covering {
-    fn record(&mut self, (origin, seq): (&Origin, u64), (at, bytes): (u64, &[u8])) {
+    fn record(&mut self, within: &Within<'_>, (at, bytes): (u64, &[u8])) {
         let Ok(Record { entry, .. }) = Record::parse(bytes) else { return };
-        let ends = told(&entry).is_some_and(|head| head.origin == *origin && head.size > seq);
+        let ends = told(&entry).is_some_and(|head| within.is_covered_by(&head));
         if ends && self.end.is_none() {
             self.end = Some((at, bytes.to_vec()));
         }
         match entry {
-            Entry::Anchor(anchor) if anchor.origin == *origin && anchor.size > seq => {
-                self.cover.get_or_insert(Cover::Anchor(anchor));
+            Entry::Anchor(anchor) => {
+                let cover = Some(Cover::Anchor(anchor));
+                let cover = cover.filter(|cover| within.is_covered_by(&cover.head()));
+                self.cover = self.cover.take().or(cover);
             }
             Entry::Head(head) if self.end.is_some() => {
                 self.over.get_or_insert(head);
                 self.is_over = true;
             }
-            Entry::Closed(closed) if closed.origin == *origin => self.is_over |= !ends,
+            Entry::Closed(closed) if closed.origin == *within.origin => self.is_over |= !ends,
             _ => {}
         }
     }
@@ -79,6 +82,7 @@ fn span(id: DecisionId, reach: Duration) -> (u64, u64) {
 pub(crate) struct Narrow<'s> {
     source: &'s dyn LogSource,
     pieces: &'s dyn Pieces,
+    trust: &'s Trust,
     registry: &'s Origin,
     /// When pieces of logs begin and end, as far as it was asked.
     times: RefCell<BTreeMap<(Origin, Piece), (u64, u64)>>,
@@ -93,9 +97,12 @@ struct Found {
 }
 
 impl<'s> Narrow<'s> {
-    pub(crate) fn of(source: &'s dyn LogSource, registry: &'s Origin) -> Option<Self> {
+    pub(crate) fn of(
+        source: &'s dyn LogSource,
+        (trust, registry): (&'s Trust, &'s Origin),
+    ) -> Option<Self> {
         let times = RefCell::default();
-        source.pieces().map(|pieces| Self { source, pieces, registry, times })
+        source.pieces().map(|pieces| Self { source, pieces, trust, registry, times })
     }
 
     /// The proof of one record, under the first head that covers it.
@@ -139,13 +146,14 @@ impl<'s> Narrow<'s> {
     /// With the first head that covers the record; that of an earlier record may be it.
     fn prove(&self, found: Found, known: &mut Option<Cover>) -> Result<Option<Proof>, ProofError> {
         let Found { origin, seq, bytes, record } = found;
-        let earlier = known.take().filter(|cover| {
-            let head = cover.head();
-            head.origin == origin && head.size > seq
-        });
+        let within = Within { trust: self.trust, origin: &origin, seq };
+        if self.trust.revoked(&origin).is_some_and(|revoked| revoked.head().size <= seq) {
+            return Err(within.uncovered());
+        }
+        let earlier = known.take().filter(|cover| within.is_covered_by(&cover.head()));
         let cover = match earlier {
             Some(cover) => Some(cover),
-            None => self.covering((&origin, seq), record.head.ts)?,
+            None => self.covering(&within, record.head.ts)?,
         };
         let Some(cover) = cover else { return Ok(None) };
         *known = Some(cover.clone());
@@ -154,16 +162,12 @@ impl<'s> Narrow<'s> {
     }
 
     /// The first head of a stream that covers a record of that time; the end that its registry tells of where there is none.
-    fn covering(
-        &self,
-        (origin, seq): (&Origin, u64),
-        ts: u64,
-    ) -> Result<Option<Cover>, SourceError> {
+    fn covering(&self, within: &Within<'_>, ts: u64) -> Result<Option<Cover>, SourceError> {
         let (pieces, from) = self.since(ts)?;
         let mut found = Covering::default();
         for piece in pieces.into_iter().skip(from) {
             self.pieces.records(self.registry, piece, 0..u64::MAX, &mut |at, bytes| {
-                found.record((origin, seq), (at, bytes));
+                found.record(within, (at, bytes));
             })?;
             if found.cover.is_some() || found.is_over {
                 break;

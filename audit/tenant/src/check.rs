@@ -64,12 +64,16 @@ fn region_part(
             Some(found) => stream_part(report, (stream, found)),
             None => report.fail(origin, None, Flaw::LeftOut),
         }
-        if let Some(stands) = stands(stream, trust) {
-            key_holds(report, stream, &stands);
+        let stands = stands(stream, trust);
+        for head in &stands {
+            stood(report, stream, head);
+        }
+        if let Some(head) = stands.first() {
+            key_holds(report, stream, head);
         }
     }
-    let stood = trust.all_revoked().map(Revoked::head).filter(|head| head.size > 0);
-    for Head { origin, .. } in stood.filter(|head| part.origin.vouches_for(&head.origin)) {
+    let some = trust.all_revoked().map(Revoked::head).filter(|head| head.size > 0);
+    for Head { origin, .. } in some.filter(|head| part.origin.vouches_for(&head.origin)) {
         if registry.stream(origin).is_none() {
             report.fail(origin, None, Flaw::LeftOut);
         }
@@ -126,19 +130,25 @@ fn stream_part(report: &mut Report, (stream, part): (&Stream, &StreamPart)) {
     }
 }
 
-/// Of a stream whose key was revoked: whether it ends at the head that stands.
+/// Of a stream whose key was revoked: whether it goes no further than what stands.
 fn key_holds(report: &mut Report, stream: &Stream, stands: &Head) {
     let origin = &stream.born.origin;
     let signed = stream.anchors.last().map_or(0, |anchor| anchor.size);
-    let (end, root) = target(stream).unwrap_or((0, Hash::empty_root()));
-    let size = stands.size;
+    let (size, end) = (stands.size, target(stream).map_or(0, |(end, _)| end));
     if signed > size {
         report.fail(origin, Some(size), Flaw::Revoked { stands: size, signed });
     } else if end > size {
         report.gaps.push(Gap::Revoked(origin.clone()));
-    } else if end < size {
+    }
+}
+
+/// Whether a stream goes as far as a head that stands, and has that root there as far as its registry shows it.
+fn stood(report: &mut Report, stream: &Stream, stands: &Head) {
+    let origin = &stream.born.origin;
+    let (size, end) = (stands.size, target(stream).map_or(0, |(end, _)| end));
+    if end < size {
         report.fail(origin, None, Flaw::Stale { found: end, signed: size });
-    } else if root != stands.root {
+    } else if stream.signed_roots().get(&size).is_some_and(|root| *root != stands.root) {
         report.fail(origin, None, Flaw::Root { size });
     }
 }

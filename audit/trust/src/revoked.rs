@@ -38,9 +38,10 @@ impl Revoked {
         &self.0
     }
 
-    /// Whether a head of this stream is one that is believed, as far as two heads alone show it.
-    pub fn believes(&self, size: u64, root: Hash) -> bool {
-        size < self.0.size || (size, root) == (self.0.size, self.0.root)
+    /// Whether a head of this stream is believed where the records are not at hand: that one alone. Whoever has the key signs a
+    /// smaller one over other records just as well.
+    pub fn believes(&self, head: &Head) -> bool {
+        *head == self.0
     }
 }
 

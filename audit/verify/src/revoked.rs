@@ -12,24 +12,24 @@ use aegis_audit_trust::{Revoked, Trust};
 use crate::Run;
 use crate::report::{Flaw, Place};
 
-/// The head up to which a stream is believed, by its registry or by whoever verifies, whichever is less; `None` where nobody revoked
-/// its key.
-pub fn stands(stream: &Stream, trust: &Trust) -> Option<Head> {
+/// The heads up to which a stream is believed, by its registry and by whoever verifies; none where nobody revoked its key. It is
+/// believed up to the first. The records must lead to each: whoever has the region's key may revoke at another head.
+pub fn stands(stream: &Stream, trust: &Trust) -> Vec<Head> {
     let origin = &stream.born.origin;
     let own = stream.revoked.as_ref();
     let own = own.map(|it| Head { origin: origin.clone(), size: it.size, root: it.root });
     let given = trust.revoked(origin).map(Revoked::head).cloned();
-    own.into_iter().chain(given).min_by_key(|head| head.size)
+    let mut heads: Vec<Head> = own.into_iter().chain(given).collect();
+    heads.sort_by_key(|head| head.size);
+    heads.dedup();
+    heads
 }
 
 /// Has a head compared that stands, besides those that the registry holds.
-pub(crate) fn expect(
-    head: &Head,
-    (expected, agreed): (&mut BTreeMap<u64, Hash>, u64),
-) -> Option<(Place, Flaw)> {
+pub(crate) fn expect(head: &Head, expected: &mut BTreeMap<u64, Hash>) -> Option<(Place, Flaw)> {
     let known = if head.size == 0 { None } else { expected.insert(head.size, head.root) };
     let size = head.size;
-    let place = Place { seq: Some(size), ..Place::of(&head.origin) };
+    let (place, agreed) = (Place { seq: Some(size), ..Place::of(&head.origin) }, 0);
     known.filter(|known| *known != head.root).map(|_| (place, Flaw::Root { size, agreed }))
 }
 

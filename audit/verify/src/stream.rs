@@ -79,18 +79,16 @@ impl<'s> StreamCheck<'s> {
     pub(crate) fn run(mut self, run: &mut Run<'_>, ahead: Ahead<'_>) {
         run.beside(self.origin());
         self.anchor_signature(run);
-        self.stands = revoked::stands(self.stream, run.trust);
-        if let Some(stands) = &self.stands {
-            self.findings.extend(revoked::expect(stands, (&mut self.expected, self.agreed)));
+        for head in revoked::stands(self.stream, run.trust) {
+            let other = revoked::expect(&head, &mut self.expected);
+            other.into_iter().for_each(|(place, flaw)| run.report.fail(place, flaw));
+            self.stands.get_or_insert(head);
         }
         let dir = layout::wal_dir(self.origin());
         let Some(firsts) = run.files(&dir, self.origin(), layout::parse_wal_name) else { return };
         // After that, because a file is deleted after its note was written.
         self.pruned(run);
-        let Some(firsts) = self.present(run, firsts) else {
-            self.findings.into_iter().for_each(|(place, flaw)| run.report.fail(place, flaw));
-            return;
-        };
+        let Some(firsts) = self.present(run, firsts) else { return };
         self.signed_heads(run);
         self.expected = self.expected.split_off(&self.begins);
         let mut schema = run.pairs.begin(self.origin(), self.begins);

@@ -5,7 +5,7 @@
 //! before the key was stolen stands; neither the log nor the trust file that was read is changed.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use aegis_audit_chain::link::Walker;
@@ -84,7 +84,7 @@ fn reason(text: &str) -> Result<String, String> {
 impl RevokeArgs {
     pub fn run(&self, root: &Path) -> Result<Answer, EvidenceError> {
         match (&self.end, &self.out) {
-            (Some(reason), _) => self.tell(&root.join("revoked.txt"), reason),
+            (Some(reason), _) => self.tell(root, reason),
             (None, Some(out)) => self.revoke(root, out),
             (None, None) => {
                 let message = "name a file with --out, or a reason with --end".to_owned();
@@ -94,10 +94,28 @@ impl RevokeArgs {
     }
 
     /// Leaves word for the gateway, which looks for it every second.
-    fn tell(&self, path: &Path, reason: &str) -> Result<Answer, EvidenceError> {
+    fn tell(&self, root: &Path, reason: &str) -> Result<Answer, EvidenceError> {
+        // A name that is no stream of that gateway would never be heeded, and nobody would know.
+        let birth = root.join("audit").join(layout::genesis_note(&self.stream));
+        let birth = std::fs::read_to_string(birth).unwrap_or_default();
+        if !birth.lines().any(|line| line == self.stream.as_str()) {
+            let message = format!(
+                "no gateway with {} as its data directory writes {}; `audit verify` names its streams",
+                root.display(),
+                self.stream
+            );
+            return Err(EvidenceError::Unknown { message });
+        }
+        let path = &root.join("revoked.txt");
         let failed = || EvidenceError::file("the word to the gateway", path);
+        let known = match std::fs::read(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            known => known.map_err(failed())?,
+        };
+        // Somebody may have written it by hand, without an end of the last line.
+        let end = if known.last().is_none_or(|last| *last == b'\n') { "" } else { "\n" };
         let file = OpenOptions::new().append(true).create(true).open(path);
-        let line = format!("{} {reason}\n", self.stream);
+        let line = format!("{end}{} {reason}\n", self.stream);
         let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
         written.map_err(failed())?;
         let value = json!({ "stream": self.stream.as_str(), "reason": reason, "told": path });
@@ -132,24 +150,45 @@ impl RevokeArgs {
         let Some(stream) = known.iter().find(|it| it.born.origin == self.stream) else {
             return Ok(None);
         };
-        let signed = stream.anchors.last().map_or(0, |anchor| anchor.size);
-        let origin = self.stream.clone();
-        let mut head = Head { origin, size: 0, root: Hash::empty_root() };
-        let mut walker = Walker::new(registry.clone());
+        let last = match self.before {
+            Some(time) => self.before(source, registry, time)?,
+            None => stream.anchors.last().map(|anchor| (anchor.size, anchor.root)),
+        };
+        let (size, root) = last.unwrap_or((0, Hash::empty_root()));
+        Ok(Some(Head { origin: self.stream.clone(), size, root }))
+    }
+
+    /// The newest head of the stream that the registry bears from before a time, under a head of its own: what a crash left behind
+    /// that was never signed, and the next file begins in its place.
+    fn before(
+        &self,
+        source: &dyn LogSource,
+        registry: &Origin,
+        time: Timestamp,
+    ) -> Result<Option<(u64, Hash)>, EvidenceError> {
+        let (mut signed, mut found) = (Walker::new(registry.clone()), None);
         for first in log_files(source, registry).map_err(unreadable)? {
             let path = layout::wal_file(registry, first);
             let bytes = required_file(source, &path).map_err(unreadable)?;
-            walk_file(&mut walker, (first, &bytes), &mut |_, step| {
-                let is_before = self.before.is_none_or(|time| step.head.ts < time.unix_ns());
-                if let (true, Ok(Entry::Anchor(anchor))) = (is_before, Entry::parse(step.record))
-                    && anchor.origin == head.origin
-                    && (head.size..=signed).contains(&anchor.size)
-                {
-                    (head.size, head.root) = (anchor.size, anchor.root);
+            let (mut walker, mut is_signed, mut newest) = (signed.clone(), false, found);
+            walk_file(&mut walker, (first, &bytes), &mut |before, step| {
+                if std::mem::take(&mut is_signed) {
+                    signed = before.clone();
+                }
+                let is_before = step.head.ts < time.unix_ns();
+                match Entry::parse(step.record) {
+                    Ok(Entry::Anchor(anchor)) if is_before && anchor.origin == self.stream => {
+                        newest = Some((anchor.size, anchor.root));
+                    }
+                    Ok(Entry::Head(_)) => (is_signed, found) = (true, newest),
+                    _ => {}
                 }
             });
+            if is_signed {
+                signed = walker;
+            }
         }
-        Ok(Some(head))
+        Ok(found)
     }
 }
 
@@ -157,7 +196,12 @@ fn write((trust, head): (Trust, Head), out: &Path) -> Result<Answer, EvidenceErr
     let revoked = Revoked::new(head);
     let line = revoked.to_string();
     let Head { origin, size, root } = revoked.head().clone();
-    let again = || EvidenceError::Usage { message: format!("{origin} is revoked already") };
+    let again = || {
+        let message = format!(
+            "{origin} is revoked already; to believe it no further than another head, take its line out of a copy of the trust file first"
+        );
+        EvidenceError::Usage { message }
+    };
     let trust = trust.revoke(revoked).ok_or_else(again)?;
     write_new(out, trust.to_string().as_bytes())?;
     let value = json!({

@@ -1,7 +1,9 @@
 //! `audit revoke`: a trust file that no longer believes a stream's key, and what that file says of logs, proofs and packages.
 
 use std::fs;
+use std::path::Path;
 
+use aegis_audit_chain::frame::Frames;
 use aegis_domain::Effect;
 
 use crate::ledger::Ledger;
@@ -33,7 +35,7 @@ fn a_key_that_is_revoked_at_its_newest_head_takes_nothing_away() {
     // Once is enough, and no file is written over.
     let again = home.path("again.txt").display().to_string();
     let twice = home.run(&["audit", "revoke", FIRST, "--trust", &file, "--out", &again]).code(2);
-    assert!(stderr(&twice).contains("is revoked already"), "{}", stderr(&twice));
+    assert!(stderr(&twice).contains("is revoked already; "), "{}", stderr(&twice));
     home.run(&run).code(4);
 }
 
@@ -63,6 +65,42 @@ fn what_the_key_signed_since_it_was_stolen_fails_and_nothing_else() {
     home.run(&["audit", "check", &proof]).success();
     let refused = home.run(&["audit", "check", &proof, "--trust", &file]).code(1);
     assert!(stdout(&refused).contains("revoked") || stderr(&refused).contains("revoked"));
+}
+
+/// A process that died while its registry took an anchor and the head over that: the head alone is torn.
+#[test]
+fn what_a_crash_left_unsigned_in_the_registry_does_not_hide_the_heads_behind_it() {
+    let home = Home::empty();
+    for life in 0..2 {
+        let mut ledger = Ledger::open(&home);
+        ledger.call("one", Effect::Allow, 150);
+        ledger.close();
+        if life == 0 {
+            tear(&home.path("audit/registry.gw-1/1"));
+        }
+    }
+    home.run(&["audit", "verify"]).success();
+    let file = home.path("revoked.txt").display().to_string();
+    let second = FIRST.replace("gw-1/1", "gw-1/2");
+    let said =
+        json(&home.run(&["audit", "revoke", &second, "--out", &file, "-o", "json"]).success());
+    assert!(said["size"].as_u64() > Some(2), "{said}");
+    home.run(&["audit", "verify", "--trust", &file]).success();
+    let dated = home.path("dated.txt").display().to_string();
+    let at = ["--before", "2100-01-01T00:00:00Z", "--out", &dated];
+    home.run(&[&["audit", "revoke", &second][..], &at].concat()).success();
+    assert_eq!(fs::read_to_string(&dated).unwrap(), fs::read_to_string(&file).unwrap());
+}
+
+fn tear(registry: &Path) {
+    for of_end in ["heads", "resume"] {
+        fs::remove_dir_all(registry.join(of_end)).ok();
+    }
+    let wal = fs::read_dir(registry.join("wal")).unwrap().next().unwrap().unwrap().path();
+    let bytes = fs::read(&wal).unwrap();
+    let (_, frames) = Frames::open(&bytes).unwrap();
+    let last = frames.map_while(Result::ok).last().unwrap().offset;
+    fs::write(&wal, &bytes[..last + 20]).unwrap();
 }
 
 #[test]
@@ -96,6 +134,15 @@ fn a_gateway_is_told_by_a_line_in_its_data_directory() {
     home.run(&["audit", "revoke", &FIRST.replace("gw-1/1", "gw-1/2"), "--end", "again"]).success();
     let told = fs::read_to_string(home.path("revoked.txt")).unwrap();
     assert_eq!(told, format!("{FIRST} {reason}\naegis.localhost/local/gw-1/2 again\n"));
+    for (of, other) in [("gw-1/1", "gw-1/11"), ("/local/", "/lokal/")] {
+        let unknown = home.run(&["audit", "revoke", &FIRST.replace(of, other), "--end", reason]);
+        assert!(stderr(&unknown.code(3)).contains("as its data directory"));
+    }
+    // A file that was written by hand may lack the end of its last line.
+    fs::write(home.path("revoked.txt"), "another one").unwrap();
+    home.run(&["audit", "revoke", FIRST, "--end", reason]).success();
+    let told = fs::read_to_string(home.path("revoked.txt")).unwrap();
+    assert_eq!(told, format!("another one\n{FIRST} {reason}\n"));
     home.run(&["audit", "revoke", FIRST, "--end", "two\nlines"]).code(2);
     home.run(&["audit", "revoke", FIRST]).code(2);
     home.run(&["audit", "revoke", FIRST, "--end", reason, "--out", "file"]).code(2);

@@ -3,6 +3,7 @@
 //! Not here: the journal and the shipper themselves (`audit/ship`). Invariant: a store that promises less than was asked for
 //! keeps the gateway down; one that cannot be reached does not.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,7 +37,7 @@ pub fn open(config: &Config) -> anyhow::Result<(JournalConfig, Journal, Recovere
         clock: Arc::new(clock::now),
         disk: Arc::new(RealDisk),
         file_bytes: FILE_BYTES,
-        revoked: revocations(&config.data_dir),
+        revoked: revocations(&config.data_dir).context("revoked.txt cannot be read")?,
     };
     let registry = log.registry()?;
     let trust =
@@ -48,19 +49,24 @@ pub fn open(config: &Config) -> anyhow::Result<(JournalConfig, Journal, Recovere
 }
 
 /// Why a stream's key is not to be believed any more, where `aegisctl audit revoke --end` has said so of it.
-pub fn revoked(data_dir: &Path, stream: &Origin) -> Option<String> {
-    let told = revocations(data_dir).into_iter();
-    told.filter(|(origin, _)| origin == stream).map(|(_, reason)| reason).next()
+pub fn revoked(data_dir: &Path, stream: &Origin) -> io::Result<Option<String>> {
+    let told = revocations(data_dir)?.into_iter();
+    Ok(told.filter(|(origin, _)| origin == stream).map(|(_, reason)| reason).next())
 }
 
-/// All that was said so, the oldest first.
-fn revocations(data_dir: &Path) -> Vec<(Origin, String)> {
-    let told = std::fs::read_to_string(data_dir.join("revoked.txt")).unwrap_or_default();
-    let of = |line: &str| {
-        let (name, reason) = line.split_once(' ')?;
-        Some((Origin::parse(name).ok()?, reason.to_owned()))
+/// All that was said so, the oldest first. Whoever writes the file by hand means it no less, so of a line nothing but the name has to
+/// be right.
+fn revocations(data_dir: &Path) -> io::Result<Vec<(Origin, String)>> {
+    let told = match std::fs::read(data_dir.join("revoked.txt")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        told => told?,
     };
-    told.lines().filter_map(of).collect()
+    let of = |line: &str| {
+        let line = line.trim();
+        let (name, reason) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        Some((Origin::parse(name).ok()?, reason.trim_start().to_owned()))
+    };
+    Ok(String::from_utf8_lossy(&told).lines().filter_map(of).collect())
 }
 
 /// Whether what earlier lives left open is settled by their records; until then none of these is deleted.

@@ -17,12 +17,15 @@ async fn it_ends_says_so_on_record_and_begins_another_life_under_another_key() {
     let report = house.verify();
     let stream = report.streams[0].origin.clone();
     let told = house.data().join("revoked.txt");
-    let other = format!("{stream}0 not this one\n");
+    let other =
+        [&b"another editor's: \xe9\n"[..], format!("{stream}0 not this one\n").as_bytes()].concat();
     fs::write(&told, &other).unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
     house.agent("bot").get("/open/x").send().await.is_ok();
 
-    fs::write(&told, format!("{other}{stream} a copy of its memory was sold\n")).unwrap();
+    // By hand, and not as `aegisctl` writes it.
+    let line = format!("{stream}\t a copy of its memory was sold\r\n");
+    fs::write(&told, [&other, line.as_bytes()].concat()).unwrap();
     let status = house.ended().await;
     assert_eq!(status.code(), Some(1), "{}", house.stderr());
     assert!(house.stderr().contains("the stream's key was revoked"), "{}", house.stderr());

@@ -24,6 +24,7 @@ mod on_its_way;
 mod prune;
 mod python;
 mod retention;
+mod revoked;
 mod rounds;
 mod s3;
 mod spooled;

@@ -5,6 +5,7 @@ use aegis_audit_chain::frame::push_frame;
 use aegis_audit_chain::note::{SecretKey, Signer};
 use aegis_audit_chain::record::*;
 use aegis_audit_chain::{Hash, Head, layout};
+use aegis_audit_proof::Proof;
 use aegis_audit_trust::{Revoked, Trust};
 use aegis_domain::Timestamp;
 
@@ -28,6 +29,12 @@ pub(crate) fn revoking(size: usize) -> Trust {
     let (origin, root) = (first.origin, aegis_audit_chain::tree::root(&leaves));
     let head = Head { origin, size: size as u64, root };
     trust().revoke(Revoked::new(head)).unwrap()
+}
+
+/// Believes it as far, with another root.
+pub(crate) fn revoking_other() -> Trust {
+    let head = Head { root: Hash::of(b"other"), ..crash().first.head() };
+    trust().revoke(Revoked::new(Head { size: 4, ..head })).unwrap()
 }
 
 fn registry() -> Life {
@@ -314,8 +321,45 @@ fn revoked_and(then: fn(&mut Life, &mut Life)) -> Files {
     with_heads(directory(&registry, &[&first, &second]), &[&second])
 }
 
+/// What somebody writes anew who has the region's key as well: other records in place of those that stand.
+fn revoked_anew() -> Files {
+    let mut registry = registry();
+    let mut first = stream(&mut registry, 0, None);
+    call(&mut first, 8, "acme");
+    registry.put(first.anchor());
+    registry.put(first.revoked().draft().unwrap());
+    registry.put(first.closed(Ending::Crashed, None).draft().unwrap());
+    registry.sign();
+    directory(&registry, &[&first])
+}
+
+/// The same with none at all.
+fn revoked_away() -> Files {
+    let mut registry = registry();
+    let Life { origin, .. } = stream(&mut registry, 0, None);
+    let (size, root) = (0, Hash::empty_root());
+    let (reason, how) = ("stolen".to_owned(), Ending::Crashed);
+    let (tenants, torn) = (None, None);
+    let closed = ClosedEntry { origin: origin.clone(), how, size, root, tenants, torn };
+    registry.put(RevokedEntry { origin, size, root, reason }.draft().unwrap());
+    registry.put(closed.draft().unwrap());
+    registry.sign();
+    directory(&registry, &[])
+}
+
+/// A record that its gateway never wrote, under a head of fewer records than stand that a stolen key signed.
+pub(crate) fn forged(honest: &Proof) -> Proof {
+    let mut first = stream(&mut registry(), 0, None);
+    let index = first.size();
+    first.put(decision(7, "acme").draft().unwrap());
+    let leaves: Vec<Hash> = first.records.iter().map(|it| Hash::leaf(it)).collect();
+    let path = aegis_audit_chain::tree::inclusion_proof(&leaves, index as usize).unwrap();
+    let (checkpoint, record) = (first.head().note(&first.signer), first.records[2].clone());
+    Proof { index, path, checkpoint, record, ..honest.clone() }
+}
+
 /// Logs of which a key was revoked, and of which somebody has that key, or the registry's.
-fn after_revocations() -> [(&'static str, Files); 5] {
+fn after_revocations() -> [(&'static str, Files); 7] {
     let unsigned = |_: &mut Life, first: &mut Life| call(first, 1, "acme");
     let anchored = |registry: &mut Life, first: &mut Life| {
         call(first, 1, "acme");
@@ -344,6 +388,8 @@ fn after_revocations() -> [(&'static str, Files); 5] {
         ("revoked-failed", revoked_and(failed)),
         ("revoked-twice", revoked_and(twice)),
         ("revoked-elsewhere", revoked_and(elsewhere)),
+        ("revoked-anew", revoked_anew()),
+        ("revoked-away", revoked_away()),
     ]
 }
 

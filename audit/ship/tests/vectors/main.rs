@@ -90,8 +90,9 @@ fn assert_published_text(name: &str, text: &str) {
     assert!(published == text, "{name} is not what this version writes");
 }
 
-/// The key alone, and with a line that believes the first stream up to its newest head, or not as far.
-const REVOKING: [&str; 3] = ["gw-1.policy", "revoked.policy", "revoked-early.policy"];
+/// The key alone, and with a line that believes the first stream up to its newest head, not as far, or at another root.
+const REVOKING: [&str; 4] =
+    ["gw-1.policy", "revoked.policy", "revoked-early.policy", "revoked-other.policy"];
 
 /// Each vector, how it is read, the trust files it is judged under, and what is done to it.
 type Vector = (String, Way, Vec<&'static str>, Vec<String>);
@@ -159,6 +160,7 @@ fn trusts() -> Vec<(String, String)> {
         ("fleet.policy", fleet),
         ("revoked.policy", logs::revoking(4)),
         ("revoked-early.policy", logs::revoking(2)),
+        ("revoked-other.policy", logs::revoking_other()),
         ("witnessed.policy", logs::witnessed_trust(nested, "both")),
         ("unwitnessed.policy", logs::witnessed_trust("group pair 2 W1 W2", "pair")),
     ]
@@ -195,9 +197,11 @@ fn folders() -> Vec<Vector> {
         ("fleet".into(), directory, vec!["fleet.policy", "gw-1.policy"], logs::fleet().0),
     ];
     let lies = logs::contradictions().into_iter();
-    all.extend(
-        lies.map(|(name, files)| (format!("lies/{name}"), directory, vec!["gw-1.policy"], files)),
-    );
+    all.extend(lies.map(|(name, files)| {
+        let is_revoked = name.starts_with("revoked");
+        let policies = if is_revoked { &REVOKING[..] } else { &REVOKING[..1] };
+        (format!("lies/{name}"), directory, policies.to_vec(), files)
+    }));
     let policies = vec!["witnessed.policy", "gw-1.policy"];
     let dated = logs::dated().into_iter();
     all.extend(
@@ -245,6 +249,7 @@ fn texts() -> BTreeMap<String, String> {
     };
     BTreeMap::from([
         ("anchored.tlog-proof", early.to_text()),
+        ("forged.tlog-proof", logs::forged(&early).to_text()),
         ("end.tlog-proof", late.to_text()),
         ("end-by-region.tlog-proof", by_region.to_text()),
         ("end.disclosure", Disclosed::to_text(&[disclosed])),

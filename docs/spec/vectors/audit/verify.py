@@ -201,8 +201,8 @@ class Trust:
     def __init__(self, text):
         self.logs, self.witnesses, self.groups, quorums, grouped = {}, {}, {}, [], set()
         keys, revoked = set(), []
-        for line in text.split("\n"):
-            words = re.split("[ \t]+", line.removesuffix("\r").strip(" \t"))
+        for line in re.split("\r?\n", text):
+            words = re.split("[ \t]+", line.strip(" \t"))
             if words == [""] or words[0].startswith("#"):
                 continue
             kind, rest = words[0], words[1:]
@@ -249,9 +249,9 @@ class Trust:
         return [vkey for name, vkey in self.logs.items() if name == origin or vouches(name, origin)]
 
     def believes(self, origin, size, root):
-        """Whether a head of this stream is believed, as far as heads alone show it."""
+        """Whether a head of this stream is believed without its records: a thief signs a smaller one over others just as well."""
         stands = self.revoked.get(origin)
-        return not stands or size < stands[0] or (size, root) == stands
+        return not stands or (size, root) == stands
 
     def regions(self):
         return sorted({tuple(name.split("/")[:2]) for name in self.logs})
@@ -870,10 +870,10 @@ class Stream:
         return {int(one["size"]): of_url64(one["root"]) for one in said}
 
     def stands(self, trust):
-        """The head up to which it is believed where its key was revoked, by its registry or by whoever verifies."""
+        """The heads up to which it is believed where its key was revoked, by its registry and by whoever verifies."""
         own = [(int(self.revoked["size"]), of_url64(self.revoked["root"]))] if self.revoked else []
         given = [trust.revoked[self.origin]] if self.origin in trust.revoked else []
-        return min(own + given, key=lambda head: head[0], default=None)
+        return sorted(own + given, key=lambda head: head[0])
 
     def rosters(self):
         said = [one for one in (self.closed,) if one] + self.anchors
@@ -1236,9 +1236,11 @@ class StreamCheck:
             self.signed(stream.anchors[-1])
         if stream.closed and stream.closed["how"] in ("rolled_back", "forked"):
             run.broken(f"{self.origin}: was found {stream.closed['how']}")
-        stands = stream.stands(run.trust)
-        if stands and stands[0] and self.expected.setdefault(*stands) != stands[1]:
-            run.broken(f"{self.origin}: the head of {stands[0]} records that stands is another")
+        heads = stream.stands(run.trust)
+        for size, root in heads:
+            if size and self.expected.setdefault(size, root) != root:
+                run.broken(f"{self.origin}: the head of {size} records that stands is another")
+        stands = heads[0] if heads else None
         self.pruned(f"{folder}/pruned.note")
         firsts = run.numbers(f"{folder}/wal", ".wal", False)
         if firsts is None:
@@ -1621,13 +1623,15 @@ def verify_part(trust, tenant, stream, size, lines, count, gaps):
         shown = [(index, before_tenant(origin, tenant), sha(struct.pack(">Q", many) + last))]
     head = stream.closed or (stream.anchors[-1] if stream.anchors else None)
     signed = int(head["size"]) if head else 0
-    if stands := stream.stands(trust):
-        anchored = int(stream.anchors[-1]["size"]) if stream.anchors else 0
-        need(anchored <= stands[0], f"{origin}: its key was revoked behind {stands[0]} records, and signed a head of {anchored}")
-        need(signed >= stands[0], f"{origin}: the package goes up to {signed}, and {stands[0]} stand")
-        root = of_url64(head["root"]) if head else sha(b"")
-        need(signed > stands[0] or root == stands[1], f"{origin}: the head that stands is another")
-        gaps += [f"{origin}: its key was revoked; what is behind record {stands[0]} may be somebody else's"] if signed > stands[0] else []
+    stands = stream.stands(trust)
+    for least, stood in stands:
+        need(signed >= least, f"{origin}: the package goes up to {signed}, and {least} stand")
+        known = {0: sha(b""), **stream.roots()}
+        need(known.get(least, stood) == stood, f"{origin}: the head that stands is another")
+    if stands:
+        anchored, believed = int(stream.anchors[-1]["size"]) if stream.anchors else 0, stands[0][0]
+        need(anchored <= believed, f"{origin}: its key was revoked behind {believed} records, and signed a head of {anchored}")
+        gaps += [f"{origin}: its key was revoked; what is behind record {believed} may be somebody else's"] if signed > believed else []
     if signed == 0:
         need(not records, f"{origin}: records that nothing signs for")
         gaps += [] if stream.closed else [f"{origin}: was born, and nothing of it is signed"]
@@ -1714,7 +1718,7 @@ def judge_vectors(folder):
             vector = folder / name
             shutil.copytree(vector, copy) if vector.is_dir() else shutil.copyfile(vector, copy)
             change(copy, operation)
-            trust = Trust((folder / policy).read_text())
+            trust = Trust((folder / policy).read_bytes().decode())
             found, said = judged(WAYS[way], trust, copy)
         count += 1
         if found != verdict:
@@ -1737,7 +1741,7 @@ def main(first, *rest):
     if first == "--vectors":
         return judge_vectors(rest[0])
     ways = {"--bucket": verify_bucket, "--proof": verify_file, "--tenant-package": verify_package}
-    trust = Trust(pathlib.Path(first).read_text())
+    trust = Trust(pathlib.Path(first).read_bytes().decode())
     if rest[0] in ways:
         return judged(ways[rest[0]], trust, rest[1])
     return judged(verify_directory, trust, rest[0])
