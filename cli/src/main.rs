@@ -15,6 +15,8 @@ mod evidence;
 mod failure;
 mod home;
 mod init;
+#[cfg(test)]
+mod pages;
 mod policy;
 mod region;
 mod screen;

@@ -86,6 +86,28 @@ impl RegionError {
         }
     }
 
+    /// Whether it went wrong here: the control API was not asked, or not in vain.
+    pub fn is_of_this_machine(&self) -> bool {
+        match self {
+            RegionError::Files(_)
+            | RegionError::InTheClear { .. }
+            | RegionError::Key { .. }
+            | RegionError::Input { .. }
+            | RegionError::Random(_)
+            | RegionError::Journal(_)
+            | RegionError::Trust { .. }
+            | RegionError::Backup(_)
+            | RegionError::Machine(_) => true,
+            RegionError::Client(_)
+            | RegionError::Answer { .. }
+            | RegionError::Unfit(_)
+            | RegionError::Misread(_)
+            | RegionError::Lost { .. }
+            | RegionError::Downgrade(_)
+            | RegionError::Unsure { .. } => false,
+        }
+    }
+
     /// Whether the server, or a rule of ours, does not allow it.
     pub fn is_forbidden(&self) -> bool {
         match self {
