@@ -15,12 +15,12 @@ mod evidence;
 mod failure;
 mod home;
 mod init;
-#[cfg(test)]
-mod pages;
 mod policy;
 mod region;
 mod screen;
 mod seed;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::process::ExitCode;
