@@ -13,19 +13,21 @@ use crate::args::Cli;
 /// Every `aegisctl ..` of a page: in its blocks, and in runbooks also amid the text.
 fn commands(text: &str, is_runbook: bool) -> Vec<(usize, String)> {
     let mut found = Vec::new();
-    let (mut in_block, mut begun) = (false, String::new());
+    // Of a block, whether it is one of commands; what programs print is theirs.
+    let (mut block, mut begun) = (None::<bool>, String::new());
     for (at, line) in text.lines().enumerate() {
         if line.starts_with("```") {
-            in_block = !in_block && (line == "```sh" || line == "```text" && !is_runbook);
+            let holds_commands = line == "```sh" || line == "```text" && !is_runbook;
+            block = block.is_none().then_some(holds_commands);
             continue;
         }
-        if in_block {
+        if block == Some(true) {
             begun.push_str(line.trim_end_matches('\\'));
             if !line.ends_with('\\') {
                 found.extend(typed(&begun).into_iter().map(|it| (at + 1, it)));
                 begun.clear();
             }
-        } else if is_runbook {
+        } else if block.is_none() && is_runbook {
             let quoted = line.split('`').skip(1).step_by(2);
             found.extend(quoted.flat_map(typed).map(|it| (at + 1, it)));
         }
