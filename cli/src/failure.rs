@@ -70,13 +70,8 @@ pub(crate) enum Failure {
     Unknown { message: String },
     #[error("{message}")]
     Usage { message: String },
-    #[error("this machine was a voter before: {} is there", path.display())]
-    WasVoter { path: PathBuf },
-    #[error("the control API did not do it")]
-    Region(#[source] RegionError),
-    /// It was never asked.
     #[error(transparent)]
-    Unasked(RegionError),
+    Region(RegionError),
     #[error("the audit log cannot be read")]
     Bucket(#[from] BucketError),
     #[error("the system gives no randomness")]
@@ -121,9 +116,8 @@ impl From<RegionError> for Failure {
             RegionError::Machine(MachineError::Missing { what, path }) => {
                 Self::Missing { what, path }
             }
-            RegionError::Machine(MachineError::WasVoter { path }) => Self::WasVoter { path },
+            error @ RegionError::Machine(MachineError::WasVoter { .. }) => Self::Region(error),
             RegionError::Machine(error) => Self::Usage { message: chain(&error) },
-            other if other.is_of_this_machine() => Self::Unasked(other),
             other => Self::Region(other),
         }
     }
@@ -158,14 +152,10 @@ impl Failure {
             }
             Failure::Bucket(BucketError::Address(_)) | Failure::Usage { .. } => Exit::Usage,
             Failure::Bucket(_) => Exit::Missing,
-            Failure::Region(error) | Failure::Unasked(error) if error.is_forbidden() => {
-                Exit::NotAllowed
-            }
-            Failure::Region(error) | Failure::Unasked(error) if error.is_missing() => Exit::Missing,
-            Failure::Region(_) | Failure::Unasked(_) => Exit::CheckFailed,
-            Failure::Exists { .. } | Failure::WasVoter { .. } | Failure::NotAllowed { .. } => {
-                Exit::NotAllowed
-            }
+            Failure::Region(error) if error.is_forbidden() => Exit::NotAllowed,
+            Failure::Region(error) if error.is_missing() => Exit::Missing,
+            Failure::Region(_) => Exit::CheckFailed,
+            Failure::Exists { .. } | Failure::NotAllowed { .. } => Exit::NotAllowed,
             Failure::File { .. }
             | Failure::Invalid { .. }
             | Failure::Random(_)
@@ -181,11 +171,8 @@ impl Failure {
                 Some("name the data directory with --data, or make one with `aegisctl init`")
             }
             Failure::Exists { .. } => Some("name another file or directory, or move this one away"),
-            Failure::WasVoter { .. } => Some(
-                "if that voter is given up, move control/cluster and control/ledger away and come again",
-            ),
             Failure::NotAllowed { .. } => Some("run this as the user who owns the file"),
-            Failure::Region(error) | Failure::Unasked(error) => error.help(),
+            Failure::Region(error) => error.help(),
             Failure::File { .. }
             | Failure::Bucket(_)
             | Failure::Invalid { .. }

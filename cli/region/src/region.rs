@@ -19,7 +19,7 @@ use crate::machine::MachineError;
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegionError {
-    #[error(transparent)]
+    #[error("the control API did not do it")]
     Client(#[from] ClientError),
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -86,34 +86,13 @@ impl RegionError {
         }
     }
 
-    /// Whether it went wrong here: the control API was not asked, or not in vain.
-    pub fn is_of_this_machine(&self) -> bool {
-        match self {
-            RegionError::Files(_)
-            | RegionError::InTheClear { .. }
-            | RegionError::Key { .. }
-            | RegionError::Input { .. }
-            | RegionError::Random(_)
-            | RegionError::Journal(_)
-            | RegionError::Trust { .. }
-            | RegionError::Backup(_)
-            | RegionError::Machine(_) => true,
-            RegionError::Client(_)
-            | RegionError::Answer { .. }
-            | RegionError::Unfit(_)
-            | RegionError::Misread(_)
-            | RegionError::Lost { .. }
-            | RegionError::Downgrade(_)
-            | RegionError::Unsure { .. } => false,
-        }
-    }
-
     /// Whether the server, or a rule of ours, does not allow it.
     pub fn is_forbidden(&self) -> bool {
         match self {
             RegionError::Client(ClientError::Refused { status, .. }) => matches!(status, 401 | 403),
             RegionError::InTheClear { .. }
             | RegionError::Files(FilesError::TooOpen { .. })
+            | RegionError::Machine(MachineError::WasVoter { .. })
             | RegionError::Downgrade(_) => true,
             RegionError::Client(_)
             | RegionError::Files(_)
@@ -178,6 +157,9 @@ impl RegionError {
             ),
             RegionError::Downgrade(_) => Some(
                 "whoever may do that activates it with --downgrade; show it with `aegisctl policy diff`",
+            ),
+            RegionError::Machine(MachineError::WasVoter { .. }) => Some(
+                "if that voter is given up, move control/cluster and control/ledger away and come again",
             ),
             RegionError::InTheClear { .. } => {
                 Some("name it with https://, or by an address such as 127.0.0.1")
