@@ -5,6 +5,7 @@
 
 use std::time::SystemTime;
 
+pub(crate) use aegis_cli_evidence::{show, show_ms};
 use aegis_domain::{DecisionId, IdError, Jti, Timestamp};
 
 use crate::failure::Failure;
@@ -29,17 +30,4 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], Failure> {
 pub(crate) fn jti(now: Timestamp) -> Result<Jti, Failure> {
     let ulid = DecisionId::new(now.unix_ms(), random()?);
     Jti::parse(ulid.as_str()).map_err(|error: IdError| Failure::invalid("a new token id", error))
-}
-
-/// RFC 3339 with milliseconds, in UTC.
-pub(crate) fn show_ms(time: Timestamp) -> String {
-    let ms = i64::try_from(time.unix_ms()).unwrap_or(i64::MAX);
-    let shown = jiff::Timestamp::from_millisecond(ms);
-    shown.map_or_else(|_| "-".to_owned(), |time| format!("{time:.3}"))
-}
-
-/// RFC 3339 with seconds, in UTC.
-pub(crate) fn show(time: Timestamp) -> String {
-    let seconds = i64::try_from(time.unix_s()).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_second(seconds).map_or_else(|_| "-".to_owned(), |time| time.to_string())
 }

@@ -70,8 +70,8 @@ pub(crate) enum Failure {
     Unknown { message: String },
     #[error("{message}")]
     Usage { message: String },
-    #[error("the control API did not do it")]
-    Region(#[source] RegionError),
+    #[error(transparent)]
+    Region(RegionError),
     #[error("the audit log cannot be read")]
     Bucket(#[from] BucketError),
     #[error("the system gives no randomness")]
@@ -116,6 +116,7 @@ impl From<RegionError> for Failure {
             RegionError::Machine(MachineError::Missing { what, path }) => {
                 Self::Missing { what, path }
             }
+            error @ RegionError::Machine(MachineError::WasVoter { .. }) => Self::Region(error),
             RegionError::Machine(error) => Self::Usage { message: chain(&error) },
             other => Self::Region(other),
         }
@@ -169,7 +170,7 @@ impl Failure {
             Failure::Missing { .. } => {
                 Some("name the data directory with --data, or make one with `aegisctl init`")
             }
-            Failure::Exists { .. } => Some("name another directory with --data"),
+            Failure::Exists { .. } => Some("name another file or directory, or move this one away"),
             Failure::NotAllowed { .. } => Some("run this as the user who owns the file"),
             Failure::Region(error) => error.help(),
             Failure::File { .. }

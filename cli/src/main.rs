@@ -19,6 +19,8 @@ mod policy;
 mod region;
 mod screen;
 mod seed;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::process::ExitCode;

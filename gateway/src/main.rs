@@ -114,7 +114,14 @@ fn check(path: &std::path::Path) -> ExitCode {
 
 fn log_to_stderr(filter: &str) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter)?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // A file or a journal gets the words alone: whoever searches it for `error=` must find it.
+    let is_seen = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let is_coloured = is_seen && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(is_coloured)
+        .with_writer(std::io::stderr)
+        .init();
     Ok(())
 }
 

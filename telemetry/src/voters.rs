@@ -18,6 +18,8 @@ struct Node {
 pub struct VoterGauges {
     /// The id of whoever leads.
     pub leader: Option<u64>,
+    /// For how long it heard of no leader or, as one, of no quorum.
+    pub out_of_touch_s: u64,
     pub voters: usize,
     pub applied: u64,
     pub ledger_bytes: u64,
@@ -46,6 +48,7 @@ pub struct VoterMetrics {
     silent: Family<Author, Gauge>,
     refused: Family<Author, Gauge>,
     leader: Family<Node, Gauge>,
+    out_of_touch: Family<Node, Gauge>,
     voters: Family<Node, Gauge>,
     applied: Family<Node, Gauge>,
     bytes: Family<Node, Gauge>,
@@ -59,6 +62,11 @@ impl VoterMetrics {
                 "aegis_voter_leader",
                 "The voter that leads, as this one sees it; 0 for none",
                 &self.leader,
+            ),
+            (
+                "aegis_voter_out_of_touch_seconds",
+                "For how long this voter heard of no leader or, as one, of no quorum",
+                &self.out_of_touch,
             ),
             ("aegis_voter_voters", "How many vote, as this one sees it", &self.voters),
             (
@@ -111,10 +119,12 @@ impl VoterMetrics {
     }
 
     pub fn set(&self, node: u64, gauges: VoterGauges) {
-        let VoterGauges { leader, voters, applied, ledger_bytes, ledger_bytes_max } = gauges;
+        let VoterGauges { leader, out_of_touch_s, voters, applied, ledger_bytes, ledger_bytes_max } =
+            gauges;
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         for (family, value) in [
             (&self.leader, number(leader.unwrap_or(0))),
+            (&self.out_of_touch, number(out_of_touch_s)),
             (&self.voters, i64::try_from(voters).unwrap_or(i64::MAX)),
             (&self.applied, number(applied)),
             (&self.bytes, number(ledger_bytes)),
@@ -137,6 +147,7 @@ mod tests {
         assert!(!metrics.render().contains("aegis_voter_leader{"));
         let gauges = VoterGauges {
             leader: None,
+            out_of_touch_s: 40,
             voters: 3,
             applied: 9,
             ledger_bytes: 1,
@@ -144,6 +155,7 @@ mod tests {
         };
         metrics.voters().set(2, gauges);
         assert!(metrics.render().contains("aegis_voter_leader{node=\"2\"} 0"));
+        assert!(metrics.render().contains("aegis_voter_out_of_touch_seconds{node=\"2\"} 40"));
     }
 
     #[test]

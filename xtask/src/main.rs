@@ -12,6 +12,7 @@ mod layers;
 mod packs;
 mod reasons;
 mod rooms;
+mod runbooks;
 mod schema;
 mod sizes;
 mod source;
@@ -27,7 +28,7 @@ use tree::Tree;
 const USAGE: &str = "\
 cargo xtask <command>
 
-  check               layers, rooms, headers, sizes, documents, policy packs and schema; reads only
+  check               layers, rooms, headers, sizes, documents, runbooks, policy packs and schema; reads only
   fix                 regenerates the table of docs/reasons.md and the schema of policies
   advisories [DB]     Cargo.lock against the RustSec advisory database (a folder or a .tar.gz)
 ";
@@ -53,6 +54,7 @@ fn check() -> anyhow::Result<ExitCode> {
     let mut findings = layers::check(&tree, &map)?;
     findings.extend(document::dead_paths(&tree.root)?);
     findings.extend(document::dead_tests(&tree.root)?);
+    findings.extend(runbooks::check(&tree)?);
     findings.extend(rooms::check(&tree, &map));
     findings.extend(headers::check(&tree));
     findings.extend(sizes::check(&tree));

@@ -142,8 +142,9 @@ impl Life {
             BornEntry { origin: origin.clone(), vkey: vkey.clone(), previous: previous.clone() };
         let registry = registry.commit(vec![born.draft()?])?;
         let disk = Arc::clone(&config.disk);
-        let wal = Wal::create(disk, &config.dir, (&origin, 0), config.file_bytes)
-            .map_err(io_error("creating the stream"))?;
+        let wal = Wal::create(disk, &config.dir, (&origin, 0), config.file_bytes).map_err(
+            io_error("making the stream's first file, which is reserved whole below audit/,"),
+        )?;
         wal.write_note(&layout::genesis_note(&origin), &birth_note(signer.verifier(), region))
             .map_err(io_error("writing the stream's birth note"))?;
         let shared = Arc::new(Shared::new(origin.clone(), Arc::clone(&config.clock)));

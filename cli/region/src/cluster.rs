@@ -63,18 +63,29 @@ enum ClusterCommand {
 
 #[derive(Debug, Subcommand)]
 enum VotersCommand {
+    /// Show one voter's view: who leads, who votes, how far its ledger is, when it last heard a quorum.
+    #[command(long_about = None)]
     Status(PlainArgs),
+    /// List who votes, learns or is invited, and how far each is; any voter will do.
+    #[command(long_about = None)]
     Members(PlainArgs),
     Invite(InviteArgs),
+    /// Let a machine that joined learn what the others know, and vote; may be asked again until it is done.
+    #[command(long_about = None)]
     Promote(NodeArgs),
+    /// Take a voter out for good: its id is never given out again.
+    #[command(long_about = None)]
     Remove(NodeArgs),
     HandOver(HandOverArgs),
+    /// End a change of the voters whose leader did not live to finish it.
+    #[command(long_about = None)]
     Finish(PlainArgs),
+    /// Let commands of a newer version be used, once every voter runs it; there is no way back.
+    #[command(long_about = None)]
     Raise(PlainArgs),
     Backup(BackupArgs),
 }
 
-/// Ask the voter at --control; any voter will do.
 #[derive(Debug, Args)]
 struct PlainArgs {
     #[command(flatten)]
@@ -130,6 +141,7 @@ region's key has signed what it is: `aegisctl cluster restore` takes no other.
 Example:
   aegisctl cluster backup /backup/aegis-$(date +%F).ledger")]
 struct BackupArgs {
+    /// The file to write, which must not be there.
     file: PathBuf,
     #[command(flatten)]
     access: Access,

@@ -29,6 +29,8 @@ gateways that hold policy releases which were made after that keep these, and ta
 pub enum MachineError {
     #[error("{} exists and is never overwritten", path.display())]
     Exists { path: PathBuf },
+    #[error("this machine was a voter before: {} is there", path.display())]
+    WasVoter { path: PathBuf },
     #[error("{what} is missing: {}", path.display())]
     Missing { what: &'static str, path: PathBuf },
     #[error("{} cannot be used", path.display())]
@@ -78,8 +80,9 @@ pub(crate) struct JoinArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 What was decided after the backup is not in it: revocations among it. The voters of the cluster that it was taken from are
-strangers to the new one; wipe their `control/cluster` and `control/ledger`, and invite them.")]
+strangers to the new one: move their `control/cluster` and `control/ledger` away, and invite them.")]
 pub(crate) struct RestoreArgs {
+    /// What `aegisctl cluster backup` wrote.
     file: PathBuf,
     /// The key set of the region that signed the backup; this machine's own keys/jwks.json unless given.
     #[arg(long, value_name = "FILE", conflicts_with = "accept_unverified")]
@@ -93,8 +96,8 @@ pub(crate) struct RestoreArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Run it on the survivor whose `aegisctl cluster status` showed the highest last_entry, with its gateway stopped. The other
-voters must never come back: they are strangers to the new cluster. Wipe their `control/cluster` and `control/ledger`, and
-invite them.")]
+voters must never come back: they are strangers to the new cluster. Move their `control/cluster` and `control/ledger` away,
+and invite them.")]
 pub(crate) struct RecoverArgs {
     /// The name of the cluster that this ends; it is named where this is not given.
     #[arg(long, value_name = "CLUSTER", conflicts_with = "yes")]
@@ -146,7 +149,7 @@ impl Machine {
     fn check_empty(&self) -> Result<(), MachineError> {
         let voter = self.files.read()?.map(|_| self.data.join("control/cluster"));
         match Some(self.ledger()).filter(|path| path.exists()).or(voter) {
-            Some(path) => Err(MachineError::Exists { path }),
+            Some(path) => Err(MachineError::WasVoter { path }),
             None => Ok(()),
         }
     }
@@ -187,6 +190,7 @@ impl Machine {
         let key = self.take_region_key(&invitation)?;
         let token = self.folder("control")?.join("follower.token");
         let token = take(&token, &invitation.follower_token)?;
+        self.cosign_anew()?;
         self.files.accept(&invitation).map_err(MachineError::Store)?;
         let told = told(name).saying(format!(
             "next: give `control.cluster` with the address {} in aegis.yaml and start the gateway;\n\
@@ -196,7 +200,9 @@ impl Machine {
         let told = match key {
             Taken::Shared => told,
             Taken::Own => told.saying(
-                "this machine keeps its own keys/region.pem: followers must trust both, and nonces are not shared",
+                "this machine has a keys/region.pem of its own and keeps it: its gateway REFUSES the policies that other voters \
+                 sign, followers must trust both keys, and nonces are not shared.\n\
+                 if it never served a call: move control/, keys/region.pem and keys/jwks.json away and ask for another invitation",
             ),
         };
         Ok(match token {
@@ -210,6 +216,19 @@ impl Machine {
     /// All voters of a region attest with one key, unless this machine had one before.
     fn take_region_key(&self, invitation: &Invitation) -> Result<Taken, RegionError> {
         take(&self.folder("keys")?.join("region.pem"), &invitation.region_key)
+    }
+
+    /// Verifiers count keys, so the ledger takes none that a voter of another id cosigned with: such a voter would never be a
+    /// witness. The old key is kept, and the gateway makes another.
+    fn cosign_anew(&self) -> Result<(), MachineError> {
+        let path = self.data.join("control/cosigner.secret");
+        let aside = path.with_extension(format!("before-{}", self.now.unix_s()));
+        match std::fs::rename(&path, &aside) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                Err(MachineError::File { path, source })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     fn rotate(&self) -> Result<Told, MachineError> {
@@ -238,6 +257,7 @@ impl Machine {
         let what = (Copied::LedgerOnly, trust);
         let manifest = copy_checked(BufReader::new(file), &self.files.backup(), what)?;
         let name = VoterName { cluster: self.another()?, node: 1 };
+        self.cosign_anew()?;
         self.make(&name, &Mandate::Restore)?;
         Ok(told(&name).saying(format!(
             "restored is what {} had decided until {}; what came after is lost, revocations among it.\n\

@@ -19,7 +19,7 @@ use crate::machine::MachineError;
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegionError {
-    #[error(transparent)]
+    #[error("the control API did not do it")]
     Client(#[from] ClientError),
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -92,6 +92,7 @@ impl RegionError {
             RegionError::Client(ClientError::Refused { status, .. }) => matches!(status, 401 | 403),
             RegionError::InTheClear { .. }
             | RegionError::Files(FilesError::TooOpen { .. })
+            | RegionError::Machine(MachineError::WasVoter { .. })
             | RegionError::Downgrade(_) => true,
             RegionError::Client(_)
             | RegionError::Files(_)
@@ -156,6 +157,9 @@ impl RegionError {
             ),
             RegionError::Downgrade(_) => Some(
                 "whoever may do that activates it with --downgrade; show it with `aegisctl policy diff`",
+            ),
+            RegionError::Machine(MachineError::WasVoter { .. }) => Some(
+                "if that voter is given up, move control/cluster and control/ledger away and come again",
             ),
             RegionError::InTheClear { .. } => {
                 Some("name it with https://, or by an address such as 127.0.0.1")

@@ -44,6 +44,7 @@ pub enum ReleaseCommand {
 /// Whose policy, and where that is known.
 #[derive(Debug, Args)]
 pub struct LineArgs {
+    /// Whose policy.
     #[arg(long)]
     pub(crate) tenant: TenantId,
     /// The environment that the policy names, such as prod.
@@ -56,6 +57,7 @@ pub struct LineArgs {
 /// The same, where a command also does without a region.
 #[derive(Debug, Args)]
 pub struct MaybeLineArgs {
+    /// Whose policy.
     #[arg(long, requires = "environment")]
     tenant: Option<TenantId>,
     /// The environment that the policy names, such as prod.

@@ -42,6 +42,7 @@ An auditor brings a trust file of their own, and remembers how far the log reach
 
 A fleet's log must reach what the region's voters saw last, though nobody verified it before:
   aegisctl audit trust --out region.txt; aegisctl audit heads > heads.txt
+  sleep 60    # a head is known before its records are in the bucket, and until then it is FAIL
   aegisctl audit verify --from s3://audit/eu-west-1 --trust region.txt --heads heads.txt
 
 Whoever must know that nobody can delete the log yet has the lock of each of its objects read back; less is FAIL:

@@ -90,19 +90,43 @@ fn a_founder_invites_and_the_invited_machine_is_the_voter_it_was_invited_as() {
     let invitation = serde_json::to_string(&invitation).unwrap();
     let joiner = Home::ready();
     fs::remove_file(joiner.path("keys/region.pem")).unwrap();
+    fs::create_dir_all(joiner.path("control")).unwrap();
+    fs::write(joiner.path("control/cosigner.secret"), "of an earlier voter").unwrap();
     let told = joiner.run_with(&invitation, &["cluster", "join"]).success();
     assert!(stderr(&told).contains("aegisctl cluster promote 2"), "{}", stderr(&told));
     assert_eq!(files(&joiner).read().unwrap().unwrap().name, name);
     assert_eq!(fs::read_to_string(joiner.path("keys/region.pem")).unwrap(), *key.expose());
     let taken = fs::read_to_string(joiner.path("control/follower.token")).unwrap();
     assert_eq!(taken, *token.expose(), "a follower goes from one voter to the other");
-    assert!(all_closed(&joiner.path("control")));
-    joiner.run_with(&invitation, &["cluster", "join"]).failure().code(4);
+    assert!(!joiner.path("control/cosigner.secret").exists(), "no two ids cosign with one key");
+    let again = joiner.run_with(&invitation, &["cluster", "join"]).failure().code(4);
+    assert!(stderr(&again).contains("move control/cluster and control/ledger away"));
+    let stranger = Home::ready();
+    let told = stranger.run_with(&invitation, &["cluster", "join"]).success();
+    assert!(stderr(&told).contains("REFUSES the policies that other"), "{}", stderr(&told));
 
     let other = Home::empty();
     other.run(&["init", "--region", "us-east-1"]).success();
     let refused = other.run_with(&invitation, &["cluster", "join"]).failure();
     assert!(stderr(&refused).contains("another region"), "{}", stderr(&refused));
+}
+
+#[test]
+fn help_tells_the_commands_of_voters_apart_and_a_file_is_not_the_control_api() {
+    let help = stdout(&Home::empty().run(&["cluster", "--help"]).success());
+    let lines =
+        help.lines().filter(|line| line.starts_with("  ")).filter_map(|line| line.get(15..));
+    let lines: Vec<_> = lines.filter(|line| !line.starts_with(' ')).collect();
+    let mut once = lines.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), lines.len(), "{help}");
+    let missing = Home::ready().run(&["cluster", "join", "--invite", "nowhere.json"]).code(3);
+    assert!(
+        stderr(&missing).contains("error: nowhere.json cannot be used"),
+        "{}",
+        stderr(&missing)
+    );
 }
 
 #[test]

@@ -35,6 +35,7 @@ pub struct Witness {
 pub async fn present(witness: &Witness) -> Infallible {
     let id = witness.node.identity().node;
     let key = witness.cosigner.witness().to_string();
+    let mut is_told = false;
     loop {
         let is_known = {
             let ledger = witness.node.ledger();
@@ -50,7 +51,13 @@ pub async fn present(witness: &Witness) -> Infallible {
         let url = witness.own_url.as_deref().map(Into::into);
         let act = Action::Voter(VoterAct::Cosigns { id, key: key.as_str().into(), url });
         match witness.have(act, "voter").await {
-            Ok(()) => {}
+            Ok(()) => is_told = false,
+            // It stays refused: this voter would be a witness for nobody, and silently so.
+            Err(HaveError::Refused(refusal)) if !is_told => {
+                is_told = true;
+                tracing::error!(%refusal, "the ledger does not take the key that this voter cosigns with");
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
             Err(error) => {
                 tracing::debug!(%error, "the voters do not know yet what this one cosigns with");
                 tokio::time::sleep(RETRY_AFTER).await;

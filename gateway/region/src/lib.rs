@@ -236,7 +236,7 @@ async fn age(
                 );
             }
             (Belief::Stale | Belief::Lost, Belief::Held) => {
-                tracing::info!("the region is heard again")
+                tracing::warn!("the region is heard again")
             }
             (Belief::Held, Belief::Held) | (Belief::Stale | Belief::Lost, _) => {}
         }

@@ -124,6 +124,8 @@ impl Voter {
             let (bytes, max) = (status.ledger_bytes, status.ledger_bytes_max);
             let gauges = VoterGauges {
                 leader: status.leader,
+                // A leader that lost its quorum goes on taking itself for one.
+                out_of_touch_s: status.in_touch_ago.as_secs(),
                 voters: status.voters.len(),
                 applied: status.applied.unwrap_or(0),
                 ledger_bytes: bytes,

@@ -53,7 +53,7 @@ pub enum Refusal {
     Version(u64),
     #[error("its bundle is not the one that was announced")]
     Digest,
-    #[error("its signature does not hold")]
+    #[error("its signature does not hold by the keys that are known here")]
     Signature(#[source] Box<dyn Error + Send + Sync>),
     #[error("its bundle cannot be compiled again")]
     Source(#[source] SourceError),

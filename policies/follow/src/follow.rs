@@ -460,7 +460,8 @@ impl Thread {
 
     fn refused(&self, statement: &Statement, why: String) {
         let (line, epoch) = (&statement.line, statement.pointer.epoch);
-        error!(?line, epoch, why, "a release was refused; the one before stays");
+        let (tenant, environment) = (&line.tenant, &line.environment);
+        error!(%tenant, %environment, epoch, why, "a release was refused; the one before stays");
         let mut standings = self.standings.lock();
         let standing = standings.entry(line.clone()).or_default();
         // Generations are tried from the newest; the first refusal is the one to mend.

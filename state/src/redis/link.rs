@@ -22,11 +22,11 @@ pub(super) enum Failure {
     NotConnected,
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
-    #[error("redis")]
+    #[error(transparent)]
     Redis(#[from] RedisError),
     #[error("an answer has an unknown shape")]
     Shape,
-    #[error("the data are not those this gateway knows: {0}")]
+    #[error("not what this gateway knows: {0}")]
     Lost(&'static str),
     #[error("the server cannot keep the state: {0}")]
     Unfit(&'static str),

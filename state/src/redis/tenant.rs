@@ -188,9 +188,9 @@ impl Tenant {
                 *self.lost.lock() = None;
                 return Ok(epoch);
             }
-            ["gone"] => "they are gone",
-            ["other"] => "they are others",
-            ["stale"] => "they are older than what was seen",
+            ["gone"] => "its data are gone",
+            ["other"] => "its data are others",
+            ["stale"] => "its data are older than what was seen",
             _ => return Err(Failure::Shape),
         };
         *self.lost.lock() = Some((Instant::now(), why));

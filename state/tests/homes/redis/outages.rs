@@ -239,7 +239,7 @@ fn an_old_dump_is_not_taken_for_the_present() {
         let error = gateway.run(gateway.health()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the shared state cannot be trusted: they are older than what was seen"
+            "the shared state cannot be trusted: its data are older than what was seen"
         );
         gateway.run(gateway.restore(&tenant(), &[(tenant_day(), usd(20))], at(92))).unwrap();
         // 20 by the log; of the holds in the dump one is open, and it counts.
