@@ -40,8 +40,8 @@ Of a stream that has ended already, the gateway's next start puts it on record.
 
 Then write a trust file that believes the stream up to the newest head that its registry bears, or the newest from before the key was
 stolen. Under that file records behind the head are SUSPECT, and a head that the key signed behind it is FAIL, also one of a gateway that
-was not ended. The log cannot take that back, whoever writes it: give the file to everybody who verifies, and keep it where the log's
-operator cannot change it.
+was not ended. Proofs of the stream's records that were made before have to be made anew, with that file: `audit prove --trust`. The log
+cannot take that back, whoever writes it: give the file to everybody who verifies, and keep it where the log's operator cannot change it.
 
 Examples:
   aegisctl audit revoke audit.example.com/eu-west-1/gw-1/7 --end 'a copy of its memory was sold'
