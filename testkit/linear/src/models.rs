@@ -52,7 +52,15 @@ pub struct Pointer;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PointerCall {
     Read,
-    Swing { seen: u64, to: u32 },
+    Swing {
+        seen: u64,
+        to: u32,
+    },
+    /// To the epoch behind this one, by the same version.
+    Overtake {
+        seen: u64,
+        past: u64,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +73,8 @@ pub enum PointerReply {
     Swung(u64),
     /// It is not at the epoch that was seen.
     Moved,
+    /// It was never swung, or is past there already.
+    Nothing,
 }
 
 impl Model for Pointer {
@@ -89,7 +99,17 @@ impl Model for Pointer {
                 let next = epoch.checked_add(1)?;
                 ((next, *to), PointerReply::Swung(next))
             }
-            PointerCall::Swing { .. } => (*state, PointerReply::Moved),
+            PointerCall::Overtake { .. } if epoch == 0 => (*state, PointerReply::Nothing),
+            PointerCall::Overtake { seen, past } if *seen == epoch && *past < epoch => {
+                (*state, PointerReply::Nothing)
+            }
+            PointerCall::Overtake { seen, past } if *seen == epoch => {
+                let next = past.checked_add(1)?;
+                ((next, version), PointerReply::Swung(next))
+            }
+            PointerCall::Swing { .. } | PointerCall::Overtake { .. } => {
+                (*state, PointerReply::Moved)
+            }
         };
         reply.is_none_or(|reply| *reply == said).then_some(after)
     }

@@ -1,4 +1,4 @@
-//! Clients that swing pointers, give, use and look at grants, admit and place, through any voter, as fast as they are
+//! Clients that swing pointers and have them overtake, give, use and look at grants, admit and place, through any voter, as fast as they are
 //! answered.
 //!
 //! Not here: what is judged of it (`history`). Invariant: a call that was said not to be sent, or a read that failed, is no
@@ -66,7 +66,7 @@ impl Client {
         // The grants change as time goes by, so that all are given and used sooner or later.
         let grant = self.wishes / 12 + self.dice.between(0, GRANTS);
         match self.dice.roll(12) {
-            0..3 => self.swing(life, line).await,
+            0..3 => self.turn(life, line).await,
             3..5 => self.read(life, line).await,
             5 => self.give(life, grant).await,
             6..9 => self.consume(life, grant).await,
@@ -104,20 +104,36 @@ impl Client {
         }
     }
 
-    async fn swing(&mut self, life: &Life, line: u64) {
-        let to = u32::try_from(self.dice.between(1, u64::from(wishes::VERSIONS) + 1)).unwrap();
+    /// At times as after a restore, though nothing was restored: mostly past what decides, else to before it.
+    async fn turn(&mut self, life: &Life, line: u64) {
+        let dice = self.dice.between(1, u64::from(wishes::VERSIONS) + 1);
         let seen = self.seen.get(&line).copied().unwrap_or_default();
+        let turn = if self.wishes % 5 == 4 {
+            // No die of its own: the seeds that once found something go on as they did.
+            let past = (seen + 2 * dice).saturating_sub(3);
+            (PointerCall::Overtake { seen, past }, wishes::overtake(line, seen, past))
+        } else {
+            let to = u32::try_from(dice).unwrap();
+            (PointerCall::Swing { seen, to }, wishes::swing(line, seen, to))
+        };
+        self.on_pointer(life, line, turn).await;
+    }
+
+    async fn on_pointer(&mut self, life: &Life, line: u64, (call, action): (PointerCall, Action)) {
         let called_at = self.history.instant();
-        let Some(answer) = self.wish(life, wishes::swing(line, seen, to)).await else { return };
+        let Some(answer) = self.wish(life, action).await else { return };
         let reply = answer.map(|answer| match answer {
             Ok(outcome) => PointerReply::Swung(epoch(&outcome).unwrap()),
             Err(Refusal::Release(ReleaseRefusal::Moved { .. })) => PointerReply::Moved,
+            Err(Refusal::Release(ReleaseRefusal::NothingActive | ReleaseRefusal::NothingToDo)) => {
+                PointerReply::Nothing
+            }
             Err(refusal) => panic!("{refusal}"),
         });
         if let Some(PointerReply::Swung(epoch)) = reply {
             self.seen.insert(line, epoch);
         }
-        self.history.pointer(line, PointerCall::Swing { seen, to }, called_at, reply);
+        self.history.pointer(line, call, called_at, reply);
     }
 
     /// What a voter holds once it has caught up with what was acknowledged before.

@@ -58,6 +58,10 @@ pub(crate) fn swing(number: u64, seen: u64, active: u32) -> Action {
     Action::Release(ReleaseAct::Activate { line: line(number), seen, choice })
 }
 
+pub(crate) fn overtake(number: u64, seen: u64, past: u64) -> Action {
+    Action::Release(ReleaseAct::Overtake { line: line(number), seen: Some(seen), past })
+}
+
 fn rules() -> BTreeSet<RuleId> {
     BTreeSet::from([RuleId::parse("big-payment").unwrap()])
 }

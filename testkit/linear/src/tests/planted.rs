@@ -49,6 +49,21 @@ fn swaps_in_the_wrong_order_are_found() {
 }
 
 #[test]
+fn an_epoch_that_was_overtaken_and_came_back_is_found() {
+    let overtake = |seen, past, reply, at| told(PointerCall::Overtake { seen, past }, reply, at);
+    let first = swing(0, 5, PointerReply::Swung(1), (0, 10));
+    let past = overtake(1, 7, PointerReply::Swung(8), (20, 30));
+    let after = |reply| [first.clone(), past.clone(), overtake(8, 7, reply, (40, 50))];
+    assert!(is_linear(&Pointer, &after(PointerReply::Nothing)));
+    assert!(!is_linear(&Pointer, &after(PointerReply::Swung(8))));
+    assert!(is_linear(&Pointer, &[first.clone(), past.clone(), read(8, 5, (40, 50))]));
+    assert!(!is_linear(&Pointer, &[first.clone(), past, read(2, 5, (40, 50))]));
+    let blind = |reply| [first.clone(), overtake(0, 7, reply, (20, 30))];
+    assert!(is_linear(&Pointer, &blind(PointerReply::Moved)));
+    assert!(!is_linear(&Pointer, &blind(PointerReply::Swung(8))), "it was not at what was seen");
+}
+
+#[test]
 fn a_refusal_that_nobody_caused_is_found() {
     assert!(!is_linear(&Pointer, &[swing(0, 5, PointerReply::Moved, (0, 10))]));
     let lost = lost(PointerCall::Swing { seen: 0, to: 9 }, 0);
