@@ -22,6 +22,9 @@ use anyhow::Context as _;
 
 use crate::{files, keys, name};
 
+/// Which streams' keys others may have, below the data directory.
+const REVOKED: &str = "revoked.txt";
+
 /// Opens the journal of this life, and says which registry verifiers should trust.
 pub fn open(config: &Config) -> anyhow::Result<(JournalConfig, Journal, Recovered)> {
     let seed = keys::registry_seed(&config.data_dir)?;
@@ -37,7 +40,9 @@ pub fn open(config: &Config) -> anyhow::Result<(JournalConfig, Journal, Recovere
         clock: Arc::new(clock::now),
         disk: Arc::new(RealDisk),
         file_bytes: FILE_BYTES,
-        revoked: revocations(&config.data_dir).context("revoked.txt cannot be read")?,
+        revoked: revocations(&config.data_dir).with_context(|| {
+            format!("{} cannot be read", config.data_dir.join(REVOKED).display())
+        })?,
     };
     let registry = log.registry()?;
     let trust =
@@ -57,7 +62,7 @@ pub fn revoked(data_dir: &Path, stream: &Origin) -> io::Result<Option<String>> {
 /// All that was said so, the oldest first. Whoever writes the file by hand means it no less, so of a line nothing but the name has to
 /// be right.
 fn revocations(data_dir: &Path) -> io::Result<Vec<(Origin, String)>> {
-    let told = match std::fs::read(data_dir.join("revoked.txt")) {
+    let told = match std::fs::read(data_dir.join(REVOKED)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         told => told?,
     };

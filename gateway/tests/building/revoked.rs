@@ -73,6 +73,28 @@ async fn what_a_killed_life_did_not_get_to_say_the_next_one_says() {
     }
 }
 
+#[tokio::test]
+async fn what_cannot_be_read_is_told_while_it_runs_and_keeps_the_next_life_from_starting() {
+    let mut house = house().await;
+    house.agent("bot").get("/open/x").send().await.is_ok();
+    let stream = house.verify().streams[0].origin.clone();
+    let told = house.data().join("revoked.txt");
+    fs::create_dir(&told).unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+    house.agent("bot").get("/open/x").send().await.is_ok();
+    let says = "revoked.txt is there and cannot be read, so no revocation is heeded";
+    assert_eq!(house.stderr().matches(says).count(), 1, "{}", house.stderr());
+    house.shoot();
+    house.ended().await;
+    house.fails_again("revoked.txt cannot be read").await;
+
+    // A name alone will do.
+    fs::remove_dir(&told).unwrap();
+    fs::write(&told, format!("{stream}\n")).unwrap();
+    house.start_again().await;
+    assert!(registry(&house.data().join("audit")).contains("\"reason\":\"\""));
+}
+
 /// The text of all records of the registry.
 fn registry(audit: &Path) -> String {
     let is_one = |path: &PathBuf| path.to_string_lossy().contains("/registry.");
