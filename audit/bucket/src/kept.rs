@@ -3,6 +3,7 @@
 //! Not here: what is asked when something is written (`create`), and verdicts (`audit/verify`). Invariant: each object is asked about in
 //! the version that is read, and what was not answered is never counted as kept.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use aegis_audit_chain::retention::{Kept, Retention, Said};
@@ -19,6 +20,9 @@ const AT_ONCE: usize = 32;
 /// One failure among very many questions must not leave the answer open.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
+/// Objects in a row of which the store said nothing, after which the others are not asked about: one that hangs would be asked for
+/// days.
+const SILENT_MAX: u32 = 64;
 
 /// What stands for every object, where a rule of the bucket's holds all of them.
 const ALL: &str = "the bucket";
@@ -52,8 +56,17 @@ impl Bucket {
     }
 
     async fn locks_of(&self, locks: &Locks, objects: Vec<Object<'_>>, asked: Retention) -> Kept {
+        let silent = AtomicU32::new(0);
         let one = async |(key, first): Object<'_>| {
-            let lock = self.lock_of(locks, &key, first).await;
+            let lock = match silent.load(Ordering::Relaxed) {
+                SILENT_MAX.. => Err(BucketError::Silent { objects: SILENT_MAX }),
+                _ => self.lock_of(locks, &key, first).await,
+            };
+            match &lock {
+                Err(BucketError::Silent { .. }) => {}
+                Err(error) if may_pass(error) => _ = silent.fetch_add(1, Ordering::Relaxed),
+                Ok(_) | Err(_) => silent.store(0, Ordering::Relaxed),
+            }
             (key, first.written_s, lock)
         };
         let answers = futures::stream::iter(objects).map(one).buffer_unordered(AT_ONCE);
@@ -118,4 +131,80 @@ async fn policy(
     let written_s = objects.iter().filter_map(|(_, first)| first.written_s).min();
     let earliest_s = written_s.zip(kept_s).map(|(from, kept)| from.saturating_add(kept));
     Ok(Kept { earliest_s, ..Kept::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+
+    use aegis_audit_chain::retention::LockMode;
+
+    use super::*;
+    use crate::Address;
+
+    const ASKED: Retention = Retention { mode: LockMode::Compliance, days: 30 };
+    const GOOD: &str = "200 OK\r\nx-amz-object-lock-mode: COMPLIANCE\r\n\
+        x-amz-object-lock-retain-until-date: 2001-01-01T00:00:00Z";
+
+    /// A store that fails at each question, but at every so many-th; and how many it was asked.
+    fn sick_store(well: u32) -> (Address, Arc<AtomicU32>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for wire in listener.incoming() {
+                let mut wire = wire.unwrap();
+                if !wire.read(&mut [0; 8192]).is_ok_and(|read| read > 0) {
+                    continue;
+                }
+                let number = counted.fetch_add(1, Ordering::Relaxed);
+                let said = if number % well == well - 1 { GOOD } else { "503 Slow Down" };
+                let answer =
+                    format!("HTTP/1.1 {said}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+                drop(wire.write_all(answer.as_bytes()));
+            }
+        });
+        let options = [
+            ("aws_access_key_id", "a"),
+            ("aws_secret_access_key", "b"),
+            ("aws_endpoint", &format!("http://127.0.0.1:{port}")),
+            ("aws_allow_http", "true"),
+            ("aws_region", "eu-west-1"),
+        ];
+        let options = options.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+        (Address { url: "s3://audit".to_owned(), options }, asked)
+    }
+
+    fn kept(well: u32, objects: usize) -> (Kept, u32) {
+        let (address, asked) = sick_store(well);
+        let first = First { version: Some("1".to_owned()), written_s: Some(1) };
+        let objects = (0..objects).map(|number| (format!("v1/{number:04}"), &first)).collect();
+        let kept = Bucket::open(&address).unwrap().kept(objects, ASKED);
+        (kept, asked.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn a_store_that_answers_nothing_is_not_asked_about_every_object() {
+        let (kept, asked) = kept(u32::MAX, 1_000);
+        assert_eq!((kept.objects, kept.unknown.len(), kept.weaker.len()), (1_000, 1_000, 0));
+        let at_once = u32::try_from(AT_ONCE).unwrap();
+        assert!(asked <= (SILENT_MAX + at_once) * TRIES, "{asked}");
+        let whys = |why: &str| kept.unknown.iter().filter(|one| one.what.contains(why)).count();
+        let (failed, unasked) = (whys("with status 503"), whys("not asked"));
+        assert!(failed >= 64 && failed + unasked == 1_000, "{failed} {unasked}");
+    }
+
+    #[test]
+    fn one_answer_is_enough_to_go_on() {
+        let (kept, asked) = kept(30, 300);
+        assert!(kept.unknown.iter().all(|one| one.what.contains("with status 503")));
+        let unknown = u32::try_from(kept.unknown.len()).unwrap();
+        assert!(
+            unknown > SILENT_MAX && unknown < 300 && asked > unknown * TRIES,
+            "{unknown} {asked}"
+        );
+    }
 }

@@ -88,6 +88,8 @@ pub enum BucketError {
         #[source]
         source: reqwest::Error,
     },
+    #[error("not asked, because the store had said nothing of {objects} others in a row")]
+    Silent { objects: u32 },
     #[error("the store's answer about {what} is not one")]
     Answer { what: &'static str },
     #[error("{key} is there already and is another object")]

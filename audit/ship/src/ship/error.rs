@@ -61,6 +61,7 @@ impl ShipError {
                 | BucketError::Status { .. }
                 | BucketError::Unlisted { .. }
                 | BucketError::Ask { .. }
+                | BucketError::Silent { .. }
                 | BucketError::Answer { .. } => false,
             },
             ShipError::Io { .. } | ShipError::Journal(_) => false,
