@@ -17,7 +17,8 @@ use crate::log::{load_trust, write_new};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Without files the region's voters are asked: the file names every log they witness and every voter, and believes a log as far as
-most voters have seen it. Whoever must not trust the region's operator gets it once, keeps it, and names a witness outside.
+most voters have seen it. Whoever must not trust the region's operator gets it once, keeps it, and names a witness outside. The
+voters know of no stream that `aegisctl audit revoke` revoked in a trust file: --renew takes that over from the file before.
 
 With files, these are joined: each gateway keeps a registry of its own, and writes the key of it to trust.txt in its data
 directory. A registry speaks for the streams of its own gateway alone, so whoever verifies a fleet trusts all of them; a gateway
@@ -26,6 +27,7 @@ that the file leaves out is a stranger, and one that it names and whose log is g
 Examples:
   aegisctl audit trust --out region.txt
   aegisctl audit trust --out region.txt --witness witness.example/w1+1a2b3c4d+BA...
+  aegisctl audit trust --out region-3.txt --renew region-2.txt
   aegisctl audit trust gw-1/trust.txt gw-2/trust.txt --out region.txt
   aegisctl audit verify --from s3://audit/eu-west-1 --trust region.txt")]
 pub struct TrustArgs<L: Args> {

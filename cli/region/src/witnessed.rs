@@ -9,7 +9,7 @@ use aegis_audit_chain::cosignature::Witness;
 use aegis_audit_chain::note::{Verifier, split};
 use aegis_audit_chain::submission::{Answer, Submission};
 use aegis_audit_chain::{Head, Origin};
-use aegis_audit_trust::Trust;
+use aegis_audit_trust::{Revoked, Trust};
 use aegis_audit_witness::{Channel as _, Http};
 use aegis_control_client::Conditions;
 use aegis_domain::Region;
@@ -95,6 +95,9 @@ pub struct LedgerTrustArgs {
     /// Believe only the logs of this region's gateways, which need not be the voters' own.
     #[arg(long, value_name = "REGION", value_parser = Region::parse)]
     logs_of: Option<Region>,
+    /// The trust file whose place this one takes: streams that it revokes stay revoked.
+    #[arg(long, value_name = "FILE", conflicts_with = "files")]
+    renew: Option<PathBuf>,
     #[command(flatten)]
     access: Access,
 }
@@ -107,14 +110,17 @@ fn log(vkey: &str) -> Result<Verifier, String> {
     Verifier::parse(vkey).map_err(|_| "expected name+hash+base64 of type 0x01".to_owned())
 }
 
+fn read_trust(path: &Path) -> Result<Trust, RegionError> {
+    let text = aegis_audit_plain::read_text(path, TRUST_BYTES_MAX)
+        .map_err(|source| FilesError::File { path: path.to_owned(), source })?;
+    Trust::parse(&text).map_err(|source| RegionError::Trust { path: path.to_owned(), source })
+}
+
 impl WitnessArgs {
     pub fn run(&self, data: &Path) -> Result<Told, RegionError> {
         let mut logs = self.logs.clone();
         if let Some(path) = &self.trust {
-            let text = aegis_audit_plain::read_text(path, TRUST_BYTES_MAX)
-                .map_err(|source| FilesError::File { path: path.clone(), source })?;
-            let trust = Trust::parse(&text)
-                .map_err(|source| RegionError::Trust { path: path.clone(), source })?;
+            let trust = read_trust(path)?;
             logs.extend(trust.registries().map(|(_, key)| key.clone()));
         }
         let client = self.access.admin(data)?;
@@ -198,7 +204,7 @@ impl HeadsArgs {
 
 impl LedgerTrustArgs {
     /// The policy that believes the region's logs where most of its voters have seen them.
-    pub fn policy(&self, data: &Path) -> Result<String, RegionError> {
+    fn policy(&self, data: &Path) -> Result<(Trust, String), RegionError> {
         let region = Witnessed::ask(&self.access, data)?.of(self.logs_of.as_ref());
         let mut lines = Vec::new();
         for log in &region.logs {
@@ -226,19 +232,31 @@ impl LedgerTrustArgs {
             lines.push("quorum voters-and-outside".to_owned());
         }
         let policy = lines.join("\n") + "\n";
-        Trust::parse(&policy)
+        let trust = Trust::parse(&policy)
             .map_err(|_| RegionError::Answer { what: "a log and a voter to trust" })?;
-        Ok(policy)
+        Ok((trust, policy))
     }
 
     /// Writes it to a file that must not be there yet.
     pub fn run(&self, data: &Path, out: &Path) -> Result<Told, RegionError> {
-        let policy = self.policy(data)?;
+        let before = self.renew.as_deref().map(read_trust).transpose()?;
+        let (trust, mut policy) = self.policy(data)?;
+        // Of a log that is not believed any more, no stream is.
+        let is_known = |it: &&Revoked| trust.regions_of(&it.head().origin).next().is_some();
+        let revoked = before.iter().flat_map(Trust::all_revoked);
+        let (kept, strangers): (Vec<_>, Vec<_>) = revoked.partition(is_known);
+        kept.iter().for_each(|revoked| policy.push_str(&format!("{revoked}\n")));
         files::write_new(out, policy.as_bytes())?;
         let logs = policy.lines().filter(|line| line.starts_with("log ")).count();
         let voters = policy.lines().filter(|line| line.starts_with("witness voter-")).count();
-        let value = json!({ "out": out, "logs": logs, "voters": voters });
-        Ok(Told::thing(&value))
+        let value = json!({ "out": out, "logs": logs, "voters": voters, "revoked": kept.len() });
+        let told = Told::thing(&value);
+        Ok(match strangers.len() {
+            0 => told,
+            count => told.saying(format!(
+                "left out because the voters know no log of theirs, revoked streams: {count}"
+            )),
+        })
     }
 }
 

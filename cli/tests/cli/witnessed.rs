@@ -121,6 +121,36 @@ fn the_voters_of_another_region_witness_what_a_trust_file_or_a_key_names() {
     assert_eq!(listed(), keys);
 }
 
+/// A new trust file is asked for whenever voters come and go, and must not forget whose keys others may have.
+#[test]
+fn a_trust_file_that_takes_the_place_of_another_revokes_what_that_did() {
+    let seen = Seen::new();
+    let (first, out) = (seen.path("region.txt"), seen.path("revoked.txt"));
+    let stream = "aegis.localhost/local/gw-2/1";
+    let bucket = seen.path("bucket");
+    let revoke = ["audit", "revoke", stream, "--from", &bucket, "--trust", &first, "--out", &out];
+    let line = json(&seen.desk.run(&[&revoke[..], &["-o", "json"]].concat()).success());
+    let line = line["line"].as_str().unwrap();
+    let gone =
+        "revoke aegis.localhost/local/gw-9/1 0 47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n";
+    fs::write(&out, fs::read_to_string(&out).unwrap().replace("log ", "LOG ")).unwrap();
+    let bad = seen.region.run("", &format!("audit trust --out {} --renew {out}", seen.path("no")));
+    assert!(stderr(&bad.failure()).contains("is no trust file"));
+    let stranger =
+        Signer::new("aegis.localhost/local/registry.gw-9/1", SecretKey::from_seed(&[9; 32]));
+    let text = fs::read_to_string(&out).unwrap().replace("LOG ", "log ");
+    fs::write(&out, format!("log {}\n{text}{gone}", stranger.verifier())).unwrap();
+
+    let renewed = seen.path("renewed.txt");
+    let told = seen.region.run("", &format!("audit trust --out {renewed} --renew {out}")).success();
+    assert!(stderr(&told).contains("no log of theirs, revoked streams: 1"), "{}", stderr(&told));
+    let text = fs::read_to_string(&renewed).unwrap();
+    assert!(text.ends_with(&format!("{line}\n")) && !text.contains("gw-9"), "{text}");
+    assert_eq!(text.replace(&format!("{line}\n"), ""), fs::read_to_string(&first).unwrap());
+    let files = format!("audit trust {first} --out {} --renew {out}", seen.path("no"));
+    assert!(stderr(&seen.region.run("", &files).code(2)).contains("--renew"));
+}
+
 /// Attacks 3 and 7: everything is put back to where it was before the last life, without a trace in what is left.
 #[test]
 fn a_bucket_that_is_set_back_fails_at_the_head_the_voters_saw() {
