@@ -31,6 +31,11 @@ impl Cluster {
             })
             .collect();
         let share = SLOTS.div_ceil(count);
+        // As `redis-cli --cluster create` does: nodes that all begin at epoch 0 settle who is which for seconds, and a slot that is
+        // moved meanwhile may end with two nodes that each call the other its owner.
+        for (epoch, node) in (1..).zip(&nodes) {
+            node.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &u64::to_string(&epoch)]);
+        }
         for (nth, (node, bus)) in nodes.iter().zip(&buses).enumerate() {
             let (first, last) = (nth * share, ((nth + 1) * share).min(SLOTS) - 1);
             node.ask(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
@@ -82,5 +87,21 @@ impl Cluster {
         for node in [to, from].into_iter().chain(&self.nodes) {
             node.ask(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]);
         }
+        for node in &self.nodes {
+            node.wait_until("all know who serves the slot", |node| {
+                let nodes = node.ask(&["CLUSTER", "NODES"]);
+                nodes.lines().any(|line| line.starts_with(&to_id) && has(line, &slot))
+            });
+        }
     }
+}
+
+/// Whether a line of `CLUSTER NODES` ends with ranges of slots that this one is in.
+fn has(line: &str, slot: &str) -> bool {
+    let slot: u16 = slot.parse().unwrap();
+    let ranges = line.split_whitespace().skip(8).filter(|range| !range.starts_with('['));
+    ranges.into_iter().any(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        (first.parse().unwrap()..=last.parse().unwrap()).contains(&slot)
+    })
 }

@@ -4,7 +4,7 @@
 //! of one micro-dollar is a fault of the state.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aegis_domain::{AgentId, HotAnswer, HotRefusal, Ttl};
 use aegis_state::{Ask, BudgetKey, BudgetScope, HotState as _, RedisConfig};
@@ -68,8 +68,9 @@ async fn agent(gateway: &Gateway, n: u64, limit: u64) -> Sums {
         }
         let actual = dice.below(estimate + 1);
         for _ in 0..=dice.below(2) {
-            while gateway.settle(&ask.hold(), usd(actual), now()).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+            let begun = Instant::now();
+            while let Err(error) = gateway.settle(&ask.hold(), usd(actual), now()).await {
+                again(begun, &error).await;
             }
         }
         sums.spent += actual;
@@ -78,13 +79,19 @@ async fn agent(gateway: &Gateway, n: u64, limit: u64) -> Sums {
 }
 
 async fn answered(gateway: &Gateway, ask: &Ask) -> HotAnswer {
+    let begun = Instant::now();
     loop {
-        let answer = gateway.decide(ask).await;
-        if !matches!(answer, HotAnswer::Unanswered(_)) {
-            return answer;
+        match gateway.decide(ask).await {
+            HotAnswer::Unanswered(outage) => again(begun, &outage).await,
+            answer => return answer,
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Servers that are killed or move keys are back within seconds.
+async fn again(begun: Instant, why: &(dyn std::fmt::Debug + Sync)) {
+    assert!(begun.elapsed() < Duration::from_secs(120), "never answered: {why:?}");
+    tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
 /// Runs all agents of all gateways, with `meanwhile` beside them.
