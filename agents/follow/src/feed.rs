@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use aegis_domain::{Secret, Timestamp, Ttl, VoterUrls};
 use aegis_identity::{KeySet, TokenError, verify_jws_within};
@@ -95,6 +95,8 @@ struct Shown<V> {
     heard_s: AtomicU64,
     /// When it answered last in this life, by this machine's clock.
     received_s: AtomicU64,
+    /// The same, or when this life began, by a clock that nobody sets.
+    silent_since: ArcSwap<Instant>,
 }
 
 impl<V: Followed> fmt::Debug for Follower<V> {
@@ -133,6 +135,7 @@ impl<V: Followed> Follower<V> {
             view,
             heard_s: AtomicU64::new(held.heard_s),
             received_s: AtomicU64::new(0),
+            silent_since: ArcSwap::from_pointee(Instant::now()),
         });
         let (stop, stopped) = channel();
         let told = Box::new(told);
@@ -156,14 +159,16 @@ impl<V: Followed> Follower<V> {
     }
 
     /// How long ago that was, by this machine's own clock where it answered in this life: a voter's clock that is ahead must not
-    /// make it younger.
+    /// make it younger. Nor must a clock that is set back here, so no less than what passed by one that cannot be set; that one may
+    /// stand still where the machine does, so the other counts as well.
     pub fn silent_for(&self, now: Timestamp) -> Duration {
         let received_s = self.shown.received_s.load(Ordering::Relaxed);
         let last = match received_s {
             0 => self.heard_at().unwrap_or(Timestamp::from_unix_s(0)),
             received_s => Timestamp::from_unix_s(received_s),
         };
-        Duration::from_millis(now.since(last).ms())
+        let passed = self.shown.silent_since.load().elapsed();
+        Duration::from_millis(now.since(last).ms()).max(passed)
     }
 
     /// When the region last answered, by its clock; `None` if it never did, now or in an earlier life.
@@ -280,6 +285,7 @@ impl<V: Followed> Thread<V> {
         self.shown.heard_s.store(self.held.heard_s, Ordering::Relaxed);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.shown.received_s.store(now.as_secs(), Ordering::Relaxed);
+        self.shown.silent_since.store(Arc::new(Instant::now()));
         Ok(())
     }
 }

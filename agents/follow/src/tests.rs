@@ -231,6 +231,30 @@ fn follow(url: &str, home: &Path) -> (Follower, Arc<Mutex<Vec<usize>>>) {
     (Follower::start_telling(config, tell).unwrap(), told)
 }
 
+/// What the region took back meanwhile is not known, however early this machine now says it is.
+#[test]
+fn a_clock_that_is_set_back_does_not_make_a_silent_region_heard() {
+    let (home, begun) = (tempfile::tempdir().unwrap(), Instant::now());
+    let feed = Issuer::start(signed(7, &whole(REGION, 2)));
+    let (follower, _) = follow(&feed.url, home.path());
+    wait(|| follower.view().revocation_count() == 2);
+    feed.says(http("503 No Quorum", ""));
+    let asked = feed.asked.load(Ordering::SeqCst);
+    wait(|| feed.asked.load(Ordering::SeqCst) > asked + 1);
+    let fell_silent = Instant::now();
+    std::thread::sleep(Duration::from_millis(300));
+    let set_back = Timestamp::from_unix_s(1);
+    let silent = follower.silent_for(set_back);
+    assert!(silent >= Duration::from_millis(300), "{silent:?} of {:?}", fell_silent.elapsed());
+    assert!(silent <= begun.elapsed(), "{silent:?} of {:?}", begun.elapsed());
+
+    // One that is set ahead is believed, for the machine may have stood still.
+    let tomorrow = Timestamp::from_unix_s(1 << 33);
+    assert!(follower.silent_for(tomorrow) > Duration::from_secs(86_400));
+    feed.says(signed(7, &whole(REGION, 2)));
+    wait(|| follower.silent_for(set_back) < Duration::from_millis(300));
+}
+
 #[test]
 fn a_page_that_is_wrong_in_one_thing_alone_is_neither_shown_nor_kept_and_the_next_good_one_is() {
     let home = tempfile::tempdir().unwrap();
