@@ -13,7 +13,7 @@ use crate::finding::Finding;
 /// Where the map is drawn.
 pub(crate) const ARCHITECTURE: &str = "docs/architecture.md";
 /// Where it is said which test holds what.
-const TESTING: &str = "docs/testing.md";
+const TESTED: [&str; 2] = ["docs/testing.md", "docs/threat-model.md"];
 
 /// What a crate is, and which of our crates it may list.
 pub(crate) struct Layer {
@@ -95,9 +95,17 @@ fn is_path(word: &str) -> bool {
         && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-'))
 }
 
-/// Every test that the page about tests names, as `path.rs::name`, and that is not there.
+/// Every test that these pages name, as `path.rs::name`, and that is not there.
 pub(crate) fn dead_tests(root: &Path) -> anyhow::Result<Vec<Finding>> {
-    let text = fs::read_to_string(root.join(TESTING)).context(TESTING)?;
+    let mut findings = Vec::new();
+    for page in TESTED {
+        findings.extend(dead_tests_of(page, root)?);
+    }
+    Ok(findings)
+}
+
+fn dead_tests_of(page: &str, root: &Path) -> anyhow::Result<Vec<Finding>> {
+    let text = fs::read_to_string(root.join(page)).with_context(|| page.to_owned())?;
     let mut findings = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let quoted = line.split('`').skip(1).step_by(2);
@@ -107,7 +115,7 @@ pub(crate) fn dead_tests(root: &Path) -> anyhow::Result<Vec<Finding>> {
             let source = fs::read_to_string(root.join(&path)).unwrap_or_default();
             if !source.contains(&format!("fn {test}(")) {
                 findings.push(Finding {
-                    file: TESTING.into(),
+                    file: page.into(),
                     line: at.saturating_add(1),
                     problem: format!("{path} has no test {test}"),
                     cure: "name where it is now".into(),
@@ -206,7 +214,8 @@ mod tests {
         fs::create_dir_all(home.path().join("docs")).unwrap();
         fs::write(home.path().join("a.rs"), "fn there() {}\n").unwrap();
         let text = "`a.rs::there`\n`a.rs::gone`, `b.rs::there`\n";
-        fs::write(home.path().join(TESTING), text).unwrap();
+        fs::write(home.path().join("docs/testing.md"), text).unwrap();
+        fs::write(home.path().join("docs/threat-model.md"), "`a.rs::there`\n").unwrap();
         let found = dead_tests(home.path()).unwrap();
         let found: Vec<_> = found.iter().map(|it| (it.line, it.problem.as_str())).collect();
         assert_eq!(found, [(2, "a.rs has no test gone"), (2, "b.rs has no test there")]);
