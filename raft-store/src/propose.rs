@@ -146,10 +146,11 @@ impl Proposer {
             match metrics.current_leader {
                 Some(leader) if leader == metrics.id => {
                     let age = metrics.millis_since_quorum_ack.map(Duration::from_millis);
-                    if age.is_none_or(|age| age > self.lease) {
+                    if age.is_some_and(|age| age > self.lease) {
                         return false;
                     }
-                    if self.shared.time(leader).is_some() {
+                    // Nobody has answered it yet: its election is not over.
+                    if age.is_some() && self.shared.time(leader).is_some() {
                         return true;
                     }
                     tokio::time::sleep(RETRY_AFTER).await;
