@@ -38,7 +38,7 @@ async fn serves_on(house: &Building, number: usize) {
 #[tokio::test]
 async fn a_head_that_never_ends_is_refused_early_and_costs_little() {
     let puppet = Puppet::open().await;
-    let house = hostile::with(&puppet).await;
+    let house = hostile::with(&puppet, hostile::PATIENT).await;
     serves_on(&house, 0).await;
     let before = house.resident_bytes();
     let status = "HTTP/1.1 200 OK\r\n";
@@ -79,7 +79,7 @@ async fn a_head_that_never_ends_is_refused_early_and_costs_little() {
 #[tokio::test]
 async fn a_body_waits_for_its_agent_and_not_in_memory() {
     let puppet = Puppet::open().await;
-    let house = hostile::with(&puppet).await;
+    let house = hostile::with(&puppet, hostile::PATIENT).await;
     serves_on(&house, 0).await;
     let before = house.resident_bytes();
     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {FLOOD_BYTES}\r\n\r\n");

@@ -25,11 +25,16 @@ enum Heard {
     Mixed,
 }
 
+/// For upstreams that always say how their answer ends: a machine that stands still for a moment is not taken for silence.
+pub(crate) const PATIENT: &str = "10s";
+/// For upstreams that leave an answer open, and stay: this long is waited for each.
+const BRIEF: &str = "1s";
+
 /// A building with one more tool, `rough`, whose upstream is a puppet.
-pub(crate) async fn with(puppet: &Puppet) -> Building {
+pub(crate) async fn with(puppet: &Puppet, read_timeout: &str) -> Building {
     let binding = json!({
         "upstream": format!("http://open.test:{}", puppet.port()), "resolve": ["127.0.0.1"],
-        "addresses": ["127.0.0.0/8"], "protocol": "http1", "read_timeout": "300ms",
+        "addresses": ["127.0.0.0/8"], "protocol": "http1", "read_timeout": read_timeout,
     });
     Plan::new().await.tool("rough", binding).start(GATEWAY).await
 }
@@ -118,7 +123,7 @@ async fn no_response_of_the_corpus_is_mixed_with_another() {
     let vectors: Vec<_> = vectors.filter(|vector| vector["type"] == "response").collect();
     assert_eq!(vectors.len(), 75);
     let puppet = Puppet::open().await;
-    let house = with(&puppet).await;
+    let house = with(&puppet, BRIEF).await;
     let mut counts: BTreeMap<(bool, &str), usize> = BTreeMap::new();
     let mut played = 0;
     for vector in &vectors {
@@ -372,7 +377,7 @@ fn messages() -> Vec<(&'static str, &'static str, String, Want)> {
 #[tokio::test]
 async fn an_answer_with_two_readings_is_refused_and_one_with_one_passes() {
     let puppet = Puppet::open().await;
-    let house = with(&puppet).await;
+    let house = with(&puppet, PATIENT).await;
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let messages = messages();
     for (number, (name, method, text, want)) in messages.iter().enumerate() {
@@ -395,7 +400,7 @@ async fn an_answer_with_two_readings_is_refused_and_one_with_one_passes() {
 #[tokio::test]
 async fn only_an_undisputed_answer_leaves_its_connection_to_the_next_call() {
     let puppet = Puppet::open().await;
-    let house = with(&puppet).await;
+    let house = with(&puppet, BRIEF).await;
     let mut used_again = 0;
     let messages = messages();
     for (number, (name, method, text, want)) in messages.iter().enumerate() {
@@ -416,7 +421,7 @@ async fn only_an_undisputed_answer_leaves_its_connection_to_the_next_call() {
 #[tokio::test]
 async fn what_comes_between_two_calls_ends_the_connection_and_answers_nobody() {
     let puppet = Puppet::open().await;
-    let house = with(&puppet).await;
+    let house = with(&puppet, PATIENT).await;
     let poison = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
     let answer = format!("{OK}content-length: 5\r\n\r\nhello");
     for (number, (method, first)) in
@@ -442,7 +447,7 @@ async fn what_comes_between_two_calls_ends_the_connection_and_answers_nobody() {
 #[tokio::test]
 async fn an_answer_that_comes_before_its_call_is_never_anothers() {
     let puppet = Puppet::open().await;
-    let house = with(&puppet).await;
+    let house = with(&puppet, PATIENT).await;
     let token = house.agent("bot").token();
     let mut refused = 0;
     for number in 0..10 {
