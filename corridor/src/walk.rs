@@ -229,8 +229,11 @@ impl Corridor {
         Decision { policy, ..aegis_decide::refuse(ctx.id, reason) }
     }
 
-    /// A refused call gives its hold back.
+    /// A refused call gives its hold back, also one that it was never told of.
     async fn let_go(&self, ctx: &mut CallContext) {
+        if let Some(Facts { hot: HotAnswer::Unanswered(_), .. }) = &ctx.facts {
+            self.state.abandon(&ctx.id);
+        }
         if let Some(hold) = ctx.hold.take() {
             settle::release(self, &hold).await;
         }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use aegis_audit_chain::record::{DecisionEntry, Entry};
 use aegis_audit_verify::Verdict;
-use aegis_domain::{DecisionId, Effect, Timestamp};
+use aegis_domain::{DecisionId, Effect, MicroUsd, Reason, Timestamp};
 use aegis_state::{
     BudgetWindow, Deployment, HotState, Period, RedisConfig, RedisState, Server as Address,
 };
@@ -100,6 +100,39 @@ async fn a_gateway_killed_between_an_outcome_and_its_settlement_settles_when_it_
     house.start_again().await;
     let after = state.spend(&month, now).await.unwrap();
     assert_eq!((after.spent, after.held.micro_usd()), (outcome.cost, 0));
+    house.stop().await;
+}
+
+/// The server takes the call's decision when it wakes; by then the call is refused, and must cost nothing.
+#[tokio::test]
+async fn a_call_refused_because_the_server_hung_gives_back_what_the_server_takes_later() {
+    let Some(program) = Software::Redis.installed() else { return };
+    let server = Server::start(&program, &[]);
+    let mut house = shared(plan().await, server.port()).start(GATEWAY).await;
+    let state = client(&server).await;
+    let month = Building::budget("acme", Some("bot"), BudgetWindow::Month);
+    let ask = || house.agent("bot").post("/pay/v1/out").json(&json!({ "amount": 1 })).send();
+    let cost = ask().await.is_ok().decision_id();
+    let cost = house.journal().outcome(cost).await.cost;
+    let now = Timestamp::from_unix_ns(house.journal().records().last().unwrap().head.ts);
+    let (mut held, patience) = (MicroUsd::ZERO, std::time::Duration::from_secs(60));
+    // A round of reaping may come before the first look.
+    while held == MicroUsd::ZERO {
+        server.pause();
+        ask().await.is_refused(Reason::StateUnavailable);
+        server.resume();
+        for _ in 0..100 {
+            held = held.max(state.spend(&month, now).await.map_or(MicroUsd::ZERO, |it| it.held));
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+    let given_back = async {
+        while state.spend(&month, now).await.unwrap().held != MicroUsd::ZERO {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(patience, given_back).await.expect("it is held on");
+    assert_eq!(state.spend(&month, now).await.unwrap().spent, cost);
     house.stop().await;
 }
 

@@ -9,7 +9,7 @@ mod budget;
 mod notes;
 mod redis;
 
-use aegis_domain::{HotAnswer, MicroUsd, TenantId, Timestamp};
+use aegis_domain::{DecisionId, HotAnswer, MicroUsd, TenantId, Timestamp};
 use async_trait::async_trait;
 
 pub use self::redis::{
@@ -53,6 +53,10 @@ pub trait HotState: Send + Sync {
         total: MicroUsd,
         now: Timestamp,
     ) -> Result<Extended, StateError>;
+
+    /// The call whose decision was unanswered is refused for that, and its id will not be asked again: what is held all the
+    /// same is given back, sooner or later. Anything else about it is ignored.
+    fn abandon(&self, _id: &DecisionId) {}
 
     /// Gives the money back because the call never left.
     async fn release(&self, hold: &Hold, now: Timestamp) -> Result<Settled, StateError> {

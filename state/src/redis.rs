@@ -20,7 +20,7 @@ mod tenant;
 
 use std::sync::Arc;
 
-use aegis_domain::{BudgetKey, HotAnswer, MicroUsd, Outage, TenantId, Timestamp};
+use aegis_domain::{BudgetKey, DecisionId, HotAnswer, MicroUsd, Outage, TenantId, Timestamp};
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -135,6 +135,11 @@ impl HotState for RedisState {
                 Err(StateError::TooLate { ago_s: now.since(hold.expires_at).s_ceil() })
             }
         }
+    }
+
+    /// Sent with the next round of reaping.
+    fn abandon(&self, id: &DecisionId) {
+        self.client.resends.lock().offer(id);
     }
 
     async fn reap(&self, now: Timestamp, max: usize) -> Result<usize, StateError> {

@@ -200,6 +200,10 @@ impl HotState for Leased {
         }
     }
 
+    fn abandon(&self, id: &DecisionId) {
+        self.shared.inner.abandon(id);
+    }
+
     async fn reap(&self, now: Timestamp, max: usize) -> Result<usize, StateError> {
         self.shared.tell_ripe(now).await;
         self.shared.books.lock().tidy(now);

@@ -217,12 +217,21 @@ impl Client {
         }
         let reply = self.call(&tenant, self.run(&tenant, ask.now, &script, awaited)).await;
         let answer = reply.and_then(|reply| scripts::decided(&reply, ask).ok_or(Failure::Shape));
-        // What nobody was granted nobody settles: if a server holds it all the same, it expires there.
-        let is_granted = matches!(answer, Ok(HotAnswer::Granted(_)));
-        if let Some(notes) = self.notes.as_ref().filter(|_| !is_granted) {
-            notes.end(&hold.id, ask.now);
+        match &answer {
+            Ok(HotAnswer::Granted(_)) => {}
+            Err(failure) if is_held && failure.is_doubt() => self.withhold_release(hold, ask.now),
+            Ok(_) | Err(_) => {
+                self.notes.iter().for_each(|notes| notes.end(&hold.id, ask.now));
+            }
         }
         answer
+    }
+
+    /// A server may hold what nobody was granted. Its note stays, and what gives it back waits for `abandon`; otherwise it
+    /// expires there.
+    fn withhold_release(&self, hold: Hold, now: Timestamp) {
+        let message = Message::Settlement { hold, actual: MicroUsd::ZERO };
+        self.resends.lock().withhold(&message, now, Instant::now());
     }
 
     /// Forgets what is too old to matter of what this gateway keeps itself.

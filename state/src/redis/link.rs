@@ -79,6 +79,17 @@ impl Failure {
         }
     }
 
+    /// Whether the command may have been carried out all the same.
+    pub(super) fn is_doubt(&self) -> bool {
+        match self {
+            Failure::Redis(error) => !matches!(error.kind(), ErrorKind::Server(_)),
+            Failure::TimedOut(_) | Failure::Shape | Failure::Unconfirmed => true,
+            Failure::NotConnected | Failure::Lost(_) | Failure::Unfit(_) | Failure::Quarantined => {
+                false
+            }
+        }
+    }
+
     /// Whether the servers did not do their part in time: what a breaker counts.
     pub(super) fn is_silence(&self) -> bool {
         matches!(self.outage(), Outage::TimedOut | Outage::Unreachable)

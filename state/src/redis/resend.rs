@@ -49,6 +49,8 @@ pub(super) struct Sent {
 /// What became of a message that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
+    /// Not to be sent, until it is offered.
+    Withheld,
     UnderWay,
     Failed,
     Confirmed,
@@ -85,8 +87,26 @@ pub(super) struct Resends {
 
 impl Resends {
     pub(super) fn note(&mut self, message: &Message, now: Timestamp, at: Instant) {
+        self.keep(message, (now, at), Standing::UnderWay);
+    }
+
+    /// Keeps what must be sent only if it is offered; what was sent under its id stands.
+    pub(super) fn withhold(&mut self, message: &Message, now: Timestamp, at: Instant) {
+        if self.by_id.contains_key(message.id()) {
+            return;
+        }
+        self.keep(message, (now, at), Standing::Withheld);
+    }
+
+    pub(super) fn offer(&mut self, id: &DecisionId) {
+        if self.by_id.get(id).is_some_and(|sent| sent.standing == Standing::Withheld) {
+            self.mark(id, Standing::Failed);
+        }
+    }
+
+    fn keep(&mut self, message: &Message, (now, at): (Timestamp, Instant), standing: Standing) {
         self.forget(at);
-        let (id, standing) = (*message.id(), Standing::UnderWay);
+        let id = *message.id();
         let sent = Sent { message: message.clone(), now, at, standing };
         if self.by_id.insert(id, sent).is_none() {
             self.order.push_back(id);
@@ -116,6 +136,7 @@ impl Resends {
         let is_due = |sent: &&Sent| {
             let age = at.saturating_duration_since(sent.at);
             let is_wanted = match sent.standing {
+                Standing::Withheld => false,
                 Standing::UnderWay => age > UNDER_WAY_MAX,
                 Standing::Failed => true,
                 Standing::Confirmed => again == Again::All && age <= HORIZON,
@@ -134,16 +155,16 @@ impl Resends {
         while let Some(oldest) = self.order.front() {
             let is_over = self.by_id.get(oldest).is_none_or(|sent| {
                 let age = at.saturating_duration_since(sent.at);
-                age > Duration::from_millis(LATE_SETTLE.ms())
-                    || (sent.standing == Standing::Confirmed && age > HORIZON)
+                let is_quiet = matches!(sent.standing, Standing::Confirmed | Standing::Withheld);
+                age > Duration::from_millis(LATE_SETTLE.ms()) || (is_quiet && age > HORIZON)
             });
             if !is_over && self.order.len() < KEPT_MAX {
                 break;
             }
             let dropped = self.order.pop_front().and_then(|oldest| self.by_id.remove(&oldest));
-            if !is_over {
-                self.dropped_at = self.dropped_at.max(dropped.map(|sent| sent.now));
-            }
+            // What was never to be sent is no loss.
+            let lost = dropped.filter(|sent| !is_over && sent.standing != Standing::Withheld);
+            self.dropped_at = self.dropped_at.max(lost.map(|sent| sent.now));
         }
     }
 }
@@ -192,6 +213,32 @@ mod tests {
         let late = start + Duration::from_millis(LATE_SETTLE.ms()) + Duration::from_secs(1);
         resends.note(&message(4), Timestamp::from_unix_s(1), late);
         assert_eq!(resends.order.len(), 1);
+    }
+
+    #[test]
+    fn what_is_withheld_is_sent_once_it_is_offered_and_lost_without_harm() {
+        let (mut resends, start) = (Resends::default(), Instant::now());
+        let at = Timestamp::from_unix_s;
+        for n in 1..=2 {
+            resends.withhold(&message(n), at(1), start);
+        }
+        // It was granted after all, and settled.
+        resends.note(&message(3), at(1), start);
+        resends.confirm(&hold(3).id);
+        resends.withhold(&message(3), at(2), start);
+        let due = |resends: &Resends, again| {
+            let due = resends.of(&hold(1).tenant, again, start + UNDER_WAY_MAX * 2);
+            due.iter().map(|sent| sent.message.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(due(&resends, Again::All), [message(3)]);
+        resends.offer(&hold(1).id);
+        resends.offer(&hold(3).id);
+        assert_eq!(due(&resends, Again::Unconfirmed), [message(1)]);
+        let kept = u64::try_from(KEPT_MAX).unwrap();
+        (4..=kept + 2).for_each(|n| resends.withhold(&message(n), at(2), start));
+        assert_eq!(resends.repairs_from(), Some(at(1)), "the first was to be sent");
+        (1..=kept).for_each(|n| resends.withhold(&message(kept + 2 + n), at(3), start));
+        assert_eq!(resends.repairs_from(), Some(at(1)));
     }
 
     #[test]

@@ -309,6 +309,44 @@ fn settlements_that_server_and_gateway_forgot_are_in_the_notes() {
     assert_eq!(counted(&gateway), (4, 0));
 }
 
+/// A call that is refused because its decision got no answer costs nothing, although a server took it.
+#[test]
+fn what_a_server_holds_for_a_call_that_was_refused_is_given_back() {
+    let Some(program) = Software::Redis.installed() else { return };
+    let server = Server::start(&program, &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, _) = Gateway::noting(impatient(single(&server)), folder.path());
+    assert!(is_granted(&gateway.decide_now(call(1))));
+    let silent = |n| {
+        server.pause();
+        let answer = gateway.decide_now(call(n));
+        assert!(is_silent(&answer), "{answer:?}");
+        server.resume();
+        eventually("the server holds it", || counted(&gateway) == (0, 20));
+    };
+    let reaped = || {
+        gateway.wait_until_well();
+        gateway.run(gateway.reap(now(), 10)).ok();
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    silent(2);
+    // It may be asked again, so nobody takes it back by himself.
+    (0..5).for_each(|_| reaped());
+    assert_eq!(counted(&gateway), (0, 20));
+    gateway.abandon(&call(2).id);
+    eventually("it is given back", || {
+        reaped();
+        counted(&gateway) == (0, 10)
+    });
+    // Nor is it lost where the gateway dies before that.
+    silent(3);
+    drop(gateway);
+    let (gateway, left) = Gateway::noting(single(&server), folder.path());
+    let left = left.iter().find(|hold| hold.id == call(3).id).unwrap();
+    gateway.run(gateway.release(left, now())).unwrap();
+    assert_eq!(counted(&gateway), (0, 10));
+}
+
 #[test]
 fn after_a_restart_only_new_single_use_tokens_pass() {
     let Some(program) = Software::Redis.installed() else { return };
