@@ -71,14 +71,23 @@ pub(crate) async fn get<V: Followed>(
 
 fn page<V: Followed>(control: &Control, after: Option<u64>) -> Page<V> {
     let issuer = control.service.issuer.clone();
-    let at_s = clock::now().unix_s();
+    let now_s = clock::now().unix_s();
     let events =
         after.and_then(|after| Some((after, control.ledger.events_after(after, EVENTS_MAX)?)));
     match events {
         Some((after, events)) => {
             let events = events.into_iter().map(V::narrowed).collect();
-            Page::Events { issuer, at_s, after, events }
+            Page::Events { issuer, at_s: now_s, after, events }
         }
-        None => Page::Whole { issuer, at_s, view: Box::new(V::of(&control.ledger.read())) },
+        None => {
+            let view = Box::new(V::of(&control.ledger.read()));
+            Page::Whole { issuer, at_s: now_s.saturating_sub(out_of_touch_s(control)), view }
+        }
     }
+}
+
+/// For how long this voter has not known whether there is more; nothing where an election may be all there is to it.
+fn out_of_touch_s(control: &Control) -> u64 {
+    let ago = control.node.status().in_touch_ago;
+    if ago > OUT_OF_TOUCH { ago.as_secs() } else { 0 }
 }

@@ -31,6 +31,8 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 /// For how long the region's keys count though nothing is heard of it: long enough to mend a region in, and an end to what a
 /// key that leaked meanwhile can sign.
 pub const SILENCE_MAX: Ttl = Ttl::from_s(24 * 60 * 60);
+/// A page that says it is no older than this may be new, and its voter's clock behind.
+const CLOCKS_APART_S: u64 = 30;
 /// How much of that a restart may forget: an answer without news is kept this often.
 const HEARD_KEPT_S: u64 = 60;
 
@@ -38,7 +40,7 @@ const HEARD_KEPT_S: u64 = 60;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Page<V = View> {
-    /// Everything.
+    /// Everything that was so then; what came since nobody can say who has no quorum.
     Whole { issuer: String, at_s: u64, view: Box<V> },
     /// What came after a serial; nothing, if nothing did.
     Events { issuer: String, at_s: u64, after: u64, events: Vec<Event> },
@@ -93,10 +95,41 @@ struct Shown<V> {
     view: ArcSwap<V>,
     /// When the region last answered, by its own clock.
     heard_s: AtomicU64,
-    /// When it answered last in this life, by this machine's clock.
+    /// As of when it answered last in this life, by this machine's clock.
     received_s: AtomicU64,
-    /// The same, or when this life began, by a clock that nobody sets.
-    silent_since: ArcSwap<Instant>,
+    silent: ArcSwap<Silent>,
+}
+
+impl<V> Shown<V> {
+    /// Counts the silence anew, from as of when the answer was: not from earlier than an answer before it, and a page that is no
+    /// older than clocks are apart is of now.
+    fn answered(&self, now_s: u64, as_of_s: Option<u64>) {
+        let old_s = now_s.saturating_sub(as_of_s.unwrap_or(now_s));
+        let old = Duration::from_secs(if old_s > CLOCKS_APART_S { old_s } else { 0 });
+        let is_first = self.received_s.load(Ordering::Relaxed) == 0;
+        if is_first || old <= self.silent_for(Timestamp::from_unix_s(now_s)) {
+            self.received_s.store(now_s.saturating_sub(old.as_secs()), Ordering::Relaxed);
+            self.silent.store(Arc::new(Silent { since: Instant::now(), before: old }));
+        }
+    }
+
+    fn silent_for(&self, now: Timestamp) -> Duration {
+        let last_s = match self.received_s.load(Ordering::Relaxed) {
+            0 => self.heard_s.load(Ordering::Relaxed),
+            received_s => received_s,
+        };
+        let Silent { since, before } = **self.silent.load();
+        let passed = since.elapsed().saturating_add(before);
+        Duration::from_millis(now.since(Timestamp::from_unix_s(last_s)).ms()).max(passed)
+    }
+}
+
+/// The same by a clock that nobody sets, or since this life began.
+#[derive(Clone, Copy, Debug)]
+struct Silent {
+    since: Instant,
+    /// How old the answer was by then.
+    before: Duration,
 }
 
 impl<V: Followed> fmt::Debug for Follower<V> {
@@ -135,7 +168,7 @@ impl<V: Followed> Follower<V> {
             view,
             heard_s: AtomicU64::new(held.heard_s),
             received_s: AtomicU64::new(0),
-            silent_since: ArcSwap::from_pointee(Instant::now()),
+            silent: ArcSwap::from_pointee(Silent { since: Instant::now(), before: Duration::ZERO }),
         });
         let (stop, stopped) = channel();
         let told = Box::new(told);
@@ -158,17 +191,13 @@ impl<V: Followed> Follower<V> {
         self.heard_at().is_some_and(|heard_at| now < heard_at.plus(SILENCE_MAX))
     }
 
-    /// How long ago that was, by this machine's own clock where it answered in this life: a voter's clock that is ahead must not
-    /// make it younger. Nor must a clock that is set back here, so no less than what passed by one that cannot be set; that one may
-    /// stand still where the machine does, so the other counts as well.
+    /// How long ago it was that what is held was all there is.
+    ///
+    /// By this machine's own clock where the region answered in this life: a voter's clock that is ahead must not make it younger.
+    /// Nor must a clock that is set back here, so no less than what passed by one that cannot be set; that one may stand still
+    /// where the machine does, so the other counts as well.
     pub fn silent_for(&self, now: Timestamp) -> Duration {
-        let received_s = self.shown.received_s.load(Ordering::Relaxed);
-        let last = match received_s {
-            0 => self.heard_at().unwrap_or(Timestamp::from_unix_s(0)),
-            received_s => Timestamp::from_unix_s(received_s),
-        };
-        let passed = self.shown.silent_since.load().elapsed();
-        Duration::from_millis(now.since(last).ms()).max(passed)
+        self.shown.silent_for(now)
     }
 
     /// When the region last answered, by its clock; `None` if it never did, now or in an earlier life.
@@ -183,6 +212,8 @@ impl<V: Followed> Follower<V> {
 struct Held<V> {
     view: V,
     heard_s: u64,
+    /// As of when the last page was, where its voter may have known no more for a while.
+    as_of_s: Option<u64>,
     /// The same as of the last page on disk.
     kept_s: u64,
     /// Whether it holds anything; an empty registry is something.
@@ -197,6 +228,10 @@ impl<V: Followed> Held<V> {
         let payload = payload.map_err(FeedError::Signature)?;
         let page: Page<V> = serde_json::from_slice(&payload).map_err(FeedError::Content)?;
         let held = self.view.serial();
+        let as_of_s = match page {
+            Page::Whole { at_s, .. } => Some(at_s),
+            Page::Events { .. } => None,
+        };
         let (at_s, changed) = match page {
             Page::Whole { issuer, .. } | Page::Events { issuer, .. } if issuer != config.issuer => {
                 return Err(FeedError::Issuer);
@@ -221,7 +256,7 @@ impl<V: Followed> Held<V> {
                 (at_s, (!events.is_empty() || is_due).then_some(Part::More))
             }
         };
-        self.any = true;
+        (self.any, self.as_of_s) = (true, as_of_s);
         if changed.is_some() {
             self.kept_s = at_s;
         }
@@ -284,8 +319,7 @@ impl<V: Followed> Thread<V> {
         }
         self.shown.heard_s.store(self.held.heard_s, Ordering::Relaxed);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.shown.received_s.store(now.as_secs(), Ordering::Relaxed);
-        self.shown.silent_since.store(Arc::new(Instant::now()));
+        self.shown.answered(now.as_secs(), self.held.as_of_s);
         Ok(())
     }
 }

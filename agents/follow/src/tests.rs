@@ -198,16 +198,18 @@ fn viewed(count: u64) -> View {
 }
 
 const REGION: &str = "https://a";
+/// When pages are from that are never old.
+const LATER_S: u64 = 1 << 33;
 
 fn whole(issuer: &str, count: u64) -> Page {
-    Page::Whole { issuer: issuer.into(), at_s: 1_800_000_000, view: Box::new(viewed(count)) }
+    Page::Whole { issuer: issuer.into(), at_s: LATER_S, view: Box::new(viewed(count)) }
 }
 
 /// What the last of `count` revocations is to whoever holds `after`.
 fn more(issuer: &str, after: u64, count: u64) -> Page {
     let skipped = usize::try_from(after).unwrap();
     let events = revoked(count).split_off(skipped);
-    Page::Events { issuer: issuer.into(), at_s: 1_800_000_000, after, events }
+    Page::Events { issuer: issuer.into(), at_s: LATER_S, after, events }
 }
 
 fn signed(seed: u8, page: &Page) -> String {
@@ -253,6 +255,44 @@ fn a_clock_that_is_set_back_does_not_make_a_silent_region_heard() {
     assert!(follower.silent_for(tomorrow) > Duration::from_secs(86_400));
     feed.says(signed(7, &whole(REGION, 2)));
     wait(|| follower.silent_for(set_back) < Duration::from_millis(300));
+}
+
+/// What was taken back since then it does not know, and no more does who begins with what it says.
+#[test]
+fn what_a_voter_without_a_quorum_says_is_as_old_as_its_last_word_from_one() {
+    let home = tempfile::tempdir().unwrap();
+    let now_s = || {
+        let now = std::time::SystemTime::now();
+        now.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs()
+    };
+    let said = |at_s| {
+        let view = Box::new(viewed(2));
+        signed(7, &Page::Whole { issuer: REGION.into(), at_s, view })
+    };
+    let silent_s =
+        |follower: &Follower| follower.silent_for(Timestamp::from_unix_s(now_s())).as_secs();
+    let feed = Issuer::start(said(now_s() - 600));
+    let (follower, _) = follow(&feed.url, home.path());
+    wait(|| follower.view().revocation_count() == 2);
+    assert!((600..660).contains(&silent_s(&follower)), "{}", silent_s(&follower));
+    // Also by the clock that nobody sets.
+    let set_back = Timestamp::from_unix_s(1);
+    assert!(follower.silent_for(set_back) >= Duration::from_secs(600));
+
+    feed.says(signed(7, &more(REGION, 2, 2)));
+    wait(|| silent_s(&follower) < 60);
+    // Once the region is heard, an older word of it does not count.
+    feed.says(said(now_s() - 600));
+    let asked = feed.asked.load(Ordering::SeqCst);
+    wait(|| feed.asked.load(Ordering::SeqCst) > asked + 2);
+    assert!(silent_s(&follower) < 60);
+    drop(follower);
+
+    // A voter's clock may be a little behind.
+    let feed = Issuer::start(said(now_s() - 10));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (follower, _) = follow(&feed.url, elsewhere.path());
+    wait(|| silent_s(&follower) < 10);
 }
 
 #[test]

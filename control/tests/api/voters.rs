@@ -14,6 +14,8 @@ use aegis_control_client::{Client, Conditions};
 use aegis_domain::Secret;
 use aegis_raft_store::{Credentials, Door, Identity, Node, Pace, Settings};
 use aegis_vault::{Files, Vault};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     SanType,
@@ -250,13 +252,25 @@ fn a_read_holds_all_that_was_acknowledged_or_says_that_it_may_not() {
     assert_eq!(page.read.as_deref(), Some("own"));
 }
 
-/// Status of an answer, and whether the connection ends with it.
-fn asked(voter: &Voter, path: &str) -> (u16, bool) {
+fn answered(voter: &Voter, path: &str) -> ureq::http::Response<ureq::Body> {
     let agent: ureq::Agent =
         ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let request = agent.get(format!("{}{path}", voter.url));
-    let answer = request.header("authorization", format!("Bearer {}", voter.token.trim())).call();
-    let answer = answer.unwrap();
+    request.header("authorization", format!("Bearer {}", voter.token.trim())).call().unwrap()
+}
+
+/// As of how long ago a voter says what it knows.
+fn told_ago_s(voter: &Voter) -> u64 {
+    let page = answered(voter, "/v1/feed").body_mut().read_to_string().unwrap();
+    let payload = URL_SAFE_NO_PAD.decode(page.split('.').nth(1).unwrap()).unwrap();
+    let page: Value = serde_json::from_slice(&payload).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    now.unwrap().as_secs() - page["whole"]["at_s"].as_u64().unwrap()
+}
+
+/// Status of an answer, and whether the connection ends with it.
+fn asked(voter: &Voter, path: &str) -> (u16, bool) {
+    let answer = answered(voter, path);
     (answer.status().as_u16(), answer.headers().get("connection").is_some_and(|it| it == "close"))
 }
 
@@ -281,4 +295,6 @@ fn a_voter_that_was_taken_out_sends_those_who_follow_it_to_another() {
         assert_eq!(asked(gone, feed).0, 200, "{feed}: who holds nothing is told what it knows");
         assert_eq!(asked(left, &held).0, 200, "{feed}");
     }
+    let (gone, left) = (told_ago_s(gone), told_ago_s(left));
+    assert!(gone >= 10 && left < 10, "{gone} s ago, {left} s ago");
 }
